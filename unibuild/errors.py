@@ -1,0 +1,149 @@
+"""Every failure that a person can cause or meet, as one tree.
+
+    UnibuildError               exit code 1: a step failed
+    ├── CommandError            a program that we ran failed (has .argv and .returncode)
+    ├── BuildError              the toolchain's own command failed, or left no kernel
+    ├── InputError              exit code 2: what a person wrote is wrong
+    │   ├── SettingsError       unibuild.toml, UNIBUILD_..., key=value
+    │   ├── XlSyntaxError       an .xl that xl would refuse (has .line and .column, from 1)
+    │   └── KernelError         a file that is no Xen kernel, or not of the type asked for
+    ├── MissingError            exit code 3: a program, package or the network is not there
+    ├── FileError               exit code 3: a file cannot be read or written (disk full, permission)
+    ├── BusyError               exit code 3: another unibuild holds the lock
+    ├── HostError               exit code 4: the Xen host cannot be reached, or refused
+    │   └── LabError            the lab's box does not start or does not answer
+    └── DomainError             exit code 5: the domain could not be created, or is not ours
+
+Each carries a sentence (what failed and where) and, where there is one, a hint (what to do next).
+The command line prints both and no traceback; ``--debug`` shows the traceback too.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "BuildError",
+    "BusyError",
+    "CommandError",
+    "DomainError",
+    "FileError",
+    "HostError",
+    "InputError",
+    "KernelError",
+    "LabError",
+    "MissingError",
+    "SettingsError",
+    "UnibuildError",
+    "XlSyntaxError",
+]
+
+
+class UnibuildError(Exception):
+    """A failure told in a sentence.
+
+    Args:
+        message: what failed and where, one sentence without a closing full stop needed.
+        hint: what the person can do next; may hold several lines.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class CommandError(UnibuildError):
+    """A program that we ran failed.
+
+    Args:
+        argv: the argument list as it was run.
+        returncode: its exit status; minus the signal's number where a signal ended it.
+        output: what it said, or the end of that.
+    """
+
+    def __init__(self, argv: Sequence[str], returncode: int, output: str = "", *, hint: str | None = None) -> None:
+        how = f"was ended by signal {-returncode}" if returncode < 0 else f"failed with exit code {returncode}"
+        said = f":\n{output.rstrip()}" if output.strip() else ""
+        super().__init__(f"`{shlex.join(argv)}` {how}{said}", hint=hint)
+        self.argv = list(argv)
+        self.returncode = returncode
+        self.output = output
+
+
+class BuildError(UnibuildError):
+    """The toolchain's own command failed, or succeeded and left no kernel."""
+
+
+class InputError(UnibuildError):
+    """Something that a person wrote is wrong."""
+
+    exit_code = 2
+
+
+class SettingsError(InputError):
+    """A setting is unknown, of the wrong type, or contradicts another."""
+
+
+class XlSyntaxError(InputError):
+    """An ``.xl`` file that xl would refuse.
+
+    Args:
+        message: what is wrong there.
+        path: the file's name as the person knows it.
+        line: line number, from 1.
+        column: column in characters, from 1.
+        hint: what to do next.
+    """
+
+    def __init__(self, message: str, *, path: str, line: int, column: int, hint: str | None = None) -> None:
+        super().__init__(f"{path}:{line}:{column}: {message}", hint=hint)
+        self.line = line
+        self.column = column
+
+
+class KernelError(InputError):
+    """A file that is no Xen kernel, or not one of the type asked for."""
+
+
+class MissingError(UnibuildError):
+    """A program, a package or the network is not there."""
+
+    exit_code = 3
+
+
+class FileError(UnibuildError):
+    """A file cannot be read or written."""
+
+    exit_code = 3
+
+
+class BusyError(UnibuildError):
+    """Another unibuild holds the lock."""
+
+    exit_code = 3
+
+
+class HostError(UnibuildError):
+    """The Xen host cannot be reached, or refused."""
+
+    exit_code = 4
+
+
+class LabError(HostError):
+    """The lab's box does not start or does not answer."""
+
+
+class DomainError(UnibuildError):
+    """The domain could not be created, or is not ours."""
+
+    exit_code = 5

@@ -1,0 +1,127 @@
+"""Whole-file writes, locks and hashes: a file that we write is all there or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from unibuild.errors import BusyError, FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["copy_whole", "find_upward", "lock", "reading", "sha256", "write_whole", "writing"]
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+    """Write ``data`` beside ``path``, then rename: readers see the old file or the new one.
+
+    A file that has these bytes already is left alone, so that its time stamp tells when it changed.
+
+    Returns:
+        Whether the file was written.
+    """
+    with contextlib.suppress(OSError):
+        if path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+            return False
+    with writing(path, mode=mode) as beside:
+        beside.write_bytes(data)
+    return True
+
+
+def copy_whole(source: Path, target: Path) -> bool:
+    """Copy a file as ``write_whole`` writes one; returns whether the target changed."""
+    if target.exists() and target.stat().st_size == source.stat().st_size and sha256(target) == sha256(source):
+        return False
+    with writing(target) as beside, reading(source):
+        shutil.copyfile(source, beside)
+    return True
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """Give a name beside ``path`` to write to, and rename it to ``path`` at the end.
+
+    Whatever goes wrong inside, ``path`` is as it was and the other file is gone.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+        yield beside
+        beside.chmod(mode)
+        beside.replace(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise FileError(f"the disk is full: cannot write {path}", hint="free some room and run again") from error
+        raise FileError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the errors of opening and reading ``path`` into sentences."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileError(f"there is no file {path}") from None
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}") from error
+
+
+def find_upward(name: str, start: Path) -> Path | None:
+    """Return the nearest file called ``name`` in ``start`` or a folder above it."""
+    for folder in (start, *start.parents):
+        if (folder / name).is_file():
+            return folder / name
+    return None
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path`` (made if need be), which then names our process.
+
+    The kernel drops it when the process ends, however it ends.
+
+    Args:
+        path: the lock's file; it stays.
+        what: what is locked, for the sentence: "the lab", "the build in /src/hello".
+        patience: seconds to wait for another holder.
+
+    Raises:
+        BusyError: another process still holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with path.open("a+") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    raise BusyError(
+                        f"{what} is in use by process {holder}", hint="wait for it to end, then run again"
+                    ) from None
+                time.sleep(0.05)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

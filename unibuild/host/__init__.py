@@ -1,0 +1,1 @@
+"""Where xl runs: this machine, or another one over SSH."""

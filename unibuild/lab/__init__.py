@@ -1,0 +1,1 @@
+"""A real Xen host in QEMU, built from the packages of the distribution, without root."""

@@ -1,0 +1,320 @@
+"""The only place that starts children.
+
+A child is an argument list, never a shell string. It gets a process group of its own, so that ending it ends what
+it started too: TERM first, KILL after ``PATIENCE`` seconds. Where we own the terminal the child's group is made its
+foreground group, as a shell does: Ctrl-C reaches it, Ctrl-Z stops us both, and sudo or opam can ask on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+from unibuild.errors import CommandError, MissingError, UnibuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["PATIENCE", "Child", "Completed", "attend", "need", "run", "start"]
+
+PATIENCE = 5.0  # seconds from TERM to KILL: a package manager needs a few to put its files right
+PACKAGES = {  # the Debian package of each program that we call by name
+    "addr2line": "binutils",
+    "apt-get": "apt",
+    "dpkg-deb": "dpkg",
+    "gcc": "gcc",
+    "make": "make",
+    "opam": "opam",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sudo": "sudo",
+    "xl": "xen-utils-4.17",
+}
+_TAIL = 4000  # characters of a failed command's output that go into the error
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a child ended; ``returncode`` is minus the signal's number where a signal ended it."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        """Standard output as text; bytes that are no UTF-8 are replaced."""
+        return self.stdout.decode(errors="replace")
+
+
+class Child(contextlib.AbstractContextManager["Child"]):
+    """A running child, ended at the latest when its ``with`` block is."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], argv: Sequence[str]) -> None:
+        self.popen = popen
+        self.argv = tuple(argv)
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """The pipe to its standard input, where one was asked for."""
+        return self.popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """The pipe from its standard output, where one was asked for."""
+        return self.popen.stdout
+
+    @property
+    def stderr(self) -> IO[bytes] | None:
+        """The pipe from its standard error, where one was asked for."""
+        return self.popen.stderr
+
+    def poll(self) -> int | None:
+        """Return its exit status, or None while it runs."""
+        return self.popen.poll()
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        """Wait at most ``timeout`` seconds for its end; return its exit status, or None while it runs."""
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self, patience: float = PATIENCE) -> int:
+        """End its whole process group: TERM, then KILL after ``patience`` seconds."""
+        if self.popen.poll() is None:
+            _signal(self.popen, signal.SIGTERM)
+            _signal(self.popen, signal.SIGCONT)
+            if self.wait(patience) is None:
+                _signal(self.popen, signal.SIGKILL)
+        status = self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        return status
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def need(program: str, *, hint: str | None = None) -> str:
+    """Return the full path of a program.
+
+    Raises:
+        MissingError: it is not on PATH; the hint names its Debian package where we know it.
+    """
+    path = shutil.which(program)
+    if path is None:
+        raise _missing(program, hint)
+    return path
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    input: bytes | None = None,  # noqa: A002 (the name that subprocess uses)
+    timeout: float | None = None,
+    check: bool = True,
+) -> Completed:
+    """Run a command to its end and capture what it says.
+
+    Args:
+        argv: program and arguments.
+        cwd: the folder to run it in.
+        env: variables to set on top of ours.
+        input: bytes for its standard input; None gives it an empty one.
+        timeout: seconds after which it is ended.
+        check: whether an exit status other than 0 is an error.
+
+    Raises:
+        MissingError: the program is not there.
+        CommandError: it failed (with ``check``), or the time ran out.
+        KeyboardInterrupt: Ctrl-C ended it.
+    """
+    stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+    with start(argv, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with _foreground(child.popen) as watch_stops:
+            while True:
+                try:
+                    pause = 0.2 if watch_stops else None
+                    if deadline is not None:
+                        left = max(0.0, deadline - time.monotonic())
+                        pause = left if pause is None else min(pause, left)
+                    out, err = child.popen.communicate(input, pause)
+                    break
+                except subprocess.TimeoutExpired as expired:
+                    if deadline is not None and time.monotonic() >= deadline:
+                        child.stop()
+                        said = (expired.output or b"").decode(errors="replace")
+                        raise CommandError(argv, -signal.SIGTERM, f"{said}\n(no end after {timeout:g} s)") from None
+                    _follow_stop(child.popen)
+        status = child.popen.returncode
+    _reraise_interrupt(status)
+    if check and status:
+        raise CommandError(argv, status, (err or out).decode(errors="replace")[-_TAIL:])
+    return Completed(tuple(argv), status, out, err)
+
+
+def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
+    """Run a command to its end with our own standard input, output and error; return its exit status.
+
+    GNU make's jobserver, where we were given one, is handed on.
+
+    Raises:
+        MissingError: the program is not there.
+        KeyboardInterrupt: Ctrl-C ended it.
+    """
+    with start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child, _foreground(child.popen):
+        while True:
+            state = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if state is None or state.si_code != os.CLD_STOPPED:
+                break
+            _follow_stop(child.popen)
+        status = child.popen.wait()
+    _reraise_interrupt(status)
+    return status
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = subprocess.PIPE,
+    stderr: int | IO[bytes] | None = subprocess.PIPE,
+) -> Child:
+    """Start a command in a process group of its own and return at once; use it in a ``with`` block.
+
+    ``stdin``, ``stdout`` and ``stderr`` are as in ``subprocess.Popen``; None there means our own.
+
+    Raises:
+        MissingError: the program is not there.
+    """
+    try:
+        popen = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=None if env is None else {**os.environ, **env},
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
+            pass_fds=_jobserver(),
+        )
+    except FileNotFoundError:
+        if cwd is not None and not cwd.is_dir():
+            raise MissingError(f"there is no folder {cwd} to run {argv[0]} in") from None
+        raise _missing(argv[0], None) from None
+    except OSError as error:
+        raise UnibuildError(f"cannot start {argv[0]}: {error.strerror}") from error
+    return Child(popen, argv)
+
+
+def _missing(program: str, hint: str | None) -> MissingError:
+    package = PACKAGES.get(program)
+    hint = hint or (
+        f"on Debian or Ubuntu: apt install {package}" if package else "install it, or put its folder on PATH"
+    )
+    return MissingError(f"the program {program} is not installed", hint=hint)
+
+
+def _jobserver() -> tuple[int, ...]:
+    """Return the file descriptors of the jobserver that MAKEFLAGS names, where they are open here.
+
+    Format: "--jobserver-auth=R,W", before GNU make 4.2 "--jobserver-fds=R,W" (GNU make manual, "POSIX Jobserver");
+    the newer "fifo:PATH" needs no descriptor.
+    """
+    found = re.search(r"--jobserver-(?:auth|fds)=(\d+),(\d+)", os.environ.get("MAKEFLAGS", ""))
+    fds = tuple(int(fd) for fd in found.groups()) if found else ()
+    try:
+        for fd in fds:
+            os.fstat(fd)
+    except OSError:
+        return ()
+    return fds
+
+
+def _signal(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo runs as root: only the terminal reaches it
+        os.killpg(popen.pid, number)
+
+
+def _reraise_interrupt(status: int) -> None:
+    """Ctrl-C goes to the foreground group, which is the child's: what it did to the child it does to us."""
+    if status == -signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _foreground(popen: subprocess.Popen[bytes]) -> Iterator[bool]:
+    """Make the child's group the terminal's foreground group for the time of the block, where it is ours to give.
+
+    Yields whether it was done.
+    """
+    terminal = _our_terminal()
+    if terminal is None:
+        yield False
+        return
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
+    try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.tcsetpgrp(terminal, popen.pid)
+        yield True
+    finally:
+        with contextlib.suppress(OSError):
+            os.tcsetpgrp(terminal, os.getpgrp())
+        signal.signal(signal.SIGTTOU, before)
+        os.close(terminal)
+
+
+def _our_terminal() -> int | None:
+    """Open our controlling terminal if there is one and we are its foreground group."""
+    if threading.current_thread() is not threading.main_thread():
+        return None  # only the main thread may change signal handlers
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            return terminal
+    os.close(terminal)
+    return None
+
+
+def _follow_stop(popen: subprocess.Popen[bytes]) -> None:
+    """Where the child was stopped from the terminal (Ctrl-Z), stop with it; go on when we are continued."""
+    state = os.waitid(os.P_PID, popen.pid, os.WSTOPPED | os.WNOHANG)
+    if state is None:
+        return
+    terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        if state.si_status not in (
+            signal.SIGTTIN,
+            signal.SIGTTOU,
+        ):  # those: it asked before we had given it the terminal
+            os.tcsetpgrp(terminal, os.getpgrp())
+            os.killpg(os.getpgrp(), signal.SIGTSTP)
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            os.tcsetpgrp(terminal, popen.pid)
+    except OSError:
+        pass  # the terminal is gone; the child still has to be woken
+    finally:
+        os.close(terminal)
+    _signal(popen, signal.SIGCONT)

@@ -1,0 +1,1 @@
+"""The settings: one frozen tree, and where its values come from."""

@@ -1,0 +1,171 @@
+"""The settings as one frozen tree; the text beside a field is its documentation (docs/reference/settings.md).
+
+A field is a key of ``unibuild.toml``: ``[lab] memory = 768`` is ``Settings.lab.memory``, the environment's
+``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=768``. None means: unibuild finds it out.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+__all__ = ["Boot", "Build", "Device", "Lab", "Mirage", "Scalar", "Settings", "Value", "Xl"]
+
+Scalar = str | int | bool
+Value = Scalar | list[str]
+Device = dict[str, Scalar]
+
+
+class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the kernel is built."""
+
+    toolchain: Annotated[
+        Literal["auto", "mirage", "make"],
+        Meta(description="What builds the kernel. `auto`: `mirage` where there is a `config.ml`, else `make`."),
+    ] = "auto"
+    kernel: Annotated[
+        str | None,
+        Meta(description="The kernel that the build leaves, from the project's folder. `mirage` knows it by itself."),
+    ] = None
+    sources: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What the kernel is built from, in the pattern language of `.gitignore` (`!` takes out again). "
+            "Empty: the usual names of sources (`*.ml`, `*.c`, `*.S`, `Makefile`, `dune` ...). Files that `.gitignore` "
+            "names are never sources."
+        ),
+    ] = ()
+    configure: Annotated[
+        tuple[str, ...],
+        Meta(description="`make` toolchain: the command that configures the tree, as a list. Empty: none is needed."),
+    ] = ()
+    depend: Annotated[
+        str | None,
+        Meta(description="`make` toolchain: the Makefile's target that fetches dependencies."),
+    ] = None
+    target: Annotated[
+        str | None,
+        Meta(description="`make` toolchain: the Makefile's target that builds the kernel. None: its default goal."),
+    ] = None
+    jobs: Annotated[
+        int | None,
+        Meta(
+            description="Run `make -jN`. Without it make runs one job, or those of the make that called unibuild.", ge=1
+        ),
+    ] = None
+    env: Annotated[
+        dict[str, str],
+        Meta(description="Environment variables for configure, depend and build, on top of yours."),
+    ] = {}
+
+
+class Mirage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The `mirage` toolchain."""
+
+    config: Annotated[str, Meta(description="The configuration file, from the project's folder.")] = "config.ml"
+    args: Annotated[
+        tuple[str, ...],
+        Meta(description="More arguments for `mirage configure` (`-t xen` is ours)."),
+    ] = ()
+
+
+class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is changed in the `.xl` file before the domain is created; the file itself is never touched."""
+
+    file: Annotated[
+        str | None,
+        Meta(description="The `.xl` to start from. `mirage` makes one; else none is needed."),
+    ] = None
+    memory: Annotated[int | None, Meta(description="Memory of the domain in MiB.", ge=1)] = None
+    vcpus: Annotated[int | None, Meta(description="Number of virtual processors.", ge=1)] = None
+    type: Annotated[
+        Literal["pv", "pvh"] | None,
+        Meta(description="Type of the domain. None: what the kernel is (`pvh` where it is both)."),
+    ] = None
+    cmdline: Annotated[str | None, Meta(description="The kernel's command line, as it shall read there.")] = None
+    set: Annotated[
+        dict[str, Value],
+        Meta(description="Any other key of xl.cfg(5), as it is written there."),
+    ] = {}
+    vif: Annotated[
+        dict[str, Device],
+        Meta(
+            description='Network devices by number: `[xl.vif.0] bridge = "xenbr0"` changes the first one, or adds it; '
+            "`remove = true` takes it away. The sub-keys are those of xl-network-configuration(5)."
+        ),
+    ] = {}
+    disk: Annotated[
+        dict[str, Device],
+        Meta(
+            description='Disks by `vdev` or number: `[xl.disk.xvdb] target = "data.img"`. '
+            "The sub-keys are those of xl-disk-configuration(5); `remove = true` takes one away."
+        ),
+    ] = {}
+
+
+class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the domain is started."""
+
+    console: Annotated[
+        Literal["auto", "attach", "print", "none"],
+        Meta(
+            description="`attach`: the keyboard goes to the console (Ctrl-] leaves it). `print`: its lines are printed. "
+            "`none`: neither. `auto`: `attach` on a terminal, else `print`."
+        ),
+    ] = "auto"
+    wait: Annotated[
+        float | None,
+        Meta(description="With `print`: seconds after which to leave the console. None: until the domain ends.", ge=0),
+    ] = None
+
+
+class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The lab: a real Xen in QEMU on this machine."""
+
+    memory: Annotated[
+        int,
+        Meta(description="Memory of the box in MiB; 256 of it are dom0's.", ge=512, le=65536),
+    ] = 768
+    accel: Annotated[
+        Literal["auto", "kvm", "tcg"],
+        Meta(
+            description="How QEMU runs the box. `auto`: KVM where a probe proves that it works, else emulation (TCG)."
+        ),
+    ] = "auto"
+    forward: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Ports of this machine (on 127.0.0.1) that lead to the domain: `"8080:80"`, or '
+            '`"8080:10.0.2.51:80"` where it has not the first address of the lab\'s DHCP server, 10.0.2.50.'
+        ),
+    ] = ()
+    box: Annotated[
+        str | None,
+        Meta(description="A ready-made box file (from `unibuild lab pack`) where this is no Debian or Ubuntu."),
+    ] = None
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be set."""
+
+    name: Annotated[
+        str | None,
+        Meta(
+            description="Name of the domain. None: what the `.xl` says, else the project's folder.",
+            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$",
+        ),
+    ] = None
+    host: Annotated[
+        str,
+        Meta(
+            description="Where the domain runs: `local`, `lab`, or `ssh://[user@]host[:port]`. "
+            "`auto`: `local` where this machine runs Xen, else `lab`."
+        ),
+    ] = "auto"
+    build: Build = Build()
+    mirage: Mirage = Mirage()
+    xl: Xl = Xl()
+    boot: Boot = Boot()
+    lab: Lab = Lab()

@@ -1,0 +1,1 @@
+"""The task graph: what each stage needs, makes and does."""

@@ -1,0 +1,1 @@
+"""The xl.cfg language: reading, writing and patching in place."""
