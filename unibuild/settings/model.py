@@ -13,6 +13,9 @@ from msgspec import Meta
 
 __all__ = ["Boot", "Build", "Device", "Lab", "Mirage", "Scalar", "Settings", "Value", "Xl"]
 
+Count = Annotated[int, Meta(ge=1)]
+DomainName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+Seconds = Annotated[float, Meta(ge=0)]
 Scalar = str | int | bool
 Value = Scalar | list[str]
 Device = dict[str, Scalar]
@@ -50,10 +53,8 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(description="`make` toolchain: the Makefile's target that builds the kernel. None: its default goal."),
     ] = None
     jobs: Annotated[
-        int | None,
-        Meta(
-            description="Run `make -jN`. Without it make runs one job, or those of the make that called unibuild.", ge=1
-        ),
+        Count | None,
+        Meta(description="Run `make -jN`. None: one job, or those of the make that called unibuild."),
     ] = None
     env: Annotated[
         dict[str, str],
@@ -78,8 +79,8 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         str | None,
         Meta(description="The `.xl` to start from. `mirage` makes one; else none is needed."),
     ] = None
-    memory: Annotated[int | None, Meta(description="Memory of the domain in MiB.", ge=1)] = None
-    vcpus: Annotated[int | None, Meta(description="Number of virtual processors.", ge=1)] = None
+    memory: Annotated[Count | None, Meta(description="Memory of the domain in MiB.")] = None
+    vcpus: Annotated[Count | None, Meta(description="Number of virtual processors.")] = None
     type: Annotated[
         Literal["pv", "pvh"] | None,
         Meta(description="Type of the domain. None: what the kernel is (`pvh` where it is both)."),
@@ -111,13 +112,13 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     console: Annotated[
         Literal["auto", "attach", "print", "none"],
         Meta(
-            description="`attach`: the keyboard goes to the console (Ctrl-] leaves it). `print`: its lines are printed. "
+            description="`attach`: the keyboard goes to the console, Ctrl-] leaves it. `print`: its lines are printed. "
             "`none`: neither. `auto`: `attach` on a terminal, else `print`."
         ),
     ] = "auto"
     wait: Annotated[
-        float | None,
-        Meta(description="With `print`: seconds after which to leave the console. None: until the domain ends.", ge=0),
+        Seconds | None,
+        Meta(description="With `print`: seconds after which to leave the console. None: until the domain ends."),
     ] = None
 
 
@@ -151,11 +152,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything that can be set."""
 
     name: Annotated[
-        str | None,
-        Meta(
-            description="Name of the domain. None: what the `.xl` says, else the project's folder.",
-            pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$",
-        ),
+        DomainName | None,
+        Meta(description="Name of the domain. None: what the `.xl` says, else the project's folder."),
     ] = None
     host: Annotated[
         str,
