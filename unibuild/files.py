@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["copy_whole", "find_upward", "lock", "reading", "sha256", "write_whole", "writing"]
+__all__ = ["copy_whole", "find_upward", "lock", "reading", "sha256", "write_whole", "writing", "writing_errors"]
 
 
 def sha256(path: Path) -> str:
@@ -44,10 +44,12 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
 
 def copy_whole(source: Path, target: Path) -> bool:
     """Copy a file as ``write_whole`` writes one; returns whether the target changed."""
-    if target.exists() and target.stat().st_size == source.stat().st_size and sha256(target) == sha256(source):
-        return False
-    with writing(target) as beside, reading(source):
-        shutil.copyfile(source, beside)
+    with reading(source):
+        size = source.stat().st_size
+        if target.exists() and target.stat().st_size == size and sha256(target) == sha256(source):
+            return False
+        with writing(target) as beside:
+            shutil.copyfile(source, beside)
     return True
 
 
@@ -58,18 +60,26 @@ def writing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     Whatever goes wrong inside, ``path`` is as it was and the other file is gone.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode))
+            yield beside
+            beside.chmod(mode)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_errors(path: Path | str) -> Iterator[None]:
+    """Turn the errors of writing ``path`` into sentences."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-        yield beside
-        beside.chmod(mode)
-        beside.replace(path)
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise FileError(f"the disk is full: cannot write {path}", hint="free some room and run again") from error
-        raise FileError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        raise FileError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -160,7 +160,7 @@ def run(
                 except subprocess.TimeoutExpired as expired:
                     if deadline is not None and time.monotonic() >= deadline:
                         child.stop()
-                        said = (expired.output or b"").decode(errors="replace")
+                        said = (expired.output or b"").decode(errors="replace").rstrip()
                         raise CommandError(argv, -signal.SIGTERM, f"{said}\n(no end after {timeout:g} s)") from None
                     _follow_stop(child.popen)
         status = child.popen.returncode

@@ -1,0 +1,153 @@
+"""unibuild/process.py: children end when they must, and nothing that they said is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from unibuild import process
+from unibuild.errors import CommandError, MissingError
+
+
+def python(code, *args):
+    return [sys.executable, "-c", textwrap.dedent(code), *map(str, args)]
+
+
+def alive(pid):
+    """Whether the process runs: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_for(condition, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.02)
+    return result
+
+
+def test_run_captures_both_outputs_and_the_status():
+    done = process.run(python("import sys; print('o'); print('e', file=sys.stderr); sys.exit(3)"), check=False)
+    assert (done.returncode, done.text, done.stderr) == (3, "o\n", b"e\n")
+
+
+def test_run_feeds_input_and_environment(tmp_path):
+    code = "import os, sys; print(sys.stdin.read(), os.environ['A'], os.getcwd())"
+    done = process.run(python(code), input=b"in", env={"A": "b"}, cwd=tmp_path)
+    assert done.text == f"in b {tmp_path}\n"
+
+
+def test_a_failure_tells_the_command_the_status_and_what_was_said():
+    with pytest.raises(CommandError, match=r"exit code 4:\nno such bridge") as caught:
+        process.run(python("import sys; sys.exit(print('no such bridge', file=sys.stderr) or 4)"))
+    assert caught.value.returncode == 4
+
+
+def test_a_missing_program_names_its_package(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="qemu-system-x86_64 is not installed") as caught:
+        process.run(["qemu-system-x86_64"])
+    assert "apt install qemu-system-x86" in caught.value.hint
+
+
+def test_a_missing_folder_is_not_taken_for_a_missing_program(tmp_path):
+    with pytest.raises(MissingError, match="there is no folder"):
+        process.run(["true"], cwd=tmp_path / "gone")
+
+
+def test_a_child_that_takes_too_long_is_ended_and_what_it_said_is_kept():
+    with pytest.raises(CommandError, match=r"halfway\n\(no end after 1 s\)"):
+        process.run(python("import time; print('halfway', flush=True); time.sleep(60)"), timeout=1)
+
+
+def test_stop_ends_what_the_child_started_too():
+    code = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    with process.start(python(code)) as child:
+        grandchild = int(child.stdout.readline())
+    wait_for(lambda: not alive(grandchild))
+
+
+def test_stop_kills_what_does_not_listen():
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
+    with process.start(python(code)) as child:
+        child.stdout.readline()
+        assert child.stop(patience=0.1) == -signal.SIGKILL
+
+
+def test_the_jobserver_is_handed_on(monkeypatch):
+    read, write = os.pipe()
+    os.write(write, b"+")
+    monkeypatch.setenv("MAKEFLAGS", f" -j --jobserver-auth={read},{write}")
+    assert process.run(python(f"import os; print(os.read({read}, 1))")).text == "b'+'\n"
+    os.close(read)
+    os.close(write)
+
+
+def test_make_shares_its_jobs_with_the_make_that_we_run(tmp_path):
+    (tmp_path / "outer.mk").write_text(
+        f'all:\n\t+@{sys.executable} -c \'import unibuild.process as p; p.attend(["make", "-f", "inner.mk"])\'\n'
+    )
+    (tmp_path / "inner.mk").write_text("all: a b\na b:\n\t@echo $(findstring jobserver,$(MAKEFLAGS))\n")
+    done = subprocess.run(["make", "-j3", "-f", "outer.mk"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout.count("jobserver"), done.stderr) == (2, "")
+
+
+@pytest.fixture
+def terminal():
+    """Start Python code under a terminal of its own; it has `process` at hand."""
+    children = []
+
+    def begin(code):
+        child = pexpect.spawn(sys.executable, ["-c", "from unibuild import process\n" + textwrap.dedent(code)])
+        child.delaybeforesend = 0.05
+        children.append(child)
+        return child
+
+    yield begin
+    for child in children:
+        child.close(force=True)
+
+
+@pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
+def test_a_child_can_ask_on_the_terminal(terminal, call):
+    ask = ["bash", "-c", "read -p 'password: ' x </dev/tty 2>/dev/tty; echo got $x >/dev/tty"]
+    child = terminal(call.format(ask))
+    child.expect_exact("password: ")
+    child.sendline("secret")
+    child.expect_exact("got secret")
+    child.expect(pexpect.EOF)
+
+
+@pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
+def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
+    asleep = ["bash", "-c", "echo pid $$ >/dev/tty; exec sleep 60"]
+    child = terminal(f"try: {call.format(asleep)}\nexcept KeyboardInterrupt: print('interrupted')")
+    child.expect(r"pid (\d+)")
+    pid = int(child.match[1])
+    child.sendintr()
+    child.expect_exact("interrupted")
+    assert not alive(pid)
+
+
+@pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
+def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
+    script = tmp_path / "script.py"
+    slow = ["bash", "-c", "echo up >/dev/tty; sleep 1; echo down >/dev/tty"]
+    script.write_text(f"from unibuild import process\n{call.format(slow)}\nprint('end')")
+    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=10) as shell:  # what follows is job control
+        shell.sendline(f"{sys.executable} {script}")
+        shell.expect_exact("up\r\n")
+        shell.sendcontrol("z")
+        shell.expect_exact("Stopped")
+        shell.sendline("fg")
+        shell.expect_exact("down\r\n")
+        shell.expect_exact("end")
