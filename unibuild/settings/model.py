@@ -13,12 +13,40 @@ from msgspec import Meta
 
 __all__ = ["Boot", "Build", "Device", "Lab", "Mirage", "Scalar", "Settings", "Value", "Xl"]
 
+# The description of a type completes the sentence "... must be"; the title of a key stands for it in the reference.
 Count = Annotated[int, Meta(ge=1)]
-DomainName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
 Seconds = Annotated[float, Meta(ge=0)]
+DomainName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$",
+        description="a name of letters, digits and `_ . + -` that starts with none of the last three",
+    ),
+]
 Scalar = str | int | bool
 Value = Scalar | list[str]
-Device = dict[str, Scalar]
+
+# "case" kept: the environment spells the key as it is, not in capitals.
+Variable = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        title="NAME",
+        description="the name of an environment variable",
+        extra={"case": "kept"},
+    ),
+]
+XlKey = Annotated[
+    str,
+    Meta(pattern=r"^[a-z][a-z0-9_]*$", title="KEY", description="a key of xl.cfg(5), which has no capitals"),
+]
+SubKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", title="KEY", description="a sub-key of xl's device lists")]
+Number = Annotated[str, Meta(pattern=r"^[0-9]+$", title="NUMBER", description="the device's number, from 0")]
+Disk = Annotated[
+    str,
+    Meta(pattern=r"^[a-z0-9]+$", title="DISK", description="the disk's `vdev` (as `xvda`) or its number, from 0"),
+]
+Device = dict[SubKey, Scalar]
 
 
 class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +85,7 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Meta(description="Run `make -jN`. None: one job, or those of the make that called unibuild."),
     ] = None
     env: Annotated[
-        dict[str, str],
+        dict[Variable, str],
         Meta(description="Environment variables for configure, depend and build, on top of yours."),
     ] = {}
 
@@ -87,18 +115,18 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = None
     cmdline: Annotated[str | None, Meta(description="The kernel's command line, as it shall read there.")] = None
     set: Annotated[
-        dict[str, Value],
+        dict[XlKey, Value],
         Meta(description="Any other key of xl.cfg(5), as it is written there."),
     ] = {}
     vif: Annotated[
-        dict[str, Device],
+        dict[Number, Device],
         Meta(
             description='Network devices by number: `[xl.vif.0] bridge = "xenbr0"` changes the first one, or adds it; '
             "`remove = true` takes it away. The sub-keys are those of xl-network-configuration(5)."
         ),
     ] = {}
     disk: Annotated[
-        dict[str, Device],
+        dict[Disk, Device],
         Meta(
             description='Disks by `vdev` or number: `[xl.disk.xvdb] target = "data.img"`. '
             "The sub-keys are those of xl-disk-configuration(5); `remove = true` takes one away."

@@ -1,0 +1,366 @@
+"""The source chain: defaults < unibuild.toml < environment < command line."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.errors import FileError, SettingsError
+from unibuild.settings.fields import expected, leaves
+from unibuild.settings.model import Settings
+from unibuild.settings.sources import load, state_dir
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Return a function that loads the settings of a project with this ``unibuild.toml``."""
+
+    def read(toml="", words=None, **environ):
+        (tmp_path / "unibuild.toml").write_text(toml)
+        return load(tmp_path, words or {}, environ).settings
+
+    return read
+
+
+@pytest.fixture
+def refusal(settings, tmp_path):
+    """Return a function that gives the error of such a project, with its folder taken out of the sentence."""
+
+    def read(toml="", words=None, **environ):
+        with pytest.raises(SettingsError) as caught:
+            settings(toml, words, **environ)
+        return str(caught.value).replace(f"{tmp_path}/", "")
+
+    return read
+
+
+# --- the chain
+
+
+def test_an_empty_file_gives_the_defaults(settings):
+    assert settings() == Settings()
+
+
+def test_each_source_wins_over_the_one_before(settings):
+    toml = "[lab]\nmemory = 600"
+    assert settings(toml).lab.memory == 600
+    assert settings(toml, UNIBUILD_LAB_MEMORY="700").lab.memory == 700
+    assert settings(toml, {"lab.memory": "800"}, UNIBUILD_LAB_MEMORY="700").lab.memory == 800
+
+
+def test_tables_are_merged_key_by_key(settings):
+    toml = '[xl.vif.0]\nbridge = "br0"\nmac = "00:16:3e:00:00:01"'
+    found = settings(toml, {"xl.vif.1.bridge": "br2"}, UNIBUILD_XL_VIF_0_BRIDGE="br1")
+    assert found.xl.vif == {"0": {"bridge": "br1", "mac": "00:16:3e:00:00:01"}, "1": {"bridge": "br2"}}
+
+
+def test_a_list_replaces_the_earlier_one(settings):
+    assert settings('[build]\nsources = ["*.c"]', {"build.sources": "*.h *.S"}).build.sources == ("*.h", "*.S")
+
+
+def test_an_empty_table_is_kept_because_it_adds_a_device(settings):
+    assert settings("[xl.vif.0]").xl.vif == {"0": {}}
+
+
+def test_the_file_is_found_upward(tmp_path):
+    (tmp_path / "unibuild.toml").write_text('name = "www"')
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    project = load(inner, {}, {})
+    assert (project.root, project.file) == (tmp_path, tmp_path / "unibuild.toml")
+    assert project.settings.name == "www"
+
+
+def test_a_relative_start_gives_an_absolute_root(tmp_path, monkeypatch):
+    (tmp_path / "unibuild.toml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert load(type(tmp_path)(), {}, {}).root == tmp_path
+
+
+def test_without_a_file_the_hint_is_init(tmp_path):
+    with pytest.raises(SettingsError, match=r"there is no unibuild\.toml in .* or a folder above it\n.*unibuild init"):
+        load(tmp_path, {}, {})
+
+
+def test_a_file_that_cannot_be_read_is_a_file_error(tmp_path, monkeypatch):
+    (tmp_path / "unibuild.toml").touch()
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    with pytest.raises(FileError, match="Permission denied"):
+        load(tmp_path, {}, {})
+
+
+# --- text from the environment and the command line
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("preserve", "preserve"),
+        ("5", 5),
+        ("-1", -1),
+        ("007", "007"),
+        ("1.5", "1.5"),
+        ("true", True),
+        ("True", "True"),
+        ('"5"', "5"),
+        ("'true'", "true"),
+        ('["a", "b"]', ["a", "b"]),
+        ("00:16:3e:00:00:01", "00:16:3e:00:00:01"),
+        ("2026-11-23", "2026-11-23"),
+        ("x = 1\ny = 2", "x = 1\ny = 2"),
+    ],
+)
+def test_text_where_any_scalar_is_welcome(settings, text, value):
+    assert settings("", {"xl.set.some_key": text}).xl.set == {"some_key": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("", ()),
+        ("-v", ("-v",)),
+        ("--net direct --name 'a b'", ("--net", "direct", "--name", "a b")),
+        ('["--net", "a b"]', ("--net", "a b")),
+        ("*.[ch]", ("*.[ch]",)),
+        ("[ab].c", ("[ab].c",)),
+    ],
+)
+def test_text_for_a_list(settings, text, value):
+    assert settings("", {"mirage.args": text}).mirage.args == value
+
+
+def test_text_for_a_string_is_the_text(settings):
+    assert settings("", {"xl.cmdline": "'a' = [null]", "name": "5"}).xl.cmdline == "'a' = [null]"
+
+
+def test_text_for_numbers_and_choices(settings):
+    found = settings("", {"boot.wait": "2.5", "xl.memory": "64", "boot.console": "none"})
+    assert (found.boot.wait, found.xl.memory, found.boot.console) == (2.5, 64, "none")
+
+
+def test_variables_reach_into_tables(settings):
+    found = settings("", UNIBUILD_XL_SET_ON_CRASH="preserve", UNIBUILD_XL_DISK_XVDA_TARGET="a.img", UNIBUILD_HOST="lab")
+    assert (found.xl.set, found.xl.disk, found.host) == (
+        {"on_crash": "preserve"},
+        {"xvda": {"target": "a.img"}},
+        "lab",
+    )
+
+
+def test_the_names_of_build_env_keep_their_case(settings):
+    found = settings("", {"build.env.A": "1"}, UNIBUILD_BUILD_ENV_CFLAGS="-O2", UNIBUILD_BUILD_ENV_my_Var="x")
+    assert found.build.env == {"CFLAGS": "-O2", "my_Var": "x", "A": "1"}
+
+
+def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings):
+    assert settings("", UNIBUILD_HOST="", UNIBUILD_ARGS="host=lab", UNIBUILD="unibuild", HOME="/") == Settings()
+
+
+# --- what is refused, to the letter
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        (
+            "[lab]\nmemroy = 512",
+            "unibuild.toml:2: `[lab] memroy` is unknown\n"
+            "  did you mean `[lab] memory`? known here: memory, accel, forward, box",
+        ),
+        (
+            "\nmemory = 64",
+            "unibuild.toml:2: `memory` is unknown\n  did you mean `[xl] memory` or `[lab] memory`? "
+            "known here: name, host, build, mirage, xl, boot, lab",
+        ),
+        (
+            "[bulid]",
+            "unibuild.toml:1: `bulid` is unknown\n  did you mean `build`? "
+            "known here: name, host, build, mirage, xl, boot, lab",
+        ),
+        (
+            '[lab]\naccel = "tcg"\nmemory = "lots"',
+            'unibuild.toml:3: `[lab] memory` must be a whole number from 512 to 65536, not "lots"',
+        ),
+        ("[lab]\nmemory = 8", "unibuild.toml:2: `[lab] memory` must be a whole number from 512 to 65536, not 8"),
+        (
+            'lab.accel = "kwm"',
+            'unibuild.toml:1: `[lab] accel` must be one of `auto`, `kvm`, `tcg`, not "kwm"',
+        ),
+        ('[build]\nsources = "*.c"', 'unibuild.toml:2: `[build] sources` must be a list of strings, not "*.c"'),
+        (
+            "[xl.set]\nfoo = 1.5",
+            "unibuild.toml:2: `[xl.set] foo` must be a string, a whole number, true or false or a list of strings, "
+            "not 1.5",
+        ),
+        (
+            '[xl.vif]\neth0 = { bridge = "br0" }',
+            "unibuild.toml:2: `[xl.vif] eth0`: the key `eth0` must be the device's number, from 0",
+        ),
+        (
+            "lab = true",
+            "unibuild.toml:1: `lab` must be a table, not true\n"
+            "  it holds keys: `[lab] memory` (memory, accel, forward, box)",
+        ),
+        (
+            '[[xl.vif]]\nbridge = "br0"',
+            "unibuild.toml:1: `[xl] vif` must be a table, not [{'bridge': 'br0'}]\n  it holds keys: `[xl.vif.NUMBER] KEY`",
+        ),
+        (
+            'name = "a b"',
+            "unibuild.toml:1: `name` must be a name of letters, digits and `_ . + -` that starts with none of the last "
+            'three, not "a b"',
+        ),
+    ],
+)
+def test_what_a_file_gets_wrong(refusal, toml, sentence):
+    assert refusal(toml) == sentence
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "sentence"),
+    [
+        (
+            "lab.memroy",
+            "5",
+            "command line, `lab.memroy=5`: `lab.memroy` is unknown\n"
+            "  did you mean `lab.memory`? known here: memory, accel, forward, box",
+        ),
+        (
+            "lab.memory",
+            "lots",
+            'command line, `lab.memory=lots`: `lab.memory` must be a whole number from 512 to 65536, not "lots"',
+        ),
+        (
+            "lab",
+            "3",
+            'command line, `lab=3`: `lab` must be a table, not "3"\n'
+            "  it holds keys: `lab.memory` (memory, accel, forward, box)",
+        ),
+        (
+            "xl.vif.0",
+            "br0",
+            'command line, `xl.vif.0=br0`: `xl.vif.0` must be a table, not "br0"\n  it holds keys: `xl.vif.0.KEY`',
+        ),
+        (
+            "lab.memory.max",
+            "3",
+            "command line, `lab.memory.max=3`: `lab.memory.max` is unknown: `lab.memory` is no table",
+        ),
+        (
+            "mirage.args",
+            "'open",
+            "command line, `mirage.args='open`: `mirage.args` must be a list of strings, not \"'open\"",
+        ),
+        (
+            "mirage.args",
+            "[1]",
+            "command line, `mirage.args=[1]`: `mirage.args` must be a list of strings, not [1]",
+        ),
+    ],
+)
+def test_what_a_word_gets_wrong(refusal, word, text, sentence):
+    assert refusal("", {word: text}) == sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        (
+            "UNIBUILD_LAB_MEMROY",
+            "5",
+            "environment: `UNIBUILD_LAB_MEMROY` is no setting\n  did you mean `UNIBUILD_LAB_MEMORY`?",
+        ),
+        (
+            "UNIBUILD_LAB_MEMORY",
+            "lots",
+            'environment: `UNIBUILD_LAB_MEMORY` must be a whole number from 512 to 65536, not "lots"',
+        ),
+        (
+            "UNIBUILD_QQQQQQQQQQQQQQQQQQ",
+            "5",
+            "environment: `UNIBUILD_QQQQQQQQQQQQQQQQQQ` is no setting\n"
+            "  unset it: names that start with UNIBUILD_ are ours",
+        ),
+        (
+            "UNIBUILD_XL",
+            "5",
+            'environment: `UNIBUILD_XL` must be a table, not "5"\n'
+            "  it holds keys: `UNIBUILD_XL_FILE` (file, memory, vcpus, type, cmdline, set, vif, disk)",
+        ),
+    ],
+)
+def test_what_a_variable_gets_wrong(refusal, name, text, sentence):
+    assert refusal("", {}, **{name: text}) == sentence
+
+
+@pytest.mark.parametrize(
+    ("toml", "start"),
+    [
+        ("a = 1\nb = = 2", "unibuild.toml:2:5: this is no TOML: invalid value"),
+        ("\na = [", "unibuild.toml:2: this is no TOML: invalid value"),
+        ("a = 1\na = 2", "unibuild.toml:2: this is no TOML: cannot overwrite a value"),
+        ("a = " + "9" * 5000, "unibuild.toml: this is no TOML: exceeds the limit"),
+        ("a = " + "[" * 100_000, "unibuild.toml: the values are nested too deep"),
+    ],
+)
+def test_what_is_no_toml(refusal, toml, start):
+    assert refusal(toml).startswith(start)
+
+
+def test_what_is_no_utf8(tmp_path):
+    (tmp_path / "unibuild.toml").write_bytes(b'host = "lab"\nname = "\xff"\n')
+    with pytest.raises(SettingsError, match=r"unibuild\.toml:2: this is no UTF-8"):
+        load(tmp_path, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("toml", "line"),
+    [
+        ('[xl]\ncmdline = """\n[lab]\nmemroy = 1\n"""\n[lab]\nmemroy = 1', 7),
+        ('# [lab] memroy = 1 """\nlab = { memroy = 1 }', 2),
+        ('[ lab ]  # the lab\n"memroy"   = 1', 2),
+        ("[lab]\naccel = 'tcg'\n[boot]\n[xl]\n[mirage]\nmemroy = 1", 6),
+    ],
+)
+def test_the_line_is_that_of_the_key(refusal, toml, line):
+    assert refusal(toml).startswith(f"unibuild.toml:{line}: ")
+
+
+# --- properties
+
+
+@given(
+    key=st.one_of(st.sampled_from([leaf.dotted for leaf in leaves()]), st.text(max_size=20)),
+    text=st.text(max_size=20),
+    toml=st.one_of(st.just(""), st.text(max_size=30)),
+)
+def test_any_input_gives_settings_or_a_sentence(tmp_path_factory, key, text, toml):
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "unibuild.toml").write_text(toml, encoding="utf-8", newline="")
+    variable = "UNIBUILD_" + key.replace(".", "_").upper()
+    for words, environ in (({key: text}, {}), ({}, {variable: text + "\udcff"})):
+        try:
+            assert isinstance(load(folder, words, environ).settings, Settings)
+        except SettingsError as error:
+            assert error.message
+
+
+@pytest.mark.parametrize("leaf", [leaf for leaf in leaves() if leaf.default not in (None, (), msgspec.NODEFAULT)])
+def test_a_default_given_as_text_is_the_default(settings, leaf):
+    assert settings("", {leaf.dotted: str(leaf.default)}, **{leaf.variable: str(leaf.default)}) == Settings()
+
+
+@pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.dotted)
+def test_every_setting_is_documented_and_its_type_can_be_said(leaf):
+    assert leaf.doc.endswith((".", ")"))
+    assert expected(leaf.type)
+
+
+def test_the_state_folder_is_kept_out_of_git(tmp_path):
+    folder = state_dir(tmp_path)
+    assert (folder, (folder / ".gitignore").read_text()) == (tmp_path / ".unibuild", "*\n")
+    assert state_dir(tmp_path) == folder

@@ -1,0 +1,149 @@
+"""The settings' model as data: which keys a table has, what a value must be, and all that can be set.
+
+Types are handled as plain objects here (``Annotated``, unions, ``dict``, msgspec's Structs): the model's annotations
+are the only place where they are written down.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from unibuild.settings.model import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Leaf", "bare", "child", "expected", "is_table", "key_type", "known", "leaves", "metas", "options"]
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """A key that takes a value. A part of ``path`` in capitals stands for any key (``xl.vif.NUMBER.KEY``)."""
+
+    path: tuple[str, ...]
+    type: object
+    default: object
+    doc: str
+
+    @property
+    def dotted(self) -> str:
+        """The key as the command line has it."""
+        return ".".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """The name of its environment variable."""
+        return "_".join(("UNIBUILD", *self.path)).upper()
+
+
+def options(kind: object) -> tuple[object, ...]:
+    """Return what a union is made of, without None; any other type is the only one of its options."""
+    kind = _plain(kind)
+    if get_origin(kind) in (Union, types.UnionType):
+        return tuple(inner for option in get_args(kind) if option is not types.NoneType for inner in options(option))
+    return (kind,)
+
+
+def bare(kind: object) -> object:
+    """Return a type without what ``Annotated`` says, and without None; a union of several stays one."""
+    found = options(kind)
+    return found[0] if len(found) == 1 else _plain(kind)
+
+
+def metas(kind: object) -> Iterator[Meta]:
+    """Give what ``Annotated`` says of a type, outermost first; also of the only option beside None."""
+    if get_origin(kind) is Annotated:
+        inner, *said = get_args(kind)
+        yield from (meta for meta in said if isinstance(meta, Meta))
+        yield from metas(inner)
+    elif get_origin(kind) in (Union, types.UnionType):
+        others = [option for option in get_args(kind) if option is not types.NoneType]
+        if len(others) == 1:
+            yield from metas(others[0])
+
+
+def is_table(kind: object) -> bool:
+    """Tell whether a value of this type is a table: a Struct of ours, or a dict with free keys."""
+    kind = bare(kind)
+    return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+
+
+def key_type(table: object) -> object | None:
+    """Return the type of a free table's keys, or None where the keys are fields."""
+    table = bare(table)
+    return get_args(table)[0] if get_origin(table) is dict else None
+
+
+def known(table: object) -> tuple[str, ...]:
+    """Return the keys that a table has, in the model's order; none for a table with free keys."""
+    return () if key_type(table) is not None else tuple(_fields(bare(table)))
+
+
+def child(table: object, key: str) -> object | None:
+    """Return the type of a table's key, or None where the table has no such key."""
+    if key_type(table) is None:
+        field = _fields(bare(table)).get(key)
+        return None if field is None else field.type
+    keys, values = get_args(bare(table))
+    try:
+        msgspec.convert(key, keys)
+    except (msgspec.ValidationError, UnicodeError):
+        return None
+    return values  # type: ignore[no-any-return]
+
+
+def expected(kind: object) -> str:
+    """Say what a value of this type is: the end of the sentence "... must be"."""
+    if is_table(kind):
+        return "a table"
+    found = options(kind)
+    if len(found) > 1:
+        *first, last = (expected(option) for option in found)
+        return f"{', '.join(first)} or {last}"
+    if get_origin(found[0]) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(found[0]))
+    if get_origin(found[0]) in (list, tuple):
+        return "a list of strings"
+    said = list(metas(kind))
+    if found[0] is str:
+        return next((meta.description for meta in said[-1:] if meta.pattern and meta.description), "a string")
+    name = {int: "a whole number", float: "a number", bool: "true or false"}[found[0]]  # type: ignore[index]
+    low = next((meta.ge for meta in said if meta.ge is not None), None)
+    high = next((meta.le for meta in said if meta.le is not None), None)
+    return name + (f" from {low}" if low is not None else "") + (f" to {high}" if high is not None else "")
+
+
+def leaves(table: object = Settings, path: tuple[str, ...] = (), doc: str = "") -> Iterator[Leaf]:
+    """Give every key that takes a value, in the model's order; each table's own values before its sub-tables."""
+    keys = key_type(table)
+    if keys is not None:
+        title = next(meta.title for meta in metas(keys) if meta.title)
+        inner = get_args(bare(table))[1]
+        place = (*path, title)
+        if is_table(inner):
+            yield from leaves(inner, place, doc)
+        else:
+            yield Leaf(place, inner, msgspec.NODEFAULT, doc)
+        return
+    fields = _fields(bare(table))
+    for name, field in sorted(fields.items(), key=lambda item: is_table(item[1].type)):
+        said = next((meta.description for meta in metas(field.type) if meta.description), "")
+        if is_table(field.type):
+            yield from leaves(field.type, (*path, name), said)
+        else:
+            yield Leaf((*path, name), field.type, field.default, said)
+
+
+def _plain(kind: object) -> object:
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+@functools.cache
+def _fields(struct: object) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(struct)}  # type: ignore[arg-type]

@@ -1,0 +1,251 @@
+"""Where the settings come from: defaults < ``unibuild.toml`` < environment < command line.
+
+``unibuild.toml``, in the current folder or the nearest above it, holds TOML values. The environment and the command
+line hold text, which the type of the setting reads:
+
+- a string is the text as it is; a number is read as one;
+- a list is divided into words as the shell does it (``mirage.args="--net direct"``), or is a TOML array;
+- where a string, a number and a boolean are all welcome (``xl.set``, ``xl.vif``, ``xl.disk``), ``true``, ``false`` and
+  whole numbers are those, ``"..."`` and ``'...'`` are TOML strings, ``[...]`` is a TOML array, and all else is a
+  string as it is.
+
+A list replaces the one of an earlier source; tables are merged key by key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.errors import SettingsError
+from unibuild.files import find_upward, write_whole
+from unibuild.settings.origin import PREFIX, Variable, Word, read_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from unibuild.settings.model import Settings
+    from unibuild.settings.origin import KeyPath, Source
+
+__all__ = ["FILE", "RESERVED", "Project", "load", "state_dir"]
+
+FILE = "unibuild.toml"
+RESERVED = {  # variables with our prefix that are no settings, and what they are
+    "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
+}
+_MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project and its settings.
+
+    ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where the settings were made
+    in Python.
+    """
+
+    root: Path
+    file: Path | None
+    settings: Settings
+
+
+def load(
+    start: Path,
+    overrides: Mapping[str, str] = {},
+    environ: Mapping[str, str] = os.environ,
+) -> Project:
+    """Read the settings of the project that the folder ``start`` belongs to.
+
+    Args:
+        start: the folder where the search upward begins.
+        overrides: the command line's ``key=value`` words: ``{"lab.memory": "512"}``.
+        environ: the environment; a variable that is empty counts as not set.
+
+    Raises:
+        SettingsError: there is no ``unibuild.toml``; it is no TOML; a key is unknown; a value has the wrong type.
+        FileError: the file cannot be read.
+    """
+    import msgspec
+
+    from unibuild.settings.model import Settings
+
+    file = find_upward(FILE, start.absolute())
+    if file is None:
+        raise SettingsError(
+            f"there is no {FILE} in {start.absolute()} or a folder above it", hint="`unibuild init` writes one"
+        )
+    tree: dict[str, object] = {}
+    _merge(tree, *read_toml(file), Settings, ())
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
+            _put(tree, _variable_path(name), environ[name], Variable(name))
+    for key, text in overrides.items():
+        _put(tree, tuple(key.split(".")), text, Word(f"{key}={text}"))
+    return Project(file.parent, file, msgspec.convert(tree, Settings))
+
+
+def state_dir(root: Path) -> Path:
+    """Return ``root/.unibuild``, our own folder in a project, made if need be with a ``.gitignore`` for all in it."""
+    folder = root / ".unibuild"
+    if not (folder / ".gitignore").exists():
+        write_whole(folder / ".gitignore", b"*\n")
+    return folder
+
+
+def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, table: object, path: KeyPath) -> None:
+    """Put the values of a TOML table into ``tree``, each checked against the model's type."""
+    from unibuild.settings.fields import is_table
+
+    for key, value in raw.items():
+        place = (*path, key)
+        kind = _child(table, place, source)
+        if not is_table(kind):
+            tree[key] = _checked(value, kind, place, source)
+        elif isinstance(value, dict):
+            inner = tree.setdefault(key, {})
+            assert isinstance(inner, dict)
+            _merge(inner, value, source, kind, place)
+        else:
+            raise _wrong(value, kind, place, source)
+
+
+def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> None:
+    """Put one value, given as text, into ``tree``."""
+    from unibuild.settings.fields import is_table
+    from unibuild.settings.model import Settings
+
+    kind: object = Settings
+    for depth, key in enumerate(path, 1):
+        if not is_table(kind):
+            raise SettingsError(
+                f"{source.at(path)}: `{source.spell(path)}` is unknown: `{source.spell(path[: depth - 1])}` is no table"
+            )
+        kind = _child(kind, path[:depth], source)
+        if depth < len(path):
+            inner = tree.setdefault(key, {}) if is_table(kind) else tree
+            assert isinstance(inner, dict)
+            tree = inner
+    if is_table(kind):
+        raise _wrong(text, kind, path, source)
+    tree[path[-1]] = _read_text(text, kind, path, source)
+
+
+def _child(table: object, path: KeyPath, source: Source) -> object:
+    from unibuild.settings.fields import child, expected, key_type
+
+    kind = child(table, path[-1])
+    if kind is not None:
+        return kind
+    keys = key_type(table)
+    if keys is not None:
+        raise SettingsError(
+            f"{source.at(path)}: `{source.spell(path)}`: the key `{path[-1]}` must be {expected(keys)}",
+        )
+    raise SettingsError(f"{source.at(path)}: `{source.spell(path)}` is unknown", hint=_nearest(table, path, source))
+
+
+def _nearest(table: object, path: KeyPath, source: Source) -> str:
+    """Name the known key that is most like an unknown one, and all that stand beside it."""
+    import difflib
+
+    from unibuild.settings.fields import known, leaves
+
+    beside = [(*path[:-1], key) for key in known(table)]
+    elsewhere = [leaf.path for leaf in leaves()]
+    close = difflib.get_close_matches(path[-1], [place[-1] for place in beside], 1)
+    places = [place for place in beside if place[-1] in close]
+    if not places:
+        close = difflib.get_close_matches(path[-1], [place[-1] for place in elsewhere], 1, 0.75)
+        places = [place for place in elsewhere if place[-1] in close]
+    mean = f"did you mean {' or '.join(f'`{source.spell(place)}`' for place in places)}? " if places else ""
+    return f"{mean}known here: {', '.join(place[-1] for place in beside)}"
+
+
+def _variable_path(name: str) -> KeyPath:
+    """Return the key that an environment variable names.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    import difflib
+
+    from unibuild.settings.fields import leaves
+    from unibuild.settings.model import Settings
+
+    for path in _spellings(Settings, name.removeprefix(PREFIX)):
+        return path
+    names = [leaf.variable for leaf in leaves()] + list(RESERVED)
+    close = difflib.get_close_matches(name, names, 1)
+    raise SettingsError(
+        f"environment: `{name}` is no setting",
+        hint=f"did you mean `{close[0]}`?" if close else f"unset it: names that start with {PREFIX} are ours",
+    )
+
+
+def _spellings(table: object, rest: str) -> Iterator[KeyPath]:
+    """Give the keys below ``table`` that a variable's name, without what led here, can mean."""
+    from unibuild.settings.fields import child, is_table, key_type, known, metas
+
+    keys = key_type(table)
+    if keys is None:
+        for name in known(table):
+            kind = child(table, name)
+            if rest == name.upper():
+                yield (name,)
+            elif rest.startswith(f"{name.upper()}_") and is_table(kind):
+                yield from ((name, *path) for path in _spellings(kind, rest[len(name) + 1 :]))
+        return
+    first, _, last = rest.partition("_")
+    inner = child(table, first.lower())
+    if inner is not None and is_table(inner):
+        yield (first.lower(), last.lower()) if last else (first.lower(),)
+    elif rest:
+        kept = any((meta.extra or {}).get("case") == "kept" for meta in metas(keys))
+        yield (rest if kept else rest.lower(),)
+
+
+def _checked(value: object, kind: object, path: KeyPath, source: Source, *, strict: bool = True) -> object:
+    import msgspec
+
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except (msgspec.ValidationError, UnicodeError):  # UnicodeError: bytes of the environment that are no UTF-8
+        raise _wrong(value, kind, path, source) from None
+
+
+def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object:
+    """Read a value of the type ``kind`` from text, as the head of this module says."""
+    import shlex
+    import tomllib
+    from typing import get_origin
+
+    from unibuild.settings.fields import options
+
+    found = options(kind)
+    is_list = len(found) == 1 and get_origin(found[0]) in (list, tuple)
+    if not is_list and len(found) == 1:
+        return _checked(text, kind, path, source, strict=False)
+    try:
+        if re.fullmatch(
+            r"\[.*\]" if is_list else r"""\[.*\]|".*"|'.*'|true|false|[+-]?(0|[1-9]\d*)""", text, re.DOTALL
+        ):
+            return _checked(tomllib.loads(f"value = {text}")["value"], kind, path, source)
+        return shlex.split(text) if is_list else text
+    except ValueError:  # also TOML's own error
+        raise _wrong(text, kind, path, source) from None
+
+
+def _wrong(value: object, kind: object, path: KeyPath, source: Source) -> SettingsError:
+    from unibuild.settings.fields import expected, is_table, known, leaves
+
+    shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+    if len(shown) > _MAX_SHOWN:
+        shown = f"{shown[: _MAX_SHOWN - 4]} ..."
+    hint = None
+    if is_table(kind):
+        keys = f" ({', '.join(known(kind))})" if known(kind) else ""
+        hint = f"it holds keys: `{source.spell(next(leaves(kind, path)).path)}`{keys}"
+    return SettingsError(f"{source.at(path)}: `{source.spell(path)}` must be {expected(kind)}, not {shown}", hint=hint)
