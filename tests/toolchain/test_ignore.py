@@ -1,0 +1,116 @@
+"""The pattern language of .gitignore, with git itself as the oracle."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unibuild.toolchain.ignore import Patterns
+from unibuild.toolchain.sources import find
+
+NAMES = ("a", "b", "ab", "a.c", "b.c", "a.b.c", ".c", "c")
+PIECES = (
+    "a",
+    "b",
+    "*",
+    "**",
+    "?",
+    "/",
+    "*.c",
+    ".c",
+    "[ab]",
+    "[!a]",
+    "[a-b]",
+    "\\a",
+    "!",
+    "#",
+    " ",
+    "\\ ",
+    "[[:alpha:]]",
+    "[",
+)
+
+name = st.sampled_from(NAMES)
+path = st.lists(name, min_size=1, max_size=3).map("/".join)
+line = st.one_of(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join),
+    st.builds(
+        "{}{}{}{}".format, st.sampled_from(("", "!")), st.sampled_from(("", "/")), path, st.sampled_from(("", "/"))
+    ),
+)
+ignore = st.lists(line, max_size=5).map("\n".join)
+
+
+def write(root: Path, paths: list[str]) -> None:
+    for each in paths:
+        target = root / each
+        if not any(parent.is_file() for parent in target.parents) and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+
+
+@settings(max_examples=150, deadline=None)
+@given(paths=st.lists(path, min_size=1, max_size=12), top=ignore, nested=st.dictionaries(name, ignore, max_size=2))
+def test_a_walk_finds_what_git_does_not_ignore(git, paths, top, nested):
+    root = Path(tempfile.mkdtemp())
+    try:
+        git(root, "init", "-q")
+        write(root, paths)
+        for folder, lines in (("", top), *nested.items()):
+            if (root / folder).is_dir():
+                (root / folder / ".gitignore").write_text(lines)
+        expected = set(git(root, "ls-files", "-z", "--others", "--exclude-standard"))
+        assert {str(file.relative_to(root)) for file in find(root, ["*"]).files} == expected
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "entry", "said"),
+    [
+        ("*.ml", "src/a.ml", True),
+        ("*.ml", "src/a.mli", None),
+        ("/a.ml", "src/a.ml", None),
+        ("src/*.ml", "src/a.ml", True),
+        ("src/**/x", "src/x", True),
+        ("src/**", "src", None),
+        ("a[]-]b", "a-b", True),
+        ("a[!]]b", "a]b", None),
+        ("a[b", "a[b", None),
+        ("a\\*b", "a*b", True),
+        ("a\\", "a\\", None),
+        ("[[:digit:]].c", "7.c", True),
+        ("[[:nonsense:]]", "n", None),
+        ("a*", "a\nb", True),
+        ("x ", "x", True),
+        ("x\\ ", "x ", True),
+        ("x\r\n", "x", True),
+        ("!*.ml", "a.ml", False),
+        ("\\!a", "!a", True),
+        ("\\#a", "#a", True),
+        ("# a", "# a", None),
+        ("a/", "a", None),
+    ],
+)
+def test_one_pattern_says_of_a_file(pattern, entry, said):
+    assert Patterns([pattern]).match(entry) is said
+
+
+@given(st.lists(st.text(), max_size=4), st.text(min_size=1))
+def test_any_text_is_a_pattern(lines, entry):
+    assert Patterns(lines).match(entry, folder=True) in (True, False, None)
+
+
+@given(st.permutations(["*.c", "!a.c", "a.*", "/a.c"]))
+def test_the_last_pattern_decides(lines):
+    assert Patterns(lines).match("a.c") is not lines[-1].startswith("!")
+
+
+def test_a_pattern_with_a_slash_at_its_end_is_for_folders():
+    said = [Patterns(["a/"]).match("a", folder=folder) for folder in (True, False)]
+    assert said == [True, None]

@@ -1,0 +1,134 @@
+"""What every toolchain tells: the steps that make the kernel, as plain values, and where the kernel then is.
+
+A plan starts no child and writes no file; the steps are carried out by ``unibuild.tasks``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from unibuild.errors import MissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unibuild.settings.model import Build
+
+__all__ = ["Step", "Toolchain", "environment", "identity", "make_argv"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a build, as a value: what to run, what decides whether it is stale, what it leaves.
+
+    Attributes:
+        name: ``configure``, ``depend`` or ``build``.
+        doc: what it does, for ``doit list``.
+        commands: argument lists, to run in this order in ``cwd``; the first that fails ends the step.
+        cwd: absolute folder.
+        env: variables to set on top of ours.
+        inputs: absolute paths of existing files that people write: their stamps decide.
+        folders: absolute paths whose stamps decided ``inputs``: the folders listed, and the ``.gitignore`` files read.
+        made: absolute paths of inputs that an earlier step writes: where the stamp moved, the content
+            (``Toolchain.digest``) decides.
+        targets: absolute paths of files that must be there afterwards. A tool that rewrites one of them in a later
+            step leaves the same digest.
+        fingerprint: everything else that matters, by a name to report: ``{"arguments": ..., "mirage": ...}``.
+        needs: programs that must be on PATH when the step runs, each with what to do where it is not.
+    """
+
+    name: str
+    doc: str
+    commands: tuple[tuple[str, ...], ...]
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[Path, ...] = ()
+    folders: tuple[Path, ...] = ()
+    made: tuple[Path, ...] = ()
+    targets: tuple[Path, ...] = ()
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, str] = field(default_factory=dict)
+
+    def require(self) -> None:
+        """See that the programs which the step needs are there.
+
+        Raises:
+            MissingError: one is not; the hint says how to get it.
+        """
+        for program, mend in self.needs.items():
+            if shutil.which(program, path=environment(self.env).get("PATH")) is None:
+                raise MissingError(f"the program {program} is not on PATH, and {self.name} needs it", hint=mend)
+
+
+class Toolchain(Protocol):
+    """What builds the kernel of one project."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the settings."""
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel that the build leaves, as an absolute path."""
+
+    @property
+    def xl(self) -> Path | None:
+        """The ``.xl`` file that configure writes, as an absolute path; None where none is written."""
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return the steps in their order: of configure, depend and build those that have something to do."""
+
+    def digest(self, path: Path) -> str:
+        """Return a hash of what a file means, without what has no meaning (a generated file's date).
+
+        Raises:
+            FileError: the file cannot be read.
+        """
+
+    def check(self, step: str) -> None:
+        """See that a step which ended with success did its work.
+
+        Raises:
+            BuildError: it left no proper result.
+        """
+
+
+def environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment that a step's commands see: ours with ``env`` on top."""
+    return {**os.environ, **env}
+
+
+def identity(program: str, env: Mapping[str, str]) -> str:
+    """Return what tells one installed program from another: its path behind links, time stamp (ns) and size (bytes).
+
+    Cheaper than asking for its version, and moves too when the same version is built anew. Empty: it is not on PATH.
+    """
+    found = shutil.which(program, path=environment(env).get("PATH"))
+    if found is None:
+        return ""
+    path = Path(found).resolve()
+    status = path.stat()
+    return f"{path} {status.st_mtime_ns} {status.st_size}"
+
+
+def make_argv(folder: Path, build: Build, *words: str) -> tuple[str, ...]:
+    """Return the argument list that runs the Makefile in ``folder``.
+
+    A ``GNUmakefile`` that calls unibuild would win over the ``Makefile`` that it stands in front of, and call us
+    again: then make is told which one is meant.
+    """
+    jobs = (f"-j{build.jobs}",) if build.jobs else ()
+    return ("make", *_makefile(folder), *jobs, *words)
+
+
+def _makefile(folder: Path) -> tuple[str, ...]:
+    front = folder / "GNUmakefile"
+    if front.is_file() and "unibuild" in front.read_text(errors="replace"):
+        for name in ("Makefile", "makefile"):
+            if (folder / name).is_file():
+                return ("-f", name)
+    return ()

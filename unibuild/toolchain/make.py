@@ -1,0 +1,135 @@
+"""The ``make`` toolchain: any kernel that a Makefile builds."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from unibuild.errors import BuildError, SettingsError
+from unibuild.files import sha256
+from unibuild.toolchain import sources
+from unibuild.toolchain.base import Step, make_argv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.settings.model import Build
+
+__all__ = ["Make"]
+
+MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # in the order in which GNU make looks for them
+CONFIGURE_READS = (
+    "configure",
+    "configure.*",
+    "*.ac",
+    "*.m4",
+    "*.in",
+    "CMakeLists.txt",
+    "*.cmake",
+    "meson.*",
+    "Kconfig*",
+)
+NEED_MAKE = {"make": "on Debian or Ubuntu: apt install make"}
+
+
+class Make:
+    """A project whose Makefile builds the kernel.
+
+    Args:
+        root: the project's folder, absolute.
+        build: the ``[build]`` settings.
+
+    Raises:
+        SettingsError: they do not say where the kernel is.
+    """
+
+    name = "make"
+    xl: Path | None = None
+
+    def __init__(self, root: Path, build: Build) -> None:
+        if build.kernel is None:
+            raise SettingsError(
+                f"{root / 'unibuild.toml'} does not say which file the build leaves as the kernel",
+                hint='add it, for example:\n  [build]\n  kernel = "hello.xen"',
+            )
+        self.root = root
+        self.build = build
+        self.kernel = root / build.kernel
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return the steps in their order; without ``build.configure`` and ``build.depend`` only the build."""
+        steps = [self._build()]
+        if self.build.depend is not None:
+            steps.insert(0, self._depend(self.build.depend))
+        if self.build.configure:
+            steps.insert(0, self._configure())
+        return tuple(steps)
+
+    def digest(self, path: Path) -> str:
+        """Return the hash of a file's bytes.
+
+        Raises:
+            FileError: the file cannot be read.
+        """
+        return sha256(path)
+
+    def check(self, step: str) -> None:
+        """See that the build left a kernel.
+
+        Raises:
+            BuildError: it did not.
+        """
+        if step == "build" and not self.kernel.is_file():
+            raise BuildError(
+                f"`{shlex.join(self._build().commands[0])}` succeeded and left no {self.kernel}",
+                hint="[build] kernel names what it leaves, and [build] target the Makefile's target",
+            )
+
+    def _configure(self) -> Step:
+        found = sources.find(self.root, CONFIGURE_READS)
+        named = (self.root / word for word in self.build.configure)
+        return self._step(
+            "configure",
+            f"run {shlex.join(self.build.configure)}",
+            self.build.configure,
+            inputs=tuple(sorted({*found.files, *(path for path in named if path.is_file())})),
+            folders=found.folders,
+        )
+
+    def _depend(self, target: str) -> Step:
+        makefiles = tuple(path for name in MAKEFILES if (path := self.root / name).is_file())
+        return self._step(
+            "depend",
+            f"fetch what the build needs (make {target})",
+            make_argv(self.root, self.build, target),
+            **{"made" if self.build.configure else "inputs": makefiles},
+        )
+
+    def _build(self) -> Step:
+        found = sources.find(self.root, self.build.sources)
+        makefiles = {self.root / name for name in MAKEFILES} if self.build.configure else set()
+        words = (self.build.target,) if self.build.target else ()
+        return self._step(
+            "build",
+            f"build {self.build.kernel} with make",
+            make_argv(self.root, self.build, *words),
+            inputs=tuple(path for path in found.files if path != self.kernel and path not in makefiles),
+            folders=found.folders,
+            made=tuple(sorted(path for path in makefiles if path.is_file())),
+            targets=(self.kernel,),
+        )
+
+    def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: tuple[Path, ...]) -> Step:
+        return Step(
+            name=name,
+            doc=doc,
+            commands=(argv,),
+            cwd=self.root,
+            env=self.build.env,
+            fingerprint={
+                "arguments": shlex.join(argv),
+                "environment": shlex.join(f"{key}={value}" for key, value in sorted(self.build.env.items())),
+            },
+            needs={} if name == "configure" else NEED_MAKE,
+            **more,
+        )
