@@ -207,7 +207,8 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         ),
         (
             '[[xl.vif]]\nbridge = "br0"',
-            "unibuild.toml:1: `[xl] vif` must be a table, not [{'bridge': 'br0'}]\n  it holds keys: `[xl.vif.NUMBER] KEY`",
+            "unibuild.toml:1: `[xl] vif` must be a table, not [{'bridge': 'br0'}]\n"
+            "  it holds keys: `[xl.vif.<NUMBER>] <KEY>`",
         ),
         (
             'name = "a b"',
@@ -243,7 +244,7 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
         (
             "xl.vif.0",
             "br0",
-            'command line, `xl.vif.0=br0`: `xl.vif.0` must be a table, not "br0"\n  it holds keys: `xl.vif.0.KEY`',
+            'command line, `xl.vif.0=br0`: `xl.vif.0` must be a table, not "br0"\n  it holds keys: `xl.vif.0.<KEY>`',
         ),
         (
             "lab.memory.max",

@@ -24,7 +24,7 @@ __all__ = ["Leaf", "bare", "child", "expected", "is_table", "key_type", "known",
 
 @dataclass(frozen=True)
 class Leaf:
-    """A key that takes a value. A part of ``path`` in capitals stands for any key (``xl.vif.NUMBER.KEY``)."""
+    """A key that takes a value. A part of ``path`` like ``<KEY>`` stands for any key."""
 
     path: tuple[str, ...]
     type: object
@@ -125,7 +125,7 @@ def leaves(table: object = Settings, path: tuple[str, ...] = (), doc: str = "") 
     if keys is not None:
         title = next(meta.title for meta in metas(keys) if meta.title)
         inner = get_args(bare(table))[1]
-        place = (*path, title)
+        place = (*path, f"<{title}>")
         if is_table(inner):
             yield from leaves(inner, place, doc)
         else:

@@ -1,7 +1,8 @@
 """The settings as one frozen tree; the text beside a field is its documentation (docs/reference/settings.md).
 
 A field is a key of ``unibuild.toml``: ``[lab] memory = 768`` is ``Settings.lab.memory``, the environment's
-``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=768``. None means: unibuild finds it out.
+``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=768``. None stands for a key that
+is not set.
 """
 
 from __future__ import annotations
@@ -78,11 +79,11 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = None
     target: Annotated[
         str | None,
-        Meta(description="`make` toolchain: the Makefile's target that builds the kernel. None: its default goal."),
+        Meta(description="`make` toolchain: the Makefile's target that builds the kernel. Not set: its default goal."),
     ] = None
     jobs: Annotated[
         Count | None,
-        Meta(description="Run `make -jN`. None: one job, or those of the make that called unibuild."),
+        Meta(description="Run `make -jN`. Not set: one job, or those of the make that called unibuild."),
     ] = None
     env: Annotated[
         dict[Variable, str],
@@ -111,7 +112,7 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     vcpus: Annotated[Count | None, Meta(description="Number of virtual processors.")] = None
     type: Annotated[
         Literal["pv", "pvh"] | None,
-        Meta(description="Type of the domain. None: what the kernel is (`pvh` where it is both)."),
+        Meta(description="Type of the domain. Not set: what the kernel is (`pvh` where it is both)."),
     ] = None
     cmdline: Annotated[str | None, Meta(description="The kernel's command line, as it shall read there.")] = None
     set: Annotated[
@@ -146,7 +147,7 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ] = "auto"
     wait: Annotated[
         Seconds | None,
-        Meta(description="With `print`: seconds after which to leave the console. None: until the domain ends."),
+        Meta(description="With `print`: seconds after which to leave the console. Not set: until the domain ends."),
     ] = None
 
 
@@ -181,7 +182,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: Annotated[
         DomainName | None,
-        Meta(description="Name of the domain. None: what the `.xl` says, else the project's folder."),
+        Meta(description="Name of the domain. Not set: what the `.xl` says, else the project's folder."),
     ] = None
     host: Annotated[
         str,

@@ -1,0 +1,122 @@
+"""Write the reference of the settings from the model: ``python -m unibuild.settings.reference [FOLDER]``.
+
+It makes ``settings.md`` for people and ``unibuild.schema.json`` for editors, by default in ``docs/reference``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+
+from unibuild.files import write_whole
+from unibuild.settings.fields import Leaf, child, expected, known, leaves
+from unibuild.settings.model import Settings
+from unibuild.settings.sources import RESERVED
+
+__all__ = ["main", "markdown", "schema"]
+
+_HEAD = """\
+# Settings
+
+<!-- Written by `python -m unibuild.settings.reference` from unibuild/settings/model.py: change it there. -->
+
+Settings come from four sources; each wins over those before it:
+
+1. the defaults below;
+2. `unibuild.toml`, in the current folder or the nearest above it: `[lab]` and below it `memory = 1024`;
+3. the environment: `UNIBUILD_LAB_MEMORY=1024` (a variable that is empty counts as not set);
+4. the command line: `unibuild boot lab.memory=1024`, `doit boot lab.memory=1024`,
+   `make boot UNIBUILD_ARGS="lab.memory=1024"`.
+
+Tables are merged key by key; a list replaces the earlier one. A key that is unknown or has the wrong type is an error
+that names the place, what was expected, and the nearest key that exists.
+
+## Values from the environment and the command line
+
+These are text, which the setting's type reads:
+
+- a string is the text as it is, and a number is read as one;
+- a list is divided into words as the shell does it (`mirage.args="--net direct"`), or is a TOML array
+  (`mirage.args='["--net", "direct"]'`);
+- below `xl.set`, `xl.vif` and `xl.disk`, `true`, `false` and whole numbers are those, `"..."` and `'...'` are TOML
+  strings, `[...]` is a TOML array, and all else is a string as it is. So `xl.set.serial='"5"'` is the string 5.
+
+In the name of a variable the keys stand in capitals; only the names below `build.env` keep their case
+(`UNIBUILD_BUILD_ENV_CFLAGS=-O2` sets `CFLAGS`). A sub-key with a hyphen (`direct-io-safe`) has no variable.
+"""
+
+
+def markdown() -> str:
+    """Return the reference page."""
+    parts = [_HEAD]
+    parts += ["Variables with our prefix that are no settings:\n"]
+    parts += ["\n".join(f"- `{name}`: {what}." for name, what in RESERVED.items()) + "\n"]
+    every = list(leaves())
+    parts += ["## The top level\n", _entries([leaf for leaf in every if len(leaf.path) == 1])]
+    for table in (name for name in known(Settings) if any(leaf.path[0] == name for leaf in every if leaf.path[1:])):
+        doc = child(Settings, table).__doc__
+        parts += [f"## `[{table}]`\n", f"{doc}\n"]
+        parts += [_entries([leaf for leaf in every if leaf.path[0] == table and leaf.path[1:]])]
+    parts += [
+        "## Help in the editor\n",
+        "[`unibuild.schema.json`](unibuild.schema.json) is a JSON schema of `unibuild.toml`. Editors that use taplo\n"
+        "(Even Better TOML) check and complete the file when its first line is `#:schema PATH/unibuild.schema.json`.\n",
+    ]
+    return "\n".join(parts)
+
+
+def schema() -> str:
+    """Return a JSON schema of ``unibuild.toml``, without references and without null, which TOML has not."""
+    raw = msgspec.json.schema(Settings)
+    whole = {"$schema": "http://json-schema.org/draft-07/schema#", **_tidy(raw, raw["$defs"])}
+    return json.dumps({**whole, "title": "unibuild.toml"}, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """Write both files into the folder that ``argv`` names; return the exit code."""
+    folder = Path(argv[0] if argv else "docs/reference")
+    write_whole(folder / "settings.md", markdown().encode())
+    write_whole(folder / "unibuild.schema.json", schema().encode())
+    return 0
+
+
+def _entries(found: list[Leaf]) -> str:
+    lines = []
+    for leaf in found:
+        default = "" if leaf.default in (None, msgspec.NODEFAULT) else f"; default `{_toml(leaf.default)}`"
+        lines += [f"### `{leaf.dotted}`\n", f"{_capital(expected(leaf.type))}{default}; `{leaf.variable}`.\n"]
+        lines += ["\n".join(textwrap.wrap(leaf.doc, 120, break_on_hyphens=False)) + "\n"]
+    return "\n".join(lines)
+
+
+def _toml(value: object) -> str:
+    return json.dumps(value)  # the two agree on strings, numbers and lists of them
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
+def _tidy(node: object, structs: dict[str, object]) -> dict[str, object]:
+    """Put what a reference names in its place, and take out null and defaults that TOML cannot say."""
+    assert isinstance(node, dict)
+    if "$ref" in node:
+        named = structs[str(node["$ref"]).removeprefix("#/$defs/")]
+        return _tidy(named, structs)
+    out = {key: value for key, value in node.items() if key not in ("required", "title")}  # nothing is required
+    if out.get("default", ...) is None:
+        del out["default"]
+    if "anyOf" in out:
+        others = [_tidy(option, structs) for option in out.pop("anyOf") if option != {"type": "null"}]
+        out = {**others[0], **out} if len(others) == 1 else {**out, "anyOf": others}
+    if "properties" in out:
+        out["properties"] = {key: _tidy(value, structs) for key, value in out["properties"].items()}
+    return out
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
