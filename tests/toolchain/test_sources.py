@@ -89,5 +89,5 @@ def test_a_name_that_is_no_text_is_found(tree):
 
 
 def test_no_folder_is_a_sentence(tmp_path):
-    with pytest.raises(FileError, match="cannot read the folder .*/none"):
+    with pytest.raises(FileError, match=r"cannot read the folder .*/none"):
         find(tmp_path / "none")
