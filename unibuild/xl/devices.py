@@ -1,0 +1,220 @@
+"""The small languages inside the strings of `vif` and `disk`.
+
+A device is its sub-keys, in their order: `{"bridge": "br0"}`, `{"vdev": "xvdb", "discard": True, "target": "/x"}`.
+
+Sources: parse_nic_config() in Xen's tools/xl/xl_parse.c with xl-network-configuration(5), and libxlu_disk_l.l in
+tools/libs/util with xl-disk-configuration(5). A disk has two forms, and they mix: `vdev=xvda, target=/x`, where `target`
+swallows the rest of the string and so comes last; and the older `file:/x,xvda,w` or `/x,raw,xvda,w`, by position.
+What is written here has the first form. Words that came after Xen 4.17 (`trusted`, `grant_usage`, `specification`) are
+known as well; whether the host's xl takes them is its affair.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from unibuild.errors import InputError, SettingsError
+
+__all__ = ["Device", "Parsed", "change_disk", "change_vif", "parse_disk", "parse_vif"]
+
+Device = Mapping[str, str | int | bool]  # as a person sets it
+Parsed = dict[str, str | bool]  # as it was read: True and False for the sub-keys of _FLAGS
+
+_FLAGS = {  # sub-keys that are written as a word: for yes, for no
+    "colo": ("colo", "no-colo"),
+    "direct-io-safe": ("direct-io-safe", ""),
+    "discard": ("discard", "no-discard"),
+    "trusted": ("trusted", "untrusted"),
+}
+_WORDS: dict[str, tuple[str, str | bool]] = {"cdrom": ("devtype", "cdrom")}
+_WORDS |= {words[not yes]: (key, yes) for key, words in _FLAGS.items() for yes in (True, False) if words[not yes]}
+_VIF = (
+    *("accel", "backend", "bridge", "devid", "forwarddev", "gatewaydev", "ip", "mac", "model", "mtu", "netdev"),
+    *("rate", "script", "trusted", "type", "vifname", "vlan"),
+)  # and colo_...
+_STRINGS = ("active-disk", "backend", "colo-export", "colo-host", "hidden-disk", "script", "target", "vdev")
+_CHOICES = {
+    "access": ("", "r", "ro", "rw", "w"),
+    "backendtype": ("phy", "qdisk", "standalone", "tap"),
+    "devtype": ("cdrom", "disk"),
+    "format": ("empty", "qcow", "qcow2", "qed", "raw", "vhd"),
+    "grant_usage": ("0", "1"),
+    "specification": ("virtio", "xen"),
+}
+_REPLACEABLE = ("access", "colo-port", "devtype", "grant_usage")  # the last one wins; the others may be given once
+_DISK = (*_STRINGS, *_CHOICES, *_FLAGS, "colo-port")
+_KEYED = re.compile(rf"target=([^\n]*)|({'|'.join(sorted((*_STRINGS, *_CHOICES, 'colo-port')))})=([^,]*),?")
+_PREFIX = re.compile(r"(raw|qcow2?|vhd):|(iscsi|e?nbd|drbd):|(?:tapdisk|tap2?|aio|ioemu|file|phy):")
+_OTHER_PREFIX = re.compile(r"[a-z][a-z0-9]*:(?![a-z0-9])")
+_PLACED = re.compile(r"([^=,]*)(,|=|\Z)")
+
+
+def parse_vif(spec: str) -> Parsed:
+    """Read one string of the `vif` list. It never fails: xl passes over what it does not know."""
+    vif: Parsed = {}
+    for field in spec.split(","):
+        key, sign, value = field.lstrip(" ").partition("=")
+        if key in ("trusted", "untrusted") and not sign:
+            vif["trusted"] = key == "trusted"
+        elif key or sign:
+            vif[key] = value if sign else True
+    return vif
+
+
+def change_vif(spec: str, changes: Device) -> str:
+    """Return a string of the `vif` list with some sub-keys changed or added; the others stay as they are.
+
+    Args:
+        spec: the string; empty for a new device.
+        changes: the new values by sub-key.
+
+    Raises:
+        SettingsError: xl has no such sub-key, or the value cannot be written there.
+    """
+    for key in changes:
+        if key not in _VIF and not key.startswith("colo_"):
+            raise SettingsError(f"a vif has no `{key}`", hint=_nearest(key, _VIF))
+    old = parse_vif(spec)
+    new = {**old, **_plain(changes)}
+    written = spec if new == old else _format(new, spec)
+    if parse_vif(written) != new:
+        raise SettingsError("a vif's sub-key cannot hold a comma")
+    return written
+
+
+def parse_disk(spec: str) -> Parsed:
+    """Read one string of the `disk` list, in either form.
+
+    Raises:
+        InputError: xl would refuse it.
+    """
+    disk: Parsed = {}
+    at, prefixed, access_placed = 0, False, False
+    while at < len(spec):
+        if spec[at] in " \t\n":
+            at += 1
+        elif found := _PREFIX.match(spec, at):
+            at, prefixed = found.end(), True
+            if found[1]:
+                _put(disk, "format", found[1])
+            elif found[2]:
+                _put(disk, "script", f"block-{found[2]}")
+        elif found := _OTHER_PREFIX.match(spec, at):
+            raise InputError(f"xl does not know the prefix `{found[0]}`")
+        elif found := _KEYED.match(spec, at):
+            at = found.end()
+            if found[2]:
+                _put(disk, found[2], found[3])
+            else:
+                _put(disk, "target", found[1].removesuffix(","))
+        else:
+            found = _PLACED.match(spec, at)
+            assert found is not None
+            if found[2] == "=":
+                raise InputError(f"a disk has no `{found[1]}`", hint=_nearest(found[1], _DISK))
+            at = found.end()
+            if found[1] in _WORDS:
+                key, value = _WORDS[found[1]]
+                disk[key] = value
+            else:
+                access_placed = _put_by_place(disk, found[1], prefixed, access_placed)
+    if "vdev" not in disk:
+        raise InputError("the disk has no `vdev`")
+    if "target" not in disk and disk.get("devtype") != "cdrom":
+        raise InputError("the disk has no `target`")
+    return disk
+
+
+def change_disk(spec: str, changes: Device) -> str:
+    """Return a string of the `disk` list with some sub-keys changed or added; the others stay as they are.
+
+    A string in the older form, by position, is written anew as `key=value` where something changes.
+
+    Args:
+        spec: the string; empty for a new device.
+        changes: the new values by sub-key.
+
+    Raises:
+        SettingsError: what would be written is none that xl takes or reads as it is meant.
+        InputError: xl would refuse `spec`.
+    """
+    old = parse_disk(spec) if spec else {}
+    new = {key: value for key, value in {**old, **_plain(changes)}.items() if value is not False or _FLAGS[key][1]}
+    if new == old:
+        return spec
+    target = new.pop("target", None)
+    written = _format(new, spec)
+    if target is not None:
+        new["target"] = target
+        comma = "," if str(target).endswith(",") else ""  # xl takes one away
+        written += f"{', ' if written else ''}target={target}{comma}"
+    try:
+        if parse_disk(written) == new:
+            return written
+    except InputError as error:
+        raise SettingsError(error.message, hint=error.hint) from None
+    raise SettingsError(f"xl would not read `{written}` as it is meant", hint="only `target` can hold a comma")
+
+
+def _put(disk: Parsed, key: str, value: str) -> None:
+    """Set a sub-key as xl's set... and savestring() do."""
+    if key == "format":
+        value = value or "raw"
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise InputError(f"`{value}` is no `{key}` of a disk", hint=_nearest(value, _CHOICES[key]))
+    before = disk.get(key)
+    if before and key not in _REPLACEABLE and (key in _STRINGS or before != value):
+        raise InputError(f"the disk's `{key}` is given twice, `{before}` and `{value}`")
+    disk[key] = value
+
+
+def _put_by_place(disk: Parsed, value: str, prefixed: bool, access_placed: bool) -> bool:
+    """Give a value without a key its sub-key: target, format, vdev, access, the first that is free."""
+    vdev, colon, devtype = value.rpartition(":")
+    if "target" not in disk:
+        _put(disk, "target", value)
+    elif not prefixed and "format" not in disk and not (colon and disk["target"] == ""):
+        _put(disk, "format", value)
+    elif not prefixed and "format" not in disk:
+        _put(disk, "vdev", vdev)
+        _put(disk, "devtype", devtype)
+        disk["format"] = "empty"
+    elif "vdev" not in disk:
+        _put(disk, "vdev", vdev if colon else value)
+        if colon:
+            _put(disk, "devtype", devtype)
+    elif not access_placed:
+        _put(disk, "access", value)
+        return True
+    else:
+        raise InputError(f"xl does not know what `{value}` is for")
+    return access_placed
+
+
+def _plain(changes: Device) -> Parsed:
+    """Return a person's values as they are read back."""
+    plain: Parsed = {}
+    for key, value in changes.items():
+        if key == "cdrom":
+            plain["devtype"] = "cdrom" if value else "disk"
+        elif isinstance(value, bool):
+            plain[key] = value if key in _FLAGS else str(int(value))
+        else:
+            plain[key] = str(value)
+    return plain
+
+
+def _format(device: Parsed, like: str) -> str:
+    """Write sub-keys, with a blank behind the comma unless `like` does without."""
+    separator = "," if "," in like and ", " not in like else ", "
+    return separator.join(
+        _FLAGS.get(key, (key, ""))[not value] if isinstance(value, bool) else f"{key}={value}"
+        for key, value in device.items()
+    )
+
+
+def _nearest(word: str, words: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(word, words, 1)
+    return f"did you mean `{near[0]}`?" if near else None
