@@ -1,0 +1,159 @@
+"""The verbs of ``xl``, one function each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.domain.libxl_errors import explain
+from unibuild.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unibuild.host.base import Host
+    from unibuild.process import Completed
+
+__all__ = [
+    "REASONS",
+    "Domain",
+    "create_paused",
+    "destroy",
+    "domains",
+    "find",
+    "free_memory",
+    "parse_list",
+    "shutdown",
+    "unpause",
+]
+
+REASONS = {  # libxl_types.idl, libxl_shutdown_reason; "Reason-Code" of `xl list -v`, in hexadecimal there
+    0: "powered off",
+    1: "asked for a reboot",
+    2: "suspended itself",
+    3: "crashed",
+    4: "was ended by its watchdog",
+    5: "asked for a soft reset",
+}
+_ROW = re.compile(  # tools/xl/xl_info.c, list_domains(); a name may hold spaces, a domain being made has "(null)"
+    r"(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+"
+    r"(?P<state>[-r][-b][-p][-s][-rscwS?][-d])\s+(?P<seconds>[\d.]+)\s+"
+    r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s+(?P<reason>-|[0-9a-f]+)\b"
+)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A row of ``xl list -v``.
+
+    ``memory`` is in MiB, ``seconds`` the processor time; ``state`` are xl's six letters ``rbpscd`` (xl(1), "list");
+    ``reason`` is the code of its shutdown, or None while it lives.
+    """
+
+    name: str
+    domid: int
+    memory: int
+    vcpus: int
+    state: str
+    seconds: float
+    uuid: str
+    reason: int | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has shut down, crashed, or is being taken apart."""
+        return self.state[3] == "s" or self.state[5] == "d"
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it was made and never started, or stopped from outside."""
+        return self.state[2] == "p"
+
+
+def parse_list(text: str) -> tuple[Domain, ...]:
+    """Read the output of ``xl list -v``."""
+    rows = (_ROW.match(line) for line in text.splitlines())
+    return tuple(
+        Domain(
+            name=row["name"],
+            domid=int(row["domid"]),
+            memory=int(row["memory"]),
+            vcpus=int(row["vcpus"]),
+            state=row["state"],
+            seconds=float(row["seconds"]),
+            uuid=row["uuid"],
+            reason=None if row["reason"] == "-" else int(row["reason"], 16),
+        )
+        for row in rows
+        if row
+    )
+
+
+def domains(host: Host, *, background: bool = False) -> tuple[Domain, ...]:
+    """Return all domains of the host, dom0 included.
+
+    Raises:
+        HostError: the host cannot be reached, or xl cannot talk to Xen there.
+    """
+    return parse_list(_xl(host, "list", "-v", name="Domain-0", background=background).text)
+
+
+def find(host: Host, *, name: str | None = None, uuid: str | None = None, background: bool = False) -> Domain | None:
+    """Return the domain of that name or that uuid, or None."""
+    for domain in domains(host, background=background):
+        if domain.uuid == uuid or domain.name == name:
+            return domain
+    return None
+
+
+def create_paused(host: Host, path: str, *, name: str, uuid: str) -> None:
+    """Create a domain that does not run yet.
+
+    Args:
+        host: where.
+        path: the ``.xl`` file, absolute, on the host.
+        name: what that file calls it.
+        uuid: given to it, so that it is known as ours from its first moment.
+
+    Raises:
+        DomainError: Xen or the host refused; nothing is left of it.
+    """
+    _xl(host, "create", "-p", path, f'uuid="{uuid}"', name=name)
+
+
+def unpause(host: Host, domain: Domain) -> None:
+    """Let it run."""
+    _xl(host, "unpause", str(domain.domid), name=domain.name)
+
+
+def destroy(host: Host, domain: Domain) -> None:
+    """End it at once; one that is gone already is none."""
+    _xl(host, "destroy", str(domain.domid), name=domain.name, check=False)
+    if find(host, uuid=domain.uuid):
+        _xl(host, "destroy", str(domain.domid), name=domain.name)
+
+
+def shutdown(host: Host, domain: Domain) -> None:
+    """Ask it to end; it has to know how (``control/feature-poweroff``)."""
+    _xl(host, "shutdown", str(domain.domid), name=domain.name)
+
+
+def free_memory(host: Host) -> int:
+    """Return the memory that new domains can have, in MiB.
+
+    Raises:
+        HostError: xl cannot talk to Xen there.
+    """
+    said = _xl(host, "info", "free_memory", name="Domain-0").text.strip()
+    if not said.isdigit():
+        raise HostError(f"xl info on {host.name} says no free_memory: {said}")
+    return int(said)
+
+
+def _xl(host: Host, *args: str, name: str, check: bool = True, background: bool = False) -> Completed:
+    argv: Sequence[str] = ("xl", *args)
+    done = host.run(argv, check=False, background=background)
+    if check and done.returncode:
+        raise explain((done.stderr or done.stdout).decode(errors="replace"), host=host.name, name=name)
+    return done

@@ -1,0 +1,120 @@
+"""This machine as the Xen host: ``xl`` as root, through sudo where we are not root.
+
+sudo's ticket, which spares the second question for a password, belongs to the terminal session. Commands in the
+foreground ask; those in the background ride on the ticket (``sudo -n``), and nothing here opens a session of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from unibuild import process
+from unibuild.errors import MissingError
+from unibuild.host.base import Host, check_sudo
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Local", "is_dom0"]
+
+_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl stands; not on every user's PATH
+_HINTS = {
+    "it wants a password": "run `sudo -v` first, or run unibuild on a terminal where it can ask",
+    "its rules do not allow it": 'run unibuild as root, or boot elsewhere: host = "lab" needs no rights at all',
+    "": 'run unibuild as root, or boot elsewhere: host = "lab" needs no rights at all',
+}
+
+
+def is_dom0(capabilities: Path = Path("/proc/xen/capabilities")) -> bool:
+    """Tell whether this machine runs Xen, we are in its dom0, and ``xl`` is there.
+
+    Source: xenfs writes ``control_d`` into ``/proc/xen/capabilities`` in the control domain only.
+    """
+    try:
+        return "control_d" in capabilities.read_text() and _find("xl") is not None
+    except OSError:
+        return False
+
+
+class Local(Host):
+    """This machine.
+
+    Args:
+        uid: the user that we are; root needs no sudo.
+    """
+
+    name = "local"
+
+    def __init__(self, uid: int | None = None) -> None:
+        self._is_root = (os.geteuid() if uid is None else uid) == 0
+
+    def command(
+        self,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,  # noqa: ARG002 (has_ttys is False)
+        root: bool = True,
+        background: bool = False,
+    ) -> list[str]:
+        """See ``Host.command``."""
+        program = _find(argv[0]) or argv[0]
+        if self._is_root or not root:
+            return [program, *argv[1:]]
+        return ["sudo", *(["-n"] if background else []), "--", program, *argv[1:]]
+
+    def check(self, done: process.Completed) -> None:
+        """See ``Host.check``."""
+        if done.argv[0] == "sudo":
+            said = done.stderr.decode(errors="replace")
+            if "command not found" in said:
+                program = done.argv[done.argv.index("--") + 1]
+                process.need(program)
+                raise MissingError(f"sudo does not find the program {program}")
+            check_sudo(said, "on this machine", _HINTS)
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        tty: bool = False,
+        root: bool = True,
+        stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+        stdout: int | IO[bytes] | None = subprocess.PIPE,
+    ) -> process.Child:
+        """See ``Host.start``."""
+        child = super().start(argv, tty=tty, root=root, stdin=stdin, stdout=stdout)
+        return _RootChild(child.popen, child.argv) if child.argv[0] == "sudo" else child
+
+    def put(self, path: Path) -> str:
+        """Return the file's own path: nothing need be copied."""
+        return str(path.absolute())
+
+    def discard(self, paths: Sequence[str]) -> None:
+        """Do nothing: ``put`` copied nothing."""
+
+
+class _RootChild(process.Child):
+    """A child behind sudo: it is root's, so that we cannot signal it ourselves."""
+
+    def stop(self, patience: float = process.PATIENCE) -> int:
+        for name in ("TERM", "KILL"):
+            if self.poll() is None:
+                process.run(["sudo", "--", "kill", f"-{name}", "--", str(-self.popen.pid)], check=False)
+                self.wait(patience)
+        if self.poll() is not None:
+            return super().stop(0)
+        for pipe in (self.stdin, self.stdout, self.stderr):  # sudo's rules forbid `kill`: the next line it says ends it
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        return -signal.SIGPIPE
+
+
+def _find(program: str) -> str | None:
+    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))

@@ -1,0 +1,250 @@
+"""A Xen host behind SSH: OpenSSH's own client, over one connection that is kept for the commands to come.
+
+The person's own configuration counts: names, keys, jump hosts, and a ``ControlPath`` where one is set. The remote
+shell gets one string, so every argument list goes through ``shlex.join``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shlex
+import stat
+import tempfile
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import files, process
+from unibuild.errors import HostError, MissingError, SettingsError
+from unibuild.host.base import ENV, Host, check_sudo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Ssh", "explain", "parse"]
+
+KEEP = 600  # seconds that a connection without a command is kept
+_ROOT_FOLDER = "/var/lib/unibuild"
+_SOCKET_MAX = 108 - 18 - 20  # bytes: sun_path, what ssh appends while it makes the socket, our own file's name
+_SSH_FAILED = 255  # ssh(1), EXIT STATUS; a remote command can end so too
+_NOT_FOUND = 127  # of every shell
+
+
+def parse(address: str) -> tuple[str, int | None]:
+    """Return destination (``[user@]host``) and port of an address ``ssh://[user@]host[:port]``.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    found = re.fullmatch(
+        r"ssh://((?:[^@/:\s]+@)?)(?:\[([0-9A-Fa-f:.%\w]+)\]|([^-@/:\s\[\]][^@/:\s\[\]]*))(?::([0-9]{1,5}))?/?", address
+    )
+    port = int(found[4]) if found and found[4] else None
+    if found is None or found[1].startswith("-") or not (port is None or 0 < port < 65536):
+        raise SettingsError(
+            f'host = "{address}" is no address of a Xen host',
+            hint='write "local", "lab" or "ssh://[user@]host[:port]"',
+        )
+    return found[1] + (found[2] or found[3]), port
+
+
+class Ssh(Host):
+    """A machine behind SSH.
+
+    Args:
+        destination: ``[user@]host``, or an alias of ssh's configuration.
+        port: None: what ssh's configuration says.
+        config: a configuration file instead of the person's own.
+        name: what sentences and records call it; None: its ``ssh://`` address.
+    """
+
+    has_ttys = True
+
+    def __init__(
+        self, destination: str, port: int | None = None, *, config: Path | None = None, name: str | None = None
+    ) -> None:
+        self.destination = destination
+        self.port = port
+        self.config = config
+        self.name = name or f"ssh://{destination}" + (f":{port}" if port else "")
+
+    def command(
+        self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False
+    ) -> list[str]:
+        """See ``Host.command``."""
+        remote = ["sudo", "-n", "--", *argv] if root and not self.is_root else argv
+        return [
+            *self._ssh(),
+            *self._multiplexing,
+            *(["-o", "BatchMode=yes"] if background else []),
+            *(["-tt", "-e", "none"] if tty else ["-T"]),
+            "--",
+            self.destination,
+            shlex.join(remote),
+        ]
+
+    def check(self, done: process.Completed) -> None:
+        """See ``Host.check``."""
+        said = done.stderr.decode(errors="replace")
+        if done.returncode == _SSH_FAILED:
+            raise explain(said, self.name, self._known_as)
+        if done.returncode == _NOT_FOUND or "command not found" in said:
+            program = re.search(r"([\w./+-]+): (?:command )?not found", said)
+            if program and program[1] != "sudo":
+                package = process.PACKAGES.get(program[1])
+                hint = f"install it there: apt install {package}" if package else "install it there"
+                raise MissingError(f"the program {program[1]} is not installed on {self.name}", hint=hint)
+        if not self.is_root:
+            user = self._settings["user"]
+            rule = f"`{user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d/unibuild there"
+            check_sudo(said, f"on {self.name}", {"": f"sign in as root (ssh://root@...), or put {rule}"})
+
+    def put(self, path: Path) -> str:
+        """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``."""
+        digest = files.sha256(path)
+        target = f"{self.folder}/{digest}"
+        found = self.run(["wc", "-c", target], root=False, check=False)
+        if found.returncode == 0 and found.text.split()[0] == str(path.stat().st_size):
+            return target
+        beside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            self.run(["mkdir", "-p", self.folder], root=False)
+            self._copy(path, beside, digest)
+            self.run(["mv", "-f", beside, target], root=False)
+        except BaseException:
+            self.run(["rm", "-f", beside], root=False, check=False)
+            raise
+        return target
+
+    def discard(self, paths: Sequence[str]) -> None:
+        """See ``Host.discard``."""
+        ours = [path for path in paths if path.startswith(f"{self.folder}/")]
+        if ours:
+            self.run(["rm", "-f", *ours], root=False, check=False)
+
+    @functools.cached_property
+    def is_root(self) -> bool:
+        """Whether we sign in as root."""
+        return self._settings["user"] == "root"
+
+    @functools.cached_property
+    def folder(self) -> str:
+        """The folder on the host that holds what we copied there, absolute."""
+        if self.is_root:
+            return _ROOT_FOLDER
+        return f"{self.run(['pwd'], root=False).text.strip()}/.cache/unibuild"
+
+    def _copy(self, path: Path, target: str, digest: str) -> None:
+        with (
+            files.reading(path),
+            path.open("rb") as file,
+            process.start(self.command(["dd", f"of={target}", "bs=64k"], root=False), env=ENV, stdin=file) as child,
+        ):
+            out, err = child.popen.communicate()
+        done = process.Completed(child.argv, child.popen.returncode, out, err)
+        if done.returncode:
+            self.check(done)
+            said = err.decode(errors="replace")
+            if "No space left" in said or "Disk quota" in said:
+                raise HostError(
+                    f"the disk of {self.name} is full: cannot copy {path} there",
+                    hint=f"free some room in {self.folder} there and run again",
+                )
+            raise HostError(f"cannot copy {path} to {self.name}: {said.strip().splitlines()[-1]}")
+        if self.run(["sha256sum", target], root=False).text.split()[0] != digest:
+            raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
+
+    def _ssh(self) -> list[str]:
+        return [
+            "ssh",
+            *(["-F", str(self.config)] if self.config else []),
+            *(["-p", str(self.port)] if self.port else []),
+            *("-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
+        ]
+
+    @functools.cached_property
+    def _settings(self) -> Mapping[str, str]:
+        """What ssh's configuration says of the destination (``ssh -G``; the first of a key counts)."""
+        said = process.run([*self._ssh(), "-G", "--", self.destination], env=ENV, check=False)
+        if said.returncode:
+            raise explain(said.stderr.decode(errors="replace"), self.name, self.destination)
+        pairs = (line.partition(" ") for line in said.text.splitlines())
+        return {key: value for key, _, value in reversed(list(pairs))}
+
+    @functools.cached_property
+    def _multiplexing(self) -> tuple[str, ...]:
+        ours: tuple[str, ...] = ()
+        if self._settings.get("controlpath", "none") == "none":
+            key = f"{self.destination} {self.port} {self.config}"
+            ours = ("-o", f"ControlPath={_sockets() / hashlib.sha256(key.encode()).hexdigest()[:16]}")
+        if self._settings.get("controlmaster", "false") in ("false", "no"):
+            alive = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
+            ours += ("-o", "ControlMaster=auto", "-o", f"ControlPersist={KEEP}", *alive)
+        return ours
+
+    @property
+    def _known_as(self) -> str:
+        """The name under which ``known_hosts`` holds the host's key."""
+        port = self._settings.get("port", "22")
+        host = self._settings.get("hostkeyalias") or self._settings.get("hostname", self.destination)
+        return host if port == "22" or "hostkeyalias" in self._settings else f"[{host}]:{port}"
+
+
+def explain(said: str, name: str, known_as: str) -> HostError:
+    """Return the sentence for what ssh says when it does not get through.
+
+    Args:
+        said: its standard error (OpenSSH's sshconnect.c and sshconnect2.c), with ``LC_ALL=C``.
+        name: the host's address, for the sentence.
+        known_as: the name of its key in ``known_hosts``.
+    """
+    said = said.replace("\r", "")
+    file = re.search(r"Offending .*?key in (.+):\d+$", said, re.MULTILINE)
+    if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
+        option = f"-f {shlex.quote(file[1])} " if file else ""
+        return HostError(
+            f"the key of {name} has changed since you last signed in: it may be another machine",
+            hint=f"where you know why it changed: ssh-keygen {option}-R {shlex.quote(known_as)}",
+        )
+    if "Host key verification failed" in said:
+        return HostError(
+            f"{name} shows a key that you have not accepted",
+            hint="sign in once with ssh by hand, on a terminal, and compare the fingerprint that it shows",
+        )
+    refused = re.search(r"Permission denied \(([^)]*)\)|Too many authentication failures", said)
+    if refused:
+        return HostError(
+            f"{name} refused to let you in ({refused[1] or 'too many keys were tried'})",
+            hint="name the user (ssh://user@host), or put your key there: ssh-copy-id user@host",
+        )
+    for pattern, reason in (
+        (r"Could not resolve hostname", "there is no machine of that name"),
+        (r"Connection refused", "nothing listens on its SSH port"),
+        (r"timed out|Timeout", "it does not answer"),
+        (r"No route to host|Network is unreachable", "the network does not reach it"),
+        (r"Connection (?:closed|reset)|Broken pipe|not responding", "the connection broke"),
+    ):
+        if re.search(pattern, said):
+            return HostError(f"cannot reach {name}: {reason}", hint="check the setting `host` and the network")
+    last = said.strip().splitlines()[-1:] or ["ssh ended with exit code 255"]
+    return HostError(f"cannot reach {name}: {last[0]}")
+
+
+def _sockets() -> Path:
+    """Return the folder of ssh's sockets: private, with a short name, made if need be.
+
+    Raises:
+        HostError: another user has put a folder in its place.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache / "unibuild" / "ssh"
+    if len(os.fsencode(folder)) > _SOCKET_MAX:
+        folder = Path(tempfile.gettempdir()) / f"unibuild-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
+        raise HostError(f"{folder} is not private to you", hint="remove it and run again")
+    return folder
