@@ -2,11 +2,12 @@
 
 A device is its sub-keys, in their order: `{"bridge": "br0"}`, `{"vdev": "xvdb", "discard": True, "target": "/x"}`.
 
+A disk has two forms, and they mix: `vdev=xvda, target=/x`, where `target` swallows the rest of the string and so comes
+last; and the older `file:/x,xvda,w` or `/x,raw,xvda,w`, by position. What is written here has the first form.
+
 Sources: parse_nic_config() in Xen's tools/xl/xl_parse.c with xl-network-configuration(5), and libxlu_disk_l.l in
-tools/libs/util with xl-disk-configuration(5). A disk has two forms, and they mix: `vdev=xvda, target=/x`, where `target`
-swallows the rest of the string and so comes last; and the older `file:/x,xvda,w` or `/x,raw,xvda,w`, by position.
-What is written here has the first form. Words that came after Xen 4.17 (`trusted`, `grant_usage`, `specification`) are
-known as well; whether the host's xl takes them is its affair.
+tools/libs/util with xl-disk-configuration(5). The words that came after Xen 4.17 (`trusted`, `grant_usage`,
+`specification`) are known too; whether the host's xl takes them is its affair.
 """
 
 from __future__ import annotations

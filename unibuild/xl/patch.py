@@ -1,23 +1,29 @@
-"""Changing an .xl file in place: every byte that need not change stays, comments and order with it.
+"""Changing an .xl file in place: every byte that need not change stays, and comments and order with them.
 
-Each change is a splice of the text, and the next one reads the text anew: what is written is proven by reading.
+Each change is one splice of the text, and the next change reads the text anew.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from unibuild.errors import InputError, SettingsError
 from unibuild.xl.devices import Device, change_disk, change_vif, parse_disk
-from unibuild.xl.grammar import Config, Plain, Value, parse
+from unibuild.xl.grammar import Config, Value, parse
 from unibuild.xl.write import quote, write
 
-__all__ = ["Changes", "apply"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Changes", "Setting", "apply"]
+
+Setting = str | int | bool | list[str]
 
 _KEY = re.compile(r"[a-z][._0-9a-z]*")
-_REPLACES = {"type": ("builder",), "cmdline": ("root", "extra")}  # the older keys which xl would weigh against it
+_REPLACES = {"type": ("builder",), "cmdline": ("root", "extra")}  # older keys, which xl would weigh against the new
+_CHANGE = {"vif": change_vif, "disk": change_disk}
 
 
 @dataclass(frozen=True)
@@ -25,14 +31,14 @@ class Changes:
     """What shall be different.
 
     Attributes:
-        set: keys and their new values.
-        vif: network devices by number, from "0": sub-keys and their new values, or `remove = true`.
-        disk: disks by `vdev` or by number, likewise.
+        set: new values of keys. `type` takes the place of `builder`, and `cmdline` that of `root` and `extra`.
+        vif: network devices by number, from "0": new values of sub-keys, or `remove = true`.
+        disk: disks by number or `vdev`, likewise.
 
-    Numbers are those of the devices before the change; the number that follows the last one adds a device.
+    Numbers are those of the file as it is; the number after the last one adds a device, as does a new `vdev`.
     """
 
-    set: Mapping[str, str | int | bool | list[str]] = field(default_factory=dict)
+    set: Mapping[str, Setting] = field(default_factory=dict)
     vif: Mapping[str, Device] = field(default_factory=dict)
     disk: Mapping[str, Device] = field(default_factory=dict)
 
@@ -41,61 +47,72 @@ def apply(text: str, changes: Changes, path: str = "the .xl file") -> str:
     """Return the text with the changes made; an empty text becomes a whole new file.
 
     Args:
-        text: an .xl file's text.
+        text: what the file holds, decoded as for `grammar.parse`.
         changes: what shall be different.
         path: the file's name, for messages.
 
     Raises:
-        XlSyntaxError: xl would refuse the text as it is, or one of its disks.
-        SettingsError: a change cannot be made.
+        XlSyntaxError: xl would refuse the file as it is, or one of its disks.
+        SettingsError: a change cannot be written in an .xl file.
     """
     _check_disks(parse(text, path))
     for key, value in changes.set.items():
-        text = _set(parse(text, path), key, value)
-    text = _change_devices(text, path, "vif", changes.vif, change_vif)
-    return _change_devices(text, path, "disk", changes.disk, change_disk)
+        text = _set(text, path, key, value)
+    text = _change_devices(text, path, "vif", changes.vif)
+    return _change_devices(text, path, "disk", changes.disk)
 
 
-def _set(config: Config, key: str, value: str | int | bool | list[str]) -> str:
-    if not _KEY.fullmatch(key):
-        raise SettingsError(f"xl.set: `{key}` is no key that an .xl file can have", hint="keys are like `on_crash`")
-    rivals = [found for found in config.assignments if found.key in _REPLACES.get(key, ())]
-    statement = f"{key} = {write(value)}"
-    made = config.of(key)
-    if made and _same(config.get(key), value):
-        text = config.text
-    elif made or rivals:
-        place = made[-1] if made else rivals.pop()
-        text = _splice(config.text, place.start, place.value.end, statement)
-    else:
-        return _append(config, statement)
-    if not rivals:
-        return text
-    # Cut one, and read anew: the splice has moved what stood behind it.
-    rival = next(found for found in reversed(parse(text).assignments) if found.key in _REPLACES[key])
-    return _set(parse(_cut(text, rival.start, rival.value.end)), key, value)
-
-
-def _change_devices(
-    text: str, path: str, kind: str, changes: Mapping[str, Device], change: Callable[[str, Device], str]
-) -> str:
-    """Change and add first, then remove from behind: so the numbers stay those that a person sees in the file."""
-    removed: list[int] = []
-    for name, device in sorted(changes.items(), key=lambda item: int(item[0]) if item[0].isdecimal() else -1):
-        config = parse(text, path)
-        items = _items(config, kind)
-        number = _number(items, kind, name)
-        wanted = {key: value for key, value in device.items() if key != "remove"}
-        if device.get("remove"):
-            removed += [number] if number < len(items) else []
-            continue
-        if number == len(items) and not name.isdecimal():
-            wanted = {"vdev": name, **wanted}
+def _check_disks(config: Config) -> None:
+    for item in _devices(config, "disk"):
         try:
-            if number < len(items):
-                text = _rewrite(config, items[number], change(str(items[number].plain), wanted))
+            parse_disk(str(item.plain))
+        except InputError as error:
+            raise config.error(error.message, item.start, hint=error.hint) from None
+
+
+def _set(text: str, path: str, key: str, value: Setting) -> str:
+    if not _KEY.fullmatch(key):
+        raise SettingsError(f"xl.set: `{key}` is no key of an .xl file", hint="keys are like `on_crash`")
+    config = parse(text, path)
+    older = [found for found in config.assignments if found.key in _REPLACES.get(key, ())]
+    made = config.of(key)
+    if not made and not older:
+        return _append(config, f"{key} = {write(value)}")
+    if not made or not _is(config.get(key), value):
+        place = (made or older)[-1]
+        text = _splice(text, place.start, place.end, f"{key} = {write(value)}")
+    for found in reversed(parse(text, path).assignments):
+        if found.key in _REPLACES.get(key, ()):
+            text = _cut(text, found.start, found.end)
+    return text
+
+
+def _is(plain: object, value: Setting) -> bool:
+    """Tell whether a value of the file is the one wanted: to xl, 1 and '1' are the same."""
+    if isinstance(plain, list) or isinstance(value, list):
+        return plain == value
+    return str(plain) == str(int(value) if isinstance(value, bool) else value)
+
+
+def _change_devices(text: str, path: str, kind: str, changes: Mapping[str, Device]) -> str:
+    """Change and add, numbers first, and remove at the end: so a number means what it meant in the file."""
+    removed: set[int] = set()
+    for name in sorted(changes, key=lambda name: int(name) if name.isdecimal() else float("inf")):
+        config = parse(text, path)
+        devices = _devices(config, kind, strict=True)
+        number = _number(devices, kind, name)
+        wanted = dict(changes[name])
+        if wanted.pop("remove", False):
+            removed |= {number} & set(range(len(devices)))
+            continue
+        try:
+            if number < len(devices):
+                old = devices[number]
+                spec = _CHANGE[kind](str(old.plain), wanted)
+                text = text if spec == old.plain else _splice(text, old.start, old.end, quote(spec))
             else:
-                text = _add(config, kind, change("", wanted))
+                named = {} if name.isdecimal() else {"vdev": name}
+                text = _add(config, kind, _CHANGE[kind]("", {**named, **wanted}))
         except InputError as error:
             raise SettingsError(f"xl.{kind}.{name}: {error.message}", hint=error.hint) from None
     for number in sorted(removed, reverse=True):
@@ -103,44 +120,31 @@ def _change_devices(
     return text
 
 
-def _items(config: Config, kind: str) -> list[Value]:
-    """Return the devices with their places in the text, in xl's order."""
-    made = config.of(kind)
-    for found in made:
-        if not isinstance(found.value.plain, list):
-            raise config.error(f"`{kind}` should be a list, and xl ignores it as it is", found.value.start)
-    items = [item for found in made for item in found.value.items]
-    for item in items:
-        if isinstance(item.plain, list):
-            raise config.error(f"a list stands in `{kind}`, and xl ignores what follows it", item.start)
-    return items
-
-
-def _number(items: list[Value], kind: str, name: str) -> int:
-    """Return the place of the named device in the list, or the list's length where it is a new one."""
-    if name.isdecimal():
-        if int(name) > len(items):
-            count = f"{len(items)} {kind}{'s' * (len(items) != 1)}"
-            raise SettingsError(f"xl.{kind}.{name}: the file has {count}", hint=f"the next one is number {len(items)}")
-        return int(name)
-    if kind == "vif":
-        raise SettingsError(f"xl.vif.{name}: a vif is named by its number", hint="the first one is [xl.vif.0]")
-    return next((at for at, item in enumerate(items) if parse_disk(str(item.plain))["vdev"] == name), len(items))
-
-
-def _check_disks(config: Config) -> None:
-    for found in config.of("disk"):
+def _devices(config: Config, kind: str, *, strict: bool = False) -> list[Value]:
+    """Return the devices that xl would make, in its order; `strict`: complain of what it would pass over."""
+    devices: list[Value] = []
+    for found in config.of(kind):
+        if strict and not isinstance(found.value.plain, list):
+            raise config.error(f"`{kind}` is not a list, so xl ignores it", found.value.start)
         for item in found.value.items:
             if isinstance(item.plain, list):
-                return  # xl goes no further
-            try:
-                parse_disk(str(item.plain))
-            except InputError as error:
-                raise config.error(error.message, item.start, hint=error.hint) from None
+                if strict:
+                    raise config.error(f"xl ignores the devices from here on: a list in `{kind}`", item.start)
+                return devices
+            devices.append(item)
+    return devices
 
 
-def _rewrite(config: Config, item: Value, spec: str) -> str:
-    return config.text if spec == str(item.plain) else _splice(config.text, item.start, item.end, quote(spec))
+def _number(devices: list[Value], kind: str, name: str) -> int:
+    """Return the number of the device that is meant: of a new one, the number of devices."""
+    if name.isdecimal():
+        if int(name) > len(devices):
+            hint = f"the next one is xl.{kind}.{len(devices)}"
+            raise SettingsError(f"xl.{kind}.{name}: the file has no {kind} before that number", hint=hint)
+        return int(name)
+    if kind == "vif":
+        raise SettingsError(f"xl.vif.{name}: a vif has no name, but a number", hint="the first one is xl.vif.0")
+    return next((at for at, disk in enumerate(devices) if parse_disk(str(disk.plain))["vdev"] == name), len(devices))
 
 
 def _add(config: Config, kind: str, spec: str) -> str:
@@ -151,50 +155,46 @@ def _add(config: Config, kind: str, spec: str) -> str:
     if value.items:
         return _splice(config.text, value.items[-1].end, value.items[-1].end, f", {quote(spec)}")
     inside = config.text[value.start + 1 : value.end - 1]
-    kept = inside if inside.strip() else " "  # comments
-    return _splice(config.text, value.start, value.end, f"[ {quote(spec)}{kept}]")
+    return _splice(config.text, value.start, value.end, f"[ {quote(spec)}{inside if inside.strip() else ' '}]")
 
 
 def _remove(config: Config, kind: str, number: int) -> str:
-    for found in config.of(kind):
-        value = found.value
-        if number < len(value.items):
-            break
-        number -= len(value.items)
-    item = value.items[number]
+    """Take a device and its comma out of the list; comments stay."""
     text = config.text
-    if number < len(value.commas):
-        comma = value.commas[number]
-        text = _splice(text, comma, comma + 1, "")
-        behind = re.compile(r"[ \t]*").match(text, item.end)
-        return _cut(text, item.start, behind.end() if behind and number + 1 < len(value.items) else item.end)
-    before = value.commas[number - 1] if number else item.start
-    if text[before + 1 : item.start].strip(" \t"):
-        return _cut(text, item.start, item.end)  # on a line of its own; the comma before may stay
-    return _splice(text, before, item.end, "")
+    for found in config.of(kind):
+        items, commas = found.value.items, found.value.commas
+        if number < len(items):
+            break
+        number -= len(items)
+    start, end = items[number].start, items[number].end
+    if number < len(commas):
+        text = _splice(text, commas[number], commas[number] + 1, "")
+        return _cut(text, start, _behind(text, end, r"[ \t]*") if number + 1 < len(items) else end)
+    if number and not text[commas[number - 1] + 1 : start].strip(" \t"):
+        return _splice(text, commas[number - 1], end, "")
+    return _cut(text, start, end)
 
 
 def _append(config: Config, statement: str) -> str:
     text = config.text[: config.end]
-    return f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{statement}\n"
+    line_end = "\n" if text and not text.endswith("\n") else ""
+    return f"{text}{line_end}{statement}\n"
+
+
+def _cut(text: str, start: int, end: int) -> str:
+    """Take a piece out, with the `;` behind it, and the line with it where nothing else stands there."""
+    end = _behind(text, end, r"([ \t]*;[ \t]*)?")
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", end) + 1 or len(text)
+    if not (text[line_start:start] + text[end:line_end]).strip():
+        return _splice(text, line_start, line_end, "")
+    return _splice(text, start, end, "")
+
+
+def _behind(text: str, at: int, pattern: str) -> int:
+    found = re.compile(pattern).match(text, at)
+    return found.end() if found else at
 
 
 def _splice(text: str, start: int, end: int, new: str) -> str:
     return text[:start] + new + text[end:]
-
-
-def _cut(text: str, start: int, end: int) -> str:
-    """Take a piece out, and with it the `;` behind it, or the whole line where nothing else stands on it."""
-    semicolon = re.compile(r"[ \t]*;[ \t]*").match(text, end)
-    end = semicolon.end() if semicolon else end
-    line_start = text.rfind("\n", 0, start) + 1
-    line_end = text.find("\n", end) + 1 or len(text)
-    if not (text[line_start:start] + text[end:line_end]).strip():
-        start, end = line_start, line_end
-    return _splice(text, start, end, "")
-
-
-def _same(plain: Plain | None, value: str | int | bool | list[str]) -> bool:
-    if isinstance(value, list):
-        return plain == value
-    return not isinstance(plain, list) and str(plain) == (value if isinstance(value, str) else str(int(value)))
