@@ -1,0 +1,164 @@
+"""``unibuild init``: write ``unibuild.toml`` for the tree in the current folder and, if asked for, the other doors.
+
+A person's file is never replaced without ``--force``, and never without showing what changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from unibuild import makefile
+from unibuild.errors import InputError
+from unibuild.files import reading, write_whole
+from unibuild.settings.sources import FILE
+from unibuild.templates import render
+
+__all__ = ["Draft", "Tree", "drafts", "look", "main"]
+
+GOALS = ("boot", "console", "destroy", "lab-up", "lab-status", "lab-down")  # those of unibuild.mk
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a project's folder shows of how its kernel is built."""
+
+    root: Path
+    toolchain: str
+    name: str
+    kernel: str | None = None
+    configure: tuple[str, ...] = ()
+    makefile: str | None = None
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file to write.
+
+    ``enough`` is a regular expression: a file that has it serves as it is, whatever else stands in it. None: any other
+    text is in the way.
+    """
+
+    path: Path
+    text: str
+    enough: str | None = None
+
+
+def main(argv: list[str]) -> int:
+    """Write the files; return 0, or 1 where a file of somebody's stood in the way."""
+    parser = argparse.ArgumentParser(
+        prog="unibuild init",
+        description="Write unibuild.toml for the project in this folder.",
+        epilog="A file that is there already is kept, unless --force is given.",
+    )
+    parser.add_argument(
+        "--dodo", action="store_true", help="also write dodo.py: plain `doit boot`, and tasks of your own"
+    )
+    parser.add_argument("--make", action="store_true", help="also write what `make boot` needs")
+    parser.add_argument("--force", action="store_true", help="change files that are there, and show how")
+    options = parser.parse_args(argv)
+    tree = look(Path.cwd())
+    wanted = drafts(tree, dodo=options.dodo, make=options.make, force=options.force)
+    done = [_write(draft, force=options.force) for draft in wanted]
+    _advise(tree, make=options.make)
+    return 0 if all(done) else 1
+
+
+def look(root: Path) -> Tree:
+    """Find out from a folder's files how its kernel is built. Nothing is run.
+
+    Raises:
+        InputError: nothing shows it.
+        FileError: a file cannot be read.
+    """
+    found = makefile.find(root)
+    names = makefile.targets(found) if found else ()
+    if (root / "config.ml").is_file():
+        with reading(root / "config.ml"):
+            text = (root / "config.ml").read_text(errors="replace")
+        registered = re.search(r'\bregister\s+"([^"]+)"', text)
+        name = registered[1] if registered else root.name
+        return Tree(root, "mirage", _domain_name(name), makefile=found.name if found else None, targets=names)
+    configure = ("./configure",) if (root / "configure").is_file() and not found else ()
+    if not found and not configure:
+        raise InputError(
+            f"{root} has neither a config.ml (Mirage) nor a Makefile",
+            hint="run `unibuild init` in the folder of the project",
+        )
+    kernel = next(iter(makefile.kernels(names)), None)
+    return Tree(root, "make", _domain_name(root.name), kernel, configure, found.name if found else "Makefile", names)
+
+
+def _domain_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).lstrip("-.+") or "unikernel"
+
+
+def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:
+    """Return the files to write.
+
+    An ``unibuild.toml`` that is there serves; only where ``force`` is given and no other file is asked for is it to be
+    replaced.
+    """
+    values = {"name": tree.name, "toolchain": tree.toolchain, "kernel": tree.kernel, "configure": tree.configure}
+    keep = None if force and not (dodo or make) else ""
+    found = [Draft(tree.root / FILE, render("unibuild.toml.j2", tree.root, **values), keep)]
+    if dodo:
+        text = render("dodo.py.j2", tree.root)
+        found.append(Draft(tree.root / "dodo.py", text, r"(?m)^\w+\s*=\s*(\w+\.)?unikernel\("))
+    if make:
+        front = "Makefile.user" if tree.toolchain == "mirage" else "GNUmakefile"
+        free = [goal for goal in GOALS if goal not in tree.targets]
+        goals = free if len(free) < len(GOALS) else []
+        found.append(Draft(tree.root / "unibuild.mk", render("unibuild.mk", tree.root)))
+        found.append(_front(tree.root / front, render(f"{front}.j2", tree.root, makefile=tree.makefile, goals=goals)))
+    return found
+
+
+def _front(path: Path, text: str) -> Draft:
+    """Return the file that includes unibuild.mk; one that a person wrote gets the lines that it lacks at its end."""
+    if path.is_file():
+        with reading(path):
+            before = path.read_text(errors="surrogateescape")  # what is no UTF-8 stays as it is
+        lines = [line for line in text.splitlines() if re.match(r"UNIBUILD_GOALS|include unibuild\.mk", line)]
+        text = "\n".join([before.rstrip("\n"), *lines, ""])
+    return Draft(path, text, r"(?m)^-?include .*\bunibuild\.mk\b")
+
+
+def _write(draft: Draft, *, force: bool) -> bool:
+    """Write one file where nothing is in the way, and say so; return whether the file now serves."""
+    name = draft.path.name
+    if not draft.path.exists():
+        write_whole(draft.path, draft.text.encode())
+        print(f"wrote {name}")
+        return True
+    with reading(draft.path):
+        before = draft.path.read_text(errors="surrogateescape")
+    if before == draft.text or (draft.enough is not None and re.search(draft.enough, before)):
+        print(f"kept {name}")
+        return True
+    change = difflib.unified_diff(before.splitlines(), draft.text.splitlines(), name, f"{name} (new)", lineterm="")
+    print("\n".join(change).encode(errors="replace").decode())
+    if force:
+        write_whole(draft.path, draft.text.encode(errors="surrogateescape"))
+        print(f"changed {name}")
+        return True
+    print(
+        f"unibuild: {name} was there and was kept\n  make the change above yourself, or run again with --force",
+        file=sys.stderr,
+    )
+    return False
+
+
+def _advise(tree: Tree, *, make: bool) -> None:
+    taken = [goal for goal in GOALS if goal in tree.targets]
+    if tree.toolchain == "make" and tree.kernel is None:
+        print(f"Next: name the kernel that the build leaves, in {FILE}: [build] kernel")
+    else:
+        print("Next: unibuild boot" + (" (or make boot)" if make and "boot" not in taken else ""))
+    if make and taken:
+        print(f"{tree.makefile} has its own {', '.join(taken)}, which stays: for ours call unibuild itself")
