@@ -1,0 +1,250 @@
+"""The box: a Xen host of one's own, handed out as an ssh host. One a user; every function may be called at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unibuild import files
+from unibuild.errors import BusyError, LabError, SettingsError
+from unibuild.lab import image as images
+from unibuild.lab import qemu, snapshot
+from unibuild.lab.places import Places
+from unibuild.lab.qmp import Monitor
+from unibuild.lab.starting import Starter, answers, close_ssh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from unibuild.lab.image import Image
+    from unibuild.settings.model import Lab
+
+__all__ = ["Box", "Status", "down", "pack", "parse_forward", "reset", "status", "up"]
+
+FIRST_ADDRESS = "10.0.2.50"
+PATIENCE = 600.0  # seconds to wait for another unibuild that downloads and starts the box
+
+
+@dataclass(frozen=True)
+class Box:
+    """A running box.
+
+    Args:
+        places: its folders.
+        alias: its name in ``ssh_config``.
+    """
+
+    places: Places
+    alias: str = "box"
+
+    @property
+    def ssh_config(self) -> Path:
+        """The file for ``ssh -F``; root's login, with a kept connection."""
+        return self.places.ssh_config
+
+    def forward(self, rule: str) -> None:
+        """Make a port of this machine lead to a domain, as ``[lab] forward`` says it; at once, until the box is down.
+
+        Raises:
+            SettingsError: the rule cannot be understood.
+            LabError: another program has the port.
+        """
+        port, address = parse_forward(rule)
+        with _locked(self.places, _silent), Monitor(self.places.monitor) as monitor:
+            monitor.forward(port, address)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the lab stands.
+
+    Args:
+        state: "up"; "down"; "busy" while another unibuild changes it; "broken" where the next ``up`` will mend it.
+        facts: what there is to say, by name.
+    """
+
+    state: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def parse_forward(rule: str) -> tuple[int, str]:
+    """Split "8080:80" or "8080:10.0.2.51:80" into the port here and the address there, (8080, "10.0.2.50:80").
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    found = re.fullmatch(r"(\d{1,5}):(?:(10\.0\.2\.\d{1,3}):)?(\d{1,5})", rule)
+    if not found or not all(0 < int(port) < 65536 for port in (found[1], found[3])):
+        raise SettingsError(
+            f'lab.forward: "{rule}" is no port to forward',
+            hint='write "8080:80", or "8080:10.0.2.51:80" for a domain that has not the first address',
+        )
+    return int(found[1]), f"{found[2] or FIRST_ADDRESS}:{int(found[3])}"
+
+
+def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:
+    """Hand out the running box; start it where it does not run, or no longer answers.
+
+    Raises:
+        MissingError: QEMU, ssh, apt or the network is not there.
+        LabError: the box does not start, or one with other settings is running.
+        FileError: the disk is full.
+        SettingsError: a rule of ``forward`` cannot be understood.
+    """
+    rules = [parse_forward(rule) for rule in lab.forward]
+    places = Places.of()
+    places.make()
+    with _locked(places, progress):
+        record = _running(places)
+        if record is None:
+            _clear(places)
+            image = _image(lab, places, progress)
+            machine = Starter(places, image, lab.accel, lab.memory, progress).start()
+            facts = {**asdict(machine), "image": image.describe(), "since": time.time()}
+            try:
+                files.write_whole(places.record, json.dumps(facts).encode(), mode=0o600)
+            except BaseException:
+                _clear(places)
+                raise
+        else:
+            _check_same(lab, record)
+        if rules:
+            with Monitor(places.monitor) as monitor:
+                for port, address in rules:
+                    monitor.forward(port, address)
+    return Box(places)
+
+
+def down() -> bool:
+    """End the box and all its domains; nothing of it stays but the cache. Returns whether there was one."""
+    places = Places.of()
+    if not places.cache.exists():
+        return False
+    with _locked(places, _silent):
+        found = qemu.find(places) is not None
+        _clear(places)
+        shutil.rmtree(places.runtime, ignore_errors=True)
+    return found
+
+
+def reset(*, image: bool = False) -> None:
+    """End the box and forget its snapshot, keys, log and the verdict on KVM; with ``image`` its image too."""
+    down()
+    places = Places.of()
+    if not places.cache.exists():
+        return
+    with _locked(places, _silent):
+        snapshot.discard(places.snapshot)
+        for folder in (places.keys, places.downloads, *((places.image, places.unpacked) if image else ())):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (places.serial_log, places.ssh_config, places.verdicts):
+            file.unlink(missing_ok=True)
+
+
+def status() -> Status:
+    """Tell how the lab stands; changes nothing."""
+    places = Places.of()
+    if not places.cache.exists():
+        return Status("down")
+    kept = {"cache": f"{places.cache} ({_used(places.cache) >> 20} MiB)"}
+    try:
+        with files.lock(places.lock, "the lab", patience=1.0):
+            record = _running(places)
+            if record is None:
+                return Status("broken" if qemu.find(places) is not None else "down", kept)
+            with Monitor(places.monitor) as monitor:
+                forwards = monitor.forwards()
+    except BusyError as error:
+        return Status("busy", {"by": error.message, **kept})
+    ports = [f"127.0.0.1:{port} -> {address}" for port, address in forwards.items() if not address.endswith(".15:22")]
+    return Status(
+        "up",
+        {
+            "box": record["image"],
+            "machine": f"{record['memory']} MiB, {'KVM' if record['accel'] == 'kvm' else 'emulated (TCG)'}",
+            "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["since"])),
+            "process": str(qemu.find(places)),
+            "forward": ", ".join(ports) or "none",
+            "ssh": f"ssh -F {places.ssh_config} box",
+            "log": str(places.serial_log),
+            **kept,
+        },
+    )
+
+
+def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
+    """Write the image made of this machine's packages as a box file for ``[lab] box``; make it first if need be."""
+    places = Places.of()
+    places.make()
+    with _locked(places, progress):
+        image = images.find(places.image) or images.build(places.image, places.downloads, progress)
+        progress(f"pack {file.name}", None)
+        images.pack(image, file)
+
+
+def _image(lab: Lab, places: Places, progress: Callable[[str, float | None], None]) -> Image:
+    if lab.box is not None:
+        return images.unpack(Path(lab.box).expanduser().absolute(), places.unpacked, progress)
+    return images.find(places.image) or images.build(places.image, places.downloads, progress)
+
+
+def _running(places: Places) -> dict[str, Any] | None:
+    """Return the record of the running box; None where none runs, or it does not answer."""
+    if qemu.find(places) is None:
+        return None
+    with contextlib.suppress(OSError, ValueError, LabError):
+        record = json.loads(places.record.read_bytes())
+        with Monitor(places.monitor) as monitor:
+            alive = monitor.run("query-status")["status"] == "running"
+            ports = [port for port, target in monitor.forwards().items() if target == "10.0.2.15:22"]
+        if alive and ports and answers(ports[0]):
+            return dict(record)
+    return None
+
+
+def _check_same(lab: Lab, record: dict[str, Any]) -> None:
+    """Refuse a running box that is not as the settings want it: its domains may be dear to somebody."""
+    if lab.memory != record["memory"]:
+        what = f"{record['memory']} MiB of memory, not {lab.memory}"
+    elif lab.accel not in ("auto", record["accel"]):
+        what = f"{record['accel']}, not {lab.accel}"
+    else:
+        return
+    raise LabError(f"the lab is running already, with {what}", hint="end it and its domains with `unibuild lab down`")
+
+
+def _clear(places: Places) -> None:
+    """End what runs of the box, and remove what a killed unibuild may have left half done."""
+    close_ssh(places)
+    qemu.stop(places)
+    for path in (places.record, places.monitor, places.pid_file):
+        path.unlink(missing_ok=True)
+    for path in places.cache.glob(".*.*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(places: Places, progress: Callable[[str, float | None], None]) -> Iterator[None]:
+    """Hold the lab's lock; say so when another unibuild has it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.lock(places.lock, "the lab"))
+        except BusyError as error:
+            progress(error.message, None)
+            stack.enter_context(files.lock(places.lock, "the lab", patience=PATIENCE))
+        yield
+
+
+def _used(folder: Path) -> int:
+    """Return the bytes that a folder takes on disk."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
+def _silent(_: str, __: float | None) -> None:
+    """The progress of what takes no time."""

@@ -1,0 +1,224 @@
+"""Fetches the packages of the box with a private apt: no root, and the system's own lists stay as they are.
+
+apt verifies as always: we hand it the distribution's own entries of the system's sources with their keys, and pin
+everything else away. Only the state, the cache and the record of installed packages (empty) are ours.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import files, process
+from unibuild.errors import MissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["Distribution", "closure", "distribution", "fetch", "parse_depends", "select_sources", "this_machines"]
+
+ROOTS = ("busybox-static", "dropbear-bin", "util-linux", "xen-system-amd64", "xenstore-utils")
+KERNELS = {"Debian": "linux-image-amd64", "Ubuntu": "linux-image-generic"}
+# What we unpack of everything that those depend on: no Python, no qemu, no boot loader.
+WANTED = re.compile(r"(?!libpython)(lib.*|zlib1g|xen-hypervisor-\d.*|xen-utils-\d.*|linux-(image|modules)-.*)")
+CONFIGURATION = """\
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+APT::Architecture "amd64";
+APT::Architectures { "amd64"; };
+APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+Acquire::IndexTargets::deb-src::Sources::DefaultEnabled "false";
+"""
+ELSEWHERE = (
+    "on a Debian machine run `unibuild lab pack FILE`, copy FILE here, and set in unibuild.toml:\n"
+    '  [lab]\n  box = "FILE"'
+)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Whose packages this machine uses: ``origin`` as in its Release files, and the release's ``codename``."""
+
+    origin: str
+    codename: str
+
+    def __str__(self) -> str:
+        return f"{self.origin} {self.codename}"
+
+
+def distribution(os_release: Mapping[str, str]) -> Distribution | None:
+    """Tell from the keys of os-release(5) whether these are Debian's or Ubuntu's packages, and of which release."""
+    kinds = f"{os_release.get('ID', '')} {os_release.get('ID_LIKE', '')}".split()
+    for kind in kinds:
+        if kind in ("debian", "ubuntu"):
+            origin = kind.capitalize()
+            codename = os_release.get(f"{kind.upper()}_CODENAME") or os_release.get("VERSION_CODENAME", "")
+            return Distribution(origin, codename) if codename else None
+    return None
+
+
+def select_sources(name: str, text: str, codename: str) -> str:
+    """Return the entries of one apt sources file (sources.list(5)) that can be the release's own.
+
+    Args:
+        name: the file's name: ``*.sources`` is deb822, everything else one entry a line.
+        text: what it holds.
+        codename: the release; its updates and security suites count, and so do names like "stable".
+    """
+    own = re.compile(rf"({re.escape(codename)}|stable|testing|unstable|sid)([-/](updates|security))?")
+    if not name.endswith(".sources"):
+        line = re.compile(r"deb\s+(\[[^]]*\]\s+)?\S+\s+(?P<suite>\S+)\s")
+        found = [entry for entry in text.splitlines() if (m := line.match(entry)) and own.fullmatch(m["suite"])]
+        return "\n".join(found)
+    kept = []
+    for stanza in re.split(r"\n\s*\n", text):
+        plain = "\n".join(entry for entry in stanza.splitlines() if not entry.startswith("#"))
+        fields = {key.lower(): value.split() for key, value in re.findall(r"(?m)^(\S+):((?:.*)(?:\n[ \t].*)*)", plain)}
+        enabled = fields.get("enabled", ["yes"]) != ["no"]
+        if enabled and "deb" in fields.get("types", ()) and any(map(own.fullmatch, fields.get("suites", ()))):
+            kept.append(plain)
+    return "\n\n".join(kept)
+
+
+def parse_depends(text: str) -> dict[str, tuple[str, ...]]:
+    """Read what ``apt-cache depends --recurse`` prints; of alternatives only the first counts."""
+    graph: dict[str, list[str]] = {}
+    package, alternative = "", False
+    for line in text.splitlines():
+        found = re.fullmatch(r"( |  )?(\|?)(?:(?:Pre)?Depends: )<?([^>:]+)(?::\w+)?>?", line)
+        if found:
+            if not alternative:
+                graph[package].append(found[3])
+            alternative = found[2] == "|"
+        elif line and not line.startswith(" "):
+            package, alternative = line.partition(":")[0], False
+            graph.setdefault(package, [])
+    return {name: tuple(needs) for name, needs in graph.items()}
+
+
+def closure(graph: Mapping[str, Iterable[str]], roots: Sequence[str]) -> tuple[str, ...]:
+    """Return the packages to unpack, sorted: the roots, and of what they depend on what is ``WANTED``."""
+    found: set[str] = set()
+    todo = list(roots)
+    while todo:
+        package = todo.pop()
+        if package not in found:
+            found.add(package)
+            todo += [need for need in graph.get(package, ()) if WANTED.fullmatch(need)]
+    return tuple(sorted(found))
+
+
+def this_machines() -> Distribution:
+    """Return the distribution of this machine.
+
+    Raises:
+        MissingError: it is neither Debian's nor Ubuntu's.
+    """
+    try:
+        here = distribution(platform.freedesktop_os_release())
+    except OSError:
+        here = None
+    if here is None:
+        raise MissingError("the lab is made of Debian's or Ubuntu's packages, and this is neither", hint=ELSEWHERE)
+    return here
+
+
+def fetch(here: Distribution, folder: Path, progress: Callable[[str, float | None], None]) -> list[Path]:
+    """Download the packages that the box is made of into ``folder``.
+
+    Args:
+        here: whose packages.
+        folder: holds apt's state too; what an earlier call left there is used again.
+        progress: told what goes on.
+
+    Returns:
+        The packages' files.
+
+    Raises:
+        MissingError: apt, the network or the archive is not there.
+    """
+    for program in ("apt-get", "dpkg-deb"):
+        process.need(program)
+    options = _prepare(folder, here)
+    _apt([*options, "update"], folder, "package lists", progress)
+    roots = [*ROOTS, KERNELS[here.origin]]
+    without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    listed = process.run(["apt-cache", *options, "depends", "--recurse", *without, *roots], check=False)
+    if listed.returncode:
+        said = listed.stderr.decode(errors="replace").strip()
+        raise MissingError(f"{here} has not all packages of the lab: {said}", hint=ELSEWHERE)
+    packages = closure(parse_depends(listed.text), roots)
+    archives = folder / "archives"
+    archives.mkdir(exist_ok=True)
+    planned = process.run(["apt-get", *options, "download", "--print-uris", *packages], cwd=archives).text
+    rows = re.findall(r"(?m)^'[^']*' (\S+) (\d+) ", planned)
+    size = sum(int(row[1]) for row in rows) / 1e6
+    _apt([*options, "download", *packages], archives, f"download {len(rows)} packages, {size:.0f} MB", progress)
+    return [archives / name for name, _ in rows]
+
+
+def _prepare(folder: Path, here: Distribution) -> list[str]:
+    """Write the private apt's files; return the options that make apt use them."""
+    etc = Path("/etc/apt")
+    parts = folder / "sources.list.d"
+    parts.mkdir(parents=True, exist_ok=True)
+    some = False
+    for source in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))):
+        if source.suffix in (".list", ".sources") and source.is_file():
+            text = select_sources(source.name, source.read_text(errors="replace"), here.codename)
+            files.write_whole(parts / source.name, text.encode() + b"\n")
+            some = some or bool(text)
+    if not some:
+        raise MissingError(f"/etc/apt names no source of {here}", hint=ELSEWHERE)
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    pin = (
+        f"Package: *\nPin: release o={here.origin}\nPin-Priority: 500\n\nPackage: *\nPin: release *\nPin-Priority: -1\n"
+    )
+    files.write_whole(folder / "preferences", pin.encode())
+    files.write_whole(folder / "status", b"")
+    files.write_whole(folder / "apt.conf", CONFIGURATION.encode())
+    places = {
+        "Dir::Cache": folder / "cache",
+        "Dir::Etc::Preferences": folder / "preferences",
+        "Dir::Etc::PreferencesParts": "/dev/null",
+        "Dir::Etc::SourceList": "/dev/null",
+        "Dir::Etc::SourceParts": parts,
+        "Dir::State": folder,
+        "Dir::State::Lists": folder / "lists",
+        "Dir::State::Status": folder / "status",
+    }
+    options = [f"--option={key}={value}" for key, value in places.items()]
+    return [f"--config-file={folder / 'apt.conf'}", *options]
+
+
+def _apt(arguments: list[str], cwd: Path, what: str, progress: Callable[[str, float | None], None]) -> None:
+    """Run apt-get and turn its status lines ("dlstatus:number:percent:text") into progress."""
+    progress(what, None)
+    said: list[str] = []
+    argv = ["apt-get", "--quiet=2", "--option=APT::Status-Fd=1", *arguments]
+    with process.start(argv, cwd=cwd, env={"LC_ALL": "C"}, stderr=subprocess.STDOUT) as child:
+        assert child.stdout is not None  # noqa: S101 (a pipe was asked for)
+        for line in child.stdout:
+            text = line.decode(errors="replace").rstrip()
+            found = re.match(r"dlstatus:\d+:([\d.]+):", text)
+            if found:
+                progress(what, float(found[1]) / 100)
+            elif text:
+                said.append(text)
+        status = child.wait()
+    if status:
+        reasons = "\n".join(line for line in said if line.startswith(("E:", "W:"))) or "\n".join(said[-5:])
+        full = "No space left" in reasons or "not have enough" in reasons
+        hint = (
+            "free some room and run again" if full else "is the network there? apt's own settings and proxies are used"
+        )
+        raise MissingError(f"apt cannot fetch the {what.removeprefix('download ')}:\n{reasons}", hint=hint)
+    progress(what, 1.0)

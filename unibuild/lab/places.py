@@ -1,0 +1,121 @@
+"""Where the lab keeps its things: one lab a user (and cache folder)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.errors import FileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Places"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """The lab's two folders.
+
+    Args:
+        cache: what stays: the image, the snapshot, the keys, the serial log.
+        runtime: what goes with the box: its sockets and its record. Its name is short, since that of a Unix socket may
+            have 107 bytes and ssh adds 17 of its own; and it follows from the cache's, so that two logins of a user,
+            with different XDG_RUNTIME_DIRs, share the box.
+    """
+
+    cache: Path
+    runtime: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str] = os.environ) -> Places:
+        """Return the folders that the environment asks for (XDG_CACHE_HOME, else ~/.cache)."""
+        root = environ.get("XDG_CACHE_HOME", "")
+        base = Path(root) if root.startswith("/") else Path.home() / ".cache"
+        cache = base / "unibuild" / "lab"
+        tag = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
+        return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))  # noqa: S108 (checked in `make`)
+
+    def make(self) -> None:
+        """Make both folders, readable by the user alone.
+
+        Raises:
+            FileError: a folder cannot be made, or somebody else has made the one in /tmp.
+        """
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            self.runtime.mkdir(mode=0o700, exist_ok=True)
+            facts = self.runtime.lstat()
+        except OSError as error:
+            raise FileError(f"cannot make the lab's folder {error.filename}: {error.strerror}") from error
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+            raise FileError(f"{self.runtime} is not a folder of yours alone", hint="remove it, then run again")
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes anything here."""
+        return self.cache / "lock"
+
+    @property
+    def image(self) -> Path:
+        """The image made of this machine's packages."""
+        return self.cache / "image"
+
+    @property
+    def unpacked(self) -> Path:
+        """The image out of a box file."""
+        return self.cache / "image-from-file"
+
+    @property
+    def downloads(self) -> Path:
+        """The private apt; there only until the image stands."""
+        return self.cache / "apt"
+
+    @property
+    def snapshot(self) -> Path:
+        """The box after its first boot; a folder."""
+        return self.cache / "snapshot"
+
+    @property
+    def keys(self) -> Path:
+        """The user's keys, and what ssh needs beside them; a folder."""
+        return self.cache / "keys"
+
+    @property
+    def serial_log(self) -> Path:
+        """What Xen and dom0 said since the last cold boot; kept when the box is down."""
+        return self.cache / "serial.log"
+
+    @property
+    def ssh_config(self) -> Path:
+        """For ``ssh -F``: the box is its host "box"."""
+        return self.cache / "ssh_config"
+
+    @property
+    def verdicts(self) -> Path:
+        """Whether KVM runs the box here, as a probe found it."""
+        return self.cache / "kvm.json"
+
+    @property
+    def record(self) -> Path:
+        """What the running box is; written when it answers."""
+        return self.runtime / "box.json"
+
+    @property
+    def monitor(self) -> Path:
+        """QEMU's QMP socket."""
+        return self.runtime / "qmp"
+
+    @property
+    def ssh_socket(self) -> Path:
+        """The kept SSH connection."""
+        return self.runtime / "ssh"
+
+    @property
+    def pid_file(self) -> Path:
+        """QEMU writes it; its name in QEMU's arguments is how we know our QEMU."""
+        return self.runtime / "qemu.pid"

@@ -1,0 +1,146 @@
+"""Plans QEMU's arguments, starts it, finds it again and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from unibuild import process
+from unibuild.errors import CommandError, LabError
+
+if TYPE_CHECKING:
+    from unibuild.lab.places import Places
+
+__all__ = ["PROGRAM", "Machine", "arguments", "find", "start", "stop", "version"]
+
+PROGRAM = "qemu-system-x86_64"
+DOM0_MEMORY = 256  # MiB
+XEN_OPTIONS = (
+    # never bootscrub=0: memory that Xen freed while booting would reach the first domain unscrubbed
+    f"console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M "
+    "dom0_max_vcpus=1 spec-ctrl=no xpti=no edd=off"
+)
+LINUX_OPTIONS = (
+    "console=hvc0 quiet mitigations=off audit=0 lsm= random.trust_cpu=on cryptomgr.notests raid=noautodetect"
+)
+# smap, rdtscp: dom0 or PVH domains die with them in QEMU 7.2's emulation. family 23, model 49: else pv-shim writes an
+# MSR that faults; with them Xen would idle by MWAIT, hence no monitor. mpx, pku: less state to save.
+CPUS = {
+    "tcg": "max,-smap,-rdtscp,-monitor,-mpx,-pku,family=23,model=49,stepping=0",
+    "kvm": "host",
+}
+ACCELS = {"tcg": "tcg,thread=single", "kvm": "kvm"}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The emulated machine: all of it that a snapshot depends on.
+
+    Args:
+        accel: what runs it.
+        memory: its memory in MiB.
+    """
+
+    accel: Literal["kvm", "tcg"]
+    memory: int
+
+    def arguments(self) -> tuple[str, ...]:
+        """Return the part of QEMU's arguments that the machine inside can see."""
+        return (
+            *("-machine", "pc,usb=off,memory-backend=ram", "-accel", ACCELS[self.accel], "-cpu", CPUS[self.accel]),
+            *("-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-reboot", "-display", "none"),
+            *("-device", "virtio-net-pci,netdev=n0,romfile=", "-device", "virtio-rng-pci"),
+        )
+
+
+def arguments(machine: Machine, places: Places, ram: Path | None, *, restore: bool = False) -> list[str]:
+    """Return QEMU's whole argument list; a cold boot runs in a folder with "xen", "vmlinux" and "initrd".
+
+    Args:
+        machine: the machine.
+        places: of the sockets and the log.
+        ram: the file that the machine's memory is, shared when it is to be saved and private when ``restore``d, so that
+            the snapshot stays as it is; None for memory that is nobody else's.
+        restore: wait for a snapshot and do not run; else boot.
+    """
+    size = f"id=ram,size={machine.memory}M"
+    memory = f"memory-backend-ram,{size}"
+    if ram is not None:
+        memory = f"memory-backend-file,{size},mem-path={_escaped(ram)},share={'off' if restore else 'on'}"
+    boot = ("-kernel", "xen", "-append", XEN_OPTIONS, "-initrd", f"vmlinux {LINUX_OPTIONS},initrd")
+    return [
+        PROGRAM,
+        *machine.arguments(),
+        *("-object", memory),
+        *("-netdev", "user,id=n0,dhcpstart=10.0.2.50,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"),
+        *("-chardev", f"file,id=com1,append=on,path={_escaped(places.serial_log)}", "-serial", "chardev:com1"),
+        *("-qmp", f"unix:{_escaped(places.monitor)},server=on,wait=off"),
+        *("-pidfile", str(places.pid_file), "-daemonize"),
+        *(("-incoming", "defer", "-S") if restore else boot),
+    ]
+
+
+def start(argv: list[str], places: Places, cwd: Path) -> int:
+    """Start QEMU in the background and return its process id.
+
+    Raises:
+        MissingError: it is not installed.
+        LabError: it refuses to start.
+    """
+    places.monitor.unlink(missing_ok=True)
+    try:
+        process.run(argv, cwd=cwd, timeout=60)
+    except CommandError as error:
+        raise LabError(f"QEMU does not start: {error.output.strip()}") from error
+    pid = find(places)
+    if pid is None:
+        raise LabError("QEMU ended as soon as it had started")
+    return pid
+
+
+def find(places: Places) -> int | None:
+    """Return the process id of our QEMU while it runs: told by its arguments, so a stale file cannot mislead."""
+    mark = os.fsencode(places.pid_file)
+
+    def ours(pid: str) -> bool:
+        with contextlib.suppress(OSError):
+            return mark in Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+        return False
+
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(places.pid_file.read_text())
+        if ours(str(pid)):
+            return pid
+    return next((int(entry) for entry in os.listdir("/proc") if entry.isdigit() and ours(entry)), None)
+
+
+def stop(places: Places) -> None:
+    """End our QEMU, and every one that a killed unibuild left behind: TERM, then KILL."""
+    deadline = time.monotonic() + process.PATIENCE
+    while (pid := find(places)) is not None:
+        late = time.monotonic() >= deadline
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        time.sleep(0.02)
+
+
+def version() -> str:
+    """Return what QEMU calls itself.
+
+    Raises:
+        MissingError: it is not installed.
+    """
+    process.need(PROGRAM)
+    found = re.search(r"version (.*)", process.run([PROGRAM, "--version"]).text)
+    return found[1] if found else "unknown"
+
+
+def _escaped(path: Path) -> str:
+    """QEMU's options end at a comma, unless it is doubled."""
+    return str(path).replace(",", ",,")

@@ -1,0 +1,119 @@
+"""Speaks QMP, QEMU's monitor protocol, over its Unix socket (qemu: docs/interop/qmp-spec.rst)."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+from unibuild.errors import LabError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Monitor"]
+
+PATIENCE = 20.0  # seconds that QEMU may take over one answer
+
+
+class Monitor(AbstractContextManager["Monitor"]):
+    """A connection to a running QEMU, which serves one at a time.
+
+    Args:
+        path: the socket.
+
+    Raises:
+        LabError: nobody answers there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(PATIENCE)
+        try:
+            self._socket.connect(str(path))
+            self._lines = self._socket.makefile("rb")
+            self._lines.readline()  # the greeting
+            self.run("qmp_capabilities")
+        except OSError as error:
+            self._socket.close()
+            raise LabError(f"the box's QEMU does not answer on {path}: {error}") from error
+        except LabError:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def run(self, command: str, *, fd: int | None = None, **arguments: object) -> Any:  # noqa: ANN401 (JSON)
+        """Run a command and return its result; what QEMU reports in between is skipped.
+
+        Args:
+            command: its name.
+            fd: a file descriptor to hand over with it ("getfd" takes one).
+            arguments: its arguments; underscores in names stand for hyphens.
+
+        Raises:
+            LabError: QEMU refuses, or does not answer.
+        """
+        plain = {name.replace("_", "-"): value for name, value in arguments.items()}
+        line = json.dumps({"execute": command, "arguments": plain} if plain else {"execute": command}).encode()
+        try:
+            if fd is None:
+                self._socket.sendall(line + b"\n")
+            else:
+                socket.send_fds(self._socket, [line + b"\n"], [fd])
+            while True:
+                answer = json.loads(self._lines.readline())
+                if "return" in answer:
+                    return answer["return"]
+                if "error" in answer:
+                    raise LabError(f"QEMU refuses {command}: {answer['error'].get('desc', answer['error'])}")
+        except (OSError, ValueError) as error:
+            raise LabError(f"the box's QEMU went away during {command}") from error
+
+    def migrated(self) -> None:
+        """Wait for the end of a migration.
+
+        Raises:
+            LabError: it failed.
+        """
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            facts = self.run("query-migrate")
+            if facts.get("status") == "completed":
+                return
+            if facts.get("status") in ("failed", "cancelled"):
+                break
+            time.sleep(0.01)
+        raise LabError(f"the snapshot failed: {facts.get('error-desc', facts.get('status'))}")
+
+    def forwards(self) -> dict[int, str]:
+        """Return the forwarded TCP ports of this machine and where they lead to: {8080: "10.0.2.50:80"}.
+
+        Format: QEMU's ``info usernet`` (libslirp's slirp_connection_info).
+        """
+        text = self.run("human-monitor-command", command_line="info usernet")
+        rows = re.findall(r"(?m)^\s*TCP\[HOST_FORWARD\]\s+\S+\s+\S+\s+(\d+)\s+(\S+)\s+(\d+)", text)
+        return {int(port): f"{address}:{target}" for port, address, target in rows}
+
+    def forward(self, port: int, address: str) -> None:
+        """Make a port of 127.0.0.1 lead to ``address`` ("10.0.2.50:80"), and nowhere else any more.
+
+        Raises:
+            LabError: another program has the port.
+        """
+        now = self.forwards().get(port)
+        if now == address:
+            return
+        if now is not None:
+            self.run("human-monitor-command", command_line=f"hostfwd_remove n0 tcp:127.0.0.1:{port}")
+        host, _, target = address.rpartition(":")
+        said = self.run("human-monitor-command", command_line=f"hostfwd_add n0 tcp:127.0.0.1:{port}-{host}:{target}")
+        if said.strip():
+            raise LabError(
+                f"cannot forward port {port} to {address}", hint=f"is another program on port {port}? ({said.strip()})"
+            )

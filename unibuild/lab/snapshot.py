@@ -1,0 +1,131 @@
+"""The box after its first boot, kept in two files: its memory, and the state of its devices.
+
+The memory is a file that QEMU maps: shared while the box boots, so that saving it costs nothing, and private when it is
+restored, so that it stays as it was. QEMU's migration (capability x-ignore-shared) then carries the devices only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from unibuild.errors import FileError, LabError
+from unibuild.lab import qemu
+from unibuild.lab.qmp import Monitor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.lab.places import Places
+    from unibuild.lab.qemu import Machine
+
+__all__ = ["discard", "exists", "key", "prepare", "restore", "save"]
+
+
+def key(machine: Machine, version: str, manifest: bytes, overlay: bytes) -> str:
+    """Name a snapshot by all that it depends on.
+
+    Args:
+        machine: the machine that was saved.
+        version: QEMU's.
+        manifest: of the image that it booted.
+        overlay: our own part of its first file system, keys and all.
+    """
+    parts = (
+        json.dumps([*machine.arguments(), qemu.XEN_OPTIONS, qemu.LINUX_OPTIONS, version]).encode(),
+        manifest,
+        overlay,
+    )
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+def exists(folder: Path, name: str) -> bool:
+    """Tell whether the snapshot in ``folder`` is complete and the one with this key."""
+    try:
+        return (folder / "key").read_text() == name
+    except OSError:
+        return False
+
+
+def discard(folder: Path) -> None:
+    """Delete the snapshot, or the half of one."""
+    (folder / "key").unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare(folder: Path, memory: int) -> Path:
+    """Make an empty snapshot; return the file to boot the machine's memory in, mode 0600: it will hold keys.
+
+    Raises:
+        FileError: there is no room for it. QEMU would be killed in the middle.
+    """
+    discard(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    free = shutil.disk_usage(folder).free
+    need = (memory + 64) << 20
+    if free < need:
+        raise FileError(
+            f"the disk is too full for the lab: {folder} needs {need >> 20} MiB and {free >> 20} are free",
+            hint="free some room, or set XDG_CACHE_HOME to a folder on another disk",
+        )
+    ram = folder / "ram"
+    os.close(os.open(ram, os.O_CREAT | os.O_WRONLY, 0o600))
+    return ram
+
+
+def save(places: Places, name: str) -> None:
+    """Save the running box, which ends with it, under the key ``name``.
+
+    Raises:
+        LabError: QEMU cannot.
+        FileError: the disk is full.
+    """
+    folder = places.snapshot
+    with Monitor(places.monitor) as monitor:
+        monitor.run("stop")
+        _ignore_shared(monitor)
+        fd = os.open(folder / "state", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        try:
+            monitor.run("getfd", fd=fd, fdname="state")
+        finally:
+            os.close(fd)
+        monitor.run("migrate", uri="fd:state")
+        monitor.migrated()
+    qemu.stop(places)
+    try:
+        (folder / "key").write_text(name)
+    except OSError as error:
+        raise FileError(f"cannot write {folder}: {error.strerror}", hint="is the disk full?") from error
+
+
+def restore(machine: Machine, places: Places) -> int:
+    """Start a box from the snapshot and let it run; return QEMU's process id.
+
+    Raises:
+        LabError: QEMU cannot read it.
+    """
+    folder = places.snapshot
+    pid = qemu.start(qemu.arguments(machine, places, folder / "ram", restore=True), places, folder)
+    with Monitor(places.monitor) as monitor:
+        _ignore_shared(monitor)
+        fd = os.open(folder / "state", os.O_RDONLY)
+        try:
+            monitor.run("getfd", fd=fd, fdname="state")
+        finally:
+            os.close(fd)
+        monitor.run("migrate-incoming", uri="fd:state")
+        deadline = time.monotonic() + 60
+        while monitor.run("query-status")["status"] == "inmigrate":
+            if time.monotonic() > deadline:
+                raise LabError("QEMU does not finish reading the snapshot")
+            time.sleep(0.01)
+        monitor.run("cont")
+    return pid
+
+
+def _ignore_shared(monitor: Monitor) -> None:
+    monitor.run("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])

@@ -1,0 +1,201 @@
+"""Brings a box up: restores the snapshot where there is one, else boots, saves and restores."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import platform
+import re
+import shlex
+import socket
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from unibuild import files, process
+from unibuild.errors import CommandError, FileError, LabError
+from unibuild.lab import keys, qemu, snapshot
+from unibuild.lab.qemu import Machine
+from unibuild.lab.qmp import Monitor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unibuild.lab.image import Image
+    from unibuild.lab.places import Places
+
+__all__ = ["Starter", "answers", "close_ssh", "ssh"]
+
+PATIENCE = {"tcg": 180.0, "kvm": 60.0}  # seconds from QEMU's start to the ready line
+MARKS = 7  # "BOX" lines of dom0/init and dom0/etc/ready
+READY = re.compile(rb"BOX\[[\d.]+\] ready: (.*)")
+
+
+@dataclass(frozen=True)
+class Starter:
+    """What it takes to start a box.
+
+    Args:
+        places: the lab's folders.
+        image: what it boots.
+        accel: as in the settings.
+        memory: in MiB.
+        progress: told what goes on.
+    """
+
+    places: Places
+    image: Image
+    accel: Literal["auto", "kvm", "tcg"]
+    memory: int
+    progress: Callable[[str, float | None], None]
+
+    def start(self) -> Machine:
+        """Start the box; with ``auto`` under KVM where it boots a box that can run PVH domains, else emulated.
+
+        Whatever goes wrong, no QEMU is left behind.
+
+        Raises:
+            MissingError: no QEMU or ssh.
+            LabError: the box does not start; carries the end of its serial log.
+            FileError: the disk is full.
+        """
+        for program in ("ssh", "ssh-keygen"):
+            process.need(program)
+        version = qemu.version()
+        keys.ensure(self.places.keys)
+        verdict = json.dumps([version, platform.release(), self.image.manifest.decode()])
+        accels = self._candidates(verdict)
+        for accel in accels:
+            machine = Machine(accel, self.memory)
+            try:
+                self._bring_up(machine, version)
+            except BaseException as error:
+                close_ssh(self.places)
+                qemu.stop(self.places)
+                if not isinstance(error, LabError) or accel == accels[-1]:
+                    raise
+                self._learn(verdict, works=False)
+                continue
+            if len(accels) > 1 and accel == "kvm":
+                self._learn(verdict, works=True)
+            break
+        return machine
+
+    def _candidates(self, verdict: str) -> list[Literal["kvm", "tcg"]]:
+        if self.accel != "auto":
+            return [self.accel]
+        if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+            return ["tcg"]
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self.places.verdicts.read_bytes()) == {"of": verdict, "works": False}:
+                return ["tcg"]
+        return ["kvm", "tcg"]
+
+    def _learn(self, verdict: str, *, works: bool) -> None:
+        files.write_whole(self.places.verdicts, json.dumps({"of": verdict, "works": works}).encode())
+
+    def _bring_up(self, machine: Machine, version: str) -> None:
+        places = self.places
+        overlay = io.BytesIO()
+        keys.write_overlay(overlay, places.keys)
+        name = snapshot.key(machine, version, self.image.manifest, overlay.getvalue())
+        if not snapshot.exists(places.snapshot, name):
+            self._boot(machine, overlay.getvalue(), snapshot.prepare(places.snapshot, machine.memory))
+            self.progress("save the box", None)
+            snapshot.save(places, name)
+        self.progress("restore the box", None)
+        try:
+            snapshot.restore(machine, places)
+            connect(places)
+        except (LabError, CommandError):  # a snapshot that cannot be used: boot, and save the next time
+            close_ssh(places)
+            qemu.stop(places)
+            snapshot.discard(places.snapshot)
+            self._boot(machine, overlay.getvalue(), None)
+            try:
+                connect(places)
+            except CommandError as error:
+                raise _failure("the box has booted but does not answer over ssh", places, error.output) from error
+
+    def _boot(self, machine: Machine, overlay: bytes, ram: Path | None) -> None:
+        """Boot from the image and wait until dom0 says that it is ready."""
+        what = f"boot Xen ({'KVM' if machine.accel == 'kvm' else 'emulated'})"
+        self.progress(what, 0.0)
+        self.places.serial_log.unlink(missing_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(prefix=".boot.", dir=self.places.cache) as folder:
+                boot = Path(folder)
+                for part in ("xen", "vmlinux"):
+                    (boot / part).symlink_to(self.image.folder / part)
+                (boot / "initrd").touch(mode=0o600)
+                (boot / "initrd").write_bytes((self.image.folder / "initrd.cpio").read_bytes() + overlay)
+                qemu.start(qemu.arguments(machine, self.places, ram), self.places, boot)
+        except OSError as error:
+            raise FileError(f"cannot write {self.places.cache}: {error.strerror}", hint="is the disk full?") from error
+        deadline = time.monotonic() + PATIENCE[machine.accel]
+        while True:
+            running = qemu.find(self.places) is not None  # asked before the log is read: its last words count
+            log = _log(self.places)
+            if found := READY.search(log):
+                break
+            self.progress(what, min(log.count(b"BOX["), MARKS) / MARKS)
+            if not running:
+                raise _failure("the box died while it booted", self.places)
+            if time.monotonic() > deadline:
+                raise _failure(f"the box was not ready after {PATIENCE[machine.accel]:g} s", self.places)
+            time.sleep(0.05)
+        if self.accel == "auto" and machine.accel == "kvm" and b"hvm" not in found[1]:
+            raise LabError("under KVM the box cannot run PVH domains")
+        self.progress(what, 1.0)
+
+
+def connect(places: Places) -> None:
+    """Write the configuration for ssh, open the kept connection, and set dom0's clock, which a snapshot has stopped.
+
+    Raises:
+        CommandError: dom0 does not answer.
+    """
+    with Monitor(places.monitor) as monitor:
+        port = next(port for port, target in monitor.forwards().items() if target == "10.0.2.15:22")
+    files.write_whole(places.ssh_config, keys.ssh_config(places, port).encode(), mode=0o600)
+    close_ssh(places)
+    ssh(places, ["date", "-s", f"@{time.time():.0f}"])
+
+
+def ssh(places: Places, argv: list[str], timeout: float = 60.0) -> process.Completed:
+    """Run a command in dom0.
+
+    Raises:
+        CommandError: it failed, or dom0 does not answer.
+    """
+    return process.run(["ssh", "-F", str(places.ssh_config), "box", shlex.join(argv)], timeout=timeout)
+
+
+def close_ssh(places: Places) -> None:
+    """End the kept connection, if there is one."""
+    if places.ssh_socket.exists() and places.ssh_config.exists():
+        process.run(["ssh", "-F", str(places.ssh_config), "-O", "exit", "box"], check=False, timeout=10)
+    places.ssh_socket.unlink(missing_ok=True)
+
+
+def answers(port: int, patience: float = 15.0) -> bool:
+    """Tell whether dom0's ssh server greets on this port of 127.0.0.1: QEMU accepts connections for a dead one too."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
+        return connection.recv(4) == b"SSH-"
+    return False
+
+
+def _log(places: Places) -> bytes:
+    with contextlib.suppress(OSError):
+        return places.serial_log.read_bytes()
+    return b""
+
+
+def _failure(message: str, places: Places, said: str = "") -> LabError:
+    lines = (_log(places).decode(errors="replace") + said).splitlines()
+    tail = "\n".join(line.rstrip() for line in lines[-15:] if line.strip())
+    return LabError(f"{message}; its serial log ends with:\n{tail}", hint=f"the whole log is {places.serial_log}")
