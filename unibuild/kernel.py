@@ -35,7 +35,6 @@ _MAGIC = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\x02\x21\x4c\x18": "lz4",  # its legacy frame, which `lz4 -l` writes
 }
-_UNPACK = {"gzip": "gzip -d", "xz": "xz -d", "bzip2": "bzip2 -d", "zstd": "zstd -d", "lz4": "lz4 -d"}
 _MACHINES = {"EM_X86_64": "x86_64", "EM_386": "x86_32"}  # Xen's names
 
 # Bounds on what a hostile file can cost us; real kernels stay far below.
@@ -126,7 +125,8 @@ def inspect(path: Path) -> Kernel:
         if not stat.S_ISREG(about.st_mode):
             raise KernelError(f"{path} is no file that a kernel could be in", hint="name the kernel itself")
         with path.open("rb") as file:
-            compression = _compression(file)
+            start = file.read(max(map(len, _MAGIC)))
+            compression = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
             image = file if compression is None else _unpacked(path, file, compression)
             stream = _Frugal(image)
             if stream.read(4) != b"\x7fELF":
@@ -185,15 +185,10 @@ class _Frugal:
         return self.read(size)
 
 
-def _compression(file: BinaryIO) -> str | None:
-    start = file.read(max(map(len, _MAGIC)))
-    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
-
-
 def _packed(path: Path, compression: str) -> KernelError:
     return KernelError(
         f"{path} is compressed with {compression}, which Xen does not unpack",
-        hint=f"unpack it (`{_UNPACK[compression]}`) or compress it with gzip",
+        hint=f"unpack it (`{compression} -d`) or compress it with gzip",
     )
 
 
