@@ -3,3 +3,23 @@
 # Kept free of imports: every start of the command line pays for what stands here.
 
 __version__ = "0.1.0"
+__all__ = ["DOIT_CONFIG", "__version__", "unikernel"]
+
+
+def __getattr__(name: str) -> object:
+    """Give what a ``dodo.py`` imports, and import doit only then (PEP 562)."""
+    if name == "DOIT_CONFIG":
+        from pathlib import Path
+
+        from unibuild.doit_plugin import doit_config
+
+        return doit_config(Path.cwd())
+    if name == "unikernel":
+        from unibuild.doit_plugin import unikernel
+
+        return unikernel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

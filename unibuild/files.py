@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["copy_whole", "find_upward", "lock", "reading", "sha256", "write_whole", "writing", "writing_errors"]
+__all__ = ["Lock", "copy_whole", "find_upward", "lock", "reading", "sha256", "write_whole", "writing", "writing_errors"]
 
 
 def sha256(path: Path) -> str:
@@ -101,37 +101,72 @@ def find_upward(name: str, start: Path) -> Path | None:
     return None
 
 
-@contextlib.contextmanager
-def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path`` (made if need be), which then names our process.
+class Lock:
+    """An exclusive lock on a file (made if need be), which names the process that holds it.
 
-    The kernel drops it when the process ends, however it ends.
+    The kernel drops it when the process ends, however it ends. Made before a fork, it is one lock of all processes
+    that come from it.
 
     Args:
         path: the lock's file; it stays.
         what: what is locked, for the sentence: "the lab", "the build in /src/hello".
-        patience: seconds to wait for another holder.
 
     Raises:
-        BusyError: another process still holds it.
+        FileError: the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
-    with path.open("a+") as file:
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.what = what
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a+")
+        except OSError as error:
+            raise FileError(f"cannot write {path}: {error.strerror}") from error
+
+    def acquire(self, patience: float = 0.0) -> None:
+        """Take the lock, unless it is ours already; wait at most ``patience`` seconds for another holder.
+
+        Raises:
+            BusyError: another process still holds it.
+        """
+        deadline = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    file.seek(0)
-                    holder = file.read().strip() or "another process"
+                    self._file.seek(0)
+                    holder = self._file.read().strip() or "another process"
                     raise BusyError(
-                        f"{what} is in use by process {holder}", hint="wait for it to end, then run again"
+                        f"{self.what} is in use by process {holder}", hint="wait for it to end, then run again"
                     ) from None
                 time.sleep(0.05)
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        """Let others have it."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give it up for good."""
+        self._file.close()
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold a ``Lock`` for the time of a block; the arguments are those of ``Lock`` and ``Lock.acquire``.
+
+    Raises:
+        BusyError: another process still holds it.
+        FileError: the lock's file cannot be made.
+    """
+    held = Lock(path, what)
+    try:
+        held.acquire(patience)
         yield
+    finally:
+        held.close()

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Settings
     from unibuild.settings.origin import KeyPath, Source
 
-__all__ = ["FILE", "RESERVED", "Project", "load", "state_dir"]
+__all__ = ["FILE", "RESERVED", "STATE", "Project", "load", "state_dir"]
 
 FILE = "unibuild.toml"
+STATE = ".unibuild"
 RESERVED = {  # variables with our prefix that are no settings, and what they are
     "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
+    "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
 }
 _MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
 
@@ -89,7 +91,7 @@ def load(
 
 def state_dir(root: Path) -> Path:
     """Return ``root/.unibuild``, our own folder in a project, made if need be with a ``.gitignore`` for all in it."""
-    folder = root / ".unibuild"
+    folder = root / STATE
     if not (folder / ".gitignore").exists():
         write_whole(folder / ".gitignore", b"*\n")
     return folder

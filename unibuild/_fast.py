@@ -1,0 +1,64 @@
+"""The console script's first module: says "up to date" before anything else is imported.
+
+`unibuild build` with nothing stale should cost what an interpreter's start costs; importing json alone costs half as
+much again. So this module imports what the interpreter has loaded anyway, and marshal, which is built in. It believes
+``.unibuild/fast`` (written by ``unibuild.tasks.snapshot``) as long as every stamp in it is still that of the file.
+"""
+
+import marshal
+import os
+import sys
+
+import unibuild
+
+__all__ = ["FORMAT", "PASSED_ON", "current", "main"]
+
+FORMAT = f"unibuild {unibuild.__version__} fast 1"
+GOALS = ("configure", "depend", "build", "xl")
+PASSED_ON = ("PATH", "OPAMROOT", "OPAMSWITCH", "OPAM_SWITCH_PREFIX", "OCAMLPATH")  # what decides which programs run
+
+
+def main() -> int:
+    """Run the command line; the console script's entry point.
+
+    Returns:
+        The exit code.
+    """
+    if len(sys.argv) == 2 and sys.argv[1] in GOALS and current(sys.argv[1]):
+        sys.stdout.write(f"{sys.argv[1]}: up to date\n")
+        return 0
+    from unibuild.cli import main as slow
+
+    return slow(sys.argv[1:])
+
+
+def current(goal: str) -> bool:
+    """Say whether nothing has changed since the snapshot that says that ``goal`` is up to date."""
+    stat = os.stat
+    folder = os.getcwd()
+    while True:  # the nearest unibuild.toml above decides, as in settings.sources
+        try:
+            stat(folder + "/unibuild.toml")
+            break
+        except OSError:
+            if folder in ("/", ""):
+                return False
+            folder = folder[: folder.rindex("/")]
+    try:
+        with open(folder + "/.unibuild/fast", "rb") as file:
+            made, environment, layers = marshal.loads(file.read())
+        if made != FORMAT or environment != signature(os.environ):
+            return False
+        for name, paths, stamps in layers:
+            if [(s.st_mtime_ns, s.st_size, s.st_ino) for s in map(stat, paths)] != stamps:
+                return False
+            if name == goal:
+                return True
+    except (OSError, ValueError, EOFError, TypeError):  # no such file, or marshal does not understand it
+        pass
+    return False
+
+
+def signature(environ: "os._Environ[str]") -> dict[str, str]:
+    """Return the part of the environment that decides what the settings and the programs are."""
+    return {key: environ[key] for key in environ if key.startswith("UNIBUILD_") or key in PASSED_ON}

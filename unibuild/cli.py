@@ -1,0 +1,141 @@
+"""The ``unibuild`` command, when there is something to do: its own commands, then doit's."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import unibuild
+from unibuild.errors import InputError, UnibuildError
+from unibuild.tasks.tell import DEBUG, debugging, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "init": "write an unibuild.toml, and a dodo.py or Makefile.user where wanted",
+    "lab": "the real Xen in QEMU: up, down, status, ssh, reset",
+    "plan": "what a goal would run, and why, without running it",
+}
+DOIT = {
+    "list": "the goals of this project; -s shows which are stale",
+    "info": "what a goal depends on and leaves, and why it is stale",
+    "clean": "remove what the build left; never a source",
+    "forget": "take a goal for stale the next time",
+    "ignore": "skip a goal until it is forgotten",
+    "reset-dep": "take what is there for up to date",
+    "run": "run goals, as without this word",
+    "tabcompletion": "write a completion script for bash or zsh",
+    "help": "doit's help for a command or a goal",
+}
+
+USAGE = """\
+usage: unibuild [-C DIR] [--debug] GOAL... [key=value...]
+       unibuild [-C DIR] [--debug] COMMAND [...]
+
+Builds a unikernel and boots it on Xen: only what is stale. The project is the nearest folder with an unibuild.toml,
+from here upward.
+
+goals:
+{goals}
+
+commands:
+{commands}
+
+options:
+  -C DIR           go to this folder first
+  --dry-run        the same as `plan`
+  --debug          show tracebacks
+  --version        print the version
+  -h, --help       print this; `unibuild COMMAND --help` tells more about a command
+  -a               run goals even if they are up to date
+  -c               go on after a failure where that is possible
+  -n N             run goals that do not depend on each other in N processes
+
+key=value overrides a setting: `unibuild boot host=lab xl.memory=64`.
+Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 130 Ctrl-C.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command line; return the exit code."""
+    try:
+        return _main(list(argv))
+    except UnibuildError as error:
+        return tell(error)
+    except KeyboardInterrupt:
+        if debugging():
+            raise
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone: `unibuild list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _main(argv: list[str]) -> int:
+    dry = False
+    while argv and argv[0].startswith("-"):
+        match argv[0]:
+            case "-h" | "--help":
+                print(_usage(), end="")
+                return 0
+            case "--version":
+                print(f"unibuild {unibuild.__version__}")
+                return 0
+            case "--debug":
+                os.environ[DEBUG] = "1"
+            case "--dry-run":
+                dry = True
+            case "-C":
+                if len(argv) < 2:
+                    raise InputError("-C needs a folder")
+                _enter(argv.pop(1))
+            case _:
+                break
+        argv.pop(0)
+    if not argv or argv == ["help"]:
+        print(_usage(), end="")
+        return 0
+    if "--dry-run" in argv or dry:
+        argv = ["plan", *(word for word in argv if word != "--dry-run")]
+    if argv[0] in COMMANDS:
+        command = importlib.import_module(f"unibuild.commands.{argv[0]}")
+        return int(command.main(argv[1:]))
+    return _doit([word for word in argv if word])
+
+
+def _usage() -> str:
+    from unibuild.tasks.graph import GOALS
+
+    def table(rows: dict[str, str]) -> str:
+        return "\n".join(f"  {name:<16} {doc}" for name, doc in rows.items())
+
+    commands = {**COMMANDS, **{name: DOIT[name] for name in ("list", "info", "clean", "forget")}}
+    return USAGE.format(goals=table(GOALS), commands=table(commands))
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError(f"cannot enter the folder {folder}: {error.strerror}") from None
+
+
+def _doit(argv: list[str]) -> int:
+    """Hand a command line to doit, with our tasks."""
+    from unibuild.doit_plugin import Main
+
+    code = Main().run(argv)
+    if code == 0 and len(argv) == 1:
+        from unibuild._fast import GOALS
+
+        if argv[0] in GOALS:
+            from unibuild.tasks import snapshot
+
+            snapshot.write(Path.cwd())
+    return code

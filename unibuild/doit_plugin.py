@@ -1,0 +1,178 @@
+"""unibuild as doit sees it: a loader (``loader = "unibuild"``), and what a ``dodo.py`` of two lines imports.
+
+from unibuild import DOIT_CONFIG, unikernel
+
+app = unikernel()
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit import loader
+from doit.cmd_base import DodoTaskLoader, opt_dodo
+from doit.cmd_clean import Clean
+from doit.cmd_completion import TabCompletion
+from doit.cmd_forget import Forget
+from doit.cmd_help import Help
+from doit.cmd_ignore import Ignore
+from doit.cmd_info import Info
+from doit.cmd_list import List
+from doit.cmd_resetdep import ResetDep
+from doit.cmd_run import Run
+from doit.doit_cmd import DoitMain
+from doit.exceptions import InvalidCommand, InvalidDodoFile
+
+from unibuild.errors import InputError, UnibuildError
+from unibuild.files import find_upward
+from unibuild.settings.sources import FILE, STATE
+from unibuild.tasks.factory import Checker, tasks
+from unibuild.tasks.graph import GOALS
+from unibuild.tasks.reporter import Reporter
+from unibuild.tasks.tell import tell
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from doit.cmd_base import Command
+    from doit.task import Task
+
+    from unibuild.settings.sources import Project
+
+__all__ = ["Loader", "Main", "Unikernel", "doit_config", "unikernel"]
+
+
+def doit_config(start: Path) -> dict[str, Any]:
+    """Return doit's configuration for the project that ``start`` belongs to: what a dodo.py has as DOIT_CONFIG."""
+    file = find_upward(FILE, start.absolute())
+    root = file.parent if file else start.absolute()
+    return {
+        "backend": "unibuild",
+        "check_file_uptodate": Checker,
+        "default_tasks": ["build"],
+        "dep_file": str(root / STATE / "state.json"),
+        "reporter": Reporter,
+        "verbosity": 2,
+    }
+
+
+class Unikernel:
+    """The tasks of one project, for doit to find in a ``dodo.py``.
+
+    Args:
+        own: names of the dodo.py's own command line variables (``doit.get_var``); any other ``key=value`` on the
+            command line is a setting.
+    """
+
+    def __init__(self, own: Collection[str] = ()) -> None:
+        self._own = frozenset(own)
+        # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
+        # class too.
+        self.create_doit_tasks = self._create
+
+    def _create(self) -> Iterator[Task]:
+        yield from self.tasks()
+
+    def tasks(self) -> list[Task]:
+        """Return the tasks of the project that the current folder belongs to."""
+        from unibuild.tasks.graph import graph
+
+        try:
+            return tasks(graph(self.project()))
+        except UnibuildError as error:
+            raise SystemExit(tell(error)) from None
+
+    def project(self) -> Project:
+        """Load the project, with the settings of the command line."""
+        from doit import doit_cmd
+
+        from unibuild.settings.sources import load
+
+        words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
+        return load(Path.cwd(), {key: value for key, value in words.items() if key not in self._own})
+
+
+def unikernel(*, own: Collection[str] = ()) -> Unikernel:
+    """Return the project's tasks, to be held by any name in a ``dodo.py``; see ``Unikernel``."""
+    return Unikernel(own)
+
+
+class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
+    """Loads the tasks of the project that the current folder belongs to, and those of a ``dodo.py`` where there is one.
+
+    A dodo.py that holds a ``unikernel()`` is loaded as it is.
+    """
+
+    def setup(self, opt_values: dict[str, Any]) -> None:
+        """Load the ``dodo.py``, which is looked for beside ``unibuild.toml`` too, and go to the project's folder."""
+        named = opt_values["dodoFile"]
+        dodo = find_upward(named, Path.cwd()) if opt_values["seek_file"] else Path(named)
+        file = find_upward(FILE, Path(opt_values["cwdPath"] or "").absolute())
+        beside = file.parent / named if file else None
+        if dodo is not None and dodo.is_file():
+            super().setup(opt_values)
+        elif beside is not None and beside.is_file():
+            super().setup({**opt_values, "dodoFile": str(beside)})
+        elif named != opt_dodo["default"]:
+            raise InvalidDodoFile(f"there is no file {named}")
+        else:
+            loader.initial_workdir = str(Path.cwd())
+            self.namespace: dict[str, Any] = {}
+        if file is not None:
+            os.chdir(file.parent)
+
+    def load_doit_config(self) -> dict[str, Any]:
+        """Return our configuration, with that of the ``dodo.py`` on top."""
+        return {**doit_config(Path.cwd()), **super().load_doit_config()}
+
+    def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
+        """Return the project's tasks and those of the ``dodo.py``."""
+        found = list(super().load_tasks(cmd, pos_args))
+        if not any(isinstance(value, Unikernel) for value in self.namespace.values()):
+            found += Unikernel().tasks()
+            for task in found:
+                task.cfg_values = (self.config or {}).get(f"task:{task.name}", task.cfg_values)
+        return found
+
+
+class _Run(Run):  # type: ignore[misc]
+    """doit's ``run``, which knows our goals by name."""
+
+    name = "run"
+
+    def execute(self, params: Any, args: list[str]) -> int:  # noqa: ANN401 (doit's)
+        """Run, and tell an unknown goal with the nearest known one."""
+        try:
+            return int(super().execute(params, args))
+        except InvalidCommand as error:
+            if error.not_found is None:
+                raise
+            raise SystemExit(tell(_unknown(error.not_found, [task.name for task in self.task_list]))) from None
+
+
+class Main(DoitMain):  # type: ignore[misc]
+    """doit's command line with our loader and settings, whatever configures doit itself in the folder."""
+
+    BIN_NAME = "unibuild"
+    DOIT_CMDS = (Help, _Run, List, Info, Clean, Forget, Ignore, TabCompletion, ResetDep)
+
+    def __init__(self) -> None:
+        backend = {"unibuild": "unibuild.state:StateFile"}
+        super().__init__(Loader(), config_filenames=(), extra_config={"BACKEND": backend})
+
+    def run(self, all_args: list[str]) -> int:
+        """Run a command line; return the exit code."""
+        return int(super().run(all_args) or 0)
+
+
+def _unknown(goal: str, names: list[str]) -> InputError:
+    import difflib
+
+    if goal in GOALS:
+        return InputError(f"this project has nothing to do for `{goal}`", hint=f"its goals: {', '.join(names)}")
+    close = difflib.get_close_matches(goal, names, 1)
+    return InputError(
+        f"there is no goal `{goal}`", hint=f"{f'did you mean `{close[0]}`? ' if close else ''}goals: {', '.join(names)}"
+    )

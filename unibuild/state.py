@@ -1,0 +1,130 @@
+"""What doit remembers between runs, in one JSON file: a backend for doit (entry point ``doit.BACKEND``).
+
+doit's own backends write when the whole run ends, so that a killed run forgets what it had finished, and of two runs
+at once one loses its state. Here a task's state is written as the task ends: read again, merged and replaced under a
+lock. A file that cannot be understood counts as empty: everything is stale then, and nothing else is lost.
+
+Every doit on the machine imports this module where unibuild is installed beside it: it imports next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from unibuild import files
+from unibuild.errors import FileError
+from unibuild.tasks.tell import tell
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Codec(Protocol):
+        """What doit hands us to write values with: JSON."""
+
+        def encode(self, data: object) -> str: ...
+        def decode(self, data: str) -> Any: ...  # noqa: ANN401
+
+
+__all__ = ["VERSION", "StateFile"]
+
+VERSION = 1
+_PATIENCE = 30.0  # seconds to wait for another doit that is writing
+_LAST = "deps:"  # the key that doit sets last when it saves a task's success
+
+Tasks = dict[str, dict[str, Any]]
+
+
+class _Json:
+    """The codec of those who read the state without doit."""
+
+    def encode(self, data: object) -> str:
+        return json.dumps(data)
+
+    def decode(self, data: str) -> Any:  # noqa: ANN401 (whatever was set)
+        return json.loads(data)
+
+
+class StateFile:
+    """doit's backend protocol (``doit.dependency``: ``JsonDB`` is the model) over one JSON file.
+
+    Args:
+        name: the file's path.
+        codec: how values are written: doit's, which is JSON too.
+        module_name: doit passes it; it means nothing here.
+    """
+
+    desc = "one JSON file, written as each task ends (unibuild's)"
+
+    def __init__(self, name: str, codec: Codec | None = None, *, module_name: str | None = None) -> None:  # noqa: ARG002
+        self.name = name
+        self.path = Path(name)
+        self.codec = codec or _Json()
+        self.tasks = self._read()
+        self.changed: set[str] = set()
+        self.removed: set[str] = set()
+        self.emptied = False
+
+    def get(self, task_id: str, dependency: str) -> Any:  # noqa: ANN401 (whatever was set)
+        """Return a value of a task, or None."""
+        return self.tasks.get(task_id, {}).get(dependency)
+
+    def set(self, task_id: str, dependency: str, value: object) -> None:
+        """Set a value of a task; the last one that doit sets after a success writes the file."""
+        self.tasks.setdefault(task_id, {})[dependency] = value
+        self.changed.add(task_id)
+        if dependency == _LAST:
+            self.dump()
+
+    def in_(self, task_id: str) -> bool:
+        """Say whether anything is known of a task."""
+        return task_id in self.tasks
+
+    def remove(self, task_id: str) -> None:
+        """Forget a task."""
+        self.tasks.pop(task_id, None)
+        self.changed.discard(task_id)
+        self.removed.add(task_id)
+
+    def remove_all(self) -> None:
+        """Forget all tasks."""
+        self.tasks = {}
+        self.changed.clear()
+        self.emptied = True
+
+    def dump(self) -> None:
+        """Write what changed here into the file, and leave there what others changed."""
+        if not (self.changed or self.removed or self.emptied):
+            return
+        try:
+            with files.lock(self.path.with_suffix(".lock"), f"the state in {self.path}", patience=_PATIENCE):
+                tasks = {} if self.emptied else self._read()
+                for task_id in self.removed:
+                    tasks.pop(task_id, None)
+                tasks.update({task_id: self.tasks[task_id] for task_id in self.changed})
+                text = self.codec.encode({"version": VERSION, "tasks": tasks})
+                files.write_whole(self.path, text.encode())
+        except FileError as error:
+            self._give_up(error)
+        except OSError as error:
+            self._give_up(FileError(f"cannot write {self.path}: {error.strerror}"))
+        self.changed.clear()
+        self.removed.clear()
+        self.emptied = False
+
+    def _read(self) -> Tasks:
+        try:
+            content = self.codec.decode(self.path.read_text())
+            if content["version"] == VERSION and isinstance(content["tasks"], dict):
+                return content["tasks"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        return {}
+
+    def _give_up(self, error: FileError) -> NoReturn:
+        """End the run: doit would answer any other exception here with a traceback, twice."""
+        self.changed.clear()
+        self.removed.clear()
+        self.emptied = False
+        raise SystemExit(tell(error))

@@ -1,0 +1,92 @@
+"""Runs a toolchain's step so that its targets are whole and new afterwards, or the step has failed."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import files, process, stamps
+from unibuild.errors import BuildError
+from unibuild.settings.sources import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unibuild.tasks.graph import Graph, Stage
+    from unibuild.toolchain.base import Step
+
+__all__ = ["run_stage"]
+
+
+def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str]) -> None:
+    """Carry out a stage.
+
+    Args:
+        graph: the graph that the stage belongs to.
+        stage: what to do.
+        suspects: targets that are there and are not what the stage's last success left. A make would take them for
+            its own and leave them alone, so they are out of its way while it runs.
+
+    Raises:
+        BuildError: a command failed, or did not leave what it should.
+        MissingError: a program is not there.
+        FileError: a file cannot be read or written.
+    """
+    folder = state_dir(graph.project.root)
+    with _targets(stage, suspects, folder / "aside"):
+        if stage.step is None:
+            from unibuild.tasks.xlfile import render
+
+            files.write_whole(graph.xl, render(graph.project, graph.kernel, graph.toolchain.xl).encode())
+            return
+        stage.step.require()
+        for argv in stage.step.commands:
+            _command(stage.step, argv)
+        graph.toolchain.check(stage.name)
+        if stage.name == "build":
+            files.copy_whole(graph.toolchain.kernel, graph.kernel)
+
+
+def _command(step: Step, argv: Sequence[str]) -> None:
+    print(f"  {shlex.join(argv)}", flush=True)
+    status = process.attend(argv, cwd=step.cwd, env=step.env)
+    if status == 128 + signal.SIGINT:  # how a program says that it was interrupted when it cleans up first
+        raise KeyboardInterrupt
+    if status:
+        how = f"was ended by signal {-status}" if status < 0 else f"failed with exit code {status}"
+        raise BuildError(f"`{shlex.join(argv)}` {how} in {step.cwd}", hint="what it said stands above")
+
+
+@contextlib.contextmanager
+def _targets(stage: Stage, suspects: Sequence[str], aside: Path) -> Iterator[None]:
+    """See that the block leaves every target, or where it fails none that it began.
+
+    A suspect that the block does not write anew is put back: it may be a person's own file.
+    """
+    kept = {Path(path): aside / str(number) for number, path in enumerate(suspects)}
+    targets = [Path(path) for path in stage.watch.targets]
+    shutil.rmtree(aside, ignore_errors=True)
+    if kept:
+        aside.mkdir()
+    for path, place in kept.items():
+        shutil.move(path, place)
+    before = {path: stamps.take(str(path)) for path in targets}
+    try:
+        yield
+        for path in targets:
+            if not path.exists():
+                raise BuildError(f"{stage.name} succeeded and left no {path}")
+    except BaseException:
+        for path in targets:
+            if stamps.take(str(path)) != before[path]:
+                path.unlink(missing_ok=True)
+        for path, place in kept.items():
+            if not path.exists():
+                shutil.move(place, path)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

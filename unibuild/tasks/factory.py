@@ -1,0 +1,253 @@
+"""The one factory of doit tasks, for every front door.
+
+Staleness is decided by one ``uptodate`` item a task (``Fresh``, ``Running``) and not by doit's own file check, which
+records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes that check out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit.dependency import FileChangedChecker, UptodateCalculator
+from doit.exceptions import TaskFailed
+from doit.task import Task
+
+from unibuild import stamps
+from unibuild.errors import FileError, UnibuildError
+from unibuild.tasks.build import run_stage
+from unibuild.tasks.graph import GOALS
+from unibuild.tasks.guard import Guard, end_on_signals
+from unibuild.tasks.tell import debugging, tell
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from unibuild.settings.sources import Project
+    from unibuild.tasks.graph import Graph, Stage
+
+__all__ = ["Checker", "Failed", "Fresh", "Running", "tasks"]
+
+_MADE = (
+    "unibuild:made"  # where the state remembers which files are ours to remove: the tasks' own entries go on failure
+)
+
+
+class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
+    """doit's check of file dependencies, reduced to whether the files exist."""
+
+    def check_modified(self, file_path: str, file_stat: os.stat_result, state: object) -> bool:  # noqa: ARG002
+        """Leave it to ``Fresh``."""
+        return False
+
+    def get_state(self, dep: str, current_state: object) -> int | None:  # noqa: ARG002
+        """Return what doit keeps for a file: something, or it would call the file changed."""
+        return None if current_state else 1
+
+
+class Failed(TaskFailed):  # type: ignore[misc]
+    """A failure with a sentence and an exit code, as doit hands it from worker to reporter."""
+
+    def __init__(self, error: UnibuildError) -> None:
+        super().__init__(error.message)
+        self.hint = error.hint
+        self.exit_code = error.exit_code
+        if debugging():
+            import traceback
+
+            self.traceback = traceback.format_exception(error)
+
+    def error(self) -> UnibuildError:
+        """Return it as an error to tell."""
+        error = UnibuildError(self.message, hint=self.hint)
+        error.exit_code = self.exit_code
+        return error
+
+
+class Fresh(UptodateCalculator):  # type: ignore[misc]
+    """Whether a stage is up to date, by its stamps; afterwards ``reason`` says why it is not."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.stage = stage
+        self.reason: str | None = None
+        self._state: Any = None
+
+    def setup(self, dep_manager: Any, tasks_dict: dict[str, Task]) -> None:  # noqa: ANN401 (doit's)
+        """Keep hold of the state file; doit calls this before it asks."""
+        super().setup(dep_manager, tasks_dict)
+        self._state = dep_manager.backend
+
+    def __call__(self, task: Task, values: dict[str, Any]) -> bool:
+        """Judge, and see to it that what was judged is recorded if the action succeeds."""
+        try:
+            verdict = stamps.judge(self.stage.watch, values.get("stamps"))
+        except UnibuildError as error:
+            raise SystemExit(tell(error)) from None
+        self.reason = verdict.reason
+        if verdict.suspects:
+            task.meta = {"suspects": verdict.suspects}  # it goes with the task to doit's workers
+
+        def save() -> dict[str, stamps.Record]:
+            for path in self.stage.watch.targets:
+                self._state.set(_MADE, path, True)
+            return {"stamps": stamps.seal(self.stage.watch, verdict.record)}
+
+        task.value_savers.append(save)
+        if verdict.reason is None and verdict.record != values.get("stamps"):  # stamps moved, contents did not
+            self._state.set(task.name, "_values_:", {**values, "stamps": verdict.record})
+        return verdict.reason is None
+
+    def __str__(self) -> str:
+        return self.reason or "it is up to date"
+
+
+class Running:
+    """Whether the domain runs what the graph would boot: one query of xl."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.reason: str | None = None
+
+    def __call__(self) -> bool:
+        """Ask; where the host cannot be asked the action shall meet the error."""
+        from unibuild.tasks import boot
+
+        self.reason = None
+        try:
+            if boot.is_current(self.graph.project, self.graph.xl, self.graph.kernel):
+                return True
+        except UnibuildError:
+            pass
+        self.reason = "no domain runs this kernel and .xl"
+        return False
+
+    def __str__(self) -> str:
+        return self.reason or "the domain runs"
+
+
+def tasks(graph: Graph) -> list[Task]:
+    """Return the doit tasks of a project, in the graph's order.
+
+    From here on the process ends in order on TERM and HUP.
+    """
+    end_on_signals()
+    guard = Guard(graph.project.root)
+    found: list[Task] = []
+    for stage in graph.stages:
+        found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
+    return [*found, _boot_task(graph, guard), _console_task(graph), _destroy_task(graph)]
+
+
+def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
+    def act(task: Task) -> None:
+        guard.hold()
+        run_stage(graph, stage, (task.meta or {}).get("suspects", ()))
+
+    return Task(
+        stage.name,
+        [_telling(act)],
+        file_dep=[*stage.watch.inputs, *stage.watch.made],
+        task_dep=[before] if before else [],
+        targets=list(stage.watch.targets),
+        uptodate=[Fresh(stage)],
+        clean=[_cleaner(stage)],
+        doc=stage.doc,
+        **_OWN_TERMINAL,
+    )
+
+
+def _boot_task(graph: Graph, guard: Guard) -> Task:
+    def act(wait: float | None) -> None:
+        from unibuild.tasks import boot
+
+        guard.release()
+        project = graph.project if wait is None else _waiting(graph.project, wait)
+        boot.boot(project, graph.xl, graph.kernel)
+
+    wait = {
+        "name": "wait",
+        "long": "wait",
+        "type": float,
+        "default": None,
+        "help": "seconds after which to leave the console, where it is printed",
+    }
+    return Task(
+        "boot",
+        [_telling(act)],
+        file_dep=[str(graph.xl), str(graph.kernel)],
+        task_dep=["xl"],
+        uptodate=[Running(graph)],
+        params=[wait],
+        doc=GOALS["boot"],
+        **_OWN_TERMINAL,
+    )
+
+
+def _console_task(graph: Graph) -> Task:
+    def act() -> None:
+        from unibuild.tasks import boot
+
+        boot.console(graph.project)
+
+    return Task("console", [_telling(act)], uptodate=[False], doc=GOALS["console"], **_OWN_TERMINAL)
+
+
+def _destroy_task(graph: Graph) -> Task:
+    def act() -> None:
+        from unibuild.tasks import boot
+
+        boot.destroy(graph.project)
+
+    return Task("destroy", [_telling(act)], uptodate=[False], doc=GOALS["destroy"], **_OWN_TERMINAL)
+
+
+_OWN_TERMINAL: dict[str, Any] = {
+    "verbosity": 2,
+    "io": {"capture": False},
+}  # children see the terminal: colours, prompts
+
+
+def _waiting(project: Project, wait: float) -> Project:
+    import dataclasses
+
+    import msgspec
+
+    settings = msgspec.structs.replace(project.settings, boot=msgspec.structs.replace(project.settings.boot, wait=wait))
+    return dataclasses.replace(project, settings=settings)
+
+
+def _telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
+    """Make doit's action of ``act``: a failure becomes a value with the sentence, where doit would add a traceback."""
+    import functools
+
+    @functools.wraps(act)
+    def action(*args: object, **kwargs: object) -> Failed | None:
+        try:
+            act(*args, **kwargs)
+        except UnibuildError as error:
+            return Failed(error)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            return Failed(FileError(f"{where}{error.strerror or error}"))
+        return None
+
+    return action
+
+
+def _cleaner(stage: Stage) -> Callable[[bool], None]:
+    """Return the clean action: it removes the targets that we made, and no file that was there before us."""
+
+    def clean(dryrun: bool) -> None:
+        from doit import Globals
+
+        state = Globals.dep_manager.backend
+        for path in stage.watch.targets:
+            if state.get(_MADE, path) and Path(path).exists():
+                print(f"{stage.name}: {'would remove' if dryrun else 'removing'} {stage.watch.name(path)}")
+                if not dryrun:
+                    Path(path).unlink()
+                    state.set(_MADE, path, None)
+
+    return clean

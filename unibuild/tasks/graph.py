@@ -1,0 +1,135 @@
+"""The graph of a project as plain values: which stages there are, and what decides whether each is stale.
+
+    configure -> depend -> build -> xl -> boot
+
+Computing it starts no child and writes nothing; ``unibuild.tasks.factory`` makes doit tasks of it and
+``unibuild plan`` prints it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import unibuild
+from unibuild import files
+from unibuild.settings.sources import STATE
+from unibuild.stamps import Watch
+from unibuild.toolchain.choose import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unibuild.settings.sources import Project
+    from unibuild.toolchain.base import Step, Toolchain
+
+__all__ = ["GOALS", "Graph", "Stage", "graph"]
+
+GOALS = {
+    "configure": "configure the tree",
+    "depend": "fetch what the build needs",
+    "build": "build the kernel",
+    "xl": "write the domain's .xl",
+    "boot": "create the domain and show its console",
+    "console": "show the console of the running domain",
+    "destroy": "end the domain at once",
+}
+"""Every goal that a project can have, in the graph's order."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage that leaves files.
+
+    Attributes:
+        name: the goal's name.
+        doc: what it does, for ``doit list``.
+        watch: what decides whether it is stale.
+        folders: absolute paths whose stamps decided which inputs there are.
+        step: the toolchain's step; None for ``xl``, which is our own work.
+    """
+
+    name: str
+    doc: str
+    watch: Watch
+    folders: tuple[str, ...]
+    step: Step | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The stages of a project up to its ``.xl``, and what ``boot`` then takes.
+
+    Attributes:
+        project: the project.
+        toolchain: what builds its kernel.
+        stages: in the order in which they run.
+        kernel: our copy of the kernel, which no later make tears while a host reads it.
+        xl: the patched ``.xl``.
+    """
+
+    project: Project
+    toolchain: Toolchain
+    stages: tuple[Stage, ...]
+    kernel: Path
+    xl: Path
+
+
+def graph(project: Project) -> Graph:
+    """Compute the graph of a project from its settings and what is in its folder now.
+
+    Raises:
+        InputError: the settings do not say how the kernel is built.
+        FileError: the folder cannot be read.
+    """
+    toolchain = choose(project)
+    folder = project.root / STATE
+    name = project.settings.name or project.root.name or "kernel"
+    kernel, xl = folder / f"{name}.xen", folder / f"{name}.xl"
+
+    def digest(path: str) -> str:
+        return files.sha256(Path(path)) if Path(path).parent == folder else toolchain.digest(Path(path))
+
+    def watch(step: Step) -> Watch:
+        targets = (*step.targets, kernel) if step.name == "build" else step.targets
+        return Watch(
+            root=str(project.root),
+            inputs=_strings(step.inputs),
+            made=_strings(step.made),
+            targets=_strings(targets),
+            fingerprint=step.fingerprint,
+            digest=digest,
+        )
+
+    stages = [
+        Stage(step.name, step.doc, watch(step), _strings((project.root, *step.folders)), step)
+        for step in toolchain.steps()
+    ]
+    own = project.root / project.settings.xl.file if project.settings.xl.file else None
+    made = [kernel, *([toolchain.xl] if toolchain.xl else [])]
+    xl_watch = Watch(
+        root=str(project.root),
+        inputs=_strings([own] if own and own not in made else []),
+        made=_strings(made),
+        targets=(str(xl),),
+        fingerprint=_xl_fingerprint(project),
+        digest=digest,
+    )
+    stages.append(Stage("xl", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
+    return Graph(project, toolchain, tuple(stages), kernel, xl)
+
+
+def _strings(paths: tuple[Path, ...] | list[Path]) -> tuple[str, ...]:
+    return tuple(map(str, paths))
+
+
+def _xl_fingerprint(project: Project) -> Mapping[str, str]:
+    """Return the settings that decide what is in the ``.xl``, and the version of the code that writes it."""
+    import msgspec
+
+    settings = project.settings
+    told = {"name": settings.name, "host": settings.host, "unibuild": unibuild.__version__}
+    told |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
+    return {key: json.dumps(value, sort_keys=True) for key, value in told.items()}

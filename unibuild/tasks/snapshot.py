@@ -1,0 +1,91 @@
+"""Writes ``.unibuild/fast``: the stamps from which ``unibuild._fast`` tells that nothing is stale.
+
+It is written only from a fresh look at the whole tree: the folders' stamps first, then the walk through them, then
+every stage judged against the state on disk. What changes meanwhile has another stamp than the one written.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import _fast, files, stamps
+from unibuild.settings.sources import STATE, load
+from unibuild.state import StateFile
+from unibuild.tasks.graph import graph
+from unibuild.toolchain.base import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from unibuild.tasks.graph import Graph
+
+__all__ = ["write"]
+
+Layer = tuple[str, list[str], list[tuple[int, ...]]]
+"""A goal, what has to be as it is for the goal to be up to date, and the stamps of that."""
+
+
+def write(start: Path) -> None:
+    """Write the snapshot of the project that ``start`` belongs to, with the stages that are up to date.
+
+    Where somebody writes in the tree at this moment nothing is written.
+    """
+    time.sleep(stamps.TICK)  # what the run wrote last can be told from what is written from here on
+    around = sorted(set(_around(graph(load(start)))))
+    before = [stamps.take(path) for path in around]
+    found = graph(load(start))
+    if sorted(set(_around(found))) != around:
+        return
+    layers = [_layer("", zip(around, before, strict=True))]
+    layers += _stage_layers(found)
+    youngest = max(mtime for _, _, stats in layers for mtime, *_ in stats)
+    if time.time_ns() - youngest > stamps.TICK * 1e9:
+        content = marshal.dumps((_fast.FORMAT, _fast.signature(os.environ), layers))
+        files.write_whole(found.project.root / STATE / "fast", content)
+
+
+def _stage_layers(found: Graph) -> Iterator[Layer]:
+    """Give the layer of each stage up to the first that is stale."""
+    state = StateFile(str(found.project.root / STATE / "state.json"))
+    for stage in found.stages:
+        values = state.get(stage.name, "_values_:") or {}
+        verdict = stamps.judge(stage.watch, values.get("stamps"))
+        if verdict.reason is not None:
+            return
+        seen = {**verdict.record["inputs"], **verdict.record["made"], **verdict.record["targets"]}
+        yield _layer(stage.name, ((path, stamp) for path, (stamp, *_) in seen.items()))
+
+
+def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:
+    there = [(path, stamp) for path, stamp in seen if stamp != stamps.ABSENT]
+    return name, [path for path, _ in there], [tuple(map(int, stamp.split(":"))) for _, stamp in there]
+
+
+def _around(found: Graph) -> Iterator[str]:
+    """Give all that decides the graph itself: settings, state, folders, programs and the folders that they are in."""
+    root = found.project.root
+    yield from (f"{root}/unibuild.toml", f"{root}/{STATE}/state.json")
+    if (root / "dodo.py").exists():
+        yield f"{root}/dodo.py"
+    for stage in found.stages:
+        yield from stage.folders
+        if stage.step is None:
+            continue
+        search = environment(stage.step.env).get("PATH", os.defpath)
+        for program in {*stage.step.needs, *(argv[0] for argv in stage.step.commands)}:
+            place = shutil.which(program, path=search)
+            if place is not None:
+                yield place
+                folders = search.split(os.pathsep)
+                yield from (folder for folder in folders[: _index(folders, place)] if Path(folder).is_dir())
+
+
+def _index(folders: list[str], place: str) -> int:
+    """Return how many folders of PATH decide where a program is found."""
+    folder = str(Path(place).parent)
+    return folders.index(folder) + 1 if folder in folders else len(folders)

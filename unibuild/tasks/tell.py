@@ -1,0 +1,31 @@
+"""How a failure is told on the terminal, the same from every front door."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unibuild.errors import UnibuildError
+
+__all__ = ["DEBUG", "debugging", "tell"]
+
+DEBUG = "UNIBUILD_DEBUG"
+
+
+def debugging() -> bool:
+    """Say whether tracebacks are wanted: ``unibuild --debug`` or the environment variable ``UNIBUILD_DEBUG``."""
+    return bool(os.environ.get(DEBUG))
+
+
+def tell(error: UnibuildError) -> int:
+    """Write a failure to standard error, with what to do next; return the exit code."""
+    if debugging():
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"unibuild: {error.message}", file=sys.stderr)
+    if error.hint:
+        print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
+    return error.exit_code
