@@ -6,19 +6,22 @@ A plan starts no child and writes no file; the steps are carried out by ``unibui
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from unibuild import makefile
 from unibuild.errors import MissingError
+from unibuild.files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+__all__ = ["OURS", "Step", "Toolchain", "environment", "front_makefile", "identity", "make_argv", "spelled"]
 
-    from unibuild.settings.model import Build
-
-__all__ = ["Step", "Toolchain", "environment", "identity", "make_argv"]
+OURS = ("/dodo.py", "/unibuild.mk")
+"""Files of a project that call unibuild, as patterns: the kernel is not built from them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Step:
         inputs: absolute paths of existing files that people write: their stamps decide.
         folders: absolute paths whose stamps decided ``inputs``: the folders listed, and the ``.gitignore`` files read.
         made: absolute paths of inputs that an earlier step writes: where the stamp moved, the content
-            (``Toolchain.digest``) decides.
+            (``Toolchain.digest``) decides. They need not be there yet, or at all.
         targets: absolute paths of files that must be there afterwards. A tool that rewrites one of them in a later
             step leaves the same digest.
         fingerprint: everything else that matters, by a name to report: ``{"arguments": ..., "mirage": ...}``.
@@ -102,6 +105,11 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **env}
 
 
+def spelled(env: Mapping[str, str]) -> str:
+    """Return variables as one string for a fingerprint; their order in the settings has no meaning."""
+    return shlex.join(f"{key}={value}" for key, value in sorted(env.items()))
+
+
 def identity(program: str, env: Mapping[str, str]) -> str:
     """Return what tells one installed program from another: its path behind links, time stamp (ns) and size (bytes).
 
@@ -115,20 +123,22 @@ def identity(program: str, env: Mapping[str, str]) -> str:
     return f"{path} {status.st_mtime_ns} {status.st_size}"
 
 
-def make_argv(folder: Path, build: Build, *words: str) -> tuple[str, ...]:
-    """Return the argument list that runs the Makefile in ``folder``.
+def make_argv(folder: Path, *words: str, jobs: int | None = None) -> tuple[str, ...]:
+    """Return the argument list that runs the makefile in ``folder``.
 
-    A ``GNUmakefile`` that calls unibuild would win over the ``Makefile`` that it stands in front of, and call us
-    again: then make is told which one is meant.
+    A ``GNUmakefile`` that calls unibuild would win over the one that it stands in front of, and call us again: then
+    make is told which one is meant.
     """
-    jobs = (f"-j{build.jobs}",) if build.jobs else ()
-    return ("make", *_makefile(folder), *jobs, *words)
+    front = front_makefile(folder)
+    behind = makefile.find(folder)
+    which = () if front is None or behind in (front, None) else ("-f", behind.name)
+    return ("make", *which, *(() if jobs is None else (f"-j{jobs}",)), *words)
 
 
-def _makefile(folder: Path) -> tuple[str, ...]:
+def front_makefile(folder: Path) -> Path | None:
+    """Return the ``GNUmakefile`` that makes ``make boot`` work, where there is one."""
     front = folder / "GNUmakefile"
-    if front.is_file() and "unibuild" in front.read_text(errors="replace"):
-        for name in ("Makefile", "makefile"):
-            if (folder / name).is_file():
-                return ("-f", name)
-    return ()
+    if not front.is_file():
+        return None
+    with reading(front):
+        return front if "unibuild" in front.read_text(errors="replace") else None

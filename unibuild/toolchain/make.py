@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
+from unibuild.makefile import NAMES
 from unibuild.toolchain import sources
-from unibuild.toolchain.base import Step, make_argv
+from unibuild.toolchain.base import OURS, Step, front_makefile, make_argv, spelled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.settings.model import Build
 
-__all__ = ["Make"]
+__all__ = ["NEED_MAKE", "Make"]
 
-MAKEFILES = ("GNUmakefile", "makefile", "Makefile")  # in the order in which GNU make looks for them
 CONFIGURE_READS = (
     "configure",
     "configure.*",
@@ -97,27 +97,34 @@ class Make:
         )
 
     def _depend(self, target: str) -> Step:
-        makefiles = tuple(path for name in MAKEFILES if (path := self.root / name).is_file())
+        makefiles = self._makefiles()
         return self._step(
             "depend",
             f"fetch what the build needs (make {target})",
-            make_argv(self.root, self.build, target),
-            **{"made" if self.build.configure else "inputs": makefiles},
+            make_argv(self.root, target),
+            made=makefiles if self.build.configure else (),
+            inputs=() if self.build.configure else tuple(path for path in makefiles if path.is_file()),
         )
 
     def _build(self) -> Step:
-        found = sources.find(self.root, self.build.sources)
-        makefiles = {self.root / name for name in MAKEFILES} if self.build.configure else set()
+        makefiles = self._makefiles() if self.build.configure else ()
+        passed_over = () if front_makefile(self.root) is None else ("/GNUmakefile",)
+        found = sources.find(self.root, self.build.sources, without=(*OURS, *passed_over))
         words = (self.build.target,) if self.build.target else ()
         return self._step(
             "build",
             f"build {self.build.kernel} with make",
-            make_argv(self.root, self.build, *words),
+            make_argv(self.root, *words, jobs=self.build.jobs),
             inputs=tuple(path for path in found.files if path != self.kernel and path not in makefiles),
             folders=found.folders,
-            made=tuple(sorted(path for path in makefiles if path.is_file())),
+            made=makefiles,
             targets=(self.kernel,),
         )
+
+    def _makefiles(self) -> tuple[Path, ...]:
+        """Return what make may read as the makefile, there or not."""
+        front = front_makefile(self.root)
+        return tuple(path for name in NAMES if (path := self.root / name) != front)
 
     def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: tuple[Path, ...]) -> Step:
         return Step(
@@ -126,10 +133,7 @@ class Make:
             commands=(argv,),
             cwd=self.root,
             env=self.build.env,
-            fingerprint={
-                "arguments": shlex.join(argv),
-                "environment": shlex.join(f"{key}={value}" for key, value in sorted(self.build.env.items())),
-            },
+            fingerprint={"arguments": shlex.join(argv), "environment": spelled(self.build.env)},
             needs={} if name == "configure" else NEED_MAKE,
             **more,
         )

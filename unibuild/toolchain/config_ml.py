@@ -1,0 +1,123 @@
+"""Reads from a ``config.ml`` what can be known without running it: names, and the strings in it.
+
+Format: OCaml's lexical conventions (the OCaml manual, "Lexical conventions"): comments nest and hold whole strings.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import NamedTuple
+
+__all__ = ["name", "strings", "used"]
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space>\s+)
+    | (?P<comment>\(\*)
+    | (?P<string>"(?:\\.|[^"\\])*")
+    | \{(?P<tag>[a-z_]*)\|(?P<raw>.*?)\|(?P=tag)\}
+    | (?P<char>'(?:\\(?:[\\"'ntbr\ ]|[0-9]{3}|x[0-9A-Fa-f]{2})|[^\\'])')
+    | (?P<label>[~?][a-z_][A-Za-z0-9_']*:?)
+    | (?P<word>[A-Za-z_`][A-Za-z0-9_'.]*|\#[a-z]+)
+    | (?P<other>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_PART = re.compile(
+    r'\(\*|\*\)|"(?:\\.|[^"\\])*"|\{(?P<tag>[a-z_]*)\|.*?\|(?P=tag)\}|' r"'(?:\\.|[^\\'])'|.", re.DOTALL
+)
+_ESCAPE = re.compile(r"\\(?:(?P<line>\r?\n[ \t]*)|(?P<dec>[0-9]{3})|x(?P<hex>[0-9A-Fa-f]{2})|(?P<char>.))", re.DOTALL)
+_ESCAPED = {"n": "\n", "t": "\t", "b": "\b", "r": "\r"}
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str  # a string's value, else what stands there
+
+
+def name(text: str) -> str | None:
+    """Return the string that ``register`` is given; None where it is computed, or where there are several."""
+    tokens = _tokens(text)
+    found = set()
+    for at, token in enumerate(tokens):
+        if token.kind != "word" or token.text.rpartition(".")[2] != "register":
+            continue
+        if at and tokens[at - 1].text in ("let", "and", "rec"):
+            continue
+        after = _skip_labels(tokens, at + 1)
+        if after >= len(tokens) or tokens[after].kind != "string":
+            return None
+        found.add(tokens[after].text)
+    return found.pop() if len(found) == 1 else None
+
+
+def strings(text: str) -> list[str]:
+    """Return the values of its string literals, in order."""
+    return [token.text for token in _tokens(text) if token.kind == "string"]
+
+
+def used(text: str) -> list[str]:
+    """Return the files that it takes in with ``#use``."""
+    pairs = itertools.pairwise(_tokens(text))
+    return [after.text for token, after in pairs if token.text == "#use" and after.kind == "string"]
+
+
+def _tokens(text: str) -> list[_Token]:
+    found: list[_Token] = []
+    at = 0
+    while match := _TOKEN.match(text, at):
+        at = match.end()
+        kind = match.lastgroup or "other"
+        if kind == "comment":
+            at = _comment_end(text, at)
+        elif kind == "string":
+            found.append(_Token("string", _ESCAPE.sub(_unescape, match[0][1:-1])))
+        elif kind == "raw":
+            found.append(_Token("string", match["raw"]))
+        elif kind != "space":
+            found.append(_Token(kind, match[0]))
+    return found
+
+
+def _comment_end(text: str, at: int) -> int:
+    depth = 1
+    while depth and (match := _COMMENT_PART.match(text, at)):
+        depth += {"(*": 1, "*)": -1}.get(match[0], 0)
+        at = match.end()
+    return at
+
+
+def _unescape(match: re.Match[str]) -> str:
+    if match["line"] is not None:
+        return ""
+    if match["dec"] is not None:
+        return chr(int(match["dec"]) % 256)
+    if match["hex"] is not None:
+        return chr(int(match["hex"], 16))
+    return _ESCAPED.get(match["char"], match["char"])
+
+
+def _skip_labels(tokens: list[_Token], at: int) -> int:
+    """Return where the first argument without a label begins."""
+    while at < len(tokens) and tokens[at].kind == "label":
+        at += 1
+        if tokens[at - 1].text.endswith(":"):
+            at = _skip_atom(tokens, at)
+    return at
+
+
+def _skip_atom(tokens: list[_Token], at: int) -> int:
+    """Return where the argument that begins at ``at`` ends: one token, or a bracket with all in it."""
+    open_brackets: list[str] = []
+    while at < len(tokens):
+        text = tokens[at].text if tokens[at].kind == "other" else ""
+        if text in _CLOSING:
+            open_brackets.append(_CLOSING[text])
+        elif open_brackets and text == open_brackets[-1]:
+            open_brackets.pop()
+        at += 1
+        if not open_brackets:
+            break
+    return at
