@@ -59,8 +59,13 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def put(self, path: Path) -> str:
+    def put(self, path: Path, *, own: str | None = None) -> str:
         """Make a file readable there; return its absolute path on the host.
+
+        Args:
+            path: the file here.
+            own: it will be written to: it needs a copy of its own there, of this name, which is left alone where
+                it is there already.
 
         Raises:
             FileError: the file cannot be read.

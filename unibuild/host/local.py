@@ -91,7 +91,7 @@ class Local(Host):
         child = super().start(argv, tty=tty, root=root, stdin=stdin, stdout=stdout)
         return _RootChild(child.popen, child.argv) if child.argv[0] == "sudo" else child
 
-    def put(self, path: Path) -> str:
+    def put(self, path: Path, *, own: str | None = None) -> str:  # noqa: ARG002 (here a disk is its file)
         """Return the file's own path: nothing need be copied."""
         return str(path.absolute())
 

@@ -102,10 +102,10 @@ class Ssh(Host):
             rule = f"`{user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d/unibuild there"
             check_sudo(said, f"on {self.name}", {"": f"sign in as root (ssh://root@...), or put {rule}"})
 
-    def put(self, path: Path) -> str:
+    def put(self, path: Path, *, own: str | None = None) -> str:
         """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``."""
         digest = files.sha256(path)
-        target = f"{self.folder}/{digest}"
+        target = f"{self.folder}/{digest}" + (f".{own}" if own else "")
         found = self.run(["wc", "-c", target], root=False, check=False)
         if found.returncode == 0 and found.text.split()[0] == str(path.stat().st_size):
             return target

@@ -1,0 +1,96 @@
+"""The console of a domain as a file: every line with the time at which it began, its bytes as they came."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["KEEP", "SIZE", "Log", "log_path", "rotate"]
+
+KEEP = 9  # older files beside the newest one
+SIZE = 16 << 20  # bytes after which a new file is begun
+
+
+def log_path(state: Path, name: str) -> Path:
+    """Return the newest console log of the domain ``name`` in the state folder; ``NAME.1.log`` is the one before."""
+    return state / "console" / f"{name}.log"
+
+
+def rotate(path: Path) -> None:
+    """Make room for a new file at ``path``: it becomes the first older one, and the oldest goes."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    for number in range(KEEP, 0, -1):
+        older = path.with_name(f"{path.stem}.{number}.log")
+        newer = path.with_name(f"{path.stem}.{number - 1}.log") if number > 1 else path
+        if newer.exists():
+            newer.replace(older)
+
+
+class Log:
+    """A console log that is being written; it goes on at the end of the file that is there.
+
+    A line is ``2026-11-23T06:40:00.123Z TEXT``: UTC, the time its first byte came. CR LF becomes LF. Where the file
+    cannot be written, ``failure`` says why and the rest is dropped: the console itself must go on.
+
+    Args:
+        path: the file.
+        now: returns the time, for tests.
+        size: bytes after which a new file is begun.
+    """
+
+    def __init__(self, path: Path, now: Callable[[], datetime] | None = None, size: int = SIZE) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self._now = now or (lambda: datetime.now(UTC))
+        self._size = size
+        self._fd = -1
+        self._at_line_start = True
+        self._pending = b""  # a CR that may be half of a CR LF
+
+    def feed(self, data: bytes) -> None:
+        """Write what has come."""
+        data = (self._pending + data).replace(b"\r\n", b"\n")
+        self._pending = data[-1:] if data.endswith(b"\r") else b""
+        self._write(data[: len(data) - len(self._pending)])
+
+    def close(self) -> None:
+        """End the last line, and the file."""
+        self._write(self._pending)
+        self._pending = b""
+        if not self._at_line_start:
+            self._write(b"\n")
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write(self, data: bytes) -> None:
+        if not data or self.failure:
+            return
+        stamp = self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3].encode() + b"Z "
+        lines = data.split(b"\n")
+        out = (b"\n" + stamp).join(lines[:-1]) + (b"\n" if len(lines) > 1 else b"")
+        if lines[-1]:
+            out += (stamp if len(lines) > 1 else b"") + lines[-1]
+        if self._at_line_start:
+            out = stamp + out
+        try:
+            self._open()
+            os.write(self._fd, out)
+        except OSError as error:
+            self.failure = f"cannot write {self.path}: {error.strerror}"
+        self._at_line_start = not lines[-1]
+
+    def _open(self) -> None:
+        if self._fd >= 0 and self._at_line_start and os.fstat(self._fd).st_size >= self._size:
+            os.close(self._fd)
+            self._fd = -1
+            rotate(self.path)
+        if self._fd < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -1,0 +1,90 @@
+"""Our own terminal while it is a domain's console: raw for the keyboard, restored whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import termios
+import threading
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+__all__ = ["LEAVE", "Keyboard", "is_ours"]
+
+LEAVE = b"\x1d"  # Ctrl-], as in `xl console`
+
+
+def is_ours() -> bool:
+    """Tell whether standard input and output are a terminal and we are in its foreground."""
+    try:
+        return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
+    """A terminal whose keys come one by one, unread by the kernel: Ctrl-C too is a key.
+
+    What is written still has LF turned into CR LF. The settings from before are restored at the end of the ``with``
+    block, and before a signal (TERM, HUP, QUIT) ends us; they are set anew when a stopped process goes on.
+
+    Args:
+        fd: the terminal.
+    """
+
+    def __init__(self, fd: int = 0) -> None:
+        self.fd = fd
+        self._before: list[int | list[bytes | int]] = []
+        self._signals = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._before = termios.tcgetattr(self.fd)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                self._signals.enter_context(_handling(number, self._end))
+            self._signals.enter_context(_handling(signal.SIGCONT, lambda *_: self._set_raw()))
+        self._set_raw()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+        self._signals.close()
+
+    def read(self) -> bytes:
+        """Return the keys that were pressed; nothing: the terminal is gone."""
+        try:
+            return os.read(self.fd, 1024)
+        except OSError:
+            return b""
+
+    def _set_raw(self) -> None:
+        iflag, oflag, cflag, lflag, ispeed, ospeed, keys = self._before
+        assert isinstance(iflag, int) and isinstance(lflag, int) and isinstance(keys, list)
+        strange = termios.BRKINT | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.ISTRIP | termios.IXON
+        local = termios.ECHO | termios.ICANON | termios.ISIG | termios.IEXTEN
+        keys = [*keys]
+        keys[termios.VMIN], keys[termios.VTIME] = 1, 0
+        raw = [iflag & ~strange, oflag, cflag, lflag & ~local, ispeed, ospeed, keys]
+        termios.tcsetattr(self.fd, termios.TCSADRAIN, raw)
+
+    def _restore(self) -> None:
+        with contextlib.suppress(termios.error):  # the terminal may be gone
+            termios.tcsetattr(self.fd, termios.TCSADRAIN, self._before)
+
+    def _end(self, number: int, _: FrameType | None) -> None:
+        self._restore()
+        self._signals.close()
+        os.kill(os.getpid(), number)
+
+
+@contextlib.contextmanager
+def _handling(number: signal.Signals, handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

@@ -1,0 +1,216 @@
+"""Booting: a domain is made from what was built, its console read, and the older one of ours replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from typing import TYPE_CHECKING
+
+from unibuild import files, stamps
+from unibuild.domain import record, terminal, xl
+from unibuild.domain.console import End, Left, Reader
+from unibuild.domain.log import Log, log_path, rotate
+from unibuild.errors import DomainError, InputError
+from unibuild.settings.sources import state_dir
+from unibuild.tasks import deploy, hosts
+from unibuild.tasks.screen import Screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.host.base import Host
+    from unibuild.settings.sources import Project
+
+__all__ = ["boot", "console", "destroy", "is_current"]
+
+_CODES = {  # Mirage's functoria_runtime.ml
+    63: "63 is how MirageOS ends after --help",
+    64: "64 means that MirageOS did not understand an argument: see [xl] cmdline",
+}
+
+
+def is_current(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress | None = None) -> bool:
+    """Tell whether our domain runs, made from these very files: one question to the host, none where they changed.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+    made = record.load(state_dir(project.root), hosts.place(project.settings))
+    if made is None or not (_is_same(made.xl, xl_file) and _is_same(made.kernel, kernel)):
+        return False
+    return _running(hosts.open_host(project.settings, progress), made) is not None
+
+
+def boot(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress | None = None) -> None:
+    """Make the domain and follow its console as ``[boot]`` says; where it runs unchanged, say so.
+
+    The kernel, the ``.xl`` and the disks are on the host, and the host was looked at, before an older domain of ours
+    is ended.
+
+    Args:
+        project: the project.
+        xl_file: the ``.xl`` of the domain, as ``xlfile.render`` made it.
+        kernel: the kernel that it names.
+        progress: is told what takes long; None: it is told in lines on standard error.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+        DomainError: the domain could not be made; a foreign one has its name; or it ended badly.
+        FileError: a file cannot be read.
+    """
+    screen, attached = _screen(project)
+    state = state_dir(project.root)
+    host = hosts.open_host(project.settings, progress)
+    with files.lock(state / "domain.lock", f"the domain of {project.root}"):
+        old = record.load(state, host.name)
+        new = record.Record(host.name, "", str(uuid.uuid4()), _mark(kernel), _mark(xl_file))
+        if old and old.kernel.sha256 == new.kernel.sha256 and old.xl.sha256 == new.xl.sha256:
+            running = _running(host, old)
+            if running:
+                record.save(state, dataclasses.replace(old, kernel=new.kernel, xl=new.xl))
+                screen.say(f"{running.name} runs on {host.name} already, unchanged (domain {running.domid})")
+                return
+        domain = _make(host, state, xl_file, old, new)
+        reader = None
+        with contextlib.ExitStack() as undo:
+            undo.callback(xl.destroy, host, domain)
+            if project.settings.boot.console != "none":
+                path = log_path(state, domain.name)
+                rotate(path)
+                reader = undo.enter_context(Reader(host, domain, Log(path), screen.show))
+            xl.unpause(host, domain)
+            undo.pop_all()
+    if reader:
+        _follow(project, host, domain, reader, screen, attached)
+    else:
+        screen.say(f"{domain.name} runs on {host.name} (domain {domain.domid}); `unibuild console` shows its console")
+
+
+def console(project: Project, progress: hosts.Progress | None = None) -> None:
+    """Follow the console of the domain that we made last, as ``[boot]`` says.
+
+    One that has ended meanwhile still tells its last lines.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+        DomainError: there is none; its console is being read already; or it ended badly.
+    """
+    screen, attached = _screen(project)
+    state = state_dir(project.root)
+    host = hosts.open_host(project.settings, progress)
+    made = record.load(state, host.name)
+    domain = xl.find(host, uuid=made.uuid) if made else None
+    if domain is None:
+        raise DomainError(f"no domain of this project is on {host.name}", hint="`unibuild boot` makes one")
+    reader = Reader(host, domain, Log(log_path(state, domain.name)), screen.show)
+    _follow(project, host, domain, reader, screen, attached)
+
+
+def destroy(project: Project, progress: hosts.Progress | None = None) -> None:
+    """End the domain that we made last, at once; where there is none, say so.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+    """
+    screen = Screen(raw=False)
+    state = state_dir(project.root)
+    place = hosts.place(project.settings)
+    made = record.load(state, place)
+    if made is None:
+        screen.say(f"no domain of this project is on {place}")
+        return
+    host = hosts.open_host(project.settings, progress)
+    with files.lock(state / "domain.lock", f"the domain of {project.root}"):
+        domain = xl.find(host, uuid=made.uuid)
+        if domain:
+            xl.destroy(host, domain)
+        host.discard(made.copies)
+        record.forget(state, host.name)
+    screen.say(f"{made.name} is gone from {host.name}" if domain else f"{made.name} was not on {host.name} any more")
+
+
+def _make(host: Host, state: Path, xl_file: Path, old: record.Record | None, new: record.Record) -> xl.Domain:
+    """Replace our older domain with a new one, paused, and record it."""
+    deployed = deploy.bring(host, xl_file, state)
+    before = deploy.check_name(host, deployed.name, old.uuid if old else None, xl.domains(host))
+    deploy.check_bridges(host, deployed.config)
+    if before:
+        deploy.check_memory(host, deployed.config, before)
+        xl.destroy(host, before)
+    asked = deployed.config.get("uuid")
+    made = dataclasses.replace(
+        new, name=deployed.name, uuid=asked if isinstance(asked, str) else new.uuid, copies=deployed.copies
+    )
+    record.save(state, made)  # first: it is ours even if we are killed before xl comes back
+    xl.create_paused(host, deployed.xl, name=made.name, uuid=made.uuid)
+    if old:
+        host.discard([path for path in old.copies if path not in made.copies])
+    domain = xl.find(host, uuid=made.uuid)
+    if domain is None:
+        raise DomainError(f"{made.name} was gone from {host.name} as soon as it was made")
+    return domain
+
+
+def _follow(project: Project, host: Host, domain: xl.Domain, reader: Reader, screen: Screen, attached: bool) -> None:
+    """Read the console until its end or ours, and tell how it ended."""
+    runs_on = f"{domain.name} runs on ({host.name}, domain {domain.domid})"
+    try:
+        with reader:
+            if attached:
+                screen.say(f"this is the console of {domain.name} on {host.name}; Ctrl-] leaves it")
+                with terminal.Keyboard() as keys:
+                    outcome = reader.follow(keys)
+            else:
+                outcome = reader.follow(wait=project.settings.boot.wait)
+    except KeyboardInterrupt:
+        screen.say(runs_on)
+        raise
+    if reader.log.failure:
+        screen.say(f"the console's log is not whole: {reader.log.failure}")
+    if isinstance(outcome, Left):
+        screen.say(runs_on)
+        return
+    xl.destroy(host, domain)
+    _tell_end(domain.name, outcome, screen, reader.log.path)
+
+
+def _tell_end(name: str, end: End, screen: Screen, log: Path) -> None:
+    """Say how the domain ended.
+
+    Raises:
+        DomainError: it ended badly.
+    """
+    how = f"{name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
+    if end.is_good:
+        screen.say(how)
+        return
+    more = _CODES.get(end.code or 0)
+    raise DomainError(how, hint=(f"{more}\n" if more else "") + f"what it said: {log}")
+
+
+def _running(host: Host, made: record.Record) -> xl.Domain | None:
+    """Return the domain that we made, where it runs; one that was never started, or has ended, does not."""
+    domain = xl.find(host, uuid=made.uuid)
+    return domain if domain and not domain.has_ended and not domain.is_paused else None
+
+
+def _screen(project: Project) -> tuple[Screen, bool]:
+    """Return the screen, and whether the keyboard goes to the console."""
+    asked = project.settings.boot.console
+    if asked == "attach" and not terminal.is_ours():
+        raise InputError(
+            'boot.console = "attach" wants a terminal, and there is none here',
+            hint='"print" shows the lines without one',
+        )
+    attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
+    return Screen(raw=attached), attached
+
+
+def _mark(path: Path) -> record.Mark:
+    return record.Mark(stamps.take(str(path)), files.sha256(path))
+
+
+def _is_same(mark: record.Mark, path: Path) -> bool:
+    stamp = stamps.take(str(path))
+    return stamp != stamps.ABSENT and (stamp == mark.stamp or files.sha256(path) == mark.sha256)

@@ -1,0 +1,135 @@
+"""Bringing a domain's files to its host, and looking whether the host can take it, before anything is ended there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.domain import xl
+from unibuild.errors import DomainError
+from unibuild.files import write_whole
+from unibuild.tasks import xlfile
+from unibuild.xl import devices, grammar, patch
+
+if TYPE_CHECKING:
+    from unibuild.host.base import Host
+
+__all__ = ["Deployed", "bring", "check_bridges", "check_memory", "check_name"]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A domain's files on the host.
+
+    Attributes:
+        xl: absolute path of the ``.xl`` there.
+        config: what it says.
+        copies: paths there of what was copied and is only read.
+    """
+
+    xl: str
+    config: grammar.Config
+    copies: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return str(self.config.get("name"))
+
+
+def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
+    """Put the kernel, the ramdisk, the disks and the ``.xl`` on the host; files that only it has are its own affair.
+
+    A disk that the domain writes to becomes a working copy there, which the domain keeps from boot to boot until the
+    file here changes.
+
+    Args:
+        host: where to.
+        xl_file: the ``.xl``, with paths of this machine.
+        scratch: folder of this machine for the ``.xl`` with paths of the host.
+
+    Raises:
+        FileError: a file cannot be read here.
+        HostError: it cannot be written there.
+    """
+    text = xlfile.read(xl_file)
+    config = grammar.parse(text, str(xl_file))
+    name = str(config.get("name"))
+    copies = {key: host.put(Path(str(config.get(key)))) for key in ("kernel", "ramdisk") if config.get(key)}
+    moved = {}
+    for disk in xlfile.disks(config):
+        if disk.target.is_file():
+            target = host.put(disk.target, own=f"{name}-{disk.vdev}" if disk.is_written else None)
+            moved[disk.number] = {"target": target}
+            if not disk.is_written:
+                copies[disk.vdev] = target
+    changes = patch.Changes({key: copies[key] for key in ("kernel", "ramdisk") if key in copies}, disk=moved)
+    there = patch.apply(text, changes, str(xl_file))
+    if there == text:
+        path = host.put(xl_file)
+    else:
+        beside = scratch / f"{xl_file.stem}.remote.xl"
+        write_whole(beside, there.encode(errors="surrogateescape"))
+        path = host.put(beside)
+    return Deployed(path, grammar.parse(there, path), (*copies.values(), path))
+
+
+def check_name(host: Host, name: str, ours: str | None, domains: tuple[xl.Domain, ...]) -> xl.Domain | None:
+    """Return our older domain among those of the host, or None.
+
+    Args:
+        host: the host.
+        name: what the new domain shall be called.
+        ours: the uuid of the one that we made last.
+        domains: all of the host.
+
+    Raises:
+        DomainError: one of that name is not ours.
+    """
+    for domain in domains:
+        if domain.name == name and domain.uuid != ours:
+            raise DomainError(
+                f"a domain called {name} is on {host.name} already, and it is not ours (domain {domain.domid})",
+                hint=f"end it there yourself (xl destroy {domain.domid}), or give ours another name (name = ...)",
+            )
+    return next((domain for domain in domains if domain.uuid == ours), None)
+
+
+def check_bridges(host: Host, config: grammar.Config) -> None:
+    """Look whether the host has the bridges of the domain's network devices.
+
+    Raises:
+        DomainError: it lacks one.
+    """
+    vifs = config.get("vif")
+    wanted = {}
+    for number, spec in enumerate(vifs if isinstance(vifs, list) else []):
+        vif = devices.parse_vif(str(spec))
+        if isinstance(vif.get("bridge"), str) and "vif-bridge" in str(vif.get("script", "vif-bridge")):
+            wanted[number] = str(vif["bridge"])
+    if not wanted:
+        return
+    there = host.run(["ls", "/sys/class/net"], root=False).text.split()
+    for number, bridge in wanted.items():
+        if bridge not in there:
+            others = [name for name in there if name != "lo" and not name.startswith("vif")]
+            raise DomainError(
+                f"{host.name} has no bridge {bridge} for network device {number} of {config.get('name')}",
+                hint=f'make it there, or set [xl.vif.{number}] bridge = "..."; it has: {", ".join(others) or "none"}',
+            )
+
+
+def check_memory(host: Host, config: grammar.Config, old: xl.Domain) -> None:
+    """Look whether the domain's memory will be free on the host once our older domain has given back its own.
+
+    Raises:
+        DomainError: it will not.
+    """
+    wanted = config.get("memory")
+    free = xl.free_memory(host) + old.memory
+    if isinstance(wanted, int) and wanted > free:
+        raise DomainError(
+            f"{config.get('name')} wants {wanted} MiB of memory and {host.name} has {free}",
+            hint="give it less ([xl] memory = ...), end another domain, or give the lab more ([lab] memory = ...)",
+        )

@@ -1,0 +1,130 @@
+"""The ``.xl`` that the domain is made from: the generated one, or none, with the settings' changes made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from unibuild import kernel as kernels
+from unibuild.errors import InputError
+from unibuild.files import reading
+from unibuild.xl import devices, grammar, patch
+
+if TYPE_CHECKING:
+    from unibuild.settings.sources import Project
+
+__all__ = ["ENDS", "Disk", "disks", "domain_name", "render"]
+
+# An ended domain stays until we have read its last line; xl's own way is to destroy it, and at a reboot to start it
+# again, which is a loop while one develops.
+ENDS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
+_PV_BUILDERS = ("linux", "generic")  # xl.cfg(5): `builder` is the older way to say `type`
+
+
+def domain_name(project: Project, generated: Path | None = None) -> str:
+    """Return the domain's name: the setting, else what the ``.xl`` says, else the name of the project's folder.
+
+    Raises:
+        XlSyntaxError: xl would refuse the file.
+        FileError: it cannot be read.
+    """
+    settings = project.settings
+    if settings.name:
+        return settings.name
+    if generated:
+        found = grammar.parse(read(generated), str(generated)).get("name")
+        if isinstance(found, str) and found:
+            return found
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name).strip("-.+") or "unikernel"
+
+
+def render(project: Project, kernel: Path, generated: Path | None) -> str:
+    """Return the text of the ``.xl`` for a domain; reads the two files, writes none.
+
+    Args:
+        project: the settings' changes are made to the text.
+        kernel: absolute path of the kernel as ``xl`` shall load it.
+        generated: the ``.xl`` to start from; None: a whole new one.
+
+    Raises:
+        KernelError: it is no Xen kernel, or none for the domain's type.
+        XlSyntaxError: xl would refuse the file that it starts from.
+        SettingsError: a change cannot be written in an ``.xl``.
+        FileError: a file cannot be read.
+    """
+    wanted = project.settings.xl
+    path = str(generated) if generated else "the .xl file"
+    text = read(generated) if generated else ""
+    before = grammar.parse(text, path)
+    changes: dict[str, patch.Setting] = {"name": domain_name(project, generated), "kernel": str(kernel)}
+    for key in ("memory", "vcpus", "cmdline"):
+        value = getattr(wanted, key)
+        if value is not None:
+            changes[key] = value
+    changes |= {key: "preserve" for key in ENDS if before.get(key) is None}
+    changes |= wanted.set
+    text = patch.apply(text, patch.Changes(changes, wanted.vif, wanted.disk), path)
+    kind = _type(grammar.parse(text, path), kernels.inspect(kernel), wanted.type)
+    text = patch.apply(text, patch.Changes({"type": kind} if kind else {}), path)
+    return _anchor(text, (*((generated.parent,) if generated else ()), project.root))
+
+
+class Disk:
+    """A disk of an ``.xl`` file: its number in the list, where its data are, and whether it is written to."""
+
+    def __init__(self, number: int, spec: str) -> None:
+        parsed = devices.parse_disk(spec)
+        self.number = str(number)
+        self.vdev = str(parsed["vdev"])
+        self.target = Path(str(parsed.get("target", "")))
+        self.is_written = parsed.get("access") not in ("r", "ro") and parsed.get("devtype") != "cdrom"
+
+
+def disks(config: grammar.Config) -> tuple[Disk, ...]:
+    """Return the disks of an ``.xl`` file."""
+    specs = config.get("disk")
+    return tuple(Disk(n, str(spec)) for n, spec in enumerate(specs)) if isinstance(specs, list) else ()
+
+
+def read(path: Path) -> str:
+    """Return the text of an ``.xl`` file, which may hold any bytes."""
+    with reading(path):
+        return path.read_bytes().decode(errors="surrogateescape")
+
+
+def _type(config: grammar.Config, kernel: kernels.Kernel, asked: Literal["pv", "pvh"] | None) -> str | None:
+    """Return the domain's type; None: the file names one that we know nothing of (``hvm``)."""
+    said = config.get("type")
+    if asked is None and said is None and config.get("builder") in _PV_BUILDERS:
+        said = "pv"
+    if asked is None and said not in (None, "pv", "pvh"):
+        return None
+    kind: Literal["pv", "pvh"] | None = asked or ("pv" if said == "pv" else "pvh" if said == "pvh" else None)
+    if kind == "pvh" and str(config.get("pvshim") or "0") != "0":
+        kernel.type_for("pv")
+        return "pvh"
+    return kernel.type_for(kind)
+
+
+def _anchor(text: str, folders: tuple[Path, ...]) -> str:
+    """Make relative names of files absolute: xl reads them from wherever it is run."""
+    config = grammar.parse(text)
+    ramdisk = config.get("ramdisk")
+    changes: dict[str, patch.Setting] = (
+        {"ramdisk": str(_find(Path(ramdisk), folders))} if isinstance(ramdisk, str) else {}
+    )
+    moved = {
+        disk.number: {"target": str(_find(disk.target, folders))}
+        for disk in disks(config)
+        if disk.target.name and not disk.target.is_absolute()
+    }
+    try:
+        return patch.apply(text, patch.Changes(changes, disk=moved))
+    except InputError as error:
+        raise InputError(f"the project's folder has a name that xl cannot read: {error.message}") from None
+
+
+def _find(name: Path, folders: tuple[Path, ...]) -> Path:
+    """Return a file as the first folder that has it has it, else as the last one would."""
+    return next((folder / name for folder in folders if (folder / name).exists()), folders[-1] / name)
