@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from unibuild import files
 from unibuild.errors import BusyError, LabError, SettingsError
-from unibuild.lab import image as images
-from unibuild.lab import qemu, snapshot
+from unibuild.lab import login, qemu
 from unibuild.lab.places import Places
 from unibuild.lab.qmp import Monitor
-from unibuild.lab.starting import Starter, answers, close_ssh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,6 +102,8 @@ def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:
         record = _running(places)
         if record is None:
             _clear(places)
+            from unibuild.lab.starting import Starter
+
             image = _image(lab, places, progress)
             machine = Starter(places, image, lab.accel, lab.memory, progress).start()
             facts = {**asdict(machine), "image": image.describe(), "since": time.time()}
@@ -135,6 +135,8 @@ def down() -> bool:
 
 def reset(*, image: bool = False) -> None:
     """End the box and forget its snapshot, keys, log and the verdict on KVM; with ``image`` its image too."""
+    from unibuild.lab import snapshot
+
     down()
     places = Places.of()
     if not places.cache.exists():
@@ -180,6 +182,8 @@ def status() -> Status:
 
 def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
     """Write the image made of this machine's packages as a box file for ``[lab] box``; make it first if need be."""
+    from unibuild.lab import image as images
+
     places = Places.of()
     places.make()
     with _locked(places, progress):
@@ -189,6 +193,8 @@ def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
 
 
 def _image(lab: Lab, places: Places, progress: Callable[[str, float | None], None]) -> Image:
+    from unibuild.lab import image as images
+
     if lab.box is not None:
         return images.unpack(Path(lab.box).expanduser().absolute(), places.unpacked, progress)
     return images.find(places.image) or images.build(places.image, places.downloads, progress)
@@ -203,7 +209,7 @@ def _running(places: Places) -> dict[str, Any] | None:
         with Monitor(places.monitor) as monitor:
             alive = monitor.run("query-status")["status"] == "running"
             ports = [port for port, target in monitor.forwards().items() if target == "10.0.2.15:22"]
-        if alive and ports and answers(ports[0]):
+        if alive and ports and login.answers(places, ports[0]):
             return dict(record)
     return None
 
@@ -221,7 +227,7 @@ def _check_same(lab: Lab, record: dict[str, Any]) -> None:
 
 def _clear(places: Places) -> None:
     """End what runs of the box, and remove what a killed unibuild may have left half done."""
-    close_ssh(places)
+    login.close(places)
     qemu.stop(places)
     for path in (places.record, places.monitor, places.pid_file):
         path.unlink(missing_ok=True)

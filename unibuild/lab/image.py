@@ -30,13 +30,19 @@ __all__ = ["Image", "assemble", "build", "find", "pack", "unpack"]
 
 RECIPE = 1  # raise it when what goes into the image changes: people's images are then built anew
 PARTS = ("xen", "vmlinux", "initrd.cpio")
-XEN_PROGRAMS = "xl xenstored xenconsoled xenconsole xen-init-dom0 libxl-save-helper xenctx xen-diag xentop".split()
+XEN_PROGRAMS = (
+    *("xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"),
+    *("xenctx", "xen-diag", "xentop"),
+)
 OTHER_PROGRAMS = ("usr/bin/busybox", "usr/bin/flock", "usr/bin/dropbear", "usr/sbin/dropbear")
 MODULES = (
-    "xen_privcmd xenfs xen_evtchn xen_gntdev xen_gntalloc xen_netback xen_blkback loop bridge "
-    "virtio_pci virtio_net virtio_rng"
-).split()
-FOLDERS = "dev proc sys run tmp root var/lib/xen/dump var/lib/xenstored var/log/xen usr/lib64".split()
+    *("xen_privcmd", "xenfs", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback"),
+    *("loop", "bridge", "virtio_pci", "virtio_net", "virtio_rng"),
+)
+FOLDERS = (
+    *("dev", "proc", "sys", "run", "tmp", "root", "usr/lib64"),
+    *("var/lib/xen/dump", "var/lib/xenstored", "var/log/xen"),
+)
 # Of the modules' hundreds of megabytes we look only at these folders.
 MODULE_FOLDERS = re.compile(
     r"usr/lib/modules/[^/]+/(kernel/(drivers/(xen|block|virtio|char/hw_random|net/xen-netback)|net/(core|802|llc|bridge|sched))/.*"

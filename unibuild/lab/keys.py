@@ -18,9 +18,7 @@ from unibuild.lab.cpio import Cpio
 if TYPE_CHECKING:
     from typing import IO
 
-    from unibuild.lab.places import Places
-
-__all__ = ["dropbear_key", "ensure", "ssh_config", "write_overlay"]
+__all__ = ["dropbear_key", "ensure", "write_overlay"]
 
 DOM0 = Path(__file__).parent / "dom0"
 
@@ -84,35 +82,6 @@ def write_overlay(file: IO[bytes], folder: Path) -> None:
     host = dropbear_key((folder / "host").read_text())
     cpio.file("etc/dropbear/dropbear_ed25519_host_key", host, 0o600)
     cpio.end()
-
-
-def ssh_config(places: Places, port: int) -> str:
-    """Return the ssh_config(5) in which the box is the host "box"; the person's own configuration has no part in it."""
-
-    def quoted(path: Path) -> str:
-        return '"' + str(path).replace("%", "%%") + '"'
-
-    options = {
-        "HostName": "127.0.0.1",
-        "HostKeyAlias": "box",
-        "Port": str(port),
-        "User": "root",
-        "IdentityFile": quoted(places.keys / "user"),
-        "IdentitiesOnly": "yes",
-        "IdentityAgent": "none",
-        "UserKnownHostsFile": quoted(places.keys / "known_hosts"),
-        "GlobalKnownHostsFile": "/dev/null",
-        "StrictHostKeyChecking": "yes",
-        "BatchMode": "yes",
-        "ConnectTimeout": "20",
-        "ServerAliveInterval": "10",
-        "ServerAliveCountMax": "3",
-        "ControlMaster": "auto",
-        "ControlPath": quoted(places.ssh_socket),
-        "ControlPersist": "yes",
-        "LogLevel": "ERROR",
-    }
-    return "Host box\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
 
 def _string(data: bytes) -> tuple[bytes, bytes]:

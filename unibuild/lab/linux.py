@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import LabError
 from unibuild.lab.deb import ZSTD, decompress
@@ -44,7 +44,8 @@ def needed_libraries(elf: bytes) -> list[str]:
     section = ELFFile(io.BytesIO(elf)).get_section_by_name(".dynamic")
     if not isinstance(section, DynamicSection):
         return []
-    return [str(tag.needed) for tag in section.iter_tags("DT_NEEDED")]
+    tags: Iterable[Any] = section.iter_tags("DT_NEEDED")  # an entry has the attribute that its tag calls for
+    return [str(tag.needed) for tag in tags]
 
 
 def load_order(roots: Iterable[str], read: Callable[[str], bytes | None]) -> dict[str, bytes]:

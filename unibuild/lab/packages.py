@@ -130,13 +130,19 @@ def this_machines() -> Distribution:
     return here
 
 
-def fetch(here: Distribution, folder: Path, progress: Callable[[str, float | None], None]) -> list[Path]:
+def fetch(
+    here: Distribution,
+    folder: Path,
+    progress: Callable[[str, float | None], None],
+    etc: Path = Path("/etc/apt"),
+) -> list[Path]:
     """Download the packages that the box is made of into ``folder``.
 
     Args:
         here: whose packages.
         folder: holds apt's state too; what an earlier call left there is used again.
         progress: told what goes on.
+        etc: where apt's sources are.
 
     Returns:
         The packages' files.
@@ -146,7 +152,7 @@ def fetch(here: Distribution, folder: Path, progress: Callable[[str, float | Non
     """
     for program in ("apt-get", "dpkg-deb"):
         process.need(program)
-    options = _prepare(folder, here)
+    options = _prepare(folder, here, etc)
     _apt([*options, "update"], folder, "package lists", progress)
     roots = [*ROOTS, KERNELS[here.origin]]
     without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
@@ -164,9 +170,8 @@ def fetch(here: Distribution, folder: Path, progress: Callable[[str, float | Non
     return [archives / name for name, _ in rows]
 
 
-def _prepare(folder: Path, here: Distribution) -> list[str]:
+def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
     """Write the private apt's files; return the options that make apt use them."""
-    etc = Path("/etc/apt")
     parts = folder / "sources.list.d"
     parts.mkdir(parents=True, exist_ok=True)
     some = False
@@ -176,7 +181,7 @@ def _prepare(folder: Path, here: Distribution) -> list[str]:
             files.write_whole(parts / source.name, text.encode() + b"\n")
             some = some or bool(text)
     if not some:
-        raise MissingError(f"/etc/apt names no source of {here}", hint=ELSEWHERE)
+        raise MissingError(f"{etc} names no source of {here}", hint=ELSEWHERE)
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     pin = (
@@ -205,7 +210,7 @@ def _apt(arguments: list[str], cwd: Path, what: str, progress: Callable[[str, fl
     said: list[str] = []
     argv = ["apt-get", "--quiet=2", "--option=APT::Status-Fd=1", *arguments]
     with process.start(argv, cwd=cwd, env={"LC_ALL": "C"}, stderr=subprocess.STDOUT) as child:
-        assert child.stdout is not None  # noqa: S101 (a pipe was asked for)
+        assert child.stdout is not None
         for line in child.stdout:
             text = line.decode(errors="replace").rstrip()
             found = re.match(r"dlstatus:\d+:([\d.]+):", text)

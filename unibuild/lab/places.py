@@ -38,7 +38,7 @@ class Places:
         base = Path(root) if root.startswith("/") else Path.home() / ".cache"
         cache = base / "unibuild" / "lab"
         tag = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
-        return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))  # noqa: S108 (checked in `make`)
+        return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))
 
     def make(self) -> None:
         """Make both folders, readable by the user alone.

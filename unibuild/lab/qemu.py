@@ -117,7 +117,7 @@ def find(places: Places) -> int | None:
         pid = int(places.pid_file.read_text())
         if ours(str(pid)):
             return pid
-    return next((int(entry) for entry in os.listdir("/proc") if entry.isdigit() and ours(entry)), None)
+    return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if ours(entry.name)), None)
 
 
 def stop(places: Places) -> None:

@@ -8,8 +8,6 @@ import json
 import os
 import platform
 import re
-import shlex
-import socket
 import tempfile
 import time
 from dataclasses import dataclass
@@ -18,9 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from unibuild import files, process
 from unibuild.errors import CommandError, FileError, LabError
-from unibuild.lab import keys, qemu, snapshot
+from unibuild.lab import keys, login, qemu, snapshot
 from unibuild.lab.qemu import Machine
-from unibuild.lab.qmp import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from unibuild.lab.image import Image
     from unibuild.lab.places import Places
 
-__all__ = ["Starter", "answers", "close_ssh", "ssh"]
+__all__ = ["Starter"]
 
 PATIENCE = {"tcg": 180.0, "kvm": 60.0}  # seconds from QEMU's start to the ready line
 MARKS = 7  # "BOX" lines of dom0/init and dom0/etc/ready
@@ -74,7 +71,7 @@ class Starter:
             try:
                 self._bring_up(machine, version)
             except BaseException as error:
-                close_ssh(self.places)
+                login.close(self.places)
                 qemu.stop(self.places)
                 if not isinstance(error, LabError) or accel == accels[-1]:
                     raise
@@ -110,14 +107,14 @@ class Starter:
         self.progress("restore the box", None)
         try:
             snapshot.restore(machine, places)
-            connect(places)
+            login.connect(places)
         except (LabError, CommandError):  # a snapshot that cannot be used: boot, and save the next time
-            close_ssh(places)
+            login.close(places)
             qemu.stop(places)
             snapshot.discard(places.snapshot)
             self._boot(machine, overlay.getvalue(), None)
             try:
-                connect(places)
+                login.connect(places)
             except CommandError as error:
                 raise _failure("the box has booted but does not answer over ssh", places, error.output) from error
 
@@ -151,42 +148,6 @@ class Starter:
         if self.accel == "auto" and machine.accel == "kvm" and b"hvm" not in found[1]:
             raise LabError("under KVM the box cannot run PVH domains")
         self.progress(what, 1.0)
-
-
-def connect(places: Places) -> None:
-    """Write the configuration for ssh, open the kept connection, and set dom0's clock, which a snapshot has stopped.
-
-    Raises:
-        CommandError: dom0 does not answer.
-    """
-    with Monitor(places.monitor) as monitor:
-        port = next(port for port, target in monitor.forwards().items() if target == "10.0.2.15:22")
-    files.write_whole(places.ssh_config, keys.ssh_config(places, port).encode(), mode=0o600)
-    close_ssh(places)
-    ssh(places, ["date", "-s", f"@{time.time():.0f}"])
-
-
-def ssh(places: Places, argv: list[str], timeout: float = 60.0) -> process.Completed:
-    """Run a command in dom0.
-
-    Raises:
-        CommandError: it failed, or dom0 does not answer.
-    """
-    return process.run(["ssh", "-F", str(places.ssh_config), "box", shlex.join(argv)], timeout=timeout)
-
-
-def close_ssh(places: Places) -> None:
-    """End the kept connection, if there is one."""
-    if places.ssh_socket.exists() and places.ssh_config.exists():
-        process.run(["ssh", "-F", str(places.ssh_config), "-O", "exit", "box"], check=False, timeout=10)
-    places.ssh_socket.unlink(missing_ok=True)
-
-
-def answers(port: int, patience: float = 15.0) -> bool:
-    """Tell whether dom0's ssh server greets on this port of 127.0.0.1: QEMU accepts connections for a dead one too."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
-        return connection.recv(4) == b"SSH-"
-    return False
 
 
 def _log(places: Places) -> bytes:

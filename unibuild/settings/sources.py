@@ -36,6 +36,7 @@ FILE = "unibuild.toml"
 STATE = ".unibuild"
 RESERVED = {  # variables with our prefix that are no settings, and what they are
     "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
+    "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
     "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
 }
 _MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
@@ -45,8 +46,8 @@ _MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
 class Project:
     """A project and its settings.
 
-    ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where the settings were made
-    in Python.
+    ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
+    ``root`` is then the folder where it was sought.
     """
 
     root: Path
@@ -58,6 +59,8 @@ def load(
     start: Path,
     overrides: Mapping[str, str] = {},
     environ: Mapping[str, str] = os.environ,
+    *,
+    required: bool = True,
 ) -> Project:
     """Read the settings of the project that the folder ``start`` belongs to.
 
@@ -65,9 +68,11 @@ def load(
         start: the folder where the search upward begins.
         overrides: the command line's ``key=value`` words: ``{"lab.memory": "512"}``.
         environ: the environment; a variable that is empty counts as not set.
+        required: whether there must be an ``unibuild.toml``; the lab runs without a project too.
 
     Raises:
-        SettingsError: there is no ``unibuild.toml``; it is no TOML; a key is unknown; a value has the wrong type.
+        SettingsError: there is no ``unibuild.toml`` and one is ``required``; it is no TOML; a key is unknown; a value
+            has the wrong type.
         FileError: the file cannot be read.
     """
     import msgspec
@@ -75,18 +80,19 @@ def load(
     from unibuild.settings.model import Settings
 
     file = find_upward(FILE, start.absolute())
-    if file is None:
+    if file is None and required:
         raise SettingsError(
             f"there is no {FILE} in {start.absolute()} or a folder above it", hint="`unibuild init` writes one"
         )
     tree: dict[str, object] = {}
-    _merge(tree, *read_toml(file), Settings, ())
+    if file is not None:
+        _merge(tree, *read_toml(file), Settings, ())
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
             _put(tree, _variable_path(name), environ[name], Variable(name))
     for key, text in overrides.items():
         _put(tree, tuple(key.split(".")), text, Word(f"{key}={text}"))
-    return Project(file.parent, file, msgspec.convert(tree, Settings))
+    return Project(file.parent if file else start.absolute(), file, msgspec.convert(tree, Settings))
 
 
 def state_dir(root: Path) -> Path:
