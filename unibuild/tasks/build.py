@@ -41,7 +41,8 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str]) -> None:
         if stage.step is None:
             from unibuild.tasks.xlfile import render
 
-            files.write_whole(graph.xl, render(graph.project, graph.kernel, graph.toolchain.xl).encode())
+            text = render(graph.project, graph.kernel, graph.start)
+            files.write_whole(graph.xl, text.encode(errors="surrogateescape"))
             return
         stage.step.require()
         for argv in stage.step.commands:

@@ -111,17 +111,17 @@ class Running:
         self.reason: str | None = None
 
     def __call__(self) -> bool:
-        """Ask; where the host cannot be asked the action shall meet the error."""
-        from unibuild.tasks import boot
+        """Ask; where the host cannot be asked the action shall meet the error. A lab that is down is left so."""
+        from unibuild.tasks import boot, hosts
 
-        self.reason = None
+        found = self.graph
         try:
-            if boot.is_current(self.graph.project, self.graph.xl, self.graph.kernel):
-                return True
+            down = hosts.place(found.project.settings) == "lab" and _lab_is_down()
+            current = not down and boot.is_current(found.project, found.xl, found.kernel)
         except UnibuildError:
-            pass
-        self.reason = "no domain runs this kernel and .xl"
-        return False
+            current = False
+        self.reason = None if current else "no domain runs this kernel and .xl"
+        return current
 
     def __str__(self) -> str:
         return self.reason or "the domain runs"
@@ -164,6 +164,7 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
 
         guard.release()
         project = graph.project if wait is None else _waiting(graph.project, wait)
+        _open_host(project)
         boot.boot(project, graph.xl, graph.kernel)
 
     wait = {
@@ -189,6 +190,7 @@ def _console_task(graph: Graph) -> Task:
     def act() -> None:
         from unibuild.tasks import boot
 
+        _open_host(graph.project)
         boot.console(graph.project)
 
     return Task("console", [_telling(act)], uptodate=[False], doc=GOALS["console"], **_OWN_TERMINAL)
@@ -216,6 +218,21 @@ def _waiting(project: Project, wait: float) -> Project:
 
     settings = msgspec.structs.replace(project.settings, boot=msgspec.structs.replace(project.settings.boot, wait=wait))
     return dataclasses.replace(project, settings=settings)
+
+
+def _lab_is_down() -> bool:
+    from unibuild.lab import box
+
+    return box.status().state != "up"
+
+
+def _open_host(project: Project) -> None:
+    """Start the lab, where it is meant, under a progress bar, which has to be gone before a console prints."""
+    from unibuild.progress import shown
+    from unibuild.tasks import hosts
+
+    with shown() as progress:
+        hosts.open_host(project.settings, progress)
 
 
 def _telling(act: Callable[..., None]) -> Callable[..., Failed | None]:

@@ -66,6 +66,7 @@ class Graph:
         project: the project.
         toolchain: what builds its kernel.
         stages: in the order in which they run.
+        start: the ``.xl`` to start from, the generated one or a person's own; None: there is none.
         kernel: our copy of the kernel, which no later make tears while a host reads it.
         xl: the patched ``.xl``.
     """
@@ -73,6 +74,7 @@ class Graph:
     project: Project
     toolchain: Toolchain
     stages: tuple[Stage, ...]
+    start: Path | None
     kernel: Path
     xl: Path
 
@@ -103,22 +105,20 @@ def graph(project: Project) -> Graph:
             digest=digest,
         )
 
-    stages = [
-        Stage(step.name, step.doc, watch(step), _strings((project.root, *step.folders)), step)
-        for step in toolchain.steps()
-    ]
-    own = project.root / project.settings.xl.file if project.settings.xl.file else None
-    made = [kernel, *([toolchain.xl] if toolchain.xl else [])]
+    steps = toolchain.steps()
+    stages = [Stage(step.name, step.doc, watch(step), _strings((project.root, *step.folders)), step) for step in steps]
+    start = project.root / project.settings.xl.file if project.settings.xl.file else toolchain.xl
+    by_step = start is not None and any(start in step.targets for step in steps)
     xl_watch = Watch(
         root=str(project.root),
-        inputs=_strings([own] if own and own not in made else []),
-        made=_strings(made),
+        inputs=_strings([start] if start and not by_step else []),
+        made=_strings([kernel, start] if start and by_step else [kernel]),
         targets=(str(xl),),
         fingerprint=_xl_fingerprint(project),
         digest=digest,
     )
     stages.append(Stage("xl", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
-    return Graph(project, toolchain, tuple(stages), kernel, xl)
+    return Graph(project, toolchain, tuple(stages), start, kernel, xl)
 
 
 def _strings(paths: tuple[Path, ...] | list[Path]) -> tuple[str, ...]:

@@ -1,0 +1,98 @@
+"""``unibuild plan``: what a goal would run, and why; nothing is run and nothing written."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import stamps
+from unibuild.errors import InputError, UnibuildError
+from unibuild.settings.sources import STATE, load
+from unibuild.state import StateFile
+from unibuild.tasks.graph import GOALS, graph
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unibuild.tasks.graph import Graph, Stage
+
+__all__ = ["main", "plan"]
+
+
+def main(argv: list[str]) -> int:
+    """Run ``unibuild plan`` with these arguments; return its exit status.
+
+    Raises:
+        InputError: there is no such goal; or a setting is wrong.
+    """
+    parser = argparse.ArgumentParser(prog="unibuild plan", description=__doc__)
+    parser.add_argument("words", nargs="*", metavar="GOAL | KEY=VALUE", help="goals (boot), and settings for this time")
+    words = parser.parse_args(argv).words
+    goals = [word for word in words if "=" not in word] or ["boot"]
+    found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
+    names = [stage.name for stage in found.stages]
+    for goal in goals:
+        if goal not in (*names, "boot", "console", "destroy"):
+            close = difflib.get_close_matches(goal, GOALS, 1)
+            raise InputError(f"there is no goal `{goal}`", hint=f"did you mean `{close[0]}`?" if close else None)
+    for goal in ("console", "destroy"):
+        if goal in goals:
+            print(f"{goal}: would run ({GOALS[goal]}, on {found.project.settings.host})")
+    wanted = [len(names) if goal == "boot" else names.index(goal) + 1 for goal in goals if goal in (*names, "boot")]
+    for line in plan(found, max(wanted, default=0), boot="boot" in goals):
+        print(line)
+    return 0
+
+
+def plan(found: Graph, count: int, *, boot: bool) -> Iterator[str]:
+    """Give the lines that tell what the first ``count`` stages, and the boot, would do.
+
+    What comes after a stale stage is only perhaps stale: the stage may leave what is there already.
+    """
+    state = StateFile(str(found.project.root / STATE / "state.json"))
+    before = None
+    for stage in found.stages[:count]:
+        values = state.get(stage.name, "_values_:") or {}
+        reason = stamps.judge(stage.watch, values.get("stamps")).reason
+        if reason is None and before is None:
+            yield f"{stage.name}: up to date"
+            continue
+        yield (
+            f"{stage.name}: would run: {reason}" if reason else f"{stage.name}: would run if {before} changes its input"
+        )
+        before = stage.name
+        yield from _commands(found, stage)
+    if boot:
+        after = f"if {before} leaves something new, or " if before else ""
+        yield f"boot: would run {after}unless a domain on {found.project.settings.host} runs this kernel and .xl"
+
+
+def _commands(found: Graph, stage: Stage) -> Iterator[str]:
+    if stage.step is None:
+        yield from _difference(found)
+        return
+    for argv in stage.step.commands:
+        yield f"  {shlex.join(argv)}"
+    if stage.step.cwd != found.project.root:
+        yield f"  (in {stage.step.cwd})"
+
+
+def _difference(found: Graph) -> Iterator[str]:
+    """Give the difference between the ``.xl`` that is there and the one that would be."""
+    from unibuild.tasks.xlfile import render
+
+    if not found.kernel.exists() or (found.start is not None and not found.start.exists()):
+        yield "  (the .xl can be told when the kernel is built)"
+        return
+    try:
+        after = render(found.project, found.kernel, found.start)
+    except UnibuildError as error:
+        yield f"  this would fail: {error.message}"
+        return
+    text = found.xl.read_text(errors="surrogateescape") if found.xl.exists() else ""
+    name = f"{STATE}/{found.xl.name}"
+    for line in difflib.unified_diff(text.splitlines(), after.splitlines(), name, f"{name} (new)", "", "", 1, ""):
+        yield f"  {line}".encode(errors="surrogateescape").decode(errors="replace")
