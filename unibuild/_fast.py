@@ -15,7 +15,10 @@ __all__ = ["FORMAT", "PASSED_ON", "current", "main"]
 
 FORMAT = f"unibuild {unibuild.__version__} fast 1"
 GOALS = ("configure", "depend", "build", "xl")
-PASSED_ON = ("PATH", "OPAMROOT", "OPAMSWITCH", "OPAM_SWITCH_PREFIX", "OCAMLPATH")  # what decides which programs run
+PASSED_ON = (  # what decides which programs run, and what `mirage configure` reads
+    *("HOME", "PATH", "OPAMROOT", "OPAMSWITCH", "OPAM_SWITCH_PREFIX", "OCAMLPATH"),
+    *("MODE", "MIRAGE_EXTRA_REPOS"),
+)
 
 
 def main() -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
+
+import mirage_standin
 
 
 @pytest.fixture
@@ -35,3 +39,61 @@ def git():
         return [word for word in said.stdout.decode(errors="surrogateescape").split("\0") if word]
 
     return run
+
+
+HELLO = {
+    "config.ml": 'open Mirage\n\nlet main = main "Unikernel.Main" job\nlet () = register "hello" [ main ]\n',
+    "unikernel.ml": "let start () = ()\n",
+    "unibuild.toml": 'host = "lab"\n',
+}
+"""A small unikernel."""
+
+
+@dataclass
+class Unikernel:
+    """A tree with a unikernel, and the stand-ins for one version of mirage on PATH."""
+
+    root: Path
+    version: str
+    programs: Path
+    log: Path
+
+    def use(self, version: str) -> None:
+        """Change the installed mirage."""
+        self.version = version
+        mirage_standin.install(self.programs, version)
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def calls(self) -> list[str]:
+        """Return what the stand-ins were called with since the last time."""
+        said = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.write_text("")
+        return said
+
+
+@pytest.fixture(params=sorted(mirage_standin.VERSIONS))
+def version(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def unikernel(version, tmp_path, tree, hello_kernels, monkeypatch) -> Unikernel:
+    programs, switch = tmp_path / "programs", tmp_path / "switch"
+    programs.mkdir()
+    switch.mkdir()
+    root = tmp_path / "hello"
+    tree({f"hello/{name}": text for name, text in HELLO.items()})
+    made = Unikernel(root, version, programs, tmp_path / "log")
+    made.use(version)
+    for name in ("OPAMSWITCH", "OPAM_SWITCH_PREFIX", "MODE", "MIRAGE_EXTRA_REPOS", "MAKEFLAGS", "MAKELEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("OPAMROOT", str(tmp_path / "opam"))
+    monkeypatch.setenv("STANDIN_LOG", str(made.log))
+    monkeypatch.setenv("STANDIN_KERNEL", str(hello_kernels.pvh))
+    monkeypatch.setenv("STANDIN_SWITCH", str(switch))
+    return made

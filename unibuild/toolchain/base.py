@@ -18,7 +18,17 @@ from unibuild.files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-__all__ = ["OURS", "Step", "Toolchain", "environment", "front_makefile", "identity", "make_argv", "spelled"]
+__all__ = [
+    "OURS",
+    "Step",
+    "Toolchain",
+    "environment",
+    "front_makefile",
+    "identity",
+    "installed",
+    "make_argv",
+    "spelled",
+]
 
 OURS = ("/dodo.py", "/unibuild.mk")
 """Files of a project that call unibuild, as patterns: the kernel is not built from them."""
@@ -35,7 +45,8 @@ class Step:
         cwd: absolute folder.
         env: variables to set on top of ours.
         inputs: absolute paths of existing files that people write: their stamps decide.
-        folders: absolute paths whose stamps decided ``inputs``: the folders listed, and the ``.gitignore`` files read.
+        folders: absolute paths whose stamps decided the rest of this value: folders listed for ``inputs``, the
+            ``.gitignore`` files read, and programs and files looked at for the fingerprint.
         made: absolute paths of inputs that an earlier step writes: where the stamp moved, the content
             (``Toolchain.digest``) decides. They need not be there yet, or at all.
         targets: absolute paths of files that must be there afterwards. A tool that rewrites one of them in a later
@@ -63,7 +74,7 @@ class Step:
             MissingError: one is not; the hint says how to get it.
         """
         for program, mend in self.needs.items():
-            if shutil.which(program, path=environment(self.env).get("PATH")) is None:
+            if installed(program, self.env) is None:
                 raise MissingError(f"the program {program} is not on PATH, and {self.name} needs it", hint=mend)
 
 
@@ -115,12 +126,18 @@ def identity(program: str, env: Mapping[str, str]) -> str:
 
     Cheaper than asking for its version, and moves too when the same version is built anew. Empty: it is not on PATH.
     """
-    found = shutil.which(program, path=environment(env).get("PATH"))
+    found = installed(program, env)
     if found is None:
         return ""
-    path = Path(found).resolve()
+    path = found.resolve()
     status = path.stat()
     return f"{path} {status.st_mtime_ns} {status.st_size}"
+
+
+def installed(program: str, env: Mapping[str, str]) -> Path | None:
+    """Return where a step with the variables ``env`` finds a program on PATH; None: nowhere."""
+    found = shutil.which(program, path=environment(env).get("PATH"))
+    return None if found is None else Path(found)
 
 
 def make_argv(folder: Path, *words: str, jobs: int | None = None) -> tuple[str, ...]:

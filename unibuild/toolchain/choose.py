@@ -35,8 +35,8 @@ def choose(project: Project) -> Toolchain:
         from unibuild.toolchain.make import Make
 
         return Make(root, settings.build)
-    from unibuild.toolchain.installed import mirage_version
     from unibuild.toolchain.mirage import Mirage
+    from unibuild.toolchain.mirage_version import mirage_version
     from unibuild.toolchain.versions import release
 
     return Mirage(root, settings, release(*mirage_version(root, settings.build.env)))

@@ -7,6 +7,7 @@ and the next build does nothing and says that it did.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shlex
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
 from unibuild.toolchain import config_ml, opam, sources
-from unibuild.toolchain.base import OURS, Step, environment, front_makefile, identity, make_argv, spelled
+from unibuild.toolchain.base import OURS, Step, environment, front_makefile, identity, installed, make_argv, spelled
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.versions import Names, Release
 
@@ -145,6 +146,7 @@ class Mirage:
 
     def _depend(self) -> Step:
         argv = make_argv(self.cwd, "depend")
+        env = environment(self.env)
         return Step(
             name="depend",
             doc="fetch the unikernel's dependencies (make depend)",
@@ -152,12 +154,13 @@ class Mirage:
             cwd=self.cwd,
             env=self.env,
             inputs=self._other_opam_files(),
+            folders=tuple(path for path in (installed("ocamlc", self.env), opam.selection(env)) if path is not None),
             made=(self.opam_file,),
             targets=self._paths(*self.release.pulled),
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled(self.env),
-                "opam switch": opam.switch(self.cwd, environment(self.env)),
+                "opam switch": opam.switch(self.cwd, env),
                 "compiler": identity("ocamlc", self.env),
             },
             needs=NEEDS,
@@ -293,7 +296,7 @@ class Mirage:
                 f"mirage configured the unikernel {generated[1]} with the kernel {made}, not "
                 f"{self.names.name} with {self.kernel.relative_to(self.root)}",
                 hint="run again: its name is now known"
-                if config_ml.name(self.text) is None
+                if config_ml.name(self.text) is None and not of_own
                 else f'say which it is:\n  [build]\n  kernel = "{made}"',
             )
 
@@ -316,7 +319,7 @@ def _output(args: tuple[str, ...]) -> str | None:
         SettingsError: an argument is there that is ours to give.
     """
     output = None
-    for word, after in zip(args, (*args[1:], None), strict=True):
+    for word, after in itertools.pairwise((*args, "")):
         option, equals, value = word.partition("=") if word.startswith("--") else (word[:2], "", word[2:])
         if option in OURS_TO_GIVE:
             raise SettingsError(f"[mirage] args: {word} cannot be given: {OURS_TO_GIVE[option]}")

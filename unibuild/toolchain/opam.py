@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["dependency_digest", "fields", "installed", "switch", "switch_state"]
+__all__ = ["dependency_digest", "fields", "installed", "selection", "switch", "switch_state"]
 
 DEPENDENCY_FIELDS = ("depends", "pin-depends", "x-mirage-extra-repo", "x-opam-monorepo-opam-provided")
 """What ``make depend`` reads; the other fields name a branch, a command line or a date."""
@@ -71,11 +71,15 @@ def switch(folder: Path, env: Mapping[str, str]) -> str:
             return str(above)
     if env.get("OPAM_SWITCH_PREFIX"):
         return env["OPAM_SWITCH_PREFIX"]
-    try:
-        selected = _SWITCH.search((_root(env) / "config").read_text(errors="replace"))
-    except OSError:
-        return ""
+    file = selection(env)
+    selected = None if file is None else _SWITCH.search(file.read_text(errors="replace"))
     return selected[1] if selected else ""
+
+
+def selection(env: Mapping[str, str]) -> Path | None:
+    """Return the file that says which switch is selected for the user; None where opam was never used."""
+    file = _root(env) / "config"
+    return file if file.is_file() else None
 
 
 def switch_state(folder: Path, env: Mapping[str, str]) -> Path | None:

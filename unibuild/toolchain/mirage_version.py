@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, FileError, MissingError
 from unibuild.files import write_whole
 from unibuild.process import run
 from unibuild.settings.sources import state_dir
-from unibuild.toolchain.base import environment, identity
+from unibuild.toolchain.base import identity, installed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +32,7 @@ def mirage_version(root: Path, env: Mapping[str, str]) -> tuple[str, str]:
     Raises:
         MissingError: there is none, or what has that name is not MirageOS's tool.
     """
-    found = shutil.which("mirage", path=environment(env).get("PATH"))
+    found = installed("mirage", env)
     if found is None:
         raise MissingError("the program mirage is not on PATH", hint=GET_MIRAGE)
     known = {"executable": identity("mirage", env)}
@@ -41,11 +40,11 @@ def mirage_version(root: Path, env: Mapping[str, str]) -> tuple[str, str]:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(cache.read_text())
         if kept["executable"] == known["executable"]:
-            return str(kept["version"]), found
-    version = _ask(found, env)
+            return str(kept["version"]), str(found)
+    version = _ask(str(found), env)
     with contextlib.suppress(FileError):  # a tree that cannot be written to can still be looked at
         write_whole(state_dir(root) / cache.name, json.dumps({**known, "version": version}).encode())
-    return version, found
+    return version, str(found)
 
 
 def _ask(program: str, env: Mapping[str, str]) -> str:
