@@ -267,7 +267,7 @@ def test_rules_with_two_colons_still_work(tree):
 
 
 def test_the_goals_of_a_mirage_tree_without_a_makefile(tree):
-    tree(config_ml="").init("--make")
+    assert "Next: unibuild boot (or make -f Makefile.user boot)" in tree(config_ml="").init("--make")[1]
     assert tree.make("-f", "Makefile.user", "boot") == (0, "unibuild boot\n")
 
 

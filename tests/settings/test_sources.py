@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from unibuild.errors import FileError, SettingsError
 from unibuild.settings.fields import expected, leaves
-from unibuild.settings.model import Settings
+from unibuild.settings.model import DISK_KEYS, VIF_KEYS, Settings
 from unibuild.settings.sources import load, state_dir
+from unibuild.xl.devices import change_disk, change_vif
 
 
 @pytest.fixture
@@ -201,6 +202,12 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
             "unibuild.toml:2: `[xl.vif] eth0`: the key `eth0` must be the device's number, from 0",
         ),
         (
+            '[xl.vif.0]\nmac = "00:16:3e:00:00:01"\nbrigde = "br0"',
+            "unibuild.toml:3: `[xl.vif.0] brigde` is unknown\n  did you mean `[xl.vif.0] bridge`? known here: accel, "
+            "backend, bridge, devid, forwarddev, gatewaydev, ip, mac, model, mtu, netdev, rate, script, trusted, type, "
+            "vifname, vlan, remove",
+        ),
+        (
             "lab = true",
             "unibuild.toml:1: `lab` must be a table, not true\n"
             "  it holds keys: `[lab] memory` (memory, accel, forward, box)",
@@ -365,3 +372,14 @@ def test_the_state_folder_is_kept_out_of_git(tmp_path):
     folder = state_dir(tmp_path)
     assert (folder, (folder / ".gitignore").read_text()) == (tmp_path / ".unibuild", "*\n")
     assert state_dir(tmp_path) == folder
+
+
+@pytest.mark.parametrize(("kind", "words", "change"), [("vif", VIF_KEYS, change_vif), ("disk", DISK_KEYS, change_disk)])
+def test_the_sub_keys_are_those_that_the_patcher_knows(kind, words, change):
+    with pytest.raises(SettingsError, match=f"a {kind} has no `sub-key`"):
+        change("", {"sub-key": "x"})
+    for word in words:
+        try:
+            change("", {word: "x"})
+        except SettingsError as error:
+            assert not error.message.startswith(f"a {kind} has no")

@@ -159,6 +159,7 @@ def _advise(tree: Tree, *, make: bool) -> None:
     if tree.toolchain == "make" and tree.kernel is None:
         print(f"Next: name the kernel that the build leaves, in {FILE}: [build] kernel")
     else:
-        print("Next: unibuild boot" + (" (or make boot)" if make and "boot" not in taken else ""))
+        command = "make boot" if tree.makefile else "make -f Makefile.user boot"  # Mirage has not made its own yet
+        print("Next: unibuild boot" + (f" (or {command})" if make and "boot" not in taken else ""))
     if make and taken:
         print(f"{tree.makefile} has its own {', '.join(taken)}, which stays: for ours call unibuild itself")

@@ -81,8 +81,11 @@ def key_type(table: object) -> object | None:
 
 
 def known(table: object) -> tuple[str, ...]:
-    """Return the keys that a table has, in the model's order; none for a table with free keys."""
-    return () if key_type(table) is not None else tuple(_fields(bare(table)))
+    """Return the keys that a table has, in the model's order; none where any key will do."""
+    keys = key_type(table)
+    if keys is None:
+        return tuple(_fields(bare(table)))
+    return tuple(word for meta in metas(keys) for word in (meta.extra or {}).get("words", ()))
 
 
 def child(table: object, key: str) -> object | None:

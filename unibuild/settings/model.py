@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Boot", "Build", "Device", "Lab", "Mirage", "Scalar", "Settings", "Value", "Xl"]
+__all__ = ["DISK_KEYS", "VIF_KEYS", "Boot", "Build", "Device", "Lab", "Mirage", "Scalar", "Settings", "Value", "Xl"]
 
 # The description of a type completes the sentence "... must be"; the title of a key stands for it in the reference.
 Count = Annotated[int, Meta(ge=1)]
@@ -41,13 +41,40 @@ XlKey = Annotated[
     str,
     Meta(pattern=r"^[a-z][a-z0-9_]*$", title="KEY", description="a key of xl.cfg(5), which has no capitals"),
 ]
-SubKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]*$", title="KEY", description="a sub-key of xl's device lists")]
+# xl-network-configuration(5) and xl-disk-configuration(5); xl itself passes over a vif's sub-key that it does not know.
+VIF_KEYS = (
+    *("accel", "backend", "bridge", "devid", "forwarddev", "gatewaydev", "ip", "mac", "model", "mtu", "netdev"),
+    *("rate", "script", "trusted", "type", "vifname", "vlan"),
+)
+DISK_KEYS = (
+    *("access", "active-disk", "backend", "backendtype", "colo", "colo-export", "colo-host", "colo-port", "devtype"),
+    *("direct-io-safe", "discard", "format", "grant_usage", "hidden-disk", "script", "specification", "target"),
+    *("trusted", "vdev"),
+)
+VifKey = Annotated[
+    str,
+    Meta(
+        pattern=rf"^({'|'.join(VIF_KEYS)}|remove|colo_\w+)$",
+        title="KEY",
+        description="a sub-key of a vif",
+        extra={"words": (*VIF_KEYS, "remove")},
+    ),
+]
+DiskKey = Annotated[
+    str,
+    Meta(
+        pattern=f"^({'|'.join(DISK_KEYS)}|remove)$",
+        title="KEY",
+        description="a sub-key of a disk",
+        extra={"words": (*DISK_KEYS, "remove")},
+    ),
+]
 Number = Annotated[str, Meta(pattern=r"^[0-9]+$", title="NUMBER", description="the device's number, from 0")]
 Disk = Annotated[
     str,
     Meta(pattern=r"^[a-z0-9]+$", title="DISK", description="the disk's `vdev` (as `xvda`) or its number, from 0"),
 ]
-Device = dict[SubKey, Scalar]
+Device = dict[str, Scalar]
 
 
 class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -120,14 +147,14 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="Any other key of xl.cfg(5), as it is written there."),
     ] = {}
     vif: Annotated[
-        dict[Number, Device],
+        dict[Number, dict[VifKey, Scalar]],
         Meta(
             description='Network devices by number: `[xl.vif.0] bridge = "xenbr0"` changes the first one, or adds it; '
             "`remove = true` takes it away. The sub-keys are those of xl-network-configuration(5)."
         ),
     ] = {}
     disk: Annotated[
-        dict[Disk, Device],
+        dict[Disk, dict[DiskKey, Scalar]],
         Meta(
             description='Disks by `vdev` or number: `[xl.disk.xvdb] target = "data.img"`. '
             "The sub-keys are those of xl-disk-configuration(5); `remove = true` takes one away."

@@ -142,13 +142,13 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> N
 
 
 def _child(table: object, path: KeyPath, source: Source) -> object:
-    from unibuild.settings.fields import child, expected, key_type
+    from unibuild.settings.fields import child, expected, key_type, known
 
     kind = child(table, path[-1])
     if kind is not None:
         return kind
     keys = key_type(table)
-    if keys is not None:
+    if keys is not None and not known(table):
         raise SettingsError(
             f"{source.at(path)}: `{source.spell(path)}`: the key `{path[-1]}` must be {expected(keys)}",
         )
