@@ -252,8 +252,8 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
             "xl.vif.0",
             "br0",
             'command line, `xl.vif.0=br0`: `xl.vif.0` must be a table, not "br0"\n  it holds keys: `xl.vif.0.<KEY>` '
-            "(accel, backend, bridge, devid, forwarddev, gatewaydev, ip, mac, model, mtu, netdev, rate, script, trusted, "
-            "type, vifname, vlan, remove)",
+            "(accel, backend, bridge, devid, forwarddev, gatewaydev, ip, mac, model, mtu, netdev, rate, script, "
+            "trusted, type, vifname, vlan, remove)",
         ),
         (
             "lab.memory.max",
