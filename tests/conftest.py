@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +15,7 @@ import pytest
 from unibuild import process
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
 @dataclass(frozen=True)
@@ -25,3 +32,118 @@ def hello_kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     shutil.copytree(EXAMPLES / "hello", folder, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))
     process.run(["make", "-s"], cwd=folder)
     return Kernels(pv=folder / "hello-pv.xen", pvh=folder / "hello-pvh.xen")
+
+
+@dataclass(frozen=True)
+class Standins:
+    """A Xen host played by tests/standins/xen.py; its world is a folder."""
+
+    world: Path
+
+    def kernel(self, *script: str, name: str = "k.xen") -> Path:
+        """Write a kernel that does what the lines of the script say."""
+        path = self.world / name
+        path.write_text("\n".join(("#!kernel", *script)) + "\n")
+        return path
+
+    def xl_file(self, kernel: Path, *lines: str, name: str = "hello", keep: bool = True) -> Path:
+        path = self.world / f"{name}.xl"
+        kept = [f"{key} = 'preserve'" for key in ("on_poweroff", "on_crash", "on_reboot")] if keep else []
+        path.write_text("\n".join((f"name = '{name}'", f"kernel = '{kernel}'", "memory = 32", *kept, *lines)) + "\n")
+        return path
+
+    def refuse(self, program: str, said: str) -> None:
+        """Let ssh or sudo fail with these words."""
+        (self.world / program).write_text(said)
+
+    def domains(self) -> dict[str, dict[str, object]]:
+        path = self.world / "xen.json"
+        return json.loads(path.read_text())["domains"] if path.exists() else {}
+
+    def calls(self, program: str) -> list[list[str]]:
+        """Return the argument lists that xl, sudo or ssh was called with."""
+        path = self.world / f"{program}.log"
+        return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Standins:
+    """Put the stand-ins first on PATH."""
+    world = tmp_path / "world"
+    (world / "bin").mkdir(parents=True)
+    for name in ("xl", "xenstore-watch", "xenstore-read", "sudo", "ssh"):
+        program = world / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -S {STANDINS} {name} "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{world / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("STANDIN", str(world))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return Standins(world)
+
+
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A small project that make builds, and what a person does with it.
+
+    Its Makefile copies ``main.c`` to the kernel ``hello.xen``, and adds a word to ``log`` each time.
+    """
+
+    root: Path
+    bin: Path = BIN
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def read(self, name: str) -> str:
+        return (self.root / name).read_text()
+
+    @property
+    def log(self) -> list[str]:
+        """What ran, in words that the Makefile writes."""
+        path = self.root / "log"
+        return path.read_text().split() if path.exists() else []
+
+    def start(self, *argv: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
+        """Start a program in the tree; it leads a session of its own, without a terminal."""
+        program = BIN / argv[0]
+        return subprocess.Popen(
+            [str(program) if program.exists() else argv[0], *argv[1:]],
+            cwd=cwd or self.root,
+            env={**os.environ, **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *argv: str, code: int = 0, cwd: Path | None = None, **env: str) -> str:
+        """Run a program to its end; return what it said, and see that it ended with this exit code."""
+        program = self.start(*argv, cwd=cwd, **env)
+        said, _ = program.communicate(timeout=60)
+        assert program.returncode == code, said
+        assert "Traceback" not in said, said
+        return said
+
+    def wait_for(self, name: str) -> None:
+        """Wait until a file is there."""
+        deadline = time.monotonic() + 20
+        while not (self.root / name).exists():
+            assert time.monotonic() < deadline, f"there never was {name}"
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    tree = Tree(tmp_path / "hello")
+    tree.write("unibuild.toml", '[build]\nkernel = "hello.xen"\n')
+    tree.write("dodo.py", "from unibuild import DOIT_CONFIG, unikernel\n\napp = unikernel()\n")
+    tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n\techo built >> log\n")
+    tree.write("main.c", "one")
+    tree.write("log", "")
+    return tree

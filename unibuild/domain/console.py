@@ -16,6 +16,7 @@ import re
 import selectors
 import subprocess
 import time
+import tty
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -94,14 +95,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._tail = b""
         self._count = 0
         self._stack = contextlib.ExitStack()
-        stdin = subprocess.PIPE if host.has_ttys else subprocess.DEVNULL
+        self._keys: int | None = None  # where keys are written to
         try:
+            stdin = self._raw_terminal() if host.has_ttys else subprocess.DEVNULL
             self._console = self._start(["xl", "console", str(domain.domid)], stdin)
             self._watch = self._start(["xenstore-watch", "@releaseDomain"], subprocess.DEVNULL)
         except BaseException:
             self._stack.close()
             raise
-        self._keys = self._console if host.has_ttys else None
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -148,6 +149,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 if deadline is not None and time.monotonic() >= deadline:
                     return Left(by_key=False)
 
+    def _raw_terminal(self) -> int:
+        """Return a terminal to type on: ssh hands its settings on, so that no key is echoed or changed over there."""
+        self._keys, terminal = os.openpty()
+        self._stack.callback(os.close, self._keys)
+        self._stack.callback(os.close, terminal)
+        tty.setraw(terminal)
+        return terminal
+
     def _start(self, argv: list[str], stdin: int) -> Child:
         return self._stack.enter_context(self._host.start(argv, tty=self._host.has_ttys, stdin=stdin))
 
@@ -177,13 +186,13 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         """
         if self._keys is None:
             path = f"/local/domain/{self._domain.domid}/console/tty"
-            tty = self._host.run(["xenstore-read", path], background=True).text.strip()
-            child = self._host.start(["tee", "-a", tty], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-            self._keys = self._stack.enter_context(child)
-        assert self._keys.stdin is not None
+            there = self._host.run(["xenstore-read", path], background=True).text.strip()
+            child = self._host.start(["tee", "-a", there], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            self._stack.enter_context(child)
+            assert child.stdin is not None
+            self._keys = child.stdin.fileno()
         with contextlib.suppress(BrokenPipeError):
-            self._keys.stdin.write(data)
-            self._keys.stdin.flush()
+            os.write(self._keys, data)
 
     def _look(self) -> xl.Domain | None:
         return xl.find(self._host, uuid=self._domain.uuid, background=True)

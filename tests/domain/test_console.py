@@ -1,0 +1,147 @@
+"""The console's reader against stand-ins: no line may be lost."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from unibuild.domain import console, xl
+from unibuild.domain.log import Log
+from unibuild.errors import DomainError
+from unibuild.host.local import Local
+from unibuild.host.ssh import Ssh
+
+HOSTS = [Local(), Ssh("there")]
+
+
+class Keys:
+    """A keyboard that types what it is told to, when it is asked."""
+
+    def __init__(self, data: bytes) -> None:
+        self.fd, self._into = os.pipe()
+        self.press(data)
+
+    def press(self, data: bytes) -> None:
+        os.write(self._into, data)
+
+    def read(self) -> bytes:
+        return os.read(self.fd, 1)
+
+
+class Watched:
+    """A domain with a reader at its console."""
+
+    def __init__(self, host, path: Path, uuid: str = "11111111-2222-3333-4444-555555555555") -> None:
+        xl.create_paused(host, str(path), name="hello", uuid=uuid)
+        self.host = host
+        self.domain = xl.find(host, uuid=uuid)
+        self.said = b""
+
+    def show(self, data: bytes) -> None:
+        self.said += data
+
+    def follow(self, log: Path, **how):
+        with console.Reader(self.host, self.domain, Log(log), self.show) as reader:
+            xl.unpause(self.host, self.domain)
+            return reader.follow(**how)
+
+
+@pytest.fixture(params=HOSTS, ids=["local", "ssh"])
+def watch(request, xen, tmp_path):
+    def make(*script: str, keep: bool = True) -> Watched:
+        return Watched(request.param, xen.xl_file(xen.kernel(*script), keep=keep))
+
+    return make
+
+
+@pytest.fixture
+def log(tmp_path):
+    return tmp_path / "console" / "hello.log"
+
+
+def test_a_thousand_lines_of_a_domain_that_dies_at_once_all_arrive(watch, log):
+    domain = watch("count 1000", "say Solo5: solo5_exit(0) called", "poweroff")
+    assert domain.follow(log) == console.End("powered off", 0)
+    lines = domain.said.decode().splitlines()
+    assert lines == [*(f"line {n}" for n in range(1, 1001)), "Solo5: solo5_exit(0) called"]
+    assert [line.split(" ", 1)[1] for line in log.read_text().splitlines()] == lines
+
+
+def test_a_reader_that_attaches_after_the_end_still_gets_all(watch, log, monkeypatch):
+    monkeypatch.setenv("STANDIN_ATTACH", "1.5")
+    domain = watch("say early", "poweroff")
+    assert domain.follow(log) == console.End("powered off", None)
+    assert domain.said == b"early\r\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "why", "good"),
+    [
+        (["say a", "crash"], "crashed", False),
+        (["say a", "reboot"], "asked for a reboot", True),
+        (["say Solo5: solo5_exit(2) called", "poweroff"], "powered off", False),
+        (["say Solo5: solo5_exit(0) called", "poweroff"], "powered off", True),
+    ],
+)
+def test_the_end_is_told(watch, log, script, why, good):
+    end = watch(*script).follow(log)
+    assert (end.why, end.is_good) == (why, good)
+
+
+def test_a_silent_domain_ends_too(watch, log, monkeypatch):
+    monkeypatch.setattr(console, "SILENT", 0.3)
+    assert watch("poweroff").follow(log) == console.End("powered off", None)
+
+
+def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
+    domain = watch("say here", "stay")
+    assert domain.follow(log, wait=1.0) == console.Left(by_key=False)
+    assert domain.said == b"here\r\n"
+    assert not xl.find(domain.host, name="hello").has_ended
+
+
+def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
+    domain = watch("say ready", "echo", "stay")
+    typed = Keys(b"a")
+    timer = threading.Timer(1.5, typed.press, [b"b\x1d"])
+    timer.start()
+    assert domain.follow(log, keys=typed) == console.Left(by_key=True)
+    assert domain.said in (b"ready\r\nkey 97\r\n", b"ready\r\nkey 97\r\nkey 98\r\n")
+
+
+def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
+    domain = watch("say here", "stay")
+    timer = threading.Timer(0.7, lambda: xl.destroy(domain.host, domain.domain))
+    timer.start()
+    assert domain.follow(log) == console.End("was destroyed", None)
+    timer.join()
+
+
+def test_a_console_that_is_read_already_is_told(watch, log, tmp_path):
+    domain = watch("say here", "stay")
+    with console.Reader(domain.host, domain.domain, Log(tmp_path / "other"), domain.show) as first:
+        xl.unpause(domain.host, domain.domain)
+        first.follow(wait=0.7)
+        second = console.Reader(domain.host, domain.domain, Log(log), domain.show)
+        with pytest.raises(DomainError, match="is being read already"), second:
+            second.follow()
+
+
+def test_without_xenstore_watch_the_domain_is_polled(watch, log, xen, monkeypatch):
+    (xen.world / "bin" / "xenstore-watch").write_text("#!/bin/sh\nexit 127\n")
+    monkeypatch.setattr(console, "POLL", 0.2)
+    assert watch("say a", "sleep 0.5", "poweroff").follow(log).why == "powered off"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (b"Solo5: solo5_exit(0) called\r\n", 0),
+        (b"x\r\nSolo5: solo5_exit(64) called\r\n", 64),
+        (b"he says Solo5: solo5_exit(2) called", None),
+        (b"", None),
+    ],
+)
+def test_exit_code(said, code):
+    assert console.exit_code(said) == code
