@@ -47,6 +47,7 @@ _CHOICES = {
 _REPLACEABLE = ("access", "colo-port", "devtype", "grant_usage")  # the last one wins; the others may be given once
 _DISK = (*_STRINGS, *_CHOICES, *_FLAGS, "colo-port")
 _KEYED = re.compile(rf"target=([^\n]*)|({'|'.join(sorted((*_STRINGS, *_CHOICES, 'colo-port')))})=([^,]*),?")
+_MAC = re.compile(r"([0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}")  # at another one xl shrugs, and takes a random one
 _PREFIX = re.compile(r"(raw|qcow2?|vhd):|(iscsi|e?nbd|drbd):|(?:tapdisk|tap2?|aio|ioemu|file|phy):")
 _OTHER_PREFIX = re.compile(r"[a-z][a-z0-9]*:(?![a-z0-9])")
 _PLACED = re.compile(r"([^=,]*)(,|=|\Z)")
@@ -77,6 +78,8 @@ def change_vif(spec: str, changes: Device) -> str:
     for key in changes:
         if key not in _VIF and not key.startswith("colo_"):
             raise SettingsError(f"a vif has no `{key}`", hint=_nearest(key, _VIF))
+    if not _MAC.fullmatch(str(changes.get("mac", "0:0:0:0:0:0"))):
+        raise SettingsError(f"`{changes['mac']}` is no MAC address", hint="one looks like c0:ff:ee:c0:ff:ee")
     old = parse_vif(spec)
     new = {**old, **_plain(changes)}
     written = spec if new == old else _format(new, spec)
@@ -91,41 +94,7 @@ def parse_disk(spec: str) -> Parsed:
     Raises:
         InputError: xl would refuse it.
     """
-    disk: Parsed = {}
-    at, prefixed, access_placed = 0, False, False
-    while at < len(spec):
-        if spec[at] in " \t\n":
-            at += 1
-        elif found := _PREFIX.match(spec, at):
-            at, prefixed = found.end(), True
-            if found[1]:
-                _put(disk, "format", found[1])
-            elif found[2]:
-                _put(disk, "script", f"block-{found[2]}")
-        elif found := _OTHER_PREFIX.match(spec, at):
-            raise InputError(f"xl does not know the prefix `{found[0]}`")
-        elif found := _KEYED.match(spec, at):
-            at = found.end()
-            if found[2]:
-                _put(disk, found[2], found[3])
-            else:
-                _put(disk, "target", found[1].removesuffix(","))
-        else:
-            found = _PLACED.match(spec, at)
-            assert found is not None
-            if found[2] == "=":
-                raise InputError(f"a disk has no `{found[1]}`", hint=_nearest(found[1], _DISK))
-            at = found.end()
-            if found[1] in _WORDS:
-                key, value = _WORDS[found[1]]
-                disk[key] = value
-            else:
-                access_placed = _put_by_place(disk, found[1], prefixed, access_placed)
-    if "vdev" not in disk:
-        raise InputError("the disk has no `vdev`")
-    if "target" not in disk and disk.get("devtype") != "cdrom":
-        raise InputError("the disk has no `target`")
-    return disk
+    return _DiskReader().read(spec)
 
 
 def change_disk(spec: str, changes: Device) -> str:
@@ -145,12 +114,7 @@ def change_disk(spec: str, changes: Device) -> str:
     new = {key: value for key, value in {**old, **_plain(changes)}.items() if value is not False or _FLAGS[key][1]}
     if new == old:
         return spec
-    target = new.pop("target", None)
     written = _format(new, spec)
-    if target is not None:
-        new["target"] = target
-        comma = "," if str(target).endswith(",") else ""  # xl takes one away
-        written += f"{', ' if written else ''}target={target}{comma}"
     try:
         if parse_disk(written) == new:
             return written
@@ -159,45 +123,91 @@ def change_disk(spec: str, changes: Device) -> str:
     raise SettingsError(f"xl would not read `{written}` as it is meant", hint="only `target` can hold a comma")
 
 
-def _put(disk: Parsed, key: str, value: str) -> None:
-    """Set a sub-key as xl's set... and savestring() do."""
-    if key == "format":
-        value = value or "raw"
-    if key in _CHOICES and value not in _CHOICES[key]:
-        raise InputError(f"`{value}` is no `{key}` of a disk", hint=_nearest(value, _CHOICES[key]))
-    before = disk.get(key)
-    if before and key not in _REPLACEABLE and (key in _STRINGS or before != value):
-        raise InputError(f"the disk's `{key}` is given twice, `{before}` and `{value}`")
-    disk[key] = value
+class _DiskReader:
+    def __init__(self) -> None:
+        self.disk: Parsed = {}
+        self.prefixed = False
+        self.access_placed = False
 
+    def read(self, spec: str) -> Parsed:
+        at = 0
+        while at < len(spec):
+            if spec[at] in " \t\n":
+                at += 1
+            elif found := _PREFIX.match(spec, at):
+                at = found.end()
+                self.prefix(found)
+            elif found := _OTHER_PREFIX.match(spec, at):
+                raise InputError(f"xl does not know the prefix `{found[0]}`")
+            elif found := _KEYED.match(spec, at):
+                at = found.end()
+                if found[2]:
+                    self.put(found[2], found[3])
+                else:
+                    self.put("target", found[1].removesuffix(","))
+            elif found := _PLACED.match(spec, at):
+                at = found.end()
+                if found[2] == "=" and at < len(spec):  # at the very end xl overlooks it
+                    raise InputError(f"a disk has no `{found[1]}`", hint=_nearest(found[1], _DISK))
+                if found[0] != "=":
+                    self.place(found[1])
+        if "vdev" not in self.disk:
+            raise InputError("the disk has no `vdev`")
+        if "target" not in self.disk and self.disk.get("devtype") != "cdrom":
+            raise InputError("the disk has no `target`")
+        return self.disk
 
-def _put_by_place(disk: Parsed, value: str, prefixed: bool, access_placed: bool) -> bool:
-    """Give a value without a key its sub-key: target, format, vdev, access, the first that is free."""
-    vdev, colon, devtype = value.rpartition(":")
-    if "target" not in disk:
-        _put(disk, "target", value)
-    elif not prefixed and "format" not in disk and not (colon and disk["target"] == ""):
-        _put(disk, "format", value)
-    elif not prefixed and "format" not in disk:
-        _put(disk, "vdev", vdev)
-        _put(disk, "devtype", devtype)
-        disk["format"] = "empty"
-    elif "vdev" not in disk:
-        _put(disk, "vdev", vdev if colon else value)
-        if colon:
-            _put(disk, "devtype", devtype)
-    elif not access_placed:
-        _put(disk, "access", value)
-        return True
-    else:
-        raise InputError(f"xl does not know what `{value}` is for")
-    return access_placed
+    def put(self, key: str, value: str) -> None:
+        if key == "format":
+            value = value or "raw"
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise InputError(f"`{value}` is no `{key}` of a disk", hint=_nearest(value, _CHOICES[key]))
+        if key == "colo-port" and not re.match(r"\s*[+-]?0*[1-9]", value):
+            raise InputError(f"`{value}` is no `colo-port` of a disk")
+        before = self.disk.get(key)
+        if before and key not in _REPLACEABLE and (key in _STRINGS or before != value):
+            raise InputError(f"the disk's `{key}` is given twice, `{before}` and `{value}`")
+        self.disk[key] = value
+
+    def prefix(self, found: re.Match[str]) -> None:
+        self.prefixed = True
+        if found[1]:
+            self.put("format", found[1])
+        elif found[2]:
+            self.put("script", f"block-{found[2]}")
+
+    def place(self, word: str) -> None:
+        """Take what has no key: a flag, or else target, format, vdev, access, whichever is the first to be free."""
+        vdev, colon, devtype = word.rpartition(":")
+        format_free = not self.prefixed and "format" not in self.disk
+        if word in _WORDS:
+            key, value = _WORDS[word]
+            self.disk[key] = value
+        elif "target" not in self.disk:
+            self.put("target", word)
+        elif format_free and colon and self.disk["target"] == "":  # an empty CD drive: `,hdc:cdrom`
+            self.put("vdev", vdev)
+            self.put("devtype", devtype)
+            self.put("format", "empty")
+        elif format_free:
+            self.put("format", word)
+        elif "vdev" not in self.disk:
+            self.put("vdev", vdev if colon else word)
+            if colon:
+                self.put("devtype", devtype)
+        elif not self.access_placed:
+            self.access_placed = True
+            self.put("access", word)
+        else:
+            raise InputError(f"xl does not know what `{word}` is for")
 
 
 def _plain(changes: Device) -> Parsed:
     """Return a person's values as they are read back."""
     plain: Parsed = {}
     for key, value in changes.items():
+        if key in _FLAGS and not isinstance(value, bool):
+            raise SettingsError(f"`{key}` is either true or false")
         if key == "cdrom":
             plain["devtype"] = "cdrom" if value else "disk"
         elif isinstance(value, bool):
@@ -208,12 +218,15 @@ def _plain(changes: Device) -> Parsed:
 
 
 def _format(device: Parsed, like: str) -> str:
-    """Write sub-keys, with a blank behind the comma unless `like` does without."""
-    separator = "," if "," in like and ", " not in like else ", "
-    return separator.join(
-        _FLAGS.get(key, (key, ""))[not value] if isinstance(value, bool) else f"{key}={value}"
-        for key, value in device.items()
-    )
+    """Write sub-keys, `target` last, with a blank behind the comma unless `like` does without."""
+    words = []
+    for key, value in sorted(device.items(), key=lambda item: item[0] == "target"):
+        if isinstance(value, bool):
+            words.append(_FLAGS.get(key, (key, ""))[not value])
+        else:
+            comma = "," if key == "target" and value.endswith(",") else ""  # xl takes one away
+            words.append(f"{key}={value}{comma}")
+    return ("," if "," in like and ", " not in like else ", ").join(words)
 
 
 def _nearest(word: str, words: Iterable[str]) -> str | None:

@@ -19,10 +19,15 @@ Plain = str | list["Plain"] | None  # what libxlutil stores: strings (numbers to
 
 @dataclass(frozen=True)
 class Refused:
-    """libxlutil does not take the text; `line` is the first that it complains of."""
+    """libxlutil does not take the text."""
 
-    line: int
     said: str
+
+    @property
+    def line(self) -> int:
+        """The line of its first complaint, put right: an error at a line end it reports one line too early."""
+        number, words = re.findall(r"^xl:(-?\d+):(.*?)(?=\nxl:|\Z)", self.said, re.MULTILINE | re.DOTALL)[0]
+        return int(number) + ("unexpected NEWLINE" in words)
 
 
 class Oracle:
@@ -39,14 +44,17 @@ class Oracle:
         self._report = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the oracle)
         self._stream = ctypes.c_void_p(self._libc.fdopen(os.dup(self._report.fileno()), b"w"))
 
+    def close(self) -> None:
+        self._libc.fclose(self._stream)
+        self._report.close()
+
     def read(self, text: str, keys: list[str]) -> dict[str, Plain] | Refused:
         """Read a file's text; return the values of `keys` (None where it has none)."""
         config = ctypes.c_void_p(self._util.xlu_cfg_init(self._stream, b"xl"))
         data = text.encode(errors="surrogateescape")
         try:
             if self._util.xlu_cfg_readdata(config, data, len(data)):
-                said = self._complaint()
-                return Refused(int(re.findall(r"^xl:(-?\d+):", said, re.MULTILINE)[0]), said)
+                return Refused(self._complaint())
             return {key: self._value(config, key) for key in keys}
         finally:
             self._util.xlu_cfg_destroy(config)
@@ -59,7 +67,7 @@ class Oracle:
         specs = (ctypes.c_char_p * 1)(spec.encode(errors="surrogateescape"))
         try:
             if self._util.xlu_disk_parse(config, 1, specs, disk):
-                return Refused(0, self._complaint())
+                return Refused(self._complaint())
             text = ctypes.c_void_p(self._light.libxl_device_disk_to_json(None, disk))
             found: dict[str, object] = json.loads(ctypes.string_at(text).decode(errors="surrogateescape"))
             self._libc.free(text)
