@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from unibuild import makefile
 from unibuild.errors import MissingError
-from unibuild.files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +21,8 @@ __all__ = [
     "OURS",
     "Step",
     "Toolchain",
+    "door",
     "environment",
-    "front_makefile",
     "identity",
     "installed",
     "make_argv",
@@ -141,21 +140,13 @@ def installed(program: str, env: Mapping[str, str]) -> Path | None:
 
 
 def make_argv(folder: Path, *words: str, jobs: int | None = None) -> tuple[str, ...]:
-    """Return the argument list that runs the makefile in ``folder``.
-
-    A ``GNUmakefile`` that calls unibuild would win over the one that it stands in front of, and call us again: then
-    make is told which one is meant.
-    """
-    front = front_makefile(folder)
+    """Return the argument list that runs the makefile in ``folder``, not our own door to it."""
     behind = makefile.find(folder)
-    which = () if front is None or behind in (front, None) else ("-f", behind.name)
+    which = () if behind is None or door(folder) is None else ("-f", behind.name)
     return ("make", *which, *(() if jobs is None else (f"-j{jobs}",)), *words)
 
 
-def front_makefile(folder: Path) -> Path | None:
-    """Return the ``GNUmakefile`` that makes ``make boot`` work, where there is one."""
+def door(folder: Path) -> Path | None:
+    """Return the ``GNUmakefile`` that only adds ``make boot`` to another makefile, where there is one."""
     front = folder / "GNUmakefile"
-    if not front.is_file():
-        return None
-    with reading(front):
-        return front if "unibuild" in front.read_text(errors="replace") else None
+    return front if front.is_file() and makefile.find(folder) != front else None

@@ -9,7 +9,7 @@ from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
 from unibuild.makefile import NAMES
 from unibuild.toolchain import sources
-from unibuild.toolchain.base import OURS, Step, front_makefile, make_argv, spelled
+from unibuild.toolchain.base import OURS, Step, door, make_argv, spelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ class Make:
 
     def _build(self) -> Step:
         makefiles = self._makefiles() if self.build.configure else ()
-        passed_over = () if front_makefile(self.root) is None else ("/GNUmakefile",)
+        passed_over = () if door(self.root) is None else ("/GNUmakefile",)
         found = sources.find(self.root, self.build.sources, without=(*OURS, *passed_over))
         words = (self.build.target,) if self.build.target else ()
         return self._step(
@@ -123,7 +123,7 @@ class Make:
 
     def _makefiles(self) -> tuple[Path, ...]:
         """Return what make may read as the makefile, there or not."""
-        front = front_makefile(self.root)
+        front = door(self.root)
         return tuple(path for name in NAMES if (path := self.root / name) != front)
 
     def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: tuple[Path, ...]) -> Step:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
 from unibuild.toolchain import config_ml, opam, sources
-from unibuild.toolchain.base import OURS, Step, environment, front_makefile, identity, installed, make_argv, spelled
+from unibuild.toolchain.base import OURS, Step, door, environment, identity, installed, make_argv, spelled
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.versions import Names, Release
 
@@ -251,7 +251,7 @@ class Mirage:
         for template in self.release.crunched:
             found = self.root.glob(self.release.path(template, self.names))
             generated += [path for path in found if path.is_file() and b"ocaml-crunch" in path.read_bytes()[:200]]
-        front = () if front_makefile(self.cwd) is None else (self.cwd / "GNUmakefile",)
+        front = () if door(self.cwd) is None else (self.cwd / "GNUmakefile",)
         written = (f"/{path.relative_to(self.root)}" for path in (*generated, *front))
         return (*OURS, *written, *(self.release.path(pattern, self.names) for pattern in self.release.no_sources))
 

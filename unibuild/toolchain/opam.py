@@ -23,7 +23,7 @@ _TOKEN = re.compile(
     r"""
       \s+ | \#[^\n]* | \(\*.*?\*\)
     | (?P<string>\"{3}.*?\"{3} | "(?:\\.|[^"\\])*")
-    | (?P<field>^[A-Za-z0-9_-]+(?=\s*:))
+    | (?P<field>[A-Za-z0-9_-]+ (?= \s* (?: : | (?:"[^"]*"\s*)? \{ )))
     | (?P<token>[\[\]{}()] | [^\s\[\]{}()"\#]+ | .)
     """,
     re.VERBOSE | re.DOTALL | re.MULTILINE,
@@ -32,7 +32,7 @@ _SWITCH = re.compile(r'^switch:\s*"([^"]*)"', re.MULTILINE)
 
 
 def fields(text: str) -> dict[str, tuple[str, ...]]:
-    """Return the top-level fields of an opam file, each as its value's tokens; layout and comments are left out."""
+    """Return the top-level fields and sections of an opam file as tokens; layout and comments are left out."""
     found: dict[str, list[str]] = {}
     value: list[str] = []
     depth = 0

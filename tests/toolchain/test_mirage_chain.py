@@ -1,0 +1,232 @@
+"""The whole chain through the command line: only what is stale runs, and what is there is never stale."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import mirage_standin
+import pytest
+
+CONFIGURE, DEPEND, BUILD = "configure", "depend", "build"
+three = pytest.mark.parametrize("version", ["3.10.8"])
+four = pytest.mark.parametrize("version", ["4.11.1"])
+
+
+@pytest.fixture
+def run(unikernel):
+    """Run `unibuild build`; returns the steps that ran, in order, by what the tools were called with."""
+
+    def build(*words: str, exit_code: int = 0) -> list[str]:
+        unikernel.calls()
+        done = subprocess.run(
+            ["unibuild", "build", *words], cwd=unikernel.root, capture_output=True, text=True, check=False
+        )
+        build.said = done.stdout + done.stderr
+        assert done.returncode == exit_code, build.said
+        assert "Traceback" not in build.said
+        ran = [step for call in unikernel.calls() if (step := _step(call))]
+        return [step for at, step in enumerate(ran) if at == 0 or ran[at - 1] != step]
+
+    return build
+
+
+def _step(call: str) -> str | None:
+    if call.startswith("mirage configure"):
+        return CONFIGURE
+    if call.startswith(("dune build", "mirage build")):
+        return BUILD
+    return DEPEND if call.startswith("opam") else None
+
+
+@pytest.fixture
+def kernel(unikernel, hello_kernels):
+    """Return what tells one build from another: what stands behind the end of the kernel that is ready to boot."""
+
+    def digest() -> bytes:
+        return (unikernel.root / ".unibuild/hello.xen").read_bytes()[hello_kernels.pvh.stat().st_size :]
+
+    return digest
+
+
+@pytest.fixture
+def clean_build(unikernel, kernel, run):
+    """Return what `kernel` would be after a build from nothing."""
+
+    def digest() -> bytes:
+        unikernel.root.rename(unikernel.root.with_name("was"))
+        unikernel.root.mkdir()
+        for name in ("config.ml", "unikernel.ml", "unibuild.toml"):
+            unikernel.write(name, (unikernel.root.with_name("was") / name).read_text())
+        run()
+        return kernel()
+
+    return digest
+
+
+def test_a_first_build_runs_everything_and_the_next_one_nothing(run):
+    assert [run(), run(), run()] == [[CONFIGURE, DEPEND, BUILD], [], []]
+
+
+def test_an_edit_runs_make_build_alone(run, unikernel, kernel):
+    run()
+    before = kernel()
+    unikernel.write("unikernel.ml", "let start () = 1\n")
+    assert (run(), kernel() != before) == ([BUILD], True)
+    assert run() == []
+
+
+def test_a_revert_is_built(run, unikernel, kernel):
+    run()
+    before, text = kernel(), (unikernel.root / "unikernel.ml").read_text()
+    for edit in ("let start () = 1\n", text):
+        unikernel.write("unikernel.ml", edit)
+        run()
+    assert kernel() == before
+
+
+def test_a_new_module_is_built_and_one_that_goes_away_too(run, unikernel, kernel):
+    run()
+    before = kernel()
+    unikernel.write("lib/more.ml", "let x = 1\n")
+    assert (run(), kernel() != before) == ([BUILD], True)
+    (unikernel.root / "lib/more.ml").unlink()
+    assert (run(), kernel()) == ([BUILD], before)
+
+
+def test_what_is_no_source_runs_nothing(run, unikernel):
+    run()
+    unikernel.write("README.md", "x")
+    unikernel.write("_build/log", "x")
+    assert run() == []
+
+
+@four
+def test_4_a_comment_in_config_ml_ends_at_configure(run, unikernel):
+    run()
+    unikernel.write("config.ml", (unikernel.root / "config.ml").read_text() + "(* why *)\n")
+    assert (run(), run()) == ([CONFIGURE], [])
+
+
+@three
+def test_3_a_comment_in_config_ml_does_not_reach_depend(run, unikernel):
+    run()
+    unikernel.write("config.ml", (unikernel.root / "config.ml").read_text() + "(* why *)\n")
+    assert (run(), run()) == ([CONFIGURE, BUILD], [])
+
+
+def test_a_new_dependency_runs_everything(run, unikernel):
+    run()
+    unikernel.write("config.ml", 'let x = package "fmt"\n' + (unikernel.root / "config.ml").read_text())
+    assert (run(), run()) == ([CONFIGURE, DEPEND, BUILD], [])
+
+
+def test_arguments_are_configured_and_depend_is_spared(run):
+    run()
+    ran = run("mirage.args=--no-depext")
+    assert ran[0] == CONFIGURE
+    assert DEPEND not in ran
+
+
+def test_a_configure_by_hand_runs_nothing(run, unikernel):
+    run()
+    subprocess.run(["mirage", "configure", "-t", "xen"], cwd=unikernel.root, check=True, capture_output=True)
+    assert run() == []
+
+
+@four
+@pytest.mark.parametrize("command", ["describe", "query", "help"])
+def test_4_a_tree_that_mirage_damaged_is_mended(run, unikernel, kernel, command):
+    run()
+    before = kernel()
+    subprocess.run(["mirage", command], cwd=unikernel.root, check=True, capture_output=True)
+    unikernel.write("unikernel.ml", "let start () = 1\n")
+    assert (run(), kernel() != before) == ([CONFIGURE, BUILD], True)
+
+
+def test_a_broken_config_ml_fails_and_mending_it_is_enough(run, unikernel, kernel):
+    run()
+    before, text = kernel(), (unikernel.root / "config.ml").read_text()
+    unikernel.write("config.ml", text + mirage_standin.SYNTAX_ERROR)
+    assert (run(exit_code=1), run(exit_code=1)) == ([CONFIGURE], [CONFIGURE])
+    assert "`mirage configure -t xen` failed with exit code 1" in run.said
+    unikernel.write("config.ml", text)
+    assert (run(), kernel()) == ([CONFIGURE], before) or (run(), kernel()) == ([], before)
+
+
+def test_a_type_error_fails_every_time_until_it_is_gone(run, unikernel):
+    run()
+    text = (unikernel.root / "unikernel.ml").read_text()
+    unikernel.write("unikernel.ml", mirage_standin.TYPE_ERROR)
+    assert (run(exit_code=1), run(exit_code=1)) == ([BUILD], [BUILD])
+    unikernel.write("unikernel.ml", text)
+    assert (run(), run()) == ([BUILD], [])
+
+
+def test_a_depend_that_failed_is_run_again(run, unikernel):
+    text = (unikernel.root / "config.ml").read_text()
+    unikernel.write("config.ml", 'let x = package "no-such-package"\n' + text)
+    assert (run(exit_code=1), run(exit_code=1)) == ([CONFIGURE, DEPEND], [DEPEND])
+    unikernel.write("config.ml", text)
+    assert run() == [CONFIGURE, DEPEND, BUILD]
+
+
+def test_a_renamed_unikernel_is_what_is_built(run, unikernel, kernel, clean_build):
+    run()
+    unikernel.write("config.ml", (unikernel.root / "config.ml").read_text().replace('"hello"', '"hey-ho"'))
+    assert CONFIGURE in run()
+    assert run() == []
+    assert kernel() == clean_build()
+
+
+@pytest.mark.parametrize("name", ["hello.xen", "dist/hello.xen", "main.ml", "mirage/main.ml", "duniverse/dune"])
+def test_a_damaged_file_is_made_anew(run, unikernel, kernel, name):
+    run()
+    path, before = unikernel.root / name, kernel()
+    if not path.exists():
+        pytest.skip("another version's file")
+    path.write_bytes(b"damaged")
+    assert run() != []
+    assert (path.read_bytes() != b"damaged", kernel(), run()) == (True, before, [])
+
+
+@pytest.mark.parametrize("name", ["hello.xen", "dist/hello.xen", "Makefile", "mirage/main.ml", "_build/manifest.json"])
+def test_a_file_that_is_gone_is_made_anew(run, unikernel, kernel, name):
+    run()
+    path, before = unikernel.root / name, kernel()
+    if not path.exists():
+        pytest.skip("another version's file")
+    path.unlink()
+    assert run() != []
+    assert (path.exists(), kernel(), run()) == (True, before, [])
+
+
+def test_another_build_of_the_same_mirage_configures_anew(run, unikernel):
+    run()
+    os.utime(unikernel.programs / "mirage", (1, 1))
+    ran = run()
+    assert ran[0] == CONFIGURE
+    assert DEPEND not in ran
+
+
+@three
+def test_3_a_recreated_switch_is_filled_again(run, unikernel, monkeypatch):
+    run()
+    for file in (unikernel.root.parent / "switch").iterdir():
+        file.unlink()
+    monkeypatch.setenv("OPAMSWITCH", "another")
+    assert DEPEND in run()
+
+
+def test_a_version_that_is_not_known_is_a_sentence(run, unikernel):
+    (unikernel.programs / "mirage").write_text("#!/bin/sh\necho v4.2.1\n")
+    assert run(exit_code=3) == []
+    assert "mirage 4.2.1, which unibuild cannot drive yet; it drives 3.10.x and 4.11.x" in run.said
+
+
+def test_make_boot_of_mirages_own_makefile_does_not_recurse(run, unikernel):
+    unikernel.write("Makefile.user", "build-all:\n\t+@unibuild build\n")
+    run()
+    unikernel.write("unikernel.ml", "let start () = 1\n")
+    subprocess.run(["make", "-j2", "build-all"], cwd=unikernel.root, check=True, timeout=60, capture_output=True)
+    assert [call for call in map(_step, unikernel.calls()) if call] == [BUILD]
