@@ -3,13 +3,13 @@
 #   make boot                           build what is stale, boot the domain, show its console
 #   make console                        show the console of the domain that runs
 #   make destroy                        end the domain
-#   make lab-up lab-status lab-down     start the lab, ask for its state, end it
+#   make lab-up, make lab-down          start the lab, end it
 #   make boot UNIBUILD_ARGS="host=lab"  more words for the command line of unibuild
 #
 # It can be included anywhere: the default goal stays what it is. To leave goals out, set UNIBUILD_GOALS before.
 
 UNIBUILD ?= unibuild
-UNIBUILD_GOALS ?= boot console destroy lab-up lab-status lab-down
+UNIBUILD_GOALS ?= boot console destroy lab-up lab-down
 
 _unibuild_default := $(.DEFAULT_GOAL)
 
@@ -25,7 +25,10 @@ $(filter boot,$(UNIBUILD_GOALS)):
 $(filter console destroy,$(UNIBUILD_GOALS)):
 	@$(UNIBUILD) $@ $(UNIBUILD_ARGS)
 
-$(filter lab-up lab-status lab-down,$(UNIBUILD_GOALS)):
-	@$(UNIBUILD) $(subst -, ,$@) $(UNIBUILD_ARGS)
+$(filter lab-up,$(UNIBUILD_GOALS)):
+	@$(UNIBUILD) lab up $(UNIBUILD_ARGS)
+
+$(filter lab-down,$(UNIBUILD_GOALS)):
+	@$(UNIBUILD) lab down
 
 .DEFAULT_GOAL := $(_unibuild_default)
