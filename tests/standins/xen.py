@@ -266,7 +266,7 @@ def ssh(*args):
             rest.pop(0)
         elif option == "-G":
             config = WORLD / "ssh-config"
-            print(config.read_text() if config.exists() else f"user root\nhostname {rest[-1]}\nport 22")
+            print(config.read_text() if config.exists() else f"user ann\nhostname {rest[-1]}\nport 22")
             return
     failure = WORLD / "ssh"
     if failure.exists():

@@ -1,0 +1,221 @@
+"""Booting against stand-ins of xl, xenstore, sudo and ssh."""
+
+import json
+import re
+
+import pytest
+
+from unibuild.errors import DomainError, HostError, InputError
+from unibuild.settings.sources import load
+from unibuild.tasks import boot
+
+
+class Tree:
+    """A project, its kernel and its .xl."""
+
+    def __init__(self, root, xen) -> None:
+        self.root, self.xen = root, xen
+        self.words = {"host": "local", "boot.wait": "0.5"}
+        (root / "unibuild.toml").write_text("")
+        self.write("say up", "stay")
+
+    def write(self, *script: str, xl: tuple[str, ...] = ()) -> None:
+        self.kernel = self.xen.kernel(*script)
+        self.xl = self.xen.xl_file(self.kernel, *xl)
+
+    @property
+    def project(self):
+        return load(self.root, self.words, {})
+
+    def boot(self) -> None:
+        boot.boot(self.project, self.xl, self.kernel)
+
+    def is_current(self) -> bool:
+        return boot.is_current(self.project, self.xl, self.kernel)
+
+    def running(self) -> list[str]:
+        return [domain["uuid"] for domain in self.xen.domains().values()]
+
+
+@pytest.fixture
+def tree(tmp_path, xen):
+    (tmp_path / "tree").mkdir()
+    return Tree(tmp_path / "tree", xen)
+
+
+@pytest.fixture(params=["local", "ssh://there"])
+def tree_anywhere(tree, request):
+    tree.words["host"] = request.param
+    return tree
+
+
+def test_the_lines_are_printed_and_kept(tree_anywhere, capfd):
+    tree_anywhere.write("say one\\xff", "say two", "poweroff")
+    tree_anywhere.boot()
+    out, err = capfd.readouterr()
+    assert out == "one\N{REPLACEMENT CHARACTER}\ntwo\n"
+    assert err.endswith("unibuild: hello powered off\n")
+    log = (tree_anywhere.root / ".unibuild/console/hello.log").read_bytes()
+    assert re.fullmatch(rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [^\n]*\n){2}", log)
+    assert b"one\xff\n" in log
+    assert tree_anywhere.running() == []
+
+
+def test_boot_again_unchanged_does_nothing(tree_anywhere, capfd):
+    tree_anywhere.boot()
+    before = tree_anywhere.running()
+    assert tree_anywhere.is_current()
+    tree_anywhere.boot()
+    assert capfd.readouterr().err.endswith("already, unchanged (domain 1)\n")
+    assert tree_anywhere.running() == before
+
+
+def test_is_current_asks_xl_once_and_not_at_all_where_a_file_changed(tree):
+    tree.boot()
+    before = len(tree.xen.calls("xl"))
+    assert tree.is_current()
+    assert [call[0] for call in tree.xen.calls("xl")[before:]] == ["list"]
+    tree.write("say new", "stay")
+    assert not tree.is_current()
+    assert len(tree.xen.calls("xl")) == before + 1
+
+
+def test_a_touched_kernel_is_still_current(tree):
+    tree.boot()
+    tree.kernel.write_bytes(tree.kernel.read_bytes())
+    assert tree.is_current()
+
+
+def test_a_changed_kernel_replaces_the_domain(tree_anywhere):
+    tree_anywhere.boot()
+    before = tree_anywhere.running()
+    tree_anywhere.write("say new", "stay")
+    tree_anywhere.boot()
+    assert len(tree_anywhere.running()) == 1
+    assert tree_anywhere.running() != before
+
+
+def test_a_dead_domain_of_ours_is_removed(tree):
+    tree.write("sleep 1", "crash")
+    tree.boot()  # leaves it after half a second
+    tree.write("say new", "stay")
+    tree.boot()
+    assert [domain["reason"] for domain in tree.xen.domains().values()] == [None]
+
+
+def test_a_foreign_domain_of_that_name_is_left_alone(tree, capfd):
+    tree.boot()
+    foreign = tree.running()
+    (tree.root / ".unibuild/domain.json").unlink()
+    with pytest.raises(DomainError, match="called hello is on local already, and it is not ours"):
+        tree.boot()
+    assert tree.running() == foreign
+
+
+def test_a_bridge_that_is_missing_is_told_before_the_old_domain_goes(tree_anywhere):
+    tree_anywhere.boot()
+    before = tree_anywhere.running()
+    tree_anywhere.write("stay", xl=("vif = ['bridge=nosuch0']",))
+    with pytest.raises(DomainError, match="has no bridge nosuch0 for network device 0 of hello"):
+        tree_anywhere.boot()
+    assert tree_anywhere.running() == before
+
+
+def test_too_little_memory_is_told_before_the_old_domain_goes(tree):
+    tree.boot()
+    before = tree.running()
+    tree.write("stay", xl=("memory = 4096",))
+    with pytest.raises(DomainError, match="wants 4096 MiB of memory and local has 512"):
+        tree.boot()
+    assert tree.running() == before
+
+
+@pytest.mark.parametrize(
+    ("kernel", "xl", "sentence"),
+    [
+        ("#!kernel\nstay\n", "memory = 4096", "too little free memory on local for hello"),
+        ("no kernel\n", "", "Xen refused the kernel of hello"),
+    ],
+)
+def test_what_xl_refuses_is_a_sentence(tree, kernel, xl, sentence):
+    tree.kernel.write_text(kernel)
+    tree.xl = tree.xen.xl_file(tree.kernel, xl)
+    with pytest.raises(DomainError, match=sentence):
+        tree.boot()
+    assert tree.running() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (["say Solo5: solo5_exit(2) called", "poweroff"], "hello powered off with exit code 2"),
+        (["say oops", "crash"], "hello crashed"),
+    ],
+)
+def test_a_bad_end_is_an_error(tree, script, sentence):
+    tree.write(*script)
+    with pytest.raises(DomainError, match=f"^{sentence}") as error:
+        tree.boot()
+    assert "console/hello.log" in error.value.hint
+    assert tree.running() == []
+
+
+def test_a_host_has_its_own_record(tree):
+    tree.boot()
+    tree.words["host"] = "ssh://there"
+    with pytest.raises(DomainError, match="not ours"):  # in the stand-ins' world both hosts are one
+        tree.boot()
+    boot.destroy(load(tree.root, {"host": "local"}, {}))
+    tree.boot()
+    assert set(json.loads((tree.root / ".unibuild/domain.json").read_text())["domains"]) == {"ssh://there"}
+
+
+def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
+    tree_anywhere.write("say one", "sleep 2", "say two", "poweroff")
+    tree_anywhere.boot()
+    boot.console(load(tree_anywhere.root, {"host": tree_anywhere.words["host"]}, {}))
+    assert capfd.readouterr().out == "one\ntwo\n"
+    assert len((tree_anywhere.root / ".unibuild/console/hello.log").read_text().splitlines()) == 2
+
+
+def test_console_without_a_domain(tree):
+    with pytest.raises(DomainError, match="no domain of this project is on local"):
+        boot.console(tree.project)
+
+
+def test_destroy(tree_anywhere, capfd):
+    tree_anywhere.boot()
+    boot.destroy(tree_anywhere.project)
+    boot.destroy(tree_anywhere.project)
+    assert tree_anywhere.running() == []
+    told = capfd.readouterr().err.splitlines()[-2:]
+    where = tree_anywhere.words["host"]
+    assert told == [f"unibuild: hello is gone from {where}", f"unibuild: no domain of this project is on {where}"]
+
+
+def test_console_none_only_starts_it(tree, capfd):
+    tree.words["boot.console"] = "none"
+    tree.boot()
+    assert "`unibuild console` shows its console" in capfd.readouterr().err
+    assert len(tree.running()) == 1
+
+
+def test_attach_wants_a_terminal(tree):
+    tree.words["boot.console"] = "attach"
+    with pytest.raises(InputError, match="wants a terminal"):
+        tree.boot()
+
+
+def test_a_remote_kernel_is_copied_once(tree):
+    tree.words["host"] = "ssh://there"
+    tree.boot()
+    boot.destroy(tree.project)
+    copies = sum("dd of=" in call[-1] for call in tree.xen.calls("ssh"))
+    assert copies == 2  # the kernel and the .xl
+
+
+def test_a_failure_between_create_and_unpause_leaves_no_domain(tree, monkeypatch):
+    monkeypatch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
+    with pytest.raises(HostError):
+        tree.boot()
+    assert tree.running() == []
