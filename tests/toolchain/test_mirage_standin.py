@@ -88,13 +88,12 @@ def test_a_build_before_depend_fails(sh):
     assert sh("mirage configure -t xen && make build")["exit"] == 2
 
 
-def test_a_build_leaves_a_kernel_of_its_sources(sh, unikernel):
+def test_a_build_leaves_a_kernel_of_its_sources(sh, unikernel, hello_kernels):
     sh("mirage configure -t xen && make depend && make build")
     kernel = "dist/hello.xen" if unikernel.version.startswith("4") else "hello.xen"
-    before = (unikernel.root / kernel).read_bytes()
     unikernel.write("unikernel.ml", "let start () = 1\n")
     assert kernel in sh("make build")["changed"]
-    assert (unikernel.root / kernel).read_bytes()[:64] == before[:64] == before[:64]
+    assert (unikernel.root / kernel).read_bytes().startswith(hello_kernels.pvh.read_bytes())
 
 
 @four

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from unibuild import makefile
 from unibuild.errors import MissingError
+from unibuild.files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ __all__ = [
     "OURS",
     "Step",
     "Toolchain",
-    "door",
+    "behind_door",
     "environment",
     "identity",
     "installed",
@@ -139,14 +140,26 @@ def installed(program: str, env: Mapping[str, str]) -> Path | None:
     return None if found is None else Path(found)
 
 
-def make_argv(folder: Path, *words: str, jobs: int | None = None) -> tuple[str, ...]:
-    """Return the argument list that runs the makefile in ``folder``, not our own door to it."""
-    behind = makefile.find(folder)
-    which = () if behind is None or door(folder) is None else ("-f", behind.name)
-    return ("make", *which, *(() if jobs is None else (f"-j{jobs}",)), *words)
+def make_argv(behind: str | None, *words: str, jobs: int | None = None) -> tuple[str, ...]:
+    """Return the argument list of a make; ``behind`` is what ``behind_door`` says."""
+    return ("make", *(("-f", behind) if behind else ()), *((f"-j{jobs}",) if jobs else ()), *words)
 
 
-def door(folder: Path) -> Path | None:
-    """Return the ``GNUmakefile`` that only adds ``make boot`` to another makefile, where there is one."""
+def behind_door(folder: Path, *, generated: str | None = None) -> str | None:
+    """Return the makefile that make has to be told, because it would prefer a ``GNUmakefile`` that calls us.
+
+    Args:
+        folder: where make runs.
+        generated: the makefile that an earlier step writes there; it need not be there yet.
+
+    Returns:
+        Its name; None: make finds the right one.
+    """
     front = folder / "GNUmakefile"
-    return front if front.is_file() and makefile.find(folder) != front else None
+    if generated is None:
+        found = makefile.find(folder)
+        return found.name if found is not None and found != front and front.is_file() else None
+    if not front.is_file():
+        return None
+    with reading(front):
+        return generated if "unibuild.mk" in front.read_text(errors="replace") else None

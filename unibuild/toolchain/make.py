@@ -9,7 +9,7 @@ from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
 from unibuild.makefile import NAMES
 from unibuild.toolchain import sources
-from unibuild.toolchain.base import OURS, Step, door, make_argv, spelled
+from unibuild.toolchain.base import OURS, Step, behind_door, make_argv, spelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +55,7 @@ class Make:
         self.root = root
         self.build = build
         self.kernel = root / build.kernel
+        self.behind = behind_door(root)
 
     def steps(self) -> tuple[Step, ...]:
         """Return the steps in their order; without ``build.configure`` and ``build.depend`` only the build."""
@@ -101,20 +102,20 @@ class Make:
         return self._step(
             "depend",
             f"fetch what the build needs (make {target})",
-            make_argv(self.root, target),
+            make_argv(self.behind, target),
             made=makefiles if self.build.configure else (),
             inputs=() if self.build.configure else tuple(path for path in makefiles if path.is_file()),
         )
 
     def _build(self) -> Step:
         makefiles = self._makefiles() if self.build.configure else ()
-        passed_over = () if door(self.root) is None else ("/GNUmakefile",)
+        passed_over = () if self.behind is None else ("/GNUmakefile",)
         found = sources.find(self.root, self.build.sources, without=(*OURS, *passed_over))
         words = (self.build.target,) if self.build.target else ()
         return self._step(
             "build",
             f"build {self.build.kernel} with make",
-            make_argv(self.root, *words, jobs=self.build.jobs),
+            make_argv(self.behind, *words, jobs=self.build.jobs),
             inputs=tuple(path for path in found.files if path != self.kernel and path not in makefiles),
             folders=found.folders,
             made=makefiles,
@@ -123,8 +124,7 @@ class Make:
 
     def _makefiles(self) -> tuple[Path, ...]:
         """Return what make may read as the makefile, there or not."""
-        front = door(self.root)
-        return tuple(path for name in NAMES if (path := self.root / name) != front)
+        return tuple(self.root / name for name in NAMES if self.behind is None or name != "GNUmakefile")
 
     def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: tuple[Path, ...]) -> Step:
         return Step(

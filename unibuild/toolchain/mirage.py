@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
 from unibuild.toolchain import config_ml, opam, sources
-from unibuild.toolchain.base import OURS, Step, door, environment, identity, installed, make_argv, spelled
+from unibuild.toolchain.base import OURS, Step, behind_door, environment, identity, installed, make_argv, spelled
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.versions import Names, Release
 
@@ -80,6 +80,7 @@ class Mirage:
         self.env = settings.build.env
         self.cwd = root if release.from_root else self.config.parent
         self.kernel = root / (settings.build.kernel or release.path(release.kernel, self.names))
+        self.behind = behind_door(self.cwd, generated="Makefile")
         self.xl: Path | None = self._path(release.xl)
         self.opam_file = self._path(release.opam_file)
 
@@ -145,7 +146,7 @@ class Mirage:
         )
 
     def _depend(self) -> Step:
-        argv = make_argv(self.cwd, "depend")
+        argv = make_argv(self.behind, "depend")
         env = environment(self.env)
         return Step(
             name="depend",
@@ -167,7 +168,7 @@ class Mirage:
         )
 
     def _build(self) -> Step:
-        argv = make_argv(self.cwd, "build", jobs=self.settings.build.jobs)
+        argv = make_argv(self.behind, "build", jobs=self.settings.build.jobs)
         config = self._config_modules()
         found = sources.find(self.root, self._patterns(), without=self._no_sources())
         inputs = {path for path in found.files if path not in config and path != self.kernel}
@@ -251,7 +252,7 @@ class Mirage:
         for template in self.release.crunched:
             found = self.root.glob(self.release.path(template, self.names))
             generated += [path for path in found if path.is_file() and b"ocaml-crunch" in path.read_bytes()[:200]]
-        front = () if door(self.cwd) is None else (self.cwd / "GNUmakefile",)
+        front = () if self.behind is None else (self.cwd / "GNUmakefile",)
         written = (f"/{path.relative_to(self.root)}" for path in (*generated, *front))
         return (*OURS, *written, *(self.release.path(pattern, self.names) for pattern in self.release.no_sources))
 
