@@ -131,9 +131,9 @@ class Tree:
         return said
 
     def wait_for(self, name: str) -> None:
-        """Wait until a file is there."""
+        """Wait until a file is there and has a line."""
         deadline = time.monotonic() + 20
-        while not (self.root / name).exists():
+        while not ((self.root / name).exists() and self.read(name).endswith("\n")):
             assert time.monotonic() < deadline, f"there never was {name}"
             time.sleep(0.01)
 

@@ -101,7 +101,7 @@ def _main(argv: list[str]) -> int:
     if not argv or argv == ["help"]:
         print(_usage(), end="")
         return 0
-    if "--dry-run" in argv or dry:
+    if dry or ("--dry-run" in argv and argv[0] not in DOIT):
         argv = ["plan", *(word for word in argv if word != "--dry-run")]
     if argv[0] in COMMANDS:
         command = importlib.import_module(f"unibuild.commands.{argv[0]}")

@@ -206,24 +206,51 @@ def start(
     Raises:
         MissingError: the program is not there.
     """
+    popen = None
     try:
-        popen = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=None if env is None else {**os.environ, **env},
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            process_group=0,
-            pass_fds=_jobserver(),
-        )
+        with _signals_put_off():
+            popen = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=None if env is None else {**os.environ, **env},
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                process_group=0,
+                pass_fds=_jobserver(),
+            )
     except FileNotFoundError:
         if cwd is not None and not cwd.is_dir():
             raise MissingError(f"there is no folder {cwd} to run {argv[0]} in") from None
         raise _missing(argv[0], None) from None
     except OSError as error:
         raise UnibuildError(f"cannot start {argv[0]}: {error.strerror}") from error
+    except BaseException:
+        if popen is not None:
+            Child(popen, argv).stop()
+        raise
     return Child(popen, argv)
+
+
+@contextlib.contextmanager
+def _signals_put_off() -> Iterator[None]:
+    """Let no handler of Ctrl-C, TERM or HUP raise inside the block: the child would run and nobody know of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    caught: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught_number in caught:
+            signal.raise_signal(caught_number)
 
 
 def _missing(program: str, hint: str | None) -> MissingError:

@@ -11,22 +11,31 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ABSENT", "TICK", "Record", "Verdict", "Watch", "judge", "seal", "settle", "take"]
+__all__ = ["ABSENT", "TICK", "Record", "Seen", "Verdict", "Watch", "judge", "seal", "settle", "take"]
 
 ABSENT = ""  # the stamp of a file that is not there
 TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms at HZ=100) can get the same mtime
 
-Record = dict[str, dict[str, list[str]]]
-"""What a task saw and left when it last succeeded, as JSON keeps it.
+Seen = list[str]
+"""Stamp and digest of a file."""
 
-``{"inputs": {path: [stamp]}, "made": {path: [stamp, digest]}, "targets": {path: [stamp, digest]},
-"fingerprint": {name: [value]}}``
-"""
+
+class Record(TypedDict):
+    """What a task saw and left when it last succeeded, as JSON keeps it."""
+
+    inputs: dict[str, str]
+    made: dict[str, Seen]
+    targets: dict[str, Seen]
+    fingerprint: dict[str, str]
+    ended: int  # when, in ns since the epoch
+
+
+NOTHING: Record = {"inputs": {}, "made": {}, "targets": {}, "fingerprint": {}, "ended": 0}
 
 
 @dataclass(frozen=True)
@@ -62,11 +71,14 @@ class Verdict:
         reason: why it is, in a few words; None: it is up to date.
         record: what is there now; the targets only as far as they are known to be what the last success left.
         suspects: targets that are there and are not known to be that.
+        late: inputs that changed, and are older than the end of the last success. They were edited while it ran, or
+            an older file was put in their place: a make, which compares dates, takes them for built.
     """
 
     reason: str | None
     record: Record
     suspects: tuple[str, ...]
+    late: tuple[str, ...]
 
 
 def take(path: str) -> str:
@@ -84,7 +96,7 @@ def settle(stamps: Iterable[str]) -> None:
     The caller takes them again afterwards.
     """
     now = time.time_ns()
-    young = [mtime for stamp in stamps if stamp and 0 <= now - (mtime := int(stamp.partition(":")[0])) < TICK * 1e9]
+    young = [mtime for stamp in stamps if stamp and 0 <= now - (mtime := _mtime(stamp)) < TICK * 1e9]
     if young:
         time.sleep(TICK - (now - max(young)) / 1e9)
 
@@ -94,37 +106,46 @@ def judge(watch: Watch, record: Record | None) -> Verdict:
 
     Call it before the action; ``seal`` makes the record to keep after it.
     """
-    old: Record = record or {}
-    inputs = {path: [take(path)] for path in watch.inputs}
-    made = {path: _look(watch, path, old.get("made", {})) for path in watch.made}
-    seen = {path: _look(watch, path, old.get("targets", {})) for path in watch.targets}
-    targets = {
-        path: now for path, now in seen.items() if now[0] and now[1:] == old.get("targets", {}).get(path, [])[1:]
-    }
-    fingerprint = {name: [value] for name, value in watch.fingerprint.items()}
+    old = record or NOTHING
+    inputs = {path: take(path) for path in watch.inputs}
+    made = {path: _look(watch, path, old["made"]) for path in watch.made}
+    seen = {path: _look(watch, path, old["targets"]) for path in watch.targets}
+    targets = {path: now for path, now in seen.items() if now[0] and now[1:] == old["targets"].get(path, [])[1:]}
     reason = (
-        "it has no record of an earlier success"
+        "no earlier success on record"
         if record is None
-        else _reason_settings(fingerprint, old.get("fingerprint", {}))
-        or _reason_files(watch, inputs, old.get("inputs", {}), 0)
-        or _reason_files(watch, made, old.get("made", {}), 1)
-        or _reason_targets(watch, seen, targets)
+        else _told(f"{name} changed" for name in _differences(watch.fingerprint, old["fingerprint"]))
+        or _told(_file_reasons(watch, inputs, old["inputs"]))
+        or _told(_file_reasons(watch, _contents(made), _contents(old["made"])))
+        or _told(
+            f"{watch.name(path)} {'is not what was made' if seen[path][0] else 'is missing'}"
+            for path in watch.targets
+            if path not in targets
+        )
+    )
+    late = tuple(
+        path for path, stamp in inputs.items() if stamp != old["inputs"].get(path) and _mtime(stamp) <= old["ended"]
     )
     if reason is not None:
-        settle(stamp for stamp, *_ in (*inputs.values(), *made.values()))
-        inputs = {path: [take(path)] for path in watch.inputs}
+        settle((*inputs.values(), *(stamp for stamp, _ in made.values())))
+        inputs = {path: take(path) for path in watch.inputs}
         made = {path: _look(watch, path, made) for path in watch.made}
-    now: Record = {"inputs": inputs, "made": made, "targets": targets, "fingerprint": fingerprint}
-    return Verdict(reason, now, tuple(path for path in watch.targets if seen[path][0] and path not in targets))
+    now: Record = {**old, "inputs": inputs, "made": made, "targets": targets, "fingerprint": dict(watch.fingerprint)}
+    suspects = tuple(path for path in watch.targets if seen[path][0] and path not in targets)
+    return Verdict(reason, now, suspects, late)
 
 
 def seal(watch: Watch, before: Record) -> Record:
     """Return the record of a success: ``before`` from the verdict, and the targets as they are now."""
     settle(map(take, watch.targets))
-    return {**before, "targets": {path: _look(watch, path, {}) for path in watch.targets}}
+    return {**before, "targets": {path: _look(watch, path, {}) for path in watch.targets}, "ended": time.time_ns()}
 
 
-def _look(watch: Watch, path: str, known: Mapping[str, list[str]]) -> list[str]:
+def _mtime(stamp: str) -> int:
+    return int(stamp.partition(":")[0] or 0)
+
+
+def _look(watch: Watch, path: str, known: Mapping[str, Seen]) -> Seen:
     """Return stamp and digest of a file; the digest that is known is believed where the stamp is the same."""
     stamp = take(path)
     if stamp == ABSENT:
@@ -138,37 +159,27 @@ def _look(watch: Watch, path: str, known: Mapping[str, list[str]]) -> list[str]:
             return [stamp, digest]
 
 
-def _reason_settings(now: Mapping[str, list[str]], old: Mapping[str, list[str]]) -> str | None:
-    changed = [name for name in sorted({*now, *old}) if now.get(name) != old.get(name)]
-    return _told([f"{name} changed" for name in changed])
+def _contents(seen: Mapping[str, Seen]) -> dict[str, str]:
+    return {path: digest for path, (_, digest) in seen.items()}
 
 
-def _reason_files(watch: Watch, now: Mapping[str, list[str]], old: Mapping[str, list[str]], part: int) -> str | None:
-    """Say which files are not what they were; ``part`` is what decides: 0 the stamp, 1 the digest."""
-    if now == old:
-        return None
-    reasons = []
-    for path, seen in now.items():
-        if path not in old:
-            reasons.append(f"{watch.name(path)} is new")
-        elif seen[part] != old[path][part]:
-            reasons.append(f"{watch.name(path)} {'changed' if seen[0] else 'is gone'}")
-    reasons += [f"{watch.name(path)} is gone" for path in old if path not in now]
-    return _told(reasons)
+def _differences(now: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+    return [] if now == old else [name for name in sorted({*now, *old}) if now.get(name) != old.get(name)]
 
 
-def _reason_targets(watch: Watch, seen: Mapping[str, list[str]], good: Mapping[str, list[str]]) -> str | None:
-    return _told(
-        [
-            f"{watch.name(path)} {'is not what was made' if seen[path][0] else 'is missing'}"
-            for path in watch.targets
-            if path not in good
-        ]
-    )
+def _file_reasons(watch: Watch, now: Mapping[str, str], old: Mapping[str, str]) -> Iterator[str]:
+    """Give what happened to each file that is not what it was; the values are stamps or digests."""
+    for path in _differences(now, old):
+        name = watch.name(path)
+        if not now.get(path):
+            yield f"{name} is gone"
+        else:
+            yield f"{name} changed" if old.get(path) else f"{name} is new"
 
 
-def _told(reasons: Sequence[str]) -> str | None:
+def _told(reasons: Iterable[str]) -> str | None:
     """Tell the first reason and how many more there are."""
-    if len(reasons) > 1:
-        return f"{reasons[0]} (and {len(reasons) - 1} more)"
-    return reasons[0] if reasons else None
+    told = list(reasons)
+    if len(told) > 1:
+        return f"{told[0]} (and {len(told) - 1} more)"
+    return told[0] if told else None

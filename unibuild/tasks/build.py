@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["run_stage"]
 
 
-def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str]) -> None:
+def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequence[str]) -> dict[str, str]:
     """Carry out a stage.
 
     Args:
@@ -30,6 +32,10 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str]) -> None:
         stage: what to do.
         suspects: targets that are there and are not what the stage's last success left. A make would take them for
             its own and leave them alone, so they are out of its way while it runs.
+        late: inputs that changed and have an older date than what was made of them: a make would leave them alone too.
+
+    Returns:
+        The stamps of the inputs that got a new date for that.
 
     Raises:
         BuildError: a command failed, or did not leave what it should.
@@ -43,13 +49,15 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str]) -> None:
 
             text = render(graph.project, graph.kernel, graph.start)
             files.write_whole(graph.xl, text.encode(errors="surrogateescape"))
-            return
+            return {}
         stage.step.require()
-        for argv in stage.step.commands:
-            _command(stage.step, argv)
+        with _inputs(stage, late, folder / f"{stage.name}.began") as dated:
+            for argv in stage.step.commands:
+                _command(stage.step, argv)
         graph.toolchain.check(stage.name)
         if stage.name == "build":
             files.copy_whole(graph.toolchain.kernel, graph.kernel)
+    return dated
 
 
 def _command(step: Step, argv: Sequence[str]) -> None:
@@ -91,3 +99,42 @@ def _targets(stage: Stage, suspects: Sequence[str], aside: Path) -> Iterator[Non
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _inputs(stage: Stage, late: Sequence[str], mark: Path) -> Iterator[dict[str, str]]:
+    """See that a make does not take for built what was edited while it, or the one before it, ran.
+
+    It compares dates: an object file that was finished after its source was edited looks newer than the source. Such
+    a source gets the date of now, as if it had been saved once more. After a success that can wait for the next run
+    (``Verdict.late``), after a failure there is no record to tell it from, and after a kill only ``mark`` tells when
+    the run began.
+
+    Yields:
+        The stamps of those that got a new date.
+    """
+    edited = list(late)
+    if mark.exists():
+        began = mark.stat().st_mtime_ns
+        edited += [path for path in stage.watch.inputs if int(stamps.take(path).partition(":")[0] or 0) >= began]
+    dated = {path: _renew(path) for path in edited}
+    stamps.settle(dated.values())
+    before = [stamps.take(path) for path in stage.watch.inputs]
+    mark.touch()
+    try:
+        yield dated
+    except BaseException:
+        for path, stamp in zip(stage.watch.inputs, before, strict=True):
+            if stamps.take(path) != stamp:
+                _renew(path)
+        raise
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _renew(path: str) -> str:
+    """Give a file the date of now, where we may; return its stamp."""
+    now = time.time_ns()  # finer than the clock for "now" that utime has of its own: later than all that was made
+    with contextlib.suppress(OSError):
+        os.utime(path, ns=(now, now))
+    return stamps.take(path)

@@ -1,7 +1,7 @@
 """The one factory of doit tasks, for every front door.
 
 Staleness is decided by one ``uptodate`` item a task (``Fresh``, ``Running``) and not by doit's own file check, which
-records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes that check out.
+records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes our files out of it.
 """
 
 from __future__ import annotations
@@ -21,29 +21,46 @@ from unibuild.tasks.guard import Guard, end_on_signals
 from unibuild.tasks.tell import debugging, tell
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
 
     from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph, Stage
 
-__all__ = ["Checker", "Failed", "Fresh", "Running", "tasks"]
+__all__ = ["Checker", "Failed", "Fresh", "Running", "Watched", "tasks"]
 
 _MADE = (
     "unibuild:made"  # where the state remembers which files are ours to remove: the tasks' own entries go on failure
 )
 
 
+class Watched(str):
+    """A file dependency of ours, which ``Fresh`` watches; doit shows it and takes the tasks' order from it."""
+
+    __slots__ = ()
+
+
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
-    """doit's check of file dependencies, reduced to whether the files exist."""
+    """doit's check of file dependencies: judges those of a person's own tasks by their stamps, and no others."""
 
-    def check_modified(self, file_path: str, file_stat: os.stat_result, state: object) -> bool:  # noqa: ARG002
-        """Leave it to ``Fresh``."""
-        return False
+    def info(self, file_path: str) -> str:
+        """Return what tells a file from what it was.
 
-    def get_state(self, dep: str, current_state: object) -> int | None:  # noqa: ARG002
-        """Return what doit keeps for a file: something, or it would call the file changed."""
-        return None if current_state else 1
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        stamp = stamps.take(file_path)
+        if stamp == stamps.ABSENT and not isinstance(file_path, Watched):
+            raise FileNotFoundError(file_path)
+        return stamp
+
+    def check_modified(self, file_path: str, file_stat: str, state: str) -> bool:
+        """Say whether a file changed."""
+        return not isinstance(file_path, Watched) and file_stat != state
+
+    def get_state(self, dep: str, current_state: str | None) -> str | None:
+        """Return what to keep for a file; None: what is kept already."""
+        state = "" if isinstance(dep, Watched) else stamps.take(dep)
+        return None if state == current_state else state
 
 
 class Failed(TaskFailed):  # type: ignore[misc]
@@ -86,12 +103,14 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
         except UnibuildError as error:
             raise SystemExit(tell(error)) from None
         self.reason = verdict.reason
-        if verdict.suspects:
-            task.meta = {"suspects": verdict.suspects}  # it goes with the task to doit's workers
+        # This goes with the task to doit's workers, and "dated" comes back with it.
+        found = {"suspects": verdict.suspects, "late": verdict.late}
+        task.meta = {key: paths for key, paths in found.items() if paths}
 
         def save() -> dict[str, stamps.Record]:
             for path in self.stage.watch.targets:
                 self._state.set(_MADE, path, True)
+            verdict.record["inputs"].update(task.meta["dated"])
             return {"stamps": stamps.seal(self.stage.watch, verdict.record)}
 
         task.value_savers.append(save)
@@ -143,12 +162,13 @@ def tasks(graph: Graph) -> list[Task]:
 def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
     def act(task: Task) -> None:
         guard.hold()
-        run_stage(graph, stage, (task.meta or {}).get("suspects", ()))
+        found = task.meta
+        task.meta = {"dated": run_stage(graph, stage, found.get("suspects", ()), found.get("late", ()))}
 
     return Task(
         stage.name,
         [_telling(act)],
-        file_dep=[*stage.watch.inputs, *stage.watch.made],
+        file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
         task_dep=[before] if before else [],
         targets=list(stage.watch.targets),
         uptodate=[Fresh(stage)],
@@ -177,7 +197,7 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
     return Task(
         "boot",
         [_telling(act)],
-        file_dep=[str(graph.xl), str(graph.kernel)],
+        file_dep=[Watched(graph.xl), Watched(graph.kernel)],
         task_dep=["xl"],
         uptodate=[Running(graph)],
         params=[wait],

@@ -57,8 +57,9 @@ def _stage_layers(found: Graph) -> Iterator[Layer]:
         verdict = stamps.judge(stage.watch, values.get("stamps"))
         if verdict.reason is not None:
             return
-        seen = {**verdict.record["inputs"], **verdict.record["made"], **verdict.record["targets"]}
-        yield _layer(stage.name, ((path, stamp) for path, (stamp, *_) in seen.items()))
+        files_seen = {**verdict.record["made"], **verdict.record["targets"]}
+        seen = verdict.record["inputs"] | {path: stamp for path, (stamp, _) in files_seen.items()}
+        yield _layer(stage.name, seen.items())
 
 
 def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:

@@ -1,0 +1,401 @@
+"""The graph from its three front doors: what runs, what does not, and what a killed or failed run leaves.
+
+Black box: every test runs the programs that a person runs.
+"""
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+LOADER = '[tool.doit]\nloader = "unibuild"\n'
+HANG = "hello.xen: main.c\n\techo $$$$ > pid; exec sleep 60\n"
+STEPS = """
+[build]
+kernel = "hello.xen"
+configure = ["sh", "configure"]
+depend = "depend"
+"""
+
+
+@pytest.fixture(params=["unibuild", "dodo.py", "loader"])
+def door(request, tree):
+    """A tree with one of the front doors; returns the command's name."""
+    if request.param != "dodo.py":
+        (tree.root / "dodo.py").unlink()
+    if request.param == "loader":
+        tree.write("pyproject.toml", LOADER)
+    return "unibuild" if request.param == "unibuild" else "doit"
+
+
+@pytest.fixture
+def steps(tree):
+    """A tree with all three steps, each of which writes its name into ``log``."""
+    tree.write("unibuild.toml", STEPS)
+    tree.write("configure", "echo configured >> log; cp Makefile.in Makefile\n")
+    tree.write("Makefile.in", tree.read("Makefile") + "depend:\n\techo fetched >> log\n")
+    (tree.root / "Makefile").unlink()
+    return tree
+
+
+def alive(pid):
+    """Whether a process runs: a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(pid):
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def children(pid):
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+# --- what runs
+
+
+def test_only_what_is_stale_runs(tree, door):
+    assert "hello.xen" in tree.run(door, "build")
+    assert tree.run(door, "build") == "build: up to date\n"
+    tree.write("main.c", "two")
+    assert "build: main.c changed" in tree.run(door, "build")
+    assert (tree.log, tree.read("hello.xen")) == (["built", "built"], "two")
+
+
+def test_steps_run_in_their_order_and_each_by_itself(steps):
+    steps.run("unibuild", "build")
+    assert steps.log == ["configured", "fetched", "built"]
+    steps.write("main.c", "two")
+    steps.run("unibuild", "build")
+    assert steps.log[3:] == ["built"]
+
+
+def test_a_step_that_writes_the_same_makes_nothing_after_it_stale(steps):
+    steps.run("unibuild", "build")
+    steps.write("configure", steps.read("configure") + "# a comment\n")
+    steps.run("unibuild", "build")
+    assert steps.log[3:] == ["configured"]
+    assert steps.run("unibuild", "build") == "build: up to date\n"
+
+
+def test_a_kernel_that_is_built_the_same_leaves_the_xl_alone(tree, hello_kernels):
+    shutil.copy(hello_kernels.pv, tree.root / "base.bin")
+    tree.write("Makefile", "hello.xen: main.c\n\tcp base.bin $@\n")
+    tree.run("unibuild", "xl")
+    written = (tree.root / ".unibuild" / "hello.xl").stat()
+    tree.write("main.c", "two")
+    said = tree.run("unibuild", "xl")
+    assert "build: main.c changed" in said
+    assert "xl:" not in said
+    assert (tree.root / ".unibuild" / "hello.xl").stat() == written
+
+
+def test_a_setting_on_the_command_line_wins_and_is_named_as_the_reason(tree, door):
+    tree.run(door, "build")
+    assert "build: arguments changed" in tree.run(door, "build.jobs=2", "build")
+
+
+def test_an_unknown_setting_is_refused(tree, door):
+    assert "`nmae` is unknown" in tree.run(door, "build", "nmae=x", code=2)
+
+
+def test_a_dodo_file_can_have_variables_and_tasks_of_its_own(tree):
+    tree.write(
+        "dodo.py",
+        "from doit import get_var\nfrom unibuild import DOIT_CONFIG, unikernel\n"
+        "app = unikernel(own=['mode'])\n"
+        "def task_mine():\n    return {'actions': [f'echo mode {get_var(\"mode\")}'], 'task_dep': ['build']}\n",
+    )
+    assert "mode fast" in tree.run("doit", "mine", "mode=fast")
+    assert tree.log == ["built"]
+
+
+@pytest.mark.parametrize("argv", [("unibuild", "build"), ("doit", "-k", "build")])
+def test_a_goal_works_from_a_folder_below(tree, argv):
+    (tree.root / "lib").mkdir()
+    tree.run(*argv, cwd=tree.root / "lib")
+    assert tree.log == ["built"]
+
+
+# --- the three holes of plain doit
+
+
+def test_an_edit_during_the_build_is_built_the_next_time(tree, door):
+    tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c .o; sh edit; mv .o $@\n")
+    tree.write("edit", "echo two > main.c; sleep 0.1; : > edit\n")  # once
+    tree.run(door, "build")
+    assert "build: main.c changed" in tree.run(door, "build")
+    assert tree.read("hello.xen") == "two\n", "make has to build it too, though main.o is newer than the edit"
+    assert tree.run(door, "build") == "build: up to date\n"
+
+
+def test_an_edit_during_a_build_that_fails_is_built_the_next_time(tree):
+    tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c $@; sh edit\n")
+    tree.write("edit", "echo two > main.c; sleep 0.1; touch main.o; : > edit; false\n")
+    tree.run("unibuild", "build", code=1)
+    tree.run("unibuild", "build")
+    assert tree.read("hello.xen") == "two\n"
+
+
+def test_an_edit_during_a_build_that_is_killed_is_built_the_next_time(tree):
+    tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c $@; sh edit\n")
+    tree.write("edit", "echo two > main.c; sleep 0.1; touch main.o; : > edit; echo > ready; exec sleep 60\n")
+    run = tree.start("unibuild", "build")
+    tree.wait_for("ready")
+    (make,) = children(run.pid)
+    run.kill()
+    os.killpg(int(make), signal.SIGKILL)
+    run.communicate(timeout=20)
+    tree.run("unibuild", "build")
+    assert tree.read("hello.xen") == "two\n"
+
+
+def test_an_older_file_put_in_the_place_of_a_source_is_built(tree):
+    tree.write("older.c", "older")
+    tree.run("unibuild", "build")
+    (tree.root / "older.c").rename(tree.root / "main.c")
+    tree.run("unibuild", "build")
+    assert tree.read("hello.xen") == "older"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_killed_run_keeps_what_had_finished(steps, door, number):
+    whole = steps.read("Makefile.in")
+    steps.write("Makefile.in", HANG + "depend:\n\techo fetched >> log\n")
+    run = steps.start(door, "build")
+    steps.wait_for("pid")
+    run.send_signal(number)
+    if number == signal.SIGKILL:
+        os.kill(int(steps.read("pid")), number)  # nobody is left to end it
+    said, _ = run.communicate(timeout=20)
+    assert run.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    assert gone(int(steps.read("pid")))
+    assert "Traceback" not in said
+    steps.write("Makefile", whole)  # as if the makefile did not hang
+    steps.write("Makefile.in", whole)
+    assert "configure: no earlier" not in steps.run(door, "build")
+    assert steps.log.count("fetched") == 2, "the makefile is what depend reads"
+    assert steps.log[-1] == "built"
+
+
+@pytest.mark.parametrize("harm", ["edit", "cut", "delete"])
+def test_a_target_that_was_harmed_is_made_anew(tree, door, harm):
+    tree.run(door, "build")
+    target = tree.root / "hello.xen"
+    match harm:
+        case "edit":
+            target.write_text("xxx")
+        case "cut":
+            os.truncate(target, 1)
+        case "delete":
+            target.unlink()
+    assert "build: hello.xen is" in tree.run(door, "build")
+    assert tree.read("hello.xen") == "one"
+
+
+# --- failures
+
+
+def test_a_failed_build_is_told_in_a_sentence_and_tried_again(tree, door):
+    tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@; false\n")
+    assert "`make` failed with exit code 2" in tree.run(door, "build", code=1)
+    assert not (tree.root / "hello.xen").exists(), "it is half made"
+    tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n")
+    tree.run(door, "build")
+    assert tree.read("hello.xen") == "one"
+
+
+def test_a_failed_build_leaves_the_kernel_before_it_but_it_does_not_pass_for_new(tree):
+    tree.run("unibuild", "build")
+    good = tree.read("Makefile")
+    tree.write("Makefile", "hello.xen: main.c\n\tfalse\n")
+    tree.write("main.c", "two")
+    tree.run("unibuild", "build", code=1)
+    assert tree.read("hello.xen") == "one"
+    tree.run("unibuild", "build", code=1)
+    tree.write("Makefile", good)
+    tree.run("unibuild", "build")
+    assert tree.log == ["built", "built"]
+
+
+def test_a_build_that_succeeds_without_a_kernel_fails(tree):
+    tree.write("Makefile", "all:\n\ttrue\n")
+    assert "left no" in tree.run("unibuild", "build", code=1)
+
+
+def test_a_file_that_the_build_does_not_make_is_put_back(tree):
+    tree.write("hello.xen", "a person's own")
+    tree.write("Makefile", "all:\n\ttrue\n")
+    tree.run("unibuild", "build", code=1)
+    assert tree.read("hello.xen") == "a person's own"
+
+
+def test_a_missing_program_has_its_exit_code(tree, door, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "apt install make" in tree.run(door, "build", code=3, PATH=str(empty))
+
+
+def test_disk_full_is_told_and_the_next_run_goes_on(tree):
+    tree.run("unibuild", "build")
+    tree.write("main.c", "two")
+    state = tree.root / ".unibuild" / "hello.xen"
+    state.unlink()
+    state.mkdir()  # a file that cannot be written, even by root
+    assert "cannot" in tree.run("unibuild", "build", code=3)
+    state.rmdir()
+    tree.run("unibuild", "build")
+    assert state.read_text() == "two"
+
+
+# --- an end by the person
+
+
+@pytest.mark.parametrize("argv", [("unibuild", "build"), ("doit", "build"), ("doit", "-n", "2", "build")])
+def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
+    good = tree.read("Makefile")
+    tree.write("Makefile", HANG)
+    run = pexpect.spawn(str(tree.bin / argv[0]), list(argv[1:]), cwd=str(tree.root), encoding="utf-8", timeout=20)
+    tree.wait_for("pid")
+    run.sendintr()
+    run.expect(pexpect.EOF)
+    run.close()
+    assert run.exitstatus == 130
+    assert "Traceback" not in run.before
+    assert gone(int(tree.read("pid")))
+    tree.write("Makefile", good)
+    tree.run(*argv)
+    assert tree.log == ["built"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_us_alone_ends_the_children_too(tree, door, number):
+    tree.write("Makefile", HANG)
+    run = tree.start(door, "build")
+    tree.wait_for("pid")
+    run.send_signal(number)
+    said, _ = run.communicate(timeout=20)
+    assert (run.returncode, gone(int(tree.read("pid")))) == (128 + number, True)
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_run(tree, number):
+    tree.write("Makefile", HANG)
+    run = tree.start("doit", "-n", "2", "build")
+    tree.wait_for("pid")
+    run.send_signal(number)
+    run.communicate(timeout=20)
+    assert gone(int(tree.read("pid")))
+
+
+# --- one run at a time
+
+
+def test_a_second_run_in_the_tree_is_told_who_has_it(tree):
+    tree.write("Makefile", HANG)
+    run = tree.start("unibuild", "build")
+    tree.wait_for("pid")
+    assert f"is in use by process {run.pid}" in tree.run("doit", "build", code=3)
+    assert "build" in tree.run("unibuild", "list")
+    run.terminate()
+    run.communicate(timeout=20)
+
+
+# --- doit's own commands
+
+
+def test_list_info_and_dependencies(tree, door):
+    assert "R build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
+    assert "no earlier success on record" in tree.run(door, "info", "build", code=1)
+    tree.run(door, "build")
+    assert "U build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
+    assert str(tree.root / "main.c") in tree.run(door, "info", "build")
+    assert str(tree.root / "main.c") in tree.run(door, "list", "--deps")
+
+
+def test_clean_removes_what_we_made_and_nothing_else(tree, door):
+    tree.run(door, "build")
+    before = {path.name for path in tree.root.iterdir()}
+    assert "would remove hello.xen" in tree.run(door, "clean", "--dry-run")
+    tree.run(door, "clean")
+    assert before - {path.name for path in tree.root.iterdir()} == {"hello.xen"}
+    tree.run(door, "build")
+    assert tree.log == ["built", "built"]
+
+
+def test_clean_leaves_a_kernel_that_we_did_not_make(tree, door):
+    tree.write("hello.xen", "a person's own")
+    tree.run(door, "clean")
+    assert tree.read("hello.xen") == "a person's own"
+
+
+def test_clean_after_a_failed_build_removes_the_kernel_before_it(tree):
+    tree.run("unibuild", "build")
+    tree.write("Makefile", "hello.xen: main.c\n\tfalse\n")
+    tree.write("main.c", "two")
+    tree.run("unibuild", "build", code=1)
+    tree.run("unibuild", "clean")
+    assert not (tree.root / "hello.xen").exists()
+
+
+def test_forget_makes_stale(tree, door):
+    tree.run(door, "build")
+    tree.run(door, "forget", "build")
+    tree.run(door, "build")
+    assert tree.log == ["built", "built"]
+
+
+def test_always_runs_what_is_up_to_date(tree, door):
+    tree.run(door, "build")
+    assert "build: asked for" in tree.run(door, "-a", "build")
+    assert tree.run(door, "build") == "build: up to date\n"
+
+
+def test_two_workers_build_as_one_does(steps, door):
+    steps.run(door, "run", "-n", "2", "build")
+    assert steps.log == ["configured", "fetched", "built"]
+    assert steps.run(door, "run", "-n", "2", "build") == "build: up to date\n"
+    (steps.root / "hello.xen").write_text("xxx")
+    assert "hello.xen is not what was made" in steps.run(door, "run", "-n", "2", "build")
+    assert steps.read("hello.xen") == "one"
+
+
+def test_another_dodo_file_and_folder(tree, tmp_path):
+    (tree.root / "dodo.py").rename(tree.root / "tasks.py")
+    tree.run("doit", "-f", "tasks.py", "build")
+    tree.run("doit", "-f", str(tree.root / "tasks.py"), "-d", str(tree.root), "build", cwd=tmp_path)
+    assert tree.log == ["built"]
+
+
+@pytest.mark.parametrize("argv", [("-f", "hello/dodo.py"), ("-d", "hello")])
+def test_the_loader_takes_the_same_options(tree, tmp_path, argv):
+    (tmp_path / "pyproject.toml").write_text(LOADER)
+    tree.run("doit", *argv, "build", cwd=tmp_path)
+    assert tree.log == ["built"]
+
+
+def test_other_reporters_work(tree):
+    assert '"result": "success"' in tree.run("doit", "-r", "json", "build")
+    tree.run("doit", "-r", "zero", "build")
+
+
+# --- make
+
+
+def test_the_jobserver_reaches_the_make_that_builds(tree):
+    tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n\techo '$(MAKEFLAGS)' > flags\n")
+    tree.write("outer.mk", f"all:\n\t+@{tree.bin}/doit build\n")
+    said = tree.run("make", "-f", "outer.mk", "-j3")
+    assert "jobserver unavailable" not in said
+    assert "jobserver" in tree.read("flags")
