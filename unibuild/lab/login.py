@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["answers", "close", "connect", "run", "ssh_config"]
 
+PATIENCE = 15.0  # seconds that a busy dom0 may take to greet
+
 
 def ssh_config(places: Places, port: int) -> str:
     """Return a configuration in which the box is the host "box"; the person's own has no part in it (ssh_config(5))."""
@@ -77,7 +79,7 @@ def close(places: Places) -> None:
     places.ssh_socket.unlink(missing_ok=True)
 
 
-def answers(places: Places, port: int, patience: float = 15.0) -> bool:
+def answers(places: Places, port: int) -> bool:
     """Tell whether dom0 can be logged in to on this port of 127.0.0.1.
 
     A kept connection is proof: ssh gives it up when dom0 has been silent for half a minute. Else the server must greet;
@@ -86,6 +88,6 @@ def answers(places: Places, port: int, patience: float = 15.0) -> bool:
     check = ["ssh", "-F", str(places.ssh_config), "-O", "check", "box"]
     if places.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
         return True
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         return connection.recv(4) == b"SSH-"
     return False

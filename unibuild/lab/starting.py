@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -64,7 +65,7 @@ class Starter:
             process.need(program)
         version = qemu.version()
         keys.ensure(self.places.keys)
-        verdict = json.dumps([version, platform.release(), self.image.manifest.decode()])
+        verdict = f"{version}, Linux {platform.release()}, {hashlib.sha256(self.image.manifest).hexdigest()}"
         accels = self._candidates(verdict)
         for accel in accels:
             machine = Machine(accel, self.memory)

@@ -1,0 +1,218 @@
+"""The box itself: what comes up, what is left behind, and what is mended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from unibuild import process
+from unibuild.errors import CommandError, LabError, MissingError
+from unibuild.lab import box as lab_box
+from unibuild.lab import login, qemu
+from unibuild.lab.places import Places
+from unibuild.settings.model import Lab
+
+pytestmark = pytest.mark.lab
+
+UP = """
+from unibuild.lab import box
+from unibuild.settings.model import Lab
+box.up(Lab(), lambda what, _: print(what, flush=True))
+"""
+PROGRAMS = (
+    *("xl", "xenstore-ls", "xenstore-read", "xenstore-watch", "xenctx"),
+    *("cat", "dd", "flock", "losetup", "mkdir", "mv", "pwd", "rm", "sha256sum", "stat", "tee", "test", "wc"),
+)
+
+
+def start_another() -> subprocess.Popen[str]:
+    """Start another process that wants the box."""
+    return subprocess.Popen([sys.executable, "-c", UP], stdout=subprocess.PIPE, text=True, process_group=0)
+
+
+def qemus() -> list[int]:
+    """The processes with our mark among their arguments."""
+    mark = os.fsencode(Places.of().pid_file)
+    return [int(entry.parent.name) for entry in Path("/proc").glob("[0-9]*/cmdline") if mark in read(entry)]
+
+
+def kept_connections() -> list[Path]:
+    """The ssh processes that hold a kept connection to the box."""
+    mark = os.fsencode(Places.of().runtime)
+    found = [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if mark in read(entry)]
+    return [entry for entry in found if read(entry).startswith(b"ssh")]
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def dom0(script: str) -> str:
+    return login.run(Places.of(), ["sh", "-c", script]).text
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_a_second_up_hands_out_the_running_box(box):
+    before = qemus()
+    lab_box.up(Lab(), lambda *_: pytest.fail("there was something to do"))
+    assert qemus() == before
+    assert len(before) == 1
+
+
+def test_it_runs_xen(box):
+    assert "Domain-0" in dom0("xl list")
+
+
+def test_it_can_run_pvh_domains(box):
+    assert "hvm" in dom0("xl info virt_caps")
+
+
+def test_its_clock_is_right(box):
+    there = int(dom0("date +%s"))
+    assert abs(there - time.time()) < 5
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_it_has_the_programs_that_hosts_are_used_by(box, program):
+    assert dom0(f"command -v {program}").strip()
+
+
+def test_status_tells_what_runs(box):
+    status = lab_box.status()
+    assert status.state == "up"
+    assert status.facts["process"] == str(qemus()[0])
+    assert "Xen 4." in status.facts["box"]
+
+
+def test_a_forwarded_port_leads_into_the_box(box):
+    port = free_port()
+    login.run(
+        box.places, ["sh", "-c", "mkdir -p /run/www; echo served >/run/www/index.html; httpd -p 8000 -h /run/www"]
+    )
+    box.forward(f"{port}:10.0.2.15:8000")
+    box.forward(f"{port}:10.0.2.15:8000")
+    with urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+        assert answer.read() == b"served\n"
+    assert f"127.0.0.1:{port} -> 10.0.2.15:8000" in lab_box.status().facts["forward"]
+
+
+def test_a_port_that_another_program_has_is_told(box):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(LabError, match="cannot forward port"):
+            box.forward(f"{taken.getsockname()[1]}:80")
+
+
+def test_a_box_with_other_memory_is_not_ended(box):
+    with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 600"):
+        lab_box.up(Lab(memory=600), print)
+
+
+def test_keys_and_memory_are_the_users_alone(box):
+    secret = [box.places.keys / "user", box.places.keys / "host", box.places.snapshot / "ram", box.ssh_config]
+    assert [oct(path.stat().st_mode & 0o777) for path in secret] == ["0o600"] * 4
+    assert box.places.runtime.stat().st_mode & 0o777 == 0o700
+
+
+def test_down_leaves_nothing_behind(box):
+    assert lab_box.down()
+    assert (qemus(), kept_connections()) == ([], [])
+    assert not box.places.runtime.exists()
+    assert not list(box.places.cache.glob(".*"))
+    assert not lab_box.down()
+    assert lab_box.status().state == "down"
+
+
+def test_two_that_start_it_at_once_share_it(box):
+    lab_box.down()
+    both = [start_another(), start_another()]
+    said = [other.communicate(timeout=200)[0] for other in both]
+    assert [other.returncode for other in both] == [0, 0]
+    assert len(qemus()) == 1
+    assert sum("restore the box" in text for text in said) == 1
+
+
+def test_a_killed_box_is_noticed_and_restored(box):
+    os.kill(qemus()[0], signal.SIGKILL)
+    lab_box.up(Lab(), lambda *_: None)
+    assert "Domain-0" in dom0("xl list")
+
+
+def test_a_box_whose_dom0_is_silent_is_mended(box, monkeypatch):
+    dom0("kill -STOP $(pidof dropbear | tr ' ' '\\n' | sort -n | head -1)")
+    login.close(box.places)
+    monkeypatch.setattr(login, "PATIENCE", 2.0)
+    before = qemus()
+    lab_box.up(Lab(), lambda *_: None)
+    assert qemus() != before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_start_that_is_broken_off_leaves_no_second_box(box, number):
+    lab_box.down()
+    with start_another() as other:
+        other.stdout.readline()  # it restores
+        while not qemus():
+            time.sleep(0.005)
+        os.killpg(other.pid, number)
+        other.wait(timeout=30)
+    if number == signal.SIGINT:
+        assert qemus() == []
+    lab_box.up(Lab(), lambda *_: None)
+    assert len(qemus()) == 1
+
+
+def test_a_damaged_snapshot_is_mended_by_a_boot(box):
+    lab_box.down()
+    state = box.places.snapshot / "state"
+    state.write_bytes(state.read_bytes()[:1000])
+    steps = []
+    lab_box.up(Lab(), lambda what, _: steps.append(what))
+    assert any(step.startswith("boot Xen") for step in steps)
+    assert "Domain-0" in dom0("xl list")
+
+
+@pytest.fixture
+def kernel(box, hello_kernels) -> str:
+    """A kernel in dom0."""
+    there = "/var/lib/unibuild/hello.xen"
+    copy = ["ssh", "-F", str(box.ssh_config), box.alias, f"dd of={there}"]
+    process.run(copy, input=hello_kernels.pv.read_bytes())
+    return there
+
+
+def test_domains_get_the_lowest_free_address(box, kernel):
+    for _ in range(2):
+        dom0(f'xl create -p -q /dev/null \'name="a"; kernel="{kernel}"; memory=16; vif=["bridge=xenbr0"]\'')
+        assert dom0("grep static_lease /run/udhcpd.conf").split()[2:] == ["10.0.2.50"]
+        dom0("xl destroy a")
+
+
+def test_a_bridge_that_is_not_there_is_named(box, kernel):
+    with pytest.raises(CommandError, match="Could not find bridge device br7"):
+        dom0(f'xl create -p -q /dev/null \'name="b"; kernel="{kernel}"; memory=16; vif=["bridge=br7"]\'')
+
+
+def test_without_qemu_there_is_one_sentence(box, monkeypatch):
+    lab_box.down()
+    monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-nowhere")
+    with pytest.raises(MissingError, match="qemu-system-nowhere is not installed"):
+        lab_box.up(Lab(), lambda *_: None)
+    assert lab_box.status().state == "down"
