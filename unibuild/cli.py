@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import unibuild
 from unibuild.errors import InputError, UnibuildError
-from unibuild.tasks.tell import DEBUG, debugging, tell
+from unibuild.tasks.tell import DEBUG, debugging, hang_up, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +71,8 @@ def main(argv: Sequence[str]) -> int:
         if debugging():
             raise
         return 130
-    except BrokenPipeError:  # whoever read our output has gone: `unibuild list | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:
+        return hang_up()
 
 
 def _main(argv: list[str]) -> int:
@@ -130,7 +128,7 @@ def _doit(argv: list[str]) -> int:
     """Hand a command line to doit, with our tasks."""
     from unibuild.doit_plugin import Main
 
-    code = Main().run(argv)
+    code = int(Main().run(argv))
     if code == 0 and len(argv) == 1:
         from unibuild._fast import GOALS
 

@@ -31,7 +31,7 @@ from unibuild.settings.sources import FILE, STATE
 from unibuild.tasks.factory import Checker, tasks
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.reporter import Reporter
-from unibuild.tasks.tell import tell
+from unibuild.tasks.tell import hang_up, tell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -137,15 +137,23 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
         return found
 
 
-class _Run(Run):  # type: ignore[misc]
-    """doit's ``run``, which knows our goals by name."""
+class _Told:
+    """A command of doit whose errors are told in sentences: doit itself would answer them with a traceback."""
 
-    name = "run"
+    task_list: list[Task]
 
-    def execute(self, params: Any, args: list[str]) -> int:  # noqa: ANN401 (doit's)
-        """Run, and tell an unknown goal with the nearest known one."""
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Run the command.
+
+        Raises:
+            SystemExit: with our exit code.
+        """
         try:
-            return int(super().execute(params, args))
+            return int(super().parse_execute(in_args) or 0)  # type: ignore[misc]  # of the class beside
+        except UnibuildError as error:
+            raise SystemExit(tell(error)) from None
+        except BrokenPipeError:
+            raise SystemExit(hang_up()) from None
         except InvalidCommand as error:
             if error.not_found is None:
                 raise
@@ -156,15 +164,14 @@ class Main(DoitMain):  # type: ignore[misc]
     """doit's command line with our loader and settings, whatever configures doit itself in the folder."""
 
     BIN_NAME = "unibuild"
-    DOIT_CMDS = (Help, _Run, List, Info, Clean, Forget, Ignore, TabCompletion, ResetDep)
+    DOIT_CMDS = tuple(
+        type(command.__name__, (_Told, command), {"name": command.get_name()})
+        for command in (Help, Run, List, Info, Clean, Forget, Ignore, TabCompletion, ResetDep)
+    )
 
     def __init__(self) -> None:
         backend = {"unibuild": "unibuild.state:StateFile"}
         super().__init__(Loader(), config_filenames=(), extra_config={"BACKEND": backend})
-
-    def run(self, all_args: list[str]) -> int:
-        """Run a command line; return the exit code."""
-        return int(super().run(all_args) or 0)
 
 
 def _unknown(goal: str, names: list[str]) -> InputError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unibuild.errors import UnibuildError
 
-__all__ = ["DEBUG", "debugging", "tell"]
+__all__ = ["DEBUG", "debugging", "hang_up", "tell"]
 
 DEBUG = "UNIBUILD_DEBUG"
 
@@ -29,3 +30,9 @@ def tell(error: UnibuildError) -> int:
     if error.hint:
         print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
     return error.exit_code
+
+
+def hang_up() -> int:
+    """Answer a reader of our output that has gone (``unibuild list | head -1``): say no more; return the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE

@@ -1,0 +1,114 @@
+"""unibuild/cli.py: the command line."""
+
+import pytest
+
+import unibuild
+
+
+def test_help_names_goals_commands_and_exit_codes(tree):
+    said = tree.run("unibuild", "--help")
+    assert said == tree.run("unibuild") == tree.run("unibuild", "help")
+    for word in ("boot ", "plan ", "lab ", "init ", "clean ", "--debug", "130 Ctrl-C"):
+        assert word in said
+
+
+def test_help_fits_a_terminal(tree):
+    assert max(map(len, tree.run("unibuild", "--help").splitlines())) <= 120
+
+
+def test_version(tree):
+    assert tree.run("unibuild", "--version") == f"unibuild {unibuild.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("biuld",), "there is no goal `biuld`\n  did you mean `build`?"),
+        (("build", "bot"), "there is no goal `bot`\n  did you mean `boot`?"),
+        (("plan", "biuld"), "there is no goal `biuld`\n  did you mean `build`?"),
+        (("configure",), "this project has nothing to do for `configure`"),
+        (("build", "nmae=x"), "did you mean `name`?"),
+        (("-C", "nowhere", "build"), "cannot enter the folder nowhere"),
+        (("-C",), "-C needs a folder"),
+    ],
+)
+def test_what_a_person_mistypes_is_told_with_what_is_nearest(tree, argv, said):
+    assert said in tree.run("unibuild", *argv, code=2)
+
+
+def test_without_a_project_it_says_how_to_make_one(tree, tmp_path):
+    assert "`unibuild init` writes one" in tree.run("unibuild", "build", cwd=tmp_path, code=2)
+
+
+def test_an_option_that_doit_does_not_know_is_told(tree):
+    assert "--frobnicate" in tree.run("unibuild", "build", "--frobnicate", code=3)
+
+
+def test_another_folder(tree, tmp_path):
+    tree.run("unibuild", "-C", str(tree.root), "build", cwd=tmp_path)
+    assert tree.log == ["built"]
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_a_traceback_only_where_it_is_asked_for(tree, door):
+    tree.write("Makefile", "hello.xen:\n\tfalse\n")
+    said = tree.run(door, "build", code=1)
+    assert "unibuild: `make` failed with exit code 2" in said
+    program = tree.start(door, "build", UNIBUILD_DEBUG="1")
+    assert "Traceback" in program.communicate(timeout=20)[0]
+
+
+def test_debug_is_an_option_too(tree):
+    program = tree.start("unibuild", "--debug", "nowhere")
+    said = program.communicate(timeout=20)[0]
+    assert (program.returncode, "there is no goal" in said) == (2, True)
+
+
+def test_a_reader_that_goes_away_is_no_error(tree):
+    assert tree.run("sh", "-c", f"{tree.bin}/unibuild list | true") == ""
+
+
+def test_an_empty_word_is_passed_over(tree):
+    tree.run("unibuild", "build", "")
+    assert tree.log == ["built"]
+
+
+# --- plan
+
+
+def test_plan_tells_what_would_run_and_why_and_runs_nothing(tree):
+    said = tree.run("unibuild", "plan", "build")
+    assert said == "build: would run: no earlier success on record\n  make\n"
+    assert said == tree.run("unibuild", "--dry-run", "build") == tree.run("unibuild", "build", "--dry-run")
+    assert tree.log == []
+    assert not (tree.root / ".unibuild").exists()
+
+
+def test_plan_takes_settings_for_this_time(tree):
+    assert "  make -j2\n" in tree.run("unibuild", "plan", "build", "build.jobs=2")
+
+
+def test_plan_of_boot_tells_what_comes_after_a_stale_stage(tree):
+    tree.run("unibuild", "build")
+    tree.write("main.c", "two")
+    said = tree.run("unibuild", "plan")
+    assert "build: would run: main.c changed" in said
+    assert "xl: would run" in said
+    assert "boot: would run" in said
+
+
+def test_plan_shows_the_difference_in_the_xl(tree, hello_kernels):
+    tree.write("Makefile", f"hello.xen: main.c\n\tcp {hello_kernels.pv} $@\n")
+    tree.run("unibuild", "xl", "xl.memory=32")
+    said = tree.run("unibuild", "plan", "xl", "xl.memory=64")
+    assert "xl: would run: xl.memory changed" in said
+    assert "  -memory = 32\n  +memory = 64\n" in said
+
+
+def test_plan_of_nothing_stale(tree):
+    tree.run("unibuild", "build")
+    assert tree.run("unibuild", "plan", "build") == "build: up to date\n"
+
+
+def test_plan_of_console_and_destroy(tree):
+    assert "destroy: would run" in tree.run("unibuild", "plan", "destroy")

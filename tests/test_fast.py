@@ -1,0 +1,138 @@
+"""unibuild/_fast.py: "up to date" at the cost of an interpreter, and never where it is not so."""
+
+import marshal
+import os
+
+import pytest
+
+FAST = """
+sys.argv = ["unibuild", "build"]
+from unibuild import _fast
+before = set(sys.modules)
+code = _fast.main()
+print(code, sorted(set(sys.modules) - START))
+"""
+
+
+@pytest.fixture
+def built(tree):
+    """A tree with a source in a folder, built, and its snapshot."""
+    tree.write("lib/part.c", "part")
+    tree.run("unibuild", "build")
+    return tree
+
+
+def took_fast_path(tree, **env):
+    """Whether ``unibuild build`` came to its end without importing doit."""
+    said = tree.run("python", "-X", "importtime", str(tree.bin / "unibuild"), "build", **env)
+    return "build: up to date" in said and " doit" not in said
+
+
+def test_nothing_stale_is_told_on_the_fast_path(built):
+    assert took_fast_path(built)
+    assert built.run("unibuild", "build") == "build: up to date\n"
+
+
+def test_the_fast_path_imports_next_to_nothing(built):
+    code = "import sys, os, marshal; START = set(sys.modules)" + FAST
+    assert built.run("python", "-c", code) == "build: up to date\n0 ['unibuild', 'unibuild._fast']\n"
+
+
+def test_it_works_from_a_folder_below(built):
+    assert built.run("unibuild", "build", cwd=built.root / "lib") == "build: up to date\n"
+
+
+CHANGES = {
+    "an edited source": lambda tree: tree.write("main.c", "two"),
+    "an edited source of the same size": lambda tree: tree.write("main.c", "eno"),
+    "an edited source in a folder": lambda tree: tree.write("lib/part.c", "else"),
+    "a new source": lambda tree: tree.write("lib/new.c", "new"),
+    "a source that is gone": lambda tree: (tree.root / "lib" / "part.c").unlink(),
+    "a kernel cut off": lambda tree: os.truncate(tree.root / "hello.xen", 1),
+    "a kernel that is gone": lambda tree: (tree.root / "hello.xen").unlink(),
+    "our copy of the kernel harmed": lambda tree: tree.write(".unibuild/hello.xen", "x"),
+    "a setting": lambda tree: tree.write("unibuild.toml", tree.read("unibuild.toml") + "jobs = 2\n"),
+    "doit forget": lambda tree: tree.run("doit", "forget", "build"),
+    "another state": lambda tree: (tree.root / ".unibuild" / "state.json").unlink(),
+    "a new .gitignore": lambda tree: tree.write(".gitignore", "lib/\n"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_any_change_is_seen(built, change):
+    CHANGES[change](built)
+    assert not took_fast_path(built)
+    assert took_fast_path(built), "the slow path writes a new snapshot"
+
+
+def test_a_setting_in_the_environment_is_seen(built):
+    assert not took_fast_path(built, UNIBUILD_BUILD_JOBS="2")
+
+
+def test_another_program_of_that_name_is_seen(built, tmp_path):
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    (tmp_path / "bin").mkdir()
+    built.run("unibuild", "build", PATH=path)
+    assert took_fast_path(built, PATH=path)
+    (tmp_path / "bin" / "make").symlink_to("/usr/bin/make")
+    assert not took_fast_path(built, PATH=path)
+
+
+def test_a_nearer_project_is_seen(built):
+    built.write("lib/unibuild.toml", '[build]\nkernel = "k"\n')
+    assert "nothing to build" in built.run("unibuild", "build", cwd=built.root / "lib", code=2)
+
+
+def test_only_goals_that_are_up_to_date_are_told_so(built):
+    assert "xl: no earlier success" in built.run("unibuild", "xl", code=2)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"junk", marshal.dumps(None), marshal.dumps(("other", {}, []))])
+def test_a_snapshot_that_cannot_be_understood_is_passed_over(built, content):
+    (built.root / ".unibuild" / "fast").write_bytes(content)
+    assert not took_fast_path(built)
+    assert took_fast_path(built)
+
+
+def test_no_snapshot_is_written_for_settings_of_one_time(tree):
+    tree.run("unibuild", "build", "build.jobs=2")
+    assert not (tree.root / ".unibuild" / "fast").exists()
+
+
+def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
+    from unibuild.tasks import snapshot
+
+    inner = snapshot._stage_layers
+
+    def edited(found):
+        layers = list(inner(found))
+        built.write("main.c", "two")
+        return layers
+
+    monkeypatch.setattr(snapshot, "_stage_layers", edited)
+    snapshot.write(built.root)
+    assert not took_fast_path(built)
+
+
+def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch):
+    from unibuild.tasks import snapshot
+
+    inner = snapshot.graph
+    calls = []
+
+    def listed(project):
+        found = inner(project)
+        calls.append(found)
+        if len(calls) == 2:
+            built.write("lib/late.c", "late")  # after the second walk: only the folder's stamp tells of it
+        return found
+
+    monkeypatch.setattr(snapshot, "graph", listed)
+    snapshot.write(built.root)
+    assert not took_fast_path(built)
+
+
+def test_what_is_said_is_what_the_slow_path_says(built):
+    fast = built.run("unibuild", "build")
+    (built.root / ".unibuild" / "fast").unlink()
+    assert built.run("unibuild", "build") == fast
