@@ -92,8 +92,8 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[str, ...],
         Meta(
             description="What the kernel is built from, in the pattern language of `.gitignore` (`!` takes out again). "
-            "Empty: the usual names of sources (`*.ml`, `*.c`, `*.S`, `Makefile`, `dune` ...). Files that `.gitignore` "
-            "names are never sources."
+            "Empty: the usual names of sources (`*.ml`, `*.c`, `*.S`, `Makefile`, `dune` ...), and with `mirage` all "
+            "that is in the data folders that `config.ml` names. Files that `.gitignore` names are never sources."
         ),
     ] = ()
     configure: Annotated[

@@ -7,7 +7,6 @@ and the next build does nothing and says that it did.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import re
 import shlex
@@ -19,6 +18,7 @@ from unibuild.files import reading, sha256
 from unibuild.toolchain import config_ml, opam, sources
 from unibuild.toolchain.base import OURS, Step, behind_door, environment, identity, installed, make_argv, spelled
 from unibuild.toolchain.make import NEED_MAKE
+from unibuild.toolchain.unikernel import last_generated, output_name
 from unibuild.toolchain.versions import Names, Release
 
 if TYPE_CHECKING:
@@ -32,19 +32,6 @@ NEEDS = {
     "dune": "install it with opam, then bring it onto PATH: opam install dune && eval $(opam env)",
 }
 BRIDGES = ("xenbr0", "br0", "virbr0")  # configure writes the first one that this machine has into the .xl
-OURS_TO_GIVE = {  # arguments of `mirage configure` that are not for [mirage] args
-    "-t": "the target is always xen",
-    "--target": "the target is always xen",
-    "-f": 'name the file in [mirage] config = "..."',
-    "--file": 'name the file in [mirage] config = "..."',
-    "--config-file": 'name the file in [mirage] config = "..."',
-    "-b": "the build is made in the tree",
-    "--build-dir": "the build is made in the tree",
-    "--context-file": "the arguments stand in unibuild.toml",
-    "--dry-run": "configure would write nothing",
-    "--help": "configure would write nothing",
-    "--version": "configure would write nothing",
-}
 
 
 class Mirage:
@@ -66,7 +53,9 @@ class Mirage:
         self.root = root
         self.settings = settings
         self.release = release
-        self.config = root / settings.mirage.config
+        self.config = Path(os.path.normpath(root / settings.mirage.config))
+        if not self.config.is_relative_to(root):
+            raise SettingsError(f"[mirage] config: {self.config} is not in the project's folder {root}")
         if not self.config.is_file():
             raise SettingsError(
                 f"there is no configuration file {self.config}",
@@ -75,7 +64,7 @@ class Mirage:
         with reading(self.config):
             self.text = self.config.read_text(errors="replace")
         sub = os.path.relpath(self.config.parent, root)
-        output = _output(settings.mirage.args)
+        output = output_name(settings.mirage.args)
         self.names = Names("" if sub == "." else f"{sub}/", self._name("" if sub == "." else f"{sub}/"), output)
         self.env = settings.build.env
         self.cwd = root if release.from_root else self.config.parent
@@ -171,10 +160,12 @@ class Mirage:
         argv = make_argv(self.behind, "build", jobs=self.settings.build.jobs)
         config = self._config_modules()
         found = sources.find(self.root, self._patterns(), without=self._no_sources())
-        inputs = {path for path in found.files if path not in config and path != self.kernel}
+        left_out = {str(path) for path in (*config, self.kernel)}
+        inputs = [path for path in found.files if str(path) not in left_out]
         if self.release.build_configures:
-            inputs.update(config)
-        made = [path for path in self._paths(*self.release.built_from, *self.release.pulled) if path not in inputs]
+            inputs += config
+        seen = set(map(str, inputs))  # of Paths it would be slow
+        made = [p for p in self._paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]
         if (state := opam.switch_state(self.cwd, environment(self.env))) is not None:
             made.append(state)
         return Step(
@@ -183,7 +174,7 @@ class Mirage:
             commands=(argv,),
             cwd=self.cwd,
             env=self.env,
-            inputs=tuple(sorted(inputs)),
+            inputs=tuple(inputs),
             folders=found.folders,
             made=tuple(made),
             targets=(self.kernel,),
@@ -263,7 +254,7 @@ class Mirage:
         registered = config_ml.name(self.text)
         if registered is not None:
             return self.release.mangle(registered)
-        generated = self._last_generated(sub)
+        generated = last_generated(self._opam_folder(sub))
         if generated is not None:
             return generated[1]
         if self.settings.build.kernel is not None:
@@ -274,20 +265,11 @@ class Mirage:
             hint=f'say which kernel it makes:\n  [build]\n  kernel = "{kernel}"',
         )
 
-    def _last_generated(self, sub: str) -> tuple[str, str] | None:
-        """Return the names, without suffix, of kernel and ``.xl`` in the newest opam file; None where there is none."""
-        folder = (self.root / self.release.path(self.release.opam_file, Names(sub, "NAME"))).parent
-        files = sorted(folder.glob("*.opam"), key=lambda path: path.stat().st_mtime_ns) if folder.is_dir() else []
-        for path in reversed(files):
-            copied = opam.installed(path.read_text(errors="replace"))
-            kernels = [Path(name).stem for name in copied if name.endswith(".xen")]
-            configs = [Path(name).stem for name in copied if name.endswith(".xl")]
-            if kernels and configs:
-                return kernels[0], configs[0]
-        return None
+    def _opam_folder(self, sub: str) -> Path:
+        return (self.root / self.release.path(self.release.opam_file, Names(sub, "NAME"))).parent
 
     def _check_names(self) -> None:
-        generated = self._last_generated(self.names.sub)
+        generated = last_generated(self._opam_folder(self.names.sub))
         if generated is None:
             return
         made = self.release.path(self.release.kernel, Names(self.names.sub, generated[0]))
@@ -311,19 +293,3 @@ class Mirage:
                 hint="`mirage describe`, `query` or `help` did that, or it is your own: in the first case run again; "
                 "in the second add the line (include dune.build) to it",
             )
-
-
-def _output(args: tuple[str, ...]) -> str | None:
-    """Return the argument of ``-o`` among those of ``mirage configure``.
-
-    Raises:
-        SettingsError: an argument is there that is ours to give.
-    """
-    output = None
-    for word, after in itertools.pairwise((*args, "")):
-        option, equals, value = word.partition("=") if word.startswith("--") else (word[:2], "", word[2:])
-        if option in OURS_TO_GIVE:
-            raise SettingsError(f"[mirage] args: {word} cannot be given: {OURS_TO_GIVE[option]}")
-        if option in ("-o", "--output"):
-            output = value if value or equals else after
-    return output
