@@ -100,7 +100,7 @@ def test_no_snapshot_is_written_for_settings_of_one_time(tree):
 
 
 def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
-    from unibuild.tasks import snapshot
+    from unibuild import snapshot
 
     inner = snapshot._stage_layers
 
@@ -115,7 +115,7 @@ def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
 
 
 def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch):
-    from unibuild.tasks import snapshot
+    from unibuild import snapshot
 
     inner = snapshot.graph
     calls = []

@@ -2,7 +2,7 @@
 
 `unibuild build` with nothing stale should cost what an interpreter's start costs; importing json alone costs half as
 much again. So this module imports what the interpreter has loaded anyway, and marshal, which is built in. It believes
-``.unibuild/fast`` (written by ``unibuild.tasks.snapshot``) as long as every stamp in it is still that of the file.
+``.unibuild/fast`` (written by ``unibuild.snapshot``) as long as every stamp in it is still that of the file.
 """
 
 import marshal
