@@ -25,87 +25,87 @@ class _Case:
 
 _CASES = (
     _Case(
-        r"xencall: error: Could not obtain handle on privileged command interface.*(?:Permission denied)"
-        r"|must be run as root|ERROR: Must be root",
+        r"privileged command interface: Permission denied|must be run as root",
         HostError,
         "xl may not talk to Xen on {host}: it wants root's rights",
-        "run unibuild as root, or with a user that may use sudo",
+        "run unibuild as root, or as a user that may use sudo",
     ),
     _Case(
-        r"Could not obtain handle on privileged command interface|cannot open /proc/xen|Is xenstore daemon running|"
-        r"cannot init xl context|Can't find hypervisor information|xc_interface_open.*failed",
+        r"privileged command interface|cannot open libxc handle|cannot init xl context|Is xenstore daemon running",
         HostError,
         "Xen is not running on {host}, or this is not its dom0",
-        'boot the machine with Xen, or boot in the lab: host = "lab"',
+        'boot the machine with Xen, or use the lab: host = "lab"',
     ),
     _Case(
-        r'Domain with name "?([^"\s]+)"? already exists',
+        r'Domain with name "([^"]+)" already exists',
         DomainError,
-        "a domain called {0} is already there on {host}",
-        "end it (`xl destroy {0}` there), or give ours another name: name = ...",
+        "a domain called {0} is on {host} already",
+        "end it (`xl destroy {0}` there), or give ours another name (name = ...)",
     ),
     _Case(
-        r"Could not find bridge device (\S+)",
+        r":(\d+: config parsing error .*)",
         DomainError,
-        "there is no bridge {0} on {host} for a network device of {name}",
-        "make it there, or name another one: [xl.vif.0] bridge = ...",
+        "xl on {host} cannot read the .xl of {name}, line {0}",
     ),
     _Case(
-        r"Could not find bridge, and none was specified",
+        r"Could not find bridge device (\S+)|(Could not find bridge), and none was specified",
         DomainError,
-        "there is no bridge on {host} for a network device of {name}",
-        "make one there, and name it: [xl.vif.0] bridge = ...",
+        "{host} has no such bridge for a network device of {name}: {0}",
+        'make it there, or name another one: [xl.vif.0] bridge = "..."',
     ),
     _Case(
-        r"vif-\w+ (?:online|add)\b.*exited with error|Unable to add (?:nic|vif) devices|unable to add nic",
+        r"cannot execute (\S+): No such file",
         DomainError,
-        "the host {host} could not connect a network device of {name}",
-        "look at the bridge that [xl.vif.0] names, and at /var/log/xen on the host",
+        "{host} has no script {0} for a device of {name}",
+        "name one that is there (`script` of the device), or install it",
     ),
     _Case(
-        r"Disk (?:vdev=\S+ )?failed to stat: (\S+): No such file|failed to stat: (\S+): No such file|"
-        r"([^\s:]+) does not exist\b",
+        r"failed to stat: (\S+): No such file",
         DomainError,
-        "the disk of {name} is not there on {host}: {0}",
-        "make the file, or name another one: [xl.disk.xvda] target = ...",
+        "{host} has no file {0} for a disk of {name}",
+        'make it, or name another one: [xl.disk.xvda] target = "..."',
     ),
     _Case(
-        r"(?:scripts/block\S* add\b.*exited with error|unable to add disk|Unable to add disk)",
+        r"unable to add (\w+) devices",
         DomainError,
-        "the host {host} could not connect a disk of {name}",
-        "look at the target that [xl.disk] names, and at /var/log/xen on the host",
+        "{host} could not connect a device of {name} ({0})",
     ),
     _Case(
-        r"failed to free memory for the domain|can't allocate|Out of memory|Cannot allocate memory|"
-        r"Insufficient memory|not enough (?:free )?memory|setting domain memory|unable to allocate",
+        r"not enough memory for (?:initial mapping|magic pages)",
+        DomainError,
+        "the memory of {name} is too small for its kernel",
+        "give it more: [xl] memory = ...",
+    ),
+    _Case(
+        r"failed to free memory for the domain|can't allocate|Out of memory|Cannot allocate memory",
         DomainError,
         "there is too little free memory on {host} for {name}",
         "give it less ([xl] memory = ...), end another domain, or give the lab more ([lab] memory = ...)",
     ),
     _Case(
-        r"no loader found|xc_dom_find_loader|image is not|Kernel image .* not|Invalid kernel|"
-        r"has no (?:XEN_|shstrtab)|xc_dom_parse_|elf_xen_note_check|not (?:a )?Xen-compatible|xc_dom_compat_check",
+        r"image not capable of booting inside a HVM container",
         DomainError,
-        "Xen refused the kernel of {name}: it is not one for a domain of this type",
-        "see its type with `unibuild plan`, and set [xl] type where it is both",
+        "Xen refused the kernel of {name}: it cannot start in a domain of type pvh",
+        'set type = "pv" under [xl] in unibuild.toml, or build the kernel for PVH',
     ),
     _Case(
-        r"HVM|hardware virtuali[sz]ation|Domain type .* not supported|PVH guests? .*not supported|"
-        r"xc_domain_create.*Operation not supported|domain creation fail.*Operation not supported",
+        r"no loader found|xc_dom_parse_image failed",
         DomainError,
-        "{host} cannot run a domain of this type: its processor or firmware has no hardware virtualization",
-        'a PV kernel ([xl] type = "pv") needs none',
+        "Xen refused the kernel of {name}: it cannot start in a domain of this type",
+        "set [xl] type to what the kernel was built for; `file` and `readelf -n` tell what it is",
     ),
     _Case(
-        r"domain creation fail|xc_domain_create|libxl__domain_make",
+        r"failed to open file '([^']+)': (?:No such file|Permission denied)",
         DomainError,
-        "Xen on {host} refused to make the domain {name}",
+        "{host} cannot open {0} for {name}",
     ),
     _Case(
-        r"(\S+) is an invalid domain identifier|Domain '?([^'\s]+)'? does not exist",
+        r"neither hap nor shadow paging available|domain creation fail: (?:Operation|Function) not",
         DomainError,
-        "there is no domain {0} on {host}",
+        "{host} cannot run a PVH domain: its processor or firmware has no hardware virtualization",
+        "a PV kernel needs none",
     ),
+    _Case(r"(\S+) is an invalid domain identifier", DomainError, "there is no domain {0} on {host}"),
 )
 _NOISE = re.compile(r"^(?:Parsing config from .*|WARNING: .*)$", re.MULTILINE)
 

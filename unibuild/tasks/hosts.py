@@ -62,6 +62,4 @@ def open_host(settings: Settings, progress: Progress | None = None) -> Host:
     from unibuild.lab import box
 
     lab = box.up(settings.lab, progress or lines())
-    for ports in settings.lab.forward:
-        lab.forward(ports)
     return ssh.Ssh(lab.alias, config=lab.ssh_config, name="lab")

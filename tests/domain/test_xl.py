@@ -1,0 +1,43 @@
+"""What `xl list -v` of Xen 4.17 prints, and what we read."""
+
+import pytest
+
+from unibuild.domain import xl
+
+HEAD = (
+    "Name                                        ID   Mem VCPUs\tState\tTime(s)   UUID"
+    "                            Reason-Code\tSecurity Label\n"
+)
+ROW = "%-40s %5d %5d %5d     %s  %8.1f b87c5087-8248-4d69-b40c-cd1bafbbdce0 %8s %16s\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "reason", "expected"),
+    [
+        ("t", "--p---", "-", (None, False, True)),
+        ("hello", "-b----", "-", (None, False, False)),
+        ("hello", "---s--", "0", (0, True, False)),
+        ("hello", "---sc-", "3", (3, True, False)),
+        ("two words 3 4", "r----d", "-", (None, True, False)),
+        ("(null)", "------", "-", (None, False, False)),
+    ],
+)
+def test_a_row(name, state, reason, expected):
+    (domain,) = xl.parse_list(HEAD + ROW % (name, 14, 32, 1, state, 1.5, reason, "-"))
+    assert (domain.name, domain.domid, domain.memory) == (name, 14, 32)
+    assert (domain.reason, domain.has_ended, domain.is_paused) == expected
+
+
+def test_the_verbs(xen):
+    from unibuild.host.local import Local
+
+    host, uuid = Local(), "b87c5087-8248-4d69-b40c-cd1bafbbdce0"
+    assert xl.free_memory(host) == 512
+    xl.create_paused(host, str(xen.xl_file(xen.kernel("stay"))), name="hello", uuid=uuid)
+    domain = xl.find(host, name="hello")
+    assert (domain, domain.is_paused) == (xl.find(host, uuid=uuid), True)
+    xl.unpause(host, domain)
+    assert not xl.find(host, uuid=uuid).is_paused
+    xl.destroy(host, domain)
+    xl.destroy(host, domain)
+    assert xl.find(host, uuid=uuid) is None
