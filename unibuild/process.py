@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from unibuild import foreground
 from unibuild.errors import CommandError, MissingError, UnibuildError
 
 if TYPE_CHECKING:
@@ -94,10 +95,10 @@ class Child(contextlib.AbstractContextManager["Child"]):
     def stop(self, patience: float = PATIENCE) -> int:
         """End its whole process group: TERM, then KILL after ``patience`` seconds."""
         if self.popen.poll() is None:
-            _signal(self.popen, signal.SIGTERM)
-            _signal(self.popen, signal.SIGCONT)
+            foreground.signal_group(self.popen.pid, signal.SIGTERM)
+            foreground.signal_group(self.popen.pid, signal.SIGCONT)
             if self.wait(patience) is None:
-                _signal(self.popen, signal.SIGKILL)
+                foreground.signal_group(self.popen.pid, signal.SIGKILL)
         status = self.popen.wait()
         for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if pipe is not None:
@@ -148,7 +149,7 @@ def run(
     stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
     with start(argv, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with _foreground(child.popen) as watch_stops:
+        with foreground.lent(child.popen.pid) as watch_stops:
             while True:
                 try:
                     pause = 0.2 if watch_stops else None
@@ -162,7 +163,7 @@ def run(
                         child.stop()
                         said = (expired.output or b"").decode(errors="replace").rstrip()
                         raise CommandError(argv, -signal.SIGTERM, f"{said}\n(no end after {timeout:g} s)") from None
-                    _follow_stop(child.popen)
+                    foreground.follow_stop(child.popen.pid)
         status = child.popen.returncode
     _reraise_interrupt(status)
     if check and status:
@@ -179,12 +180,12 @@ def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
         MissingError: the program is not there.
         KeyboardInterrupt: Ctrl-C ended it.
     """
-    with start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child, _foreground(child.popen):
+    with start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child, foreground.lent(child.popen.pid):
         while True:
             state = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
             if state is None or state.si_code != os.CLD_STOPPED:
                 break
-            _follow_stop(child.popen)
+            foreground.follow_stop(child.popen.pid)
         status = child.popen.wait()
     _reraise_interrupt(status)
     return status
@@ -277,71 +278,7 @@ def _jobserver() -> tuple[int, ...]:
     return fds
 
 
-def _signal(popen: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo runs as root: only the terminal reaches it
-        os.killpg(popen.pid, number)
-
-
 def _reraise_interrupt(status: int) -> None:
     """Ctrl-C goes to the foreground group, which is the child's: what it did to the child it does to us."""
     if status == -signal.SIGINT:
         raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _foreground(popen: subprocess.Popen[bytes]) -> Iterator[bool]:
-    """Make the child's group the terminal's foreground group for the time of the block, where it is ours to give.
-
-    Yields whether it was done.
-    """
-    terminal = _our_terminal()
-    if terminal is None:
-        yield False
-        return
-    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
-    try:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.tcsetpgrp(terminal, popen.pid)
-        yield True
-    finally:
-        with contextlib.suppress(OSError):
-            os.tcsetpgrp(terminal, os.getpgrp())
-        signal.signal(signal.SIGTTOU, before)
-        os.close(terminal)
-
-
-def _our_terminal() -> int | None:
-    """Open our controlling terminal if there is one and we are its foreground group."""
-    if threading.current_thread() is not threading.main_thread():
-        return None  # only the main thread may change signal handlers
-    try:
-        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with contextlib.suppress(OSError):
-        if os.tcgetpgrp(terminal) == os.getpgrp():
-            return terminal
-    os.close(terminal)
-    return None
-
-
-def _follow_stop(popen: subprocess.Popen[bytes]) -> None:
-    """Where the child was stopped from the terminal (Ctrl-Z), stop with it; go on when we are continued."""
-    state = os.waitid(os.P_PID, popen.pid, os.WSTOPPED | os.WNOHANG)
-    if state is None:
-        return
-    terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        if state.si_status not in (
-            signal.SIGTTIN,
-            signal.SIGTTOU,
-        ):  # those: it asked before we had given it the terminal
-            os.tcsetpgrp(terminal, os.getpgrp())
-            os.killpg(os.getpgrp(), signal.SIGTSTP)
-        if os.tcgetpgrp(terminal) == os.getpgrp():
-            os.tcsetpgrp(terminal, popen.pid)
-    except OSError:
-        pass  # the terminal is gone; the child still has to be woken
-    finally:
-        os.close(terminal)
-    _signal(popen, signal.SIGCONT)

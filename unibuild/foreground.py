@@ -1,0 +1,81 @@
+"""The terminal's foreground group, lent to a child as a shell does.
+
+The group in the foreground is the one that Ctrl-C and Ctrl-Z reach, and the only one that may read the terminal:
+without it sudo could not ask for a password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["follow_stop", "lent", "signal_group"]
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group, as far as there is one and we may."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo runs as root: only the terminal reaches it
+        os.killpg(group, number)
+
+
+@contextlib.contextmanager
+def lent(group: int) -> Iterator[bool]:
+    """Make a child's group, which has its process's number, the foreground group for the time of the block.
+
+    Yields whether that was done: only where there is a terminal, and we are in its foreground.
+    """
+    terminal = _our_terminal()
+    if terminal is None:
+        yield False
+        return
+    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
+    try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.tcsetpgrp(terminal, group)
+        yield True
+    finally:
+        with contextlib.suppress(OSError):
+            os.tcsetpgrp(terminal, os.getpgrp())
+        signal.signal(signal.SIGTTOU, before)
+        os.close(terminal)
+
+
+def _our_terminal() -> int | None:
+    """Open our controlling terminal if there is one and we are its foreground group."""
+    if threading.current_thread() is not threading.main_thread():
+        return None  # only the main thread may change signal handlers
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    with contextlib.suppress(OSError):
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            return terminal
+    os.close(terminal)
+    return None
+
+
+def follow_stop(group: int) -> None:
+    """Where the child was stopped from the terminal (Ctrl-Z), stop with it; go on when we are continued."""
+    state = os.waitid(os.P_PID, group, os.WSTOPPED | os.WNOHANG)
+    if state is None:
+        return
+    terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        asked_too_early = state.si_status in (signal.SIGTTIN, signal.SIGTTOU)  # before we had given it the terminal
+        if not asked_too_early:
+            os.tcsetpgrp(terminal, os.getpgrp())
+            os.killpg(os.getpgrp(), signal.SIGTSTP)
+        if os.tcgetpgrp(terminal) == os.getpgrp():
+            os.tcsetpgrp(terminal, group)
+    except OSError:
+        pass  # the terminal is gone; the child still has to be woken
+    finally:
+        os.close(terminal)
+    signal_group(group, signal.SIGCONT)
