@@ -1,0 +1,90 @@
+"""`doit boot` and `unibuild boot` from the build to the domain, on a host that stands in for Xen."""
+
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def project(tree, xen, hello_kernels):
+    """A tree whose build copies a real kernel, and a host for it."""
+    shutil.copy(hello_kernels.pv, tree.root / "base.bin")
+    tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
+    tree.write("unibuild.toml", 'name = "hello"\nhost = "local"\n' + tree.read("unibuild.toml"))
+    return tree
+
+
+def created(xen):
+    return sum(call[0] == "create" for call in xen.calls("xl"))
+
+
+def domain(xen):
+    (only,) = xen.domains().values()
+    return only
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_boot_builds_and_boots_and_does_nothing_the_second_time(project, xen, door):
+    said = project.run(door, "boot", "boot.wait=1")
+    assert said.index("build: ") < said.index("xl: ") < said.index("boot: ") < said.index("booted")
+    assert domain(xen)["name"] == "hello"
+    before = len(xen.calls("xl"))
+    assert project.run(door, "boot", "boot.wait=1") == "boot: the domain runs already, and nothing has changed\n"
+    assert len(xen.calls("xl")) - before == 1, "one query, and nothing else"
+
+
+def test_wait_is_an_option_of_the_goal_too(project):
+    assert "booted" in project.run("doit", "boot", "--wait", "1")
+
+
+def test_a_kernel_built_the_same_is_not_booted_again(project, xen):
+    project.run("doit", "boot", "boot.console=none")
+    project.write("main.c", "two")
+    assert "the domain runs already" in project.run("doit", "boot", "boot.console=none")
+    assert (project.log, created(xen)) == (["built", "built"], 1)
+
+
+def test_another_kernel_or_setting_is_booted_in_its_place(project, xen, hello_kernels):
+    project.run("doit", "boot", "boot.console=none")
+    shutil.copy(hello_kernels.pvh, project.root / "base.bin")
+    project.write("main.c", "two")
+    project.run("doit", "boot", "boot.console=none")
+    project.run("doit", "boot", "boot.console=none", "xl.memory=48")
+    assert (created(xen), domain(xen)["memory"]) == (3, 48)
+
+
+def test_an_ended_domain_is_booted_again(project, xen):
+    project.run("doit", "boot", "boot.console=none")
+    project.run("doit", "destroy")
+    assert xen.domains() == {}
+    project.run("doit", "boot", "boot.console=none")
+    assert created(xen) == 2
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_a_foreign_domain_of_that_name_has_its_exit_code(project, xen, door):
+    kernel = xen.kernel("stay")
+    project.run("xl", "create", "-p", str(xen.xl_file(kernel)), "uuid='11111111-1111-1111-1111-111111111111'")
+    assert "hello" in project.run(door, "boot", code=5)
+    assert created(xen) == 1
+
+
+def test_a_host_that_refuses_has_its_exit_code(project, xen):
+    xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
+    project.run("doit", "boot", "host=ssh://there", code=4)
+
+
+def test_asking_what_is_stale_starts_no_lab(project):
+    said = project.run("doit", "list", "-s", "host=lab", "--template", "{status} {name}")
+    assert "R boot" in said
+
+
+def test_a_build_can_run_while_a_console_is_shown(project):
+    boot = project.start("doit", "boot")
+    while "booted" not in boot.stdout.readline():
+        assert boot.poll() is None
+    project.write("main.c", "two")
+    project.run("unibuild", "build")
+    assert project.log == ["built", "built"]
+    boot.terminate()
+    boot.communicate(timeout=20)
