@@ -171,9 +171,10 @@ size_t netfront_receive(void *frame)
         if (!more)
             return 0;
         netif_rx_response_t response = *RING_GET_RESPONSE(&receives, receives.rsp_cons++);
-        bool good = response.status > 0 && response.status <= FRAME_SIZE && response.id < SLOTS && !lose();
+        bool good = response.status > 0 && response.status <= FRAME_SIZE && response.id < SLOTS &&
+                    response.offset <= PAGE_SIZE - FRAME_SIZE && !lose();
         if (good)
-            memcpy(frame, receive_pages[response.id] + response.offset % PAGE_SIZE, (size_t)response.status);
+            memcpy(frame, receive_pages[response.id] + response.offset, (size_t)response.status);
         offer(response.id % SLOTS);
         push_receives();
         if (good)

@@ -10,8 +10,9 @@ $(error Xen's public headers are not in $(XEN_INCLUDE)/xen; on Debian or Ubuntu:
 endif
 
 # Freestanding, for an address that is fixed, without registers or stack space that only a grown-up kernel has.
-FLAGS := -std=gnu11 -Wall -Wextra -Werror=implicit -m64 -ffreestanding -fno-builtin -fno-pic -fno-stack-protector \
-  -mno-red-zone -mgeneral-regs-only -fno-tree-loop-distribute-patterns -fcf-protection=none -fno-asynchronous-unwind-tables -Ilib -isystem $(XEN_INCLUDE) -MMD
+FLAGS := -std=gnu11 -Wall -Wextra -Werror=implicit -m64 -ffreestanding -fno-builtin -fno-tree-loop-distribute-patterns \
+  -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mno-red-zone -mgeneral-regs-only \
+  -Ilib -isystem $(XEN_INCLUDE) -MMD -MP
 LINK := -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments,-T,lib/kernel.ld
 
 SHARED := $(filter-out lib/platform_%,$(wildcard lib/*.c)) $(wildcard *.c)
@@ -24,16 +25,19 @@ objects = $(patsubst %,build/%.o,$(notdir $(1)))
 all: $(NAME)-pv.xen $(NAME)-pvh.xen
 
 $(NAME)-pv.xen: $(call objects,$(PV)) lib/kernel.ld
-	$(CC) $(LINK),--defsym,BASE=$(PV_BASE) -o $@ $(filter %.o,$^)
+	@echo "link $@"
+	@$(CC) $(LINK),--defsym,BASE=$(PV_BASE) -o $@ $(filter %.o,$^)
 
 $(NAME)-pvh.xen: $(call objects,$(PVH)) lib/kernel.ld
-	$(CC) $(LINK),--defsym,BASE=$(PVH_BASE) -o $@ $(filter %.o,$^)
+	@echo "link $@"
+	@$(CC) $(LINK),--defsym,BASE=$(PVH_BASE) -o $@ $(filter %.o,$^)
 
-build/%.o: %  Makefile lib/kernel.mk | build
-	$(CC) $(FLAGS) $(CFLAGS) -c -o $@ $<
+build/%.o: % Makefile lib/kernel.mk | build
+	@echo "compile $<"
+	@$(CC) $(FLAGS) $(CFLAGS) -c -o $@ $<
 
 build:
-	mkdir -p $@
+	@mkdir -p $@
 
 clean:
 	rm -rf build $(NAME)-pv.xen $(NAME)-pvh.xen

@@ -1,0 +1,3 @@
+from unibuild import DOIT_CONFIG, unikernel
+
+app = unikernel()
