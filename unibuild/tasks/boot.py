@@ -7,13 +7,14 @@ import dataclasses
 import uuid
 from typing import TYPE_CHECKING
 
-from unibuild import files, stamps
+from unibuild import files
 from unibuild.domain import record, terminal, xl
 from unibuild.domain.console import End, Left, Reader
 from unibuild.domain.log import Log, log_path, rotate
 from unibuild.errors import DomainError, InputError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import deploy, hosts
+from unibuild.tasks.current import is_current, mark, running
 from unibuild.tasks.screen import Screen
 
 if TYPE_CHECKING:
@@ -28,18 +29,6 @@ _CODES = {  # Mirage's functoria_runtime.ml
     63: "63 is how MirageOS ends after --help",
     64: "64 means that MirageOS did not understand an argument: see [xl] cmdline",
 }
-
-
-def is_current(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress | None = None) -> bool:
-    """Tell whether our domain runs, made from these very files: one question to the host, none where they changed.
-
-    Raises:
-        HostError: the host cannot be reached.
-    """
-    made = record.load(state_dir(project.root), hosts.place(project.settings))
-    if made is None or not (_is_same(made.xl, xl_file) and _is_same(made.kernel, kernel)):
-        return False
-    return _running(hosts.open_host(project.settings, progress), made) is not None
 
 
 def boot(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress | None = None) -> None:
@@ -64,12 +53,12 @@ def boot(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress
     host = hosts.open_host(project.settings, progress)
     with files.lock(state / "domain.lock", f"the domain of {project.root}"):
         old = record.load(state, host.name)
-        new = record.Record(host.name, "", str(uuid.uuid4()), _mark(kernel), _mark(xl_file))
+        new = record.Record(host.name, "", str(uuid.uuid4()), mark(kernel), mark(xl_file))
         if old and old.kernel.sha256 == new.kernel.sha256 and old.xl.sha256 == new.xl.sha256:
-            running = _running(host, old)
-            if running:
+            domain = running(host, old)
+            if domain:
                 record.save(state, dataclasses.replace(old, kernel=new.kernel, xl=new.xl))
-                screen.say(f"{running.name} runs on {host.name} already, unchanged (domain {running.domid})")
+                screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
                 return
         domain = _make(host, state, xl_file, old, new)
         reader = None
@@ -189,12 +178,6 @@ def _tell_end(name: str, end: End, screen: Screen, log: Path) -> None:
     raise DomainError(how, hint=(f"{more}\n" if more else "") + f"what it said: {log}")
 
 
-def _running(host: Host, made: record.Record) -> xl.Domain | None:
-    """Return the domain that we made, where it runs; one that was never started, or has ended, does not."""
-    domain = xl.find(host, uuid=made.uuid)
-    return domain if domain and not domain.has_ended and not domain.is_paused else None
-
-
 def _screen(project: Project) -> tuple[Screen, bool]:
     """Return the screen, and whether the keyboard goes to the console."""
     asked = project.settings.boot.console
@@ -205,12 +188,3 @@ def _screen(project: Project) -> tuple[Screen, bool]:
         )
     attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
     return Screen(raw=attached), attached
-
-
-def _mark(path: Path) -> record.Mark:
-    return record.Mark(stamps.take(str(path)), files.sha256(path))
-
-
-def _is_same(mark: record.Mark, path: Path) -> bool:
-    stamp = stamps.take(str(path))
-    return stamp != stamps.ABSENT and (stamp == mark.stamp or files.sha256(path) == mark.sha256)

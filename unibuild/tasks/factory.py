@@ -131,12 +131,13 @@ class Running:
 
     def __call__(self) -> bool:
         """Ask; where the host cannot be asked the action shall meet the error. A lab that is down is left so."""
-        from unibuild.tasks import boot, hosts
+        from unibuild.tasks import hosts
+        from unibuild.tasks.current import is_current
 
         found = self.graph
         try:
             down = hosts.place(found.project.settings) == "lab" and _lab_is_down()
-            current = not down and boot.is_current(found.project, found.xl, found.kernel)
+            current = not down and is_current(found.project, found.xl, found.kernel)
         except UnibuildError:
             current = False
         self.reason = None if current else "no domain runs this kernel and .xl"

@@ -1,0 +1,49 @@
+"""Whether our domain runs what was built last: one question to the host.
+
+Every `doit boot` that has nothing to do ends here, so this imports little.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unibuild import files, stamps
+from unibuild.domain import record, xl
+from unibuild.settings.sources import state_dir
+from unibuild.tasks import hosts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.host.base import Host
+    from unibuild.settings.sources import Project
+
+__all__ = ["is_current", "mark", "running"]
+
+
+def is_current(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress | None = None) -> bool:
+    """Tell whether our domain runs, made from these very files: one question to the host, none where they changed.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+    made = record.load(state_dir(project.root), hosts.place(project.settings))
+    if made is None or not (_is_same(made.xl, xl_file) and _is_same(made.kernel, kernel)):
+        return False
+    return running(hosts.open_host(project.settings, progress), made) is not None
+
+
+def running(host: Host, made: record.Record) -> xl.Domain | None:
+    """Return the domain that we made, where it runs; one that was never started, or has ended, does not."""
+    domain = xl.find(host, uuid=made.uuid)
+    return domain if domain and not domain.has_ended and not domain.is_paused else None
+
+
+def mark(path: Path) -> record.Mark:
+    """Return what tells a file from another one."""
+    return record.Mark(stamps.take(str(path)), files.sha256(path))
+
+
+def _is_same(mark: record.Mark, path: Path) -> bool:
+    stamp = stamps.take(str(path))
+    return stamp != stamps.ABSENT and (stamp == mark.stamp or files.sha256(path) == mark.sha256)
