@@ -18,6 +18,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("lab") is not None)  # the slow ones last
+
+
 @dataclass(frozen=True)
 class Kernels:
     """The kernels that examples/hello builds."""
@@ -78,6 +82,7 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Standins:
     monkeypatch.setenv("PATH", f"{world / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("STANDIN", str(world))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return Standins(world)
 
 
