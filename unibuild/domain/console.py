@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["End", "Left", "Reader", "Source", "exit_code"]
 
+INTERRUPT = b"\x03"  # Ctrl-C
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # seconds to wait for the first byte of a dead domain: xenconsole takes up to 5 to find its terminal
 POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
@@ -97,9 +98,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._stack = contextlib.ExitStack()
         self._keys: int | None = None  # where keys are written to
         try:
-            stdin = self._raw_terminal() if host.has_ttys else subprocess.DEVNULL
-            self._console = self._start(["xl", "console", str(domain.domid)], stdin)
-            self._watch = self._start(["xenstore-watch", "@releaseDomain"], subprocess.DEVNULL)
+            self._console = self._start(["xl", "console", str(domain.domid)], LEAVE)
+            self._watch = self._start(["xenstore-watch", "@releaseDomain"], INTERRUPT)
         except BaseException:
             self._stack.close()
             raise
@@ -149,16 +149,23 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 if deadline is not None and time.monotonic() >= deadline:
                     return Left(by_key=False)
 
-    def _raw_terminal(self) -> int:
-        """Return a terminal to type on: ssh hands its settings on, so that no key is echoed or changed over there."""
-        self._keys, terminal = os.openpty()
-        self._stack.callback(os.close, self._keys)
-        self._stack.callback(os.close, terminal)
-        tty.setraw(terminal)
-        return terminal
+    def _start(self, argv: list[str], leave: bytes) -> Child:
+        """Start a command on the host.
 
-    def _start(self, argv: list[str], stdin: int) -> Child:
-        return self._stack.enter_context(self._host.start(argv, tty=self._host.has_ttys, stdin=stdin))
+        Over SSH it gets a terminal there, and we one to type on, whose settings ssh hands on: no key is echoed or
+        changed. A kept connection does not tell the far side that its ssh is gone, so ``leave`` is typed in the end.
+        """
+        if not self._host.has_ttys:
+            return self._stack.enter_context(self._host.start(argv))
+        keys, terminal = os.openpty()
+        self._stack.callback(os.close, keys)
+        self._stack.callback(os.close, terminal)
+        if leave == LEAVE:
+            tty.setraw(terminal)
+            self._keys = keys
+        child = self._stack.enter_context(self._host.start(argv, tty=True, stdin=terminal))
+        self._stack.callback(_leave, child, keys, leave)
+        return child
 
     def _read(self) -> bool:
         """Take what the console says; return whether there can be more."""
@@ -242,6 +249,15 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         if b"Could not lock" in said:
             raise DomainError(
                 f"the console of {name} on {self._host.name} is being read already",
-                hint="leave the other `xl console` or unibuild (Ctrl-]) first",
+                hint="leave it where it is read (Ctrl-]), or end the process `xenconsole` on the host",
             )
         raise DomainError(f"the console of {name} on {self._host.name} ended, and the domain runs on")
+
+
+def _leave(child: Child, keys: int, key: bytes) -> None:
+    """End a command by the key that it knows; it may miss one that comes together with others."""
+    for _ in range(4):
+        if child.poll() is not None:
+            return
+        os.write(keys, key)
+        child.wait(0.5)

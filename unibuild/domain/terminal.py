@@ -29,8 +29,8 @@ def is_ours() -> bool:
 class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
     """A terminal whose keys come one by one, unread by the kernel: Ctrl-C too is a key.
 
-    What is written still has LF turned into CR LF. The settings from before are restored at the end of the ``with``
-    block, and before a signal (TERM, HUP, QUIT) ends us; they are set anew when a stopped process goes on.
+    What is written is left alone too: a line has to end in CR LF. The settings from before are restored at the end of
+    the ``with`` block, and before a signal (TERM, HUP, QUIT) ends us; they are set anew when a stopped process goes on.
 
     Args:
         fd: the terminal.
@@ -63,12 +63,12 @@ class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
 
     def _set_raw(self) -> None:
         iflag, oflag, cflag, lflag, ispeed, ospeed, keys = self._before
-        assert isinstance(iflag, int) and isinstance(lflag, int) and isinstance(keys, list)
+        assert isinstance(iflag, int) and isinstance(oflag, int) and isinstance(lflag, int) and isinstance(keys, list)
         strange = termios.BRKINT | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.ISTRIP | termios.IXON
         local = termios.ECHO | termios.ICANON | termios.ISIG | termios.IEXTEN
         keys = [*keys]
         keys[termios.VMIN], keys[termios.VTIME] = 1, 0
-        raw = [iflag & ~strange, oflag, cflag, lflag & ~local, ispeed, ospeed, keys]
+        raw = [iflag & ~strange, oflag & ~termios.OPOST, cflag, lflag & ~local, ispeed, ospeed, keys]
         termios.tcsetattr(self.fd, termios.TCSADRAIN, raw)
 
     def _restore(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import sys
 
 __all__ = ["Screen"]
@@ -13,21 +14,22 @@ class Screen:
     """The terminal or pipe that a console is shown on.
 
     Args:
-        raw: the bytes go to the terminal as they are; else they are text: UTF-8, CR LF becomes LF, and what is no
-            UTF-8 is replaced.
+        raw: the bytes go to a raw terminal as they are, but for LF, which it wants as CR LF; else they are text:
+            UTF-8, CR LF becomes LF, and what is no UTF-8 is replaced.
     """
 
     def __init__(self, *, raw: bool) -> None:
         self._raw = raw
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         self._pending = ""  # a CR that may be half of a CR LF
-        self._at_line_start = True
+        self._last = b"\n"
 
     def show(self, data: bytes) -> None:
         """Show what a console says, as it comes."""
-        if data:
-            self._at_line_start = data.endswith(b"\n")
+        before, self._last = self._last, data[-1:] or self._last
         if self._raw:
+            half = before == b"\r" and data.startswith(b"\n")
+            data = re.sub(rb"(?<!\r)\n", b"\r\n", data)[half:]
             while data:
                 data = data[os.write(1, data) :]
             return
@@ -38,6 +40,6 @@ class Screen:
 
     def say(self, sentence: str) -> None:
         """Say something of our own, on a line of its own."""
-        if not self._at_line_start:
+        if self._last != b"\n":
             self.show(b"\n")
         print(f"unibuild: {sentence}", file=sys.stderr, flush=True)

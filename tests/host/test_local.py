@@ -1,0 +1,164 @@
+"""This machine as the host, and sudo."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+import unibuild
+from unibuild.errors import HostError, MissingError
+from unibuild.host.local import Local, is_dom0
+
+USER = "unibuild-test"
+RUN = """
+import sys
+sys.path.insert(0, {package!r})
+from unibuild.domain import xl
+from unibuild.host.local import Local
+from unibuild.errors import UnibuildError
+import subprocess
+host = Local()
+try:
+    print("first:", len(xl.domains(host)))
+    print("second:", len(xl.domains(host, background=True)))
+    with host.start(["xl", "stay"]) as child:
+        print("child:", child.stdout.readline().decode().strip())
+    print("ended:", child.poll() is not None)
+except UnibuildError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_root_needs_no_sudo(xen):
+    assert Local(uid=0).command(["xl", "list"]) == [f"{xen.world}/bin/xl", "list"]
+
+
+def test_another_user_needs_it_for_xl_only(xen):
+    host = Local(uid=1000)
+    assert host.command(["xl", "list"]) == ["sudo", "--", f"{xen.world}/bin/xl", "list"]
+    assert host.command(["xl", "list"], background=True)[:3] == ["sudo", "-n", "--"]
+    assert host.command(["ls", "/x"], root=False)[-1] == "/x"
+    assert "sudo" not in host.command(["ls", "/x"], root=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("sudo: a password is required", "it wants a password"),
+        ("sudo: a terminal is required to read the password; either use the -S option", "it wants a password"),
+        ("sudo: 3 incorrect password attempts", "the password was wrong"),
+        ("ann is not in the sudoers file.", "its rules do not allow it"),
+        ("Sorry, user ann is not allowed to execute '/usr/sbin/xl list' as root on x.", "its rules do not allow it"),
+        ("sudo: sorry, you must have a tty to run sudo", "it wants a terminal"),
+    ],
+)
+def test_sudo_refuses(xen, said, reason):
+    xen.refuse("sudo", said)
+    with pytest.raises(HostError, match=f"sudo did not let us run xl as root on this machine: {reason}"):
+        Local(uid=1000).run(["xl", "list", "-v"])
+
+
+def test_no_sudo(xen, monkeypatch):
+    monkeypatch.setenv("PATH", str(xen.world))
+    with pytest.raises(MissingError, match="the program sudo is not installed"):
+        Local(uid=1000).run(["xl", "list"])
+
+
+def test_no_xl(xen, monkeypatch):
+    (xen.world / "bin" / "xl").unlink()
+    with pytest.raises(MissingError, match="the program xl is not installed"):
+        Local(uid=0).run(["xl", "list"])
+    with pytest.raises(MissingError, match="the program xl is not installed"):
+        Local(uid=1000).run(["xl", "list"])
+
+
+def test_the_file_itself_is_used(tmp_path):
+    assert Local().put(tmp_path / "k", own="x") == str(tmp_path / "k")
+
+
+@pytest.mark.parametrize(("said", "expected"), [("control_d\n", True), ("", False), (None, False)])
+def test_whether_this_is_a_dom0(xen, tmp_path, said, expected):
+    if said is not None:
+        (tmp_path / "capabilities").write_text(said)
+    assert is_dom0(tmp_path / "capabilities") is expected
+
+
+def test_a_dom0_without_xl_is_none(xen, tmp_path, monkeypatch):
+    (tmp_path / "capabilities").write_text("control_d\n")
+    (xen.world / "bin" / "xl").unlink()
+    assert not is_dom0(tmp_path / "capabilities")
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory):
+    """An ordinary user who may use sudo with the password "secret", and an xl that only root may run."""
+    if os.geteuid() != 0 or os.environ.get("CI") != "true":
+        pytest.skip("makes a user of this machine: only as root and with CI=true")
+    if not shutil.which("sudo"):
+        pytest.skip("sudo is not installed")
+    folder = Path("/tmp") / f"unibuild-sudo-{os.getpid()}"  # a folder that the user can reach
+    shutil.copytree(Path(unibuild.__file__).parent, folder / "package" / "unibuild")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "xl").write_text(
+        f"#!{sys.base_prefix}/bin/python3\nimport os, sys, time\n"
+        'assert os.getuid() == 0\nprint("up" if sys.argv[1] == "stay" else "head", flush=True)\n'
+        'time.sleep(600 if sys.argv[1] == "stay" else 0)\n'
+    )
+    (folder / "bin" / "xl").chmod(0o755)
+    subprocess.run(["useradd", "--create-home", USER], check=True)
+    subprocess.run(["chpasswd"], input=f"{USER}:secret\n", text=True, check=True)
+    rule = Path("/etc/sudoers.d") / USER
+    rule.write_text(f"{USER} ALL=(root) ALL\n")
+    rule.chmod(0o440)
+    yield folder
+    rule.unlink()
+    subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def terminal(user):
+    """Run the user's program on a terminal."""
+    about = pwd.getpwnam(USER)
+    argv = [f"--reuid={about.pw_uid}", f"--regid={about.pw_gid}", "--init-groups", "--inh-caps=-all"]
+    python = shutil.which("python3", path="/usr/bin") or "python3"
+    code = RUN.format(package=str(user / "package"))
+    with pexpect.spawn(
+        "setpriv",
+        [*argv, python, "-c", code],
+        env={"PATH": f"{user}/bin:/usr/bin:/bin", "HOME": about.pw_dir},
+        cwd="/",
+        encoding="utf-8",
+        timeout=30,
+    ) as spawned:
+        yield spawned
+
+
+def test_sudo_asks_once_on_the_terminal_and_the_background_rides_on_it(terminal):
+    terminal.expect("password for")
+    terminal.sendline("secret")
+    terminal.expect("first: 0")
+    terminal.expect("second: 0")
+    terminal.expect("child: up")
+    terminal.expect("ended: True")
+    terminal.expect(pexpect.EOF)
+    assert "password" not in terminal.before
+
+
+def test_a_wrong_password_is_a_sentence(terminal):
+    for _ in range(3):
+        terminal.expect("password for")
+        terminal.sendline("wrong")
+    terminal.expect("HostError sudo did not let us run xl as root on this machine: the password was wrong")
+
+
+def test_ctrl_c_at_the_password(terminal):
+    terminal.expect("password for")
+    terminal.sendintr()
+    terminal.expect("KeyboardInterrupt|HostError sudo did not let us")
+    terminal.expect(pexpect.EOF)

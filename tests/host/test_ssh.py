@@ -1,0 +1,192 @@
+"""SSH hosts against a stand-in of OpenSSH's client."""
+
+import shlex
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild import files
+from unibuild.errors import CommandError, HostError, MissingError, SettingsError
+from unibuild.host.ssh import Ssh, explain, parse
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("ssh://xen", ("xen", None)),
+        ("ssh://ann@xen.example.org:2222", ("ann@xen.example.org", 2222)),
+        ("ssh://ann@10.0.0.1/", ("ann@10.0.0.1", None)),
+        ("ssh://[fe80::1%eth0]:22", ("fe80::1%eth0", 22)),
+    ],
+)
+def test_addresses(address, expected):
+    assert parse(address) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["xen", "ssh://", "ssh://xen:0", "ssh://xen:99999", "ssh://-oProxyCommand=x", "ssh://-a@xen", "ssh://a b"],
+)
+def test_what_is_no_address(address):
+    with pytest.raises(SettingsError, match="is no address of a Xen host"):
+        parse(address)
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=8), min_size=1))
+def test_the_remote_shell_gets_the_very_arguments(argv):
+    host = Ssh("there")
+    host.__dict__["is_root"], host.__dict__["_multiplexing"] = True, ()
+    assert shlex.split(host.command(argv)[-1]) == argv
+
+
+def test_arguments_arrive(xen):
+    said = Ssh("there").run(["printf", "%s|", "a b", "$HOME", "'", ""], root=False).text
+    assert said == "a b|$HOME|'||"
+
+
+def test_root_needs_no_sudo_and_another_user_does(xen):
+    (xen.world / "ssh-config").write_text("user root\nhostname there\n")
+    assert Ssh("root@there").command(["xl", "list"])[-1] == "xl list"
+    (xen.world / "ssh-config").write_text("user ann\nhostname there\n")
+    assert Ssh("there").command(["xl", "list"])[-1] == "sudo -n -- xl list"
+    assert Ssh("there").command(["dd"], root=False)[-1] == "dd"
+
+
+def test_one_connection_is_kept_in_a_private_folder(xen, monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as cache:
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        argv = Ssh("there").command(["true"])
+        path = next(option for option in argv if option.startswith("ControlPath="))
+        assert path.startswith(f"ControlPath={cache}/unibuild/ssh/")
+        assert "ControlMaster=auto" in argv
+        assert (Path(cache) / "unibuild/ssh").stat().st_mode & 0o777 == 0o700
+
+
+def test_the_persons_own_kept_connection_is_used(xen):
+    (xen.world / "ssh-config").write_text("user ann\ncontrolpath /home/ann/%C\ncontrolmaster auto\n")
+    assert not any("Control" in option for option in Ssh("there").command(["true"]))
+
+
+def test_a_long_cache_folder_does_not_make_a_socket_too_long(xen, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 80)))
+    path = next(option for option in Ssh("there").command(["true"]) if option.startswith("ControlPath="))
+    assert path.startswith(f"ControlPath={tmp_path}/unibuild-")
+
+
+def test_put_copies_once(xen, tmp_path):
+    kernel = tmp_path / "k"
+    kernel.write_bytes(b"kernel" * 1000)
+    host = Ssh("there")
+    path = host.put(kernel)
+    before = len(xen.calls("ssh"))
+    assert host.put(kernel) == path == f"{xen.world}/home/.cache/unibuild/{files.sha256(kernel)}"
+    assert len(xen.calls("ssh")) == before + 1
+
+
+def test_put_replaces_a_copy_that_is_not_whole(xen, tmp_path):
+    kernel = tmp_path / "k"
+    kernel.write_bytes(b"kernel")
+    there = Path(Ssh("there").put(kernel))
+    there.write_bytes(b"ker")
+    Ssh("there").put(kernel)
+    assert there.read_bytes() == b"kernel"
+    assert [found.name for found in there.parent.iterdir()] == [there.name]
+
+
+def test_a_copy_to_write_to_is_kept(xen, tmp_path):
+    disk = tmp_path / "d"
+    disk.write_bytes(b"old")
+    there = Path(Ssh("there").put(disk, own="hello-xvda"))
+    there.write_bytes(b"new")
+    assert Path(Ssh("there").put(disk, own="hello-xvda")).read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("program", "script", "sentence"),
+    [
+        ("dd", "echo 'dd: No space left on device' >&2; exit 1", "the disk of ssh://there is full"),
+        ("dd", "cat >/dev/null; echo x >${1#of=}", "arrived damaged on ssh://there"),
+        ("dd", "echo 'dd: what' >&2; exit 1", "to ssh://there: dd: what"),
+    ],
+)
+def test_a_copy_that_fails_leaves_nothing(xen, tmp_path, program, script, sentence):
+    (xen.world / "bin" / program).write_text(f"#!/bin/sh\n{script}\n")
+    (xen.world / "bin" / program).chmod(0o755)
+    kernel = tmp_path / "k"
+    kernel.write_bytes(b"kernel")
+    with pytest.raises(HostError, match=sentence):
+        Ssh("there").put(kernel)
+    assert list((xen.world / "home/.cache/unibuild").iterdir()) == []
+
+
+def test_discard_removes_only_what_we_copied(xen, tmp_path):
+    kernel, other = tmp_path / "k", tmp_path / "other"
+    kernel.write_bytes(b"kernel")
+    other.write_bytes(b"dear")
+    host = Ssh("there")
+    path = host.put(kernel)
+    host.discard([path, str(other), f"{host.folder}/gone"])
+    assert not host.exists(path)
+    assert other.exists()
+
+
+CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
+@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
+Add correct host key in /home/ann/my keys to get rid of this message.
+Offending ED25519 key in /home/ann/my keys:3
+Host key for [there]:2222 has changed and you have requested strict checking.
+Host key verification failed.
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence", "hint"),
+    [
+        (CHANGED, "the key of ssh://there has changed", "ssh-keygen -f '/home/ann/my keys' -R '[there]:2222'"),
+        ("Host key verification failed.", "a key that you have not accepted", "compare the fingerprint"),
+        (
+            "ann@there: Permission denied (publickey,password).",
+            "refused to let you in .publickey,password",
+            "ssh-copy-id",
+        ),
+        ("ssh: Could not resolve hostname there: Name or service not known", "no machine of that name", "`host`"),
+        ("ssh: connect to host there port 22: Connection refused", "nothing listens on its SSH port", "`host`"),
+        ("ssh: connect to host there port 22: Connection timed out", "it does not answer", "`host`"),
+        ("ssh: connect to host there port 22: No route to host", "the network does not reach it", "`host`"),
+        ("Connection reset by 10.0.0.1 port 22", "the connection broke", "`host`"),
+    ],
+)
+def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
+    (xen.world / "ssh-config").write_text("user ann\nhostname there\nport 2222\n")
+    xen.refuse("ssh", said)
+    with pytest.raises(HostError, match=sentence) as error:
+        Ssh("there").run(["true"])
+    assert hint in error.value.hint
+
+
+def test_an_unknown_failure_tells_ssh_own_words():
+    assert explain("a\nwhat is this\n", "ssh://x", "x").message == "cannot reach ssh://x: what is this"
+
+
+def test_sudo_that_wants_a_password_over_there(xen):
+    xen.refuse("sudo", "sudo: a password is required")
+    with pytest.raises(
+        HostError, match="sudo did not let us run xl as root on ssh://there: it wants a password"
+    ) as error:
+        Ssh("there").run(["xl", "list"])
+    assert "NOPASSWD" in error.value.hint
+
+
+def test_no_xl_over_there(xen):
+    (xen.world / "bin" / "xl").unlink()
+    with pytest.raises(MissingError, match="the program xl is not installed on ssh://there"):
+        Ssh("there").run(["xl", "list"])
+
+
+def test_a_command_that_fails_over_there(xen):
+    with pytest.raises(CommandError, match="`false` failed with exit code 1"):
+        Ssh("there").run(["false"], root=False)

@@ -1,0 +1,226 @@
+"""Real domains on the real Xen of the lab: what is said arrives, what ends is told, what is refused is a sentence."""
+
+import os
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from unibuild import process
+from unibuild.domain import xl
+from unibuild.errors import DomainError
+from unibuild.host.ssh import Ssh
+from unibuild.settings.sources import load
+from unibuild.tasks import boot, xlfile
+
+pytestmark = pytest.mark.lab
+
+ATTACHED = """
+import sys
+from pathlib import Path
+from unibuild.settings.sources import load
+from unibuild.tasks import boot
+root, xl, kernel, accel = sys.argv[1:]
+boot.boot(load(Path(root), {"boot.console": "attach", "lab.accel": accel}, {}), Path(xl), Path(kernel))
+"""
+
+
+class Tree:
+    """A project with a kernel that is built already."""
+
+    def __init__(self, root: Path, kernels) -> None:
+        self.root, self.kernels = root, kernels
+        (root / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
+        self.kernel = kernels.pv
+        self.words: dict[str, str] = {"boot.wait": "2", "lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}
+
+    def prepare(self, **words: str):
+        """Return what `boot` takes; the words are settings (`__` is a dot)."""
+        told = {key.replace("__", "."): value for key, value in words.items()}
+        project = load(self.root, {**self.words, **told}, {})
+        path = self.root / "hello.xl"
+        path.write_text(xlfile.render(project, self.kernel, None))
+        return project, path, self.kernel
+
+    def boot(self, **words: str) -> None:
+        boot.boot(*self.prepare(**words))
+
+
+@pytest.fixture
+def dom0(box):
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    yield host
+    for domain in xl.domains(host):
+        if domain.domid:
+            xl.destroy(host, domain)
+
+
+@pytest.fixture
+def tree(tmp_path, dom0, hello_kernels):
+    return Tree(tmp_path, hello_kernels)
+
+
+@pytest.fixture(params=["pv", "pvh"])
+def either(tree, request):
+    tree.kernel = getattr(tree.kernels, request.param)
+    return tree
+
+
+def said(capfd) -> list[str]:
+    return capfd.readouterr().out.splitlines()
+
+
+def test_all_lines_of_a_domain_that_dies_at_once(either, capfd):
+    with pytest.raises(DomainError, match="hello crashed"):
+        either.boot(xl__cmdline="lines=1000 crash=1", boot__wait="60")
+    lines = said(capfd)
+    assert lines[0].startswith("hello from hello, a PV")
+    assert [line for line in lines if line.startswith("line ")] == [f"line {n} of 1000" for n in range(1, 1001)]
+    assert lines[-1] == "crashing, as asked"
+    log = (either.root / ".unibuild/console/hello.log").read_text().splitlines()
+    assert [line.split(" ", 1)[1] for line in log] == lines
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z ", line) for line in log)
+
+
+def test_the_end_by_itself(either, capfd, dom0):
+    either.boot(xl__cmdline="exit=1", boot__wait="60")
+    out, err = capfd.readouterr()
+    assert out.splitlines()[-2:] == ["tick 1", "bye"]
+    assert err.splitlines()[-1] == "unibuild: hello powered off"
+    assert xl.find(dom0, name="hello") is None
+
+
+def test_the_end_by_xl_shutdown(tree, capfd, dom0):
+    def shutdown_soon() -> None:
+        while not (domain := xl.find(dom0, name="hello")) or domain.is_paused:
+            time.sleep(0.3)
+        time.sleep(2)
+        xl.shutdown(dom0, domain)
+
+    helper = threading.Thread(target=shutdown_soon)
+    helper.start()
+    tree.boot(boot__wait="60")
+    helper.join()
+    assert capfd.readouterr().err.splitlines()[-1] == "unibuild: hello powered off"
+
+
+def test_boot_twice_and_then_changed(tree, capfd, dom0):
+    tree.boot()
+    first = xl.find(dom0, name="hello")
+    assert boot.is_current(*tree.prepare())
+    tree.boot()
+    assert "already, unchanged" in capfd.readouterr().err
+    assert xl.find(dom0, name="hello").uuid == first.uuid
+    tree.boot(xl__cmdline="changed")
+    assert xl.find(dom0, name="hello").uuid != first.uuid
+    assert "command line: changed" in said(capfd)
+
+
+def test_the_console_can_be_left_and_come_back_to(tree, capfd):
+    tree.boot()
+    boot.console(load(tree.root, tree.words, {}))
+    ticks = [line for line in said(capfd) if line.startswith("tick ")]
+    assert ticks == [f"tick {n}" for n in range(1, len(ticks) + 1)]
+
+
+def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
+    project, path, kernel = tree.prepare(boot__console="attach")
+    argv = ["-c", ATTACHED, str(tree.root), str(path), str(kernel), project.settings.lab.accel]
+    with pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60) as terminal:
+        before = terminal.ptyproc.getecho()
+        terminal.expect("tick 1\r\n")
+        terminal.send("abc\r")
+        terminal.expect("heard: abc\r\n")
+        terminal.send("\x1d")
+        terminal.expect(r"hello runs on \(lab, domain \d+\)")
+        terminal.expect(pexpect.EOF)
+        assert terminal.ptyproc.getecho() == before
+    assert terminal.exitstatus == 0
+    assert not xl.find(dom0, name="hello").has_ended
+
+
+def test_a_foreign_domain_of_that_name_is_left_alone(tree, dom0):
+    _, path, kernel = tree.prepare()
+    text = path.read_text().replace(str(kernel), dom0.put(kernel))
+    path.write_text(text)
+    dom0.run(["xl", "create", "-p", dom0.put(path)])
+    foreign = xl.find(dom0, name="hello")
+    with pytest.raises(DomainError, match="it is not ours"):
+        tree.boot()
+    assert xl.find(dom0, name="hello") == foreign
+
+
+def test_a_missing_bridge_is_told_with_those_that_there_are(tree):
+    with pytest.raises(DomainError, match="lab has no bridge br7 for network device 0 of hello") as error:
+        tree.boot(xl__vif__0__bridge="br7")
+    assert "xenbr0" in error.value.hint
+
+
+def test_too_little_memory(tree, dom0):
+    with pytest.raises(DomainError, match="too little free memory on lab for hello"):
+        tree.boot(xl__memory="4096")
+    tree.boot()
+    running = xl.find(dom0, name="hello")
+    with pytest.raises(DomainError, match="hello wants 4096 MiB of memory and lab has"):
+        tree.boot(xl__memory="4096")
+    assert xl.find(dom0, name="hello") == running or xl.find(dom0, name="hello").uuid == running.uuid
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("type = 'pv'", "type = 'pvh'"), "cannot start in a domain of type pvh"),
+        (("memory = 32", "memory = 1"), "the memory of hello is too small for its kernel"),
+        (("name = ", "disk = ['/no.img,raw,xvda,w']\nname = "), "lab has no file /no.img for a disk of hello"),
+        (
+            ("name = ", "vif = ['bridge=br7,script=vif-bridge-x']\nname = "),
+            "has no script /etc/xen/scripts/vif-bridge-x",
+        ),
+    ],
+)
+def test_what_xl_itself_refuses(tree, dom0, change, sentence):
+    _, path, kernel = tree.prepare()
+    path.write_text(path.read_text().replace(str(kernel), dom0.put(kernel)).replace(*change))
+    with pytest.raises(DomainError, match=sentence):
+        xl.create_paused(dom0, dom0.put(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
+    assert xl.find(dom0, name="hello") is None
+
+
+def test_a_raw_disk_and_a_vif(either, dom0, capfd):
+    image = either.root / "data.img"
+    image.write_bytes(b"some data".ljust(1 << 20, b"\0"))
+    either.boot(xl__disk__xvda__target="data.img", xl__vif__0__bridge="xenbr0")
+    domid = str(xl.find(dom0, name="hello").domid)
+    for verb in ("block-list", "network-list"):
+        assert len(dom0.run(["xl", verb, domid]).text.splitlines()) == 2
+    params = dom0.run(["xenstore-read", f"/local/domain/0/backend/vbd/{domid}/51712/params"]).text.strip()
+    assert params.endswith(".hello-xvda")
+    assert dom0.run(["dd", f"if={params}", "bs=9", "count=1"]).text == "some data"
+
+
+def test_the_copies_of_an_older_kernel_go(tree, dom0):
+    tree.boot(boot__console="none")
+    before = set(dom0.run(["ls", dom0.folder]).text.split())
+    tree.kernel = tree.kernels.pvh
+    tree.boot(boot__console="none")
+    after = set(dom0.run(["ls", dom0.folder]).text.split())
+    assert len(before - after) == 2
+
+
+def test_an_interrupted_copy_is_made_again(tree, dom0):
+    path = dom0.put(tree.kernel)
+    dom0.run(["dd", "if=/dev/null", f"of={path}"])
+    assert dom0.put(tree.kernel) == path
+    assert dom0.run(["wc", "-c", path]).text.split()[0] == str(tree.kernel.stat().st_size)
+
+
+def test_nothing_is_left_running_here(tree, dom0):
+    tree.boot()
+    assert process.run(["ps", "-o", "args=", "--ppid", str(os.getpid())]).text.splitlines()[:-1] == []
+    there = dom0.run(["ps"]).text
+    assert "xenconsole " not in there
+    assert "xenstore-watch" not in there
