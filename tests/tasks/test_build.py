@@ -1,0 +1,122 @@
+"""unibuild/tasks/build.py: a step leaves its targets whole and new, or nothing of its own."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from unibuild import files, stamps
+from unibuild.errors import BuildError, MissingError
+from unibuild.stamps import Watch
+from unibuild.tasks.build import run_stage
+from unibuild.tasks.graph import Graph, Stage
+from unibuild.toolchain.base import Step
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that runs a step made of Python code, which is to leave ``target``."""
+
+    def call(*codes, suspects=(), late=(), **more):
+        commands = tuple((sys.executable, "-c", code) for code in codes)
+        step = Step(name="depend", doc="", commands=commands, cwd=tmp_path, **more)
+        inputs = tuple(str(path) for path in tmp_path.glob("*.c"))
+        watch = Watch(str(tmp_path), inputs, (), (str(tmp_path / "target"),), {}, files.sha256)
+        toolchain = SimpleNamespace(check=lambda step: None)
+        project = SimpleNamespace(root=tmp_path)
+        graph = Graph(project, toolchain, (), None, tmp_path / "k", tmp_path / "xl")
+        return run_stage(graph, Stage("depend", "", watch, (), step), suspects, late)
+
+    return call
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "target"
+
+
+WRITE = "open('target', 'w').write('new')"
+FAIL = "raise SystemExit(3)"
+
+
+def test_commands_run_in_order_in_the_folder_with_their_variables(run, target):
+    add = "import os; open('target', 'a').write(os.environ['WHAT'] + '{}')"
+    run(add.format(1), add.format(2), env={"WHAT": "x"})
+    assert target.read_text() == "x1x2"
+
+
+def test_the_first_that_fails_ends_it(run, target):
+    with pytest.raises(BuildError, match="failed with exit code 3"):
+        run(FAIL, WRITE)
+    assert not target.exists()
+
+
+def test_a_half_made_target_is_removed(run, target):
+    with pytest.raises(BuildError):
+        run(WRITE, FAIL)
+    assert not target.exists()
+
+
+def test_a_target_that_the_failure_did_not_touch_stays(run, target):
+    target.write_text("good")
+    with pytest.raises(BuildError):
+        run(FAIL)
+    assert target.read_text() == "good"
+
+
+def test_success_without_the_target_is_a_failure(run):
+    with pytest.raises(BuildError, match="depend succeeded and left no"):
+        run("pass")
+
+
+def test_a_suspect_is_out_of_the_way_while_the_step_runs(run, target):
+    target.write_text("harmed")
+    run("import os; assert not os.path.exists('target')", WRITE, suspects=[str(target)])
+    assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("codes", [("pass",), (FAIL,), (WRITE, FAIL)])
+def test_a_suspect_that_is_not_made_anew_is_put_back(run, target, codes):
+    target.write_text("a person's own")
+    with pytest.raises(BuildError):
+        run(*codes, suspects=[str(target)])
+    assert target.read_text() == "a person's own"
+
+
+def test_a_late_source_gets_a_date_that_make_understands(run, target, tmp_path):
+    source = tmp_path / "main.c"
+    source.write_text("edited")
+    target.write_text("made after the edit")
+    dated = run("import os; assert os.stat('main.c').st_mtime_ns > os.stat('target').st_mtime_ns", late=[str(source)])
+    assert dated == {str(source): stamps.take(str(source))}
+
+
+def test_a_source_edited_during_a_failure_gets_one_too(run, tmp_path):
+    (tmp_path / "main.c").write_text("one")
+    with pytest.raises(BuildError):
+        run("open('main.c', 'w').write('two'); import os; os.utime('main.c', (1, 1))", FAIL)
+    assert (tmp_path / "main.c").stat().st_mtime > 1
+
+
+def test_a_source_that_nobody_edited_keeps_its_date(run, tmp_path):
+    (tmp_path / "main.c").write_text("one")
+    before = (tmp_path / "main.c").stat()
+    run(WRITE)
+    assert (tmp_path / "main.c").stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_command_that_was_interrupted_interrupts_us(run):
+    with pytest.raises(KeyboardInterrupt):
+        run("raise SystemExit(130)")
+
+
+def test_a_missing_program_is_told_before_anything_runs(run, target):
+    with pytest.raises(MissingError, match="no-such-program"):
+        run(WRITE, needs={"no-such-program": "get it"})
+    assert not target.exists()
+
+
+def test_nothing_of_ours_is_left_beside_the_state(run, tmp_path, target):
+    target.write_text("harmed")
+    run(WRITE, suspects=[str(target)])
+    assert {path.name for path in (tmp_path / ".unibuild").iterdir()} == {".gitignore"}
