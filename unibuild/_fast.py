@@ -27,12 +27,17 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    if len(sys.argv) == 2 and sys.argv[1] in GOALS and current(sys.argv[1]):
-        sys.stdout.write(f"{sys.argv[1]}: up to date\n")
-        return 0
-    from unibuild.cli import main as slow
+    try:
+        if len(sys.argv) == 2 and sys.argv[1] in GOALS and current(sys.argv[1]):
+            sys.stdout.write(f"{sys.argv[1]}: up to date\n")
+            return 0
+        from unibuild.cli import main as slow
 
-    return slow(sys.argv[1:])
+        return slow(sys.argv[1:])
+    except KeyboardInterrupt:
+        if "--debug" in sys.argv:
+            raise
+        return 130
 
 
 def current(goal: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import unibuild
 from unibuild.errors import InputError, UnibuildError
-from unibuild.tasks.tell import DEBUG, debugging, hang_up, tell
+from unibuild.tasks.tell import DEBUG, hang_up, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,15 +62,15 @@ Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command line; return the exit code."""
+    """Run a command line; return the exit code.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C, which ``unibuild._fast`` answers.
+    """
     try:
         return _main(list(argv))
     except UnibuildError as error:
         return tell(error)
-    except KeyboardInterrupt:
-        if debugging():
-            raise
-        return 130
     except BrokenPipeError:
         return hang_up()
 
