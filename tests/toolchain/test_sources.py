@@ -50,6 +50,13 @@ def test_a_gitignore_above_the_project_does_not_count_elsewhere(tree):
     assert names(root / "project") == ["a.c"]
 
 
+@pytest.mark.parametrize("lines", ["*\n", "/work/\n*.c\n", "project\n*.c\n"])
+def test_a_gitignore_above_that_names_the_project_does_not_count(tree, git, lines):
+    root = tree({".gitignore": lines, "work/project/a.c": "", "work/.gitignore": ""})
+    git(root, "init", "-q")
+    assert names(root / "work" / "project") == ["a.c"]
+
+
 def test_folders_and_gitignore_files_decide_what_is_found(tree):
     root = tree({".gitignore": "skip/\n", "src/a.c": "", "skip/b.c": ""})
     assert find(root).folders == (root, root / ".gitignore", root / "src")

@@ -1,6 +1,7 @@
 """What every toolchain tells: the steps that make the kernel, as plain values, and where the kernel then is.
 
-A plan starts no child and writes no file; the steps are carried out by ``unibuild.tasks``.
+A plan starts no child but to ask for a version, and writes no file but what spares asking and looking again (in
+``.unibuild``); the steps are carried out by ``unibuild.tasks``.
 """
 
 from __future__ import annotations

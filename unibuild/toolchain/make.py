@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
 from unibuild.makefile import NAMES
-from unibuild.toolchain import sources
+from unibuild.toolchain import listing
 from unibuild.toolchain.base import OURS, Step, behind_door, make_argv, spelled
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Make:
             )
 
     def _configure(self) -> Step:
-        found = sources.find(self.root, CONFIGURE_READS)
+        found = listing.find(self.root, CONFIGURE_READS)
         named = (self.root / word for word in self.build.configure)
         return self._step(
             "configure",
@@ -110,7 +110,7 @@ class Make:
     def _build(self) -> Step:
         makefiles = self._makefiles() if self.build.configure else ()
         passed_over = () if self.behind is None else ("/GNUmakefile",)
-        found = sources.find(self.root, self.build.sources, without=(*OURS, *passed_over))
+        found = listing.find(self.root, self.build.sources, without=(*OURS, *passed_over))
         words = (self.build.target,) if self.build.target else ()
         return self._step(
             "build",

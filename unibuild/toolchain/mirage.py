@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
-from unibuild.toolchain import config_ml, opam, sources
+from unibuild.toolchain import config_ml, listing, opam, sources
 from unibuild.toolchain.base import OURS, Step, behind_door, environment, identity, installed, make_argv, spelled
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.unikernel import last_generated, output_name
@@ -159,7 +159,7 @@ class Mirage:
     def _build(self) -> Step:
         argv = make_argv(self.behind, "build", jobs=self.settings.build.jobs)
         config = self._config_modules()
-        found = sources.find(self.root, self._patterns(), without=self._no_sources())
+        found = listing.find(self.root, self._patterns(), without=self._no_sources())
         left_out = {str(path) for path in (*config, self.kernel)}
         inputs = [path for path in found.files if str(path) not in left_out]
         if self.release.build_configures:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unibuild import stamps
 from unibuild.errors import FileError
-from unibuild.toolchain.ignore import Patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["PATTERNS", "PRUNED", "Found", "find"]
+    from unibuild.toolchain.gitignore import Patterns
+
+__all__ = ["PATTERNS", "PRUNED", "Found", "Look", "above", "find", "leads_to", "look"]
 
 PATTERNS = (
     *("*.ml", "*.mli", "*.mll", "*.mly", "*.mld", "*.eliom", "*.opam", "*.opam.template"),
@@ -47,6 +49,24 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What a walk found, and all that decided it: while none of it moves, another walk finds the same.
+
+    Attributes:
+        found: what it found.
+        stamps: the stamps of the folders listed and of the ``.gitignore`` files in force, there or not, each taken
+            before its content was read.
+        links: the symbolic links met, and what each led to (see ``leads_to``).
+        whole: whether all could be read; the stamps of the rest would not tell when it can be.
+    """
+
+    found: Found
+    stamps: Mapping[str, str]
+    links: Mapping[str, str]
+    whole: bool
+
+
+@dataclass(frozen=True)
 class _Ignore:
     """A ``.gitignore`` that is in force, and the length of its folder's path with the slash."""
 
@@ -58,7 +78,8 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     """Find the sources below ``root``.
 
     A symbolic link to a folder is followed after everything else, where it leads to one not seen yet that does not
-    hold ``root``. A folder that may not be read holds no sources.
+    hold ``root``. A folder that may not be read holds no sources. Where a ``.gitignore`` above ``root`` names
+    ``root`` itself, those above do not count.
 
     Args:
         root: absolute folder.
@@ -69,6 +90,17 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     Raises:
         FileError: ``root`` cannot be read.
     """
+    return look(root, patterns, without=without).found
+
+
+def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> Look:
+    """Find the sources as ``find`` does, and tell what decided that.
+
+    Raises:
+        FileError: ``root`` cannot be read.
+    """
+    from unibuild.toolchain.gitignore import Patterns
+
     try:
         os.listdir(root)  # noqa: PTH208 (strings are enough)
     except OSError as error:
@@ -77,7 +109,33 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     walk.folder(str(root), included=False, ignores=walk.above())
     while walk.links:
         walk.link(*walk.links.pop(0))
-    return Found(tuple(map(Path, sorted(walk.files))), tuple(map(Path, sorted(walk.folders))))
+    folders = sorted(path for path, stamp in walk.stamps.items() if stamp != stamps.ABSENT)
+    found = Found(tuple(map(Path, sorted(walk.files))), tuple(map(Path, folders)))
+    return Look(found, walk.stamps, walk.leads, walk.whole)
+
+
+def above(root: Path) -> tuple[Path, ...]:
+    """Return the folders above ``root`` whose ``.gitignore`` counts, if there is one: those in its git tree.
+
+    The top of the tree comes first; outside of a git tree there are none.
+    """
+    between: list[Path] = []
+    for folder in (root, *root.parents):
+        if (folder / ".git").exists():
+            return tuple(reversed(between))
+        between.append(folder.parent)
+    return ()
+
+
+def leads_to(link: str) -> str:
+    """Return what tells one end of a symbolic link from another, as far as a walk cares; empty: it leads nowhere."""
+    try:
+        status = os.stat(link)  # noqa: PTH116
+    except OSError:
+        return ""
+    if stat.S_ISDIR(status.st_mode):
+        return f"{status.st_dev}:{status.st_ino}"
+    return "file" if stat.S_ISREG(status.st_mode) else "other"
 
 
 class _Walk:
@@ -89,30 +147,38 @@ class _Walk:
         self.without = without
         self.skip = len(str(root).rstrip("/")) + 1
         self.files: list[str] = []
-        self.folders: list[str] = []
+        self.stamps: dict[str, str] = {}
+        self.leads: dict[str, str] = {}
         self.links: list[tuple[str, bool, tuple[_Ignore, ...]]] = []
         self.seen: set[tuple[int, int]] = set()
+        self.whole = True
 
     def above(self) -> tuple[_Ignore, ...]:
-        """Return what ``.gitignore`` files above ``root`` say, up to the top of its git work tree."""
-        if (self.root / ".git").exists():
-            return ()
-        tops = [folder for folder in self.root.parents if (folder / ".git").exists()]
-        if not tops:
-            return ()
-        between = self.root.parents[: self.root.parents.index(tops[0]) + 1]
-        return tuple(found for folder in reversed(between) if (found := self.ignore(str(folder))))
+        """Return what ``.gitignore`` files above ``root`` say; nothing, where they name a folder on the way to it."""
+        folders = above(self.root)
+        ignores: tuple[_Ignore, ...] = ()
+        for folder, below in zip(folders, (*folders[1:], self.root), strict=False):  # none above: none
+            if own := self.ignore(str(folder)):
+                ignores = (*ignores, own)
+            if _ignored(str(below), True, ignores):
+                return ()
+        return ignores
 
     def ignore(self, folder: str) -> _Ignore | None:
         """Read the ``.gitignore`` of a folder; None where there is none."""
+        from unibuild.toolchain.gitignore import Patterns
+
         path = f"{folder.rstrip('/')}/.gitignore"
+        self.stamps[path] = stamps.take(path)
         try:
             with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:  # noqa: PTH123
-                lines = file.readlines()
-        except OSError:
+                lines = file.read().split("\n")
+        except FileNotFoundError:
             return None
-        self.folders.append(path)
-        return _Ignore(Patterns(lines), len(path) - len(".gitignore"))
+        except OSError:
+            self.whole = False
+            return None
+        return _Ignore(Patterns(line.removesuffix("\r") for line in lines), len(path) - len(".gitignore"))
 
     def link(self, path: str, included: bool, ignores: tuple[_Ignore, ...]) -> None:
         """Walk the folder that a symbolic link leads to, unless ``root`` lies in it."""
@@ -121,18 +187,22 @@ class _Walk:
 
     def folder(self, path: str, included: bool, ignores: tuple[_Ignore, ...]) -> None:
         """Take what is in a folder; ``included`` says that a pattern names the folder itself or one above it."""
-        with contextlib.suppress(OSError):  # it may not be read, or went away meanwhile
+        try:
             status = os.stat(path)  # noqa: PTH116
             if (status.st_dev, status.st_ino) in self.seen:
                 return
             self.seen.add((status.st_dev, status.st_ino))
+            stamp = stamps.take(path)
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
-            self.folders.append(path)
-            if any(entry.name == ".gitignore" for entry in entries) and (own := self.ignore(path)):
-                ignores = (*ignores, own)
-            for entry in entries:
-                self.entry(entry, included, ignores)
+        except OSError:  # it may not be read, or went away meanwhile
+            self.whole = False
+            return
+        self.stamps[path] = stamp
+        if any(entry.name == ".gitignore" for entry in entries) and (own := self.ignore(path)):
+            ignores = (*ignores, own)
+        for entry in entries:
+            self.entry(entry, included, ignores)
 
     def entry(self, entry: os.DirEntry[str], included: bool, ignores: tuple[_Ignore, ...]) -> None:
         """Take or leave one entry of a folder."""
@@ -145,6 +215,8 @@ class _Walk:
             return  # by far the most common end, and cheap
         if self.without.match(below, folder=real_folder) or _ignored(path, real_folder, ignores):
             return
+        if entry.is_symlink():
+            self.leads[path] = leads_to(path)
         if real_folder:
             self.folder(path, wanted, ignores)
         elif entry.is_symlink() and entry.is_dir():

@@ -1,0 +1,89 @@
+"""Finds the sources as ``unibuild.toolchain.sources`` does, and walks only where something moved since the last time.
+
+``.unibuild/listing`` keeps what the last walks found, and the stamps of all that decided it: the folders, whose stamp
+moves when an entry comes, goes or is renamed, and the ``.gitignore`` files. Each stamp was taken before its folder was
+listed. A folder that changed a moment before it was listed could change again without another stamp, so what such a
+walk found is not kept: git's rule for a "racily clean" index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from unibuild import __version__, stamps
+from unibuild.errors import FileError
+from unibuild.files import write_whole
+from unibuild.settings.sources import STATE
+from unibuild.toolchain import sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["find"]
+
+KEPT = 4  # a project asks for two lists at most, and for other ones with other settings
+
+
+class _Entry(TypedDict):
+    """One walk, as JSON keeps it."""
+
+    asked: list[list[str]]
+    files: list[str]
+    folders: list[str]
+    stamps: dict[str, str]
+    links: dict[str, str]
+
+
+def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> sources.Found:
+    """Find the sources below ``root``; arguments, result and errors are those of ``sources.find``.
+
+    Nothing is kept where the project has no ``.unibuild`` yet: a mere look at a tree leaves it as it is.
+    """
+    without = tuple(without)
+    above = [f"{folder}/.gitignore" for folder in sources.above(root)]
+    asked = [[__version__, str(root)], [*(patterns or sources.PATTERNS)], [*sources.PRUNED], [*without], above]
+    cache = root / STATE / "listing"
+    kept = _read(cache)
+    for entry in kept:
+        if entry["asked"] == asked and _holds(entry):
+            return sources.Found(tuple(map(Path, entry["files"])), tuple(map(Path, entry["folders"])))
+    begun = time.time_ns()
+    look = sources.look(root, patterns, without=without)
+    if look.whole and cache.parent.is_dir() and all(_old(stamp, begun) for stamp in look.stamps.values()):
+        entry = _Entry(
+            asked=asked,
+            files=[*map(str, look.found.files)],
+            folders=[*map(str, look.found.folders)],
+            stamps={**look.stamps},
+            links={**look.links},
+        )
+        others = [other for other in kept if other["asked"] != asked]
+        with contextlib.suppress(FileError):  # a tree that cannot be written to can still be looked at
+            write_whole(cache, json.dumps([entry, *others][:KEPT]).encode())
+    return look.found
+
+
+def _read(cache: Path) -> list[_Entry]:
+    """Return what is kept, the last walk first; nothing where the file is damaged."""
+    from msgspec import convert
+
+    try:
+        return convert(json.loads(cache.read_bytes()), list[_Entry])
+    except (OSError, ValueError):  # ValueError: also msgspec's own
+        return []
+
+
+def _holds(entry: _Entry) -> bool:
+    """Say whether nothing has moved that decided what the walk found."""
+    return all(stamps.take(path) == stamp for path, stamp in entry["stamps"].items()) and all(
+        sources.leads_to(link) == end for link, end in entry["links"].items()
+    )
+
+
+def _old(stamp: str, begun: int) -> bool:
+    """Say whether a change after the walk had ``begun`` (ns since the epoch) gives another stamp than this one."""
+    return stamp == stamps.ABSENT or int(stamp.partition(":")[0]) < begun - stamps.TICK * 1e9
