@@ -1,8 +1,12 @@
 """Booting against stand-ins of xl, xenstore, sudo and ssh."""
 
+import fcntl
 import json
 import re
+import signal
+import sys
 
+import pexpect
 import pytest
 
 from unibuild.errors import DomainError, HostError, InputError
@@ -219,3 +223,90 @@ def test_a_failure_between_create_and_unpause_leaves_no_domain(tree, monkeypatch
     with pytest.raises(HostError):
         tree.boot()
     assert tree.running() == []
+
+
+def test_ctrl_c_while_xl_creates_leaves_no_domain(tree, monkeypatch):
+    create = boot.xl.create_paused
+
+    def interrupted(*args: object, **words: object) -> None:
+        create(*args, **words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(boot.xl, "create_paused", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tree.boot()
+    assert tree.running() == []
+
+
+ON_A_TERMINAL = """
+import signal, sys
+from pathlib import Path
+from unibuild.settings.sources import load
+from unibuild.tasks import boot
+from unibuild.tasks.guard import end_on_signals
+end_on_signals()
+root, xl, kernel, console, host = sys.argv[1:]
+boot.boot(load(Path(root), {"boot.console": console, "host": host}, {}), Path(xl), Path(kernel))
+"""
+
+
+@pytest.fixture
+def terminal(tree_anywhere):
+    """Boot on a terminal, as a person does."""
+    opened = []
+
+    def spawn(console: str, *script: str) -> pexpect.spawn:
+        tree_anywhere.write(*script)
+        where = [str(tree_anywhere.root), str(tree_anywhere.xl), str(tree_anywhere.kernel)]
+        argv = ["-c", ON_A_TERMINAL, *where, console, tree_anywhere.words["host"]]
+        opened.append(pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=30))
+        return opened[-1]
+
+    yield spawn
+    for one in opened:
+        one.close(force=True)
+
+
+def is_read(xen) -> bool:
+    """Say whether a reader holds the console of the first domain."""
+    with (xen.world / "1.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_on_a_terminal_the_console_is_attached(terminal, xen):
+    spawned = terminal("auto", "say up", "echo", "stay")
+    spawned.expect("Ctrl-\\] leaves it\r\n")
+    spawned.expect("up\r\n")
+    spawned.send("\x03")
+    spawned.expect("key 3\r\n")
+    spawned.send("\x1d")
+    spawned.expect("hello runs on \\(.*, domain 1\\)\r\n")
+    spawned.expect(pexpect.EOF)
+    assert not is_read(xen)
+    assert len(xen.domains()) == 1
+
+
+def test_ctrl_c_leaves_the_printed_console_and_the_domain_runs_on(terminal, xen):
+    spawned = terminal("print", "say up", "stay")
+    spawned.expect("up\r\n")
+    spawned.sendintr()
+    spawned.expect("hello runs on")
+    spawned.expect("KeyboardInterrupt")
+    spawned.expect(pexpect.EOF)
+    assert not is_read(xen)
+    assert len(xen.domains()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_attached_restores_the_terminal_and_ends_the_reader(terminal, xen, number):
+    spawned = terminal("attach", "say up", "stay")
+    spawned.expect("up\r\n")
+    assert not spawned.getecho()
+    spawned.kill(number)
+    spawned.wait()
+    assert spawned.getecho()
+    assert not is_read(xen)

@@ -129,9 +129,9 @@ def unpause(host: Host, domain: Domain) -> None:
 
 def destroy(host: Host, domain: Domain) -> None:
     """End it at once; one that is gone already is none."""
-    _xl(host, "destroy", str(domain.domid), name=domain.name, check=False)
-    if find(host, uuid=domain.uuid):
-        _xl(host, "destroy", str(domain.domid), name=domain.name)
+    done = _xl(host, "destroy", str(domain.domid), name=domain.name, check=False)
+    if done.returncode and find(host, uuid=domain.uuid):
+        raise explain(done.stderr.decode(errors="replace"), host=host.name, name=domain.name)
 
 
 def shutdown(host: Host, domain: Domain) -> None:

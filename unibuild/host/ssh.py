@@ -111,8 +111,9 @@ class Ssh(Host):
             return target
         beside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
         try:
-            self.run(["mkdir", "-p", self.folder], root=False)
-            self._copy(path, beside, digest)
+            self._copy(path, beside)
+            if self.run(["sha256sum", beside], root=False).text.split()[0] != digest:
+                raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
             self.run(["mv", "-f", beside, target], root=False)
         except BaseException:
             self.run(["rm", "-f", beside], root=False, check=False)
@@ -137,25 +138,29 @@ class Ssh(Host):
             return _ROOT_FOLDER
         return f"{self.run(['pwd'], root=False).text.strip()}/.cache/unibuild"
 
-    def _copy(self, path: Path, target: str, digest: str) -> None:
-        with (
-            files.reading(path),
-            path.open("rb") as file,
-            process.start(self.command(["dd", f"of={target}", "bs=64k"], root=False), env=ENV, stdin=file) as child,
-        ):
+    def _copy(self, path: Path, target: str) -> None:
+        said = self._write(path, target)
+        if "No such file or directory" in said:
+            self.run(["mkdir", "-p", self.folder], root=False)
+            said = self._write(path, target)
+        if "No space left" in said or "Disk quota" in said:
+            raise HostError(
+                f"the disk of {self.name} is full: cannot copy {path} there",
+                hint=f"free some room in {self.folder} there and run again",
+            )
+        if said:
+            raise HostError(f"cannot copy {path} to {self.name}: {said.splitlines()[-1]}")
+
+    def _write(self, path: Path, target: str) -> str:
+        """Write a file's bytes to ``target`` on the host; return what the host says where it cannot."""
+        argv = self.command(["dd", f"of={target}", "bs=64k"], root=False)
+        with files.reading(path), path.open("rb") as file, process.start(argv, env=ENV, stdin=file) as child:
             out, err = child.popen.communicate()
         done = process.Completed(child.argv, child.popen.returncode, out, err)
-        if done.returncode:
-            self.check(done)
-            said = err.decode(errors="replace")
-            if "No space left" in said or "Disk quota" in said:
-                raise HostError(
-                    f"the disk of {self.name} is full: cannot copy {path} there",
-                    hint=f"free some room in {self.folder} there and run again",
-                )
-            raise HostError(f"cannot copy {path} to {self.name}: {said.strip().splitlines()[-1]}")
-        if self.run(["sha256sum", target], root=False).text.split()[0] != digest:
-            raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
+        if not done.returncode:
+            return ""
+        self.check(done)
+        return err.decode(errors="replace").strip() or f"dd ended with exit code {done.returncode}"
 
     def _ssh(self) -> list[str]:
         return [

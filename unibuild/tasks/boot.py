@@ -132,7 +132,13 @@ def _make(host: Host, state: Path, xl_file: Path, old: record.Record | None, new
         new, name=deployed.name, uuid=asked if isinstance(asked, str) else new.uuid, copies=deployed.copies
     )
     record.save(state, made)  # first: it is ours even if we are killed before xl comes back
-    xl.create_paused(host, deployed.xl, name=made.name, uuid=made.uuid)
+    try:
+        xl.create_paused(host, deployed.xl, name=made.name, uuid=made.uuid)
+    except BaseException:
+        half_made = xl.find(host, uuid=made.uuid)
+        if half_made:  # Ctrl-C ended xl, not what it had begun
+            xl.destroy(host, half_made)
+        raise
     if old:
         host.discard([path for path in old.copies if path not in made.copies])
     domain = xl.find(host, uuid=made.uuid)

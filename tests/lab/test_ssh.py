@@ -1,0 +1,72 @@
+"""OpenSSH's real client and what it says of the real box when something is wrong."""
+
+import re
+
+import pytest
+
+from unibuild import process
+from unibuild.errors import HostError
+from unibuild.host.ssh import Ssh
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def altered(box, tmp_path):
+    """Return a host with some options of the box's configuration changed, and no kept connection."""
+
+    def make(**options: str) -> Ssh:
+        text = box.ssh_config.read_text()
+        for key, value in {"ControlPath": "none", "ControlMaster": "no", **options}.items():
+            text = re.sub(rf"(?m)^  {key} .*$", f"  {key} {value}", text)
+        config = tmp_path / "config"
+        config.write_text(text)
+        return Ssh(box.alias, config=config, name="lab")
+
+    return make
+
+
+@pytest.fixture
+def new_key(tmp_path):
+    process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")])
+    return tmp_path / "key"
+
+
+def test_a_changed_host_key_is_told_with_the_line_that_mends_it(altered, new_key, tmp_path):
+    known = tmp_path / "known hosts"
+    known.write_text("box " + " ".join(new_key.with_suffix(".pub").read_text().split()[:2]) + "\n")
+    with pytest.raises(HostError, match="the key of lab has changed") as error:
+        altered(UserKnownHostsFile=f'"{known}"').run(["true"])
+    mend = error.value.hint.partition(": ")[2]
+    assert mend == f"ssh-keygen -f '{known}' -R box"
+
+
+def test_an_unknown_host_key(altered):
+    with pytest.raises(HostError, match="a key that you have not accepted"):
+        altered(UserKnownHostsFile="/dev/null").run(["true"])
+
+
+def test_a_refused_key(altered, new_key):
+    with pytest.raises(HostError, match="lab refused to let you in"):
+        altered(IdentityFile=str(new_key)).run(["true"])
+
+
+def test_nothing_listens(altered):
+    with pytest.raises(HostError, match="nothing listens on its SSH port"):
+        altered(Port="9").run(["true"])
+
+
+def test_no_such_machine(altered):
+    with pytest.raises(HostError, match="there is no machine of that name"):
+        altered(HostName="nosuch.invalid").run(["true"])
+
+
+def test_arguments_arrive_at_the_real_far_side(altered):
+    said = altered().run(["printf", "%s|", "a b", "$HOME", "'", "", "ü*"]).text
+    assert said == "a b|$HOME|'||ü*|"
+
+
+def test_the_connection_is_kept(box):
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    host.run(["true"])
+    assert process.run(["ssh", "-F", str(box.ssh_config), "-O", "check", box.alias], check=False).returncode == 0
