@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -179,10 +180,23 @@ def test_a_start_that_is_broken_off_leaves_no_second_box(box, number):
     assert len(qemus()) == 1
 
 
-def test_a_damaged_snapshot_is_mended_by_a_boot(box):
+@pytest.fixture
+def spare_snapshot(box) -> Path:
+    """A second name for the files of the snapshot, which is put back afterwards: to make one takes a boot."""
     lab_box.down()
-    state = box.places.snapshot / "state"
-    state.write_bytes(state.read_bytes()[:1000])
+    kept = box.places.cache / "kept"
+    shutil.copytree(box.places.snapshot, kept, copy_function=os.link)
+    yield box.places.snapshot
+    lab_box.down()
+    shutil.rmtree(box.places.snapshot, ignore_errors=True)
+    kept.rename(box.places.snapshot)
+
+
+def test_a_damaged_snapshot_is_mended_by_a_boot(spare_snapshot):
+    state = spare_snapshot / "state"
+    cut = state.read_bytes()[:1000]
+    state.unlink()
+    state.write_bytes(cut)
     steps = []
     lab_box.up(Lab(), lambda what, _: steps.append(what))
     assert any(step.startswith("boot Xen") for step in steps)

@@ -172,7 +172,8 @@ def unpack(file: Path, folder: Path, progress: Callable[[str, float | None], Non
                         raise LabError(f"{file} is damaged: its {name} is not what its manifest says", hint=hint)
                 (beside / "manifest.json").write_bytes(manifest)
     except (tarfile.TarError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise LabError(f"{file} is no box file: {error}", hint=hint) from error
+        reason = str(error).partition("\n")[0]
+        raise LabError(f"{file} is no box file, or cut off: {reason}", hint=hint) from error
     return Image(folder)
 
 

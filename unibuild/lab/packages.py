@@ -161,13 +161,18 @@ def fetch(
         said = listed.stderr.decode(errors="replace").strip()
         raise MissingError(f"{here} has not all packages of the lab: {said}", hint=ELSEWHERE)
     packages = closure(parse_depends(listed.text), roots)
+    # asked in a folder without packages: where one is there already apt says nothing of it
+    planned = process.run(["apt-get", *options, "download", "--print-uris", *packages], cwd=folder).text
+    rows = re.findall(r"(?m)^'[^']*' (\S+) (\d+) SHA256:(\w+)", planned)
     archives = folder / "archives"
     archives.mkdir(exist_ok=True)
-    planned = process.run(["apt-get", *options, "download", "--print-uris", *packages], cwd=archives).text
-    rows = re.findall(r"(?m)^'[^']*' (\S+) (\d+) ", planned)
     size = sum(int(row[1]) for row in rows) / 1e6
     _apt([*options, "download", *packages], archives, f"download {len(rows)} packages, {size:.0f} MB", progress)
-    return [archives / name for name, _ in rows]
+    for name, _, digest in rows:  # apt looks only at the size of a file that was there
+        if files.sha256(archives / name) != digest:
+            (archives / name).unlink()
+            raise MissingError(f"the package {name} arrived damaged", hint="run again")
+    return [archives / name for name, _, _ in rows]
 
 
 def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
@@ -220,7 +225,7 @@ def _apt(arguments: list[str], cwd: Path, what: str, progress: Callable[[str, fl
                 said.append(text)
         status = child.wait()
     if status:
-        reasons = "\n".join(line for line in said if line.startswith(("E:", "W:"))) or "\n".join(said[-5:])
+        reasons = "\n".join([line for line in said if line.startswith(("E:", "W:"))][:3] or said[-3:])
         full = "No space left" in reasons or "not have enough" in reasons
         hint = (
             "free some room and run again" if full else "is the network there? apt's own settings and proxies are used"

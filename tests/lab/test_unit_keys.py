@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import base64
+import io
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild import process
+from unibuild.errors import FileError, LabError
+from unibuild.lab import keys, login
+from unibuild.lab.places import Places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    keys.ensure(tmp_path / "keys")
+    return tmp_path / "keys"
+
+
+def test_keys_are_made_once_and_for_us_alone(folder):
+    before = (folder / "user").read_bytes()
+    keys.ensure(folder)
+    assert (folder / "user").read_bytes() == before
+    assert {oct((folder / name).stat().st_mode & 0o777) for name in ("user", "host", "known_hosts")} == {"0o600"}
+
+
+def test_dropbear_gets_the_same_key_pair(folder):
+    found = keys.dropbear_key((folder / "host").read_text())
+    kind, pair = found[4:15], found[19:]
+    public = base64.b64decode((folder / "host.pub").read_text().split()[1])
+    assert (struct.unpack(">I", found[:4])[0], kind) == (11, b"ssh-ed25519")
+    assert (len(pair), pair[32:]) == (64, public[-32:])
+
+
+def test_a_cut_off_key_is_told(folder):
+    text = (folder / "host").read_text().splitlines()
+    with pytest.raises(LabError, match="host key cannot be read"):
+        keys.dropbear_key("\n".join([*text[:2], text[-1]]))
+
+
+def test_a_key_of_another_kind_is_told(tmp_path):
+    process.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(tmp_path / "key")])
+    with pytest.raises(LabError, match="ecdsa"):
+        keys.dropbear_key((tmp_path / "key").read_text())
+
+
+@given(st.text())
+def test_no_text_makes_it_stumble(text):
+    with pytest.raises(LabError):
+        keys.dropbear_key(text)
+
+
+def test_the_overlay_has_our_scripts_and_the_keys(folder):
+    file = io.BytesIO()
+    keys.write_overlay(file, folder)
+    data = file.getvalue()
+    for name in (b"init", b"etc/inittab", b"etc/xen/scripts/vif-bridge", b"etc/dropbear/dropbear_ed25519_host_key"):
+        assert b"\0" + name + b"\0" in data or name + b"\0" in data
+    assert (folder / "user.pub").read_bytes() in data
+    assert (folder / "user").read_bytes() not in data
+
+
+def test_ssh_reads_a_configuration_with_odd_names(tmp_path):
+    cache = tmp_path / "a b%d"
+    places = Places.of({"XDG_CACHE_HOME": str(cache)})
+    config = tmp_path / "config"
+    config.write_text(login.ssh_config(places, 2222))
+    said = process.run(["ssh", "-F", str(config), "-G", "box"]).text.splitlines()
+    assert f"userknownhostsfile {places.keys / 'known_hosts'}" in [line.replace('"', "") for line in said]
+    assert "port 2222" in said
+    assert "stricthostkeychecking true" in said
+
+
+def test_sockets_have_short_names_wherever_the_cache_is():
+    places = Places.of({"XDG_CACHE_HOME": "/" + "long/" * 60})
+    assert len(os.fsencode(places.ssh_socket)) + 17 < 108
+
+
+def test_a_runtime_folder_of_somebody_else_is_refused(tmp_path):
+    places = Places(tmp_path / "cache", tmp_path / "runtime")
+    places.runtime.mkdir()
+    places.runtime.chmod(0o777)
+    with pytest.raises(FileError, match="not a folder of yours alone"):
+        places.make()
+
+
+def test_a_relative_cache_home_does_not_count(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Places.of({"XDG_CACHE_HOME": "here"}) == Places.of({})

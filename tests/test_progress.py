@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from unibuild.progress import shown
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_without_a_terminal_each_step_is_a_line():
+    out = io.StringIO()
+    with shown(out) as tell:
+        for fraction in (None, 0.5, 1.0):
+            tell("download", fraction)
+        tell("unpack", None)
+    assert out.getvalue() == "download\nunpack\n"
+
+
+def test_where_nothing_takes_long_nothing_is_written():
+    out = Terminal()
+    with shown(out):
+        pass
+    assert out.getvalue() == ""
+
+
+def test_on_a_terminal_a_finished_step_is_ticked():
+    out = Terminal()
+    with shown(out) as tell:
+        tell("download [bold]", 0.5)
+        tell("unpack", None)
+    last = out.getvalue().rpartition("download [bold]")
+    assert last[0].rstrip().endswith("✓\x1b[0m")
+
+
+def test_the_terminal_is_given_back_after_an_error():
+    out = Terminal()
+    with pytest.raises(KeyboardInterrupt), shown(out) as tell:
+        tell("download", 0.1)
+        raise KeyboardInterrupt
+    assert "\x1b[?25h" in out.getvalue()
