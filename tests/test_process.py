@@ -151,3 +151,8 @@ def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
         shell.sendline("fg")
         shell.expect_exact("down\r\n")
         shell.expect_exact("end")
+
+
+def test_output_held_by_a_grandchild_is_waited_for_on_a_terminal(terminal):
+    child = terminal("print(process.run(['bash', '-c', '(sleep 0.6; echo late) & echo soon']).stdout)")
+    child.expect_exact(r"b'soon\nlate\n'")

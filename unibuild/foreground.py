@@ -63,7 +63,10 @@ def _our_terminal() -> int | None:
 
 def follow_stop(group: int) -> None:
     """Where the child was stopped from the terminal (Ctrl-Z), stop with it; go on when we are continued."""
-    state = os.waitid(os.P_PID, group, os.WSTOPPED | os.WNOHANG)
+    try:
+        state = os.waitid(os.P_PID, group, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:  # it has ended, and what it started still holds its output
+        return
     if state is None:
         return
     terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild import files, process
-from unibuild.errors import CommandError, FileError, LabError
+from unibuild.errors import CommandError, LabError
 from unibuild.lab import keys, login, qemu, snapshot
 from unibuild.lab.qemu import Machine
 
@@ -124,16 +124,14 @@ class Starter:
         what = f"boot Xen ({'KVM' if machine.accel == 'kvm' else 'emulated'})"
         self.progress(what, 0.0)
         self.places.serial_log.unlink(missing_ok=True)
-        try:
-            with tempfile.TemporaryDirectory(prefix=".boot.", dir=self.places.cache) as folder:
-                boot = Path(folder)
+        with tempfile.TemporaryDirectory(prefix=".boot.", dir=self.places.cache) as folder:
+            boot = Path(folder)
+            with files.writing_errors(boot / "initrd"):
                 for part in ("xen", "vmlinux"):
                     (boot / part).symlink_to(self.image.folder / part)
                 (boot / "initrd").touch(mode=0o600)
                 (boot / "initrd").write_bytes((self.image.folder / "initrd.cpio").read_bytes() + overlay)
-                qemu.start(qemu.arguments(machine, self.places, ram), self.places, boot)
-        except OSError as error:
-            raise FileError(f"cannot write {self.places.cache}: {error.strerror}", hint="is the disk full?") from error
+            qemu.start(qemu.arguments(machine, self.places, ram), self.places, boot)
         deadline = time.monotonic() + PATIENCE[machine.accel]
         while True:
             running = qemu.find(self.places) is not None  # asked before the log is read: its last words count
