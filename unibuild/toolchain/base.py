@@ -94,6 +94,10 @@ class Toolchain(Protocol):
     def xl(self) -> Path | None:
         """The ``.xl`` file that configure writes, as an absolute path; None where none is written."""
 
+    @property
+    def xl_in(self) -> Path | None:
+        """The template of ``xl`` with the devices' names, which configure writes; None where none is written."""
+
     def steps(self) -> tuple[Step, ...]:
         """Return the steps in their order: of configure, depend and build those that have something to do."""
 

@@ -45,6 +45,7 @@ class Make:
 
     name = "make"
     xl: Path | None = None
+    xl_in: Path | None = None
 
     def __init__(self, root: Path, build: Build) -> None:
         if build.kernel is None:

@@ -71,6 +71,7 @@ class Mirage:
         self.kernel = root / (settings.build.kernel or release.path(release.kernel, self.names))
         self.behind = behind_door(self.cwd, generated="Makefile")
         self.xl: Path | None = self._path(release.xl)
+        self.xl_in: Path | None = self.xl.with_name(f"{self.xl.name}.in")
         self.opam_file = self._path(release.opam_file)
 
     def steps(self) -> tuple[Step, ...]:
