@@ -9,10 +9,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from unibuild import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
@@ -71,7 +75,7 @@ class Standins:
 
 
 @pytest.fixture
-def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Standins:
+def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standins]:
     """Put the stand-ins first on PATH."""
     world = tmp_path / "world"
     (world / "bin").mkdir(parents=True)
@@ -83,7 +87,8 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Standins:
     monkeypatch.setenv("STANDIN", str(world))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return Standins(world)
+    yield Standins(world)
+    (world / "over").touch()  # its domains end
 
 
 BIN = Path(sys.executable).parent

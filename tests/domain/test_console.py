@@ -12,7 +12,7 @@ from unibuild.errors import DomainError
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
-HOSTS = [Local(), Ssh("there")]
+HOSTS = {"local": Local(uid=0), "sudo": Local(uid=1000), "ssh": Ssh("there")}
 
 
 class Keys:
@@ -47,10 +47,10 @@ class Watched:
             return reader.follow(**how)
 
 
-@pytest.fixture(params=HOSTS, ids=["local", "ssh"])
-def watch(request, xen, tmp_path):
+@pytest.fixture(params=HOSTS)
+def watch(request, xen):
     def make(*script: str, keep: bool = True) -> Watched:
-        return Watched(request.param, xen.xl_file(xen.kernel(*script), keep=keep))
+        return Watched(HOSTS[request.param], xen.xl_file(xen.kernel(*script), keep=keep))
 
     return make
 

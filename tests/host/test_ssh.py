@@ -115,6 +115,7 @@ def test_a_copy_to_write_to_is_kept(xen, tmp_path):
 def test_a_copy_that_fails_leaves_nothing(xen, tmp_path, program, script, sentence):
     (xen.world / "bin" / program).write_text(f"#!/bin/sh\n{script}\n")
     (xen.world / "bin" / program).chmod(0o755)
+    (xen.world / "home/.cache/unibuild").mkdir(parents=True)
     kernel = tmp_path / "k"
     kernel.write_bytes(b"kernel")
     with pytest.raises(HostError, match=sentence):
