@@ -41,7 +41,7 @@ def environment(world, *first):
 
 
 def run(argv, cwd, env):
-    subprocess.run(argv, cwd=cwd, env=env, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(argv, cwd=cwd, env=env, check=True, capture_output=True)
 
 
 def make_tree(root, inputs):
@@ -69,7 +69,11 @@ def make_booted(root, inputs):
         (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} {name} "$@"\n')
         (tools / name).chmod(0o755)
     env = environment(tools, tools)
-    boot = ["doit", "boot", "host=local", "boot.console=none"]
+    with (root / "unibuild.toml").open("a") as settings:
+        settings.write('[boot]\nconsole = "none"\n')
+    text = (root / "unibuild.toml").read_text()
+    (root / "unibuild.toml").write_text(f'host = "local"\n{text}')
+    boot = ["doit", "boot"]
     run(boot, root, env)
     said = subprocess.run(["xl", "list", "-v"], env=env, check=True, capture_output=True, text=True).stdout
     (tools / "said").write_text(said)

@@ -85,12 +85,12 @@ def test_what_was_made_and_is_made_again_the_same_is_up_to_date(watch, record, t
 
 
 def test_a_setting_makes_it_stale_and_is_named(watch, record):
-    changed = Watch(**{**vars(watch), "fingerprint": {"arguments": "-t hvt"}})
+    changed = watch._replace(fingerprint={"arguments": "-t hvt"})
     assert judge(changed, record).reason == "arguments changed"
 
 
 def test_more_than_one_reason_is_counted(watch, record, tmp_path):
-    changed = Watch(**{**vars(watch), "inputs": (str(tmp_path / "made"), str(tmp_path / "target"))})
+    changed = watch._replace(inputs=(str(tmp_path / "made"), str(tmp_path / "target")))
     assert judge(changed, record).reason == "made is new (and 2 more)"
 
 

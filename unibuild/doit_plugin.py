@@ -7,6 +7,7 @@ app = unikernel()
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,7 @@ class Unikernel:
         """Return the tasks of the project that the current folder belongs to."""
         from unibuild.tasks.graph import graph
 
+        gc.freeze()  # what is loaded by now stays to the end: the collector need not go through it, here and at exit
         try:
             return tasks(graph(self.project()))
         except UnibuildError as error:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,8 +37,7 @@ class Record(TypedDict):
 NOTHING: Record = {"inputs": {}, "made": {}, "targets": {}, "fingerprint": {}, "ended": 0}
 
 
-@dataclass(frozen=True)
-class Watch:
+class Watch(NamedTuple):  # a dataclass takes five times as long to make, and every doit run makes this
     """What decides whether a task is stale.
 
     Attributes:
@@ -63,8 +61,7 @@ class Watch:
         return path.removeprefix(self.root.rstrip("/") + "/")
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Whether a task is stale.
 
     Attributes:

@@ -15,7 +15,6 @@ from doit.task import Task
 
 from unibuild import stamps
 from unibuild.errors import FileError, UnibuildError
-from unibuild.tasks.build import run_stage
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.guard import Guard, end_on_signals
 from unibuild.tasks.tell import debugging, tell
@@ -162,6 +161,8 @@ def tasks(graph: Graph) -> list[Task]:
 
 def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
     def act(task: Task) -> None:
+        from unibuild.tasks.build import run_stage
+
         guard.hold()
         found = task.meta
         task.meta = {"dated": run_stage(graph, stage, found.get("suspects", ()), found.get("late", ()))}

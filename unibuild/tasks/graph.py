@@ -9,9 +9,8 @@ Computing it starts no child and writes nothing; ``unibuild.tasks.factory`` make
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import unibuild
 from unibuild import files
@@ -39,8 +38,7 @@ GOALS = {
 """Every goal that a project can have, in the graph's order."""
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """One stage that leaves files.
 
     Attributes:
@@ -58,8 +56,7 @@ class Stage:
     step: Step | None
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """The stages of a project up to its ``.xl``, and what ``boot`` then takes.
 
     Attributes:
