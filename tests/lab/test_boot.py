@@ -136,7 +136,7 @@ def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
         terminal.send("abc\r")
         terminal.expect("heard: abc\r\n")
         terminal.send("\x1d")
-        terminal.expect(r"hello runs on \(lab, domain \d+\)")
+        terminal.expect(r"hello runs as domain \d+ of lab")
         terminal.expect(pexpect.EOF)
         assert terminal.ptyproc.getecho() == before
     assert terminal.exitstatus == 0

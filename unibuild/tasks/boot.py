@@ -73,7 +73,7 @@ def boot(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress
     if reader:
         _follow(project, host, domain, reader, screen, attached)
     else:
-        screen.say(f"{domain.name} runs on {host.name} (domain {domain.domid}); `unibuild console` shows its console")
+        screen.say(_runs(host, domain))
 
 
 def console(project: Project, progress: hosts.Progress | None = None) -> None:
@@ -109,7 +109,7 @@ def destroy(project: Project, progress: hosts.Progress | None = None) -> None:
     if made is None:
         screen.say(f"no domain of this project is on {place}")
         return
-    host = hosts.open_host(project.settings, progress)
+    host = hosts.open_host(project.settings, progress, forward=False)
     with files.lock(state / "domain.lock", f"the domain of {project.root}"):
         domain = xl.find(host, uuid=made.uuid)
         if domain:
@@ -149,7 +149,7 @@ def _make(host: Host, state: Path, xl_file: Path, old: record.Record | None, new
 
 def _follow(project: Project, host: Host, domain: xl.Domain, reader: Reader, screen: Screen, attached: bool) -> None:
     """Read the console until its end or ours, and tell how it ended."""
-    runs_on = f"{domain.name} runs on ({host.name}, domain {domain.domid})"
+    runs_on = _runs(host, domain)
     try:
         with reader:
             if attached:
@@ -168,6 +168,10 @@ def _follow(project: Project, host: Host, domain: xl.Domain, reader: Reader, scr
         return
     xl.destroy(host, domain)
     _tell_end(domain.name, outcome, screen, reader.log.path)
+
+
+def _runs(host: Host, domain: xl.Domain) -> str:
+    return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
 
 
 def _tell_end(name: str, end: End, screen: Screen, log: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,7 +43,8 @@ def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
     """Put the kernel, the ramdisk, the disks and the ``.xl`` on the host; files that only it has are its own affair.
 
     A disk that the domain writes to becomes a working copy there, which the domain keeps from boot to boot until the
-    file here changes.
+    file here changes. A network device without an address gets one that is the same at every boot, so that a DHCP
+    server gives it the same lease.
 
     Args:
         host: where to.
@@ -64,7 +66,8 @@ def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
             moved[disk.number] = {"target": target}
             if not disk.is_written:
                 copies[disk.vdev] = target
-    changes = patch.Changes({key: copies[key] for key in ("kernel", "ramdisk") if key in copies}, disk=moved)
+    files: dict[str, patch.Setting] = {key: copies[key] for key in ("kernel", "ramdisk") if key in copies}
+    changes = patch.Changes(files, vif=_addresses(config, host.name), disk=moved)
     there = patch.apply(text, changes, str(xl_file))
     if there == text:
         path = host.put(xl_file)
@@ -73,6 +76,20 @@ def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
         write_whole(beside, there.encode(errors="surrogateescape"))
         path = host.put(beside)
     return Deployed(path, grammar.parse(there, path), (*copies.values(), path))
+
+
+def _addresses(config: grammar.Config, host: str) -> dict[str, dict[str, str]]:
+    """Return MAC addresses for the network devices that have none; xl would draw one by lot at every boot.
+
+    The first half is that which Xen owns (xl-network-configuration(5), "mac").
+    """
+    vifs = config.get("vif")
+    found = {}
+    for number, spec in enumerate(vifs if isinstance(vifs, list) else []):
+        if "mac" not in devices.parse_vif(str(spec)):
+            drawn = hashlib.sha256(f"{host} {config.get('name')} {number}".encode()).hexdigest()
+            found[str(number)] = {"mac": f"00:16:3e:{drawn[:2]}:{drawn[2:4]}:{drawn[4:6]}"}
+    return found
 
 
 def check_name(host: Host, name: str, ours: str | None, domains: tuple[xl.Domain, ...]) -> xl.Domain | None:

@@ -43,12 +43,13 @@ def place(settings: Settings) -> str:
     return settings.host
 
 
-def open_host(settings: Settings, progress: Progress | None = None) -> Host:
+def open_host(settings: Settings, progress: Progress | None = None, *, forward: bool = True) -> Host:
     """Return the host that the settings mean; the lab is started where it does not run.
 
     Args:
         settings: all of them.
         progress: is told what takes long; None: ``lines()``.
+        forward: whether the ports of ``[lab] forward`` are wanted.
 
     Raises:
         SettingsError: ``host`` is no host.
@@ -59,7 +60,10 @@ def open_host(settings: Settings, progress: Progress | None = None) -> Host:
         return local.Local()
     if name != "lab":
         return ssh.Ssh(*ssh.parse(name))
+    import msgspec
+
     from unibuild.lab import box
 
-    lab = box.up(settings.lab, progress or lines())
+    wanted = settings.lab if forward else msgspec.structs.replace(settings.lab, forward=())
+    lab = box.up(wanted, progress or lines())
     return ssh.Ssh(lab.alias, config=lab.ssh_config, name="lab")

@@ -1,0 +1,22 @@
+"""unibuild/tasks/deploy.py: a domain's files on their way to the host."""
+
+from unibuild.host.local import Local
+from unibuild.tasks import deploy
+
+
+def bring(tmp_path, *lines):
+    (tmp_path / "k.xen").touch()
+    file = tmp_path / "hello.xl"
+    file.write_text("\n".join((f"name = 'hello'\nkernel = '{tmp_path}/k.xen'", *lines, "")))
+    return deploy.bring(Local(), file, tmp_path).config.get("vif")
+
+
+def test_a_network_device_has_the_same_address_at_every_boot(tmp_path):
+    first = bring(tmp_path, "vif = ['bridge=br0', 'bridge=br0']")
+    assert first == bring(tmp_path, "vif = ['bridge=br0', 'bridge=br0']")
+    assert len(set(first)) == 2
+    assert all(spec.startswith("bridge=br0, mac=00:16:3e:") for spec in first)
+
+
+def test_an_address_that_is_set_stays(tmp_path):
+    assert bring(tmp_path, "vif = ['mac=00:16:3e:00:00:01,bridge=br0']") == ["mac=00:16:3e:00:00:01,bridge=br0"]
