@@ -138,6 +138,19 @@ def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
     assert not alive(pid)
 
 
+def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal):
+    handles = ["bash", "-c", "trap 'exit 2' INT; echo ready >/dev/tty; sleep 60"]
+    child = terminal(f"try: process.attend({handles})\nexcept KeyboardInterrupt: print('interrupted')")
+    child.expect_exact("ready")
+    child.sendintr()
+    child.expect_exact("interrupted")
+
+
+def test_a_failure_on_a_terminal_is_no_ctrl_c(terminal):
+    child = terminal("print('code', process.attend(['false']))")
+    child.expect_exact("code 1")
+
+
 @pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
 def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
     script = tmp_path / "script.py"

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["follow_stop", "lent", "signal_group"]
+__all__ = ["Witness", "follow_stop", "lent", "signal_group", "signals_put_off"]
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -82,3 +83,56 @@ def follow_stop(group: int) -> None:
     finally:
         os.close(terminal)
     signal_group(group, signal.SIGCONT)
+
+
+class Witness(contextlib.AbstractContextManager["Witness"]):
+    """A process that does nothing in a child's group but die of the Ctrl-C that the child gets.
+
+    A child need not die of it: GNU make at times ends with "wait: No child processes" and exit code 2 instead.
+
+    Args:
+        group: the child's group; None: there is nothing to see.
+    """
+
+    def __init__(self, group: int | None) -> None:
+        self._popen: subprocess.Popen[bytes] | None = None
+        if group is not None:
+            null = subprocess.DEVNULL
+            with contextlib.suppress(OSError), signals_put_off():  # the child may have gone already
+                self._popen = subprocess.Popen(
+                    ["sleep", "infinity"], stdin=null, stdout=null, stderr=null, process_group=group
+                )
+
+    def saw_interrupt(self) -> bool:
+        """End it, and say whether Ctrl-C had done so before, even if that was on its way only."""
+        if self._popen is None:
+            return False
+        self._popen.terminate()  # where both are to be delivered INT comes first, being the lower number
+        self._popen.send_signal(signal.SIGCONT)  # it may have been stopped with the child
+        return self._popen.wait() == -signal.SIGINT
+
+    def __exit__(self, *_: object) -> None:
+        if self._popen is not None:
+            self._popen.kill()
+            self._popen.wait()
+
+
+@contextlib.contextmanager
+def signals_put_off() -> Iterator[None]:
+    """Let no handler of Ctrl-C, TERM or HUP raise inside the block: a child would run and nobody know of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    caught: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for caught_number in caught:
+            signal.raise_signal(caught_number)

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -22,7 +21,7 @@ from unibuild import foreground
 from unibuild.errors import CommandError, MissingError, UnibuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["PATIENCE", "Child", "Completed", "attend", "need", "run", "start"]
@@ -180,13 +179,19 @@ def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
         MissingError: the program is not there.
         KeyboardInterrupt: Ctrl-C ended it.
     """
-    with start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child, foreground.lent(child.popen.pid):
+    with (
+        start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child,
+        foreground.lent(child.popen.pid) as is_lent,
+        foreground.Witness(child.popen.pid if is_lent else None) as witness,
+    ):
         while True:
             state = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
             if state is None or state.si_code != os.CLD_STOPPED:
                 break
             foreground.follow_stop(child.popen.pid)
         status = child.popen.wait()
+        if status and witness.saw_interrupt():
+            status = -signal.SIGINT
     _reraise_interrupt(status)
     return status
 
@@ -209,7 +214,7 @@ def start(
     """
     popen = None
     try:
-        with _signals_put_off():
+        with foreground.signals_put_off():
             popen = subprocess.Popen(
                 list(argv),
                 cwd=cwd,
@@ -231,27 +236,6 @@ def start(
             Child(popen, argv).stop()
         raise
     return Child(popen, argv)
-
-
-@contextlib.contextmanager
-def _signals_put_off() -> Iterator[None]:
-    """Let no handler of Ctrl-C, TERM or HUP raise inside the block: the child would run and nobody know of it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers run in the main thread only
-        return
-    caught: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _frame: caught.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if callable(signal.getsignal(number))
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for caught_number in caught:
-            signal.raise_signal(caught_number)
 
 
 def _missing(program: str, hint: str | None) -> MissingError:
