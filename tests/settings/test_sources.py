@@ -198,8 +198,9 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
             "not 1.5",
         ),
         (
-            '[xl.vif]\neth0 = { bridge = "br0" }',
-            "unibuild.toml:2: `[xl.vif] eth0`: the key `eth0` must be the device's number, from 0",
+            '[xl.vif]\n"a b" = { bridge = "br0" }',
+            "unibuild.toml:2: `[xl.vif] a b`: the key `a b` must be the device's number, from 0, or the name that the "
+            "unikernel has for it",
         ),
         (
             '[xl.vif.0]\nmac = "00:16:3e:00:00:01"\nbrigde = "br0"',
@@ -215,7 +216,7 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         (
             '[[xl.vif]]\nbridge = "br0"',
             "unibuild.toml:1: `[xl] vif` must be a table, not [{'bridge': 'br0'}]\n"
-            "  it holds keys: `[xl.vif.<NUMBER>] <KEY>`",
+            "  it holds keys: `[xl.vif.<VIF>] <KEY>`",
         ),
         (
             'name = "a b"',
@@ -374,6 +375,45 @@ def test_the_state_folder_is_kept_out_of_git(tmp_path):
     folder = state_dir(tmp_path)
     assert (folder, (folder / ".gitignore").read_text()) == (tmp_path / ".unibuild", "*\n")
     assert state_dir(tmp_path) == folder
+
+
+def test_devices_by_the_names_that_the_unikernel_has(settings):
+    found = settings(
+        '[xl.disk."disk.img"]\ntarget = "/a"', {'xl.disk."disk.img".target': "/b", "xl.vif.service.mtu": "9"}
+    )
+    assert (found.xl.disk, found.xl.vif) == ({"disk.img": {"target": "/b"}}, {"service": {"mtu": 9}})
+
+
+@pytest.mark.parametrize(
+    ("toml", "words", "args"),
+    [
+        ('[boot]\nargs = ["--port=80", "--hello=a b"]', {}, ("--port=80", "--hello=a b")),
+        ('[boot.args]\nport = 80\nv = true\nx = ["a"]', {}, {"port": 80, "v": True, "x": ["a"]}),
+        ("", {"boot.args": "--port=80 '--hello=a b'"}, ("--port=80", "--hello=a b")),
+        ("", {"boot.args": '["--port=80"]'}, ("--port=80",)),
+        ("", {"boot.args.port": "80", "boot.args.v": "true"}, {"port": 80, "v": True}),
+        ("[boot.args]\nport = 80\nx = 1", {"boot.args.port": "81"}, {"port": 81, "x": 1}),
+        ('[boot]\nargs = ["--port=80"]', {"boot.args.port": "81"}, {"port": 81}),
+        ("[boot.args]\nport = 80", {"boot.args": "--port=81"}, ("--port=81",)),
+    ],
+)
+def test_arguments_are_a_list_or_a_table(settings, toml, words, args):
+    assert settings(toml, words).boot.args == args
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        ("[boot]\nargs = 3", "unibuild.toml:2: `[boot] args` must be a list of strings or a table, not 3"),
+        (
+            '[boot.args]\n"--port" = 80',
+            "unibuild.toml:2: `[boot.args] --port`: the key `--port` must be the name of an argument, without the "
+            "dashes before it",
+        ),
+    ],
+)
+def test_arguments_that_are_none(refusal, toml, sentence):
+    assert refusal(toml) == sentence
 
 
 @pytest.mark.parametrize(("kind", "words", "change"), [("vif", VIF_KEYS, change_vif), ("disk", DISK_KEYS, change_disk)])

@@ -19,7 +19,19 @@ from unibuild.settings.model import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Leaf", "bare", "child", "expected", "is_table", "key_type", "known", "leaves", "metas", "options"]
+__all__ = [
+    "Leaf",
+    "bare",
+    "child",
+    "expected",
+    "is_table",
+    "key_type",
+    "known",
+    "leaves",
+    "metas",
+    "options",
+    "table_of",
+]
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,11 @@ def is_table(kind: object) -> bool:
     """Tell whether a value of this type is a table: a Struct of ours, or a dict with free keys."""
     kind = bare(kind)
     return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
+
+
+def table_of(kind: object) -> object | None:
+    """Return the table that a value of this type is, or can be where other values are welcome too; else None."""
+    return next((option for option in options(kind) if is_table(option)), None)
 
 
 def key_type(table: object) -> object | None:

@@ -69,12 +69,31 @@ DiskKey = Annotated[
         extra={"words": (*DISK_KEYS, "remove")},
     ),
 ]
-Number = Annotated[str, Meta(pattern=r"^[0-9]+$", title="NUMBER", description="the device's number, from 0")]
+Vif = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x20,@]+$",
+        title="VIF",
+        description="the device's number, from 0, or the name that the unikernel has for it",
+    ),
+]
 Disk = Annotated[
     str,
-    Meta(pattern=r"^[a-z0-9]+$", title="DISK", description="the disk's `vdev` (as `xvda`) or its number, from 0"),
+    Meta(
+        pattern=r"^[^\x00-\x1f]+$",
+        title="DISK",
+        description="the disk's `vdev` (as `xvda`), its number, from 0, or the name that the unikernel has for it",
+    ),
 ]
 Device = dict[str, Scalar]
+Argument = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        title="NAME",
+        description="the name of an argument, without the dashes before it",
+    ),
+]
 
 
 class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -147,16 +166,18 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="Any other key of xl.cfg(5), as it is written there."),
     ] = {}
     vif: Annotated[
-        dict[Number, dict[VifKey, Scalar]],
+        dict[Vif, dict[VifKey, Scalar]],
         Meta(
-            description='Network devices by number: `[xl.vif.0] bridge = "xenbr0"` changes the first one, or adds it; '
-            "`remove = true` takes it away. The sub-keys are those of xl-network-configuration(5)."
+            description='Network devices by number, `[xl.vif.0] bridge = "xenbr0"` changes the first one or adds it, '
+            "or by the name that a Mirage unikernel has for them (`[xl.vif.service]`); `remove = true` takes one away. "
+            "The sub-keys are those of xl-network-configuration(5)."
         ),
     ] = {}
     disk: Annotated[
         dict[Disk, dict[DiskKey, Scalar]],
         Meta(
-            description='Disks by `vdev` or number: `[xl.disk.xvdb] target = "data.img"`. '
+            description='Disks by `vdev` or number, `[xl.disk.xvdb] target = "data.img"`, or by the name that a Mirage '
+            'unikernel has for them (`[xl.disk."disk.img"]`). '
             "The sub-keys are those of xl-disk-configuration(5); `remove = true` takes one away."
         ),
     ] = {}
@@ -164,6 +185,22 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the domain is started."""
+
+    args: Annotated[
+        tuple[str, ...] | dict[Argument, Value],
+        Meta(
+            description='Arguments for the unikernel, each as one word, `["--port=80", "--hello=a b"]`, or by name: '
+            "`[boot.args] port = 80`. There `true` gives the bare `--name`, `false` nothing, and a list the argument "
+            "once for each of its values. They become the kernel's `cmdline`, in quotes where Mirage wants some."
+        ),
+    ] = ()
+    check_args: Annotated[
+        Literal["auto", "never"],
+        Meta(
+            description="`auto`: where the lab is up, a Solo5 kernel is asked once (`--help=plain`) which arguments it "
+            "knows, and `args` with another one are refused before anything is booted. `never`: no kernel is asked."
+        ),
+    ] = "auto"
 
     console: Annotated[
         Literal["auto", "attach", "print", "none"],

@@ -91,7 +91,7 @@ def load(
         if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
             _put(tree, _variable_path(name), environ[name], Variable(name))
     for key, text in overrides.items():
-        _put(tree, tuple(key.split(".")), text, Word(f"{key}={text}"))
+        _put(tree, _key_path(key), text, Word(f"{key}={text}"))
     return Project(file.parent if file else start.absolute(), file, msgspec.convert(tree, Settings))
 
 
@@ -105,40 +105,53 @@ def state_dir(root: Path) -> Path:
 
 def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, table: object, path: KeyPath) -> None:
     """Put the values of a TOML table into ``tree``, each checked against the model's type."""
-    from unibuild.settings.fields import is_table
+    from unibuild.settings.fields import is_table, table_of
 
     for key, value in raw.items():
         place = (*path, key)
         kind = _child(table, place, source)
-        if not is_table(kind):
-            tree[key] = _checked(value, kind, place, source)
-        elif isinstance(value, dict):
-            inner = tree.setdefault(key, {})
-            assert isinstance(inner, dict)
-            _merge(inner, value, source, kind, place)
-        else:
+        inner = table_of(kind)
+        if inner is not None and isinstance(value, dict):
+            _merge(_inner(tree, key), value, source, inner, place)
+        elif is_table(kind):
             raise _wrong(value, kind, place, source)
+        else:
+            tree[key] = _checked(value, kind, place, source)
 
 
 def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> None:
     """Put one value, given as text, into ``tree``."""
-    from unibuild.settings.fields import is_table
+    from unibuild.settings.fields import is_table, table_of
     from unibuild.settings.model import Settings
 
     kind: object = Settings
     for depth, key in enumerate(path, 1):
-        if not is_table(kind):
+        table = table_of(kind)
+        if table is None:
             raise SettingsError(
                 f"{source.at(path)}: `{source.spell(path)}` is unknown: `{source.spell(path[: depth - 1])}` is no table"
             )
-        kind = _child(kind, path[:depth], source)
-        if depth < len(path):
-            inner = tree.setdefault(key, {}) if is_table(kind) else tree
-            assert isinstance(inner, dict)
-            tree = inner
+        kind = _child(table, path[:depth], source)
+        if depth < len(path) and table_of(kind) is not None:
+            tree = _inner(tree, key)
     if is_table(kind):
         raise _wrong(text, kind, path, source)
     tree[path[-1]] = _read_text(text, kind, path, source)
+
+
+def _inner(tree: dict[str, object], key: str) -> dict[str, object]:
+    """Return the table below a key; it replaces what is none there."""
+    if not isinstance(tree.get(key), dict):
+        tree[key] = {}
+    inner = tree[key]
+    assert isinstance(inner, dict)
+    return inner
+
+
+def _key_path(key: str) -> KeyPath:
+    """Return the keys of a dotted key; one that has dots of its own stands in quotes: ``xl.disk."disk.img".target``."""
+    parts = re.split(r'\.(?=(?:[^"]*"[^"]*")*[^"]*$)', key)
+    return tuple(part[1:-1] if re.fullmatch(r'"[^"]*"', part) else part for part in parts)
 
 
 def _child(table: object, path: KeyPath, source: Source) -> object:
@@ -233,7 +246,7 @@ def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object
     from unibuild.settings.fields import options
 
     found = options(kind)
-    is_list = len(found) == 1 and get_origin(found[0]) in (list, tuple)
+    is_list = str not in found and any(get_origin(option) in (list, tuple) for option in found)
     if not is_list and len(found) == 1:
         return _checked(text, kind, path, source, strict=False)
     try:
