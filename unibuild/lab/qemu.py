@@ -17,7 +17,7 @@ from unibuild.errors import CommandError, LabError
 if TYPE_CHECKING:
     from unibuild.lab.places import Places
 
-__all__ = ["PROGRAM", "Machine", "arguments", "find", "start", "stop", "version"]
+__all__ = ["PROGRAM", "Machine", "arguments", "cpu_time", "find", "start", "stop", "version"]
 
 PROGRAM = "qemu-system-x86_64"
 DOM0_MEMORY = 256  # MiB
@@ -118,6 +118,14 @@ def find(places: Places) -> int | None:
         if ours(str(pid)):
             return pid
     return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if ours(entry.name)), None)
+
+
+def cpu_time(places: Places) -> float:
+    """Return the seconds of processor time that our QEMU has used; 0 where it does not run."""
+    with contextlib.suppress(OSError):
+        fields = Path("/proc", str(find(places)), "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
+    return 0.0
 
 
 def stop(places: Places) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Starter"]
 
 PATIENCE = {"tcg": 180.0, "kvm": 60.0}  # seconds from QEMU's start to the ready line
+REST = 10.0  # seconds after which a box is saved though it is busy
 MARKS = 7  # "BOX" lines of dom0/init and dom0/etc/ready
 READY = re.compile(rb"BOX\[[\d.]+\] ready: (.*)")
 
@@ -104,6 +105,7 @@ class Starter:
         if not snapshot.exists(places.snapshot, name):
             self._boot(machine, overlay.getvalue(), snapshot.prepare(places.snapshot, machine.memory))
             self.progress("save the box", None)
+            self._let_it_rest()
             snapshot.save(places, name)
         self.progress("restore the box", None)
         try:
@@ -147,6 +149,15 @@ class Starter:
         if self.accel == "auto" and machine.accel == "kvm" and b"hvm" not in found[1]:
             raise LabError("under KVM the box cannot run PVH domains")
         self.progress(what, 1.0)
+
+    def _let_it_rest(self) -> None:
+        """Wait until the box idles: Xen scrubs free memory by and by, and every restored box would do that anew."""
+        quiet = 0
+        deadline = time.monotonic() + REST
+        while quiet < 2 and time.monotonic() < deadline:
+            before = qemu.cpu_time(self.places)
+            time.sleep(0.25)
+            quiet = quiet + 1 if qemu.cpu_time(self.places) - before < 0.05 else 0
 
 
 def _log(places: Places) -> bytes:
