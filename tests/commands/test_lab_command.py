@@ -7,6 +7,7 @@ import pytest
 from unibuild.commands import lab
 from unibuild.errors import InputError, SettingsError
 from unibuild.lab import box
+from unibuild.lab.places import Places
 
 
 @pytest.fixture
@@ -65,6 +66,18 @@ def test_words_that_are_no_setting_are_refused(asked):
     with pytest.raises(SettingsError, match="memori"):
         lab.main(["up", "lab.memori=1"])
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "remote"), [([], []), (["xl", "list"], ["xl list"]), (["--", "sh", "-c", "a  b"], ["sh -c 'a  b'"])]
+)
+def test_ssh_runs_in_whatever_box_there_is(monkeypatch, tmp_path, words, remote):
+    there = box.Box(Places(tmp_path, tmp_path))
+    ran = []
+    monkeypatch.setattr(box, "running", lambda: there)
+    monkeypatch.setattr(lab.process, "attend", lambda argv: ran.append(argv) or 7)
+    assert lab.main(["ssh", *words]) == 7
+    assert [word for word in ran[0] if word != "-t"] == ["ssh", "-F", str(there.ssh_config), "box", *remote]
 
 
 def test_without_a_verb_the_verbs_are_told(capsys):

@@ -124,6 +124,7 @@ def test_a_port_that_another_program_has_is_told(box):
 def test_a_box_with_other_memory_is_not_ended(box):
     with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 600"):
         lab_box.up(Lab(memory=600), print)
+    assert lab_box.running() == box
 
 
 def test_keys_and_memory_are_the_users_alone(box):
@@ -139,6 +140,7 @@ def test_down_leaves_nothing_behind(box):
     assert not list(box.places.cache.glob(".*"))
     assert not lab_box.down()
     assert lab_box.status().state == "down"
+    assert lab_box.running() is None
 
 
 def test_two_that_start_it_at_once_share_it(box):
@@ -230,3 +232,4 @@ def test_without_qemu_there_is_one_sentence(box, monkeypatch):
     with pytest.raises(MissingError, match="qemu-system-nowhere is not installed"):
         lab_box.up(Lab(), lambda *_: None)
     assert lab_box.status().state == "down"
+    assert not Places.of().runtime.exists()

@@ -89,9 +89,15 @@ def test_a_runtime_folder_of_somebody_else_is_refused(tmp_path):
     places.runtime.mkdir()
     places.runtime.chmod(0o777)
     with pytest.raises(FileError, match="not a folder of yours alone"):
-        places.make()
+        places.make_runtime()
 
 
 def test_a_relative_cache_home_does_not_count(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Places.of({"XDG_CACHE_HOME": "here"}) == Places.of({})
+
+
+def test_a_cache_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="cannot make the lab's folder"):
+        Places(tmp_path / "file" / "cache", tmp_path).make_cache()

@@ -99,8 +99,10 @@ def _ssh(asked: argparse.Namespace) -> int:
     from unibuild.lab import box
     from unibuild.progress import shown
 
-    with shown() as progress:
-        lab = box.up(_settings([]), progress)
+    lab = box.running()
+    if lab is None:
+        with shown() as progress:
+            lab = box.up(_settings([]), progress)
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
     terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     remote = [shlex.join(command)] if command else []

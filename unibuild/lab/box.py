@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from unibuild.lab.image import Image
     from unibuild.settings.model import Lab
 
-__all__ = ["Box", "Status", "down", "pack", "parse_forward", "reset", "status", "up"]
+__all__ = ["Box", "Status", "down", "pack", "parse_forward", "reset", "running", "status", "up"]
 
 FIRST_ADDRESS = "10.0.2.50"
 PATIENCE = 600.0  # seconds to wait for another unibuild that downloads and starts the box
@@ -97,21 +97,10 @@ def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:
     """
     rules = [parse_forward(rule) for rule in lab.forward]
     places = Places.of()
-    places.make()
     with _locked(places, progress):
         record = _running(places)
         if record is None:
-            _clear(places)
-            from unibuild.lab.starting import Starter
-
-            image = _image(lab, places, progress)
-            machine = Starter(places, image, lab.accel, lab.memory, progress).start()
-            facts = {**asdict(machine), "image": image.describe(), "since": time.time()}
-            try:
-                files.write_whole(places.record, json.dumps(facts).encode(), mode=0o600)
-            except BaseException:
-                _clear(places)
-                raise
+            _start(lab, places, progress)
         else:
             _check_same(lab, record)
         if rules:
@@ -119,6 +108,15 @@ def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:
                 for port, address in rules:
                     monitor.forward(port, address)
     return Box(places)
+
+
+def running() -> Box | None:
+    """Hand out the running box, whatever its settings; None where none answers."""
+    places = Places.of()
+    if not places.cache.exists():
+        return None
+    with _locked(places, _silent):
+        return None if _running(places) is None else Box(places)
 
 
 def down() -> bool:
@@ -129,7 +127,6 @@ def down() -> bool:
     with _locked(places, _silent):
         found = qemu.find(places) is not None
         _clear(places)
-        shutil.rmtree(places.runtime, ignore_errors=True)
     return found
 
 
@@ -185,11 +182,25 @@ def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
     from unibuild.lab import image as images
 
     places = Places.of()
-    places.make()
     with _locked(places, progress):
         image = images.find(places.image) or images.build(places.image, places.downloads, progress)
         progress(f"pack {file.name}", None)
         images.pack(image, file)
+
+
+def _start(lab: Lab, places: Places, progress: Callable[[str, float | None], None]) -> None:
+    from unibuild.lab.starting import Starter
+
+    _clear(places)
+    try:
+        places.make_runtime()
+        image = _image(lab, places, progress)
+        machine = Starter(places, image, lab.accel, lab.memory, progress).start()
+        facts = {**asdict(machine), "image": image.describe(), "since": time.time()}
+        files.write_whole(places.record, json.dumps(facts).encode(), mode=0o600)
+    except BaseException:
+        _clear(places)
+        raise
 
 
 def _image(lab: Lab, places: Places, progress: Callable[[str, float | None], None]) -> Image:
@@ -229,8 +240,7 @@ def _clear(places: Places) -> None:
     """End what runs of the box, and remove what a killed unibuild may have left half done."""
     login.close(places)
     qemu.stop(places)
-    for path in (places.record, places.monitor, places.pid_file):
-        path.unlink(missing_ok=True)
+    shutil.rmtree(places.runtime, ignore_errors=True)
     for path in places.cache.glob(".*.*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -238,6 +248,7 @@ def _clear(places: Places) -> None:
 @contextlib.contextmanager
 def _locked(places: Places, progress: Callable[[str, float | None], None]) -> Iterator[None]:
     """Hold the lab's lock; say so when another unibuild has it."""
+    places.make_cache()
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(files.lock(places.lock, "the lab"))

@@ -40,18 +40,28 @@ class Places:
         tag = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
         return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))
 
-    def make(self) -> None:
-        """Make both folders, readable by the user alone.
+    def make_cache(self) -> None:
+        """Make the folder of what stays.
 
         Raises:
-            FileError: a folder cannot be made, or somebody else has made the one in /tmp.
+            FileError: it cannot be made.
         """
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"cannot make the lab's folder {self.cache}: {error.strerror}") from error
+
+    def make_runtime(self) -> None:
+        """Make the folder of what goes, for the user alone.
+
+        Raises:
+            FileError: it cannot be made, or somebody else has made it: anybody may, in /tmp.
+        """
+        try:
             self.runtime.mkdir(mode=0o700, exist_ok=True)
             facts = self.runtime.lstat()
         except OSError as error:
-            raise FileError(f"cannot make the lab's folder {error.filename}: {error.strerror}") from error
+            raise FileError(f"cannot make the lab's folder {self.runtime}: {error.strerror}") from error
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
             raise FileError(f"{self.runtime} is not a folder of yours alone", hint="remove it, then run again")
 
