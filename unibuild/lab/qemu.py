@@ -110,7 +110,8 @@ def find(places: Places) -> int | None:
 
     def ours(pid: str) -> bool:
         with contextlib.suppress(OSError):
-            return mark in Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+            about = Path("/proc", pid)
+            return about.stat().st_uid == os.getuid() and mark in (about / "cmdline").read_bytes().split(b"\0")
         return False
 
     with contextlib.suppress(OSError, ValueError):
