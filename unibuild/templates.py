@@ -25,7 +25,7 @@ def render(name: str, project: Path, /, **values: object) -> str:
         name: the template's file name, ``unibuild.toml.j2``.
         project: the project's folder; a template of this name in its ``dodo_templates`` goes before ours.
         values: what the template may use. A name that is not here is an error. The filter ``toml`` writes a value as
-            TOML has it.
+            TOML has it, ``xml`` a text as XML has it, between tags or in either quotes.
 
     Raises:
         InputError: there is no such template, or it is wrong; the sentence names its file and line.
@@ -40,7 +40,7 @@ def render(name: str, project: Path, /, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["toml"] = _toml
+    environment.filters |= {"toml": _toml, "xml": _xml}
     try:
         return environment.get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
@@ -59,3 +59,9 @@ def _source(name: str, project: Path) -> Path:
 def _toml(value: object) -> str:
     """Write a string, a number, a boolean or a list of them: JSON and TOML agree there, but for one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _xml(value: object) -> str:
+    """Write a text so that an XML parser reads it back, line ends and tabs in attributes included."""
+    special = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
+    return "".join(special.get(char, f"&#{ord(char)};" if char in "\t\n\r" else char) for char in str(value))

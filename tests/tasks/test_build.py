@@ -24,7 +24,7 @@ def run(tmp_path):
         watch = Watch(str(tmp_path), inputs, (), (str(tmp_path / "target"),), {}, files.sha256)
         toolchain = SimpleNamespace(check=lambda step: None)
         project = SimpleNamespace(root=tmp_path)
-        graph = Graph(project, toolchain, (), None, tmp_path / "k", tmp_path / "xl")
+        graph = Graph(project, toolchain, (), None, tmp_path / "k", tmp_path / "xl", None)
         return run_stage(graph, Stage("depend", "", watch, (), step), suspects, late)
 
     return call

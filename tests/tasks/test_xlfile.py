@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from unibuild.errors import KernelError, XlSyntaxError
+from unibuild.errors import KernelError, SettingsError, XlSyntaxError
 from unibuild.settings.sources import load
 from unibuild.tasks import xlfile
 from unibuild.xl import grammar
@@ -26,14 +26,23 @@ vif = [ 'bridge=br0' ]
 def render(tmp_path, hello_kernels):
     (tmp_path / "unibuild.toml").write_text("")
 
-    def make(generated: str | None = None, kernel: str = "pvh", **words: str) -> tuple[str, grammar.Config]:
+    def make(
+        generated: str | None = None,
+        kernel: str = "pvh",
+        template: str | None = None,
+        mirage: bool = True,
+        **words: str,
+    ) -> tuple[str, grammar.Config]:
         path = None
         if generated is not None:
             path = tmp_path / "tree" / "hello.xl"
             path.parent.mkdir(exist_ok=True)
             path.write_text(generated)
         project = load(tmp_path, {key.replace("__", "."): value for key, value in words.items()}, {})
-        text = xlfile.render(project, getattr(hello_kernels, kernel), path)
+        path_in = tmp_path / "tree" / "hello.xl.in"
+        if template is not None:
+            path_in.write_text(template)
+        text = xlfile.render(project, getattr(hello_kernels, kernel), path, path_in, mirage=mirage)
         return text, grammar.parse(text)
 
     return make
@@ -111,3 +120,76 @@ def test_the_name_of_the_folder_where_nothing_says_one(tmp_path, hello_kernels):
     folder.mkdir()
     (folder / "unibuild.toml").write_text("")
     assert xlfile.domain_name(load(folder, {}, {})) == "My-kernel-2"
+
+
+TWO_NETS = MIRAGE_4.replace("[ 'bridge=br0' ]", "[ 'bridge=br0', 'bridge=br1' ]").replace(
+    "data.img', 'phy:/dev/vg/x,xvdc,r'", "disk.img'"
+)
+TEMPLATE = """name = '@NAME@'
+kernel = '@KERNEL@'
+memory = @MEMORY@
+disk = [ 'format=raw, vdev=xvdb, access=rw, target=@BLOCK:disk.img@' ]
+vif = [ 'bridge=@NETWORK:service@', 'bridge=@NETWORK:0@' ]
+"""
+
+
+def test_the_networks_stand_as_the_unikernel_numbers_them(render):
+    _, config = render(TWO_NETS, template=TEMPLATE)
+    assert config.get("vif") == ["bridge=br1", "bridge=br0"]
+
+
+def test_devices_by_their_names(render):
+    words = {"xl__vif__service__bridge": "back", "xl__vif__0__mtu": "9000", 'xl__disk__"disk.img"__target': "/data.img"}
+    _, config = render(TWO_NETS, template=TEMPLATE, **words)
+    assert config.get("vif") == ["bridge=br1, mtu=9000", "bridge=back"]
+    assert config.get("disk") == ["format=raw, vdev=xvdb, access=rw, target=/data.img"]
+
+
+def test_a_device_that_a_person_takes_away_is_not_missed(render):
+    _, config = render(TWO_NETS, template=TEMPLATE, xl__vif__0__remove="true", xl__disk__xvdb__remove="true")
+    assert (config.get("vif"), config.get("disk")) == (["bridge=br0, devid=1"], [])
+
+
+def test_a_file_of_ones_own_keeps_its_order_and_lacks_nothing(render, tmp_path):
+    (tmp_path / "own.xl").write_text("vif = [ 'bridge=a', 'bridge=b' ]\n")
+    with pytest.raises(
+        SettingsError, match=r"hello.xl lacks the disk disk.img \(vdev=xvdb\), which the unikernel opens"
+    ):
+        render("vif = [ 'bridge=a', 'bridge=b' ]\n", template=TEMPLATE, xl__file="own.xl")
+    _, config = render(
+        "vif = [ 'bridge=a', 'bridge=b' ]\n", template=TEMPLATE, xl__file="own.xl", xl__disk__xvdb__target="/d"
+    )
+    assert config.get("vif") == ["bridge=a", "bridge=b"]
+
+
+@pytest.mark.parametrize(
+    ("mirage", "words", "line"),
+    [
+        (True, {"boot__args": "--port=80 '--hello=a b'"}, r"--port=80 --hello=a\ b"),
+        (True, {"boot__args__port": "80", "boot__args__hello": "a b"}, r"--port=80 --hello=a\ b"),
+        (False, {"boot__args": "root=/dev/xvda ro"}, "root=/dev/xvda ro"),
+    ],
+)
+def test_arguments(render, mirage, words, line):
+    _, config = render("extra = 'old'\n", mirage=mirage, **words)
+    assert (config.get("cmdline"), config.get("extra")) == (line, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"xl__cmdline": "x"}, r"\[boot\] args and \[xl\] cmdline contradict each other"),
+        ({"xl__set__extra": "x"}, r"\[boot\] args and \[xl.set\] extra contradict each other"),
+    ],
+)
+def test_arguments_and_a_command_line(render, words, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        render(boot__args="--port=80", **words)
+
+
+def test_a_command_line_that_xen_would_cut(render):
+    line = "x" * 1023
+    assert render(kernel="pv", xl__cmdline=line)[1].get("cmdline") == line
+    assert render(kernel="pvh", xl__cmdline=f"{line}x")[1].get("cmdline") == f"{line}x"
+    with pytest.raises(SettingsError, match="has 1024 bytes, and Xen hands a PV kernel the first 1023"):
+        render(kernel="pv", xl__cmdline=f"{line}x")

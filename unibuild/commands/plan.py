@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "plan"]
 
+_LAST = ("libvirt", "boot")  # goals that need all stages
+
 
 def main(argv: list[str]) -> int:
     """Run ``unibuild plan`` with these arguments; return its exit status.
@@ -35,26 +37,27 @@ def main(argv: list[str]) -> int:
     found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
     names = [stage.name for stage in found.stages]
     for goal in goals:
-        if goal not in (*names, "boot", "console", "destroy"):
+        if goal not in (*names, "libvirt", "boot", "console", "destroy"):
             close = difflib.get_close_matches(goal, GOALS, 1)
             raise InputError(f"there is no goal `{goal}`", hint=f"did you mean `{close[0]}`?" if close else None)
     for goal in ("console", "destroy"):
         if goal in goals:
             print(f"{goal}: would run ({GOALS[goal]}, on {found.project.settings.host})")
-    wanted = [len(names) if goal == "boot" else names.index(goal) + 1 for goal in goals if goal in (*names, "boot")]
-    for line in plan(found, max(wanted, default=0), boot="boot" in goals):
+    wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *_LAST)]
+    stages = (*found.stages[: max(wanted, default=0)], *([found.libvirt] if "libvirt" in goals else []))
+    for line in plan(found, stages, boot="boot" in goals):
         print(line)
     return 0
 
 
-def plan(found: Graph, count: int, *, boot: bool) -> Iterator[str]:
-    """Give the lines that tell what the first ``count`` stages, and the boot, would do.
+def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str]:
+    """Give the lines that tell what these stages, in their order, and the boot would do.
 
     What comes after a stale stage is only perhaps stale: the stage may leave what is there already.
     """
     state = StateFile(str(found.project.root / STATE / "state.json"))
     before = None
-    for stage in found.stages[:count]:
+    for stage in stages:
         values = state.get(stage.name, "_values_:") or {}
         reason = stamps.judge(stage.watch, values.get("stamps")).reason
         if reason is None and before is None:
@@ -72,7 +75,8 @@ def plan(found: Graph, count: int, *, boot: bool) -> Iterator[str]:
 
 def _commands(found: Graph, stage: Stage) -> Iterator[str]:
     if stage.step is None:
-        yield from _difference(found)
+        if stage.name == "xl":
+            yield from _difference(found)
         return
     for argv in stage.step.commands:
         yield f"  {shlex.join(argv)}"
@@ -82,13 +86,11 @@ def _commands(found: Graph, stage: Stage) -> Iterator[str]:
 
 def _difference(found: Graph) -> Iterator[str]:
     """Give the difference between the ``.xl`` that is there and the one that would be."""
-    from unibuild.tasks.xlfile import render
-
     if not found.kernel.exists() or (found.start is not None and not found.start.exists()):
         yield "  (the .xl can be told when the kernel is built)"
         return
     try:
-        after = render(found.project, found.kernel, found.start)
+        after = found.render()
     except UnibuildError as error:
         yield f"  this would fail: {error.message}"
         return

@@ -45,10 +45,7 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
     folder = state_dir(graph.project.root)
     with _targets(stage, suspects, folder / "aside"):
         if stage.step is None:
-            from unibuild.tasks.xlfile import render
-
-            text = render(graph.project, graph.kernel, graph.start)
-            files.write_whole(graph.xl, text.encode(errors="surrogateescape"))
+            _write(graph, stage)
             return {}
         stage.step.require()
         with _inputs(stage, late, folder / f"{stage.name}.began") as dated:
@@ -58,6 +55,21 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
         if stage.name == "build":
             files.copy_whole(graph.toolchain.kernel, graph.kernel)
     return dated
+
+
+def _write(graph: Graph, stage: Stage) -> None:
+    """Carry out a stage that is our own work."""
+    if stage.name == "libvirt":
+        from unibuild.tasks.libvirt import describe, render
+
+        description = describe(graph.render(ends=()), str(graph.xl))
+        path = Path(stage.watch.targets[0])
+        files.write_whole(path, render(description, graph.project.root).encode())
+        print(f"  {path.relative_to(graph.project.root)} is there: virsh -c xen:///system define {path}")
+        if description.left_out:
+            print(f"  without what libvirt has no word for: {', '.join(description.left_out)}")
+        return
+    files.write_whole(graph.xl, graph.render().encode(errors="surrogateescape"))
 
 
 def _command(step: Step, argv: Sequence[str]) -> None:

@@ -156,6 +156,7 @@ def tasks(graph: Graph) -> list[Task]:
     found: list[Task] = []
     for stage in graph.stages:
         found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
+    found.append(_stage_task(graph, graph.libvirt, guard, "xl"))
     return [*found, _boot_task(graph, guard), _console_task(graph), _destroy_task(graph)]
 
 

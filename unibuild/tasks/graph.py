@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import unibuild
-from unibuild import files
+from unibuild import files, templates
 from unibuild.settings.sources import STATE
 from unibuild.stamps import Watch
 from unibuild.toolchain.choose import choose
@@ -31,6 +31,7 @@ GOALS = {
     "depend": "fetch what the build needs",
     "build": "build the kernel",
     "xl": "write the domain's .xl",
+    "libvirt": "write the domain's description for libvirt",
     "boot": "create the domain and show its console",
     "console": "show the console of the running domain",
     "destroy": "end the domain at once",
@@ -46,7 +47,7 @@ class Stage(NamedTuple):
         doc: what it does, for ``doit list``.
         watch: what decides whether it is stale.
         folders: absolute paths whose stamps decided which inputs there are.
-        step: the toolchain's step; None for ``xl``, which is our own work.
+        step: the toolchain's step; None for ``xl`` and ``libvirt``, which are our own work.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Graph(NamedTuple):
         start: the ``.xl`` to start from, the generated one or a person's own; None: there is none.
         kernel: our copy of the kernel, which no later make tears while a host reads it.
         xl: the patched ``.xl``.
+        libvirt: one more stage, which only its own goal runs.
     """
 
     project: Project
@@ -74,6 +76,15 @@ class Graph(NamedTuple):
     start: Path | None
     kernel: Path
     xl: Path
+    libvirt: Stage
+
+    def render(self, ends: tuple[str, ...] | None = None) -> str:
+        """Return the text of the patched ``.xl``; ``ends`` and the errors are those of ``xlfile.render``."""
+        from unibuild.tasks import xlfile
+
+        mirage = self.toolchain.name == "mirage"
+        ends = xlfile.ENDS if ends is None else ends
+        return xlfile.render(self.project, self.kernel, self.start, self.toolchain.xl_in, mirage=mirage, ends=ends)
 
 
 def graph(project: Project) -> Graph:
@@ -109,13 +120,24 @@ def graph(project: Project) -> Graph:
     xl_watch = Watch(
         root=str(project.root),
         inputs=_strings([start] if start and not by_step else []),
-        made=_strings([kernel, start] if start and by_step else [kernel]),
+        made=_strings(
+            [kernel, *([start] if start and by_step else []), *([toolchain.xl_in] if toolchain.xl_in else [])]
+        ),
         targets=(str(xl),),
         fingerprint=_xl_fingerprint(project),
         digest=digest,
     )
     stages.append(Stage("xl", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
-    return Graph(project, toolchain, tuple(stages), start, kernel, xl)
+    libvirt = _libvirt(project, xl_watch, folder / f"{name}.xml")
+    return Graph(project, toolchain, tuple(stages), start, kernel, xl, libvirt)
+
+
+def _libvirt(project: Project, xl_watch: Watch, path: Path) -> Stage:
+    """Return the stage that writes what the ``.xl`` says, as libvirt has it."""
+    own = project.root / templates.FOLDER / "libvirt.xml.j2"
+    inputs = (*xl_watch.inputs, *([str(own)] if own.is_file() else []))
+    watch = xl_watch._replace(inputs=inputs, targets=(str(path),))
+    return Stage("libvirt", f"write {STATE}/{path.name}, the domain for libvirt", watch, (), None)
 
 
 def _strings(paths: tuple[Path, ...] | list[Path]) -> tuple[str, ...]:
@@ -129,4 +151,5 @@ def _xl_fingerprint(project: Project) -> Mapping[str, str]:
     settings = project.settings
     told = {"name": settings.name, "host": settings.host, "unibuild": unibuild.__version__}
     told |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
+    told["boot.args"] = msgspec.to_builtins(settings.boot.args)
     return {key: json.dumps(value, sort_keys=True) for key, value in told.items()}

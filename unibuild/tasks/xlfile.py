@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild import kernel as kernels
-from unibuild.errors import InputError
+from unibuild.errors import InputError, SettingsError
 from unibuild.files import reading
-from unibuild.xl import devices, grammar, patch
+from unibuild.xl import cmdline, devices, grammar, patch
+from unibuild.xl import template as templates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from unibuild.settings.sources import Project
 
 __all__ = ["ENDS", "Disk", "disks", "domain_name", "render"]
@@ -39,34 +42,62 @@ def domain_name(project: Project, generated: Path | None = None) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name).strip("-.+") or "unikernel"
 
 
-def render(project: Project, kernel: Path, generated: Path | None) -> str:
-    """Return the text of the ``.xl`` for a domain; reads the two files, writes none.
+def render(
+    project: Project,
+    kernel: Path,
+    generated: Path | None,
+    template: Path | None = None,
+    *,
+    mirage: bool = False,
+    ends: tuple[str, ...] = ENDS,
+) -> str:
+    """Return the text of the ``.xl`` for a domain; reads the three files, writes none.
 
     Args:
         project: the settings' changes are made to the text.
         kernel: absolute path of the kernel as ``xl`` shall load it.
         generated: the ``.xl`` to start from; None: a whole new one.
+        template: the ``.xl.in`` with the names of the unikernel's devices; it need not be there.
+        mirage: the kernel is a Mirage unikernel; those of Solo5 count as such anyhow.
+        ends: for which ends of the domain it stays, where nothing else is said.
 
     Raises:
         KernelError: it is no Xen kernel, or none for the domain's type.
         XlSyntaxError: xl would refuse the file that it starts from.
-        SettingsError: a change cannot be written in an ``.xl``.
+        SettingsError: a change cannot be written in an ``.xl``; or a device is missing.
         FileError: a file cannot be read.
     """
     wanted = project.settings.xl
     path = str(generated) if generated else "the .xl file"
     text = read(generated) if generated else ""
     before = grammar.parse(text, path)
+    named = templates.Named((), {})
+    if template is not None and template.exists():
+        named = templates.read(read(template), str(template))
+        if generated and not wanted.file:
+            text = _ordered(text, before, named, path)
+    about = kernels.inspect(kernel)
     changes: dict[str, patch.Setting] = {"name": domain_name(project, generated), "kernel": str(kernel)}
     for key in ("memory", "vcpus", "cmdline"):
         value = getattr(wanted, key)
         if value is not None:
             changes[key] = value
-    changes |= {key: "preserve" for key in ENDS if before.get(key) is None}
+    if project.settings.boot.args:
+        changes["cmdline"] = _cmdline(project, mirage=mirage or about.solo5_abi is not None)
+    changes |= {key: "preserve" for key in ends if before.get(key) is None}
     changes |= wanted.set
-    text = patch.apply(text, patch.Changes(changes, wanted.vif, wanted.disk), path)
-    kind = _type(grammar.parse(text, path), kernels.inspect(kernel), wanted.type)
+    vif = templates.by_number("vif", wanted.vif, named.vifs)
+    disk = templates.by_number("disk", wanted.disk, named.disks)
+    text = patch.apply(text, patch.Changes(changes, _kept(vif), _kept(disk)), path)
+    lacks = templates.missing(named, grammar.parse(text, path))
+    if lacks:
+        raise SettingsError(
+            f"{path} lacks {lacks}, which the unikernel opens", hint=f"add it there; {template} shows how it is meant"
+        )
+    text = patch.apply(text, patch.Changes({}, templates.removed(vif, named), templates.removed(disk)), path)
+    kind = _type(grammar.parse(text, path), about, wanted.type)
     text = patch.apply(text, patch.Changes({"type": kind} if kind else {}), path)
+    _check_length(grammar.parse(text, path))
     return _anchor(text, (*((generated.parent,) if generated else ()), project.root))
 
 
@@ -91,6 +122,42 @@ def read(path: Path) -> str:
     """Return the text of an ``.xl`` file, which may hold any bytes."""
     with reading(path):
         return path.read_bytes().decode(errors="surrogateescape")
+
+
+def _ordered(text: str, config: grammar.Config, named: templates.Named, path: str) -> str:
+    vifs = config.get("vif")
+    if not isinstance(vifs, list):
+        return text
+    specs = [str(spec) for spec in vifs]
+    return patch.arrange(text, "vif", templates.ordered(specs, named), path)
+
+
+def _kept(changes: Mapping[str, devices.Device]) -> dict[str, devices.Device]:
+    return {key: device for key, device in changes.items() if not device.get("remove")}
+
+
+def _cmdline(project: Project, *, mirage: bool) -> str:
+    """Return the command line of ``[boot] args``."""
+    wanted = project.settings.xl
+    others = ["[xl] cmdline"] if wanted.cmdline is not None else []
+    others += [f"[xl.set] {key}" for key in ("cmdline", "extra", "root") if key in wanted.set]
+    if others:
+        raise SettingsError(
+            f"[boot] args and {others[0]} contradict each other: both are the kernel's command line",
+            hint="[boot] args puts each argument into quotes as it needs them; keep one of the two",
+        )
+    return cmdline.join(cmdline.words(project.settings.boot.args), mirage=mirage)
+
+
+def _check_length(config: grammar.Config) -> None:
+    """See that Xen does not cut the command line."""
+    line = config.get("cmdline")
+    size = len(line.encode(errors="surrogateescape")) if isinstance(line, str) else 0
+    if config.get("type") == "pv" and size > cmdline.PV_LIMIT:
+        raise SettingsError(
+            f"the command line has {size} bytes, and Xen hands a PV kernel the first {cmdline.PV_LIMIT}",
+            hint="[boot] args or [xl] cmdline: shorten it",
+        )
 
 
 def _type(config: grammar.Config, kernel: kernels.Kernel, asked: Literal["pv", "pvh"] | None) -> str | None:

@@ -17,7 +17,7 @@ from unibuild.xl.write import quote, write
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Changes", "Setting", "apply"]
+__all__ = ["Changes", "Setting", "apply", "arrange"]
 
 Setting = str | int | bool | list[str]
 
@@ -60,6 +60,19 @@ def apply(text: str, changes: Changes, path: str = "the .xl file") -> str:
         text = _set(text, path, key, value)
     text = _change_devices(text, path, "vif", changes.vif)
     return _change_devices(text, path, "disk", changes.disk)
+
+
+def arrange(text: str, kind: str, specs: list[str], path: str = "the .xl file") -> str:
+    """Return the text with these strings in its list of devices, in the place of as many.
+
+    Raises:
+        XlSyntaxError: xl would refuse the file as it is.
+        SettingsError: one cannot be written in an .xl file.
+    """
+    devices = _devices(parse(text, path), kind)
+    for old, spec in reversed([*zip(devices, specs, strict=True)]):
+        text = text if spec == old.plain else _splice(text, old.start, old.end, quote(spec))
+    return text
 
 
 def _check_disks(config: Config) -> None:
