@@ -138,16 +138,19 @@ def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
     assert not alive(pid)
 
 
-def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal):
-    handles = ["bash", "-c", "trap 'exit 2' INT; echo ready >/dev/tty; sleep 60"]
-    child = terminal(f"try: process.attend({handles})\nexcept KeyboardInterrupt: print('interrupted')")
+@pytest.mark.parametrize("code", [2, 255])  # of make, of ssh
+@pytest.mark.parametrize("call", ["process.attend({})", "process.run({}, check=False)"])
+def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal, call, code):
+    handles = ["bash", "-c", f"trap 'exit {code}' INT; echo ready >/dev/tty; while :; do sleep 0.1; done"]
+    child = terminal(f"try: {call.format(handles)}\nexcept KeyboardInterrupt: print('interrupted')")
     child.expect_exact("ready")
     child.sendintr()
     child.expect_exact("interrupted")
 
 
-def test_a_failure_on_a_terminal_is_no_ctrl_c(terminal):
-    child = terminal("print('code', process.attend(['false']))")
+@pytest.mark.parametrize("call", ["process.attend(['false'])", "process.run(['false'], check=False).returncode"])
+def test_a_failure_on_a_terminal_is_no_ctrl_c(terminal, call):
+    child = terminal(f"print('code', {call})")
     child.expect_exact("code 1")
 
 

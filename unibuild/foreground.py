@@ -11,12 +11,14 @@ import os
 import signal
 import subprocess
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
-__all__ = ["Witness", "follow_stop", "lent", "signal_group", "signals_put_off"]
+__all__ = ["Loan", "follow_stop", "lent", "signal_group", "signals_put_off"]
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -25,26 +27,40 @@ def signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
 
 
-@contextlib.contextmanager
-def lent(group: int) -> Iterator[bool]:
-    """Make a child's group, which has its process's number, the foreground group for the time of the block.
+@dataclass
+class Loan:
+    """The terminal's foreground, lent to a child.
 
-    Yields whether that was done: only where there is a terminal, and we are in its foreground.
+    Attributes:
+        is_lent: whether it was: only where there is a terminal, and we are in its foreground.
+        interrupted: after the loan, whether Ctrl-C came meanwhile, whatever the child made of it.
     """
+
+    is_lent: bool = False
+    interrupted: bool = False
+
+
+@contextlib.contextmanager
+def lent(group: int) -> Iterator[Loan]:
+    """Make a child's group, which has its process's number, the foreground group for the time of the block."""
+    loan = Loan()
     terminal = _our_terminal()
     if terminal is None:
-        yield False
+        yield loan
         return
-    before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
-    try:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.tcsetpgrp(terminal, group)
-        yield True
-    finally:
-        with contextlib.suppress(OSError):
-            os.tcsetpgrp(terminal, os.getpgrp())
-        signal.signal(signal.SIGTTOU, before)
-        os.close(terminal)
+    with _Witness(group) as witness:  # it stands there before a Ctrl-C can come
+        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
+        try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.tcsetpgrp(terminal, group)
+            loan.is_lent = True
+            yield loan
+        finally:
+            with contextlib.suppress(OSError):
+                os.tcsetpgrp(terminal, os.getpgrp())
+            signal.signal(signal.SIGTTOU, before)
+            os.close(terminal)
+            loan.interrupted = witness.saw_interrupt()
 
 
 def _our_terminal() -> int | None:
@@ -85,23 +101,19 @@ def follow_stop(group: int) -> None:
     signal_group(group, signal.SIGCONT)
 
 
-class Witness(contextlib.AbstractContextManager["Witness"]):
+class _Witness(contextlib.AbstractContextManager["_Witness"]):
     """A process that does nothing in a child's group but die of the Ctrl-C that the child gets.
 
-    A child need not die of it: GNU make at times ends with "wait: No child processes" and exit code 2 instead.
-
-    Args:
-        group: the child's group; None: there is nothing to see.
+    A child need not die of it: ssh ends with exit code 255, and GNU make at times with 2 ("wait: No child processes").
     """
 
-    def __init__(self, group: int | None) -> None:
+    def __init__(self, group: int) -> None:
         self._popen: subprocess.Popen[bytes] | None = None
-        if group is not None:
-            null = subprocess.DEVNULL
-            with contextlib.suppress(OSError), signals_put_off():  # the child may have gone already
-                self._popen = subprocess.Popen(
-                    ["sleep", "infinity"], stdin=null, stdout=null, stderr=null, process_group=group
-                )
+        null = subprocess.DEVNULL
+        with contextlib.suppress(OSError), signals_put_off():  # the child may have gone already
+            self._popen = subprocess.Popen(
+                ["sleep", "infinity"], stdin=null, stdout=null, stderr=null, process_group=group
+            )
 
     def saw_interrupt(self) -> bool:
         """End it, and say whether Ctrl-C had done so before, even if that was on its way only."""
@@ -118,14 +130,25 @@ class Witness(contextlib.AbstractContextManager["Witness"]):
 
 
 @contextlib.contextmanager
-def signals_put_off() -> Iterator[None]:
-    """Let no handler of Ctrl-C, TERM or HUP raise inside the block: a child would run and nobody know of it."""
+def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
+    """Let no handler of Ctrl-C, TERM or HUP raise inside the block: they are called after it.
+
+    Args:
+        first_only: the second signal is answered at once: somebody has lost patience.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers run in the main thread only
         return
     caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        handler = handlers[signal.Signals(number)]
+        if caught and first_only and callable(handler):
+            handler(number, frame)
+        caught.append(number)
+
     handlers = {
-        number: signal.signal(number, lambda number, _frame: caught.append(number))
+        number: signal.signal(number, catch)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if callable(signal.getsignal(number))
     }

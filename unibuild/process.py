@@ -148,10 +148,10 @@ def run(
     stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
     with start(argv, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with foreground.lent(child.popen.pid) as watch_stops:
+        with foreground.lent(child.popen.pid) as loan:
             while True:
                 try:
-                    pause = 0.2 if watch_stops else None
+                    pause = 0.2 if loan.is_lent else None
                     if deadline is not None:
                         left = max(0.0, deadline - time.monotonic())
                         pause = left if pause is None else min(pause, left)
@@ -164,7 +164,8 @@ def run(
                         raise CommandError(argv, -signal.SIGTERM, f"{said}\n(no end after {timeout:g} s)") from None
                     foreground.follow_stop(child.popen.pid)
         status = child.popen.returncode
-    _reraise_interrupt(status)
+    if loan.interrupted or status == -signal.SIGINT:
+        raise KeyboardInterrupt
     if check and status:
         raise CommandError(argv, status, (err or out).decode(errors="replace")[-_TAIL:])
     return Completed(tuple(argv), status, out, err)
@@ -181,8 +182,7 @@ def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
     """
     with (
         start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child,
-        foreground.lent(child.popen.pid) as is_lent,
-        foreground.Witness(child.popen.pid if is_lent else None) as witness,
+        foreground.lent(child.popen.pid) as loan,
     ):
         while True:
             state = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
@@ -190,9 +190,8 @@ def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
                 break
             foreground.follow_stop(child.popen.pid)
         status = child.popen.wait()
-        if status and witness.saw_interrupt():
-            status = -signal.SIGINT
-    _reraise_interrupt(status)
+    if status == -signal.SIGINT or (status and loan.interrupted):  # one that goes on after Ctrl-C may do so
+        raise KeyboardInterrupt
     return status
 
 
@@ -260,9 +259,3 @@ def _jobserver() -> tuple[int, ...]:
     except OSError:
         return ()
     return fds
-
-
-def _reraise_interrupt(status: int) -> None:
-    """Ctrl-C goes to the foreground group, which is the child's: what it did to the child it does to us."""
-    if status == -signal.SIGINT:
-        raise KeyboardInterrupt
