@@ -100,24 +100,24 @@ def test_no_snapshot_is_written_for_settings_of_one_time(tree):
 
 
 def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
-    from unibuild import snapshot
+    from unibuild import fastfile
 
-    inner = snapshot._stage_layers
+    inner = fastfile._stage_layers
 
     def edited(found):
         layers = list(inner(found))
         built.write("main.c", "two")
         return layers
 
-    monkeypatch.setattr(snapshot, "_stage_layers", edited)
-    snapshot.write(built.root)
+    monkeypatch.setattr(fastfile, "_stage_layers", edited)
+    fastfile.write(built.root)
     assert not took_fast_path(built)
 
 
 def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch):
-    from unibuild import snapshot
+    from unibuild import fastfile
 
-    inner = snapshot.graph
+    inner = fastfile.graph
     calls = []
 
     def listed(project):
@@ -127,8 +127,8 @@ def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch
             built.write("lib/late.c", "late")  # after the second walk: only the folder's stamp tells of it
         return found
 
-    monkeypatch.setattr(snapshot, "graph", listed)
-    snapshot.write(built.root)
+    monkeypatch.setattr(fastfile, "graph", listed)
+    fastfile.write(built.root)
     assert not took_fast_path(built)
 
 

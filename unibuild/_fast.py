@@ -2,7 +2,7 @@
 
 `unibuild build` with nothing stale should cost what an interpreter's start costs; importing json alone costs half as
 much again. So this module imports what the interpreter has loaded anyway, and marshal, which is built in. It believes
-``.unibuild/fast`` (written by ``unibuild.snapshot``) as long as every stamp in it is still that of the file.
+``.unibuild/fast`` (written by ``unibuild.fastfile``) as long as every stamp in it is still that of the file.
 """
 
 import marshal
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def current(goal: str) -> bool:
-    """Say whether nothing has changed since the snapshot that says that ``goal`` is up to date."""
+    """Say whether nothing has changed since the file was written that says that ``goal`` is up to date."""
     stat = os.stat
     folder = os.getcwd()
     while True:  # the nearest unibuild.toml above decides, as in settings.sources

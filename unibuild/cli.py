@@ -133,7 +133,7 @@ def _doit(argv: list[str]) -> int:
         from unibuild._fast import GOALS
 
         if argv[0] in GOALS:
-            from unibuild import snapshot
+            from unibuild import fastfile
 
-            snapshot.write(Path.cwd())
+            fastfile.write(Path.cwd())
     return code

@@ -31,7 +31,7 @@ Layer = tuple[str, list[str], list[tuple[int, ...]]]
 
 
 def write(start: Path) -> None:
-    """Write the snapshot of the project that ``start`` belongs to, with the stages that are up to date.
+    """Write the file of the project that ``start`` belongs to, with the stages that are up to date.
 
     Where somebody writes in the tree at this moment nothing is written.
     """
