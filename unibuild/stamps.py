@@ -47,6 +47,8 @@ class Watch(NamedTuple):  # a dataclass takes five times as long to make, and ev
         targets: absolute paths of what the task leaves; likewise.
         fingerprint: everything else that matters, by a name to report.
         digest: the hash of a file's content, as far as it has a meaning.
+        left_over: absolute paths of files that are there and should not be: the task removes them.
+        why: what to tell, where the task is stale, instead of the first difference.
     """
 
     root: str
@@ -55,6 +57,8 @@ class Watch(NamedTuple):  # a dataclass takes five times as long to make, and ev
     targets: Sequence[str]
     fingerprint: Mapping[str, str]
     digest: Callable[[str], str]
+    left_over: Sequence[str] = ()
+    why: str | None = None
 
     def name(self, path: str) -> str:
         """Return a path as a person in the project's folder would write it."""
@@ -119,7 +123,10 @@ def judge(watch: Watch, record: Record | None) -> Verdict:
             for path in watch.targets
             if path not in targets
         )
+        or _told(f"{watch.name(path)} is left over" for path in watch.left_over)
     )
+    if reason is not None and watch.why is not None:
+        reason = watch.why
     late = tuple(
         path for path, stamp in inputs.items() if stamp != old["inputs"].get(path) and _mtime(stamp) <= old["ended"]
     )

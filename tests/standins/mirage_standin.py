@@ -1,13 +1,14 @@
-"""Stands in for ``mirage``, ``opam``, ``dune`` and ``ocamlc``: behaves as the released tools did when we ran them.
+"""Stands in for ``mirage`` and what it calls: behaves as the released tools did when we ran them.
 
 ``install(folder, version)`` writes the programs into a folder for PATH. What one release does that another does not is
 a field of its row in ``VERSIONS``. Each call is appended to the file that STANDIN_LOG names, as one line. The kernel
-that comes out is a real one for PVH, examples/hello's or the file that STANDIN_KERNEL names, with a hash of the
-sources behind its end, where no loader looks.
+that comes out is a real one for PV or PVH, as the release's, examples/hello's or the file that STANDIN_PV or
+STANDIN_PVH names, with a hash of the sources behind its end, where no loader looks.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -25,38 +26,59 @@ SYNTAX_ERROR = "let = "
 class Version(NamedTuple):
     """What one release does.
 
-    era: 3 writes into the tree's top, with a date in line 1; 4 into mirage/ and dist/, without.
+    era: 1 and 2 write into the tree's top, with a date in line 1; 3 too, and opam and cache files; 4 into mirage/ and
+        dist/, without a date.
     says: what --version prints.
-    damages: every subcommand but a configure that succeeds leaves a ``dune`` without the build.
-    silent: a build with such a ``dune`` does nothing, and says that it did.
-    built_by: the command in the Makefile's build rule.
+    type: the line of the .xl with the domain's type.
+    target: whether -t is known; else --xen alone. From 3 on --xen is not known any more.
+    file: how another configuration file is named.
     flags: the options of configure that take no value.
+    installs: configure has opam install the packages.
+    depend: the Makefile has depend.
+    extra: what is written beside the era's files.
+    dune: config.ml is compiled by dune, which every subcommand writes files for.
+    built_by: the command in the Makefile's build rule.
     """
 
     era: int
     says: str
-    damages: bool
-    silent: bool
-    built_by: str
+    type: str
+    target: bool = True
+    file: str = "-f"
     flags: tuple[str, ...] = ()
+    installs: bool = False
+    depend: bool = True
+    extra: tuple[str, ...] = ()
+    dune: bool = True
+    built_by: str = "mirage build"
 
+
+LINUX, PV, PVH = "builder = 'linux'", "type = 'pv'", "type = 'pvh'"
+OLD = ("xe", "_libvirt.xml")
+DUNE = "dune build --profile release --root . $(BUILD_DIR)dist"
 
 VERSIONS = {
-    "3.10.8": Version(3, "v3.10.8", damages=False, silent=False, built_by="mirage build", flags=("--no-depext",)),
-    "4.11.1": Version(
-        4,
-        "v4.11.1",
-        damages=True,
-        silent=True,
-        built_by="dune build --profile release --root . $(BUILD_DIR)dist",
-        flags=("--no-depext", "--no-extra-repo", "--no-dhcp"),
+    "1.1.3": Version(1, "1.1.3", LINUX, False, "positional", ("--no-opam",), True, False, (), False),
+    "1.2.0": Version(1, "1.2.0", LINUX, False, "positional", (), False, True, (), False),
+    "2.0.0": Version(2, "2.0.0", LINUX, False, "positional", ("--no-opam",), True, True, OLD, False),
+    "2.5.1": Version(2, "2.5.1", LINUX, True, "positional", ("--no-opam", "--no-depext"), True, True, OLD, False),
+    "2.6.1": Version(2, "2.6.1", LINUX, True, "positional", ("--no-opam",), True, True, (*OLD, "xl.in"), False),
+    "2.9.1": Version(2, "2.9.1", LINUX, True, "-f", ("--no-opam",), True, True, (*OLD, "xl.in", "key_gen.ml"), False),
+    "3.0.4": Version(3, "3.0.4", LINUX, file="", extra=("xe",), dune=False),
+    "3.6.0": Version(3, "3.6.0", LINUX, flags=("--no-depext",), extra=("xe",), dune=False),
+    "3.8.1": Version(3, "v3.8.1", PV, flags=("--no-depext",), extra=("xe",)),
+    "3.10.8": Version(3, "v3.10.8", PVH, flags=("--no-depext",), extra=("_build/manifest.json",)),
+    "4.0.0": Version(4, "v4.0.0", PVH, flags=("--no-depext",), extra=("key_gen.ml", "-monorepo")),
+    "4.4.2": Version(
+        4, "v4.4.2", PVH, flags=("--no-depext",), extra=("key_gen.ml",), built_by="mirage build -f config.ml"
     ),
+    "4.11.1": Version(4, "v4.11.1", PVH, flags=("--no-depext", "--no-extra-repo", "--no-dhcp"), built_by=DUNE),
 }
 
 
 def install(folder: Path, version: str) -> None:
     """Write the programs of one version into ``folder``."""
-    for program in ("mirage", "opam", "dune", "ocamlc"):
+    for program in ("mirage", "opam", "dune", "ocamlbuild", "ocamlc"):
         file = folder / program
         file.write_text(
             f"#!{sys.executable} -SE\nimport sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
@@ -74,8 +96,10 @@ def main(version: str, program: str, argv: list[str]) -> int:
     if program == "opam":
         return opam(argv)
     if program == "dune":
-        return dune_build()
-    return (Mirage3 if row.era == 3 else Mirage4)(row).main(argv)
+        return dune_build(Path(argv[-1]).parent)
+    if program == "ocamlbuild":
+        return Mirage2(row).ocamlbuild()
+    return {3: Mirage3, 4: Mirage4}.get(row.era, Mirage2)(row).main(argv)
 
 
 def log(line: str) -> None:
@@ -112,17 +136,19 @@ class Mirage:
         """Take the known options of configure off ``argv``; return what is left."""
         left, words = [], iter(argv)
         for word in words:
-            if word in ("-f", "--file"):
+            if word in ("-f", "--file") and self.row.file == "-f":
                 self.config = Path(next(words))
-            elif word in ("-t", "--target"):
+            elif not word.startswith("-") and self.row.file == "positional":
+                self.config = Path(word)
+            elif word in ("-t", "--target") and self.row.target:
                 target = next(words)
                 if target not in ("xen", "unix", "qubes", "hvt"):
                     left.append(f"-t {target}")
-            elif word in ("-o", "--output"):
+            elif word in ("-o", "--output") and self.row.era >= 3:
                 self.output = next(words)
-            elif word.startswith("--output="):
+            elif word.startswith("--output=") and self.row.era >= 3:
                 self.output = word.removeprefix("--output=")
-            elif word not in self.row.flags:
+            elif word not in self.row.flags and not (word in ("--xen", "--unix") and self.row.era < 3):
                 left.append(word)
         return left
 
@@ -133,9 +159,76 @@ class Mirage:
         assert said
         return said[1]
 
+    def missing(self) -> list[str]:
+        """Return the packages that are not installed."""
+        return [name for name in self.depends() if not (switch() / name).exists()]
+
+    def crunch(self) -> None:
+        for folder in re.findall(r'crunch "([^"]*)"', self.config.read_text()):
+            data = b"".join(path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file())
+            write(Path("static1.ml"), f"(* Generated by: ocaml-crunch\n   {time.time_ns()} *)\n(* {sha(data)} *)\n")
+
+    def link(self, target: Path) -> int:
+        modules = [path for path in sorted(Path().rglob("*.ml")) if path.parts[0] not in ("_build", ".unibuild")]
+        modules = [path for path in modules if path.name != "config.ml" or self.row.era == 3]
+        return kernel(target, [(path, undated(path)) for path in modules], self.row.type, promoted=False)
+
     def depends(self) -> list[str]:
         """Return the packages: those in ``package "..."``, and what every unikernel needs."""
         return ["lwt", "mirage-runtime", *re.findall(r'package "([^"]*)"', self.config.read_text())]
+
+
+class Mirage2(Mirage):
+    """1.x and 2.x."""
+
+    def configure(self, argv: list[str]) -> int:
+        unknown = self.options(argv[1:])
+        if unknown:
+            return fail(f"mirage: unknown option `{unknown[0]}'.", "Usage: mirage configure [OPTION]... [FILE]")
+        if "--xen" in argv and "--unix" in argv:
+            print("NAME\n       mirage-configure - Configure a Mirage application.")
+            return 0
+        if not self.config.is_file():
+            return fail(f"configuration file {self.config} missing")
+        if SYNTAX_ERROR in self.config.read_text():
+            return fail('File "config.ml", line 13, characters 4-5:', "Error: Syntax error")
+        if self.row.installs and "--no-opam" not in argv:
+            log(" ".join(("opam", "install", *self.depends())))
+            if status := opam(["install", "--yes", *self.depends()]):
+                return status
+        if self.row.installs and (missing := self.missing()):  # the flags for the linker are asked of ocamlfind
+            return fail(f"ocamlfind: Package `{missing[0]}' not found")
+        self.generate()
+        return 0
+
+    def generate(self) -> None:
+        name, here = self.registered(), Path.cwd()
+        header = f"Generated by {'hello' if 'key_gen.ml' in self.row.extra else 'Mirage'} ({date()} GMT)."
+        self.crunch()
+        depend = "depend::\n\topam install $(PKGS) --verbose\n" if self.row.depend else ""
+        packages = " ".join(self.depends())
+        write(Path("Makefile"), f"# {header}\n{MAKEFILE2.format(packages=packages, depend=depend, name=name)}")
+        write(Path("main.ml"), f"(* {header} *)\nlet () = run {name!r}\n")
+        text = xl(name, f"{here}/mir-{name}.xen", f"{here}/", self.config.read_text(), self.row.type)
+        write(Path(f"{name}.xl"), f"# {header}\n\n{text}")
+        for end in self.row.extra:
+            path = Path(end if end == "key_gen.ml" else f"{name}{'' if end.startswith('_') else '.'}{end}")
+            write(path, f"(* {header} *)\n" if end.endswith("ml") and "_l" not in end else f"# {header}\n")
+
+    def ocamlbuild(self) -> int:
+        if missing := self.missing():
+            return fail(f"ocamlfind: Package `{missing[0]}' not found")
+        return self.link(Path("_build/main.native.o"))
+
+    def build(self, argv: list[str]) -> int:
+        return self.other(argv)
+
+    def other(self, argv: list[str]) -> int:
+        return 0
+
+    def clean(self, argv: list[str]) -> int:
+        remove("Makefile", "main.ml", f"{self.registered()}.xl")
+        return 0
 
 
 class Mirage4(Mirage):
@@ -164,6 +257,8 @@ class Mirage4(Mirage):
         self.filegen(sub / "dune", "(include dune.config)")
         if context is not None:
             (sub / "mirage/context").write_text("\n".join(context) + "\n")
+        if status := locked(Path("_build/.lock")):
+            return status
         if SYNTAX_ERROR in self.config.read_text():
             return fail(f'File "{self.config}", line 9, characters 4-5:', "Error: Syntax error")
         return 0
@@ -185,13 +280,18 @@ class Mirage4(Mirage):
         out, main = self.output or name, self.output or "main"
         opam_name = re.sub(r"[^A-Za-z0-9_-]", "", (self.output or f"{name}-xen").replace(".", "_"))
         build_dir = "./" if sub == Path() else f"{sub}/"
-        self.filegen(Path("Makefile"), makefile4(build_dir, opam_name, out, self.row.built_by))
+        two = "-monorepo" if "-monorepo" in self.row.extra else ""
+        self.filegen(Path("Makefile"), makefile4(build_dir, opam_name + two, out, self.row.built_by))
         mirage = sub / "mirage"
-        self.filegen(mirage / f"{opam_name}.opam", opam4(name, out, self.depends(), argv))
+        self.filegen(mirage / f"{opam_name}{two}.opam", opam4(name, out, self.depends(), argv))
+        if two:
+            self.filegen(mirage / f"{opam_name}-switch.opam", opam4(name, out, ["ocaml-solo5"], argv))
+        if "key_gen.ml" in self.row.extra:
+            write(mirage / "key_gen.ml", f"(* Generated by mirage.{self.row.says} *)\nlet keys = {argv[1:]!r}\n")
         write(mirage / f"{main}.ml", f"(* Generated by mirage.{self.row.says} *)\nlet () = run {name!r}\n")
         write(mirage / "manifest.json", '{\n  "type": "solo5.manifest",\n  "devices": [  ]\n}\n')
         write(mirage / "manifest.ml", "")
-        write(mirage / f"{name}.xl", xl(name, f"{name}.xen", "", self.config.read_text()))
+        write(mirage / f"{name}.xl", xl(name, f"{name}.xen", "", self.config.read_text(), PVH))
         write(mirage / f"{name}.xl.in", "name = '@NAME@'\nkernel = '@KERNEL@'\nmemory = @MEMORY@\n")
         write(mirage / f"{name}_libvirt.xml", f"<domain type='xen'>\n    <name>{name}</name>\n</domain>\n")
         libraries = " ".join(self.depends())
@@ -213,7 +313,13 @@ class Mirage4(Mirage):
         return 0
 
     def build(self, argv: list[str]) -> int:
-        return fail("mirage: unknown command 'build'.")
+        if self.row.built_by == DUNE:
+            return fail("mirage: unknown command 'build'.")
+        self.options(argv[1:])
+        if status := self.skeleton(None):
+            return status
+        self.filegen(self.config.parent / "dune", "(include dune.build)\n")
+        return dune_build(self.config.parent)
 
     def clean(self, argv: list[str]) -> int:
         for folder in ("mirage", "dist"):
@@ -232,14 +338,14 @@ class Mirage3(Mirage):
         return re.sub(r"[^A-Za-z0-9_]", "", self.registered().replace("-", "_"))
 
     def dune_files(self) -> None:
-        """Write what config.ml is compiled with: by every subcommand, always the same."""
+        """From 3.7 on, write what config.ml is compiled with: by every subcommand, always the same."""
         texts = {
             "dune": self.MARK + "\n(include dune.config)\n\n(include dune.build)\n",
             "dune.build": self.MARK,
             "dune.config": self.MARK + "\n(executable\n  (name config))\n",
             "dune-project": "(lang dune 1.1)\n" + self.MARK,
         }
-        for file, text in texts.items():
+        for file, text in texts.items() if self.row.dune else ():
             if not Path(file).exists() or "auto-generated" in Path(file).read_text():
                 write(Path(file), text)
 
@@ -247,6 +353,8 @@ class Mirage3(Mirage):
         if not self.config.is_file():
             return fail(f"configuration file {self.config} missing")
         self.dune_files()
+        if self.row.dune and (status := locked(Path("_build/.lock"))):
+            return status
         if SYNTAX_ERROR in self.config.read_text():
             print(f"run ['dune' 'exec' '--root' '.' '--' './config.exe' {argv}]: exited with 1")
             return fail(
@@ -265,8 +373,7 @@ class Mirage3(Mirage):
 
     def generate(self, argv: list[str]) -> None:
         name, here = self.name(), Path.cwd()
-        date = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09}-00:00"
-        header = f"Generated by ./config.exe {' '.join(argv)} ({date})."
+        header = f"Generated by {'./config.exe' if self.row.dune else 'mirage'} {' '.join(argv)} ({date()}-00:00)."
         write(Path(".mirage.config"), "\n".join(argv))
         if not Path("myocamlbuild.ml").exists():
             write(Path("myocamlbuild.ml"), "")
@@ -274,12 +381,17 @@ class Mirage3(Mirage):
         write(Path(f"{opam_name}.opam"), f"# {header}\n{opam3(name, opam_name, self.depends(), argv)}")
         depext = "" if "--no-depext" in argv else f"\t$(OPAM) depext --yes --update {opam_name}\n"
         write(Path("Makefile"), f"# {header}\n{MAKEFILE3.format(depext=depext, built_by=self.row.built_by)}")
-        write(Path("_build/manifest.json"), '{\n  "type": "solo5.manifest",\n  "devices": [  ]\n}\n')
+        if "_build/manifest.json" in self.row.extra:
+            write(Path("_build/manifest.json"), '{\n  "type": "solo5.manifest",\n  "devices": [  ]\n}\n')
         keys = " ".join(argv[1:])
         write(Path(f"{self.output or 'main'}.ml"), f"(* {header} *)\nlet () = run {name!r}\n")
         write(Path("key_gen.ml"), f"(* {header} *)\nlet keys = {keys!r}\n")
         text = self.config.read_text()
-        write(Path(f"{name}.xl"), f"# {header}\n\n{xl(name, f'{here}/./{name}.xen', f'{here}/./', text)}")
+        write(
+            Path(f"{name}.xl"), f"# {header}\n\n{xl(name, f'{here}/./{name}.xen', f'{here}/./', text, self.row.type)}"
+        )
+        if "xe" in self.row.extra:
+            write(Path(f"{name}.xe"), f"#!/bin/sh\n# {header}\n")
         write(Path(f"{name}.xl.in"), f"# {header}\n\nname = '@NAME@'\nkernel = '@KERNEL@'\n")
         write(Path(f"{name}_libvirt.xml"), f"<!-- {header} -->\n<domain type='xen'>\n</domain>\n")
 
@@ -288,16 +400,12 @@ class Mirage3(Mirage):
             return fail("Configuration is not available. Please run configure.")
         if status := self.compile_config(argv):
             return status
-        if not Path("_build/manifest.json").exists():
+        if "_build/manifest.json" in self.row.extra and not Path("_build/manifest.json").exists():
             return fail("run ['solo5-elftool' 'gen-manifest' '_build/manifest.json']: exited with 1")
-        missing = [name for name in self.depends() if not (switch() / name).exists()]
-        if missing:
+        if missing := self.missing():
             return fail(f"ocamlfind: Package `{missing[0]}' not found")
-        for folder in re.findall(r'crunch "([^"]*)"', self.config.read_text()):
-            data = b"".join(path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file())
-            write(Path("static1.ml"), f"(* Generated by: ocaml-crunch\n   {time.time_ns()} *)\n(* {sha(data)} *)\n")
-        modules = [path for path in sorted(Path().rglob("*.ml")) if path.parts[0] not in ("_build", ".unibuild")]
-        return kernel(Path(f"{self.name()}.xen"), [(path, undated(path)) for path in modules], promoted=False)
+        self.crunch()
+        return self.link(Path(f"{self.name()}.xen"))
 
     def other(self, argv: list[str]) -> int:
         return self.compile_config(argv)
@@ -314,9 +422,22 @@ class Mirage3(Mirage):
 # dune and opam
 
 
-def dune_build() -> int:
+def locked(lock: Path) -> int:
+    """Return 1 where another dune has the build directory locked."""
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            return fail(f"A running dune (pid: {file.read().strip()}) instance has locked the build directory.")
+    return 0
+
+
+def dune_build(sub: Path) -> int:
     """``dune build --profile release --root . DIR/dist`` of a tree that mirage 4 configured."""
-    sub = Path(sys.argv[-1]).parent
+    if status := locked(Path("_build/.lock")):
+        return status
     if "(include dune.build)" not in (sub / "dune").read_text():
         return 0  # dist is a folder of data then: nothing to build
     copied = re.findall(r"\(target ([^\s()]+)", (sub / "dist/dune").read_text())
@@ -333,7 +454,7 @@ def dune_build() -> int:
     left_out = ("mirage", "dist", "_build", ".unibuild")
     inputs = [path for path in inputs if path.relative_to(sub).parts[0] not in left_out and path.name != "config.ml"]
     content = [(path, path.read_bytes()) for path in (*inputs, sub / main, sub / "dune.build")]
-    return kernel(sub / "dist" / copied[0], content, promoted=True)
+    return kernel(sub / "dist" / copied[0], content, PVH, promoted=True)
 
 
 def opam(argv: list[str]) -> int:
@@ -349,9 +470,10 @@ def opam(argv: list[str]) -> int:
         write(duniverse / "dune", "(vendored_dirs *)\n")
         for package in Path(argv[argv.index("-l") + 1]).read_text().split():
             write(duniverse / package.removesuffix(".1.0.0") / "lib.ml", f"let name = {package!r}\n")
-    elif argv[0] == "install" and argv[-1] == ".":
-        for file in Path().glob("*.opam"):
-            asked = depends(file.read_text())
+    elif argv[0] == "install" and not argv[1].startswith("./"):
+        named = [word for word in argv[1:] if not word.startswith("-")]
+        listed = [depends(file.read_text()) for file in Path().glob("*.opam")] if named == ["."] else [named]
+        for asked in listed:
             if "no-such-package" in asked:
                 return fail("[ERROR] No package named no-such-package found.")
             for package in asked:
@@ -392,27 +514,32 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def date() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime()) + f".{time.time_ns() % 10**9:09}"
+
+
 def undated(path: Path) -> bytes:
     first, _, rest = path.read_bytes().partition(b"\n")
     return rest if b"Generated by" in first else first + rest
 
 
-def kernel(target: Path, inputs: list[tuple[Path, bytes]], *, promoted: bool) -> int:
+def kernel(target: Path, inputs: list[tuple[Path, bytes]], kind: str, *, promoted: bool) -> int:
     """Compile: leave a kernel that differs wherever an input does. ``promoted``: the same one is not written again."""
     for path, content in inputs:
         if TYPE_ERROR.encode() in content:
             return fail(f'File "{path}", line 12, characters 14-17:', "Error: This expression has type string")
     digest = sha(repr([(str(path), sha(content)) for path, content in inputs]).encode())
-    data = hello() + f"\n{digest}\n".encode()
+    data = hello("pvh" if kind == PVH else "pv") + f"\n{digest}\n".encode()
     if not promoted or not target.exists() or target.read_bytes() != data:
         target.unlink(missing_ok=True)
+        target.parent.mkdir(exist_ok=True)
         target.write_bytes(data)
     return 0
 
 
-def hello() -> bytes:
-    """Return a real kernel for PVH."""
-    if ready := os.environ.get("STANDIN_KERNEL"):
+def hello(kind: str) -> bytes:
+    """Return a real kernel for PV or PVH."""
+    if ready := os.environ.get(f"STANDIN_{kind.upper()}"):
         return Path(ready).read_bytes()
     import subprocess  # costs half as much as all the rest of a call
     import tempfile
@@ -422,17 +549,17 @@ def hello() -> bytes:
         shutil.copytree(HELLO, copy, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))
         env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
         subprocess.run(["make", "-s"], cwd=copy, env=env, check=True)
-        return (copy / "hello-pvh.xen").read_bytes()
+        return (copy / f"hello-{kind}.xen").read_bytes()
 
 
-def xl(name: str, kernel: str, root: str, config: str) -> str:
+def xl(name: str, kernel: str, root: str, config: str, kind: str) -> str:
     disks = ", ".join(
         f"'format=raw, vdev=xvd{chr(ord('b') + number)}, access=rw, target={root}{file}'"
         for number, file in enumerate(re.findall(r'block_of_file "([^"]*)"', config))
     )
     vifs = "'bridge=br0'" if "default_network" in config else ""
     return (
-        f"name = '{name}'\nkernel = '{kernel}'\ntype = 'pvh'\nmemory = 256\non_crash = 'preserve'\n\n"
+        f"name = '{name}'\nkernel = '{kernel}'\n{kind}\nmemory = 256\non_crash = 'preserve'\n\n"
         f"disk = [ {disks} ]\n\n# if your system uses openvswitch then either edit /etc/xen/xl.conf\nvif = [ {vifs} ]\n"
     )
 
@@ -470,6 +597,23 @@ def opam3(name: str, opam_name: str, depends: list[str], argv: list[str]) -> str
         f'  [ "cp" "{name}.xl" "{name}.xl.in" "%{{etc}}%" ]\n]\n',
     )
 
+
+MAKEFILE2 = """
+PKGS   = {packages}
+
+.PHONY: all depend build clean
+all:: build
+
+{depend}
+build::
+\tocamlbuild main.native.o
+\tinstall -m 755 _build/main.native.o mir-{name}.xen # ld ... -o mir-{name}.xen
+
+clean::
+\tocamlbuild -clean
+
+-include Makefile.user
+"""
 
 MAKEFILE3 = """
 -include Makefile.user

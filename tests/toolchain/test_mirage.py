@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 
+import mirage_standin
 import pytest
 
 from unibuild import process
@@ -75,13 +76,22 @@ def test_planning_runs_nothing(plan, unikernel):
     assert (unikernel.calls(), sorted(unikernel.root.iterdir())) == ([], before)
 
 
+V1, V2 = ("mir-hello.xen", "hello.xl"), ("mir-my-app.v2.xen", "my-app.v2.xl")
+V3, V4 = ("hello.xen", "hello.xl"), ("dist/hello.xen", "mirage/hello.xl")
+
+
 @pytest.mark.parametrize(
-    ("registered", "args", "paths"),
+    ("version", "registered", "args", "paths"),
     [
-        ("hello", [], {"3": ("hello.xen", "hello.xl"), "4": ("dist/hello.xen", "mirage/hello.xl")}),
-        ("my-app.v2", [], {"3": ("my_appv2.xen", "my_appv2.xl"), "4": ("dist/my-app.v2.xen", "mirage/my-app.v2.xl")}),
-        ("hello", ["-o", "out"], {"3": ("hello.xen", "hello.xl"), "4": ("dist/out.xen", "mirage/hello.xl")}),
-        ("hello", ["--output=a.b"], {"3": ("hello.xen", "hello.xl"), "4": ("dist/a.b.xen", "mirage/hello.xl")}),
+        *((version, "hello", [], V1) for version in mirage_standin.VERSIONS if version < "3"),
+        *((version, "hello", [], V3) for version in mirage_standin.VERSIONS if version[0] == "3"),
+        *((version, "hello", [], V4) for version in mirage_standin.VERSIONS if version[0] == "4"),
+        ("2.6.1", "my-app.v2", [], V2),
+        ("3.10.8", "my-app.v2", [], ("my_appv2.xen", "my_appv2.xl")),
+        ("4.11.1", "my-app.v2", [], ("dist/my-app.v2.xen", "mirage/my-app.v2.xl")),
+        ("3.10.8", "hello", ["-o", "out"], V3),
+        ("4.0.0", "hello", ["-o", "out"], ("dist/out.xen", "mirage/hello.xl")),
+        ("4.11.1", "hello", ["--output=a.b"], ("dist/a.b.xen", "mirage/hello.xl")),
     ],
 )
 def test_every_target_is_there_afterwards_and_nothing_else(plan, unikernel, carry_out, registered, args, paths):
@@ -89,13 +99,14 @@ def test_every_target_is_there_afterwards_and_nothing_else(plan, unikernel, carr
     unikernel.write("config.ml", f'let () = register "{registered}" [ main ]\n')
     own = set(unikernel.root.iterdir())
     toolchain = carry_out(plan(args=args))
-    assert tuple(names(unikernel, [toolchain.kernel, toolchain.xl])) == paths[unikernel.version[0]]
+    assert tuple(names(unikernel, [toolchain.kernel, toolchain.xl])) == paths
     ours = {path for step in plan(args=args).steps() for path in step.targets}
     left = {path for path in unikernel.root.rglob("*") if path.is_file() and ".unibuild" not in path.parts} - own
-    library = {path for path in left if "duniverse" in path.parts}
+    by_the_way = {path for path in left if "duniverse" in path.parts or path.name in (".lock", "main.native.o")}
     promoted = {unikernel.root / "dist" / toolchain.xl.name}
     assert all(path.is_file() for path in ours)
-    assert left - library - promoted == ours - library
+    assert left - by_the_way - promoted == ours - by_the_way
+    assert toolchain.xl_in is None or toolchain.xl_in.is_file()
 
 
 @four
@@ -184,11 +195,17 @@ def test_another_mirage_moves_the_fingerprint_of_configure(plan, unikernel):
     assert [name for name in before if before[name] != after[name]] == ["mirage"]
 
 
-@pytest.mark.parametrize(("variable", "name"), [("MODE", "configure"), ("OPAMSWITCH", "depend")])
-def test_variables_that_the_tools_read_move_it(plan, monkeypatch, variable, name):
-    before = step(plan(), name).fingerprint
-    monkeypatch.setenv(variable, "other")
-    assert step(plan(), name).fingerprint != before
+def test_variables_that_the_tools_read_move_it(plan, monkeypatch):
+    before = step(plan(), "depend").fingerprint
+    monkeypatch.setenv("OPAMSWITCH", "other")
+    assert step(plan(), "depend").fingerprint != before
+
+
+def test_mode_is_never_trusted(plan, monkeypatch):
+    before = plan().steps()
+    monkeypatch.setenv("MODE", "unix")
+    assert plan().steps() == before
+    assert {step.env["MODE"] for step in plan(env={"MODE": "unix"}).steps()} == {"xen"}
 
 
 def test_what_is_in_the_switch_counts_by_its_content(plan, unikernel):
@@ -206,9 +223,9 @@ def test_3_other_opam_files_are_inputs_of_depend(plan, unikernel, carry_out):
 
 def test_configure_again_moves_no_digest(plan, unikernel, carry_out):
     first = carry_out(plan(), "configure")
-    before = {path: first.digest(path) for path in step(first, "configure").targets}
+    before = {path: first.digest(path, "") for path in step(first, "configure").targets}
     again = carry_out(plan(args=["--no-depext"]), "configure")
-    moved = {path for path in before if again.digest(path) != before[path]}
+    moved = {path for path in before if again.digest(path, "") != before[path]}
     assert not {path for path in moved if path.suffix in (".opam", ".xl")}
     assert names(unikernel, sorted(moved)) in (["mirage/context"], [".mirage.config", "Makefile", "key_gen.ml"])
 
@@ -229,12 +246,12 @@ def test_a_branch_moves_no_digest_and_a_dependency_does(plan, unikernel, carry_o
     )
     toolchain = carry_out(plan(), "configure")
     opam = step(toolchain, "depend").made[0]
-    before, text = toolchain.digest(opam), opam.read_text()
+    before, text = toolchain.digest(opam, "depend"), opam.read_text()
     git(unikernel.root, "checkout", "-q", "-b", "other")
     carry_out(plan(), "configure")
-    assert (toolchain.digest(opam), opam.read_text() == text) == (before, False)
+    assert (toolchain.digest(opam, "depend"), opam.read_text() == text) == (before, False)
     unikernel.write("config.ml", 'let x = package "fmt"\nlet () = register "hello" [ main ]\n')
-    assert carry_out(plan(), "configure").digest(opam) != before
+    assert carry_out(plan(), "configure").digest(opam, "depend") != before
 
 
 # The name

@@ -20,7 +20,7 @@ def sh(unikernel):
         return {
             str(path.relative_to(unikernel.root)): (stat.st_mtime_ns, stat.st_ino, path.read_bytes())
             for path, stat in files.items()
-            if "duniverse" not in path.parts
+            if "duniverse" not in path.parts and path.name != ".lock"
         }
 
     def run(line: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shlex
 import shutil
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from unibuild.tasks.graph import Graph, Stage
     from unibuild.toolchain.base import Step
 
-__all__ = ["run_stage"]
+__all__ = ["LOCK_PATIENCE", "run_stage"]
+
+LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
 
 def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequence[str]) -> dict[str, str]:
@@ -75,24 +78,61 @@ def _write(graph: Graph, stage: Stage) -> None:
 def _command(step: Step, argv: Sequence[str]) -> None:
     print(f"  {shlex.join(argv)}", flush=True)
     status = process.attend(argv, cwd=step.cwd, env=step.env)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while status > 0 and step.lock is not None and (holder := _holder(step.lock)) and time.monotonic() < deadline:
+        print(f"  waiting, at most {LOCK_PATIENCE:.0f} s, for {holder}, which has {step.lock} locked", flush=True)
+        while _holder(step.lock) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not _holder(step.lock):
+            print(f"  {shlex.join(argv)}", flush=True)
+            status = process.attend(argv, cwd=step.cwd, env=step.env)
     if status == 128 + signal.SIGINT:  # how a program says that it was interrupted when it cleans up first
         raise KeyboardInterrupt
     if status:
         how = f"was ended by signal {-status}" if status < 0 else f"failed with exit code {status}"
-        raise BuildError(f"`{shlex.join(argv)}` {how} in {step.cwd}", hint="what it said stands above")
+        hint = "what it said stands above"
+        if step.undone:
+            hint += "; the files that it writes are as they were before"
+        if step.lock is not None and (holder := _holder(step.lock)):
+            hint += f"; {holder} still has {step.lock} locked: end that one, perhaps a `dune build --watch`"
+        raise BuildError(f"`{shlex.join(argv)}` {how} in {step.cwd}", hint=hint)
+
+
+def _holder(lock: Path) -> str | None:
+    """Return who keeps a tool's lock, in words; None: nobody.
+
+    dune writes its process number into the file.
+    """
+    try:
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"process {file.read(20).decode(errors='replace').strip() or '(unknown)'}"
+    except OSError:
+        pass
+    return None
 
 
 @contextlib.contextmanager
 def _targets(stage: Stage, suspects: Sequence[str], aside: Path) -> Iterator[None]:
     """See that the block leaves every target, or where it fails none that it began.
 
-    A suspect that the block does not write anew is put back: it may be a person's own file.
+    A suspect that the block does not write anew is put back: it may be a person's own file. What is left over from
+    another release of the tool is out of the way likewise.
     """
-    kept = {Path(path): aside / str(number) for number, path in enumerate(suspects)}
     targets = [Path(path) for path in stage.watch.targets]
+    away = {*map(Path, suspects), *map(Path, stage.watch.left_over)}
+    if stage.step is not None and stage.step.anew:
+        away |= {path for path in stage.step.targets if path.exists()}
+    copied = {*targets} - away if stage.step is not None and stage.step.undone else set()
+    kept = {path: aside / str(number) for number, path in enumerate(away)}
+    copies = {path: aside / f"{number}.copy" for number, path in enumerate(copied) if path.is_file()}
     shutil.rmtree(aside, ignore_errors=True)
-    if kept:
+    if kept or copies:
         aside.mkdir()
+    for path, place in copies.items():
+        shutil.copy2(path, place)
     for path, place in kept.items():
         shutil.move(path, place)
     before = {path: stamps.take(str(path)) for path in targets}
@@ -103,7 +143,11 @@ def _targets(stage: Stage, suspects: Sequence[str], aside: Path) -> Iterator[Non
                 raise BuildError(f"{stage.name} succeeded and left no {path}")
     except BaseException:
         for path in targets:
-            if stamps.take(str(path)) != before[path]:
+            if stamps.take(str(path)) == before[path]:
+                continue
+            if path in copies:
+                shutil.move(copies[path], path)
+            else:
                 path.unlink(missing_ok=True)
         for path, place in kept.items():
             if not path.exists():

@@ -19,7 +19,7 @@ from unibuild.stamps import Watch
 from unibuild.toolchain.choose import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from unibuild.settings.sources import Project
     from unibuild.toolchain.base import Step, Toolchain
@@ -99,8 +99,11 @@ def graph(project: Project) -> Graph:
     name = project.settings.name or project.root.name or "kernel"
     kernel, xl = folder / f"{name}.xen", folder / f"{name}.xl"
 
-    def digest(path: str) -> str:
-        return files.sha256(Path(path)) if Path(path).parent == folder else toolchain.digest(Path(path))
+    def digest(step: str) -> Callable[[str], str]:
+        def of(path: str) -> str:
+            return files.sha256(Path(path)) if Path(path).parent == folder else toolchain.digest(Path(path), step)
+
+        return of
 
     def watch(step: Step) -> Watch:
         targets = (*step.targets, kernel) if step.name == "build" else step.targets
@@ -110,7 +113,9 @@ def graph(project: Project) -> Graph:
             made=_strings(step.made),
             targets=_strings(targets),
             fingerprint=step.fingerprint,
-            digest=digest,
+            digest=digest(step.name),
+            left_over=_strings(step.left_over),
+            why=step.why,
         )
 
     steps = toolchain.steps()
@@ -125,7 +130,7 @@ def graph(project: Project) -> Graph:
         ),
         targets=(str(xl),),
         fingerprint=_xl_fingerprint(project),
-        digest=digest,
+        digest=digest("xl"),
     )
     stages.append(Stage("xl", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
     libvirt = _libvirt(project, xl_watch, folder / f"{name}.xml")

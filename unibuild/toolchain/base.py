@@ -54,6 +54,13 @@ class Step:
             step leaves the same digest.
         fingerprint: everything else that matters, by a name to report: ``{"arguments": ..., "mirage": ...}``.
         needs: programs that must be on PATH when the step runs, each with what to do where it is not.
+        left_over: files in its way that another release of the tool generated; they are gone where it succeeds. While
+            there is one the step is stale.
+        why: what the toolchain knows of why it is stale, if it is; it is told instead of the first difference.
+        anew: whether its targets are out of the way while it runs, because its tool can succeed and do nothing: what
+            is there afterwards is then the tool's work.
+        undone: whether its targets are put back as they were where it fails.
+        lock: a file that its tool keeps locked (``flock``) while it runs, and fails where another one has it.
     """
 
     name: str
@@ -67,6 +74,11 @@ class Step:
     targets: tuple[Path, ...] = ()
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     needs: Mapping[str, str] = field(default_factory=dict)
+    left_over: tuple[Path, ...] = ()
+    why: str | None = None
+    anew: bool = False
+    undone: bool = False
+    lock: Path | None = None
 
     def require(self) -> None:
         """See that the programs which the step needs are there.
@@ -101,8 +113,8 @@ class Toolchain(Protocol):
     def steps(self) -> tuple[Step, ...]:
         """Return the steps in their order: of configure, depend and build those that have something to do."""
 
-    def digest(self, path: Path) -> str:
-        """Return a hash of what a file means, without what has no meaning (a generated file's date).
+    def digest(self, path: Path, step: str) -> str:
+        """Return a hash of what a file means to a step, without what has no meaning (a generated file's date).
 
         Raises:
             FileError: the file cannot be read.

@@ -37,6 +37,5 @@ def choose(project: Project) -> Toolchain:
         return Make(root, settings.build)
     from unibuild.toolchain.mirage import Mirage
     from unibuild.toolchain.mirage_version import mirage_version
-    from unibuild.toolchain.versions import release
 
-    return Mirage(root, settings, release(*mirage_version(root, settings.build.env)))
+    return Mirage(root, settings, *mirage_version(root, settings.build.env))

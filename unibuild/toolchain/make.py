@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
@@ -67,7 +67,7 @@ class Make:
             steps.insert(0, self._configure())
         return tuple(steps)
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path, step: str) -> str:  # noqa: ARG002 (one digest for all)
         """Return the hash of a file's bytes.
 
         Raises:
@@ -127,7 +127,7 @@ class Make:
         """Return what make may read as the makefile, there or not."""
         return tuple(self.root / name for name in NAMES if self.behind is None or name != "GNUmakefile")
 
-    def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: tuple[Path, ...]) -> Step:
+    def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: Any) -> Step:  # noqa: ANN401
         return Step(
             name=name,
             doc=doc,

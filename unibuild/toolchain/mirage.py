@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
-from unibuild.toolchain import config_ml, listing, opam, sources
-from unibuild.toolchain.base import OURS, Step, behind_door, environment, identity, installed, make_argv, spelled
+from unibuild.toolchain import config_ml, flags, listing, opam, required, sources, unikernel
+from unibuild.toolchain.base import Step, behind_door, environment, identity, installed, make_argv, spelled
 from unibuild.toolchain.make import NEED_MAKE
-from unibuild.toolchain.unikernel import last_generated, output_name
-from unibuild.toolchain.versions import Names, Release
+from unibuild.toolchain.mirage_tree import Tree
+from unibuild.toolchain.release import Names
+from unibuild.toolchain.versions import release
 
 if TYPE_CHECKING:
     from unibuild.settings.model import Settings
@@ -30,6 +31,7 @@ NEEDS = {
     **NEED_MAKE,
     "opam": "on Debian or Ubuntu: apt install opam, then opam init",
     "dune": "install it with opam, then bring it onto PATH: opam install dune && eval $(opam env)",
+    "ocamlbuild": "install it with opam, then bring it onto PATH: opam install ocamlbuild && eval $(opam env)",
 }
 BRIDGES = ("xenbr0", "br0", "virbr0")  # configure writes the first one that this machine has into the .xl
 
@@ -40,19 +42,23 @@ class Mirage:
     Args:
         root: the project's folder, absolute.
         settings: all the settings.
-        release: what the installed ``mirage`` does.
+        version: of the installed ``mirage``, as ``4.11.1``.
+        program: its path.
 
     Raises:
-        SettingsError: there is no configuration file, the arguments are not for mirage, or the name is not known.
+        MissingError: that release cannot be driven, or it is not one that the configuration file asks for.
+        SettingsError: there is no configuration file, the arguments are not for this release, or the name is not
+            known.
         FileError: the configuration file cannot be read.
     """
 
     name = "mirage"
 
-    def __init__(self, root: Path, settings: Settings, release: Release) -> None:
+    def __init__(self, root: Path, settings: Settings, version: str, program: str) -> None:
         self.root = root
         self.settings = settings
-        self.release = release
+        self.version = version
+        self.release = release(version, program)
         self.config = Path(os.path.normpath(root / settings.mirage.config))
         if not self.config.is_relative_to(root):
             raise SettingsError(f"[mirage] config: {self.config} is not in the project's folder {root}")
@@ -63,37 +69,44 @@ class Mirage:
             )
         with reading(self.config):
             self.text = self.config.read_text(errors="replace")
-        sub = os.path.relpath(self.config.parent, root)
-        output = output_name(settings.mirage.args)
-        self.names = Names("" if sub == "." else f"{sub}/", self._name("" if sub == "." else f"{sub}/"), output)
-        self.env = settings.build.env
-        self.cwd = root if release.from_root else self.config.parent
-        self.kernel = root / (settings.build.kernel or release.path(release.kernel, self.names))
+        required.check(self.text, version, program, self.config)
+        flags.refuse(settings.mirage.args, version, self.text)
+        relative = os.path.relpath(self.config.parent, root)
+        sub = "" if relative == "." else f"{relative}/"
+        self.names = Names(sub, self._name(sub), flags.output_name(settings.mirage.args))
+        self.env = {**settings.build.env, "MODE": "xen"}  # another one would win where mirage forgets the target
+        self.tree = Tree(root, self.config, self.text, self.release, self.names)
+        self.cwd = root if self.release.from_root else self.config.parent
+        self.kernel = root / (settings.build.kernel or self.release.path(self.release.kernel, self.names))
         self.behind = behind_door(self.cwd, generated="Makefile")
-        self.xl: Path | None = self._path(release.xl)
-        self.xl_in: Path | None = self.xl.with_name(f"{self.xl.name}.in")
-        self.opam_file = self._path(release.opam_file)
+        self.xl: Path | None = self.tree.path(self.release.xl)
+        self.xl_in = None if self.release.xl_in is None else self.tree.path(self.release.xl_in)
 
     def steps(self) -> tuple[Step, ...]:
-        """Return configure, depend and build."""
-        return self._configure(), self._depend(), self._build()
+        """Return configure, depend and build; without depend where configure has opam install what is needed."""
+        depend = self.release.depend and (not self.release.installs or "--no-opam" in self.settings.mirage.args)
+        return (self._configure(), *((self._depend(),) if depend else ()), self._build())
 
-    def digest(self, path: Path) -> str:
+    def digest(self, path: Path, step: str) -> str:
         """Return the hash of a file's content.
 
-        Of the opam file only the dependencies count, and of what an older mirage generates all but line 1, where the
-        date and the command line stand.
+        Of the opam file only the dependencies count, and to depend of an older mirage's Makefile its ``PKGS``. What
+        an older mirage generates has a head with the date and the command line, which does not count, and what the
+        build writes anew counts only by being there.
 
         Raises:
             FileError: the file cannot be read.
         """
-        if path == self.opam_file:
+        if path in self.tree.paths(*self.release.unsteady):
+            return ""
+        if path in self.tree.paths(*self.release.opam_files):
             with reading(path):
                 return opam.dependency_digest(path.read_text(errors="replace"))
-        if self.release.dated and path in self._paths(*self.release.generated):
+        if self.release.dated and path in self.tree.generated():
             with reading(path):
-                first, newline, rest = path.read_bytes().partition(b"\n")
-            return hashlib.sha256(rest if b"Generated by" in first else first + newline + rest).hexdigest()
+                content = path.read_bytes()
+            lines = _PACKAGES.findall(content) if step == "depend" else _undated(content)
+            return hashlib.sha256(b"".join(lines)).hexdigest()
         return sha256(path)
 
     def check(self, step: str) -> None:
@@ -105,7 +118,7 @@ class Mirage:
         """
         if step == "configure":
             self._check_names()
-        if step in ("configure", "build"):
+        if step in ("configure", "build") and self.release.includes_build:
             self._check_dune()
         if step == "build" and not self.kernel.is_file():
             raise BuildError(f"`make build` succeeded and left no {self.kernel}")
@@ -113,26 +126,31 @@ class Mirage:
     # What the steps are
 
     def _configure(self) -> Step:
-        config = self.config.relative_to(self.cwd)
-        file = () if str(config) == "config.ml" else ("-f", str(config))
-        argv = ("mirage", "configure", "-t", "xen", *file, *self.settings.mirage.args)
+        argv = ("mirage", "configure", *self.release.target, *self._config_argument(), *self.settings.mirage.args)
         env = environment(self.env)
         read = {name: env.get(name, "") for name in self.release.environment}
+        data = self.tree.data() if self.release.crunches == "configure" else sources.Found((), ())
         return Step(
             name="configure",
-            doc=f"configure the unikernel for Xen (mirage {self.release.series})",
+            doc=f"configure the unikernel for Xen (mirage {self.version})",
             commands=(argv,),
             cwd=self.cwd,
             env=self.env,
-            inputs=self._config_modules(),
-            targets=tuple(path for path in self._generated() if path not in self._taken_over()),
+            inputs=tuple(sorted({*self.tree.config_modules(), *data.files})),
+            folders=data.folders,
+            targets=tuple(path for path in self.tree.generated() if path not in self.tree.taken_over()),
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled({**self.env, **read}),
                 "mirage": identity("mirage", self.env),
                 "bridge of this machine": next((name for name in BRIDGES if Path("/sys/class/net", name).exists()), ""),
+                **({"opam switch": opam.switch(self.cwd, env)} if self.release.installs else {}),
             },
-            needs={"dune": NEEDS["dune"]},
+            needs={name: NEEDS[name] for name in (*self.release.needs, *(("opam",) if self.release.installs else ()))},
+            left_over=self.tree.left_over,
+            why=unikernel.why(self.release, self.version, self.root, self.cwd, self.names),
+            undone=True,
+            lock=self._lock(),
         )
 
     def _depend(self) -> Step:
@@ -144,29 +162,31 @@ class Mirage:
             commands=(argv,),
             cwd=self.cwd,
             env=self.env,
-            inputs=self._other_opam_files(),
+            inputs=self.tree.other_opam_files(),
             folders=tuple(path for path in (installed("ocamlc", self.env), opam.selection(env)) if path is not None),
-            made=(self.opam_file,),
-            targets=self._paths(*self.release.pulled),
+            made=self.tree.paths(*(self.release.opam_files or ("{sub}Makefile",))),
+            targets=self.tree.paths(*self.release.pulled),
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled(self.env),
                 "opam switch": opam.switch(self.cwd, env),
                 "compiler": identity("ocamlc", self.env),
             },
-            needs=NEEDS,
+            needs={name: NEEDS[name] for name in ("make", "opam", *self.release.needs)},
         )
 
     def _build(self) -> Step:
         argv = make_argv(self.behind, "build", jobs=self.settings.build.jobs)
-        config = self._config_modules()
-        found = listing.find(self.root, self._patterns(), without=self._no_sources())
-        left_out = {str(path) for path in (*config, self.kernel)}
+        config = self.tree.config_modules()
+        patterns = self.settings.build.sources or (*sources.PATTERNS, *self.tree.data_folders())
+        front = () if self.behind is None else (f"/{(self.cwd / 'GNUmakefile').relative_to(self.root)}",)
+        found = listing.find(self.root, patterns, without=(*self.tree.no_sources(), *front))
+        left_out = {str(path) for path in (*config, *self.tree.left_over, self.kernel)}
         inputs = [path for path in found.files if str(path) not in left_out]
         if self.release.build_configures:
             inputs += config
         seen = set(map(str, inputs))  # of Paths it would be slow
-        made = [p for p in self._paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]
+        made = [p for p in self.tree.paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]
         if (state := opam.switch_state(self.cwd, environment(self.env))) is not None:
             made.append(state)
         return Step(
@@ -182,71 +202,29 @@ class Mirage:
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled(self.env),
-                "dune": identity("dune", self.env),
+                **{name: identity(name, self.env) for name in self.release.needs},
                 **({"mirage": identity("mirage", self.env)} if self.release.build_configures else {}),
             },
-            needs={name: NEEDS[name] for name in ("make", "dune")},
+            needs={name: NEEDS[name] for name in ("make", *self.release.needs)},
+            anew=True,
+            lock=self._lock(),
         )
 
-    # Which files
+    def _config_argument(self) -> tuple[str, ...]:
+        """Return how configure is told of a configuration file that is not ``config.ml`` where it runs."""
+        config = str(self.config.relative_to(self.cwd))
+        if config == "config.ml":
+            return ()
+        if self.release.file is None:
+            raise SettingsError(
+                f"[mirage] config: `mirage configure` of {self.version} can only take a config.ml, not {config}",
+                hint=f"rename {self.config} to config.ml; the folder may be any",
+            )
+        return ("-f", config) if self.release.file == "-f" else (config,)
 
-    def _path(self, template: str) -> Path:
-        return self.root / self.release.path(template, self.names)
-
-    def _paths(self, *templates: str) -> tuple[Path, ...]:
-        return tuple(map(self._path, templates))
-
-    def _generated(self) -> tuple[Path, ...]:
-        empty = (
-            path for path in self._paths(*self.release.made_empty) if not path.is_file() or not path.stat().st_size
-        )
-        return (*self._paths(*self.release.generated), *empty)
-
-    def _taken_over(self) -> set[Path]:
-        """Return the files that are the person's own, though of a name that configure writes."""
-        candidates = (path for path in self._paths(*self.release.yielded) if path.is_file())
-        return {path for path in candidates if self.release.mark not in path.read_text(errors="replace")}
-
-    def _other_opam_files(self) -> tuple[Path, ...]:
-        """Return the opam files of the person's own that `make depend` installs the dependencies of."""
-        found = (
-            path
-            for template in self.release.depend_reads
-            for path in self.root.glob(self.release.path(template, self.names))
-        )
-        left_over = self.opam_file.name.replace(self.names.name, "*")  # by an earlier name of the unikernel
-        return tuple(sorted(path for path in found if not path.match(left_over)))
-
-    def _config_modules(self) -> tuple[Path, ...]:
-        """Return the configuration file and what it takes in: ``#use``, or a ``dune.config`` of the person's own."""
-        folder = self.config.parent
-        found = {self.config, *(folder / name for name in config_ml.used(self.text))}
-        dune = folder / "dune.config"
-        if dune in self._taken_over():
-            modules = re.findall(r"\(modules\s+([^()]*)\)", dune.read_text(errors="replace"))
-            found |= {dune, *(folder / f"{module.lower()}.ml" for module in " ".join(modules).split())}
-        return tuple(sorted(path for path in found if path.is_file()))
-
-    def _patterns(self) -> tuple[str, ...]:
-        """Return what sources are called: the usual names, and all in the data folders that config.ml names."""
-        if self.settings.build.sources:
-            return self.settings.build.sources
-        folders = set()
-        for word in config_ml.strings(self.text):
-            path = Path(os.path.normpath(self.config.parent / word)) if word and "\0" not in word else self.root
-            if path != self.root and path.is_relative_to(self.root) and path.is_dir():
-                folders.add(re.sub(r"([*?\[\\!# ])", r"\\\1", f"/{path.relative_to(self.root)}/"))
-        return (*sources.PATTERNS, *sorted(folders))
-
-    def _no_sources(self) -> tuple[str, ...]:
-        """Return patterns of what the tools write."""
-        generated = [path for path in self._generated() if path not in self._taken_over()]
-        for template in self.release.crunched:
-            found = self.root.glob(self.release.path(template, self.names))
-            generated += [path for path in found if path.is_file() and b"ocaml-crunch" in path.read_bytes()[:200]]
-        front = () if self.behind is None else (self.cwd / "GNUmakefile",)
-        written = (f"/{path.relative_to(self.root)}" for path in (*generated, *front))
-        return (*OURS, *written, *(self.release.path(pattern, self.names) for pattern in self.release.no_sources))
+    def _lock(self) -> Path | None:
+        """Return the file that dune keeps locked while it runs in this tree."""
+        return self.cwd / "_build" / ".lock" if "dune" in self.release.needs else None
 
     # What the unikernel is called
 
@@ -255,7 +233,7 @@ class Mirage:
         registered = config_ml.name(self.text)
         if registered is not None:
             return self.release.mangle(registered)
-        generated = last_generated(self._opam_folder(sub))
+        generated = unikernel.last_generated(self._written_in(sub))
         if generated is not None:
             return generated[1]
         if self.settings.build.kernel is not None:
@@ -266,11 +244,12 @@ class Mirage:
             hint=f'say which kernel it makes:\n  [build]\n  kernel = "{kernel}"',
         )
 
-    def _opam_folder(self, sub: str) -> Path:
-        return (self.root / self.release.path(self.release.opam_file, Names(sub, "NAME"))).parent
+    def _written_in(self, sub: str) -> Path:
+        """Return the folder of the files that are named after the unikernel."""
+        return (self.root / self.release.path(self.release.xl, Names(sub, "NAME"))).parent
 
     def _check_names(self) -> None:
-        generated = last_generated(self._opam_folder(self.names.sub))
+        generated = unikernel.last_generated(self._written_in(self.names.sub))
         if generated is None:
             return
         made = self.release.path(self.release.kernel, Names(self.names.sub, generated[0]))
@@ -288,9 +267,18 @@ class Mirage:
         dune = self.config.parent / "dune"
         with reading(dune):
             text = dune.read_text(errors="replace")
-        if not re.search(r"\(\s*include\s+dune\.build\s*\)", text):
+        if not unikernel.INCLUDES_BUILD.search(text):
             raise BuildError(
                 f"{dune} does not include dune.build, so that nothing would be built",
                 hint="`mirage describe`, `query` or `help` did that, or it is your own: in the first case run again; "
                 "in the second add the line (include dune.build) to it",
             )
+
+
+_PACKAGES = re.compile(rb"^PKGS\s*=.*", re.MULTILINE)
+
+
+def _undated(content: bytes) -> list[bytes]:
+    """Return the lines of a generated file without those of its head that tell when and how it was made."""
+    lines = content.splitlines(keepends=True)
+    return [line for line in lines[:3] if b"Generated by" not in line and b"Creation date" not in line] + lines[3:]

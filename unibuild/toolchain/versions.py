@@ -1,191 +1,168 @@
-"""What each supported release of ``mirage`` does, as data: one row a series, read by ``toolchain.mirage``.
+"""What each release of ``mirage`` does, as data: a row where something changed, over the row before it.
 
 The rows come from running the released tools and from their sources (mirage/mirage and mirage/functoria at the tags).
-In a path, ``{sub}`` is the folder of the configuration file with a slash, or nothing; ``{name}`` the unikernel's name;
-``{out}`` the argument of ``-o``, else the name; ``{main}`` that argument, else ``main``; ``{opam}`` the opam file's
-name.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import Any
 
 from unibuild.errors import MissingError
+from unibuild.toolchain.release import Release, Version, dotted, ocamlify, opamify, parsed, verbatim
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["END", "RELEASES", "before", "release", "series"]
 
-__all__ = ["RELEASES", "Names", "Release", "release"]
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a unikernel's files are named after.
-
-    Attributes:
-        sub: folder of its configuration file, from the project's, with a slash at the end; empty: the project's.
-        name: the name in its files, already in the form that the release gives it.
-        output: the argument of ``-o``; None: not given.
-    """
-
-    sub: str
-    name: str
-    output: str | None = None
-
-
-@dataclass(frozen=True)
-class Release:
-    """One series of releases.
-
-    Attributes:
-        series: the first two parts of its version.
-        from_root: whether it runs in the project's folder and takes ``-f sub/config.ml``; else it runs in ``sub``.
-        kernel: the kernel that the build leaves.
-        xl: the ``.xl`` file that configure writes.
-        opam: the opam file's name, without ``.opam``.
-        opam_out: the same where ``-o`` is given.
-        opam_file: its path.
-        mangle: makes the name in the files from the one that ``register`` got.
-        opam_mangle: makes the opam file's name from ``opam`` or ``opam_out``.
-        dated: whether configure writes the date and its arguments into line 1 of what it generates.
-        generated: what configure writes.
-        yielded: those of them that it leaves as they are where ``mark`` is not in them: the person took them over.
-        mark: see there.
-        made_empty: a file that configure makes, empty, where there is none.
-        built_from: what of all that the kernel is built from.
-        depend_reads: pattern of the files beside its own that ``make depend`` reads.
-        pulled: what ``make depend`` leaves in the tree.
-        no_sources: patterns of further files that the tools write.
-        crunched: pattern of modules that the build makes from data folders; their head names ocaml-crunch.
-        build_configures: whether the build evaluates the configuration file again.
-        environment: the variables that configure reads.
-    """
-
-    series: str
-    from_root: bool
-    kernel: str
-    xl: str
-    opam: str
-    opam_out: str
-    opam_file: str
-    mangle: Callable[[str], str]
-    opam_mangle: Callable[[str], str]
-    dated: bool
-    generated: tuple[str, ...]
-    yielded: tuple[str, ...]
-    mark: str
-    made_empty: tuple[str, ...]
-    built_from: tuple[str, ...]
-    depend_reads: tuple[str, ...]
-    pulled: tuple[str, ...]
-    no_sources: tuple[str, ...]
-    crunched: tuple[str, ...]
-    build_configures: bool
-    environment: tuple[str, ...]
-
-    def path(self, template: str, names: Names) -> str:
-        """Return the path, from the project's folder, that one of the row's templates is for a unikernel."""
-        opam = self.opam_mangle(
-            (self.opam_out if names.output else self.opam).format(name=names.name, out=names.output)
-        )
-        main = names.output or "main"
-        return template.format(sub=names.sub, name=names.name, out=names.output or names.name, main=main, opam=opam)
-
-
-def _verbatim(name: str) -> str:
-    return name
-
-
-def _ocamlify(name: str) -> str:
-    """As ``Functoria_app.Name.ocamlify`` of functoria 3: ``my-app.v2`` is ``my_appv2``."""
-    return re.sub(r"[^A-Za-z0-9_]", "", name.replace("-", "_"))
-
-
-def _opamify(name: str) -> str:
-    """As ``Misc.Name.opamify`` of mirage 4: ``my-app.v2`` is ``my-app_v2``."""
-    return re.sub(r"[^A-Za-z0-9_-]", "", name.replace(".", "_"))
-
+END: Version = (4, 12)
+"""The first version that is not known."""
 
 _DUNE_3 = ("{sub}dune", "{sub}dune.build", "{sub}dune.config", "{sub}dune-project")
 _DUNE_4 = ("dune-project", "dune-workspace", "{sub}dune", "{sub}dune.build", "{sub}dist/dune")
 
-RELEASES = (
+_TABLE = [
     Release(
-        series="3.10",
+        since=(1, 0),
+        target=("--xen",),
+        file="positional",
         from_root=False,
-        kernel="{sub}{name}.xen",
+        kernel="{sub}mir-{name}.xen",
         xl="{sub}{name}.xl",
-        opam="mirage-unikernel-{name}-xen",
-        opam_out="mirage-unikernel-{name}-xen",
-        opam_file="{sub}{opam}.opam",
-        mangle=_ocamlify,
-        opam_mangle=_verbatim,
+        opam="",
+        opam_out="",
+        opam_files=(),
+        mangle=verbatim,
+        opam_mangle=verbatim,
         dated=True,
-        generated=(
-            *("{sub}Makefile", "{sub}.mirage.config", "{sub}{opam}.opam", "{sub}_build/manifest.json", *_DUNE_3),
-            *("{sub}{main}.ml", "{sub}key_gen.ml", "{sub}{name}.xl", "{sub}{name}.xl.in", "{sub}{name}_libvirt.xml"),
-        ),
-        yielded=_DUNE_3,
-        mark="auto-generated by 'mirage configure",
-        made_empty=("{sub}myocamlbuild.ml",),
-        built_from=(
-            "{sub}Makefile",
-            "{sub}.mirage.config",
-            "{sub}_build/manifest.json",
-            "{sub}{main}.ml",
-            "{sub}key_gen.ml",
-        ),
-        depend_reads=("{sub}*.opam",),
-        pulled=(),
-        no_sources=("/{sub}mirage-unikernel-*.opam",),
-        crunched=("{sub}static*.ml", "{sub}static*.mli"),
-        build_configures=True,
-        environment=("MODE",),
-    ),
-    Release(
-        series="4.11",
-        from_root=True,
-        kernel="{sub}dist/{out}.xen",
-        xl="{sub}mirage/{name}.xl",
-        opam="{name}-xen",
-        opam_out="{out}",
-        opam_file="{sub}mirage/{opam}.opam",
-        mangle=_verbatim,
-        opam_mangle=_opamify,
-        dated=False,
-        generated=(
-            *("Makefile", *_DUNE_4, "{sub}dune.config", "{sub}mirage/context", "{sub}mirage/dune-workspace.config"),
-            *("{sub}mirage/{opam}.opam", "{sub}mirage/{name}.xl", "{sub}mirage/{name}.xl.in"),
-            *("{sub}mirage/{name}_libvirt.xml", "{sub}mirage/{main}.ml", "{sub}mirage/manifest.json"),
-            "{sub}mirage/manifest.ml",
-        ),
-        yielded=(
-            "Makefile",
-            *_DUNE_4,
-            "{sub}dune.config",
-            "{sub}mirage/dune-workspace.config",
-            "{sub}mirage/{opam}.opam",
-        ),
-        mark="Generated by",
+        generated=("{sub}Makefile", "{sub}main.ml", "{sub}{name}.xl"),
+        yielded=(),
+        mark="",
         made_empty=(),
-        built_from=(
-            "Makefile",
-            *_DUNE_4,
-            "{sub}mirage/{main}.ml",
-            "{sub}mirage/manifest.json",
-            "{sub}mirage/manifest.ml",
-        ),
+        arguments=None,
+        built_from=("{sub}Makefile", "{sub}main.ml"),
+        unsteady=(),
+        installs=True,
+        depend=False,
         depend_reads=(),
-        pulled=("{sub}mirage/{opam}.opam.locked", "{sub}duniverse/dune"),
-        no_sources=("/{sub}mirage/", "/{sub}dist/", "/{sub}duniverse/"),
-        crunched=(),
+        pulled=(),
+        no_sources=(),
+        crunched=("{sub}static*.ml", "{sub}static*.mli"),
+        crunches="configure",
         build_configures=False,
-        environment=("MODE", "MIRAGE_EXTRA_REPOS"),
-    ),
+        environment=(),
+        needs=("ocamlbuild",),
+    )
+]
+
+
+def _since(*version: int, **changes: Any) -> None:  # noqa: ANN401 (each field has a type of its own)
+    """Add the row of the next series: what changed over the one before it."""
+    _TABLE.append(replace(_TABLE[-1], since=version, **changes))
+
+
+_since(1, 2, installs=False, depend=True)
+_since(2, 0, installs=True, generated=(*_TABLE[-1].generated, "{sub}{name}.xe", "{sub}{name}_libvirt.xml"))
+_since(2, 1, target=("-t", "xen"))
+_since(2, 6, 1, generated=(*_TABLE[-1].generated, "{sub}{name}.xl.in"))
+_since(
+    *(2, 7),
+    file="-f",
+    generated=(*_TABLE[-1].generated, "{sub}key_gen.ml"),
+    built_from=(*_TABLE[-1].built_from, "{sub}key_gen.ml"),
 )
-"""The supported series, oldest first."""
+_since(
+    *(3, 0),
+    file=None,
+    kernel="{sub}{name}.xen",
+    opam="mirage-unikernel-{name}-xen",
+    opam_out="mirage-unikernel-{name}-xen",
+    opam_files=("{sub}{opam}.opam",),
+    mangle=ocamlify,
+    generated=(
+        *("{sub}Makefile", "{sub}.mirage.config", "{sub}{opam}.opam", "{sub}{main}.ml", "{sub}key_gen.ml"),
+        *("{sub}{name}.xl", "{sub}{name}.xl.in", "{sub}{name}.xe", "{sub}{name}_libvirt.xml"),
+    ),
+    made_empty=("{sub}myocamlbuild.ml",),
+    arguments="{sub}.mirage.config",
+    built_from=("{sub}Makefile", "{sub}.mirage.config", "{sub}{main}.ml", "{sub}key_gen.ml"),
+    installs=False,
+    no_sources=("/{sub}mirage-unikernel-*.opam",),
+    crunches="build",
+    build_configures=True,
+)
+_since(3, 0, 5, file="-f")
+_since(3, 3, 1, depend_reads=("{sub}*.opam",))
+_since(
+    *(3, 7),
+    generated=(*_TABLE[-1].generated, *_DUNE_3),
+    yielded=_DUNE_3,
+    mark="auto-generated by 'mirage configure",
+    needs=("dune",),
+)
+_since(
+    *(3, 9),
+    generated=(*(p for p in _TABLE[-1].generated if not p.endswith(".xe")), "{sub}_build/manifest.json"),
+    built_from=(*_TABLE[-1].built_from, "{sub}_build/manifest.json"),
+)
+_since(
+    *(4, 0),
+    from_root=True,
+    kernel="{sub}dist/{out}.xen",
+    xl="{sub}mirage/{name}.xl",
+    opam="{name}-xen",
+    opam_out="{out}",
+    opam_files=("{sub}mirage/{opam}-switch.opam", "{sub}mirage/{opam}-monorepo.opam"),
+    mangle=verbatim,
+    opam_mangle=opamify,
+    dated=False,
+    generated=(
+        *("Makefile", *_DUNE_4, "{sub}dune.config", "{sub}mirage/context", "{sub}mirage/dune-workspace.config"),
+        *("{sub}mirage/{opam}-switch.opam", "{sub}mirage/{opam}-monorepo.opam"),
+        *("{sub}mirage/{name}.xl", "{sub}mirage/{name}.xl.in", "{sub}mirage/{name}_libvirt.xml"),
+        *("{sub}mirage/{main}.ml", "{sub}mirage/manifest.json", "{sub}mirage/manifest.ml", "{sub}mirage/key_gen.ml"),
+    ),
+    yielded=(
+        *("Makefile", *_DUNE_4, "{sub}dune.config", "{sub}mirage/dune-workspace.config"),
+        *("{sub}mirage/{opam}-switch.opam", "{sub}mirage/{opam}-monorepo.opam"),
+    ),
+    mark=" Generated by",
+    made_empty=(),
+    arguments="{sub}mirage/context",
+    built_from=(
+        *("Makefile", *_DUNE_4, "{sub}mirage/{main}.ml", "{sub}mirage/manifest.json"),
+        *("{sub}mirage/manifest.ml", "{sub}mirage/key_gen.ml"),
+    ),
+    unsteady=("dune-project",),
+    depend_reads=(),
+    pulled=("{sub}mirage/{opam}-monorepo.opam.locked", "{sub}duniverse/dune"),
+    no_sources=("/{sub}mirage/", "/{sub}dist/", "/{sub}duniverse/"),
+    crunched=(),
+    environment=("MIRAGE_EXTRA_REPOS",),
+)
+
+
+def _one_opam_file(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the paths with one opam file in the place of the two of 4.0."""
+    single = (path.replace("-monorepo", "") for path in paths if "-switch" not in path)
+    return tuple(single)
+
+
+_since(
+    *(4, 1),
+    opam_files=_one_opam_file(_TABLE[-1].opam_files),
+    generated=_one_opam_file(_TABLE[-1].generated),
+    yielded=_one_opam_file(_TABLE[-1].yielded),
+    pulled=_one_opam_file(_TABLE[-1].pulled),
+)
+_since(
+    *(4, 5),
+    generated=tuple(path for path in _TABLE[-1].generated if "key_gen" not in path),
+    built_from=tuple(path for path in _TABLE[-1].built_from if "key_gen" not in path),
+    unsteady=(),
+    build_configures=False,
+)
+
+RELEASES = tuple(_TABLE)
+"""The series that differ, oldest first."""
 
 
 def release(version: str, program: str) -> Release:
@@ -198,13 +175,29 @@ def release(version: str, program: str) -> Release:
     Raises:
         MissingError: there is no row for it.
     """
-    series = ".".join(version.split(".")[:2])
-    for row in RELEASES:
-        if row.series == series:
-            return row
-    known = " and ".join(f"{row.series}.x" for row in RELEASES)
-    newest = RELEASES[-1].series
+    asked = parsed(version)
+    if RELEASES[0].since <= asked < END:
+        return max((row for row in RELEASES if row.since <= asked), key=lambda row: row.since)
+    known = f"{dotted(RELEASES[0].since)} to {dotted(before(END))}"
     raise MissingError(
-        f"{program} is mirage {version}, which unibuild cannot drive yet; it drives {known}",
-        hint=f"in a switch of opam with one of these, e.g. `opam install 'mirage>={newest}' && eval $(opam env)`",
+        f"{program} is mirage {version}, which unibuild cannot drive; it drives {known}",
+        hint=f"in a switch of opam with one of these, e.g. `opam install 'mirage<{dotted(END)}' && eval $(opam env)`",
     )
+
+
+def series(row: Release) -> str:
+    """Return which releases a row stands for: ``4.5-4.11``."""
+    after = RELEASES.index(row) + 1
+    last = before(RELEASES[after].since if after < len(RELEASES) else END)
+    return dotted(row.since) if row.since == last else f"{dotted(row.since)}-{dotted(last)}"
+
+
+def before(version: Version) -> Version:
+    """Return the last release, or series of releases, before a version: 4.4 before 4.5, 3.0.4 before 3.0.5."""
+    if len(version) == 3:
+        return (*version[:2], version[2] - 1)
+    major, minor = version
+    return (major, minor - 1) if minor else (major - 1, _LAST[major - 1])
+
+
+_LAST = {1: 2, 2: 9, 3: 10}  # the last series of each major version
