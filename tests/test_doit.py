@@ -317,7 +317,7 @@ def test_a_second_run_in_the_tree_is_told_who_has_it(tree):
 
 def test_list_info_and_dependencies(tree, door):
     assert "R build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
-    assert "no earlier success on record" in tree.run(door, "info", "build", code=1)
+    assert "not done yet" in tree.run(door, "info", "build", code=1)
     tree.run(door, "build")
     assert "U build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
     assert str(tree.root / "main.c") in tree.run(door, "info", "build")
@@ -332,6 +332,13 @@ def test_clean_removes_what_we_made_and_nothing_else(tree, door):
     assert before - {path.name for path in tree.root.iterdir()} == {"hello.xen"}
     tree.run(door, "build")
     assert tree.log == ["built", "built"]
+
+
+def test_the_state_of_another_version_counts_as_none(tree):
+    tree.run("unibuild", "build")
+    state = tree.root / ".unibuild" / "state.json"
+    state.write_text(state.read_text().replace('"ended"', '"finished"'))
+    assert "build: not done yet" in tree.run("unibuild", "build")
 
 
 def test_clean_leaves_a_kernel_that_we_did_not_make(tree, door):

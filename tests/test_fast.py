@@ -84,7 +84,7 @@ def test_a_nearer_project_is_seen(built):
 
 
 def test_only_goals_that_are_up_to_date_are_told_so(built):
-    assert "xl: no earlier success" in built.run("unibuild", "xl", code=2)
+    assert "xl: not done yet" in built.run("unibuild", "xl", code=2)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"junk", marshal.dumps(None), marshal.dumps(("other", {}, []))])

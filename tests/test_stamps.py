@@ -39,7 +39,7 @@ def rewrite(path):
 
 
 def test_without_a_record_it_is_stale(watch):
-    assert judge(watch, None).reason == "no earlier success on record"
+    assert judge(watch, None).reason == "not done yet"
 
 
 def test_with_everything_as_it_was_it_is_up_to_date(watch, record):

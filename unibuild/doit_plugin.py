@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from doit.cmd_info import Info
 from doit.cmd_list import List
 from doit.cmd_resetdep import ResetDep
 from doit.cmd_run import Run
+from doit.cmdparse import CmdParseError
 from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
@@ -55,6 +57,7 @@ def doit_config(start: Path) -> dict[str, Any]:
         "default_tasks": ["build"],
         "dep_file": str(root / STATE / "state.json"),
         "reporter": Reporter,
+        "sort": "definition",  # of `list`: the graph's order
         "verbosity": 2,
     }
 
@@ -156,6 +159,10 @@ class _Told:
             raise SystemExit(tell(error)) from None
         except BrokenPipeError:
             raise SystemExit(hang_up()) from None
+        except CmdParseError as error:
+            said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL)
+            told = InputError(said.strip(), hint="options stand before the goal; `unibuild help run` lists them")
+            raise SystemExit(tell(told)) from None
         except InvalidCommand as error:
             if error.not_found is None:
                 raise

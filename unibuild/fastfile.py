@@ -54,7 +54,7 @@ def _stage_layers(found: Graph) -> Iterator[Layer]:
     state = StateFile(str(found.project.root / STATE / "state.json"))
     for stage in found.stages:
         values = state.get(stage.name, "_values_:") or {}
-        verdict = stamps.judge(stage.watch, values.get("stamps"))
+        verdict = stamps.judge(stage.watch, stamps.known(values))
         if verdict.reason is not None:
             return
         files_seen = {**verdict.record["made"], **verdict.record["targets"]}

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ABSENT", "TICK", "Record", "Seen", "Verdict", "Watch", "judge", "seal", "settle", "take"]
+__all__ = ["ABSENT", "TICK", "Record", "Seen", "Verdict", "Watch", "judge", "known", "seal", "settle", "take"]
 
 ABSENT = ""  # the stamp of a file that is not there
 TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms at HZ=100) can get the same mtime
@@ -102,6 +102,16 @@ def settle(stamps: Iterable[str]) -> None:
         time.sleep(TICK - (now - max(young)) / 1e9)
 
 
+def known(values: object) -> Record | None:
+    """Return the record in a task's saved values; None where there is none, or one of another version's shape."""
+    import msgspec
+
+    try:
+        return msgspec.convert(values, dict[Literal["stamps"], Record])["stamps"]
+    except (msgspec.ValidationError, KeyError):
+        return None
+
+
 def judge(watch: Watch, record: Record | None) -> Verdict:
     """Compare what is there with what was there when the task last succeeded.
 
@@ -113,7 +123,7 @@ def judge(watch: Watch, record: Record | None) -> Verdict:
     seen = {path: _look(watch, path, old["targets"]) for path in watch.targets}
     targets = {path: now for path, now in seen.items() if now[0] and now[1:] == old["targets"].get(path, [])[1:]}
     reason = (
-        "no earlier success on record"
+        "not done yet"
         if record is None
         else _told(f"{name} changed" for name in _differences(watch.fingerprint, old["fingerprint"]))
         or _told(_file_reasons(watch, inputs, old["inputs"]))

@@ -116,9 +116,9 @@ class StateFile:
     def _read(self) -> Tasks:
         try:
             content = self.codec.decode(self.path.read_text())
-            if content["version"] == VERSION and isinstance(content["tasks"], dict):
-                return content["tasks"]
-        except (OSError, ValueError, KeyError, TypeError):
+            if content["version"] == VERSION:
+                return {name: task for name, task in content["tasks"].items() if isinstance(task, dict)}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not written by us
             pass
         return {}
 

@@ -12,6 +12,7 @@ from unibuild import stamps
 from unibuild.errors import InputError, UnibuildError
 from unibuild.settings.sources import STATE, load
 from unibuild.state import StateFile
+from unibuild.tasks import hosts
 from unibuild.tasks.graph import GOALS, graph
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
             raise InputError(f"there is no goal `{goal}`", hint=f"did you mean `{close[0]}`?" if close else None)
     for goal in ("console", "destroy"):
         if goal in goals:
-            print(f"{goal}: would run ({GOALS[goal]}, on {found.project.settings.host})")
+            print(f"{goal}: would run ({GOALS[goal]}, on {hosts.place(found.project.settings)})")
     wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *_LAST)]
     stages = (*found.stages[: max(wanted, default=0)], *([found.libvirt] if "libvirt" in goals else []))
     for line in plan(found, stages, boot="boot" in goals):
@@ -59,7 +60,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
     before = None
     for stage in stages:
         values = state.get(stage.name, "_values_:") or {}
-        reason = stamps.judge(stage.watch, values.get("stamps")).reason
+        reason = stamps.judge(stage.watch, stamps.known(values)).reason
         if reason is None and before is None:
             yield f"{stage.name}: up to date"
             continue
@@ -69,8 +70,11 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
         before = stage.name
         yield from _commands(found, stage)
     if boot:
-        after = f"if {before} leaves something new, or " if before else ""
-        yield f"boot: would run {after}unless a domain on {found.project.settings.host} runs this kernel and .xl"
+        where = hosts.place(found.project.settings)
+        if before:
+            yield f"boot: would run on {where}, if {before} leaves something new or its domain does not run"
+        else:
+            yield f"boot: would run on {where}, if its domain does not run"
 
 
 def _commands(found: Graph, stage: Stage) -> Iterator[str]:

@@ -17,10 +17,11 @@ from unibuild import stamps
 from unibuild.errors import FileError, UnibuildError
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.guard import Guard, end_on_signals
-from unibuild.tasks.tell import debugging, tell
+from unibuild.tasks.tell import debugging, hang_up, tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
     from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph, Stage
@@ -98,7 +99,7 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
     def __call__(self, task: Task, values: dict[str, Any]) -> bool:
         """Judge, and see to it that what was judged is recorded if the action succeeds."""
         try:
-            verdict = stamps.judge(self.stage.watch, values.get("stamps"))
+            verdict = stamps.judge(self.stage.watch, stamps.known(values))
         except UnibuildError as error:
             raise SystemExit(tell(error)) from None
         self.reason = verdict.reason
@@ -130,13 +131,11 @@ class Running:
 
     def __call__(self) -> bool:
         """Ask; where the host cannot be asked the action shall meet the error. A lab that is down is left so."""
-        from unibuild.tasks import hosts
         from unibuild.tasks.current import is_current
 
         found = self.graph
         try:
-            down = hosts.place(found.project.settings) == "lab" and _lab_is_down()
-            current = not down and is_current(found.project, found.xl, found.kernel)
+            current = is_current(found.project, found.xl, found.kernel)
         except UnibuildError:
             current = False
         self.reason = None if current else "no domain runs this kernel and .xl"
@@ -160,6 +159,23 @@ def tasks(graph: Graph) -> list[Task]:
     return [*found, _boot_task(graph, guard), _console_task(graph), _destroy_task(graph)]
 
 
+class StageTask(Task):  # type: ignore[misc]
+    """A stage as a task of doit's."""
+
+    def clean(self, outstream: TextIO, dryrun: bool) -> None:
+        """Remove the targets that we made, and no file that was there before us (``doit clean``)."""
+        from doit import Globals
+
+        state = Globals.dep_manager.backend
+        watch = next(item for item, *_ in self.uptodate if isinstance(item, Fresh)).stage.watch
+        for path in watch.targets:
+            if state.get(_MADE, path) and Path(path).exists():
+                outstream.write(f"{self.name}: {'would remove' if dryrun else 'removing'} {watch.name(path)}\n")
+                if not dryrun:
+                    Path(path).unlink()
+                    state.set(_MADE, path, None)
+
+
 def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
     def act(task: Task) -> None:
         from unibuild.tasks.build import run_stage
@@ -168,14 +184,13 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         found = task.meta
         task.meta = {"dated": run_stage(graph, stage, found.get("suspects", ()), found.get("late", ()))}
 
-    return Task(
+    return StageTask(
         stage.name,
         [_telling(act)],
         file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
         task_dep=[before] if before else [],
         targets=list(stage.watch.targets),
         uptodate=[Fresh(stage)],
-        clean=[_cleaner(stage)],
         doc=stage.doc,
         **_OWN_TERMINAL,
     )
@@ -187,7 +202,6 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
 
         guard.release()
         project = graph.project if wait is None else _waiting(graph.project, wait)
-        _open_host(project)
         boot.boot(project, graph.xl, graph.kernel)
 
     wait = {
@@ -213,7 +227,6 @@ def _console_task(graph: Graph) -> Task:
     def act() -> None:
         from unibuild.tasks import boot
 
-        _open_host(graph.project)
         boot.console(graph.project)
 
     return Task("console", [_telling(act)], uptodate=[False], doc=GOALS["console"], **_OWN_TERMINAL)
@@ -243,21 +256,6 @@ def _waiting(project: Project, wait: float) -> Project:
     return dataclasses.replace(project, settings=settings)
 
 
-def _lab_is_down() -> bool:
-    from unibuild.lab import box
-
-    return box.status().state != "up"
-
-
-def _open_host(project: Project) -> None:
-    """Start the lab, where it is meant, under a progress bar, which has to be gone before a console prints."""
-    from unibuild.progress import shown
-    from unibuild.tasks import hosts
-
-    with shown() as progress:
-        hosts.open_host(project.settings, progress)
-
-
 def _telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
     """Make doit's action of ``act``: a failure becomes a value with the sentence, where doit would add a traceback."""
     import functools
@@ -268,26 +266,11 @@ def _telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
             act(*args, **kwargs)
         except UnibuildError as error:
             return Failed(error)
+        except BrokenPipeError:  # of standard output: doit would make a failure with a traceback of it
+            raise SystemExit(hang_up()) from None
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             return Failed(FileError(f"{where}{error.strerror or error}"))
         return None
 
     return action
-
-
-def _cleaner(stage: Stage) -> Callable[[bool], None]:
-    """Return the clean action: it removes the targets that we made, and no file that was there before us."""
-
-    def clean(dryrun: bool) -> None:
-        from doit import Globals
-
-        state = Globals.dep_manager.backend
-        for path in stage.watch.targets:
-            if state.get(_MADE, path) and Path(path).exists():
-                print(f"{stage.name}: {'would remove' if dryrun else 'removing'} {stage.watch.name(path)}")
-                if not dryrun:
-                    Path(path).unlink()
-                    state.set(_MADE, path, None)
-
-    return clean

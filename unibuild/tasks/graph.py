@@ -154,7 +154,7 @@ def _xl_fingerprint(project: Project) -> Mapping[str, str]:
     import msgspec
 
     settings = project.settings
-    told = {"name": settings.name, "host": settings.host, "unibuild": unibuild.__version__}
+    told = {"name": settings.name, "unibuild": unibuild.__version__}
     told |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
     told["boot.args"] = msgspec.to_builtins(settings.boot.args)
     return {key: json.dumps(value, sort_keys=True) for key, value in told.items()}
