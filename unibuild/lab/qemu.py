@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import signal
@@ -107,18 +108,11 @@ def start(argv: list[str], places: Places, cwd: Path) -> int:
 def find(places: Places) -> int | None:
     """Return the process id of our QEMU while it runs: told by its arguments, so a stale file cannot mislead."""
     mark = os.fsencode(places.pid_file)
-
-    def ours(pid: str) -> bool:
-        with contextlib.suppress(OSError):
-            about = Path("/proc", pid)
-            return about.stat().st_uid == os.getuid() and mark in (about / "cmdline").read_bytes().split(b"\0")
-        return False
-
     with contextlib.suppress(OSError, ValueError):
         pid = int(places.pid_file.read_text())
-        if ours(str(pid)):
+        if _is_ours(Path("/proc", str(pid)), mark):
             return pid
-    return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if ours(entry.name)), None)
+    return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _is_ours(entry, mark)), None)
 
 
 def cpu_time(places: Places) -> float:
@@ -148,6 +142,15 @@ def version() -> str:
     process.need(PROGRAM)
     found = re.search(r"version (.*)", process.run([PROGRAM, "--version"]).text)
     return found[1] if found else "unknown"
+
+
+def _is_ours(about: Path, mark: bytes) -> bool:
+    """Tell whether the process of this folder in /proc is a QEMU of the user's that writes the file ``mark``."""
+    with contextlib.suppress(OSError):
+        argv = (about / "cmdline").read_bytes().split(b"\0")
+        is_qemu = argv[0].rpartition(b"/")[2].startswith(b"qemu")
+        return is_qemu and (b"-pidfile", mark) in itertools.pairwise(argv) and about.stat().st_uid == os.getuid()
+    return False
 
 
 def _escaped(path: Path) -> str:
