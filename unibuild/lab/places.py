@@ -41,13 +41,15 @@ class Places:
         return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))
 
     def make_cache(self) -> None:
-        """Make the folder of what stays.
+        """Make the folder of what stays, for the user alone: it holds keys, and the memory of domains.
 
         Raises:
             FileError: it cannot be made.
         """
         try:
-            self.cache.mkdir(parents=True, exist_ok=True)
+            self.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.cache.stat().st_mode & 0o077:
+                self.cache.chmod(0o700)
         except OSError as error:
             raise FileError(f"cannot make the lab's folder {self.cache}: {error.strerror}") from error
 
