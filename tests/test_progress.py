@@ -32,9 +32,20 @@ def test_on_a_terminal_a_finished_step_is_ticked():
     out = Terminal()
     with shown(out) as tell:
         tell("download [bold]", 0.5)
+        tell("download [bold]", 1.0)
         tell("unpack", None)
     last = out.getvalue().rpartition("download [bold]")
     assert last[0].rstrip().endswith("✓\x1b[0m")
+
+
+def test_on_a_terminal_a_step_that_is_left_before_its_end_is_crossed_out():
+    out = Terminal()
+    with shown(out) as tell:
+        tell("boot under KVM", 0.0)
+        tell("boot emulated", None)
+    last = out.getvalue().rpartition("boot under KVM")
+    assert last[0].rstrip().endswith("✗\x1b[0m")
+    assert "✓" in last[2]
 
 
 def test_the_terminal_is_given_back_after_an_error():

@@ -19,7 +19,7 @@ def shown(file: TextIO | None = None) -> Iterator[Callable[[str, float | None], 
     """Give the function that steps are told to: ``tell(what, fraction)``.
 
     A step begins with the first call that names it and ends with the next step, or the block. Its fraction is from 0 to
-    1, None while nobody knows. Where nothing is told nothing is written.
+    1, None while nobody knows: one that is left between 0 and 1 has failed. Where nothing is told nothing is written.
 
     Args:
         file: where to; None: standard error.
@@ -55,36 +55,47 @@ class _Bars:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._now: str | None = None
+        self._fraction: float | None = None
 
     def tell(self, what: str, fraction: float | None) -> None:
         if self._progress is None:
             self._progress = _progress(self._file)
             self._progress.start()
         if self._task is None or what != self._now:
-            self._finish()
-            self._task = self._progress.add_task(what, total=None)
+            self._finish(done=self._fraction in (None, 1.0))
+            self._task = self._progress.add_task(what, total=None, failed=False)
             self._now = what
+        self._fraction = fraction
         if fraction is not None:
             self._progress.update(self._task, total=1.0, completed=fraction)
 
     def end(self, *, done: bool) -> None:
-        if done:
-            self._finish()
+        self._finish(done=done)
         if self._progress is not None:
             self._progress.stop()
 
-    def _finish(self) -> None:
+    def _finish(self, *, done: bool) -> None:
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, total=1.0, completed=1.0)
+            if done:
+                self._progress.update(self._task, total=1.0, completed=1.0)
+            else:
+                self._progress.update(self._task, failed=True)
             self._progress.stop_task(self._task)
 
 
 def _progress(file: TextIO) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.console import Console, RenderableType
+    from rich.progress import BarColumn, Progress, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class State(SpinnerColumn):
+        """A spinner, then a tick or a cross."""
+
+        def render(self, task: Task) -> RenderableType:
+            return Text("✗", style="red") if task.fields["failed"] else super().render(task)
 
     return Progress(
-        SpinnerColumn(finished_text="[green]✓"),
+        State(finished_text="[green]✓"),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),

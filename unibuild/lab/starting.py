@@ -78,6 +78,7 @@ class Starter:
                 if not isinstance(error, LabError) or accel == accels[-1]:
                     raise
                 self._learn(verdict, works=False)
+                self.progress("KVM does not work here: emulating", None)
                 continue
             if len(accels) > 1 and accel == "kvm":
                 self._learn(verdict, works=True)
