@@ -121,9 +121,9 @@ def test_a_port_that_another_program_has_is_told(box):
             box.forward(f"{taken.getsockname()[1]}:80")
 
 
-def test_a_box_with_other_memory_is_not_ended(box):
-    with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 600"):
-        lab_box.up(Lab(memory=600), print)
+def test_a_box_with_too_little_memory_is_not_ended(box):
+    with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 1024"):
+        lab_box.up(Lab(memory=1024), print)
     assert lab_box.running() == box
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import hashlib
+import os
 import re
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unibuild import files
 from unibuild.errors import BusyError, LabError, SettingsError
-from unibuild.lab import login, qemu
+from unibuild.lab import login, qemu, record
 from unibuild.lab.places import Places
 from unibuild.lab.qmp import Monitor
 
@@ -89,20 +90,22 @@ def parse_forward(rule: str) -> tuple[int, str]:
 def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:
     """Hand out the running box; start it where it does not run, or no longer answers.
 
+    A running box is taken where it has the memory that is asked for, or more.
+
     Raises:
         MissingError: QEMU, ssh, apt or the network is not there.
-        LabError: the box does not start, or one with other settings is running.
-        FileError: the disk is full.
+        LabError: the box does not start, or the one that runs is not what the settings ask for.
+        FileError: the disk is full, or there is no such box file.
         SettingsError: a rule of ``forward`` cannot be understood.
     """
     rules = [parse_forward(rule) for rule in lab.forward]
     places = Places.of()
     with _locked(places, progress):
-        record = _running(places)
-        if record is None:
+        found = _running(places)
+        if found is None:
             _start(lab, places, progress)
         else:
-            _check_same(lab, record)
+            _check_serves(lab, found)
         if rules:
             with Monitor(places.monitor) as monitor:
                 for port, address in rules:
@@ -154,8 +157,8 @@ def status() -> Status:
     kept = {"cache": f"{places.cache} ({_used(places.cache) >> 20} MiB)"}
     try:
         with files.lock(places.lock, "the lab", patience=1.0):
-            record = _running(places)
-            if record is None:
+            found = _running(places)
+            if found is None:
                 return Status("broken" if qemu.find(places) is not None else "down", kept)
             with Monitor(places.monitor) as monitor:
                 forwards = monitor.forwards()
@@ -165,9 +168,9 @@ def status() -> Status:
     return Status(
         "up",
         {
-            "box": record["image"],
-            "machine": f"{record['memory']} MiB, {'KVM' if record['accel'] == 'kvm' else 'emulated (TCG)'}",
-            "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["since"])),
+            "box": found.image,
+            "machine": f"{found.memory} MiB, {'KVM' if found.accel == 'kvm' else 'emulated (TCG)'}",
+            "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.since)),
             "process": str(qemu.find(places)),
             "forward": ", ".join(ports) or "none",
             "ssh": f"ssh -F {places.ssh_config} box",
@@ -196,8 +199,15 @@ def _start(lab: Lab, places: Places, progress: Callable[[str, float | None], Non
         places.make_runtime()
         image = _image(lab, places, progress)
         machine = Starter(places, image, lab.accel, lab.memory, progress).start()
-        facts = {**asdict(machine), "image": image.describe(), "since": time.time()}
-        files.write_whole(places.record, json.dumps(facts).encode(), mode=0o600)
+        facts = record.Record(
+            version=record.VERSION,
+            accel=machine.accel,
+            memory=machine.memory,
+            image=image.describe(),
+            manifest=_digest(image.manifest),
+            since=time.time(),
+        )
+        record.save(places.record, facts)
     except BaseException:
         _clear(places)
         raise
@@ -207,33 +217,47 @@ def _image(lab: Lab, places: Places, progress: Callable[[str, float | None], Non
     from unibuild.lab import image as images
 
     if lab.box is not None:
-        return images.unpack(Path(lab.box).expanduser().absolute(), places.unpacked, progress)
+        return images.unpack(_box_file(lab.box), places.unpacked, progress)
     return images.find(places.image) or images.build(places.image, places.downloads, progress)
 
 
-def _running(places: Places) -> dict[str, Any] | None:
-    """Return the record of the running box; None where none runs, or it does not answer."""
-    if qemu.find(places) is None:
+def _running(places: Places) -> record.Record | None:
+    """Return the record of the running box; None where none runs, it does not answer, or nobody knows what it is."""
+    found = record.load(places.record)
+    if found is None or qemu.find(places) is None:
         return None
-    with contextlib.suppress(OSError, ValueError, LabError):
-        record = json.loads(places.record.read_bytes())
+    with contextlib.suppress(OSError, LabError):
         with Monitor(places.monitor) as monitor:
             alive = monitor.run("query-status")["status"] == "running"
             ports = [port for port, target in monitor.forwards().items() if target == "10.0.2.15:22"]
         if alive and ports and login.answers(places, ports[0]):
-            return dict(record)
+            return found
     return None
 
 
-def _check_same(lab: Lab, record: dict[str, Any]) -> None:
-    """Refuse a running box that is not as the settings want it: its domains may be dear to somebody."""
-    if lab.memory != record["memory"]:
-        what = f"{record['memory']} MiB of memory, not {lab.memory}"
-    elif lab.accel not in ("auto", record["accel"]):
-        what = f"{record['accel']}, not {lab.accel}"
-    else:
-        return
-    raise LabError(f"the lab is running already, with {what}", hint="end it and its domains with `unibuild lab down`")
+def _check_serves(lab: Lab, found: record.Record) -> None:
+    """Refuse a running box that is less than the settings want: its domains may be dear to somebody."""
+    if lab.box is not None:
+        from unibuild.lab import image as images
+
+        if _digest(images.manifest(_box_file(lab.box))) != found.manifest:
+            raise _refusal(f"not from {lab.box}, but from {found.image}")
+    if lab.memory > found.memory:
+        raise _refusal(f"with {found.memory} MiB of memory, not {lab.memory}")
+    if lab.accel not in ("auto", found.accel):
+        raise _refusal(f"with {found.accel}, not {lab.accel}")
+
+
+def _refusal(how: str) -> LabError:
+    return LabError(f"the lab is running already, {how}", hint="end it and its domains with `unibuild lab down`")
+
+
+def _box_file(setting: str) -> Path:
+    return Path(setting).expanduser().absolute()
+
+
+def _digest(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()
 
 
 def _clear(places: Places) -> None:
@@ -259,8 +283,13 @@ def _locked(places: Places, progress: Callable[[str, float | None], None]) -> It
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes that a folder takes on disk."""
-    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+    """Return the bytes that a folder takes on disk; what vanishes meanwhile takes none."""
+    total = 0
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            with contextlib.suppress(OSError):
+                total += Path(place, name).lstat().st_blocks * 512
+    return total
 
 
 def _silent(_: str, __: float | None) -> None:

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from unibuild.lab.deb import Member
 
-__all__ = ["Image", "assemble", "build", "find", "pack", "unpack"]
+__all__ = ["Image", "assemble", "build", "find", "manifest", "pack", "unpack"]
 
 RECIPE = 1  # raise it when what goes into the image changes: people's images are then built anew
+PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
 PARTS = ("xen", "vmlinux", "initrd.cpio")
 XEN_PROGRAMS = (
     *("xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"),
@@ -141,40 +142,52 @@ def pack(image: Image, file: Path) -> None:
             tar.add(image.folder / name, name, filter=_anonymous)
 
 
+def manifest(file: Path) -> bytes:
+    """Return the manifest of the image in a box file.
+
+    Raises:
+        FileError: the file cannot be read.
+        LabError: it is no box file, or made by another version of unibuild.
+    """
+    with _box_file(file) as (_, found):
+        return found
+
+
 def unpack(file: Path, folder: Path, progress: Callable[[str, float | None], None]) -> Image:
     """Make ``folder`` the image that a box file holds; where it does already nothing is done.
 
-    Raises:
-        FileError: the file cannot be read, or the disk is full.
-        LabError: it is no box file, damaged, or made by another version of unibuild.
+    Raises as ``manifest`` does, and FileError where the disk is full.
     """
-    hint = "make one with `unibuild lab pack FILE` of this version of unibuild"
+    with _box_file(file) as (tar, found):
+        if (here := find(folder)) and here.manifest == found:
+            return here
+        progress(f"unpack {file.name}", None)
+        with _whole_folder(folder) as beside:
+            for entry in tar:
+                if entry.name in PARTS and (data := tar.extractfile(entry)):
+                    with data, (beside / entry.name).open("wb") as target:
+                        shutil.copyfileobj(data, target)
+            for name in PARTS:
+                if not (beside / name).is_file() or files.sha256(beside / name) != json.loads(found)["sha256"][name]:
+                    raise LabError(f"{file} is damaged: its {name} is not what its manifest says", hint=PACK)
+            (beside / "manifest.json").write_bytes(found)
+    return Image(folder)
+
+
+@contextmanager
+def _box_file(file: Path) -> Iterator[tuple[tarfile.TarFile, bytes]]:
+    """Open a box file, and give it with its manifest, which has been read; its faults are sentences."""
     try:
         with files.reading(file), tarfile.open(file) as tar:
             first = tar.next()
             reader = tar.extractfile(first) if first is not None and first.name == "manifest.json" else None
-            manifest = reader.read() if reader else b"{}"
-            facts = json.loads(manifest)
-            if facts.get("recipe") != RECIPE:
-                raise LabError(f"{file} is no box file of this version of unibuild", hint=hint)
-            here = find(folder)
-            if here is not None and here.manifest == manifest:
-                return here
-            progress(f"unpack {file.name}", None)
-            with _whole_folder(folder) as beside:
-                for entry in tar:
-                    data = tar.extractfile(entry)
-                    if entry.name in PARTS and data is not None:
-                        with data, (beside / entry.name).open("wb") as target:
-                            shutil.copyfileobj(data, target)
-                for name in PARTS:
-                    if not (beside / name).is_file() or files.sha256(beside / name) != facts["sha256"][name]:
-                        raise LabError(f"{file} is damaged: its {name} is not what its manifest says", hint=hint)
-                (beside / "manifest.json").write_bytes(manifest)
+            found = reader.read() if reader else b"{}"
+            if json.loads(found).get("recipe") != RECIPE:
+                raise LabError(f"{file} is no box file of this version of unibuild", hint=PACK)
+            yield tar, found
     except (tarfile.TarError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
-        raise LabError(f"{file} is no box file, or cut off: {reason}", hint=hint) from error
-    return Image(folder)
+        raise LabError(f"{file} is no box file, or cut off: {reason}", hint=PACK) from error
 
 
 def _wanted(name: str) -> bool:
@@ -267,10 +280,7 @@ def _write_manifest(folder: Path, facts: dict[str, object]) -> None:
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = "root"
-    entry.mode = 0o644
-    return entry
+    return entry.replace(mtime=0, mode=0o644, uid=0, gid=0, uname="root", gname="root", deep=False)
 
 
 @contextmanager

@@ -1,0 +1,300 @@
+"""What is known of a running box, and what is done about it: with a process, a socket and a record in its place."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from unibuild.errors import FileError, LabError
+from unibuild.lab import box, image, qemu, record
+from unibuild.lab.image import Image
+from unibuild.lab.places import Places
+from unibuild.lab.starting import Starter
+from unibuild.settings.model import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+USERNET = "  TCP[HOST_FORWARD]  11       127.0.0.1 {} 10.0.2.15    22     0     0\r\n"
+
+
+def quiet(what: str, fraction: float | None) -> None:
+    del what, fraction
+
+
+def process_called(name: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a process that sleeps, with this name and these arguments in /proc; it runs once this returns."""
+    code = "import time; print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([name, "-c", code, *arguments], executable=sys.executable, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    return child
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    places = Places.of()
+    places.make_cache()
+    places.make_runtime()
+    yield places
+    shutil.rmtree(places.runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def started():
+    """Start processes by ``process_called``; those that still run are ended with the test."""
+    children = []
+
+    def start(name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        children.append(process_called(name, *arguments))
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+class Running:
+    """A box that answers: QEMU's process and monitor, and dom0's SSH server."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.ssh, self.qmp = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
+        self.qmp.bind(str(places.monitor))
+        self.qmp.listen()
+        for listener, talk in ((self.ssh, self.greet), (self.qmp, self.answer)):
+            threading.Thread(target=self.serve, args=(listener, talk), daemon=True).start()
+
+    def serve(self, listener, talk) -> None:
+        try:
+            while True:
+                with listener.accept()[0] as connection:
+                    talk(connection)
+        except OSError:  # it is over
+            return
+
+    def greet(self, connection) -> None:
+        connection.sendall(b"SSH-2.0-fake\r\n")
+
+    def answer(self, connection) -> None:
+        usernet = USERNET.format(self.ssh.getsockname()[1])
+        answers = {"query-status": {"status": "running"}, "human-monitor-command": usernet}
+        with connection.makefile("rb") as lines:
+            connection.sendall(b'{"QMP": {}}\n')
+            for line in lines:
+                answer = {"return": answers.get(json.loads(line)["execute"], {})}
+                connection.sendall(json.dumps(answer).encode() + b"\n")
+
+    def close(self) -> None:
+        for listener in (self.ssh, self.qmp):
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+
+
+def known(places: Places, **changes: object) -> bytes:
+    """Write the record of a box with 768 MiB; return its bytes."""
+    facts = record.Record(version=1, accel="tcg", memory=768, image="Xen 4.17", manifest="none", since=1.0)
+    record.save(places.record, msgspec.structs.replace(facts, **changes))
+    return places.record.read_bytes()
+
+
+@pytest.fixture
+def running(places, started):
+    started("qemu-system-fake", "-pidfile", str(places.pid_file))
+    known(places)
+    running = Running(places)
+    yield running
+    running.close()
+
+
+OLD = b'{"accel": "tcg", "memory": 768, "image": "Xen 4.17", "since": 1.0}'
+CUT = b'{"version": 1, "accel": "tcg", "mem'
+NEWER = b'{"version": 2, "accel": "tcg", "memory": 768, "image": "", "manifest": "", "since": 1.0}'
+UNREADABLE = [OLD, CUT, NEWER, b"", b"[]", b"{}", b"null", b"\xff"]
+
+
+def test_status_tells_of_a_running_box(running):
+    status = box.status()
+    assert (status.state, status.facts["machine"]) == ("up", "768 MiB, emulated (TCG)")
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_a_record_that_cannot_be_read_is_a_broken_box(running, content):
+    running.places.record.write_bytes(content)
+    assert box.status().state == "broken"
+    assert box.running() is None
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_up_mends_a_box_whose_record_cannot_be_read(running, content, monkeypatch):
+    running.places.record.write_bytes(content)
+    monkeypatch.setattr(box, "_start", lambda lab, places, progress: known(places))
+    box.up(Lab(), quiet)
+    assert box.status().state == "up"
+
+
+def test_a_record_that_was_saved_is_loaded(places):
+    assert b"768" in known(places)
+    assert record.load(places.record).memory == 768
+    assert places.record.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("wanted", [512, 768])
+def test_a_box_with_as_much_memory_or_more_will_do(running, wanted):
+    assert box.up(Lab(memory=wanted), quiet) == box.Box(running.places)
+
+
+def test_a_box_with_less_memory_is_refused_and_not_ended(running):
+    with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 1024"):
+        box.up(Lab(memory=1024), quiet)
+    assert box.running() == box.Box(running.places)
+    assert box.status().state == "up"
+
+
+def test_a_box_that_is_emulated_is_not_one_under_kvm(running):
+    with pytest.raises(LabError, match="running already, with tcg, not kvm"):
+        box.up(Lab(accel="kvm"), quiet)
+
+
+def packed(folder: Path, name: str) -> Path:
+    """Return a box file, of an image like no other."""
+    made = folder / f"image {name}"
+    made.mkdir()
+    (made / "manifest.json").write_text(json.dumps({"recipe": image.RECIPE, "name": name}))
+    for part in image.PARTS:
+        (made / part).write_text(name)
+    image.pack(Image(made), folder / name)
+    return folder / name
+
+
+def test_a_box_file_that_is_not_there_is_told_while_a_box_runs(running):
+    with pytest.raises(FileError, match=r"there is no file /nope/box\.tar"):
+        box.up(Lab(box="/nope/box.tar"), quiet)
+
+
+def test_a_box_of_another_file_is_refused(running, tmp_path):
+    with pytest.raises(LabError, match=r"running already, not from .*other\.box, but from Xen 4\.17"):
+        box.up(Lab(box=str(packed(tmp_path, "other.box"))), quiet)
+
+
+def test_a_box_of_the_same_file_will_do(running, tmp_path):
+    file = packed(tmp_path, "this.box")
+    known(running.places, manifest=box._digest(image.manifest(file)))
+    assert box.up(Lab(box=str(file)), quiet) == box.Box(running.places)
+
+
+def test_our_qemu_is_found_without_its_file(places, started):
+    child = started("/usr/bin/qemu-system-fake", "-pidfile", str(places.pid_file))
+    assert qemu.find(places) == child.pid
+
+
+@pytest.mark.parametrize(("name", "option"), [("tail", "-pidfile"), ("qemu-img", "-f"), ("sh", "-f"), ("", "-pidfile")])
+def test_a_process_that_only_names_our_file_is_let_live(places, started, name, option):
+    child = started(name, option, str(places.pid_file))
+    places.pid_file.write_text(f"{child.pid}\n")
+    assert qemu.find(places) is None
+    assert not box.down()
+    assert child.poll() is None
+
+
+def test_another_users_process_is_not_ours(places, started, monkeypatch):
+    started("qemu-system-fake", "-pidfile", str(places.pid_file))
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    assert qemu.find(places) is None
+
+
+def test_down_ends_our_qemu(running):
+    pid = qemu.find(running.places)
+    threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
+    assert box.down()
+    assert not running.places.runtime.exists()
+
+
+class Listing(list["os.DirEntry[str]"]):
+    """A folder's listing that is older than the folder."""
+
+    def __enter__(self) -> Iterator[os.DirEntry[str]]:
+        self.entries = iter(self)
+        return self.entries
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __next__(self) -> os.DirEntry[str]:
+        return next(self.entries)
+
+
+def test_files_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeypatch):
+    (tmp_path / "stays").write_bytes(b"x" * 5000)
+    room = box._used(tmp_path)
+    folder = tmp_path / "goes"
+    (folder / "below").mkdir(parents=True)
+    real = os.scandir
+
+    def scandir(path: str) -> Listing:
+        with real(path) as entries:
+            found = Listing(entries)
+        if folder.exists():
+            (folder / "below").rmdir()
+            folder.rmdir()
+        return found
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert box._used(tmp_path) == room
+
+
+def test_the_cache_is_the_users_alone(places):
+    assert places.cache.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cache_that_was_made_for_all_to_read_is_closed(places):
+    places.cache.chmod(0o755)
+    places.make_cache()
+    assert places.cache.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.fixture
+def starter(places, tmp_path, monkeypatch):
+    """Starts no box: what is told is in ``told``, and under KVM it fails."""
+    told: list[str] = []
+    made = Image(tmp_path / "image")
+    made.folder.mkdir()
+    (made.folder / "manifest.json").write_text("{}")
+    monkeypatch.setattr(qemu, "version", lambda: "7.2")
+    monkeypatch.setattr(os, "access", lambda path, mode: path == "/dev/kvm")
+
+    def bring_up(self, machine, version) -> None:
+        del version
+        self.progress(f"boot with {machine.accel}", 0.0)
+        if machine.accel == "kvm":
+            raise LabError("QEMU does not start")
+
+    monkeypatch.setattr(Starter, "_bring_up", bring_up)
+    monkeypatch.setattr("unibuild.process.need", lambda program: None)
+    starter = Starter(places, made, "auto", 768, lambda what, _: told.append(what))
+    return starter, told
+
+
+def test_where_kvm_does_not_work_it_says_so_and_emulates(starter):
+    start, told = starter[0].start, starter[1]
+    assert start().accel == "tcg"
+    assert told == ["boot with kvm", "KVM does not work here: emulating", "boot with tcg"]
+
+
+def test_kvm_that_did_not_work_is_not_tried_again(starter):
+    start, told = starter[0].start, starter[1]
+    start()
+    told.clear()
+    assert start().accel == "tcg"
+    assert told == ["boot with tcg"]
