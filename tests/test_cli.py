@@ -113,3 +113,13 @@ def test_plan_of_nothing_stale(tree):
 
 def test_plan_of_console_and_destroy(tree):
     assert "destroy: would run" in tree.run("unibuild", "plan", "destroy")
+
+
+@pytest.mark.parametrize("word", ["build", "list"])
+def test_a_folder_that_is_gone_is_a_sentence(tree, tmp_path, word):
+    script = f"mkdir gone; cd gone; rmdir ../gone; {tree.bin}/unibuild {word}"
+    assert tree.run("sh", "-c", script, cwd=tmp_path, code=3) == "unibuild: No such file or directory\n"
+
+
+def test_a_full_disk_for_our_own_words_is_a_sentence(tree):
+    assert "No space left" in tree.run("sh", "-c", f"{tree.bin}/unibuild list >/dev/full", code=3)

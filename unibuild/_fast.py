@@ -43,7 +43,10 @@ def main() -> int:
 def current(goal: str) -> bool:
     """Say whether nothing has changed since the file was written that says that ``goal`` is up to date."""
     stat = os.stat
-    folder = os.getcwd()
+    try:
+        folder = os.getcwd()
+    except OSError:  # it was removed meanwhile
+        return False
     while True:  # the nearest unibuild.toml above decides, as in settings.sources
         try:
             stat(folder + "/unibuild.toml")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import unibuild
-from unibuild.errors import InputError, UnibuildError
+from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.tasks.tell import DEBUG, hang_up, tell
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def main(argv: Sequence[str]) -> int:
         return tell(error)
     except BrokenPipeError:
         return hang_up()
+    except OSError as error:
+        return tell(FileError.of(error))
 
 
 def _main(argv: list[str]) -> int:

@@ -28,7 +28,7 @@ from doit.cmdparse import CmdParseError
 from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
-from unibuild.errors import InputError, UnibuildError
+from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.files import find_upward
 from unibuild.settings.sources import FILE, STATE
 from unibuild.tasks.factory import Checker, tasks
@@ -159,6 +159,8 @@ class _Told:
             raise SystemExit(tell(error)) from None
         except BrokenPipeError:
             raise SystemExit(hang_up()) from None
+        except OSError as error:
+            raise SystemExit(tell(FileError.of(error))) from None
         except CmdParseError as error:
             said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL)
             told = InputError(said.strip(), hint="options stand before the goal; `unibuild help run` lists them")

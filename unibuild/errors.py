@@ -126,6 +126,12 @@ class FileError(UnibuildError):
 
     exit_code = 3
 
+    @classmethod
+    def of(cls, error: OSError) -> FileError:
+        """Return the sentence for an error that nobody expected to meet here."""
+        where = f"{error.filename}: " if error.filename else ""
+        return cls(f"{where}{error.strerror or error}")
+
 
 class BusyError(UnibuildError):
     """Another unibuild holds the lock."""

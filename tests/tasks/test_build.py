@@ -1,5 +1,6 @@
 """unibuild/tasks/build.py: a step leaves its targets whole and new, or nothing of its own."""
 
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 from unibuild import files, stamps
 from unibuild.errors import BuildError, MissingError
 from unibuild.stamps import Watch
+from unibuild.tasks.aside import left_by_a_killed_run
 from unibuild.tasks.build import run_stage
 from unibuild.tasks.graph import Graph, Stage
 from unibuild.toolchain.base import Step
@@ -120,3 +122,15 @@ def test_nothing_of_ours_is_left_beside_the_state(run, tmp_path, target):
     target.write_text("harmed")
     run(WRITE, suspects=[str(target)])
     assert {path.name for path in (tmp_path / ".unibuild").iterdir()} == {".gitignore"}
+
+
+def test_a_suspect_of_a_killed_run_comes_back(tmp_path):
+    person, folder = tmp_path / "target", tmp_path / "aside"
+    person.write_text("theirs")
+    script = (
+        "import os, pathlib, sys; from unibuild.tasks.aside import kept; paths = list(map(pathlib.Path, sys.argv[1:]))"
+    )
+    script += "\nwith kept(paths[0], paths[1:], ()): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script, str(folder), str(person)], check=False)
+    assert not person.exists()
+    assert (left_by_a_killed_run(folder), person.read_text()) == ([person], "theirs")

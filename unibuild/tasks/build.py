@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import os
 import shlex
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from unibuild import files, process, stamps
 from unibuild.errors import BuildError
 from unibuild.settings.sources import state_dir
+from unibuild.tasks import aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,46 +115,30 @@ def _holder(lock: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _targets(stage: Stage, suspects: Sequence[str], aside: Path) -> Iterator[None]:
+def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[None]:
     """See that the block leaves every target, or where it fails none that it began.
 
     A suspect that the block does not write anew is put back: it may be a person's own file. What is left over from
     another release of the tool is out of the way likewise.
     """
     targets = [Path(path) for path in stage.watch.targets]
-    away = {*map(Path, suspects), *map(Path, stage.watch.left_over)}
+    away = {*map(Path, suspects), *map(Path, stage.watch.left_over), *aside.left_by_a_killed_run(folder)}
     if stage.step is not None and stage.step.anew:
         away |= {path for path in stage.step.targets if path.exists()}
-    copied = {*targets} - away if stage.step is not None and stage.step.undone else set()
-    kept = {path: aside / str(number) for number, path in enumerate(away)}
-    copies = {path: aside / f"{number}.copy" for number, path in enumerate(copied) if path.is_file()}
-    shutil.rmtree(aside, ignore_errors=True)
-    if kept or copies:
-        aside.mkdir()
-    for path, place in copies.items():
-        shutil.copy2(path, place)
-    for path, place in kept.items():
-        shutil.move(path, place)
-    before = {path: stamps.take(str(path)) for path in targets}
-    try:
-        yield
-        for path in targets:
-            if not path.exists():
-                raise BuildError(f"{stage.name} succeeded and left no {path}")
-    except BaseException:
-        for path in targets:
-            if stamps.take(str(path)) == before[path]:
-                continue
-            if path in copies:
-                shutil.move(copies[path], path)
-            else:
-                path.unlink(missing_ok=True)
-        for path, place in kept.items():
-            if not path.exists():
-                shutil.move(place, path)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    undone = stage.step is not None and stage.step.undone
+    copied = {path for path in targets if path not in away and path.is_file()} if undone else set()
+    with aside.kept(folder, away, copied):
+        before = {path: stamps.take(str(path)) for path in targets}
+        try:
+            yield
+            for path in targets:
+                if not path.exists():
+                    raise BuildError(f"{stage.name} succeeded and left no {path}")
+        except BaseException:
+            for path in targets:
+                if stamps.take(str(path)) != before[path]:
+                    path.unlink(missing_ok=True)
+            raise
 
 
 @contextlib.contextmanager

@@ -269,8 +269,7 @@ def _telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
         except BrokenPipeError:  # of standard output: doit would make a failure with a traceback of it
             raise SystemExit(hang_up()) from None
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            return Failed(FileError(f"{where}{error.strerror or error}"))
+            return Failed(FileError.of(error))
         return None
 
     return action
