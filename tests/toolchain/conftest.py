@@ -98,3 +98,30 @@ def unikernel(version, tmp_path, tree, hello_kernels, monkeypatch) -> Unikernel:
     monkeypatch.setenv("STANDIN_PVH", str(hello_kernels.pvh))
     monkeypatch.setenv("STANDIN_SWITCH", str(switch))
     return made
+
+
+@pytest.fixture
+def run(unikernel):
+    """Run `unibuild build`; returns the steps that ran, in order, by what the tools were called with."""
+
+    def build(*words: str, exit_code: int = 0) -> list[str]:
+        unikernel.calls()
+        done = subprocess.run(
+            ["unibuild", "build", *words], cwd=unikernel.root, capture_output=True, text=True, check=False
+        )
+        build.said = done.stdout + done.stderr
+        assert done.returncode == exit_code, build.said
+        assert "Traceback" not in build.said
+        return mirage_standin.steps(unikernel.calls())
+
+    return build
+
+
+@pytest.fixture
+def kernel(unikernel):
+    """Return what tells one build from another: what stands behind the end of the kernel that is ready to boot."""
+
+    def digest() -> bytes:
+        return (unikernel.root / ".unibuild/hello.xen").read_bytes()[-mirage_standin.DIGEST :]
+
+    return digest

@@ -7,8 +7,8 @@ import subprocess
 
 import mirage_standin
 import pytest
+from mirage_standin import BUILD, CONFIGURE, DEPEND
 
-CONFIGURE, DEPEND, BUILD = "configure", "depend", "build"
 three = pytest.mark.parametrize("version", ["3.10.8"])
 four = pytest.mark.parametrize("version", ["4.11.1"])
 some_files = pytest.mark.parametrize(
@@ -18,42 +18,6 @@ some_files = pytest.mark.parametrize(
         *(("4.11.1", name) for name in ("dist/hello.xen", "mirage/main.ml", "duniverse/dune")),
     ],
 )
-
-
-@pytest.fixture
-def run(unikernel):
-    """Run `unibuild build`; returns the steps that ran, in order, by what the tools were called with."""
-
-    def build(*words: str, exit_code: int = 0) -> list[str]:
-        unikernel.calls()
-        done = subprocess.run(
-            ["unibuild", "build", *words], cwd=unikernel.root, capture_output=True, text=True, check=False
-        )
-        build.said = done.stdout + done.stderr
-        assert done.returncode == exit_code, build.said
-        assert "Traceback" not in build.said
-        ran = [step for call in unikernel.calls() if (step := _step(call))]
-        return [step for at, step in enumerate(ran) if at == 0 or ran[at - 1] != step]
-
-    return build
-
-
-def _step(call: str) -> str | None:
-    if call.startswith("mirage configure"):
-        return CONFIGURE
-    if call.startswith(("dune build", "mirage build")):
-        return BUILD
-    return DEPEND if call.startswith("opam") else None
-
-
-@pytest.fixture
-def kernel(unikernel, hello_kernels):
-    """Return what tells one build from another: what stands behind the end of the kernel that is ready to boot."""
-
-    def digest() -> bytes:
-        return (unikernel.root / ".unibuild/hello.xen").read_bytes()[hello_kernels.pvh.stat().st_size :]
-
-    return digest
 
 
 @pytest.fixture
@@ -238,4 +202,4 @@ def test_make_boot_of_mirages_own_makefile_does_not_recurse(run, unikernel):
     run()
     unikernel.write("unikernel.ml", "let start () = 1\n")
     subprocess.run(["make", "-j2", "build-all"], cwd=unikernel.root, check=True, timeout=60, capture_output=True)
-    assert [call for call in map(_step, unikernel.calls()) if call] == [BUILD]
+    assert mirage_standin.steps(unikernel.calls()) == [BUILD]

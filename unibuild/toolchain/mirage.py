@@ -183,10 +183,10 @@ class Mirage:
         found = listing.find(self.root, patterns, without=(*self.tree.no_sources(), *front))
         left_out = {str(path) for path in (*config, *self.tree.left_over, self.kernel)}
         inputs = [path for path in found.files if str(path) not in left_out]
-        if self.release.build_configures:
-            inputs += config
         seen = set(map(str, inputs))  # of Paths it would be slow
         made = [p for p in self.tree.paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]
+        if self.release.build_configures:
+            made += config  # no inputs: a new date, where make needs one, would call for a configure
         if (state := opam.switch_state(self.cwd, environment(self.env))) is not None:
             made.append(state)
         return Step(

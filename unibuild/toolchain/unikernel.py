@@ -91,6 +91,8 @@ def left_over(release: Release, root: Path, names: Names, registered: str) -> tu
         theirs = Names(names.sub, row.mangle(registered), names.output)
         paths = {row.path(template, theirs) for template in row.generated if "dist/" not in template}
         found |= {path for path in paths - own if path.endswith((".ml", ".opam")) or Path(path).name.startswith("dune")}
+        for template in () if release.crunched else row.crunched:
+            found |= {str(path.relative_to(root)) for path in root.glob(row.path(template, theirs))}
     return tuple(path for name in sorted(found) if _by_another(path := root / name, release, name in own))
 
 
