@@ -42,6 +42,19 @@ def hello_kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     return Kernels(pv=folder / "hello-pv.xen", pvh=folder / "hello-pvh.xen")
 
 
+@pytest.fixture(scope="session")
+def help_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PVH kernel with Solo5's note, which prints a Mirage unikernel's manual page for `--help=plain`."""
+    folder = tmp_path_factory.mktemp("kernels") / "help"
+    shutil.copytree(EXAMPLES / "hello" / "lib", folder / "lib")
+    shutil.copy(STANDINS.with_name("help_kernel") / "main.c", folder)
+    page = (Path(__file__).parent / "domain" / "manual_page.txt").read_text().encode("ascii", "replace").decode()
+    (folder / "page.h").write_text(f"static const char page[] = {json.dumps(page)};\n")
+    (folder / "Makefile").write_text("NAME := help\ninclude lib/kernel.mk\n")
+    process.run(["make", "-s", "help-pvh.xen"], cwd=folder)
+    return folder / "help-pvh.xen"
+
+
 @dataclass(frozen=True)
 class Standins:
     """A Xen host played by tests/standins/xen.py; its world is a folder."""

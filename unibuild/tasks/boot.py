@@ -13,7 +13,7 @@ from unibuild.domain.console import End, Left, Reader
 from unibuild.domain.log import Log, log_path, rotate
 from unibuild.errors import DomainError, InputError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import deploy, hosts
+from unibuild.tasks import arguments, deploy, hosts
 from unibuild.tasks.current import is_current, mark, running
 from unibuild.tasks.screen import Screen
 
@@ -27,7 +27,7 @@ __all__ = ["boot", "console", "destroy", "is_current"]
 
 _CODES = {  # Mirage's functoria_runtime.ml
     63: "63 is how MirageOS ends after --help",
-    64: "64 means that MirageOS did not understand an argument: see [xl] cmdline",
+    64: "64 means that MirageOS did not understand an argument: see [boot] args",
 }
 
 
@@ -46,6 +46,7 @@ def boot(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress
     Raises:
         HostError: the host cannot be reached, or refused.
         DomainError: the domain could not be made; a foreign one has its name; or it ended badly.
+        SettingsError: the unikernel does not know an argument.
         FileError: a file cannot be read.
     """
     screen, attached = _screen(project)
@@ -60,6 +61,7 @@ def boot(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress
                 record.save(state, dataclasses.replace(old, kernel=new.kernel, xl=new.xl))
                 screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
                 return
+        arguments.check(project, host, xl_file, kernel)
         domain = _make(host, state, xl_file, old, new)
         reader = None
         with contextlib.ExitStack() as undo:
@@ -124,6 +126,7 @@ def _make(host: Host, state: Path, xl_file: Path, old: record.Record | None, new
     deployed = deploy.bring(host, xl_file, state)
     before = deploy.check_name(host, deployed.name, old.uuid if old else None, xl.domains(host))
     deploy.check_bridges(host, deployed.config)
+    deploy.check_disks(host, deployed)
     if before:
         deploy.check_memory(host, deployed.config, before)
         xl.destroy(host, before)

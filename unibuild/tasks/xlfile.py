@@ -102,13 +102,17 @@ def render(
 
 
 class Disk:
-    """A disk of an ``.xl`` file: its number in the list, where its data are, and whether it is written to."""
+    """A disk of an ``.xl`` file: its number in the list, where its data are, and whether it is written to.
+
+    ``is_path`` is whether ``target`` is opened by dom0 as the name of a file or device; a script may take anything.
+    """
 
     def __init__(self, number: int, spec: str) -> None:
         parsed = devices.parse_disk(spec)
         self.number = str(number)
         self.vdev = str(parsed["vdev"])
         self.target = Path(str(parsed.get("target", "")))
+        self.is_path = not {"script", "backend"} & parsed.keys() and self.target.is_absolute()
         self.is_written = parsed.get("access") not in ("r", "ro") and parsed.get("devtype") != "cdrom"
 
 

@@ -1,0 +1,60 @@
+"""Arguments against a kernel that prints a manual page as Mirage does, on the real Xen of the lab."""
+
+import json
+import os
+import time
+
+import pytest
+
+from unibuild.domain import xl
+from unibuild.errors import SettingsError
+from unibuild.host.ssh import Ssh
+from unibuild.settings.sources import load
+from unibuild.tasks import boot, xlfile
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def dom0(box):
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    yield host
+    for domain in xl.domains(host):
+        if domain.domid:
+            xl.destroy(host, domain)
+
+
+@pytest.fixture
+def start(tmp_path, dom0, help_kernel, capfd):
+    (tmp_path / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
+
+    def run(args: str) -> list[str]:
+        words = {"boot.args": args, "boot.wait": "2", "lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}
+        project = load(tmp_path, words, {})
+        path = tmp_path / "hello.xl"
+        path.write_text(xlfile.render(project, help_kernel, None))
+        began = time.monotonic()
+        boot.boot(project, path, help_kernel)
+        print(f"boot took {time.monotonic() - began - 2:.2f} s and its 2 s of console")
+        return capfd.readouterr().out.splitlines()
+
+    run.state = tmp_path / ".unibuild"
+    return run
+
+
+def test_the_kernel_is_asked_and_its_arguments_arrive(start, dom0):
+    said = start("--port=80 '--logs=a b\\c'")
+    assert r"command line: --port=80 --logs=a\ b\\c" in said
+    cache = json.loads((start.state / "arguments.json").read_text())
+    assert [{"--port", "-l", "--logs", "--help"} <= set(names) for names in cache["kernels"].values()] == [True]
+    assert [domain.name for domain in xl.domains(dom0)] == ["Domain-0", "hello"]
+    assert not any(line.startswith("NAME") for line in said)  # the page is no part of what is shown
+
+
+def test_an_unknown_argument_leaves_the_domain_that_runs(start, dom0):
+    start("--port=80")
+    before = xl.find(dom0, name="hello")
+    with pytest.raises(SettingsError, match="the unikernel knows no argument --ipv4_gateway") as error:
+        start("--port=80 --ipv4_gateway=10.0.0.1")
+    assert error.value.hint == "did you mean --ipv4-gateway?"
+    assert xl.find(dom0, name="hello").uuid == before.uuid
