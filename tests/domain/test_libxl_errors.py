@@ -42,6 +42,10 @@ CASES = [
         "the memory of hello is too small for its kernel",
     ),
     (
+        "libxl: error: libxl_dom.c:594:libxl__build_dom: xc_dom_build_image failed: Device or resource busy",
+        "the memory of hello is too small for a PVH domain",
+    ),
+    (
         "libxl: error: libxl_exec.c:117:libxl_report_child_exitstatus: /etc/xen/scripts/vif-bridge online [229] exited "
         "with error status 1\nlibxl: error: libxl_device.c:1337:device_hotplug_child_death_cb: script: "
         "Could not find bridge device nosuch\nlibxl: error: libxl_create.c:1921:domcreate_attach_devices: Domain 9:"

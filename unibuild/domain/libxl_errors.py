@@ -77,6 +77,12 @@ _CASES = (
         "give it more: [xl] memory = ...",
     ),
     _Case(
+        r"xc_dom_build_image failed: Device or resource busy",  # Xen's own pages for a PVH domain have no room in it
+        DomainError,
+        "the memory of {name} is too small for a PVH domain",
+        "give it more: [xl] memory = ...",
+    ),
+    _Case(
         r"failed to free memory for the domain|can't allocate|Out of memory|Cannot allocate memory",
         DomainError,
         "there is too little free memory on {host} for {name}",
