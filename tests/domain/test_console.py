@@ -96,7 +96,7 @@ def test_a_silent_domain_ends_too(watch, log, monkeypatch):
 
 def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
     domain = watch("say here", "stay")
-    assert domain.follow(log, wait=1.0) == console.Left(by_key=False)
+    assert domain.follow(log, wait=1.0) == console.Left()
     assert domain.said == b"here\r\n"
     assert not xl.find(domain.host, name="hello").has_ended
 
@@ -106,7 +106,7 @@ def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
     typed = Keys(b"a")
     timer = threading.Timer(1.5, typed.press, [b"b\x1d"])
     timer.start()
-    assert domain.follow(log, keys=typed) == console.Left(by_key=True)
+    assert domain.follow(log, keys=typed) == console.Left()
     assert domain.said in (b"ready\r\nkey 97\r\n", b"ready\r\nkey 97\r\nkey 98\r\n")
 
 

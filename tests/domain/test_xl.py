@@ -3,6 +3,7 @@
 import pytest
 
 from unibuild.domain import xl
+from unibuild.host.local import Local
 
 HEAD = (
     "Name                                        ID   Mem VCPUs\tState\tTime(s)   UUID"
@@ -29,10 +30,7 @@ def test_a_row(name, state, reason, expected):
 
 
 def test_the_verbs(xen):
-    from unibuild.host.local import Local
-
     host, uuid = Local(), "b87c5087-8248-4d69-b40c-cd1bafbbdce0"
-    assert xl.free_memory(host) == 512
     xl.create_paused(host, str(xen.xl_file(xen.kernel("stay"))), name="hello", uuid=uuid)
     domain = xl.find(host, name="hello")
     assert (domain, domain.is_paused) == (xl.find(host, uuid=uuid), True)
@@ -41,3 +39,12 @@ def test_the_verbs(xen):
     xl.destroy(host, domain)
     xl.destroy(host, domain)
     assert xl.find(host, uuid=uuid) is None
+
+
+@pytest.mark.parametrize(
+    ("commandline", "available"),
+    [("dom0_mem=256M", 512), ("x dom0_mem=min:1G,max:2G y", 512), ("", 768), ("nodom0_mem=1M", 768)],
+)
+def test_memory_that_dom0_can_give_back_is_available_too(xen, commandline, available):
+    (xen.world / "xen-commandline").write_text(commandline)
+    assert xl.available_memory(Local(), xl.domains(Local())) == available

@@ -123,15 +123,44 @@ def test_a_copy_that_fails_leaves_nothing(xen, tmp_path, program, script, senten
     assert list((xen.world / "home/.cache/unibuild").iterdir()) == []
 
 
-def test_discard_removes_only_what_we_copied(xen, tmp_path):
-    kernel, other = tmp_path / "k", tmp_path / "other"
-    kernel.write_bytes(b"kernel")
-    other.write_bytes(b"dear")
+def test_a_copy_to_write_to_may_grow(xen, tmp_path):
+    disk = tmp_path / "d"
+    disk.write_bytes(b"old")
+    there = Path(Ssh("there").put(disk, own="xvda"))
+    there.write_bytes(b"grown")
+    Ssh("there").put(disk, own="xvda")
+    assert there.read_bytes() == b"grown"
+
+
+@pytest.fixture
+def copies(xen, tmp_path):
+    """A kernel and a disk that is written to, on their host."""
+    for name in ("kernel", "disk", "new disk"):
+        (tmp_path / name).write_text(name)
     host = Ssh("there")
-    path = host.put(kernel)
-    host.discard([path, str(other), f"{host.folder}/gone"])
-    assert not host.exists(path)
-    assert other.exists()
+    return host, host.put(tmp_path / "kernel", folder="hello"), host.put(tmp_path / "disk", folder="hello", own="xvda")
+
+
+def test_discard_leaves_what_is_needed_and_what_the_domain_wrote(copies):
+    host, kernel, disk = copies
+    assert (host.discard("hello", [kernel]), Path(kernel).exists()) == ((disk,), True)
+    assert (host.discard("hello"), Path(kernel).exists(), Path(disk).exists()) == ((disk,), False, True)
+    assert host.discard("gone") == ()
+
+
+def test_a_working_copy_of_a_changed_file_takes_the_place_of_the_older_one(copies, tmp_path):
+    host, _, disk = copies
+    newer = host.put(tmp_path / "new disk", folder="hello", own="xvda")
+    other = host.put(tmp_path / "new disk", folder="hello", own="xvdb")
+    assert host.discard("hello", [newer]) == (other,)
+    assert [Path(path).exists() for path in (disk, newer, other)] == [False, True, True]
+
+
+def test_a_folder_keeps_the_copies_of_others_apart(copies, tmp_path):
+    host, kernel, _ = copies
+    theirs = host.put(tmp_path / "kernel", folder="other")
+    host.discard("hello")
+    assert (Path(kernel).exists(), Path(theirs).read_text()) == (False, "kernel")
 
 
 CHANGED = """@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@

@@ -88,10 +88,13 @@ def xl_list(*_):
         print(row % (domain["name"], int(domid), domain["memory"], 1, "".join(letters), 0.1, domain["uuid"], code, "-"))
 
 
-def info(what):
-    assert what == "free_memory"
+def info():
+    """$STANDIN/xen-commandline says how Xen was started."""
+    commandline = WORLD / "xen-commandline"
     with world() as state:
-        print(state["free"])
+        print("total_memory           : 1024")
+        print(f"free_memory            : {state['free']}")
+    print("xen_commandline        :", commandline.read_text() if commandline.exists() else "dom0_mem=256M,max:256M x")
 
 
 def create(*args):

@@ -134,10 +134,17 @@ def test_too_little_memory_is_told_before_the_old_domain_goes(tree):
     assert tree.running() == before
 
 
+def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree):
+    (tree.xen.world / "xen-commandline").write_text("")
+    tree.write("stay", xl=("memory = 700",))
+    with pytest.raises(DomainError, match="too little free memory on local for hello"):
+        tree.boot()
+
+
 @pytest.mark.parametrize(
     ("kernel", "xl", "sentence"),
     [
-        ("#!kernel\nstay\n", "memory = 4096", "too little free memory on local for hello"),
+        ("#!kernel\nstay\n", "memory = 4096", "hello wants 4096 MiB of memory and local has 512"),
         ("no kernel\n", "", "Xen refused the kernel of hello"),
     ],
 )
@@ -237,6 +244,73 @@ def test_ctrl_c_while_xl_creates_leaves_no_domain(tree, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         tree.boot()
     assert tree.running() == []
+
+
+@pytest.mark.parametrize("failure", [HostError("gone", hint="look"), KeyboardInterrupt()])
+def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypatch, capfd, failure):
+    tree_anywhere.boot()
+    tree_anywhere.write("say new", "stay")
+    with monkeypatch.context() as patch, pytest.raises(type(failure)) as caught:
+        patch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(failure))
+        tree_anywhere.boot()
+    told = getattr(caught.value, "hint", "") + capfd.readouterr().err
+    assert f"the older hello was ended, and none runs on {tree_anywhere.words['host']} now" in told
+    assert tree_anywhere.running() == []
+    assert not tree_anywhere.is_current()
+
+
+def test_a_failure_without_an_older_domain_tells_of_none(tree, monkeypatch):
+    monkeypatch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
+    with pytest.raises(HostError) as caught:
+        tree.boot()
+    assert caught.value.hint is None
+
+
+def test_an_interrupt_as_soon_as_xl_has_created_leaves_no_domain(tree, monkeypatch):
+    find = boot.xl.find
+    monkeypatch.setattr(boot.xl, "find", lambda *args, **how: find(*args, **how) if how.get("background") else stop())
+    with pytest.raises(KeyboardInterrupt):
+        tree.boot()
+    assert tree.running() == []
+
+
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_copies_of_another_name_go(tree):
+    tree.words["host"] = "ssh://there"
+    tree.boot()
+    tree.xl = tree.xen.xl_file(tree.kernel, name="other")
+    tree.boot()
+    (cache,) = tree.xen.world.glob("home/.cache/unibuild")
+    assert [(folder.name.split("-")[0], len([*folder.iterdir()])) for folder in sorted(cache.iterdir())] == [
+        ("hello", 0),
+        ("other", 2),
+    ]
+
+
+@pytest.fixture
+def lab(tree, monkeypatch):
+    """A lab that is down, and must not be started."""
+    tree.boot()
+    path = tree.root / ".unibuild/domain.json"
+    path.write_text(path.read_text().replace('"local"', '"lab"'))
+    tree.words["host"] = "lab"
+    monkeypatch.setattr("unibuild.lab.box.up", lambda *_: pytest.fail("it was started"))
+    return tree
+
+
+def test_a_lab_that_is_down_is_not_started_to_look_for_a_domain(lab, capfd):
+    assert not lab.is_current()
+    with pytest.raises(DomainError, match="no domain of this project is on lab: the lab is down"):
+        boot.console(lab.project)
+    boot.destroy(lab.project)
+    boot.destroy(lab.project)
+    assert capfd.readouterr().err.splitlines()[-2:] == [
+        "unibuild: hello was not on lab any more: the lab is down",
+        "unibuild: no domain of this project is on lab",
+    ]
 
 
 ON_A_TERMINAL = """

@@ -8,7 +8,7 @@ def bring(tmp_path, *lines):
     (tmp_path / "k.xen").touch()
     file = tmp_path / "hello.xl"
     file.write_text("\n".join((f"name = 'hello'\nkernel = '{tmp_path}/k.xen'", *lines, "")))
-    return deploy.bring(Local(), file, tmp_path).config.get("vif")
+    return deploy.bring(Local(), file, tmp_path, tmp_path).config.get("vif")
 
 
 def test_a_network_device_has_the_same_address_at_every_boot(tmp_path):
@@ -20,3 +20,9 @@ def test_a_network_device_has_the_same_address_at_every_boot(tmp_path):
 
 def test_an_address_that_is_set_stays(tmp_path):
     assert bring(tmp_path, "vif = ['mac=00:16:3e:00:00:01,bridge=br0']") == ["mac=00:16:3e:00:00:01,bridge=br0"]
+
+
+def test_a_folder_on_the_host_is_of_one_domain_of_one_project(tmp_path):
+    folders = {deploy.folder(root, name) for root in (tmp_path, tmp_path / "x") for name in ("hello", "a/b c")}
+    assert len(folders) == 4
+    assert all("/" not in folder and " " not in folder for folder in folders)

@@ -18,7 +18,7 @@ import subprocess
 import time
 import tty
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from unibuild.domain import xl
 from unibuild.domain.terminal import LEAVE
@@ -67,9 +67,7 @@ class End:
 
 @dataclass(frozen=True)
 class Left:
-    """The console was left and the domain runs on; ``by_key``: with Ctrl-], else because the time was up."""
-
-    by_key: bool
+    """The console was left, with Ctrl-] or because the time was up, and the domain runs on."""
 
 
 def exit_code(said: bytes) -> int | None:
@@ -134,7 +132,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                     pause = left if pause is None else min(left, pause)
                 events = {event.fileobj for event, _ in ready.select(pause)}
                 if self._console.stdout in events and not self._read():
-                    return self._end() or self._broken()
+                    end = self._end()
+                    if end is None:
+                        self._broken()
+                    return end
                 if self._watch.stdout in events:
                     assert self._watch.stdout is not None
                     is_told = bool(os.read(self._watch.stdout.fileno(), 65536))
@@ -145,9 +146,9 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                     if end:
                         return end
                 if keys and keys.fd in events and not self._type(keys):
-                    return Left(by_key=True)
+                    return Left()
                 if deadline is not None and time.monotonic() >= deadline:
-                    return Left(by_key=False)
+                    return Left()
 
     def _start(self, argv: list[str], leave: bytes) -> Child:
         """Start a command on the host.
@@ -238,7 +239,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             ready.register(self._console.stdout, selectors.EVENT_READ)
             return bool(ready.select(pause))
 
-    def _broken(self) -> End:
+    def _broken(self) -> NoReturn:
         """Raise the error of a console that ended while its domain lives."""
         assert self._console.stderr is not None
         status = self._console.wait(1.0)

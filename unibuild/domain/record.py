@@ -36,7 +36,6 @@ class Record:
         uuid: what tells it from another one of that name.
         kernel: the kernel that it was made from.
         xl: the ``.xl`` that it was made from.
-        copies: paths on the host of the files that were copied there for it and that it only reads.
     """
 
     host: str
@@ -44,7 +43,6 @@ class Record:
     uuid: str
     kernel: Mark
     xl: Mark
-    copies: tuple[str, ...] = ()
 
 
 def load(state: Path, host: str) -> Record | None:
@@ -52,7 +50,7 @@ def load(state: Path, host: str) -> Record | None:
     try:
         tree = _read(state)[host]
         kernel, xl = Mark(**tree.pop("kernel")), Mark(**tree.pop("xl"))
-        return Record(kernel=kernel, xl=xl, copies=tuple(tree.pop("copies")), **tree)
+        return Record(kernel=kernel, xl=xl, **tree)
     except (KeyError, TypeError, AttributeError):
         return None
 

@@ -1,11 +1,17 @@
-"""The verbs of ``xl``, one function each."""
+"""The verbs of ``xl``, one function each.
+
+Those that make or end a domain are waited for even after Ctrl-C: an xl that is cut off, or whose ssh is, may go on with
+what it had begun. A second Ctrl-C does not wait.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unibuild import foreground
 from unibuild.domain.libxl_errors import explain
 from unibuild.errors import HostError
 
@@ -18,13 +24,12 @@ if TYPE_CHECKING:
 __all__ = [
     "REASONS",
     "Domain",
+    "available_memory",
     "create_paused",
     "destroy",
     "domains",
     "find",
-    "free_memory",
     "parse_list",
-    "shutdown",
     "unpause",
 ]
 
@@ -119,7 +124,7 @@ def create_paused(host: Host, path: str, *, name: str, uuid: str) -> None:
     Raises:
         DomainError: Xen or the host refused; nothing is left of it.
     """
-    _xl(host, "create", "-p", path, f'uuid="{uuid}"', name=name)
+    _xl(host, "create", "-p", path, f'uuid="{uuid}"', name=name, whole=True)
 
 
 def unpause(host: Host, domain: Domain) -> None:
@@ -129,31 +134,39 @@ def unpause(host: Host, domain: Domain) -> None:
 
 def destroy(host: Host, domain: Domain) -> None:
     """End it at once; one that is gone already is none."""
-    done = _xl(host, "destroy", str(domain.domid), name=domain.name, check=False)
+    done = _xl(host, "destroy", str(domain.domid), name=domain.name, check=False, whole=True)
     if done.returncode and find(host, uuid=domain.uuid):
         raise explain(done.stderr.decode(errors="replace"), host=host.name, name=domain.name)
 
 
-def shutdown(host: Host, domain: Domain) -> None:
-    """Ask it to end; it has to know how (``control/feature-poweroff``)."""
-    _xl(host, "shutdown", str(domain.domid), name=domain.name)
+def available_memory(host: Host, domains: tuple[Domain, ...]) -> int:
+    """Return the memory that a new domain can have at most, in MiB.
 
+    That is what is free, and dom0's own where xl makes dom0 smaller for it: not where ``dom0_mem`` fixes dom0's, as
+    xl.conf(5) says of ``autoballoon``; the pattern is that of tools/xl/xl.c.
 
-def free_memory(host: Host) -> int:
-    """Return the memory that new domains can have, in MiB.
+    Args:
+        host: the host.
+        domains: all of it.
 
     Raises:
         HostError: xl cannot talk to Xen there.
     """
-    said = _xl(host, "info", "free_memory", name="Domain-0").text.strip()
-    if not said.isdigit():
-        raise HostError(f"xl info on {host.name} says no free_memory: {said}")
-    return int(said)
+    said = _xl(host, "info", name="Domain-0").text
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in said.splitlines())}
+    free = facts.get("free_memory", "")
+    if not free.isdigit():
+        raise HostError(f"xl info on {host.name} says no free_memory")
+    fixed = re.search(r"(^| )dom0_mem=((|min:|max:)[0-9]+[bBkKmMgG]?,?)+($| )", facts.get("xen_commandline", ""))
+    return int(free) + (0 if fixed else sum(domain.memory for domain in domains if domain.domid == 0))
 
 
-def _xl(host: Host, *args: str, name: str, check: bool = True, background: bool = False) -> Completed:
+def _xl(
+    host: Host, *args: str, name: str, check: bool = True, background: bool = False, whole: bool = False
+) -> Completed:
     argv: Sequence[str] = ("xl", *args)
-    done = host.run(argv, check=False, background=background)
+    with foreground.signals_put_off(first_only=True) if whole else contextlib.nullcontext():
+        done = host.run(argv, check=False, background=background or whole)
     if check and done.returncode:
         raise explain((done.stderr or done.stdout).decode(errors="replace"), host=host.name, name=name)
     return done

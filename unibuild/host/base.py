@@ -59,13 +59,14 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def put(self, path: Path, *, own: str | None = None) -> str:
+    def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
         """Make a file readable there; return its absolute path on the host.
 
         Args:
             path: the file here.
-            own: it will be written to: it needs a copy of its own there, of this name, which is left alone where
-                it is there already.
+            folder: name of a folder of the domain's own among the copies there.
+            own: a disk that will be written to: this names its working copy there, which is left alone where it is
+                there already.
 
         Raises:
             FileError: the file cannot be read.
@@ -73,8 +74,18 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def discard(self, paths: Sequence[str]) -> None:
-        """Remove copies that ``put`` made; those that are gone already are none."""
+    def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove copies that ``put`` made.
+
+        A working copy stays, unless ``keep`` has another one of its name: that takes its place.
+
+        Args:
+            folder: the folder of the domain's own.
+            keep: paths there of what is still needed.
+
+        Returns:
+            The paths of the working copies that stay besides.
+        """
 
     def run(
         self,
@@ -123,10 +134,6 @@ class Host(ABC):
             stdout=stdout,
             stderr=subprocess.PIPE,
         )
-
-    def exists(self, path: str) -> bool:
-        """Tell whether there is a file or folder of that name on the host."""
-        return self.run(["test", "-e", path], check=False).returncode == 0
 
 
 def check_sudo(said: str, where: str, hints: Mapping[str, str]) -> None:

@@ -91,12 +91,13 @@ class Local(Host):
         child = super().start(argv, tty=tty, root=root, stdin=stdin, stdout=stdout)
         return _RootChild(child.popen, child.argv) if child.argv[0] == "sudo" else child
 
-    def put(self, path: Path, *, own: str | None = None) -> str:  # noqa: ARG002 (here a disk is its file)
+    def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:  # noqa: ARG002 (no copies here)
         """Return the file's own path: nothing need be copied."""
         return str(path.absolute())
 
-    def discard(self, paths: Sequence[str]) -> None:
+    def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:  # noqa: ARG002
         """Do nothing: ``put`` copied nothing."""
+        return ()
 
 
 class _RootChild(process.Child):

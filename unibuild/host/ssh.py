@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import posixpath
 import re
 import shlex
 import stat
@@ -102,13 +103,13 @@ class Ssh(Host):
             rule = f"`{user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d/unibuild there"
             check_sudo(said, f"on {self.name}", {"": f"sign in as root (ssh://root@...), or put {rule}"})
 
-    def put(self, path: Path, *, own: str | None = None) -> str:
+    def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
         """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``."""
         digest = files.sha256(path)
-        target = f"{self.folder}/{digest}" + (f".{own}" if own else "")
+        target = posixpath.join(self.folder, folder, digest + (f".{own}" if own else ""))
         found = self.run(["wc", "-c", target], root=False, check=False)
-        if found.returncode == 0 and found.text.split()[0] == str(path.stat().st_size):
-            return target
+        if found.returncode == 0 and (own or found.text.split()[0] == str(path.stat().st_size)):
+            return target  # a working copy may have grown
         beside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             self._copy(path, beside)
@@ -120,11 +121,16 @@ class Ssh(Host):
             raise
         return target
 
-    def discard(self, paths: Sequence[str]) -> None:
+    def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
         """See ``Host.discard``."""
-        ours = [path for path in paths if path.startswith(f"{self.folder}/")]
-        if ours:
-            self.run(["rm", "-f", *ours], root=False, check=False)
+        place = posixpath.join(self.folder, folder)
+        there = [posixpath.join(place, name) for name in self.run(["ls", place], root=False, check=False).text.split()]
+        replaced = {_own(path) for path in keep}
+        stay = [path for path in there if path not in keep and _own(path) and _own(path) not in replaced]
+        gone = [path for path in there if path not in keep and path not in stay]
+        if gone:
+            self.run(["rm", "-f", *gone], root=False, check=False)
+        return tuple(stay)
 
     @functools.cached_property
     def is_root(self) -> bool:
@@ -141,7 +147,7 @@ class Ssh(Host):
     def _copy(self, path: Path, target: str) -> None:
         said = self._write(path, target)
         if "No such file or directory" in said:
-            self.run(["mkdir", "-p", self.folder], root=False)
+            self.run(["mkdir", "-p", posixpath.dirname(target)], root=False)
             said = self._write(path, target)
         if "No space left" in said or "Disk quota" in said:
             raise HostError(
@@ -196,6 +202,12 @@ class Ssh(Host):
         port = self._settings.get("port", "22")
         host = self._settings.get("hostkeyalias") or self._settings.get("hostname", self.destination)
         return host if port == "22" or "hostkeyalias" in self._settings else f"[{host}]:{port}"
+
+
+def _own(path: str) -> str | None:
+    """Return what names a working copy among those of ``put``; None: it is none."""
+    found = re.fullmatch(r"[0-9a-f]{64}\.([^.]+)", posixpath.basename(path))
+    return found[1] if found else None
 
 
 def explain(said: str, name: str, known_as: str) -> HostError:

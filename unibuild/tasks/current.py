@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["is_current", "mark", "running"]
 
 
-def is_current(project: Project, xl_file: Path, kernel: Path, progress: hosts.Progress | None = None) -> bool:
+def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     """Tell whether our domain runs, made from these very files: one question to the host, none where they changed.
+
+    A lab that is down is left so.
 
     Raises:
         HostError: the host cannot be reached.
@@ -30,7 +32,8 @@ def is_current(project: Project, xl_file: Path, kernel: Path, progress: hosts.Pr
     made = record.load(state_dir(project.root), hosts.place(project.settings))
     if made is None or not (_is_same(made.xl, xl_file) and _is_same(made.kernel, kernel)):
         return False
-    return running(hosts.open_host(project.settings, progress), made) is not None
+    host = hosts.open_running(project.settings)
+    return host is not None and running(host, made) is not None
 
 
 def running(host: Host, made: record.Record) -> xl.Domain | None:

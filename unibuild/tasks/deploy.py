@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from unibuild.xl import devices, grammar, patch
 if TYPE_CHECKING:
     from unibuild.host.base import Host
 
-__all__ = ["Deployed", "bring", "check_bridges", "check_disks", "check_memory", "check_name"]
+__all__ = ["Deployed", "bring", "check_bridges", "check_memory", "check_name", "folder"]
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,12 @@ class Deployed:
     Attributes:
         xl: absolute path of the ``.xl`` there.
         config: what it says.
-        copies: paths there of what was copied and is only read.
-        elsewhere: the disks that are no files here.
+        files: paths there of all that was put there.
     """
 
     xl: str
     config: grammar.Config
-    copies: tuple[str, ...]
-    elsewhere: tuple[xlfile.Disk, ...] = ()
+    files: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -41,7 +41,18 @@ class Deployed:
         return str(self.config.get("name"))
 
 
-def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
+def folder(root: Path, name: str) -> str:
+    """Return the name of a domain's folder on its host: no other project's, and no other machine's.
+
+    Args:
+        root: the project's folder.
+        name: what the domain is called.
+    """
+    whose = hashlib.sha256(f"{os.uname().nodename}:{os.getuid()}:{root}".encode(errors="surrogateescape")).hexdigest()
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:64] + f"-{whose[:8]}"
+
+
+def bring(host: Host, xl_file: Path, root: Path, scratch: Path) -> Deployed:
     """Put the kernel, the ramdisk, the disks and the ``.xl`` on the host; files that only it has are its own affair.
 
     A disk that the domain writes to becomes a working copy there, which the domain keeps from boot to boot until the
@@ -51,6 +62,7 @@ def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
     Args:
         host: where to.
         xl_file: the ``.xl``, with paths of this machine.
+        root: the project's folder.
         scratch: folder of this machine for the ``.xl`` with paths of the host.
 
     Raises:
@@ -59,27 +71,24 @@ def bring(host: Host, xl_file: Path, scratch: Path) -> Deployed:
     """
     text = xlfile.read(xl_file)
     config = grammar.parse(text, str(xl_file))
-    name = str(config.get("name"))
-    copies = {key: host.put(Path(str(config.get(key)))) for key in ("kernel", "ramdisk") if config.get(key)}
+    place = folder(root, str(config.get("name")))
+    named = ("kernel", "ramdisk")
+    copies = {key: host.put(Path(str(config.get(key))), folder=place) for key in named if config.get(key)}
     moved = {}
-    disks = xlfile.disks(config)
-    for disk in disks:
+    for disk in xlfile.disks(config):
         if disk.target.is_file():
-            target = host.put(disk.target, own=f"{name}-{disk.vdev}" if disk.is_written else None)
-            moved[disk.number] = {"target": target}
-            if not disk.is_written:
-                copies[disk.vdev] = target
-    files: dict[str, patch.Setting] = {key: copies[key] for key in ("kernel", "ramdisk") if key in copies}
+            copies[disk.vdev] = host.put(disk.target, folder=place, own=disk.vdev if disk.is_written else None)
+            moved[disk.number] = {"target": copies[disk.vdev]}
+    files: dict[str, patch.Setting] = {key: copies[key] for key in named if key in copies}
     changes = patch.Changes(files, vif=_addresses(config, host.name), disk=moved)
     there = patch.apply(text, changes, str(xl_file))
     if there == text:
-        path = host.put(xl_file)
+        path = host.put(xl_file, folder=place)
     else:
         beside = scratch / f"{xl_file.stem}.remote.xl"
         write_whole(beside, there.encode(errors="surrogateescape"))
-        path = host.put(beside)
-    elsewhere = tuple(disk for disk in disks if disk.number not in moved)
-    return Deployed(path, grammar.parse(there, path), (*copies.values(), path), elsewhere)
+        path = host.put(beside, folder=place)
+    return Deployed(path, grammar.parse(there, path), (*copies.values(), path))
 
 
 def _addresses(config: grammar.Config, host: str) -> dict[str, dict[str, str]]:
@@ -141,32 +150,20 @@ def check_bridges(host: Host, config: grammar.Config) -> None:
             )
 
 
-def check_disks(host: Host, deployed: Deployed) -> None:
-    """Look whether the host has the disks that are no files here.
+def check_memory(host: Host, config: grammar.Config, domains: tuple[xl.Domain, ...], old: xl.Domain | None) -> None:
+    """Look whether the host can have the domain's memory once our older domain has given back its own.
+
+    Args:
+        host: the host.
+        config: what the ``.xl`` says.
+        domains: all of the host.
+        old: the one that will be ended.
 
     Raises:
-        DomainError: it lacks one.
-    """
-    wanted = [disk for disk in deployed.elsewhere if disk.is_path]
-    if not wanted:
-        return
-    there = host.run(["ls", "-d", *(str(disk.target) for disk in wanted)], check=False).text.splitlines()
-    for disk in wanted:
-        if str(disk.target) not in there:
-            raise DomainError(
-                f"neither {host.name} nor this machine has {disk.target} for the disk {disk.vdev} of {deployed.name}",
-                hint=f'make it (`truncate -s 16M FILE`), or name another: [xl.disk.{disk.vdev}] target = "..."',
-            )
-
-
-def check_memory(host: Host, config: grammar.Config, old: xl.Domain) -> None:
-    """Look whether the domain's memory will be free on the host once our older domain has given back its own.
-
-    Raises:
-        DomainError: it will not.
+        DomainError: it cannot.
     """
     wanted = config.get("memory")
-    free = xl.free_memory(host) + old.memory
+    free = xl.available_memory(host, domains) + (old.memory if old else 0)
     if isinstance(wanted, int) and wanted > free:
         raise DomainError(
             f"{config.get('name')} wants {wanted} MiB of memory and {host.name} has {free}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from unibuild.host import local, ssh
@@ -12,22 +10,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.model import Settings
 
-__all__ = ["Progress", "lines", "open_host", "place"]
-
-Progress = Callable[[str, float | None], None]  # what takes long, and how far it is: 0 to 1, None while unknown
-
-
-def lines() -> Progress:
-    """Return a progress that is told on standard error, a line for each thing."""
-    told = ""
-
-    def tell(what: str, fraction: float | None) -> None:  # noqa: ARG001 (a line cannot move)
-        nonlocal told
-        if what != told:
-            told = what
-            print(f"unibuild: {what}", file=sys.stderr, flush=True)
-
-    return tell
+__all__ = ["check", "open_host", "open_running", "place"]
 
 
 def place(settings: Settings) -> str:
@@ -43,12 +26,21 @@ def place(settings: Settings) -> str:
     return settings.host
 
 
-def open_host(settings: Settings, progress: Progress | None = None, *, forward: bool = True) -> Host:
-    """Return the host that the settings mean; the lab is started where it does not run.
+def check(settings: Settings) -> None:
+    """See that ``host`` can be one.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    if settings.host != "auto":
+        place(settings)
+
+
+def open_host(settings: Settings, *, forward: bool = True) -> Host:
+    """Return the host that the settings mean; the lab is started where it does not run, which standard error tells.
 
     Args:
         settings: all of them.
-        progress: is told what takes long; None: ``lines()``.
         forward: whether the ports of ``[lab] forward`` are wanted.
 
     Raises:
@@ -63,7 +55,26 @@ def open_host(settings: Settings, progress: Progress | None = None, *, forward: 
     import msgspec
 
     from unibuild.lab import box
+    from unibuild.progress import shown
 
     wanted = settings.lab if forward else msgspec.structs.replace(settings.lab, forward=())
-    lab = box.up(wanted, progress or lines())
+    with shown() as progress:
+        lab = box.up(wanted, progress)
     return ssh.Ssh(lab.alias, config=lab.ssh_config, name="lab")
+
+
+def open_running(settings: Settings, *, forward: bool = True) -> Host | None:
+    """Return the host that the settings mean, as ``open_host`` does; None where it is a lab that is down.
+
+    Where another unibuild is at the lab, wait for that.
+
+    Raises:
+        SettingsError: ``host`` is no host.
+        LabError: the lab runs with other settings.
+    """
+    if place(settings) == "lab":
+        from unibuild.lab import box
+
+        if box.running() is None:
+            return None
+    return open_host(settings, forward=forward)

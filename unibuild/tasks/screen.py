@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import os
 import re
 import sys
@@ -25,7 +26,11 @@ class Screen:
         self._last = b"\n"
 
     def show(self, data: bytes) -> None:
-        """Show what a console says, as it comes."""
+        """Show what a console says, as it comes.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more (``unibuild boot | head``).
+        """
         before, self._last = self._last, data[-1:] or self._last
         if self._raw:
             half = before == b"\r" and data.startswith(b"\n")
@@ -41,5 +46,6 @@ class Screen:
     def say(self, sentence: str) -> None:
         """Say something of our own, on a line of its own."""
         if self._last != b"\n":
-            self.show(b"\n")
+            with contextlib.suppress(BrokenPipeError):
+                self.show(b"\n")
         print(f"unibuild: {sentence}", file=sys.stderr, flush=True)
