@@ -18,7 +18,7 @@ from unibuild.domain.log import Log, log_path
 from unibuild.domain.manual import known_arguments
 from unibuild.errors import KernelError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import xlfile
+from unibuild.tasks import deploy, xlfile
 from unibuild.xl import cmdline, grammar, patch
 
 if TYPE_CHECKING:
@@ -111,10 +111,11 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path) -> froze
     state = state_dir(project.root)
     config = grammar.parse(xlfile.read(xl_file), str(xl_file))
     name = f"{config.get('name')}.unibuild-help"
+    folder = deploy.folder(project.root, name)
     settings: dict[str, patch.Setting] = {
         "name": name,
         "type": "pvh",
-        "kernel": lab.put(kernel_file),
+        "kernel": lab.put(kernel_file, folder=folder),
         "memory": memory if isinstance(memory := config.get("memory"), int) else 64,
         "cmdline": "--help=plain",
         **dict.fromkeys(xlfile.ENDS, "preserve"),
@@ -124,13 +125,13 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path) -> froze
     left_over = xl.find(lab, name=name)
     if left_over:  # by one of us that was killed
         xl.destroy(lab, left_over)
-    path = lab.put(beside)
+    path = lab.put(beside, folder=folder)
     said = bytearray()
     log = log_path(state, name)
     log.unlink(missing_ok=True)
     asked = str(uuid.uuid4())
     with contextlib.ExitStack() as undo:
-        undo.callback(lab.discard, [path])
+        undo.callback(lab.discard, folder)
         undo.callback(_destroy, lab, asked)
         xl.create_paused(lab, path, name=name, uuid=asked)
         domain = xl.find(lab, uuid=asked)

@@ -13,7 +13,7 @@ from unibuild.domain.console import End, Left, Reader
 from unibuild.domain.log import Log, log_path, rotate
 from unibuild.errors import DomainError, InputError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import deploy, hosts
+from unibuild.tasks import arguments, deploy, hosts
 from unibuild.tasks.current import is_current, mark, running
 from unibuild.tasks.screen import Screen
 
@@ -28,7 +28,7 @@ __all__ = ["boot", "console", "destroy", "is_current"]
 
 _CODES = {  # Mirage's functoria_runtime.ml
     63: "63 is how MirageOS ends after --help",
-    64: "64 means that MirageOS did not understand an argument: see [xl] cmdline",
+    64: "64 means that MirageOS did not understand an argument: see [boot] args",
 }
 _DOWN = "the lab is down"
 
@@ -47,6 +47,7 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
     Raises:
         HostError: the host cannot be reached, or refused.
         DomainError: the domain could not be made; a foreign one has its name; or it ended badly.
+        SettingsError: the unikernel does not know an argument.
         FileError: a file cannot be read.
     """
     screen, attached = _screen(project)
@@ -62,6 +63,7 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
                     record.save(state, dataclasses.replace(old, kernel=new.kernel, xl=new.xl))
                     screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
                     return
+            arguments.check(project, host, xl_file, kernel)
             deployed = deploy.bring(host, xl_file, project.root, state)
             before = _look(host, deployed, old)
             asked = deployed.config.get("uuid")
@@ -141,6 +143,7 @@ def _look(host: Host, deployed: deploy.Deployed, old: record.Record | None) -> x
     domains = xl.domains(host)
     before = deploy.check_name(host, deployed.name, old.uuid if old else None, domains)
     deploy.check_bridges(host, deployed.config)
+    deploy.check_disks(host, deployed)
     deploy.check_memory(host, deployed.config, domains, before)
     return before
 

@@ -18,7 +18,7 @@ from unibuild.xl import devices, grammar, patch
 if TYPE_CHECKING:
     from unibuild.host.base import Host
 
-__all__ = ["Deployed", "bring", "check_bridges", "check_memory", "check_name", "folder"]
+__all__ = ["Deployed", "bring", "check_bridges", "check_disks", "check_memory", "check_name", "folder"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,13 @@ class Deployed:
         xl: absolute path of the ``.xl`` there.
         config: what it says.
         files: paths there of all that was put there.
+        elsewhere: the disks that are no files here.
     """
 
     xl: str
     config: grammar.Config
     files: tuple[str, ...]
+    elsewhere: tuple[xlfile.Disk, ...] = ()
 
     @property
     def name(self) -> str:
@@ -75,7 +77,8 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path) -> Deployed:
     named = ("kernel", "ramdisk")
     copies = {key: host.put(Path(str(config.get(key))), folder=place) for key in named if config.get(key)}
     moved = {}
-    for disk in xlfile.disks(config):
+    disks = xlfile.disks(config)
+    for disk in disks:
         if disk.target.is_file():
             copies[disk.vdev] = host.put(disk.target, folder=place, own=disk.vdev if disk.is_written else None)
             moved[disk.number] = {"target": copies[disk.vdev]}
@@ -88,7 +91,8 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path) -> Deployed:
         beside = scratch / f"{xl_file.stem}.remote.xl"
         write_whole(beside, there.encode(errors="surrogateescape"))
         path = host.put(beside, folder=place)
-    return Deployed(path, grammar.parse(there, path), (*copies.values(), path))
+    elsewhere = tuple(disk for disk in disks if disk.number not in moved)
+    return Deployed(path, grammar.parse(there, path), (*copies.values(), path), elsewhere)
 
 
 def _addresses(config: grammar.Config, host: str) -> dict[str, dict[str, str]]:
@@ -147,6 +151,24 @@ def check_bridges(host: Host, config: grammar.Config) -> None:
             raise DomainError(
                 f"{host.name} has no bridge {bridge} for network device {number} of {config.get('name')}",
                 hint=f'make it there, or set [xl.vif.{number}] bridge = "..."; it has: {", ".join(others) or "none"}',
+            )
+
+
+def check_disks(host: Host, deployed: Deployed) -> None:
+    """Look whether the host has the disks that are no files here.
+
+    Raises:
+        DomainError: it lacks one.
+    """
+    wanted = [disk for disk in deployed.elsewhere if disk.is_path]
+    if not wanted:
+        return
+    there = host.run(["ls", "-d", *(str(disk.target) for disk in wanted)], check=False).text.splitlines()
+    for disk in wanted:
+        if str(disk.target) not in there:
+            raise DomainError(
+                f"neither {host.name} nor this machine has {disk.target} for the disk {disk.vdev} of {deployed.name}",
+                hint=f'make it (`truncate -s 16M FILE`), or name another: [xl.disk.{disk.vdev}] target = "..."',
             )
 
 
