@@ -200,7 +200,7 @@ def test_our_qemu_is_found_without_its_file(places, started):
     assert qemu.find(places) == child.pid
 
 
-@pytest.mark.parametrize(("name", "option"), [("tail", "-pidfile"), ("qemu-img", "-f"), ("sh", "-f"), ("", "-pidfile")])
+@pytest.mark.parametrize(("name", "option"), [("tail", "-pidfile"), ("qemu-img", "-f"), ("sh", "-f")])
 def test_a_process_that_only_names_our_file_is_let_live(places, started, name, option):
     child = started(name, option, str(places.pid_file))
     places.pid_file.write_text(f"{child.pid}\n")
