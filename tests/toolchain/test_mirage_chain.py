@@ -203,3 +203,10 @@ def test_make_boot_of_mirages_own_makefile_does_not_recurse(run, unikernel):
     unikernel.write("unikernel.ml", "let start () = 1\n")
     subprocess.run(["make", "-j2", "build-all"], cwd=unikernel.root, check=True, timeout=60, capture_output=True)
     assert mirage_standin.steps(unikernel.calls()) == [BUILD]
+
+
+def test_depend_alone_can_be_asked_for(run, unikernel):
+    run()
+    subprocess.run(["unibuild", "-a", "-s", "depend"], cwd=unikernel.root, check=True, capture_output=True)
+    assert mirage_standin.steps(unikernel.calls()) == [DEPEND]
+    assert run() == []

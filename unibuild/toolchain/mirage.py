@@ -233,7 +233,7 @@ class Mirage:
         registered = config_ml.name(self.text)
         if registered is not None:
             return self.release.mangle(registered)
-        generated = unikernel.last_generated(self._written_in(sub))
+        generated = unikernel.last_generated(self.release, self._written_in(sub))
         if generated is not None:
             return generated[1]
         if self.settings.build.kernel is not None:
@@ -249,7 +249,7 @@ class Mirage:
         return (self.root / self.release.path(self.release.xl, Names(sub, "NAME"))).parent
 
     def _check_names(self) -> None:
-        generated = unikernel.last_generated(self._written_in(self.names.sub))
+        generated = unikernel.last_generated(self.release, self._written_in(self.names.sub))
         if generated is None:
             return
         made = self.release.path(self.release.kernel, Names(self.names.sub, generated[0]))

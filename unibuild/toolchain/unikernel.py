@@ -28,15 +28,22 @@ _BY_OLDER: tuple[tuple[str, Version, Version], ...] = (  # what stands in line 1
 _TARGET = re.compile(r"(?:^|[\s;])(?:-t|--target)[\s;=]*(\w+)")
 
 
-def last_generated(folder: Path) -> tuple[str, str] | None:
+def last_generated(release: Release, folder: Path) -> tuple[str, str] | None:
     """Return the names, without suffix, of kernel and ``.xl`` that the last configure in a folder was for.
 
     They stand in the newest opam file, which configure writes anew each time, and leaves those of earlier names where
     they are; before 3.0 in the Makefile. None: it cannot be told.
 
+    Args:
+        release: what the installed ``mirage`` does.
+        folder: where it writes what is named after the unikernel.
+
     Raises:
         FileError: a file cannot be read.
     """
+    if not release.opam_files:
+        linked = re.search(r"-o mir-(\S+)\.xen$", _text(folder / "Makefile"), re.MULTILINE)
+        return (linked[1], linked[1]) if linked else None
     files = sorted(folder.glob("*.opam"), key=lambda path: path.stat().st_mtime_ns) if folder.is_dir() else []
     for path in reversed(files):
         copied = opam.installed(_text(path))
@@ -44,8 +51,7 @@ def last_generated(folder: Path) -> tuple[str, str] | None:
         configs = [Path(name).stem for name in copied if name.endswith(".xl")]
         if kernels and configs:
             return kernels[0], configs[0]
-    linked = re.search(r"-o mir-(\S+)\.xen$", _text(folder / "Makefile"), re.MULTILINE)
-    return (linked[1], linked[1]) if linked else None
+    return None
 
 
 def why(release: Release, version: str, root: Path, cwd: Path, names: Names) -> str | None:

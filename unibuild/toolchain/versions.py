@@ -189,7 +189,8 @@ def series(row: Release) -> str:
     """Return which releases a row stands for: ``4.5-4.11``."""
     after = RELEASES.index(row) + 1
     last = before(RELEASES[after].since if after < len(RELEASES) else END)
-    return dotted(row.since) if row.since == last else f"{dotted(row.since)}-{dotted(last)}"
+    alone = row.since[:2] == last  # 4.0, and 2.6.1 with what follows in 2.6
+    return dotted(row.since) if alone else f"{dotted(row.since)}-{dotted(last)}"
 
 
 def before(version: Version) -> Version:

@@ -1,0 +1,95 @@
+"""Write the reference of Mirage's releases from the table: ``python -m unibuild.toolchain.reference [FOLDER]``.
+
+It makes ``mirage.md``, by default in ``docs/reference``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.files import write_whole
+from unibuild.toolchain.flags import FLAGS
+from unibuild.toolchain.release import Names
+from unibuild.toolchain.versions import RELEASES, series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from unibuild.toolchain.release import Release
+
+__all__ = ["main", "markdown"]
+
+_HEAD = """\
+# Mirage, release by release
+
+<!-- Written by `python -m unibuild.toolchain.reference` from unibuild/toolchain/versions.py and flags.py. -->
+
+The same `unibuild.toml` drives every release; `mirage --version` is asked once for each installed program. Where the
+first line of `config.ml` asks for other releases (`(* mirage >= 4.9.0 & < 4.12.0 *)`), nothing is run.
+
+## What is run, and what it leaves
+
+For a unikernel `register "my-app.v2"`:
+
+"""
+_STEPS = """
+`configure` is stale when `config.ml` or a module that it opens, the arguments, the installed `mirage`, or a file that
+it generated changed in content; the date and the command line that releases before 4.0 write into line 1 do not count.
+The variable `MODE` is set to `xen` for every step. Where configure fails, the files that it writes are put back.
+
+`depend` is stale when what is to be installed changed (in an opam file: `depends`, `pin-depends`,
+`x-mirage-extra-repo`; before 3.0 the Makefile's `PKGS`), or the opam switch, or the compiler. `unibuild -a depend` runs
+it, and `configure` before it, in any case; `unibuild -a -s depend` runs `depend` alone. Where configure installs, there
+is a `depend` only with `args = ["--no-opam"]`.
+
+`build` is always `make build`, which never solves dependencies anew. The kernel of the last build is out of the way
+while it runs, so that a build which did nothing is seen. Where another dune has the tree locked, the step waits.
+
+A tree that another release or another target was configured in is configured anew, and the reason is told; files that
+the other release generated and that are in the way are removed.
+
+## Arguments of `mirage configure`
+
+These are not in every release. unibuild refuses them where they are missing, before mirage is run; an argument whose
+name stands in `config.ml` as a string is the unikernel's own.
+
+"""
+
+
+def markdown() -> str:
+    """Return the reference page."""
+    rows = [
+        (
+            series(row),
+            f"`mirage configure {' '.join(row.target)}`",
+            _code(row, row.kernel),
+            _code(row, row.xl) + (" (and `.in`)" if row.xl_in else ""),
+            "configure" if row.installs else "`make depend`",
+            f"by {row.crunches}",
+        )
+        for row in RELEASES
+    ]
+    flags = [(", ".join(f"`{name}`" for name in flag.names), flag.releases()) for flag in FLAGS]
+    head = ("Releases", "Configure", "Kernel", "`.xl`", "Packages are installed by", "Data folders are read")
+    return _HEAD + _table(head, rows) + _STEPS + _table(("Argument", "Releases that have it"), flags)
+
+
+def main(argv: list[str]) -> int:
+    """Write the page into the folder that ``argv`` names; return the exit code."""
+    write_whole(Path(argv[0] if argv else "docs/reference") / "mirage.md", markdown().encode())
+    return 0
+
+
+def _code(row: Release, template: str) -> str:
+    return f"`{row.path(template, Names('', row.mangle('my-app.v2')))}`"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
