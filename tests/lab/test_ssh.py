@@ -1,5 +1,6 @@
 """OpenSSH's real client and what it says of the real box when something is wrong."""
 
+import os
 import re
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from unibuild import process
 from unibuild.errors import HostError
 from unibuild.host.ssh import Ssh
+from unibuild.lab import box as lab_box
+from unibuild.settings.model import Lab
 
 pytestmark = pytest.mark.lab
 
@@ -70,3 +73,25 @@ def test_the_connection_is_kept(box):
     host = Ssh(box.alias, config=box.ssh_config, name="lab")
     host.run(["true"])
     assert process.run(["ssh", "-F", str(box.ssh_config), "-O", "check", box.alias], check=False).returncode == 0
+
+
+@pytest.fixture
+def full_dom0(box):
+    """Dom0 with no room left for kernels, nor for its own files; both are freed afterwards."""
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    fillers = ["/var/lib/unibuild/filler", "/var/log/xen/console/filler"]
+    for filler in fillers:
+        host.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], check=False)
+    yield host
+    host.run(["rm", *fillers])
+
+
+def test_a_full_dom0_is_told_and_lives_on(box, full_dom0, tmp_path):
+    before = lab_box.status().facts["process"]
+    (tmp_path / "kernel").write_bytes(b"new" * 100_000)
+    with pytest.raises(HostError, match="the disk of lab is full: cannot copy") as error:
+        full_dom0.put(tmp_path / "kernel")
+    assert "/var/lib/unibuild" in error.value.hint
+    assert "Domain-0" in full_dom0.run(["xl", "list"]).text
+    assert lab_box.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None) == box
+    assert lab_box.status().facts["process"] == before

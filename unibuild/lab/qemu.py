@@ -28,7 +28,9 @@ XEN_OPTIONS = (
     "dom0_max_vcpus=1 spec-ctrl=no xpti=no edd=off"
 )
 LINUX_OPTIONS = (
-    "console=hvc0 quiet mitigations=off audit=0 lsm= random.trust_cpu=on cryptomgr.notests raid=noautodetect"
+    # swiotlb: 8 MiB of it are plenty for one network card, and 64 would be a quarter of dom0's memory
+    "console=hvc0 quiet mitigations=off audit=0 lsm= random.trust_cpu=on cryptomgr.notests raid=noautodetect "
+    "swiotlb=4096"
 )
 # smap, rdtscp: dom0 or PVH domains die with them in QEMU 7.2's emulation. family 23, model 49: else pv-shim writes an
 # MSR that faults; with them Xen would idle by MWAIT, hence no monitor. mpx, pku: less state to save.
