@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from unibuild.errors import KernelError, SettingsError
 from unibuild.settings.sources import load
 from unibuild.tasks import graph as graphs
 
@@ -25,6 +26,19 @@ def stage(graph, name):
 
 def test_a_project_without_configure_and_depend_has_neither(graph_of):
     assert [found.name for found in graph_of().stages] == ["build", "xl"]
+
+
+def test_a_host_that_can_be_none_is_refused_before_anything_runs(graph_of, tree):
+    with pytest.raises(SettingsError, match='host = "foo" is no address of a Xen host'):
+        graphs.graph(load(tree.root, {"host": "foo"}, {}))
+
+
+def test_a_kernel_of_the_wrong_type_is_called_by_its_own_name(graph_of, tree, hello_kernels):
+    graph = graph_of('[xl]\ntype = "pvh"\n')
+    tree.write(".unibuild/hello.xen", "")
+    graph.kernel.write_bytes(hello_kernels.pv.read_bytes())
+    with pytest.raises(KernelError, match=f"^{tree.root}/hello.xen is a PV kernel"):
+        graph.render()
 
 
 def test_all_steps_in_their_order(graph_of):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import unibuild
 from unibuild import files, templates
+from unibuild.errors import KernelError
 from unibuild.settings.sources import STATE
 from unibuild.stamps import Watch
 from unibuild.toolchain.choose import choose
@@ -84,16 +85,24 @@ class Graph(NamedTuple):
 
         mirage = self.toolchain.name == "mirage"
         ends = xlfile.ENDS if ends is None else ends
-        return xlfile.render(self.project, self.kernel, self.start, self.toolchain.xl_in, mirage=mirage, ends=ends)
+        try:
+            return xlfile.render(self.project, self.kernel, self.start, self.toolchain.xl_in, mirage=mirage, ends=ends)
+        except KernelError as error:  # a person knows the kernel by its own name, not by that of our copy
+            message = error.message.replace(str(self.kernel), str(self.toolchain.kernel))
+            raise KernelError(message, hint=error.hint) from None
 
 
 def graph(project: Project) -> Graph:
     """Compute the graph of a project from its settings and what is in its folder now.
 
     Raises:
-        InputError: the settings do not say how the kernel is built.
+        InputError: the settings do not say how the kernel is built, or ``host`` is no host.
         FileError: the folder cannot be read.
     """
+    if project.settings.host not in ("auto", "local", "lab"):
+        from unibuild.tasks import hosts
+
+        hosts.place(project.settings)
     toolchain = choose(project)
     folder = project.root / STATE
     name = project.settings.name or project.root.name or "kernel"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.model import Settings
 
-__all__ = ["check", "open_host", "open_running", "place"]
+__all__ = ["open_host", "open_running", "place"]
 
 
 def place(settings: Settings) -> str:
@@ -24,16 +24,6 @@ def place(settings: Settings) -> str:
     if settings.host not in ("local", "lab"):
         return ssh.Ssh(*ssh.parse(settings.host)).name
     return settings.host
-
-
-def check(settings: Settings) -> None:
-    """See that ``host`` can be one.
-
-    Raises:
-        SettingsError: it cannot.
-    """
-    if settings.host != "auto":
-        place(settings)
 
 
 def open_host(settings: Settings, *, forward: bool = True) -> Host:
