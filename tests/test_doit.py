@@ -271,6 +271,7 @@ def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
     run.expect(pexpect.EOF)
     run.close()
     assert run.exitstatus == 130
+    assert run.before.endswith("unibuild: interrupted\r\n")
     assert "Traceback" not in run.before
     assert gone(int(tree.read("pid")))
     tree.write("Makefile", good)

@@ -37,6 +37,7 @@ def main() -> int:
     except KeyboardInterrupt:
         if "--debug" in sys.argv:
             raise
+        sys.stderr.write("unibuild: interrupted\n")
         return 130
 
 

@@ -5,7 +5,7 @@ folder $STANDIN. A kernel is a text file: "#!kernel", then a line for each thing
 
     say TEXT | count N | sleep SECONDS | echo (answers keys until "q") | stay | poweroff | reboot | crash
 
-A real kernel says "booted" and stays.
+A real kernel does what $STANDIN/script says, or says "booted" and stays.
 """
 
 import contextlib
@@ -117,7 +117,8 @@ def create(*args):
         kernel = Path(config.get("kernel"))
         content = kernel.read_bytes() if kernel.exists() else b""
         if content.startswith(b"\x7fELF"):
-            content = b"#!kernel\nsay booted\nstay\n"
+            script = WORLD / "script"
+            content = b"#!kernel\n" + (script.read_bytes() if script.exists() else b"say booted\nstay\n")
         if not content.startswith(b"#!kernel"):
             fail(NO_LOADER.format(state["next"]), 3)
         state["free"] -= memory

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pexpect
 import pytest
 
 
@@ -77,6 +78,43 @@ def test_a_host_that_refuses_has_its_exit_code(project, xen):
 def test_asking_what_is_stale_starts_no_lab(project):
     said = project.run("doit", "list", "-s", "host=lab", "--template", "{status} {name}")
     assert "R boot" in said
+
+
+def test_a_reader_that_has_gone_is_told_that_the_domain_runs_on(project, xen):
+    (xen.world / "script").write_text("say alpha\nsleep 1\nsay beta\nsleep 1\nsay gamma\nstay\n")
+    said = project.run("bash", "-c", f"{project.bin}/unibuild boot | grep -m1 alpha; echo code ${{PIPESTATUS[0]}}")
+    assert said.startswith("alpha\n")
+    assert "hello runs as domain 1 of local" in said
+    assert said.endswith("code 141\n")
+
+
+SSH = """#!/bin/sh
+case "$*" in *"xl {verb}"*) {first};; esac
+{real}"""
+
+
+@pytest.mark.parametrize(
+    ("verb", "first"),
+    [
+        ("list", "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"),
+        ("create", "echo here >/dev/tty; sleep 1"),  # its own terminal is another group's: it goes on
+        ("unpause", "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"),
+    ],
+    ids=["list", "create", "unpause"],
+)
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_ctrl_c_while_ssh_works_is_an_interrupt_and_leaves_no_domain(project, xen, door, verb, first):
+    ssh = xen.world / "bin" / "ssh"
+    ssh.write_text(SSH.format(verb=verb, first=first, real=ssh.read_text().partition("\n")[2]))
+    argv = ["boot", "host=ssh://there"]
+    run = pexpect.spawn(str(project.bin / door), argv, cwd=str(project.root), encoding="utf-8", timeout=30)
+    run.expect_exact("here")
+    run.sendintr()
+    run.expect(pexpect.EOF)
+    run.close()
+    assert run.exitstatus == 130
+    assert run.before.endswith("unibuild: interrupted\r\n")
+    assert xen.domains() == {}
 
 
 def test_a_build_can_run_while_a_console_is_shown(project):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from doit.reporter import ConsoleReporter
 
 from unibuild.tasks.factory import Failed, Fresh, Running
-from unibuild.tasks.tell import tell
+from unibuild.tasks.tell import interrupted, tell
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -78,7 +78,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
                 doit would let the interpreter print a traceback.
         """
         if isinstance(sys.exception(), KeyboardInterrupt):
-            raise SystemExit(130) from None
+            raise SystemExit(interrupted()) from None
         super().complete_run()
         asked = [name for name in self._selected if name in self._fresh]
         if asked and not self._began:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from unibuild.errors import UnibuildError
 
-__all__ = ["DEBUG", "debugging", "hang_up", "tell"]
+__all__ = ["DEBUG", "debugging", "hang_up", "interrupted", "tell"]
 
 DEBUG = "UNIBUILD_DEBUG"
 
@@ -30,6 +30,12 @@ def tell(error: UnibuildError) -> int:
     if error.hint:
         print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
     return error.exit_code
+
+
+def interrupted() -> int:
+    """Answer Ctrl-C with a line on standard error; return the exit code."""
+    print("unibuild: interrupted", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def hang_up() -> int:
