@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from unibuild import process
+from unibuild import foreground, process
 from unibuild.errors import CommandError, MissingError
 
 
@@ -172,3 +172,15 @@ def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
 def test_output_held_by_a_grandchild_is_waited_for_on_a_terminal(terminal):
     child = terminal("print(process.run(['bash', '-c', '(sleep 0.6; echo late) & echo soon']).stdout)")
     child.expect_exact(r"b'soon\nlate\n'")
+
+
+def test_a_signal_is_put_off_and_the_second_one_is_not():
+    done = []
+    with pytest.raises(KeyboardInterrupt), foreground.signals_put_off(first_only=True):
+        signal.raise_signal(signal.SIGINT)
+        done.append("first")
+    with pytest.raises(KeyboardInterrupt), foreground.signals_put_off(first_only=True):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        done.append("second")
+    assert done == ["first"]
