@@ -11,7 +11,8 @@ from unibuild.tasks import boot, xlfile
 
 pytestmark = pytest.mark.lab
 
-XL = 'name = "hello"\nmemory = 32\nvif = [ "bridge=xenbr0,mac=00:16:3e:00:00:05", "bridge=xenbr0,mac=00:16:3e:00:00:00" ]\n'
+MACS = {0: "00:16:3e:00:00:00", 5: "00:16:3e:00:00:05"}
+XL = f"name = 'hello'\nmemory = 32\nvif = [ 'bridge=xenbr0,mac={MACS[5]}', 'bridge=xenbr0,mac={MACS[0]}' ]\n"
 XL_IN = "memory = @MEMORY@\nvif = [ 'bridge=@NETWORK:5@', 'bridge=@NETWORK:0@' ]\n"
 
 
@@ -34,5 +35,5 @@ def test_a_network_has_the_number_of_its_name(tmp_path, dom0, hello_kernels):
     boot.boot(project, path, hello_kernels.pvh)
     domid = xl.find(dom0, name="hello").domid
     devices = f"/local/domain/{domid}/device/vif"
-    macs = {number: dom0.run(["xenstore-read", f"{devices}/{number}/mac"]).text.strip() for number in (0, 5)}
-    assert macs == {0: "00:16:3e:00:00:00", 5: "00:16:3e:00:00:05"}
+    macs = {number: dom0.run(["xenstore-read", f"{devices}/{number}/mac"]).text.strip() for number in MACS}
+    assert macs == MACS

@@ -228,11 +228,14 @@ class Mirage2(Mirage):
         packages = " ".join(self.depends())
         write(Path("Makefile"), f"# {header}\n{MAKEFILE2.format(packages=packages, depend=depend, name=name)}")
         write(Path("main.ml"), f"(* {header} *)\nlet () = run {name!r}\n")
-        text = xl(name, f"{here}/mir-{name}.xen", f"{here}/", self.config.read_text(), self.row.type)
+        config, default = self.config.read_text(), "net_tap0" if self.row.says == "2.6.1" else "tap0"
+        text = xl(name, f"{here}/mir-{name}.xen", f"{here}/", config, self.row.type)
         write(Path(f"{name}.xl"), f"# {header}\n\n{text}")
         for end in self.row.extra:
             path = Path(end if end == "key_gen.ml" else f"{name}{'' if end.startswith('_') else '.'}{end}")
             write(path, f"(* {header} *)\n" if end.endswith("ml") and "_l" not in end else f"# {header}\n")
+        if "xl.in" in self.row.extra:
+            write(Path(f"{name}.xl.in"), f"# {header}\n\n{xl_in(config, self.row.type, default)}")
 
     def ocamlbuild(self) -> int:
         if missing := self.missing():
@@ -311,7 +314,7 @@ class Mirage4(Mirage):
         write(mirage / "manifest.json", '{\n  "type": "solo5.manifest",\n  "devices": [  ]\n}\n')
         write(mirage / "manifest.ml", "")
         write(mirage / f"{name}.xl", xl(name, f"{name}.xen", "", self.config.read_text(), PVH))
-        write(mirage / f"{name}.xl.in", "name = '@NAME@'\nkernel = '@KERNEL@'\nmemory = @MEMORY@\n")
+        write(mirage / f"{name}.xl.in", xl_in(self.config.read_text(), PVH))
         write(mirage / f"{name}_libvirt.xml", f"<domain type='xen'>\n    <name>{name}</name>\n</domain>\n")
         libraries = " ".join(self.depends())
         self.filegen(
@@ -413,7 +416,7 @@ class Mirage3(Mirage):
         )
         if "xe" in self.row.extra:
             write(Path(f"{name}.xe"), f"#!/bin/sh\n# {header}\n")
-        write(Path(f"{name}.xl.in"), f"# {header}\n\nname = '@NAME@'\nkernel = '@KERNEL@'\n")
+        write(Path(f"{name}.xl.in"), f"# {header}\n\n{xl_in(text, self.row.type)}")
         write(Path(f"{name}_libvirt.xml"), f"<!-- {header} -->\n<domain type='xen'>\n</domain>\n")
 
     def build(self, argv: list[str]) -> int:
@@ -575,14 +578,35 @@ def hello(kind: str) -> bytes:
         return (copy / f"hello-{kind}.xen").read_bytes()
 
 
+def networks(config: str, default: str) -> list[str]:
+    """Return the networks as every version writes them: the last one first."""
+    found = re.findall(r'default_network|netif "([^"]*)"', config)
+    return [name or default for name in reversed(found)]
+
+
 def xl(name: str, kernel: str, root: str, config: str, kind: str) -> str:
+    bridges = [f"br{number}" for number, _ in enumerate(networks(config, "0"))]
+    return xl_text(name, kernel, kind, "256", [f"{root}{file}" for file in blocks(config)], bridges)
+
+
+def xl_in(config: str, kind: str, default: str = "0") -> str:
+    """Return the .xl.in, where a name stands for each thing that the .xl has."""
+    disks = [f"@BLOCK:{file}@" for file in blocks(config)]
+    return xl_text("@NAME@", "@KERNEL@", kind, "@MEMORY@", disks, [f"@NETWORK:{n}@" for n in networks(config, default)])
+
+
+def blocks(config: str) -> list[str]:
+    return re.findall(r'block_of_file "([^"]*)"', config)
+
+
+def xl_text(name: str, kernel: str, kind: str, memory: str, targets: list[str], bridges: list[str]) -> str:
     disks = ", ".join(
-        f"'format=raw, vdev=xvd{chr(ord('b') + number)}, access=rw, target={root}{file}'"
-        for number, file in enumerate(re.findall(r'block_of_file "([^"]*)"', config))
+        f"'format=raw, vdev=xvd{chr(ord('b') + number)}, access=rw, target={target}'"
+        for number, target in enumerate(targets)
     )
-    vifs = "'bridge=br0'" if "default_network" in config else ""
+    vifs = ", ".join(f"'bridge={bridge}'" for bridge in bridges)
     return (
-        f"name = '{name}'\nkernel = '{kernel}'\n{kind}\nmemory = 256\non_crash = 'preserve'\n\n"
+        f"name = '{name}'\nkernel = '{kernel}'\n{kind}\nmemory = {memory}\non_crash = 'preserve'\n\n"
         f"disk = [ {disks} ]\n\n# if your system uses openvswitch then either edit /etc/xen/xl.conf\nvif = [ {vifs} ]\n"
     )
 

@@ -18,7 +18,7 @@ def check(tmp_path, help_kernel, monkeypatch):
     (tmp_path / "unibuild.toml").write_text("")
 
     def run(args, known=KNOWN, host=LAB, kernel=help_kernel, **words):
-        def ask(*_):
+        def ask(*_, stays):
             run.asked += 1
             if isinstance(known, Exception):
                 raise known

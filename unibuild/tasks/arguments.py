@@ -75,7 +75,7 @@ def _known(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> li
             lab = host if host.name == "lab" else _lab()
             if lab is None:
                 return None
-            known = _ask(lab, project, xl_file, kernel_file)
+            known = _ask(lab, project, xl_file, kernel_file, stays=lab is host)
         except UnibuildError:  # the boot itself will meet it, or does not need the lab
             return None
         found[sha256] = sorted(known) if known else None
@@ -101,8 +101,15 @@ def _lab() -> Host | None:
     return Ssh(lab.alias, config=lab.ssh_config, name="lab") if lab else None
 
 
-def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path) -> frozenset[str] | None:
+def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays: bool) -> frozenset[str] | None:
     """Let the kernel print its manual page in the lab; return the arguments in it.
+
+    Args:
+        lab: the lab.
+        project: the project.
+        xl_file: the domain's ``.xl``.
+        kernel_file: the domain's kernel.
+        stays: the domain will be booted there too: what was copied is left to it.
 
     Raises:
         HostError: the lab is out of reach.
@@ -111,7 +118,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path) -> froze
     state = state_dir(project.root)
     config = grammar.parse(xlfile.read(xl_file), str(xl_file))
     name = f"{config.get('name')}.unibuild-help"
-    folder = deploy.folder(project.root, name)
+    folder = deploy.folder(project.root, str(config.get("name")) if stays else name)
     settings: dict[str, patch.Setting] = {
         "name": name,
         "type": "pvh",
@@ -131,7 +138,8 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path) -> froze
     log.unlink(missing_ok=True)
     asked = str(uuid.uuid4())
     with contextlib.ExitStack() as undo:
-        undo.callback(lab.discard, folder)
+        if not stays:
+            undo.callback(lab.discard, folder)
         undo.callback(_destroy, lab, asked)
         xl.create_paused(lab, path, name=name, uuid=asked)
         domain = xl.find(lab, uuid=asked)
