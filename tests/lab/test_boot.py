@@ -12,7 +12,7 @@ import pytest
 
 from unibuild import process
 from unibuild.domain import xl
-from unibuild.errors import DomainError
+from unibuild.errors import DomainError, LabError
 from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, deploy, xlfile
@@ -125,6 +125,16 @@ def test_the_console_can_be_left_and_come_back_to(tree, capfd):
     boot.console(load(tree.root, tree.words, {}))
     ticks = [line for line in said(capfd) if line.startswith("tick ")]
     assert ticks == [f"tick {n}" for n in range(1, len(ticks) + 1)]
+
+
+def test_a_lab_with_too_little_memory_will_do_to_look_and_to_end(tree, dom0):
+    tree.boot()
+    more = load(tree.root, {**tree.words, "lab.memory": "1024"}, {})
+    boot.console(more)
+    boot.destroy(more)
+    assert xl.find(dom0, name="hello") is None
+    with pytest.raises(LabError, match="768 MiB of memory, not 1024"):
+        tree.boot(lab__memory="1024")
 
 
 def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
@@ -242,3 +252,21 @@ def test_nothing_is_left_running_here(tree, dom0):
     there = dom0.run(["ps"]).text
     assert "xenconsole " not in there
     assert "xenstore-watch" not in there
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.0, 1.6])
+def test_ctrl_c_at_any_moment_is_no_fault_of_the_host(tree, dom0, seconds):
+    project, path, kernel = tree.prepare()
+    argv = ["-c", "print('begin')\n" + ATTACHED, *map(str, (tree.root, path, kernel)), project.settings.lab.accel]
+    with pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60) as spawned:
+        spawned.delaybeforesend = seconds
+        spawned.expect("begin")
+        spawned.sendintr()
+        outcomes = ["KeyboardInterrupt", "Ctrl-.] leaves it", r"unibuild\.errors\.\w+"]
+        if spawned.expect(outcomes) == 1:  # the key was the domain's
+            spawned.send("\x1d")
+            spawned.expect("hello runs as domain")
+        else:
+            assert spawned.after == "KeyboardInterrupt"
+            assert "hello runs as domain" in spawned.before or xl.find(dom0, name="hello") is None
+        spawned.expect(pexpect.EOF)

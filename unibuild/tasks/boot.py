@@ -72,9 +72,9 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
                 if before:
                     xl.destroy(host, before)
                 record.save(state, made)  # first: it is ours even if we are killed before xl comes back
+                if old and old.name != made.name:
+                    host.discard(deploy.folder(project.root, old.name))
                 domain, reader = _start(project, host, deployed, made, screen, reading)
-            if old and old.name != made.name:
-                host.discard(deploy.folder(project.root, old.name))
         if reader:
             _follow(project, host, domain, reader, screen, attached)
         else:
@@ -94,7 +94,7 @@ def console(project: Project) -> None:
     state = state_dir(project.root)
     place = hosts.place(project.settings)
     made = record.load(state, place)
-    host = hosts.open_running(project.settings) if made else None
+    host = hosts.open_running(project.settings, any_lab=True) if made else None
     domain = xl.find(host, uuid=made.uuid) if host and made else None
     if host is None or domain is None:
         down = f": {_DOWN}" if made and not host else ""
@@ -116,7 +116,7 @@ def destroy(project: Project) -> None:
     if made is None:
         screen.say(f"no domain of this project is on {place}")
         return
-    host = hosts.open_running(project.settings, forward=False)
+    host = hosts.open_running(project.settings, any_lab=True)
     domain: xl.Domain | None = None
     disks: tuple[str, ...] = ()
     with files.lock(state / "domain.lock", f"the domain of {project.root}"):

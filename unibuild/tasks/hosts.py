@@ -8,6 +8,7 @@ from unibuild.host import local, ssh
 
 if TYPE_CHECKING:
     from unibuild.host.base import Host
+    from unibuild.lab.box import Box
     from unibuild.settings.model import Settings
 
 __all__ = ["open_host", "open_running", "place"]
@@ -26,45 +27,46 @@ def place(settings: Settings) -> str:
     return settings.host
 
 
-def open_host(settings: Settings, *, forward: bool = True) -> Host:
+def open_host(settings: Settings) -> Host:
     """Return the host that the settings mean; the lab is started where it does not run, which standard error tells.
-
-    Args:
-        settings: all of them.
-        forward: whether the ports of ``[lab] forward`` are wanted.
 
     Raises:
         SettingsError: ``host`` is no host.
-        LabError: the lab does not start.
+        LabError: the lab does not start, or runs with less than the settings want.
     """
     name = place(settings)
     if name == "local":
         return local.Local()
     if name != "lab":
         return ssh.Ssh(*ssh.parse(name))
-    import msgspec
-
     from unibuild.lab import box
     from unibuild.progress import shown
 
-    wanted = settings.lab if forward else msgspec.structs.replace(settings.lab, forward=())
     with shown() as progress:
-        lab = box.up(wanted, progress)
-    return ssh.Ssh(lab.alias, config=lab.ssh_config, name="lab")
+        return _lab(box.up(settings.lab, progress))
 
 
-def open_running(settings: Settings, *, forward: bool = True) -> Host | None:
+def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
     """Return the host that the settings mean, as ``open_host`` does; None where it is a lab that is down.
 
     Where another unibuild is at the lab, wait for that.
 
+    Args:
+        settings: all of them.
+        any_lab: whether the lab is taken as it runs, whatever ``[lab]`` says, and its ports are left alone.
+
     Raises:
         SettingsError: ``host`` is no host.
-        LabError: the lab runs with other settings.
+        LabError: the lab runs with less than the settings want.
     """
     if place(settings) == "lab":
         from unibuild.lab import box
 
-        if box.running() is None:
-            return None
-    return open_host(settings, forward=forward)
+        lab = box.running()
+        if lab is None or any_lab:
+            return _lab(lab) if lab else None
+    return open_host(settings)
+
+
+def _lab(lab: Box) -> Host:
+    return ssh.Ssh(lab.alias, config=lab.ssh_config, name="lab")
