@@ -93,17 +93,11 @@ case "$*" in *"xl {verb}"*) {first};; esac
 {real}"""
 
 
-@pytest.mark.parametrize(
-    ("verb", "first"),
-    [
-        ("list", "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"),
-        ("create", "echo here >/dev/tty; sleep 1"),  # its own terminal is another group's: it goes on
-        ("unpause", "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"),
-    ],
-    ids=["list", "create", "unpause"],
-)
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_ctrl_c_while_ssh_works_is_an_interrupt_and_leaves_no_domain(project, xen, door, verb, first):
+CAUGHT = "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"
+
+
+def interrupted(project, xen, door, verb, first):
+    """Boot, and press Ctrl-C while ssh runs `xl verb`, for which it does ``first``."""
     ssh = xen.world / "bin" / "ssh"
     ssh.write_text(SSH.format(verb=verb, first=first, real=ssh.read_text().partition("\n")[2]))
     argv = ["boot", "host=ssh://there"]
@@ -114,7 +108,27 @@ def test_ctrl_c_while_ssh_works_is_an_interrupt_and_leaves_no_domain(project, xe
     run.close()
     assert run.exitstatus == 130
     assert run.before.endswith("unibuild: interrupted\r\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "first"),
+    [
+        ("list", CAUGHT),
+        ("create", "echo here >/dev/tty; sleep 1"),  # its own terminal is another group's: it goes on
+        ("unpause", CAUGHT),
+    ],
+    ids=["list", "create", "unpause"],
+)
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_ctrl_c_while_ssh_works_is_an_interrupt_and_leaves_no_domain(project, xen, door, verb, first):
+    interrupted(project, xen, door, verb, first)
     assert xen.domains() == {}
+
+
+def test_ctrl_c_while_it_is_asked_whether_the_domain_runs(project, xen):
+    project.run("unibuild", "boot", "host=ssh://there", "boot.console=none")
+    interrupted(project, xen, "unibuild", "list", CAUGHT)
+    assert domain(xen)["name"] == "hello"
 
 
 def test_a_build_can_run_while_a_console_is_shown(project):
