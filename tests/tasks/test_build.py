@@ -1,5 +1,6 @@
 """unibuild/tasks/build.py: a step leaves its targets whole and new, or nothing of its own."""
 
+import fcntl
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -134,3 +135,35 @@ def test_a_suspect_of_a_killed_run_comes_back(tmp_path):
     subprocess.run([sys.executable, "-c", script, str(folder), str(person)], check=False)
     assert not person.exists()
     assert (left_by_a_killed_run(folder), person.read_text()) == ([person], "theirs")
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """A lock that another process of the tool keeps, by the number 4711."""
+    with (tmp_path / ".lock").open("w") as file:
+        file.write("4711")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield tmp_path / ".lock"
+
+
+def test_a_tool_that_others_keep_waiting_for_ever_has_failed(run, lock, monkeypatch, capfd):
+    monkeypatch.setattr("unibuild.tasks.build.LOCK_PATIENCE", 0.2)
+    with pytest.raises(BuildError) as error:
+        run(FAIL, lock=lock)
+    assert "process 4711 still has" in error.value.hint
+    assert capfd.readouterr().out.count("waiting, at most 0 s, for process 4711") == 1
+
+
+def test_a_step_that_can_do_nothing_has_no_targets_while_it_runs(run, target):
+    target.write_text("old")
+    with pytest.raises(BuildError, match="succeeded and left no"):
+        run("pass", anew=True, targets=(target,))
+    assert target.read_text() == "old"
+
+
+def test_a_failed_step_that_is_undone_leaves_its_targets_as_they_were(run, target):
+    target.write_text("old")
+    with pytest.raises(BuildError) as error:
+        run(WRITE, FAIL, undone=True, targets=(target,))
+    assert (target.read_text(), "as they were before" in error.value.hint) == ("old", True)

@@ -17,7 +17,7 @@ from unibuild.toolchain.versions import END, before
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["FLAGS", "Flag", "output_name", "refuse", "taken"]
+__all__ = ["FLAGS", "Flag", "output_name", "refuse"]
 
 OURS_TO_GIVE = {  # arguments of `mirage configure` that are not for [mirage] args
     "-t": "the target is always xen",
@@ -90,11 +90,6 @@ FLAGS = (
     Flag(("--no-dhcp",), (((4, 11), END),), "before 4.11 it is --dhcp=false"),
 )
 """What is known of them; an argument that stands in no row is left to mirage."""
-
-
-def taken(version: Version) -> list[str]:
-    """Return the arguments in the table that a release has."""
-    return [name for flag in FLAGS if flag.has(version) for name in flag.names]
 
 
 def refuse(args: Sequence[str], version: str, text: str) -> None:
