@@ -14,12 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unibuild.host.ssh import Ssh
 from unibuild.lab import box
 from unibuild.settings.model import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def timed(act: Callable[[], object]) -> float:
@@ -29,7 +32,7 @@ def timed(act: Callable[[], object]) -> float:
 
 
 def up() -> box.Box:
-    return box.up(Lab(), lambda what, fraction: None)
+    return box.up(Lab(), lambda *_: None)
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
