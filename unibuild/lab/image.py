@@ -280,7 +280,10 @@ def _write_manifest(folder: Path, facts: dict[str, object]) -> None:
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    return entry.replace(mtime=0, mode=0o644, uid=0, gid=0, uname="root", gname="root", deep=False)
+    entry.mtime, entry.mode = 0, 0o644
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry
 
 
 @contextmanager
