@@ -45,6 +45,11 @@ def test_an_option_that_nobody_knows_is_a_sentence(tree, words):
     assert tree.run("unibuild", *words, code=2).startswith("unibuild: option --frobnicate not recognized\n  options")
 
 
+def test_force_runs_a_goal_that_is_up_to_date_and_no_other(tree):
+    tree.run("unibuild", "build")
+    assert "build: asked for\n  make\n" in tree.run("unibuild", "build", "--force")
+
+
 def test_another_folder(tree, tmp_path):
     tree.run("unibuild", "-C", str(tree.root), "build", cwd=tmp_path)
     assert tree.log == ["built"]

@@ -49,6 +49,7 @@ commands:
 options:
   -C DIR           go to this folder first
   --dry-run        the same as `plan`
+  --force          run these goals, and no others, even if they are up to date: `unibuild depend --force`
   --debug          show tracebacks
   --version        print the version
   -h, --help       print this; `unibuild COMMAND --help` tells more about a command
@@ -103,6 +104,8 @@ def _main(argv: list[str]) -> int:
         return 0
     if dry or ("--dry-run" in argv and argv[0] not in DOIT):
         argv = ["plan", *(word for word in argv if word != "--dry-run")]
+    if "--force" in argv and argv[0] not in (*COMMANDS, *DOIT):
+        argv = ["run", "--always-execute", "--single", *(word for word in argv if word != "--force")]
     if argv[0] in COMMANDS:
         command = importlib.import_module(f"unibuild.commands.{argv[0]}")
         return int(command.main(argv[1:]))

@@ -41,8 +41,8 @@ The variable `MODE` is set to `xen` for every step. Where configure fails, the f
 
 `depend` is stale when what is to be installed changed (in an opam file: `depends`, `pin-depends`,
 `x-mirage-extra-repo`; before 3.0 the Makefile's `PKGS`), or the opam switch, or the compiler. `unibuild -a depend` runs
-it, and `configure` before it, in any case; `unibuild -a -s depend` runs `depend` alone. Where configure installs, there
-is a `depend` only with `args = ["--no-opam"]`.
+it, and `configure` before it, in any case; `unibuild depend --force` runs `depend` alone. Where configure installs,
+there is a `depend` only with `args = ["--no-opam"]`.
 
 `build` is always `make build`, which never solves dependencies anew. The kernel of the last build is out of the way
 while it runs, so that a build which did nothing is seen. Where another dune has the tree locked, the step waits.
