@@ -7,6 +7,12 @@ import pytest
 from unibuild.progress import shown
 
 
+@pytest.fixture(autouse=True)
+def a_terminal_that_can_move(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -29,8 +29,12 @@ def main() -> int:
     """
     try:
         if len(sys.argv) == 2 and sys.argv[1] in GOALS and current(sys.argv[1]):
-            sys.stdout.write(f"{sys.argv[1]}: up to date\n")
-            return 0
+            try:
+                sys.stdout.write(f"{sys.argv[1]}: up to date\n")
+                sys.stdout.flush()
+                return 0
+            except OSError:  # the reader has gone, or the disk is full: the rest knows how to tell it
+                pass
         from unibuild.cli import main as slow
 
         return slow(sys.argv[1:])

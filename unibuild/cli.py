@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,12 +70,16 @@ def main(argv: Sequence[str]) -> int:
         KeyboardInterrupt: after Ctrl-C, which ``unibuild._fast`` answers.
     """
     try:
-        return _main(list(argv))
+        try:
+            return _main(list(argv))
+        finally:
+            sys.stdout.flush()  # here, where its errors can still be told
     except UnibuildError as error:
         return tell(error)
     except BrokenPipeError:
         return hang_up()
     except OSError as error:
+        hang_up()
         return tell(FileError.of(error))
 
 

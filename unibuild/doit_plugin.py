@@ -160,6 +160,7 @@ class _Told:
         except BrokenPipeError:
             raise SystemExit(hang_up()) from None
         except OSError as error:
+            hang_up()
             raise SystemExit(tell(FileError.of(error))) from None
         except CmdParseError as error:
             said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL)
