@@ -12,7 +12,8 @@
     ├── BusyError               exit code 3: another unibuild holds the lock
     ├── HostError               exit code 4: the Xen host cannot be reached, or refused
     │   └── LabError            the lab's box does not start or does not answer
-    └── DomainError             exit code 5: the domain could not be created, or is not ours
+    └── DomainError             exit code 5: the domain could not be created, ended badly, or is not ours
+        └── NotReadyError       exit code 6: the new domain was not ready; the hint says what runs now
 
 Each carries a sentence (what failed and where) and, where there is one, a hint (what to do next).
 The command line prints both and no traceback; ``--debug`` shows the traceback too.
@@ -37,6 +38,7 @@ __all__ = [
     "KernelError",
     "LabError",
     "MissingError",
+    "NotReadyError",
     "SettingsError",
     "UnibuildError",
     "XlSyntaxError",
@@ -150,6 +152,12 @@ class LabError(HostError):
 
 
 class DomainError(UnibuildError):
-    """The domain could not be created, or is not ours."""
+    """The domain could not be created, ended badly, or is not ours."""
 
     exit_code = 5
+
+
+class NotReadyError(DomainError):
+    """The new domain was not ready in time, or ended first."""
+
+    exit_code = 6
