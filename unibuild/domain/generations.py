@@ -1,0 +1,273 @@
+"""The generations of a project: what was booted, kept to be booted again.
+
+    .unibuild/generations/7/kernel  domain.xl  ramdisk  generation.json
+
+A generation is its content: the same kernel, ``.xl`` and ramdisk are the same generation, with one more boot. Numbers
+only grow. A folder appears and goes by one rename, so a killed run leaves it whole or not at all.
+
+The kernel is a copy and no hard link of ``.unibuild/NAME.xen``: we replace that by a rename, which would leave a link
+alone, but a person's own ``cp`` writes into the file. Kept kernels of equal content are links of each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from unibuild.domain.generation import FILES, Boot, Content, Generation, Kept, load, read, write
+from unibuild.errors import FileError, InputError
+from unibuild.files import copy_whole, lock, reading, sha256, write_whole, writing_errors
+from unibuild.xl import grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+__all__ = ["BOOTS", "Boot", "Generation", "Store"]
+
+BOOTS = 20  # the newest boots that a generation tells of; the last good one of each host besides
+_FOLDER = "generations"
+_COUNT = "count"  # in the folder: the highest number ever given
+
+
+class Store:
+    """The generations in a project's state folder; several processes may be at it.
+
+    Args:
+        state: the state folder.
+        now: returns the time, for tests.
+    """
+
+    def __init__(self, state: Path, now: Callable[[], datetime] | None = None) -> None:
+        self.folder = state / _FOLDER
+        self._now = now or (lambda: datetime.now(UTC))
+
+    def all(self) -> tuple[Generation, ...]:
+        """Return those that are there whole, as far as their sizes tell, the oldest first."""
+        found = (load(self.folder / str(number)) for number in self._numbers())
+        return tuple(generation for generation in found if generation)
+
+    def get(self, number: int) -> Generation:
+        """Return a generation, whose files are what was kept.
+
+        Raises:
+            InputError: there is none of that number, or it is damaged; the hint names the others.
+        """
+        found = load(self.folder / str(number))
+        if found and found.is_whole:
+            return found
+        others = ", ".join(str(one.number) for one in self.all() if one.number != number)
+        raise InputError(
+            f"generation {number} is damaged: {self.folder / str(number)} is not what was kept"
+            if number in self._numbers()
+            else f"there is no generation {number}",
+            hint=f"kept are: {others}; `unibuild history` tells of them" if others else "`unibuild boot` makes one",
+        )
+
+    def last_good(self, host: str, *, before: int | None = None) -> Generation | None:
+        """Return the generation that was good last on a host; None: there is none, or none that is whole.
+
+        Args:
+            host: the name of the host.
+            before: only those with lower numbers.
+        """
+        good = [one for one in self.all() if one.last_good(host) and (before is None or one.number < before)]
+        latest = sorted(good, key=lambda one: (one.last_good(host), one.number), reverse=True)
+        return next((one for one in latest if one.is_whole), None)
+
+    def add(self, kernel: Path, xl: Path, facts: Mapping[str, str]) -> Generation:
+        """Keep what is about to be booted; the same content as a kept one is that one again, with these facts.
+
+        Args:
+            kernel: the kernel.
+            xl: its ``.xl``; a ramdisk that it names is kept too.
+            facts: where it comes from.
+
+        Raises:
+            XlSyntaxError: xl would refuse the file.
+            FileError: a file cannot be read or written.
+            BusyError: another process is at it for long.
+        """
+        with reading(xl):
+            config = grammar.parse(xl.read_bytes().decode(errors="surrogateescape"), str(xl))
+        ramdisk = config.get("ramdisk")
+        sources = {"kernel": kernel, "xl": xl, **({"ramdisk": Path(str(ramdisk))} if ramdisk else {})}
+        with self._writing():
+            hashes = {key: sha256(path) for key, path in sources.items()}
+            for old in reversed(self.all()):
+                if old.hashes == hashes and old.is_whole:
+                    return self._change(old, facts=dict(facts))
+            return self._keep(sources, hashes, str(config.get("name")), facts)
+
+    def started(self, number: int, host: str, uuid: str, log: Path | None) -> None:
+        """Write down that a domain is made from a generation.
+
+        Raises:
+            InputError: there is no such generation.
+            FileError: it cannot be written.
+        """
+        with self._writing():
+            one = load(self.folder / str(number)) or self.get(number)
+            boot = Boot(host=host, uuid=uuid, at=self._time(), log=str(log) if log else None)
+            self._change(one, boots=_bounded((*one.boots, boot)))
+
+    def ended(self, uuid: str, outcome: str, why: str) -> None:
+        """Write down how a boot went, or what became of its domain; one that is known no more is passed over.
+
+        A boot that was ready stays good whatever comes later. One that merely ran was good unless it fails.
+
+        Args:
+            uuid: that of the domain.
+            outcome: see ``Boot``.
+            why: more of it, in words.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+
+        def told(boot: Boot) -> Boot:
+            failed = outcome in ("crashed", "not ready") and boot.outcome != "ready"
+            good = outcome in ("ready", "running") or (boot.good and not failed)
+            return msgspec.structs.replace(boot, outcome=outcome, why=why, good=good)
+
+        with self._writing():
+            for one in self.all():
+                boots = tuple(told(boot) if boot.uuid == uuid else boot for boot in one.boots)
+                if boots != one.boots:
+                    self._change(one, boots=boots)
+
+    def prune(self, keep: int, size: int, needed: Collection[int]) -> None:
+        """Remove the oldest generations.
+
+        The newest one, ``needed``, and of each host the last good one and the one booted last always stay, and count.
+
+        Args:
+            keep: how many may stay.
+            size: MiB that their kernels and ramdisks may take together.
+            needed: numbers that stay.
+
+        Raises:
+            FileError: one cannot be removed.
+        """
+        with self._writing():
+            found = self.all()
+            stay = [one for one in found if one.number in _protected(found, needed)]
+            for one in reversed(found):
+                if one in stay:
+                    continue
+                if len(stay) >= keep or _bytes([*stay, one]) > size << 20:
+                    break
+                stay.append(one)
+            for one in found:
+                if one not in stay:
+                    self._remove(one.number)
+
+    def _keep(
+        self, sources: Mapping[str, Path], hashes: Mapping[str, str], name: str, facts: Mapping[str, str]
+    ) -> Generation:
+        number = max((self._counted(), *self._numbers())) + 1
+        write_whole(self.folder / _COUNT, f"{number}\n".encode())
+        beside = self.folder / f".{number}.tmp"
+        content = {}
+        with writing_errors(beside):
+            beside.mkdir()
+            for key, source in sources.items():
+                path = beside / FILES[key]
+                if key == "xl" or not self._link(key, hashes[key], path):
+                    copy_whole(source, path)
+                    path.chmod(0o444)
+                content[key] = Content(sha256(path), path.stat().st_size)
+        kept = Kept(name=name, made=self._time(), facts=dict(facts), files=content)
+        write(beside, kept)
+        with writing_errors(self.folder / str(number)):
+            beside.replace(self.folder / str(number))
+        return self.get(number)
+
+    def _link(self, key: str, digest: str, path: Path) -> bool:
+        """Make ``path`` a link of a kept file of this content, where there is one."""
+        for one in self.all():
+            kept = self.folder / str(one.number) / FILES[key]
+            if one.hashes.get(key) == digest and sha256(kept) == digest:
+                with contextlib.suppress(OSError):  # a file system without links, or too many of them
+                    path.hardlink_to(kept)
+                    return True
+        return False
+
+    def _change(
+        self, one: Generation, *, boots: tuple[Boot, ...] | None = None, facts: dict[str, str] | None = None
+    ) -> Generation:
+        folder = self.folder / str(one.number)
+        kept = read(folder)
+        if kept is None:
+            raise FileError(f"generation {one.number} has gone from {folder}")
+        kept = msgspec.structs.replace(
+            kept, boots=kept.boots if boots is None else boots, facts=kept.facts if facts is None else facts
+        )
+        write(folder, kept)
+        return dataclasses.replace(one, boots=kept.boots, facts=kept.facts)
+
+    def _remove(self, number: int) -> None:
+        folder, beside = self.folder / str(number), self.folder / f".{number}.gone"
+        with writing_errors(folder):
+            folder.replace(beside)
+            shutil.rmtree(beside)
+
+    def _numbers(self) -> list[int]:
+        """Return the numbers of all folders, the damaged ones too."""
+        try:
+            return sorted(int(path.name) for path in self.folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", path.name))
+        except OSError:
+            return []
+
+    def _counted(self) -> int:
+        try:
+            return int((self.folder / _COUNT).read_bytes())
+        except (OSError, ValueError):
+            return 0
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the store; what a killed run left half made or half removed goes."""
+        where = self.folder.with_suffix(".lock")
+        with lock(where, f"the generations in {self.folder}", patience=30.0):
+            for path in self.folder.glob(".[0-9]*.*"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+            yield
+
+    def _time(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _protected(found: Collection[Generation], needed: Collection[int]) -> set[int]:
+    """Return the numbers that prune leaves alone."""
+    numbers = {*needed, *(one.number for one in [*found][-1:])}
+    for host in {boot.host for one in found for boot in one.boots}:
+        latest = {(boot.at, one.number) for one in found for boot in one.boots if boot.host == host}
+        good = {(one.last_good(host), one.number) for one in found if one.last_good(host)}
+        numbers |= {max(pairs)[1] for pairs in (latest, good) if pairs}
+    return numbers
+
+
+def _bytes(generations: Collection[Generation]) -> int:
+    """Return the bytes of their kernels and ramdisks, each file counted once however many links it has."""
+    sizes = {}
+    for one in generations:
+        for path in (one.kernel, one.ramdisk):
+            if path:
+                with contextlib.suppress(OSError):
+                    status = path.stat()
+                    sizes[status.st_dev, status.st_ino] = status.st_size
+    return sum(sizes.values())
+
+
+def _bounded(boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
+    """Return the newest boots, and of the older ones those that make it good on a host."""
+    good = {boot.host: boot for boot in boots if boot.good}
+    return tuple(boot for boot in boots if boot in boots[-BOOTS:] or boot in good.values())
