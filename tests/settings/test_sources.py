@@ -1,6 +1,7 @@
 """The source chain: defaults < unibuild.toml < environment < command line."""
 
-import msgspec
+import functools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -175,12 +176,12 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         (
             "\nmemory = 64",
             "unibuild.toml:2: `memory` is unknown\n  did you mean `[xl] memory` or `[lab] memory`? "
-            "known here: name, host, build, mirage, xl, boot, lab",
+            "known here: name, host, build, mirage, xl, boot, lab, hosts, test",
         ),
         (
             "[bulid]",
             "unibuild.toml:1: `bulid` is unknown\n  did you mean `build`? "
-            "known here: name, host, build, mirage, xl, boot, lab",
+            "known here: name, host, build, mirage, xl, boot, lab, hosts, test",
         ),
         (
             '[lab]\naccel = "tcg"\nmemory = "lots"',
@@ -360,9 +361,16 @@ def test_any_input_gives_settings_or_a_sentence(tmp_path_factory, key, text, tom
             assert error.message
 
 
-@pytest.mark.parametrize("leaf", [leaf for leaf in leaves() if leaf.default not in (None, (), msgspec.NODEFAULT)])
+DEFAULTS = [leaf for leaf in leaves() if "<" not in leaf.dotted and leaf.default not in (None, ())]
+
+
+@pytest.mark.parametrize("leaf", DEFAULTS, ids=lambda leaf: leaf.dotted)
 def test_a_default_given_as_text_is_the_default(settings, leaf):
-    assert settings("", {leaf.dotted: str(leaf.default)}, **{leaf.variable: str(leaf.default)}) == Settings()
+    def value(found):
+        return functools.reduce(getattr, leaf.path, found)
+
+    for words, environ in (({leaf.dotted: str(leaf.default)}, {}), ({}, {leaf.variable: str(leaf.default)})):
+        assert value(settings("", words, **environ)) == leaf.default
 
 
 @pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.dotted)
@@ -425,3 +433,77 @@ def test_the_sub_keys_are_those_that_the_patcher_knows(kind, words, change):
             change("", {word: "x"})
         except SettingsError as error:
             assert not error.message.startswith(f"a {kind} has no")
+
+
+# --- tables with names of their own, lists of tables, patterns
+
+
+def test_named_hosts_come_from_every_source(settings):
+    toml = '[hosts.xen1]\naddress = "ssh://xen1"\nxl.memory = 64'
+    found = settings(
+        toml, {"hosts.xen1.sudo": "never"}, UNIBUILD_HOSTS_MY_BOX_ADDRESS="lab", UNIBUILD_HOSTS_XEN1_XL_VIF_0_BRIDGE="b"
+    )
+    assert (found.hosts["xen1"].sudo, found.hosts["xen1"].xl.memory, found.hosts["my_box"].address) == (
+        "never",
+        64,
+        "lab",
+    )
+    assert found.hosts["xen1"].xl.vif == {"0": {"bridge": "b"}}
+
+
+def test_a_list_of_tables(settings):
+    toml = '[[test.boots.http]]\nport = 8080\n[[test.boots.http]]\npath = "/a"'
+    words = {"test.boots.http": '[{port = 8080}, {path = "/a"}]'}
+    assert [(one.port, one.path) for one in settings(toml).test["boots"].http] == [(8080, "/"), (80, "/a")]
+    assert settings("", words).test == settings(toml).test
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("poweroff", "poweroff"), ("'crash'", "crash")])
+def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
+    assert settings("", {"test.a.exit": text}).test["a"].exit == value
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        (
+            "[hosts.xen1]\nsudo = 'never'",
+            "`[hosts.xen1]` has no `address`\n  it must be a string",
+        ),
+        (
+            '[hosts.all]\naddress = "lab"',
+            "unibuild.toml:1: `[hosts] all`: the key `all` must be a name for a host: letters, digits and `_ . -`, and "
+            "neither `auto` nor `all`",
+        ),
+        (
+            "[[test.a.http]]\nport = 80\n[[test.a.http]]\nport = 0",
+            "unibuild.toml:4: `[test.a.http] port` must be a whole number from 1 to 65535, not 0",
+        ),
+        (
+            "[test.a]\nhttp = [{ prot = 80 }]",
+            "unibuild.toml:2: `[test.a.http] prot` is unknown\n"
+            "  did you mean `[test.a.http] port`? known here: port, path, status, body",
+        ),
+        (
+            "[test.a]\nhttp = 80",
+            "unibuild.toml:2: `[test.a] http` must be a list of tables, not 80",
+        ),
+        (
+            '[test.a]\nexit = "off"',
+            "unibuild.toml:2: `[test.a] exit` must be a whole number or one of `poweroff`, `reboot`, `crash`, "
+            'not "off"',
+        ),
+        (
+            '[boot.ready]\nconsole = "("',
+            "unibuild.toml:2: `[boot.ready] console` must be a regular expression, as Python's `re` reads it, not "
+            '"(": missing ), unterminated subpattern at position 0',
+        ),
+        (
+            '[test.a]\nconsole = ["a", "["]',
+            'unibuild.toml:2: `[test.a] console` must be a list of regular expressions, not "[": unterminated character '
+            "set at position 0",
+        ),
+    ],
+)
+def test_what_named_tables_get_wrong(refusal, toml, sentence):
+    assert refusal(toml) == sentence

@@ -23,13 +23,17 @@ __all__ = [
     "Leaf",
     "bare",
     "child",
+    "element_of",
     "expected",
+    "is_pattern",
     "is_table",
     "key_type",
     "known",
     "leaves",
     "metas",
     "options",
+    "required",
+    "spellings",
     "table_of",
 ]
 
@@ -91,6 +95,20 @@ def table_of(kind: object) -> object | None:
     return next((option for option in options(kind) if is_table(option)), None)
 
 
+def element_of(kind: object) -> object | None:
+    """Return the table that each element of a list is, where this type is a list of tables; else None."""
+    for option in options(kind):
+        if get_origin(option) in (list, tuple) and is_table(get_args(option)[0]):
+            return get_args(option)[0]  # type: ignore[no-any-return]
+    return None
+
+
+def is_pattern(kind: object) -> bool:
+    """Tell whether a value of this type is a regular expression, or a list of them."""
+    inner = [get_args(option)[0] for option in options(kind) if get_origin(option) in (list, tuple)]
+    return any((meta.extra or {}).get("form") == "pattern" for some in (kind, *inner) for meta in metas(some))
+
+
 def key_type(table: object) -> object | None:
     """Return the type of a free table's keys, or None where the keys are fields."""
     table = bare(table)
@@ -103,6 +121,13 @@ def known(table: object) -> tuple[str, ...]:
     if keys is None:
         return tuple(_fields(bare(table)))
     return tuple(word for meta in metas(keys) for word in (meta.extra or {}).get("words", ()))
+
+
+def required(table: object) -> tuple[str, ...]:
+    """Return the keys that must be set where the table is there."""
+    if key_type(table) is not None:
+        return ()
+    return tuple(name for name, field in _fields(bare(table)).items() if field.required)
 
 
 def child(table: object, key: str) -> object | None:
@@ -129,10 +154,11 @@ def expected(kind: object) -> str:
     if get_origin(found[0]) is Literal:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(found[0]))
     if get_origin(found[0]) in (list, tuple):
-        return "a list of strings"
+        return f"a list of {'tables' if element_of(kind) else 'regular expressions' if is_pattern(kind) else 'strings'}"
     said = list(metas(kind))
     if found[0] is str:
-        return next((meta.description for meta in said[-1:] if meta.pattern and meta.description), "a string")
+        narrow = (meta.description for meta in said if meta.pattern or meta.min_length)
+        return next((text for text in narrow if text), "a string")
     name = {int: "a whole number", float: "a number", bool: "true or false"}[found[0]]  # type: ignore[index]
     low = next((meta.ge for meta in said if meta.ge is not None), None)
     high = next((meta.le for meta in said if meta.le is not None), None)
@@ -153,11 +179,39 @@ def leaves(table: object = Settings, path: tuple[str, ...] = (), doc: str = "") 
         return
     fields = _fields(bare(table))
     for name, field in sorted(fields.items(), key=lambda item: is_table(item[1].type)):
-        said = next((meta.description for meta in metas(field.type) if meta.description), "")
+        said = _doc(field.type)
         if is_table(field.type):
             yield from leaves(field.type, (*path, name), said)
         else:
             yield Leaf((*path, name), field.type, field.default, said)
+
+
+def spellings(table: object, rest: str) -> Iterator[tuple[str, ...]]:
+    """Give the keys below ``table`` that a variable's name, without what led here, can mean."""
+    keys = key_type(table)
+    if keys is None:
+        for name in known(table):
+            kind = child(table, name)
+            if rest == name.upper():
+                yield (name,)
+            elif rest.startswith(f"{name.upper()}_") and is_table(kind):
+                yield from ((name, *path) for path in spellings(kind, rest[len(name) + 1 :]))
+        return
+    words = rest.split("_")
+    for end in range(1, len(words)):  # a free key may have "_" itself: the shortest one that leaves a key first
+        key = "_".join(words[:end]).lower()
+        inner = child(table, key)
+        if inner is not None and is_table(inner):
+            yield from ((key, *path) for path in spellings(inner, "_".join(words[end:])))
+    if rest:
+        kept = any((meta.extra or {}).get("case") == "kept" for meta in metas(keys))
+        yield (rest if kept else rest.lower(),)
+
+
+def _doc(kind: object) -> str:
+    """Return what a field says of itself: the last of the ``Annotated``, for a type's own description stands before."""
+    said = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((meta.description for meta in reversed(said) if isinstance(meta, Meta) and meta.description), "")
 
 
 def _plain(kind: object) -> object:

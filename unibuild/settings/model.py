@@ -12,13 +12,30 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from unibuild.settings.life import Boot, Case, Http, Ready
+from unibuild.settings.values import (
+    DISK_KEYS,
+    VIF_KEYS,
+    CaseName,
+    Count,
+    Disk,
+    DiskKey,
+    DomainName,
+    HostName,
+    Scalar,
+    Value,
+    Variable,
+    Vif,
+    VifKey,
+    XlKey,
+)
+
 __all__ = [
     "DISK_KEYS",
     "VIF_KEYS",
     "Boot",
     "Build",
     "Case",
-    "Device",
     "HostTable",
     "Http",
     "Lab",
@@ -28,112 +45,6 @@ __all__ = [
     "Settings",
     "Value",
     "Xl",
-]
-
-# The description of a type completes the sentence "... must be"; the title of a key stands for it in the reference.
-Count = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
-Port = Annotated[int, Meta(ge=1, le=65535, description="a port, from 1 to 65535")]
-Pattern = Annotated[str, Meta(min_length=1, description="a regular expression, as Python's `re` reads it")]
-DomainName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$",
-        description="a name of letters, digits and `_ . + -` that starts with none of the last three",
-    ),
-]
-Scalar = str | int | bool
-Value = Scalar | list[str]
-
-# "case" kept: the environment spells the key as it is, not in capitals.
-Variable = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        title="NAME",
-        description="the name of an environment variable",
-        extra={"case": "kept"},
-    ),
-]
-XlKey = Annotated[
-    str,
-    Meta(pattern=r"^[a-z][a-z0-9_]*$", title="KEY", description="a key of xl.cfg(5), which has no capitals"),
-]
-# xl-network-configuration(5) and xl-disk-configuration(5); xl itself passes over a vif's sub-key that it does not know.
-VIF_KEYS = (
-    *("accel", "backend", "bridge", "devid", "forwarddev", "gatewaydev", "ip", "mac", "model", "mtu", "netdev"),
-    *("rate", "script", "trusted", "type", "vifname", "vlan"),
-)
-DISK_KEYS = (
-    *("access", "active-disk", "backend", "backendtype", "colo", "colo-export", "colo-host", "colo-port", "devtype"),
-    *("direct-io-safe", "discard", "format", "grant_usage", "hidden-disk", "script", "specification", "target"),
-    *("trusted", "vdev"),
-)
-VifKey = Annotated[
-    str,
-    Meta(
-        pattern=rf"^({'|'.join(VIF_KEYS)}|remove|colo_\w+)$",
-        title="KEY",
-        description="a sub-key of a vif",
-        extra={"words": (*VIF_KEYS, "remove")},
-    ),
-]
-DiskKey = Annotated[
-    str,
-    Meta(
-        pattern=f"^({'|'.join(DISK_KEYS)}|remove)$",
-        title="KEY",
-        description="a sub-key of a disk",
-        extra={"words": (*DISK_KEYS, "remove")},
-    ),
-]
-Vif = Annotated[
-    str,
-    Meta(
-        pattern=r"^[^\x00-\x20,@]+$",
-        title="VIF",
-        description="the device's number, from 0, or the name that the unikernel has for it",
-    ),
-]
-Disk = Annotated[
-    str,
-    Meta(
-        pattern=r"^[^\x00-\x1f]+$",
-        title="DISK",
-        description="the disk's `vdev` (as `xvda`), its number, from 0, or the name that the unikernel has for it",
-    ),
-]
-Device = dict[str, Scalar]
-Argument = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
-        title="NAME",
-        description="the name of an argument, without the dashes before it",
-    ),
-]
-
-
-XenstoreKey = Annotated[
-    str,
-    Meta(pattern=r"^[^\s=]+(=.*)?$", description="a key of XenStore, or `KEY=VALUE`"),
-]
-UrlPath = Annotated[str, Meta(pattern=r"^/", description="a path that starts with `/`")]
-HostName = Annotated[
-    str,
-    Meta(
-        pattern=r"^(?!(?:auto|all)$)[A-Za-z0-9_][A-Za-z0-9_.-]*$",
-        title="HOST",
-        description="a name for a host: letters, digits and `_ . -`, and neither `auto` nor `all`",
-    ),
-]
-CaseName = Annotated[
-    str,
-    Meta(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
-        title="CASE",
-        description="a name for a test: letters, digits and `_ . -`",
-    ),
 ]
 
 
@@ -224,94 +135,6 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = {}
 
 
-class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request that the domain shall answer."""
-
-    port: Annotated[Port, Meta(description="The domain's port.")] = 80
-    path: Annotated[UrlPath, Meta(description="What is asked for, with the query, from the first `/` on.")] = "/"
-    status: Annotated[int, Meta(ge=100, le=599, description="The status that the answer must have.")] = 200
-    body: Annotated[Pattern | None, Meta(description="What must be found in the answer's body.")] = None
-
-
-class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When the domain counts as good: all that is set here must hold. A crash or an end fails at once."""
-
-    console: Annotated[Pattern | None, Meta(description="What must be found in a line of the console.")] = None
-    tcp: Annotated[Port | None, Meta(description="A port of the domain that must take a connection.")] = None
-    http: Annotated[Http | None, Meta(description="A request that the domain must answer.")] = None
-    xenstore: Annotated[
-        XenstoreKey | None,
-        Meta(
-            description="A key of XenStore that must be there, from the domain's own folder: `data/ready`; "
-            "`data/ready=yes` wants that value too.",
-        ),
-    ] = None
-    address: Annotated[
-        str | None,
-        Meta(
-            description="The domain's IP address for `tcp` and `http`. Not set: what the `.xl`, the lab's DHCP server "
-            "or the console tells of it. In the lab the way there is a forwarded port, which need not be set up."
-        ),
-    ] = None
-    timeout: Annotated[Seconds, Meta(description="Seconds after which a domain that is not ready has failed.")] = 30.0
-    otherwise: Annotated[
-        Literal["rollback", "keep", "stop"],
-        Meta(
-            description="What becomes of a domain that is not ready. `rollback`: it goes, and the last good generation "
-            "is booted again. `keep`: it runs on. `stop`: it goes, and none runs."
-        ),
-    ] = "rollback"
-
-
-class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How the domain is started."""
-
-    args: Annotated[
-        tuple[str, ...] | dict[Argument, Value],
-        Meta(
-            description='Arguments for the unikernel, each as one word, `["--port=80", "--hello=a b"]`, or by name: '
-            "`[boot.args] port = 80`. There `true` gives the bare `--name`, `false` nothing, and a list the argument "
-            "once for each of its values. They become the kernel's `cmdline`, in quotes where Mirage wants some."
-        ),
-    ] = ()
-    check_args: Annotated[
-        Literal["auto", "never"],
-        Meta(
-            description="`auto`: where the lab is up, a Solo5 kernel is asked once (`--help=plain`) which arguments it "
-            "knows, and `args` with another one are refused before anything is booted. `never`: no kernel is asked."
-        ),
-    ] = "auto"
-
-    console: Annotated[
-        Literal["auto", "attach", "print", "none"],
-        Meta(
-            description="`attach`: the keyboard goes to the console, Ctrl-] leaves it. `print`: its lines are printed. "
-            "`none`: neither. `auto`: `attach` on a terminal, else `print`."
-        ),
-    ] = "auto"
-    wait: Annotated[
-        Seconds | None,
-        Meta(description="With `print`: seconds after which to leave the console. Not set: until the domain ends."),
-    ] = None
-    ready: Ready = Ready()
-    grace: Annotated[
-        Seconds,
-        Meta(description="Seconds that an older domain has to shut down, once asked, before it is destroyed."),
-    ] = 10.0
-    restarts: Annotated[
-        int,
-        Meta(
-            ge=0,
-            description="How often the domain may reboot within a minute; then it is stopped, for it is in a loop. "
-            "0: a domain that asks for a reboot just ends.",
-        ),
-    ] = 5
-    keep: Annotated[Count, Meta(description="How many generations are kept, to go back to.")] = 10
-    keep_size: Annotated[
-        Count, Meta(description="The MiB that their kernels may take together; the last good one is always kept.")
-    ] = 512
-
-
 class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The lab: a real Xen in QEMU on this machine."""
 
@@ -353,34 +176,6 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         ),
     ] = "auto"
     xl: Annotated[Xl, Meta(description="What is different in the `.xl` on this host; it goes over `[xl]`.")] = Xl()
-
-
-class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One boot of `unibuild test`, and what must come of it."""
-
-    console: Annotated[
-        tuple[Pattern, ...],
-        Meta(description="What must be found in lines of the console, in this order; other lines may stand between."),
-    ] = ()
-    http: Annotated[tuple[Http, ...], Meta(description="Requests that it must answer, in this order.")] = ()
-    exit: Annotated[
-        int | Literal["poweroff", "reboot", "crash"] | None,
-        Meta(
-            description="How it must end: the exit code that Solo5 prints, or how Xen sees it. Not set: it need not "
-            "end, and a crash fails."
-        ),
-    ] = None
-    args: Annotated[
-        tuple[str, ...] | dict[Argument, Value] | None,
-        Meta(description="Arguments for the unikernel in this test. Not set: those of `[boot]`."),
-    ] = None
-    ready_within: Annotated[
-        Seconds | None,
-        Meta(
-            description="Seconds from its start within which `[boot.ready]` must hold. Not set: `[boot.ready] timeout`."
-        ),
-    ] = None
-    timeout: Annotated[Seconds, Meta(description="Seconds that the whole test may take.")] = 60.0
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from unibuild.errors import SettingsError
 from unibuild.files import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["PREFIX", "File", "KeyPath", "Source", "Variable", "Word", "line_of", "read_toml"]
@@ -27,6 +28,9 @@ class Source(Protocol):
     def spell(self, path: KeyPath) -> str:
         """Write the key ``path`` as this source has it."""
 
+    def element(self, path: KeyPath, index: int) -> Source:
+        """Return the place of one element, from 0, of the list of tables ``path``."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -34,10 +38,16 @@ class File:
 
     file: Path
     text: str
+    first: int = 1  # the line where the element of a list of tables begins
+
+    def element(self, path: KeyPath, index: int) -> File:
+        """Return the place of one element of the list of tables ``path``: the text from its ``[[path]]`` on."""
+        found = [number for number, header, place in _places(self.text) if header and place == path]
+        return replace(self, first=found[index]) if index < len(found) else self
 
     def at(self, path: KeyPath) -> str:
         """Return ``file:line``, or the file alone where the line cannot be found."""
-        line = line_of(self.text, path)
+        line = line_of(self.text, path, self.first)
         return f"{self.file}:{line}" if line else f"{self.file}"
 
     def spell(self, path: KeyPath) -> str:
@@ -55,6 +65,10 @@ class Variable:
         """Return ``environment``: the spelling of the key has the name."""
         return "environment"
 
+    def element(self, path: KeyPath, index: int) -> Variable:  # noqa: ARG002
+        """Return the whole: it is one place."""
+        return self
+
     def spell(self, path: KeyPath) -> str:
         """Return ``UNIBUILD_TABLE_KEY``."""
         return PREFIX + "_".join(path).upper()
@@ -69,6 +83,10 @@ class Word:
     def at(self, path: KeyPath) -> str:  # noqa: ARG002 (a word is one place)
         """Return the word."""
         return f"command line, `{self.word}`"
+
+    def element(self, path: KeyPath, index: int) -> Word:  # noqa: ARG002
+        """Return the whole: it is one place."""
+        return self
 
     def spell(self, path: KeyPath) -> str:
         """Return ``table.key``."""
@@ -103,15 +121,23 @@ def read_toml(file: Path) -> tuple[dict[str, object], File]:
         raise SettingsError(f"{file}: the values are nested too deep") from None
 
 
-def line_of(text: str, path: KeyPath) -> int | None:
-    """Find the line, from 1, where a TOML text sets a key, or the nearest table around it."""
+def line_of(text: str, path: KeyPath, first: int = 1) -> int | None:
+    """Find the line, counted from 1, not before ``first``, where a TOML text sets a key, or the nearest table."""
+    best: tuple[int, int | None] = (0, None)
+    for number, _, place in _places(text):
+        if number >= first and path[: len(place)] == place and len(place) > best[0]:
+            best = (len(place), number)
+    return best[1]
+
+
+def _places(text: str) -> Iterator[tuple[int, bool, KeyPath]]:
+    """Give each line that sets a key or opens a table: its number, whether it opens one, and the whole key."""
     import tomllib
 
     # Strings over several lines may hold what looks like keys: only their line ends stay.
     pieces = r"""#[^\n]*|\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'"""
     bare = re.sub(pieces, lambda m: "\n" * m[0].count("\n") if "\n" in m[0] else m[0], text, flags=re.DOTALL)
     header: KeyPath = ()
-    best: tuple[int, int | None] = (0, None)
     for number, line in enumerate(bare.split("\n"), 1):
         found = re.match(r"""\s*(?:\[{1,2}\s*([^\]=#]+?)\s*\]|([^=\[\]#]+?)\s*=)""", line)
         if not found:
@@ -126,6 +152,4 @@ def line_of(text: str, path: KeyPath) -> int | None:
             place = (*place, key)
         if found[1]:
             header = place
-        if path[: len(place)] == place and len(place) > best[0]:
-            best = (len(place), number)
-    return best[1]
+        yield number, bool(found[1]), place

@@ -9,11 +9,12 @@ import json
 import sys
 import textwrap
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from unibuild.files import write_whole
-from unibuild.settings.fields import Leaf, child, expected, known, leaves
+from unibuild.settings.fields import Leaf, bare, child, expected, key_type, known, leaves, metas
 from unibuild.settings.model import Settings
 from unibuild.settings.sources import RESERVED
 
@@ -58,8 +59,8 @@ def markdown() -> str:
     every = list(leaves())
     parts += ["## The top level\n", _entries([leaf for leaf in every if len(leaf.path) == 1])]
     for table in (name for name in known(Settings) if any(leaf.path[0] == name for leaf in every if leaf.path[1:])):
-        doc = child(Settings, table).__doc__
-        parts += [f"## `[{table}]`\n", f"{doc}\n"]
+        title, doc = _title(table)
+        parts += [f"## `[{title}]`\n", f"{doc}\n"]
         parts += [_entries([leaf for leaf in every if leaf.path[0] == table and leaf.path[1:]])]
     parts += [
         "## Help in the editor\n",
@@ -82,6 +83,16 @@ def main(argv: list[str]) -> int:
     write_whole(folder / "settings.md", markdown().encode())
     write_whole(folder / "unibuild.schema.json", schema().encode())
     return 0
+
+
+def _title(name: str) -> tuple[str, str]:
+    """Return a table's name as the page has it, ``hosts.<HOST>``, and what is said of it."""
+    kind = child(Settings, name)
+    keys = key_type(kind)
+    if keys is None:
+        return name, str(bare(kind).__doc__)
+    title = next(meta.title for meta in metas(keys) if meta.title)
+    return f"{name}.<{title}>", str(get_args(bare(kind))[1].__doc__)
 
 
 def _entries(found: list[Leaf]) -> str:
@@ -115,6 +126,9 @@ def _tidy(node: object, structs: dict[str, object]) -> dict[str, object]:
         out = {**others[0], **out} if len(others) == 1 else {**out, "anyOf": others}
     if "properties" in out:
         out["properties"] = {key: _tidy(value, structs) for key, value in out["properties"].items()}
+    for key in ("additionalProperties", "items"):
+        if isinstance(out.get(key), dict):
+            out[key] = _tidy(out[key], structs)
     return out
 
 

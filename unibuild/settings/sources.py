@@ -24,7 +24,7 @@ from unibuild.files import find_upward, write_whole
 from unibuild.settings.origin import PREFIX, Variable, Word, read_toml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from unibuild.settings.model import Settings
@@ -47,12 +47,14 @@ class Project:
     """A project and its settings.
 
     ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
-    ``root`` is then the folder where it was sought.
+    ``root`` is then the folder where it was sought. ``take`` says that a domain of that name may be taken over from
+    someone else (``--take``).
     """
 
     root: Path
     file: Path | None
     settings: Settings
+    take: bool = False
 
 
 def load(
@@ -92,6 +94,7 @@ def load(
             _put(tree, _variable_path(name), environ[name], Variable(name))
     for key, text in overrides.items():
         _put(tree, _key_path(key), text, Word(f"{key}={text}"))
+    _complete(tree, Settings, ())
     return Project(file.parent if file else start.absolute(), file, msgspec.convert(tree, Settings))
 
 
@@ -116,7 +119,20 @@ def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, t
         elif is_table(kind):
             raise _wrong(value, kind, place, source)
         else:
-            tree[key] = _checked(value, kind, place, source)
+            tree[key] = _value(value, kind, place, source)
+
+
+def _value(value: object, kind: object, path: KeyPath, source: Source) -> object:
+    """Return the value of a key that is no table, checked; each element of a list of tables by itself."""
+    from unibuild.settings.fields import element_of
+
+    element = element_of(kind)
+    if element is None or not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        return _checked(value, kind, path, source)
+    tables: list[dict[str, object]] = [{} for _ in value]
+    for index, (table, one) in enumerate(zip(tables, value, strict=True)):
+        _merge(table, one, source.element(path, index), element, path)
+    return tables
 
 
 def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> None:
@@ -137,6 +153,20 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> N
     if is_table(kind):
         raise _wrong(text, kind, path, source)
     tree[path[-1]] = _read_text(text, kind, path, source)
+
+
+def _complete(tree: dict[str, object], table: object, path: KeyPath) -> None:
+    """Look for keys that must be set; the whole tree, for a source may give what an earlier one left out."""
+    from unibuild.settings.fields import child, expected, required, table_of
+
+    for key in required(table):
+        if key not in tree:
+            kind = child(table, key)
+            raise SettingsError(f"`[{'.'.join(path)}]` has no `{key}`", hint=f"it must be {expected(kind)}")
+    for key, value in tree.items():
+        inner = table_of(child(table, key))
+        if inner is not None and isinstance(value, dict):
+            _complete(value, inner, (*path, key))
 
 
 def _inner(tree: dict[str, object], key: str) -> dict[str, object]:
@@ -175,7 +205,7 @@ def _nearest(table: object, path: KeyPath, source: Source) -> str:
     from unibuild.settings.fields import known, leaves
 
     beside = [(*path[:-1], key) for key in known(table)]
-    elsewhere = [leaf.path for leaf in leaves()]
+    elsewhere = [leaf.path for leaf in leaves() if "<" not in leaf.dotted]
     close = difflib.get_close_matches(path[-1], [place[-1] for place in beside], 1)
     places = [place for place in beside if place[-1] in close]
     if not places:
@@ -193,10 +223,10 @@ def _variable_path(name: str) -> KeyPath:
     """
     import difflib
 
-    from unibuild.settings.fields import leaves
+    from unibuild.settings.fields import leaves, spellings
     from unibuild.settings.model import Settings
 
-    for path in _spellings(Settings, name.removeprefix(PREFIX)):
+    for path in spellings(Settings, name.removeprefix(PREFIX)):
         return path
     names = [leaf.variable for leaf in leaves()] + list(RESERVED)
     close = difflib.get_close_matches(name, names, 1)
@@ -206,35 +236,21 @@ def _variable_path(name: str) -> KeyPath:
     )
 
 
-def _spellings(table: object, rest: str) -> Iterator[KeyPath]:
-    """Give the keys below ``table`` that a variable's name, without what led here, can mean."""
-    from unibuild.settings.fields import child, is_table, key_type, known, metas
-
-    keys = key_type(table)
-    if keys is None:
-        for name in known(table):
-            kind = child(table, name)
-            if rest == name.upper():
-                yield (name,)
-            elif rest.startswith(f"{name.upper()}_") and is_table(kind):
-                yield from ((name, *path) for path in _spellings(kind, rest[len(name) + 1 :]))
-        return
-    first, _, last = rest.partition("_")
-    inner = child(table, first.lower())
-    if inner is not None and is_table(inner):
-        yield (first.lower(), last.lower()) if last else (first.lower(),)
-    elif rest:
-        kept = any((meta.extra or {}).get("case") == "kept" for meta in metas(keys))
-        yield (rest if kept else rest.lower(),)
-
-
 def _checked(value: object, kind: object, path: KeyPath, source: Source, *, strict: bool = True) -> object:
     import msgspec
 
+    from unibuild.settings.fields import is_pattern
+
     try:
-        return msgspec.convert(value, kind, strict=strict)
+        found = msgspec.convert(value, kind, strict=strict)
     except (msgspec.ValidationError, UnicodeError):  # UnicodeError: bytes of the environment that are no UTF-8
         raise _wrong(value, kind, path, source) from None
+    for pattern in ([found] if isinstance(found, str) else found) if found and is_pattern(kind) else ():
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise _wrong(pattern, kind, path, source, why=str(error)) from None
+    return found
 
 
 def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object:
@@ -253,13 +269,13 @@ def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object
         if re.fullmatch(
             r"\[.*\]" if is_list else r"""\[.*\]|".*"|'.*'|true|false|[+-]?(0|[1-9]\d*)""", text, re.DOTALL
         ):
-            return _checked(tomllib.loads(f"value = {text}")["value"], kind, path, source)
-        return shlex.split(text) if is_list else text
+            return _value(tomllib.loads(f"value = {text}")["value"], kind, path, source)
+        return _value(shlex.split(text) if is_list else text, kind, path, source)
     except ValueError:  # also TOML's own error
         raise _wrong(text, kind, path, source) from None
 
 
-def _wrong(value: object, kind: object, path: KeyPath, source: Source) -> SettingsError:
+def _wrong(value: object, kind: object, path: KeyPath, source: Source, why: str = "") -> SettingsError:
     from unibuild.settings.fields import expected, is_table, known, leaves
 
     shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
@@ -269,4 +285,5 @@ def _wrong(value: object, kind: object, path: KeyPath, source: Source) -> Settin
     if is_table(kind):
         keys = f" ({', '.join(known(kind))})" if known(kind) else ""
         hint = f"it holds keys: `{source.spell(next(leaves(kind, path)).path)}`{keys}"
-    return SettingsError(f"{source.at(path)}: `{source.spell(path)}` must be {expected(kind)}, not {shown}", hint=hint)
+    sentence = f"{source.at(path)}: `{source.spell(path)}` must be {expected(kind)}, not {shown}"
+    return SettingsError(f"{sentence}: {why}" if why else sentence, hint=hint)
