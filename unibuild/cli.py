@@ -21,6 +21,7 @@ COMMANDS = {
     "init": "write an unibuild.toml, and a dodo.py or Makefile.user where wanted",
     "lab": "the real Xen in QEMU: up, down, status, ssh, reset",
     "plan": "what a goal would run, and why, without running it",
+    "test": "boot the unikernel, in the lab, and see that it does what [test] wants",
 }
 DOIT = {
     "list": "the goals of this project; -s shows which are stale",

@@ -58,6 +58,11 @@ class Box:
         with _locked(self.places, _silent), Monitor(self.places.monitor) as monitor:
             monitor.forward(port, address)
 
+    def unforward(self, port: int) -> None:
+        """Close a port that ``forward`` opened; where the box is down there is none."""
+        with contextlib.suppress(LabError), _locked(self.places, _silent), Monitor(self.places.monitor) as monitor:
+            monitor.unforward(port)
+
 
 @dataclass(frozen=True)
 class Status:

@@ -110,10 +110,18 @@ class Monitor(AbstractContextManager["Monitor"]):
         if now == address:
             return
         if now is not None:
-            self.run("human-monitor-command", command_line=f"hostfwd_remove n0 tcp:127.0.0.1:{port}")
+            self.unforward(port)
         host, _, target = address.rpartition(":")
         said = self.run("human-monitor-command", command_line=f"hostfwd_add n0 tcp:127.0.0.1:{port}-{host}:{target}")
         if said.strip():
             raise LabError(
                 f"cannot forward port {port} to {address}", hint=f"is another program on port {port}? ({said.strip()})"
             )
+
+    def unforward(self, port: int) -> None:
+        """Make a port of 127.0.0.1 lead nowhere any more.
+
+        Raises:
+            LabError: QEMU does not answer.
+        """
+        self.run("human-monitor-command", command_line=f"hostfwd_remove n0 tcp:127.0.0.1:{port}")

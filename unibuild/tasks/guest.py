@@ -1,0 +1,247 @@
+"""A domain for one test: made beside whatever runs, with a name and addresses of its own, and always removed."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from unibuild import files
+from unibuild.domain import xl
+from unibuild.domain.console import End, Reader
+from unibuild.domain.judge import Said
+from unibuild.domain.log import Log
+from unibuild.errors import DomainError, UnibuildError
+from unibuild.settings.sources import Project, state_dir
+from unibuild.tasks import deploy, xlfile
+from unibuild.xl import grammar, patch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from unibuild.host.base import Host
+    from unibuild.settings.model import Value
+    from unibuild.tasks.graph import Graph
+
+__all__ = ["Guest", "Mailbox", "booted", "copies", "fresh_name", "log_path", "with_args"]
+
+
+def fresh_name(name: str) -> str:
+    """Return a name for the domains of one test run, which no other run has."""
+    return f"{name}-test-{secrets.token_hex(2)}"
+
+
+def log_path(project: Project, test: str) -> Path:
+    """Return where the console of a test is kept: ``.unibuild/test/NAME.log``."""
+    return state_dir(project.root) / "test" / f"{test}.log"
+
+
+def with_args(found: Graph, args: Sequence[str] | Mapping[str, Value] | None) -> Graph:
+    """Return the graph with other arguments for the unikernel; they take the place of ``[xl] cmdline`` too."""
+    if args is None:
+        return found
+    settings = found.project.settings
+    settings = msgspec.structs.replace(
+        settings,
+        boot=msgspec.structs.replace(settings.boot, args=args),
+        xl=msgspec.structs.replace(settings.xl, cmdline=None),
+    )
+    return found._replace(project=Project(found.project.root, found.project.file, settings))
+
+
+class Mailbox:
+    """Keys for a console, and a bell that ends the reading of it; a ``console.Source``."""
+
+    def __init__(self) -> None:
+        self.fd, self._bell = os.pipe()
+        os.set_blocking(self._bell, False)
+        self._keys = b""
+
+    def ring(self) -> None:
+        """Let whoever reads the console leave it; any thread may."""
+        with contextlib.suppress(BlockingIOError):  # it was rung often enough
+            os.write(self._bell, b"!")
+
+    def put(self, keys: bytes) -> None:
+        """Hand in keys; whoever reads the console sends them."""
+        self._keys += keys
+        self.ring()
+
+    def read(self) -> bytes:
+        """Return the keys; nothing: leave."""
+        os.read(self.fd, 65536)
+        keys, self._keys = self._keys, b""
+        return keys
+
+    def close(self) -> None:
+        """Close both ends."""
+        os.close(self.fd)
+        os.close(self._bell)
+
+
+class _Lines:
+    """Makes lines, with the time of each, of a console's bytes; ``came`` is called when there is a new one."""
+
+    def __init__(self, came: Callable[[], None]) -> None:
+        self._came = came
+        self.began = time.monotonic()
+        self.lines: list[Said] = []
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        self.rest = ""
+
+    def feed(self, data: bytes) -> None:
+        *whole, self.rest = (self.rest + self._decode(data)).split("\n")
+        now = time.monotonic() - self.began
+        self.lines += [Said(now, line.removesuffix("\r")) for line in whole]
+        if whole:
+            self._came()
+
+    def end(self) -> None:
+        """Take an unfinished line for a line."""
+        if self.rest:
+            self.feed(b"\n")
+
+
+@dataclass
+class Guest:
+    """A running test domain, and its console.
+
+    Attributes:
+        host: where it is.
+        domain: as xl listed it when it was made.
+        config: what its ``.xl`` says.
+        reader: its console.
+        mailbox: what is typed on the console.
+        end: how it ended; None: it runs.
+    """
+
+    host: Host
+    domain: xl.Domain
+    config: grammar.Config
+    reader: Reader
+    mailbox: Mailbox
+    end: End | None
+    _heard: _Lines
+
+    @property
+    def lines(self) -> list[Said]:
+        """What the console said so far; a line that is not finished is not among it."""
+        return self._heard.lines
+
+    @property
+    def unfinished(self) -> str:
+        """The line that has no end yet."""
+        return self._heard.rest
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._heard.began
+
+    def follow(self, until: float) -> End | None:
+        """Read the console until the age ``until``, until a line or the mailbox's bell, or to its end; return the end.
+
+        Raises:
+            HostError: the host went out of reach.
+            DomainError: the console cannot be read.
+        """
+        if self.end is None:
+            outcome = self.reader.follow(self.mailbox, wait=max(0.0, until - self.age))
+            if isinstance(outcome, End):
+                self.end = outcome
+                self._heard.end()
+        return self.end
+
+    def give_up(self) -> None:
+        """Take what stands on the console for a line: no more is waited for."""
+        self._heard.end()
+
+
+@contextlib.contextmanager
+def copies(host: Host, project: Project, name: str) -> Iterator[str]:
+    """See that nothing of the files of the domain ``name`` is left on the host after the block; give their folder."""
+    folder = deploy.folder(project.root, name)
+    try:
+        yield folder
+    finally:
+        disks = host.discard(folder)
+        if disks:
+            host.run(["rm", "-f", *disks], root=False, check=False, background=True)
+
+
+@contextlib.contextmanager
+def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
+    """Boot a domain of what was built, for the time of the block; inside ``copies``, which cleans up the files.
+
+    Disks that it writes to are fresh ones. Nothing of the domain that runs, its record or its addresses is touched.
+
+    Args:
+        found: the project's graph, up to date.
+        host: where to.
+        name: the domain's name: one that no other has.
+        log: where its console is kept; an older file there goes.
+
+    Raises:
+        DomainError: it cannot be created.
+        HostError: the host is out of reach.
+    """
+    state = state_dir(found.project.root)
+    path = state / "test" / f"{name}.xl"
+    asked = str(uuid.uuid4())
+    with contextlib.ExitStack() as undo:
+        undo.callback(path.unlink, missing_ok=True)
+        files.write_whole(path, _render(found, name).encode(errors="surrogateescape"))
+        undo.callback(path.with_name(f"{name}.remote.xl").unlink, missing_ok=True)
+        deployed = deploy.bring(host, path, found.project.root, path.parent)
+        undo.callback(_wipe, host, deployed)
+        undo.callback(_destroy, host, asked)
+        xl.create_paused(host, deployed.xl, name=name, uuid=asked)
+        domain = xl.find(host, uuid=asked)
+        if domain is None:
+            raise DomainError(f"{name} was gone from {host.name} as soon as it was made")
+        log.unlink(missing_ok=True)
+        mailbox = Mailbox()
+        undo.callback(mailbox.close)
+        heard = _Lines(mailbox.ring)
+        reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed))
+        heard.began = time.monotonic()
+        xl.unpause(host, domain)
+        yield Guest(host, domain, deployed.config, reader, mailbox, None, heard)
+
+
+def _render(found: Graph, name: str) -> str:
+    """Return the domain's ``.xl`` with a name and addresses of its own; it stays when it has ended."""
+    text = found.render()
+    vifs = grammar.parse(text).get("vif")
+    macs = {str(number): {"mac": _mac()} for number in range(len(vifs) if isinstance(vifs, list) else 0)}
+    ends = dict.fromkeys(xlfile.ENDS, "preserve")
+    return patch.apply(text, patch.Changes({"name": name, **ends}, vif=macs))
+
+
+def _mac() -> str:
+    """Draw a MAC address of those that Xen owns (xl-network-configuration(5), "mac")."""
+    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+
+
+def _wipe(host: Host, deployed: deploy.Deployed) -> None:
+    """Remove the disks that the domain wrote to: the next test gets fresh ones."""
+    disks = xlfile.disks(deployed.config)
+    written = [str(disk.target) for disk in disks if disk.is_written and str(disk.target) in deployed.files]
+    if written:
+        host.run(["rm", "-f", *written], root=False, check=False, background=True)
+
+
+def _destroy(host: Host, asked: str) -> None:
+    """End the domain; one that cannot be reached any more is told by the error that brought us here."""
+    with contextlib.suppress(UnibuildError):
+        domain = xl.find(host, uuid=asked, background=True)
+        if domain:
+            xl.destroy(host, domain)
