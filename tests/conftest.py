@@ -81,12 +81,26 @@ class Standins:
         return path
 
     def refuse(self, program: str, said: str) -> None:
-        """Let ssh or sudo fail with these words."""
+        """Let ssh, sudo, xenctx or a verb of xl ("xl-shutdown") fail with these words."""
         (self.world / program).write_text(said)
+
+    def answer(self, program: str, said: str) -> None:
+        """Let xenctx or a verb of xl ("xl-dmesg") say this and nothing else."""
+        (self.world / f"{program}.says").write_text(said)
+
+    def info(self, **facts: object) -> None:
+        """Let `xl info` say these instead of its own."""
+        (self.world / "xl-info.lines").write_text("".join(f"{key}: {value}\n" for key, value in facts.items()))
 
     def domains(self) -> dict[str, dict[str, object]]:
         path = self.world / "xen.json"
         return json.loads(path.read_text())["domains"] if path.exists() else {}
+
+    def store(self, under: str) -> dict[str, str]:
+        """Return what XenStore holds below a path."""
+        path = self.world / "xen.json"
+        held = json.loads(path.read_text())["store"] if path.exists() else {}
+        return {key: value for key, value in held.items() if key.startswith(f"{under}/")}
 
     def calls(self, program: str) -> list[list[str]]:
         """Return the argument lists that xl, sudo or ssh was called with."""
@@ -99,7 +113,8 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standins]:
     """Put the stand-ins first on PATH."""
     world = tmp_path / "world"
     (world / "bin").mkdir(parents=True)
-    for name in ("xl", "xenstore-watch", "xenstore-read", "sudo", "ssh"):
+    store = [f"xenstore-{verb}" for verb in ("read", "write", "ls", "list", "rm", "exists", "watch")]
+    for name in ("xl", "xenctx", *store, "sudo", "ssh"):
         program = world / "bin" / name
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -S {STANDINS} {name} "$@"\n')
         program.chmod(0o755)

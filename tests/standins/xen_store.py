@@ -1,0 +1,135 @@
+"""Stand-ins for xenstore-read, -write, -ls, -list, -rm, -exists and -watch (tools/xenstore/xenstore_client.c).
+
+The store is {path: value}. What changed is listed under "events"; a watch is told of its path and what is below it.
+"""
+
+import os
+import re
+import time
+
+from xen_world import WORLD, fail, world
+
+
+def put(state, path, value):
+    """Write a node, and its parents where they are missing."""
+    parts = path.split("/")
+    for count in range(2, len(parts)):
+        state["store"].setdefault("/".join(parts[:count]), "")
+    state["store"][path] = value
+    state["events"].append(path)
+
+
+def remove(state, path):
+    for node in [path, *below(state, path)]:
+        if state["store"].pop(node, None) is not None:
+            state["events"].append(node)
+
+
+def below(state, path):
+    """Return the paths below one, parents first, as xenstored orders them: by age."""
+    found = []
+    for child in children(state, path):
+        found += [child, *below(state, child)]
+    return found
+
+
+def children(state, path):
+    under = re.compile(re.escape(path.rstrip("/")) + "/[^/]+")
+    return [node for node in state["store"] if under.fullmatch(node)]
+
+
+def is_valid(path):
+    """xenstored knows letters, digits and -/_@, and no empty name (xenstored_core.c, is_valid_nodename)."""
+    return path == "/" or bool(re.fullmatch("(/[A-Za-z0-9_@-]+)+", path))
+
+
+def parse(program, args, flags):
+    """Return the flags that were set, and the other arguments."""
+    args = list(args)
+    given = set()
+    while args and args[0].startswith("-"):
+        flag = args.pop(0)
+        if flag[1:] not in flags:
+            fail(f"{program}: Usage: {program} [-h] [-s] key [...]")
+        given.add(flag[1:])
+    if os.environ.get("STANDIN_ROOT") == "no":
+        fail(f"{program}: xs_open: Permission denied")
+    if not args and program not in ("xenstore-ls", "xenstore-watch"):
+        fail(f"{program}: Usage: {program} [-h] [-s] key [...]")
+    return given, args
+
+
+def xenstore_read(*args):
+    given, paths = parse("xenstore-read", args, "psR")
+    with world() as state:
+        for path in paths:
+            if not is_valid(path) or path not in state["store"]:
+                fail(f"xenstore-read: couldn't read path {path}")
+            print(f"{path}: {state['store'][path]}" if "p" in given else state["store"][path])
+
+
+def xenstore_write(*args):
+    _, words = parse("xenstore-write", args, "sR")
+    if len(words) % 2:
+        fail("xenstore-write: Usage: xenstore-write [-h] [-s] [-R] key value [...]")
+    with world() as state:
+        for path, value in zip(words[::2], words[1::2], strict=True):
+            if not is_valid(path) or len(path) + len(value) >= 4096:
+                fail(f"xenstore-write: could not write path {path}")
+            put(state, path, value)
+
+
+def xenstore_ls(*args):
+    given, paths = parse("xenstore-ls", args, "fps")
+    with world() as state:
+        for path in paths or ["/"]:
+            if path not in state["store"]:
+                error = "No such file or directory" if is_valid(path) else "Invalid argument"
+                fail(f"xenstore-ls: xs_directory ({path}): {error}")
+            for node in below(state, path):
+                depth = node.count("/") - path.rstrip("/").count("/") - 1
+                name = node if "f" in given else " " * depth + node.rpartition("/")[2]
+                print(f'{name} = "{state["store"][node]}"')
+
+
+def xenstore_list(*args):
+    given, paths = parse("xenstore-list", args, "ps")
+    with world() as state:
+        for path in paths:
+            if path not in state["store"]:
+                fail(f"xenstore-list: could not list path {path}")
+            for node in children(state, path):
+                print(node if "p" in given else node.rpartition("/")[2])
+
+
+def xenstore_rm(*args):
+    """A node that is missing is removed without a word where its parent is there."""
+    _, paths = parse("xenstore-rm", args, "st")
+    with world() as state:
+        for path in paths:
+            if not is_valid(path) or (path.rpartition("/")[0] or "/") not in state["store"]:
+                fail(f"xenstore-rm: could not remove path {path}")
+            remove(state, path)
+
+
+def xenstore_exists(*args):
+    _, paths = parse("xenstore-exists", args, "s")
+    with world() as state:
+        raise SystemExit(any(path not in state["store"] for path in paths))
+
+
+def xenstore_watch(*args):
+    """Each path is told once at the start, and whenever it or what is below it changes."""
+    _, paths = parse("xenstore-watch", args, "s")
+    with world() as state:
+        seen = len(state["events"])
+    for path in paths:
+        print(path, flush=True)
+    while not (WORLD / "over").exists():
+        with world() as state:
+            news, seen = state["events"][seen:], len(state["events"])
+        for event in news:
+            for path in paths:
+                if event == path or event.startswith(path.rstrip("/") + "/"):
+                    print(event, flush=True)
+        time.sleep(0.01)
