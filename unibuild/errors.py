@@ -11,6 +11,7 @@
     ├── FileError               exit code 3: a file cannot be read or written (disk full, permission)
     ├── BusyError               exit code 3: another unibuild holds the lock
     ├── HostError               exit code 4: the Xen host cannot be reached, or refused
+    │   ├── LostError           its connection broke: what was asked for may have been done
     │   └── LabError            the lab's box does not start or does not answer
     └── DomainError             exit code 5: the domain could not be created, ended badly, or is not ours
         └── NotReadyError       exit code 6: the new domain was not ready; the hint says what runs now
@@ -37,6 +38,7 @@ __all__ = [
     "InputError",
     "KernelError",
     "LabError",
+    "LostError",
     "MissingError",
     "NotReadyError",
     "SettingsError",
@@ -59,6 +61,10 @@ class UnibuildError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def add(self, hint: str) -> None:
+        """Say more of what to do next, or of what is so now, on a line of its own."""
+        self.hint = "\n".join(filter(None, (self.hint, hint)))
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
@@ -145,6 +151,10 @@ class HostError(UnibuildError):
     """The Xen host cannot be reached, or refused."""
 
     exit_code = 4
+
+
+class LostError(HostError):
+    """The connection to the host broke while a command was under way there, which may have been done."""
 
 
 class LabError(HostError):

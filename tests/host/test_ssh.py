@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild import files
-from unibuild.errors import CommandError, HostError, MissingError, SettingsError
+from unibuild.errors import CommandError, HostError, LostError, MissingError, SettingsError
 from unibuild.host.ssh import Ssh, explain, parse
 
 
@@ -53,6 +53,45 @@ def test_root_needs_no_sudo_and_another_user_does(xen):
     (xen.world / "ssh-config").write_text("user ann\nhostname there\n")
     assert Ssh("there").command(["xl", "list"])[-1] == "sudo -n -- xl list"
     assert Ssh("there").command(["dd"], root=False)[-1] == "dd"
+
+
+def test_an_account_that_needs_no_sudo_finds_xl(xen):
+    (xen.world / "ssh-config").write_text("user ann\nhostname there\n")
+    host = Ssh("there", name="xen1", sudo=False)
+    assert host.command(["xl", "list"])[-1] == 'PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin" xl list'
+    assert host.run(["xl", "list", "-v"]).text.startswith("Name")
+    assert (host.name, host.address, xen.calls("sudo")) == ("xen1", "ssh://there", [])
+
+
+@pytest.fixture
+def fragile(xen):
+    """A connection that breaks after the first command that it carries."""
+    ssh, real = xen.world / "bin" / "ssh", xen.world / "bin" / "real-ssh"
+    ssh.rename(real)
+    ssh.write_text(
+        f"""#!/bin/sh
+        case " $* " in *" -G "*) exec {real} "$@";; esac
+        test -e {xen.world}/cut && exec {real} "$@"
+        touch {xen.world}/cut; {real} "$@" >/dev/null 2>&1; exit 255
+        """
+    )
+    ssh.chmod(0o755)
+    return Ssh("there")
+
+
+def test_a_question_is_asked_again_when_the_connection_broke(fragile):
+    assert fragile.run(["xl", "list", "-v"]).text.startswith("Name")
+
+
+def test_what_may_have_been_done_is_not_done_again(fragile, xen):
+    with pytest.raises(LostError, match="the connection to ssh://there broke"):
+        fragile.run(["xl", "unpause", "0"])
+    assert [call[-2:] for call in xen.calls("sudo")] == [["unpause", "0"]]
+
+
+def test_a_copy_is_begun_again_when_the_connection_broke(fragile, tmp_path):
+    (tmp_path / "kernel").write_text("kernel")
+    assert Path(fragile.put(tmp_path / "kernel")).read_text() == "kernel"
 
 
 def test_one_connection_is_kept_in_a_private_folder(xen, monkeypatch):
@@ -187,7 +226,9 @@ Host key verification failed.
         ("ssh: connect to host there port 22: Connection refused", "nothing listens on its SSH port", "`host`"),
         ("ssh: connect to host there port 22: Connection timed out", "it does not answer", "`host`"),
         ("ssh: connect to host there port 22: No route to host", "the network does not reach it", "`host`"),
-        ("Connection reset by 10.0.0.1 port 22", "the connection broke", "`host`"),
+        ("Connection reset by 10.0.0.1 port 22", "the connection to ssh://there broke", "run again"),
+        ("Timeout, server there not responding.", "the connection to ssh://there broke", "run again"),
+        ("mux_client_request_session: read from master failed: Broken pipe", "the connection .* broke", "run again"),
     ],
 )
 def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
@@ -208,7 +249,7 @@ def test_sudo_that_wants_a_password_over_there(xen):
         HostError, match="sudo did not let us run xl as root on ssh://there: it wants a password"
     ) as error:
         Ssh("there").run(["xl", "list"])
-    assert "NOPASSWD" in error.value.hint
+    assert "`unibuild doctor --host ssh://there` prints the lines" in error.value.hint
 
 
 def test_no_xl_over_there(xen):

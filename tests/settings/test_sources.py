@@ -500,8 +500,8 @@ def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
         ),
         (
             '[test.a]\nconsole = ["a", "["]',
-            'unibuild.toml:2: `[test.a] console` must be a list of regular expressions, not "[": unterminated character '
-            "set at position 0",
+            'unibuild.toml:2: `[test.a] console` must be a list of regular expressions, not "[": unterminated '
+            "character set at position 0",
         ),
     ],
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from unibuild.errors import LabError
+from unibuild.errors import InputError, LabError
 from unibuild.lab.box import Box
 from unibuild.lab.places import Places
-from unibuild.settings.model import Settings
+from unibuild.settings.model import HostTable, Settings
 from unibuild.tasks import hosts
 
 LAB = Settings(name="hello", host="lab")
@@ -42,3 +42,52 @@ def test_any_lab_will_do_where_nothing_is_booted(running):
 def test_a_lab_that_is_down_is_no_host(monkeypatch, any_lab):
     monkeypatch.setattr("unibuild.lab.box.running", lambda: None)
     assert hosts.open_running(LAB, any_lab=any_lab) is None
+
+
+# --- hosts by name
+
+NAMED = {
+    "xen1": HostTable(address="ssh://ann@xen1:2222"),
+    "mine": HostTable(address="local", sudo="never"),
+    "box": HostTable(address="lab"),
+}
+
+
+def named(host: str) -> Settings:
+    return Settings(host=host, hosts=NAMED)
+
+
+@pytest.mark.parametrize("host", ["xen1", "mine", "box", "ssh://ann@xen1:2222", "local", "lab"])
+def test_a_host_is_called_as_the_settings_call_it(host):
+    assert hosts.place(named(host)) == host
+
+
+def test_a_table_says_how_the_host_is_reached(xen):
+    host = hosts.open_host(named("xen1"))
+    assert (host.name, host.address, host.destination, host.port) == ("xen1", "ssh://ann@xen1:2222", "ann@xen1", 2222)
+    assert hosts.open_host(named("mine")).command(["true"]) == ["/usr/bin/true"]
+
+
+def test_a_lab_with_a_name_is_the_lab(running):
+    host = hosts.open_running(named("box"), any_lab=True)
+    assert (host.name, host.address) == ("box", "lab")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (named("xen2"), "there is no host `xen2`\n  did you mean `xen1`? known: local, lab, xen1, mine, box; or an"),
+        (named("all"), "this goal takes one host, not all of them\n  --host xen1 or --host mine or --host box"),
+        (Settings(host="all"), '"all" means the hosts that have names, and there is none\n  give them names'),
+        (named("http://xen1"), 'host = "http://xen1" is no address of a Xen host'),
+        (
+            Settings(host="a", hosts={"a": HostTable(address="xen1/")}),
+            '[hosts.a] address = "xen1/" is no address of a Xen host',
+        ),
+    ],
+)
+def test_what_is_no_host(settings, sentence):
+    with pytest.raises(InputError) as caught:
+        hosts.place(settings)
+        hosts.open_host(settings)
+    assert str(caught.value).startswith(sentence)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING
 
 from unibuild import process
-from unibuild.errors import CommandError, HostError
+from unibuild.errors import CommandError, HostError, LostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["ENV", "Host", "check_sudo"]
+__all__ = ["BATCH", "ENV", "SBIN", "Host", "check_sudo", "is_batch", "is_question"]
 
 ENV: Mapping[str, str] = {"LC_ALL": "C"}  # we read what sudo, ssh and xl say
 
+BATCH = "UNIBUILD_BATCH"
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl stands; not on every user's PATH
+
+_QUESTIONS = (
+    *("cat", "df", "id", "ls", "pwd", "sha256sum", "stat", "test", "uname", "wc"),
+    *("xenstore-exists", "xenstore-list", "xenstore-ls", "xenstore-read"),
+)
+_XL_QUESTIONS = ("block-list", "dmesg", "domid", "info", "list", "network-list", "pci-assignable-list", "vcpu-list")
 _SUDO = (  # sudo's own words (its plugins/sudoers), and why it refused
     (r"incorrect password attempt|no password was provided", "the password was wrong"),
     (r"a (?:terminal|password) is required|no tty present|no askpass program", "it wants a password"),
@@ -27,14 +36,26 @@ _SUDO = (  # sudo's own words (its plugins/sudoers), and why it refused
 )
 
 
+def is_batch() -> bool:
+    """Say whether nothing may ask for a password: several runs share the terminal, or nobody sits at it."""
+    return bool(os.environ.get(BATCH))
+
+
+def is_question(argv: Sequence[str]) -> bool:
+    """Say whether a command only asks, so that it can be run again whatever became of it the first time."""
+    return (argv[1] in _XL_QUESTIONS) if argv[0] == "xl" else argv[0] in _QUESTIONS
+
+
 class Host(ABC):
     """A machine that runs Xen.
 
-    ``name`` says which one, in sentences and records: ``local``, ``lab`` or the ``ssh://`` address. ``has_ttys`` says
-    whether ``start(..., tty=True)`` can give a command a terminal of its own over there.
+    ``name`` says which one, in sentences and records: that of its ``[hosts]`` table, else its address. ``address`` is
+    ``local``, ``lab`` or the ``ssh://`` address. ``has_ttys`` says whether ``start(..., tty=True)`` can give a command
+    a terminal of its own over there.
     """
 
     name: str
+    address: str
     has_ttys: bool = False
 
     @abstractmethod
@@ -55,6 +76,7 @@ class Host(ABC):
         """Raise the error of a command that did not get as far as running on the host.
 
         Raises:
+            LostError: the connection broke.
             HostError: ssh or sudo refused.
         """
 
@@ -100,21 +122,32 @@ class Host(ABC):
         """Run a command on the host to its end; the arguments are those of ``process.run`` and ``command``.
 
         Raises:
-            HostError: the host cannot be reached, or refused.
+            HostError: the host cannot be reached, or refused; ``LostError`` where its connection broke: a question
+                (``is_question``) has been asked twice then, anything else may have been done.
             CommandError: the command failed there (with ``check``).
         """
+        background = background or is_batch()
         local = self.command(argv, root=root, background=background)
-        if background:  # the terminal stays ours
-            with process.start(local, env=ENV, stderr=subprocess.PIPE) as child:
-                out, err = child.popen.communicate()
-            done = process.Completed(tuple(local), child.popen.returncode, out, err)
-        else:
-            done = process.run(local, env=ENV, input=input, timeout=timeout, check=False)
-        if done.returncode:
-            self.check(done)
-            if check:
-                said = (done.stderr or done.stdout).decode(errors="replace")
-                raise CommandError(argv, done.returncode, said)
+
+        def once() -> process.Completed:
+            if background and input is None and timeout is None:  # the terminal stays ours
+                with process.start(local, env=ENV, stderr=subprocess.PIPE) as child:
+                    out, err = child.popen.communicate()
+                done = process.Completed(tuple(local), child.popen.returncode, out, err)
+            else:
+                done = process.run(local, env=ENV, input=input, timeout=timeout, check=False)
+            if done.returncode:
+                self.check(done)
+            return done
+
+        try:
+            done = once()
+        except LostError:
+            if not is_question(argv):
+                raise
+            done = once()
+        if check and done.returncode:
+            raise CommandError(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
         return done
 
     def start(

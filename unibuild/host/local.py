@@ -16,18 +16,17 @@ from typing import IO, TYPE_CHECKING
 
 from unibuild import process
 from unibuild.errors import MissingError
-from unibuild.host.base import Host, check_sudo
+from unibuild.host.base import SBIN, Host, check_sudo, is_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Local", "is_dom0"]
 
-_SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl stands; not on every user's PATH
 _HINTS = {
     "it wants a password": "run `sudo -v` first, or run unibuild on a terminal where it can ask",
-    "its rules do not allow it": 'run unibuild as root, or boot elsewhere: host = "lab" needs no rights at all',
-    "": 'run unibuild as root, or boot elsewhere: host = "lab" needs no rights at all',
+    "": "`unibuild doctor --host local` prints the sudoers lines that are needed; or run unibuild as root, or boot "
+    'elsewhere: host = "lab" needs no rights at all',
 }
 
 
@@ -47,12 +46,15 @@ class Local(Host):
 
     Args:
         uid: the user that we are; root needs no sudo.
+        name: what sentences and records call it.
+        sudo: whether xl runs through sudo unless we are root.
     """
 
-    name = "local"
+    address = "local"
 
-    def __init__(self, uid: int | None = None) -> None:
-        self._is_root = (os.geteuid() if uid is None else uid) == 0
+    def __init__(self, uid: int | None = None, *, name: str = "local", sudo: bool = True) -> None:
+        self.name = name
+        self._needs_sudo = sudo and (os.geteuid() if uid is None else uid) != 0
 
     def command(
         self,
@@ -64,7 +66,7 @@ class Local(Host):
     ) -> list[str]:
         """See ``Host.command``."""
         program = _find(argv[0]) or argv[0]
-        if self._is_root or not root:
+        if not (root and self._needs_sudo):
             return [program, *argv[1:]]
         return ["sudo", *(["-n"] if background else []), "--", program, *argv[1:]]
 
@@ -106,7 +108,10 @@ class _RootChild(process.Child):
     def stop(self, patience: float = process.PATIENCE) -> int:
         for name in ("TERM", "KILL"):
             if self.poll() is None:
-                process.run(["sudo", "--", "kill", f"-{name}", "--", str(-self.popen.pid)], check=False)
+                process.run(
+                    ["sudo", *(["-n"] if is_batch() else []), "--", "kill", f"-{name}", "--", str(-self.popen.pid)],
+                    check=False,
+                )
                 self.wait(patience)
         if self.poll() is not None:
             return super().stop(0)
@@ -118,4 +123,4 @@ class _RootChild(process.Child):
 
 
 def _find(program: str) -> str | None:
-    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN)))
+    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", os.defpath), *SBIN)))

@@ -6,6 +6,7 @@ shell gets one string, so every argument list goes through ``shlex.join``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild import files, process
-from unibuild.errors import HostError, MissingError, SettingsError
-from unibuild.host.base import ENV, Host, check_sudo
+from unibuild.errors import HostError, LostError, MissingError, SettingsError, UnibuildError
+from unibuild.host.base import ENV, SBIN, Host, check_sudo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,11 +32,19 @@ KEEP = 600  # seconds that a connection without a command is kept
 _ROOT_FOLDER = "/var/lib/unibuild"
 _SOCKET_MAX = 108 - 18 - 20  # bytes: sun_path, what ssh appends while it makes the socket, our own file's name
 _SSH_FAILED = 255  # ssh(1), EXIT STATUS; a remote command can end so too
+_LOST = (  # what ssh says when a connection that stood is gone: clientloop.c, packet.c, mux.c
+    r"Connection (?:to \S+ )?(?:closed|reset)|Broken pipe|not responding|closed by remote host|mux_client|"
+    r"master (?:is dead|failed)|Control socket connect"
+)
 _NOT_FOUND = 127  # of every shell
 
 
-def parse(address: str) -> tuple[str, int | None]:
+def parse(address: str, key: str = "host") -> tuple[str, int | None]:
     """Return destination (``[user@]host``) and port of an address ``ssh://[user@]host[:port]``.
+
+    Args:
+        address: the address.
+        key: the setting that it comes from, for the sentence.
 
     Raises:
         SettingsError: it is none.
@@ -46,7 +55,7 @@ def parse(address: str) -> tuple[str, int | None]:
     port = int(found[4]) if found and found[4] else None
     if found is None or found[1].startswith("-") or not (port is None or 0 < port < 65536):
         raise SettingsError(
-            f'host = "{address}" is no address of a Xen host',
+            f'{key} = "{address}" is no address of a Xen host',
             hint='write "local", "lab" or "ssh://[user@]host[:port]"',
         )
     return found[1] + (found[2] or found[3]), port
@@ -59,24 +68,37 @@ class Ssh(Host):
         destination: ``[user@]host``, or an alias of ssh's configuration.
         port: None: what ssh's configuration says.
         config: a configuration file instead of the person's own.
-        name: what sentences and records call it; None: its ``ssh://`` address.
+        name: what sentences and records call it; None: its address.
+        address: what the settings call it; None: its ``ssh://`` address.
+        sudo: whether xl runs through sudo there unless we sign in as root.
     """
 
     has_ttys = True
 
     def __init__(
-        self, destination: str, port: int | None = None, *, config: Path | None = None, name: str | None = None
+        self,
+        destination: str,
+        port: int | None = None,
+        *,
+        config: Path | None = None,
+        name: str | None = None,
+        address: str | None = None,
+        sudo: bool = True,
     ) -> None:
         self.destination = destination
         self.port = port
         self.config = config
-        self.name = name or f"ssh://{destination}" + (f":{port}" if port else "")
+        self.sudo = sudo
+        self.address = address or f"ssh://{destination}" + (f":{port}" if port else "")
+        self.name = name or self.address
 
     def command(
         self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False
     ) -> list[str]:
         """See ``Host.command``."""
-        remote = ["sudo", "-n", "--", *argv] if root and not self.is_root else argv
+        remote = shlex.join(["sudo", "-n", "--", *argv] if root and self.needs_sudo else argv)
+        if root and not self.sudo and not self.is_root:
+            remote = f'PATH="$PATH:{":".join(SBIN)}" {remote}'
         return [
             *self._ssh(),
             *self._multiplexing,
@@ -84,27 +106,35 @@ class Ssh(Host):
             *(["-tt", "-e", "none"] if tty else ["-T"]),
             "--",
             self.destination,
-            shlex.join(remote),
+            remote,
         ]
 
     def check(self, done: process.Completed) -> None:
         """See ``Host.check``."""
         said = done.stderr.decode(errors="replace")
         if done.returncode == _SSH_FAILED:
-            raise explain(said, self.name, self._known_as)
+            raise explain(said, self.name, self._known_as, is_named=self.name != self.address)
         if done.returncode == _NOT_FOUND or "command not found" in said:
             program = re.search(r"([\w./+-]+): (?:command )?not found", said)
             if program and program[1] != "sudo":
                 package = process.PACKAGES.get(program[1])
                 hint = f"install it there: apt install {package}" if package else "install it there"
                 raise MissingError(f"the program {program[1]} is not installed on {self.name}", hint=hint)
-        if not self.is_root:
-            user = self._settings["user"]
-            rule = f"`{user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d/unibuild there"
-            check_sudo(said, f"on {self.name}", {"": f"sign in as root (ssh://root@...), or put {rule}"})
+        if self.needs_sudo:
+            lines = f"`unibuild doctor --host {self.name}` prints the lines for /etc/sudoers.d/unibuild there"
+            check_sudo(said, f"on {self.name}", {"": f"{lines}; or sign in as root (ssh://root@...)"})
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
-        """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``."""
+        """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``.
+
+        Where the connection breaks meanwhile it is begun once more: a copy that is not whole has another name.
+        """
+        try:
+            return self._put(path, folder, own)
+        except LostError:
+            return self._put(path, folder, own)
+
+    def _put(self, path: Path, folder: str, own: str | None) -> str:
         digest = files.sha256(path)
         target = posixpath.join(self.folder, folder, digest + (f".{own}" if own else ""))
         found = self.run(["wc", "-c", target], root=False, check=False)
@@ -117,7 +147,8 @@ class Ssh(Host):
                 raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
             self.run(["mv", "-f", beside, target], root=False)
         except BaseException:
-            self.run(["rm", "-f", beside], root=False, check=False)
+            with contextlib.suppress(UnibuildError):
+                self.run(["rm", "-f", beside], root=False, check=False, background=True)
             raise
         return target
 
@@ -136,6 +167,11 @@ class Ssh(Host):
     def is_root(self) -> bool:
         """Whether we sign in as root."""
         return self._settings["user"] == "root"
+
+    @property
+    def needs_sudo(self) -> bool:
+        """Whether what needs the rights of root goes through sudo there."""
+        return self.sudo and not self.is_root
 
     @functools.cached_property
     def folder(self) -> str:
@@ -159,7 +195,7 @@ class Ssh(Host):
 
     def _write(self, path: Path, target: str) -> str:
         """Write a file's bytes to ``target`` on the host; return what the host says where it cannot."""
-        argv = self.command(["dd", f"of={target}", "bs=64k"], root=False)
+        argv = self.command(["dd", f"of={target}", "bs=64k"], root=False, background=True)
         with files.reading(path), path.open("rb") as file, process.start(argv, env=ENV, stdin=file) as child:
             out, err = child.popen.communicate()
         done = process.Completed(child.argv, child.popen.returncode, out, err)
@@ -210,14 +246,16 @@ def _own(path: str) -> str | None:
     return found[1] if found else None
 
 
-def explain(said: str, name: str, known_as: str) -> HostError:
+def explain(said: str, name: str, known_as: str, *, is_named: bool = False) -> HostError:
     """Return the sentence for what ssh says when it does not get through.
 
     Args:
         said: its standard error (OpenSSH's sshconnect.c and sshconnect2.c), with ``LC_ALL=C``.
         name: the host's address, for the sentence.
         known_as: the name of its key in ``known_hosts``.
+        is_named: whether ``name`` is that of a ``[hosts]`` table.
     """
+    where = f"`[hosts.{name}] address`" if is_named else "the setting `host`"
     said = said.replace("\r", "")
     file = re.search(r"Offending .*?key in (.+):\d+$", said, re.MULTILINE)
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in said:
@@ -237,17 +275,17 @@ def explain(said: str, name: str, known_as: str) -> HostError:
             f"{name} refused to let you in ({refused[1] or 'too many keys were tried'})",
             hint="name the user (ssh://user@host), or put your key there: ssh-copy-id user@host",
         )
+    if not said.strip() or re.search(_LOST, said):
+        return LostError(f"the connection to {name} broke", hint="run again: what was under way is looked at first")
     for pattern, reason in (
         (r"Could not resolve hostname", "there is no machine of that name"),
         (r"Connection refused", "nothing listens on its SSH port"),
         (r"timed out|Timeout", "it does not answer"),
         (r"No route to host|Network is unreachable", "the network does not reach it"),
-        (r"Connection (?:closed|reset)|Broken pipe|not responding", "the connection broke"),
     ):
         if re.search(pattern, said):
-            return HostError(f"cannot reach {name}: {reason}", hint="check the setting `host` and the network")
-    last = said.strip().splitlines()[-1:] or ["ssh ended with exit code 255"]
-    return HostError(f"cannot reach {name}: {last[0]}")
+            return HostError(f"cannot reach {name}: {reason}", hint=f"check {where} and the network")
+    return HostError(f"cannot reach {name}: {said.strip().splitlines()[-1]}")
 
 
 def _sockets() -> Path:

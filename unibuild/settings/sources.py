@@ -38,6 +38,7 @@ RESERVED = {  # variables with our prefix that are no settings, and what they ar
     "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
     "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
     "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
+    "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
 }
 _MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
 
@@ -48,13 +49,14 @@ class Project:
 
     ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
     ``root`` is then the folder where it was sought. ``take`` says that a domain of that name may be taken over from
-    someone else (``--take``).
+    someone else (``--take``). ``words`` are the settings of the command line, ``lab.memory=512``.
     """
 
     root: Path
     file: Path | None
     settings: Settings
     take: bool = False
+    words: tuple[str, ...] = ()
 
 
 def load(
@@ -63,6 +65,7 @@ def load(
     environ: Mapping[str, str] = os.environ,
     *,
     required: bool = True,
+    take: bool = False,
 ) -> Project:
     """Read the settings of the project that the folder ``start`` belongs to.
 
@@ -71,6 +74,7 @@ def load(
         overrides: the command line's ``key=value`` words: ``{"lab.memory": "512"}``.
         environ: the environment; a variable that is empty counts as not set.
         required: whether there must be an ``unibuild.toml``; the lab runs without a project too.
+        take: see ``Project``.
 
     Raises:
         SettingsError: there is no ``unibuild.toml`` and one is ``required``; it is no TOML; a key is unknown; a value
@@ -95,7 +99,9 @@ def load(
     for key, text in overrides.items():
         _put(tree, _key_path(key), text, Word(f"{key}={text}"))
     _complete(tree, Settings, ())
-    return Project(file.parent if file else start.absolute(), file, msgspec.convert(tree, Settings))
+    root = file.parent if file else start.absolute()
+    words = tuple(f"{key}={text}" for key, text in overrides.items())
+    return Project(root, file, msgspec.convert(tree, Settings), take, words)
 
 
 def state_dir(root: Path) -> Path:

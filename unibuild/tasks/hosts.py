@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unibuild.errors import InputError, SettingsError
 from unibuild.host import local, ssh
+from unibuild.settings.named import ALL
 
 if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.lab.box import Box
     from unibuild.settings.model import Settings
 
-__all__ = ["open_host", "open_running", "place"]
+__all__ = ["every", "open_host", "open_running", "place"]
 
 
 def place(settings: Settings) -> str:
-    """Return the name of the host that the settings mean: ``local``, ``lab`` or an ``ssh://`` address.
+    """Return the name of the host that the settings mean: that of a ``[hosts]`` table, else the host's address.
 
     Raises:
         SettingsError: ``host`` is none of these.
+        InputError: it means more than one.
     """
-    if settings.host == "auto":
-        return "local" if local.is_dom0() else "lab"
-    if settings.host not in ("local", "lab"):
-        return ssh.Ssh(*ssh.parse(settings.host)).name
-    return settings.host
+    return settings.host if settings.host in settings.hosts else _address(settings)
+
+
+def every(settings: Settings) -> tuple[str, ...]:
+    """Return the names of all ``[hosts]`` tables, for ``--host all``.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if not settings.hosts:
+        raise SettingsError(
+            '"all" means the hosts that have names, and there is none',
+            hint='give them names: [hosts.xen1] address = "ssh://root@xen1"',
+        )
+    return tuple(settings.hosts)
 
 
 def open_host(settings: Settings) -> Host:
@@ -34,16 +47,13 @@ def open_host(settings: Settings) -> Host:
         SettingsError: ``host`` is no host.
         LabError: the lab does not start, or runs with less than the settings want.
     """
-    name = place(settings)
-    if name == "local":
-        return local.Local()
-    if name != "lab":
-        return ssh.Ssh(*ssh.parse(name))
+    if _address(settings) != "lab":
+        return _open(settings)
     from unibuild.lab import box
     from unibuild.progress import shown
 
     with shown() as progress:
-        return _lab(box.up(settings.lab, progress))
+        return _lab(box.up(settings.lab, progress), place(settings))
 
 
 def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
@@ -59,14 +69,52 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
         SettingsError: ``host`` is no host.
         LabError: the lab runs with less than the settings want.
     """
-    if place(settings) == "lab":
+    if _address(settings) == "lab":
         from unibuild.lab import box
 
         lab = box.running()
         if lab is None or any_lab:
-            return _lab(lab) if lab else None
+            return _lab(lab, place(settings)) if lab else None
     return open_host(settings)
 
 
-def _lab(lab: Box) -> Host:
-    return ssh.Ssh(lab.alias, config=lab.ssh_config, name="lab")
+def _address(settings: Settings) -> str:
+    """Return ``local``, ``lab`` or an ``ssh://`` address."""
+    table = settings.hosts.get(settings.host)
+    address, key = (table.address, f"[hosts.{settings.host}] address") if table else (settings.host, "host")
+    if table is None and address == "auto":
+        return "local" if local.is_dom0() else "lab"
+    if table is None and address == ALL:
+        raise InputError(
+            "this goal takes one host, not all of them", hint=f"--host {' or --host '.join(every(settings))}"
+        )
+    if address in ("local", "lab"):
+        return address
+    if table is None and "/" not in address:
+        raise _unknown(settings)
+    return ssh.Ssh(*ssh.parse(address, key)).address
+
+
+def _unknown(settings: Settings) -> SettingsError:
+    import difflib
+
+    known = ("local", "lab", *settings.hosts)
+    close = difflib.get_close_matches(settings.host, known, 1)
+    mean = f"did you mean `{close[0]}`? " if close else ""
+    others = ", ".join(dict.fromkeys(known))
+    return SettingsError(
+        f"there is no host `{settings.host}`", hint=f"{mean}known: {others}; or an address, ssh://[user@]host[:port]"
+    )
+
+
+def _open(settings: Settings) -> Host:
+    table = settings.hosts.get(settings.host)
+    address, name = _address(settings), place(settings)
+    sudo = table is None or table.sudo == "auto"
+    if address == "local":
+        return local.Local(name=name, sudo=sudo)
+    return ssh.Ssh(*ssh.parse(address), name=name, sudo=sudo)
+
+
+def _lab(lab: Box, name: str) -> Host:
+    return ssh.Ssh(lab.alias, config=lab.ssh_config, name=name, address="lab")

@@ -1,0 +1,56 @@
+"""Hosts by name: what ``[hosts.NAME]`` changes of the settings for that host."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unibuild.settings.model import Settings, Xl
+    from unibuild.settings.sources import Project
+
+__all__ = ["ALL", "at", "own_xl", "settled"]
+
+ALL = "all"
+"""The value of ``host`` that stands for every ``[hosts]`` table."""
+
+
+def at(project: Project, host: str) -> Project:
+    """Return the project with another ``host`` set; what that one changes is not laid over yet."""
+    import msgspec
+
+    return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, host=host))
+
+
+def own_xl(settings: Settings) -> bool:
+    """Tell whether the host has an ``.xl`` of its own: its ``[hosts.NAME.xl]`` sets something."""
+    from unibuild.settings.model import Xl
+
+    table = settings.hosts.get(settings.host)
+    return table is not None and table.xl != Xl()
+
+
+def settled(project: Project) -> Project:
+    """Return the project with the host's ``[hosts.NAME.xl]`` laid over ``[xl]``; to do it twice changes nothing."""
+    import msgspec
+
+    settings = project.settings
+    if not own_xl(settings):
+        return project
+    xl = _over(settings.xl, settings.hosts[settings.host].xl)
+    return dataclasses.replace(project, settings=msgspec.structs.replace(settings, xl=xl))
+
+
+def _over(base: Xl, own: Xl) -> Xl:
+    import msgspec
+
+    from unibuild.settings.model import Xl
+
+    return msgspec.convert(_merged(msgspec.to_builtins(base), msgspec.to_builtins(own)), Xl)
+
+
+def _merged(base: object, own: object) -> object:
+    """Lay ``own`` over ``base``: tables key by key, and None is not set."""
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {key: _merged(base.get(key), own.get(key)) for key in (*base, *(key for key in own if key not in base))}
+    return base if own is None else own
