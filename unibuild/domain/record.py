@@ -1,4 +1,8 @@
-"""What we started: a small file in the project's state folder, so that a domain is known as ours later."""
+"""What we started, in the project's state folder: a domain is known as ours later, also after a run that was killed.
+
+A host has at most two domains of a project: the ``good`` one, and during a swap the ``pending`` one that shall take its
+place. Each is written down before Xen hears of it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,15 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unibuild.files import write_whole
+from unibuild.files import lock, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Mark", "Record", "forget", "load", "save"]
+__all__ = ["Instance", "Mark", "Record", "every", "forget", "load", "save"]
 
 _FILE = "domain.json"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -27,57 +31,99 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """A domain that we made.
+
+    Attributes:
+        uuid: what tells it from every other one.
+        name: its name, once it runs.
+        generation: the number of what it was made from.
+        kernel: the kernel that it was made from.
+        xl: the ``.xl`` that it was made from.
+        since: when it was made: UTC, as ISO 8601 has it.
+    """
+
+    uuid: str
+    name: str
+    generation: int
+    kernel: Mark
+    xl: Mark
+    since: str
+
+
+@dataclass(frozen=True)
 class Record:
-    """The domain that we made last on a host.
+    """Our domains on a host.
 
     Attributes:
         host: the name of the host.
-        name: its name there.
-        uuid: what tells it from another one of that name.
-        kernel: the kernel that it was made from.
-        xl: the ``.xl`` that it was made from.
+        good: the one that was good last; it may have ended meanwhile.
+        pending: the one that a swap has begun with and not finished.
     """
 
     host: str
-    name: str
-    uuid: str
-    kernel: Mark
-    xl: Mark
+    good: Instance | None = None
+    pending: Instance | None = None
+
+    @property
+    def uuids(self) -> tuple[str, ...]:
+        """What our domains on the host are known by."""
+        return tuple(one.uuid for one in (self.good, self.pending) if one)
 
 
-def load(state: Path, host: str) -> Record | None:
-    """Return the record of a host in the state folder; None where there is none that we can read."""
-    try:
-        tree = _read(state)[host]
-        kernel, xl = Mark(**tree.pop("kernel")), Mark(**tree.pop("xl"))
-        return Record(kernel=kernel, xl=xl, **tree)
-    except (KeyError, TypeError, AttributeError):
-        return None
+def load(state: Path, host: str) -> Record:
+    """Return the record of a host in the state folder; an empty one where there is none that we can read."""
+    return every(state).get(host, Record(host))
+
+
+def every(state: Path) -> dict[str, Record]:
+    """Return the records by their hosts; those that we cannot read are left out."""
+    found = {}
+    for host, tree in _read(state).items():
+        try:
+            found[host] = Record(host, _instance(tree["good"]), _instance(tree["pending"]))
+        except (KeyError, TypeError):
+            continue
+    return found
 
 
 def save(state: Path, record: Record) -> None:
-    """Write the record of its host, whole.
+    """Write the record of its host, whole; one without any domain is forgotten.
 
     Raises:
         FileError: it cannot be written.
     """
-    _write(state, {**_read(state), record.host: dataclasses.asdict(record)})
+    tree = {"good": _tree(record.good), "pending": _tree(record.pending)}
+    _change(state, record.host, tree if record.uuids else None)
 
 
 def forget(state: Path, host: str) -> None:
     """Remove the record of a host: there is no domain of ours there any more."""
-    records = _read(state)
-    if records.pop(host, None) is not None:
-        _write(state, records)
+    _change(state, host, None)
+
+
+def _instance(tree: dict[str, Any] | None) -> Instance | None:
+    if tree is None:
+        return None
+    return Instance(**{**tree, "kernel": Mark(**tree["kernel"]), "xl": Mark(**tree["xl"])})
+
+
+def _tree(instance: Instance | None) -> dict[str, Any] | None:
+    return dataclasses.asdict(instance) if instance else None
 
 
 def _read(state: Path) -> dict[str, dict[str, Any]]:
     try:
         tree = json.loads((state / _FILE).read_bytes())
-        return dict(tree["domains"]) if tree["version"] == _VERSION else {}
+        return dict(tree["hosts"]) if tree["version"] == _VERSION else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
-def _write(state: Path, records: dict[str, dict[str, Any]]) -> None:
-    write_whole(state / _FILE, (json.dumps({"version": _VERSION, "domains": records}, indent=1) + "\n").encode())
+def _change(state: Path, host: str, tree: dict[str, Any] | None) -> None:
+    """Put a host's part in the file; several runs may be at it, each for a host of its own."""
+    with lock(state / "records.lock", f"the records in {state}", patience=10.0):
+        records = {key: value for key, value in _read(state).items() if key != host}
+        if tree is not None:
+            records[host] = tree
+        write_whole(state / _FILE, (json.dumps({"version": _VERSION, "hosts": records}, indent=1) + "\n").encode())

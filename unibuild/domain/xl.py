@@ -16,7 +16,7 @@ from unibuild.domain.libxl_errors import explain
 from unibuild.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from unibuild.host.base import Host
     from unibuild.process import Completed
@@ -29,7 +29,10 @@ __all__ = [
     "destroy",
     "domains",
     "find",
+    "info",
     "parse_list",
+    "rename",
+    "shutdown",
     "unpause",
 ]
 
@@ -41,6 +44,7 @@ REASONS = {  # libxl_types.idl, libxl_shutdown_reason; "Reason-Code" of `xl list
     4: "was ended by its watchdog",
     5: "asked for a soft reset",
 }
+_LEAST_DOM0 = 128  # MiB; LIBXL_MIN_DOM0_MEM
 _ROW = re.compile(  # tools/xl/xl_info.c, list_domains(); a name may hold spaces, a domain being made has "(null)"
     r"(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+"
     r"(?P<state>[-r][-b][-p][-s][-rscwS?][-d])\s+(?P<seconds>[\d.]+)\s+"
@@ -118,18 +122,39 @@ def create_paused(host: Host, path: str, *, name: str, uuid: str) -> None:
     Args:
         host: where.
         path: the ``.xl`` file, absolute, on the host.
-        name: what that file calls it.
+        name: given to it, whatever that file calls it.
         uuid: given to it, so that it is known as ours from its first moment.
 
     Raises:
         DomainError: Xen or the host refused; nothing is left of it.
     """
-    _xl(host, "create", "-p", path, f'uuid="{uuid}"', name=name, whole=True)
+    _xl(host, "create", "-p", path, f'name="{name}"', f'uuid="{uuid}"', name=name, whole=True)
 
 
 def unpause(host: Host, domain: Domain) -> None:
     """Let it run."""
     _xl(host, "unpause", str(domain.domid), name=domain.name)
+
+
+def rename(host: Host, domain: Domain, name: str) -> None:
+    """Give it another name.
+
+    Raises:
+        DomainError: another one has it.
+    """
+    _xl(host, "rename", str(domain.domid), name, name=domain.name, whole=True)
+
+
+def shutdown(host: Host, domain: Domain) -> bool:
+    """Ask it to end by itself; return whether it was asked: one that has nothing to hear it with is not.
+
+    A domain that listens says so in XenStore (Xen's xenstore-paths.pandoc, "control/feature-poweroff").
+    """
+    key = f"/local/domain/{domain.domid}/control/feature-poweroff"
+    hears = host.run(["xenstore-read", key], check=False, background=True)
+    if hears.returncode or hears.text.strip() != "1":
+        return False
+    return not _xl(host, "shutdown", str(domain.domid), name=domain.name, check=False, whole=True).returncode
 
 
 def destroy(host: Host, domain: Domain) -> None:
@@ -139,26 +164,36 @@ def destroy(host: Host, domain: Domain) -> None:
         raise explain(done.stderr.decode(errors="replace"), host=host.name, name=domain.name)
 
 
-def available_memory(host: Host, domains: tuple[Domain, ...]) -> int:
-    """Return the memory that a new domain can have at most, in MiB.
+def info(host: Host, *, background: bool = False) -> dict[str, str]:
+    """Return what ``xl info`` says of the host, by its keys.
 
-    That is what is free, and dom0's own where xl makes dom0 smaller for it: not where ``dom0_mem`` fixes dom0's, as
-    xl.conf(5) says of ``autoballoon``; the pattern is that of tools/xl/xl.c.
+    Raises:
+        HostError: the host cannot be reached, or xl cannot talk to Xen there.
+    """
+    said = _xl(host, "info", name="Domain-0", background=background).text
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in said.splitlines())}
+
+
+def available_memory(host: Host, facts: Mapping[str, str], domains: tuple[Domain, ...]) -> int:
+    """Return the memory that a new domain can have at most, in MiB; asks nothing.
+
+    That is what is free, and dom0's own down to ``LIBXL_MIN_DOM0_MEM`` where xl makes dom0 smaller for it: not where
+    ``dom0_mem`` fixes dom0's, as xl.conf(5) says of ``autoballoon``; the pattern is that of tools/xl/xl.c.
 
     Args:
         host: the host.
+        facts: what ``info`` says of it.
         domains: all of it.
 
     Raises:
-        HostError: xl cannot talk to Xen there.
+        HostError: the facts lack the free memory.
     """
-    said = _xl(host, "info", name="Domain-0").text
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in said.splitlines())}
     free = facts.get("free_memory", "")
     if not free.isdigit():
-        raise HostError(f"xl info on {host.name} says no free_memory")
+        raise HostError(f"xl info on {host.name} says no free_memory", hint="see what `xl info` says there")
     fixed = re.search(r"(^| )dom0_mem=((|min:|max:)[0-9]+[bBkKmMgG]?,?)+($| )", facts.get("xen_commandline", ""))
-    return int(free) + (0 if fixed else sum(domain.memory for domain in domains if domain.domid == 0))
+    spare = sum(max(0, domain.memory - _LEAST_DOM0) for domain in domains if domain.domid == 0)
+    return int(free) + (0 if fixed else spare)
 
 
 def _xl(

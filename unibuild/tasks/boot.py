@@ -1,35 +1,34 @@
-"""Booting: a domain is made from what was built, its console read, and the older one of ours replaced."""
+"""Booting: a domain is made from what was built, takes the place of the older one of ours, and proves itself."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import uuid
 from typing import TYPE_CHECKING
 
-from unibuild import files
-from unibuild.domain import record, terminal, xl
-from unibuild.domain.console import End, Left, Reader
-from unibuild.domain.log import Log, log_path, rotate
-from unibuild.errors import DomainError, InputError, UnibuildError
+from unibuild.domain import owner, record, terminal, xl
+from unibuild.domain.console import Reader
+from unibuild.domain.generations import Store
+from unibuild.domain.log import Log, log_path
+from unibuild.errors import DomainError, InputError, NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import arguments, deploy, hosts
+from unibuild.tasks import arguments, deploy, hosts, report
+from unibuild.tasks.change import changing, locked, waits
 from unibuild.tasks.current import is_current, mark, running
+from unibuild.tasks.follow import Followed, follow, runs
 from unibuild.tasks.screen import Screen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from unibuild.domain.generations import Generation
+    from unibuild.domain.ready import Verdict
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
+    from unibuild.tasks.change import Change, Made
 
-__all__ = ["boot", "console", "destroy", "is_current"]
+__all__ = ["boot", "boot_generation", "console", "destroy", "is_current"]
 
-_CODES = {  # Mirage's functoria_runtime.ml
-    63: "63 is how MirageOS ends after --help",
-    64: "64 means that MirageOS did not understand an argument: see [boot] args",
-}
 _DOWN = "the lab is down"
 
 
@@ -46,39 +45,43 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
 
     Raises:
         HostError: the host cannot be reached, or refused.
-        DomainError: the domain could not be made; a foreign one has its name; or it ended badly.
+        DomainError: the domain could not be made; someone else's has its name; or it ended badly.
+        NotReadyError: it was not ready in time; what ``[boot.ready] otherwise`` says was done.
         SettingsError: the unikernel does not know an argument.
+        BusyError: another run is at it.
         FileError: a file cannot be read.
     """
     screen, attached = _screen(project)
     state = state_dir(project.root)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
-        with files.lock(state / "domain.lock", f"the domain of {project.root}"):
-            old = record.load(state, host.name)
-            new = record.Record(host.name, "", str(uuid.uuid4()), mark(kernel), mark(xl_file))
-            if old and old.kernel.sha256 == new.kernel.sha256 and old.xl.sha256 == new.xl.sha256:
-                domain = running(host, old)
-                if domain:
-                    record.save(state, dataclasses.replace(old, kernel=new.kernel, xl=new.xl))
-                    screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
-                    return
+        with locked(project, host.name):
+            made_from = (mark(kernel), mark(xl_file))
+            if _is_there(state, host, made_from, screen):
+                return
             arguments.check(project, host, xl_file, kernel)
-            deployed = deploy.bring(host, xl_file, project.root, state)
-            before = _look(host, deployed, old)
-            asked = deployed.config.get("uuid")
-            made = dataclasses.replace(new, name=deployed.name, uuid=asked if isinstance(asked, str) else new.uuid)
-            with _owning_up(screen, host, before):
-                if before:
-                    xl.destroy(host, before)
-                record.save(state, made)  # first: it is ours even if we are killed before xl comes back
-                if old and old.name != made.name:
-                    host.discard(deploy.folder(project.root, old.name))
-                domain, reader = _start(project, host, deployed, made, screen, reading)
-        if reader:
-            _follow(project, host, domain, reader, screen, attached)
-        else:
-            screen.say(_runs(host, domain))
+            generation = Store(state).add(kernel, xl_file, _facts(project))
+            made = _replace(project, host, generation, made_from, screen, reading)
+        _watch(project, host, made, screen, attached=attached)
+
+
+def boot_generation(project: Project, generation: Generation) -> None:
+    """Boot a kept generation; nothing is built for it.
+
+    Args:
+        project: the project.
+        generation: which one.
+
+    Raises:
+        UnibuildError: see ``boot``.
+    """
+    screen, attached = _screen(project)
+    host = hosts.open_host(project.settings)
+    with contextlib.ExitStack() as reading:
+        with locked(project, host.name):
+            made_from = (mark(generation.kernel), mark(generation.xl))
+            made = _replace(project, host, generation, made_from, screen, reading)
+        _watch(project, host, made, screen, attached=attached)
 
 
 def console(project: Project) -> None:
@@ -93,14 +96,14 @@ def console(project: Project) -> None:
     screen, attached = _screen(project)
     state = state_dir(project.root)
     place = hosts.place(project.settings)
-    made = record.load(state, place)
-    host = hosts.open_running(project.settings, any_lab=True) if made else None
-    domain = xl.find(host, uuid=made.uuid) if host and made else None
+    known = record.load(state, place)
+    host = hosts.open_running(project.settings, any_lab=True) if known.uuids else None
+    domain = _ours(host, known) if host else None
     if host is None or domain is None:
-        down = f": {_DOWN}" if made and not host else ""
+        down = f": {_DOWN}" if known.uuids and not host else ""
         raise DomainError(f"no domain of this project is on {place}{down}", hint="`unibuild boot` makes one")
     reader = Reader(host, domain, Log(log_path(state, domain.name)), screen.show)
-    _follow(project, host, domain, reader, screen, attached)
+    follow(Followed(project, host, domain, reader), screen, attached=attached)
 
 
 def destroy(project: Project) -> None:
@@ -108,140 +111,162 @@ def destroy(project: Project) -> None:
 
     Raises:
         HostError: the host cannot be reached, or refused.
+        BusyError: another run is at it.
     """
     screen = Screen(raw=False)
     state = state_dir(project.root)
     place = hosts.place(project.settings)
-    made = record.load(state, place)
-    if made is None:
+    known = record.load(state, place)
+    ours = known.good or known.pending
+    if ours is None:
         screen.say(f"no domain of this project is on {place}")
         return
     host = hosts.open_running(project.settings, any_lab=True)
-    domain: xl.Domain | None = None
+    ended = False
     disks: tuple[str, ...] = ()
-    with files.lock(state / "domain.lock", f"the domain of {project.root}"):
+    with locked(project, place):
+        known = record.load(state, place)
         if host:
-            domain = xl.find(host, uuid=made.uuid)
-            if domain:
-                xl.destroy(host, domain)
-            disks = host.discard(deploy.folder(project.root, made.name))
+            for domain in xl.domains(host):
+                if domain.uuid in known.uuids:
+                    xl.destroy(host, domain)
+                    ended = True
+            owner.unmark(host, *known.uuids)
+            disks = host.discard(deploy.folder(project.root, ours.name))
+        for uuid in known.uuids:
+            Store(state).ended(uuid, "destroyed", "")
         record.forget(state, place)
-    if domain:
-        screen.say(f"{made.name} is gone from {place}")
+    if ended:
+        screen.say(f"{ours.name} is gone from {place}")
     else:
-        screen.say(f"{made.name} was not on {place} any more" + ("" if host else f": {_DOWN}"))
+        screen.say(f"{ours.name} was not on {place} any more" + ("" if host else f": {_DOWN}"))
     for disk in disks:
         screen.say(f"what it wrote stays on {place} for the next boot: {disk}")
 
 
-def _look(host: Host, deployed: deploy.Deployed, old: record.Record | None) -> xl.Domain | None:
-    """See that the host can take the domain; return our older one, which has to go first.
-
-    Raises:
-        DomainError: the host cannot take it.
-    """
-    domains = xl.domains(host)
-    before = deploy.check_name(host, deployed.name, old.uuid if old else None, domains)
-    deploy.check_bridges(host, deployed.config)
-    deploy.check_disks(host, deployed)
-    deploy.check_memory(host, deployed.config, domains, before)
-    return before
-
-
-@contextlib.contextmanager
-def _owning_up(screen: Screen, host: Host, before: xl.Domain | None) -> Iterator[None]:
-    """Where the block fails and our older domain, which ran, does not run any more, say so."""
-    try:
-        yield
-    except BaseException as error:
-        if before is None or before.has_ended or before.is_paused or _is_there(host, before.uuid):
-            raise
-        sentence = f"the older {before.name} was ended, and none runs on {host.name} now"
-        if isinstance(error, UnibuildError):
-            error.hint = "\n".join(filter(None, (error.hint, sentence)))
-        else:
-            screen.say(sentence)
-        raise
-
-
-def _is_there(host: Host, asked: str) -> bool:
-    try:
-        return xl.find(host, uuid=asked, background=True) is not None
-    except UnibuildError:
+def _is_there(state: Path, host: Host, made_from: tuple[record.Mark, record.Mark], screen: Screen) -> bool:
+    """Say whether the domain runs from these very files already, and tell so."""
+    known = record.load(state, host.name)
+    good = known.good
+    if not good or known.pending or (good.kernel.sha256, good.xl.sha256) != tuple(one.sha256 for one in made_from):
         return False
+    domain = running(host, known)
+    if domain:
+        kernel, xl_file = made_from
+        record.save(state, record.Record(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
+        screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
+    return domain is not None
 
 
-def _start(
+def _replace(
     project: Project,
     host: Host,
-    deployed: deploy.Deployed,
-    made: record.Record,
+    generation: Generation,
+    made_from: tuple[record.Mark, record.Mark],
     screen: Screen,
     reading: contextlib.ExitStack,
-) -> tuple[xl.Domain, Reader | None]:
-    """Make the domain, read its console, and let it run; where anything fails it is removed."""
-    reader = None
-    with contextlib.ExitStack() as undo:
-        undo.callback(_remove, host, made.uuid)
-        xl.create_paused(host, deployed.xl, name=made.name, uuid=made.uuid)
-        domain = xl.find(host, uuid=made.uuid)
-        if domain is None:
-            raise DomainError(f"{made.name} was gone from {host.name} as soon as it was made")
-        host.discard(deploy.folder(project.root, made.name), deployed.files)
-        if project.settings.boot.console != "none":
-            path = log_path(state_dir(project.root), domain.name)
-            rotate(path)
-            reader = reading.enter_context(Reader(host, domain, Log(path), screen.show))
-        xl.unpause(host, domain)
-        undo.pop_all()
-    return domain, reader
-
-
-def _remove(host: Host, asked: str) -> None:
-    domain = xl.find(host, uuid=asked, background=True)
-    if domain:
-        xl.destroy(host, domain)
-
-
-def _follow(project: Project, host: Host, domain: xl.Domain, reader: Reader, screen: Screen, attached: bool) -> None:
-    """Read the console until its end or ours, and tell how it ended."""
-    runs_on = _runs(host, domain)
-    try:
-        with reader:
-            if attached:
-                screen.say(f"this is the console of {domain.name} on {host.name}; Ctrl-] leaves it")
-                with terminal.Keyboard() as keys:
-                    outcome = reader.follow(keys)
-            else:
-                outcome = reader.follow(wait=project.settings.boot.wait)
-    except (KeyboardInterrupt, BrokenPipeError):
-        screen.say(runs_on)
-        raise
-    if reader.log.failure:
-        screen.say(f"the console's log is not whole: {reader.log.failure}")
-    if isinstance(outcome, Left):
-        screen.say(runs_on)
-        return
-    xl.destroy(host, domain)
-    _tell_end(domain.name, outcome, screen, reader.log.path)
-
-
-def _runs(host: Host, domain: xl.Domain) -> str:
-    return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
-
-
-def _tell_end(name: str, end: End, screen: Screen, log: Path) -> None:
-    """Say how the domain ended.
+) -> Made:
+    """Put a generation's domain in the place of the old one, and see it ready, or do what is set for one that is not.
 
     Raises:
-        DomainError: it ended badly.
+        NotReadyError: it was not.
     """
-    how = f"{name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
-    if end.is_good:
-        screen.say(how)
+    with changing(project, host, generation.name, screen, reading) as change:
+        before = change.good_generation()
+        try:
+            made = change.put(generation, *made_from)
+        except UnibuildError as error:
+            _bring_back(change, before, error)
+            raise
+        verdict = _await_ready(project, host, made, screen)
+        if verdict is None or verdict.ready:
+            change.accept(made, "ready" if verdict else "running", verdict.why if verdict else "")
+            return made
+        return _refuse(change, made, verdict, before)
+
+
+def _await_ready(project: Project, host: Host, made: Made, screen: Screen) -> Verdict | None:
+    if made.reader is None or not waits(project):
+        return None
+    from unibuild.tasks import ready
+
+    try:
+        verdict = ready.await_ready(project, host, made.domain, made.config, made.reader)
+    except KeyboardInterrupt:
+        screen.say(f"{made.domain.name} runs, and was not seen to be ready")
+        raise
+    if verdict and verdict.ready:
+        screen.say(f"{made.domain.name} {verdict.why}")
+    return verdict
+
+
+def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | None) -> Made:
+    """Do what is set for a domain that is not ready; always raises.
+
+    Raises:
+        NotReadyError: with what runs now.
+    """
+    project, name = change.project, made.instance.name
+    otherwise = project.settings.boot.ready.otherwise
+    assert made.reader is not None
+    told = report.bad_end(project, change.host, made.domain, verdict.end, made.reader)
+    error = NotReadyError(f"{name} {verdict.why}", hint=told)
+    outcome = "crashed" if verdict.end and not verdict.end.is_good else "not ready"
+    if otherwise == "keep" and verdict.end is None:
+        change.accept(made, outcome, verdict.why)
+        error.add(f'it runs on as domain {made.domain.domid}: [boot.ready] otherwise = "keep"')
+        raise error
+    change.drop(made, outcome, verdict.why)
+    if otherwise == "rollback":
+        _bring_back(change, before, error, lost=True)
+    else:
+        error.add(f"it was removed, and none runs on {change.host.name} now")
+    raise error
+
+
+def _bring_back(change: Change, before: Generation | None, error: UnibuildError, *, lost: bool = False) -> None:
+    """After a failure boot what was good before, unless it still runs; the error's hint says what runs now."""
+    old = change.old
+    if old and not old.has_ended and xl.find(change.host, uuid=old.uuid, background=True):
+        error.add(f"the older {old.name} runs on")
         return
-    more = _CODES.get(end.code or 0)
-    raise DomainError(how, hint=(f"{more}\n" if more else "") + f"what it said: {log}")
+    if before is None:
+        if lost or change.has_ended_one:
+            error.add(f"there is no good generation to go back to: none runs on {change.host.name} now")
+        return
+    if not (lost or change.has_ended_one):
+        return
+    try:
+        made = change.put(before, mark(before.kernel), mark(before.xl), look=False)
+        change.accept(made, "running", "brought back")
+        error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
+    except UnibuildError as again:
+        error.add(f"generation {before.number} could not be brought back, and none runs now: {again.message}")
+
+
+def _watch(project: Project, host: Host, made: Made, screen: Screen, *, attached: bool) -> None:
+    """Follow the console of a domain that was made, as ``[boot]`` says."""
+    if made.reader is None or project.settings.boot.console == "none":
+        screen.say(runs(host, made.domain))
+        return
+    follow(Followed(project, host, made.domain, made.reader), screen, attached=attached)
+
+
+def _ours(host: Host, known: record.Record) -> xl.Domain | None:
+    """Return our domain: the one that a swap has begun with where it runs, else the good one."""
+    there = {domain.uuid: domain for domain in xl.domains(host) if domain.uuid in known.uuids}
+    found = [there[one.uuid] for one in (known.pending, known.good) if one and one.uuid in there]
+    return next((one for one in found if not one.is_paused), found[0] if found else None)
+
+
+def _facts(project: Project) -> dict[str, str]:
+    from unibuild.tasks import facts
+    from unibuild.toolchain.choose import choose
+
+    try:
+        return facts.facts(project, choose(project))
+    except InputError:  # a kernel that nothing here builds
+        return {}
 
 
 def _screen(project: Project) -> tuple[Screen, bool]:

@@ -29,16 +29,17 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     Raises:
         HostError: the host cannot be reached.
     """
-    made = record.load(state_dir(project.root), hosts.place(project.settings))
-    if made is None or not (_is_same(made.xl, xl_file) and _is_same(made.kernel, kernel)):
+    known = record.load(state_dir(project.root), hosts.place(project.settings))
+    good = known.good
+    if good is None or known.pending or not (_is_same(good.xl, xl_file) and _is_same(good.kernel, kernel)):
         return False
     host = hosts.open_running(project.settings)
-    return host is not None and running(host, made) is not None
+    return host is not None and running(host, known) is not None
 
 
-def running(host: Host, made: record.Record) -> xl.Domain | None:
-    """Return the domain that we made, where it runs; one that was never started, or has ended, does not."""
-    domain = xl.find(host, uuid=made.uuid)
+def running(host: Host, known: record.Record) -> xl.Domain | None:
+    """Return the good domain, where it runs; one that was never started, or has ended, does not."""
+    domain = xl.find(host, uuid=known.good.uuid) if known.good else None
     return domain if domain and not domain.has_ended and not domain.is_paused else None
 
 

@@ -1,0 +1,169 @@
+"""Putting a new domain in the place of the old one.
+
+Beside: the new one is made paused while the old one runs on, both are renamed, the old one is shut down, the new one
+unpaused; the time between the last two is all that anybody has to wait. Where both cannot live at once the old one goes
+first, and is brought back by the caller if the new one cannot be made.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from unibuild.domain import owner, xl
+from unibuild.xl import devices
+
+if TYPE_CHECKING:
+    from unibuild.domain.record import Instance, Record
+    from unibuild.host.base import Host
+    from unibuild.xl import grammar
+
+__all__ = ["conflict", "end", "exchange", "new_name", "settle"]
+
+_ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
+_POLL = 0.03  # seconds between two looks at a domain that was asked to end; the look itself takes longer
+
+
+def conflict(new: grammar.Config, old: grammar.Config | None, free: int, host: str) -> str | None:
+    """Say why both domains cannot live at once; None: they can.
+
+    Args:
+        new: the ``.xl`` of the new domain.
+        old: that of the old one; None: it is not known, and taken to be like the new one.
+        free: MiB that a new domain can have beside the old one.
+        host: the host's name, for the sentence.
+    """
+    old = old or new
+    for key in _ALONE:
+        if new.get(key) and old.get(key):
+            return f"both have {key} = ..."
+    theirs = _vifs(old)
+    for name in _vifs(new) & theirs:
+        return f"both call a network device {name}"
+    for target in _disks(new, written=False) & _disks(old, written=True):
+        return f"the old one writes to {target}"
+    for target in _disks(new, written=True) & _disks(old, written=False):
+        return f"the new one writes to {target}"
+    memory = new.get("memory")
+    if isinstance(memory, int) and memory > free:
+        return f"{host} has {free} MiB of memory left, and the new one wants {memory}"
+    return None
+
+
+def new_name(name: str, uuid: str) -> str:
+    """Return what the new domain is called while the old one has the name."""
+    return f"{name}.new-{uuid[:8]}"
+
+
+def settle(host: Host, record: Record, domains: tuple[xl.Domain, ...]) -> tuple[Instance | None, str | None]:
+    """Clear up after a swap that was cut off; return which of our domains stands now, and a sentence on what was found.
+
+    A new domain that never ran goes. One that ran takes the place of the old one if that has ended; else it goes too.
+
+    Args:
+        host: where.
+        record: what we knew before.
+        domains: all of the host.
+    """
+    by_uuid = {domain.uuid: domain for domain in domains}
+    good, pending = record.good, record.pending
+    if pending is None:
+        return (good, None) if good and good.uuid in by_uuid else (None, None)
+    old = by_uuid.get(good.uuid) if good else None
+    new = by_uuid.get(pending.uuid)
+    old_runs = old is not None and not old.has_ended
+    if new and not old_runs and not new.is_paused:
+        if old:
+            _remove(host, old)
+        _call(host, new, pending.name)
+        return pending, f"an earlier run was cut off while it waited for {pending.name} to be ready"
+    if new:
+        _remove(host, new)
+    else:
+        owner.unmark(host, pending.uuid)
+    if old and good:
+        _call(host, old, good.name)
+    if old_runs:
+        return good, f"an earlier run was cut off before it had replaced {pending.name}, which runs on"
+    if good:
+        return (
+            good if old else None
+        ), f"an earlier run was cut off: the older {good.name} was ended by it, none runs now"
+    return None, None
+
+
+def exchange(host: Host, old: xl.Domain, new: xl.Domain, name: str, grace: float) -> float:
+    """End the old domain and let the new one run; the old one stays, ended, for its console to be read.
+
+    Args:
+        host: where both are.
+        old: it runs, or is paused, or has ended.
+        new: it is paused.
+        name: what the new one is called from now on.
+        grace: seconds that the old one has to shut down by itself.
+
+    Returns:
+        The seconds from the old one's end, as far as we saw it, to the new one's start.
+
+    Raises:
+        DomainError: one of them cannot be renamed, or the new one not started. The old one, if it still runs, then has
+            its name again.
+    """
+    xl.rename(host, old, f"{name}.old-{old.uuid[:8]}")
+    try:
+        xl.rename(host, new, name)
+    except BaseException:
+        _call(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
+        raise
+    began = end(host, old, grace)
+    xl.unpause(host, new)
+    return time.monotonic() - began
+
+
+def end(host: Host, domain: xl.Domain, grace: float) -> float:
+    """See that a domain has ended: asked first, destroyed after ``grace`` seconds.
+
+    Returns:
+        When it ended at the earliest (``time.monotonic``).
+    """
+    began = time.monotonic()
+    if domain.has_ended:
+        return began
+    if not domain.is_paused and grace and xl.shutdown(host, domain):
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline:
+            began = time.monotonic()
+            now = xl.find(host, uuid=domain.uuid, background=True)
+            if now is None or now.has_ended:
+                return began
+            time.sleep(_POLL)
+    began = time.monotonic()
+    xl.destroy(host, domain)
+    return began
+
+
+def _remove(host: Host, domain: xl.Domain) -> None:
+    xl.destroy(host, domain)
+    owner.unmark(host, domain.uuid)
+
+
+def _call(host: Host, domain: xl.Domain, name: str, *, was: str | None = None) -> None:
+    if (was or domain.name) != name:
+        xl.rename(host, domain, name)
+
+
+def _vifs(config: grammar.Config) -> set[str]:
+    specs = config.get("vif")
+    vifs = [devices.parse_vif(str(spec)) for spec in (specs if isinstance(specs, list) else [])]
+    return {str(vif["vifname"]) for vif in vifs if "vifname" in vif}
+
+
+def _disks(config: grammar.Config, *, written: bool) -> set[str]:
+    """Return the targets of its disks, or of those that it writes to."""
+    specs = config.get("disk")
+    disks = [devices.parse_disk(str(spec)) for spec in (specs if isinstance(specs, list) else [])]
+    return {
+        str(disk["target"])
+        for disk in disks
+        if disk.get("target") and (not written or str(disk.get("access", "rw")) in ("rw", "w"))
+    }

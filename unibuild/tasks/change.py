@@ -1,0 +1,349 @@
+"""One domain of ours on one host, from the older one to the new one: under the locks, written down step by step.
+
+A run that is killed leaves a record that the next one understands (``domain.swap.settle``); what fails in between
+leaves the older domain running, brings it back, or says that it is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from unibuild import files
+from unibuild import kernel as kernels
+from unibuild.domain import owner, preflight, record, swap, xl
+from unibuild.domain.console import Reader
+from unibuild.domain.generations import Store
+from unibuild.domain.log import Log, log_path, rotate
+from unibuild.errors import DomainError, KernelError, UnibuildError
+from unibuild.settings.sources import state_dir
+from unibuild.tasks import deploy, xlfile
+from unibuild.xl import grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from unibuild.domain.generations import Generation
+    from unibuild.host.base import Host
+    from unibuild.settings.sources import Project
+    from unibuild.tasks.screen import Screen
+
+__all__ = ["Change", "Made", "changing", "locked", "waits"]
+
+_SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
+_LAST_WORDS = 20.0  # seconds for what an ended domain still has to say
+
+
+@dataclass(frozen=True)
+class Made:
+    """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
+
+    domain: xl.Domain
+    instance: record.Instance
+    config: grammar.Config
+    reader: Reader | None
+    log: Path
+
+
+@dataclass
+class Change:
+    """The domain of a project on a host while it is ours to change.
+
+    Attributes:
+        old: our domain that is there: it runs, is paused, or has ended.
+        known: what is written down.
+        lost: what an earlier run, cut off, has left, in a sentence.
+    """
+
+    project: Project
+    host: Host
+    screen: Screen
+    reading: contextlib.ExitStack
+    known: record.Record
+    marks: Mapping[str, str]
+    old: xl.Domain | None = None
+    lost: str | None = None
+    store: Store = field(init=False)
+    state: Path = field(init=False)
+    has_ended_one: bool = False  # a domain of ours that ran
+    _old_log: Path | None = None  # of the old domain, once the new one has begun its own
+
+    def __post_init__(self) -> None:
+        self.state = state_dir(self.project.root)
+        self.store = Store(self.state)
+
+    def save(self, good: record.Instance | None, pending: record.Instance | None = None) -> None:
+        """Write down what is so now."""
+        self.known = dataclasses.replace(self.known, good=good, pending=pending)
+        record.save(self.state, self.known)
+
+    def settle(self, name: str) -> None:
+        """Clear up after a run that was cut off, and find our domain; someone else's of that name is refused.
+
+        Raises:
+            DomainError: the name is taken.
+        """
+        whose = owner.whoami(self.project.root)
+        domains = xl.domains(self.host)
+        there, self.lost = swap.settle(self.host, self.known, domains)
+        if self.lost:
+            self.screen.say(self.lost)
+            domains = xl.domains(self.host)
+        self.save(there)
+        self.old = next((one for one in domains if there and one.uuid == there.uuid), None)
+        for domain in domains:
+            if domain.name != name or domain.uuid in self.known.uuids:
+                continue
+            theirs = self.marks.get(domain.uuid)
+            if not self.project.take and theirs != whose:
+                raise _foreign(domain, self.host, theirs)
+            self.old = self.old or domain
+        self._sweep(domains, whose)
+
+    def put(self, generation: Generation, kernel: record.Mark, xl_mark: record.Mark, *, look: bool = True) -> Made:
+        """Bring a generation's domain in the place of the old one, which ends.
+
+        Args:
+            generation: what is booted.
+            kernel: what the tree's kernel was.
+            xl_mark: what the tree's ``.xl`` was.
+            look: whether the host is looked at first; not where a domain is brought back that ran there before.
+
+        Raises:
+            DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
+        """
+        deployed = deploy.bring(
+            self.host,
+            generation.xl,
+            self.project.root,
+            self.state,
+            {"kernel": generation.kernel, **_ramdisk(generation)},
+        )
+        going = () if self.old is None else (self.old.uuid,)
+        free = 0
+        if look:
+            kernel_kind = _inspect(generation.kernel)
+            seen = preflight.look(self.host, deployed.config, kernel=kernel_kind, disks=deployed.elsewhere, going=going)
+            free = seen.free
+        asked = deployed.config.get("uuid")
+        new = record.Instance(
+            uuid=asked if isinstance(asked, str) else str(uuid.uuid4()),
+            name=deployed.name,
+            generation=generation.number,
+            kernel=kernel,
+            xl=xl_mark,
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        text = xlfile.read(generation.xl)
+        beside = self._is_beside(grammar.parse(text, str(generation.xl)), free)
+        self.save(self.known.good, new)
+        owner.mark(self.host, new.uuid, owner.whoami(self.project.root))
+        self.store.started(generation.number, self.host.name, new.uuid, log_path(self.state, new.name))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._undo, new)
+            if not beside:
+                self.bury("replaced")
+            domain = self._create(deployed, new, swap.new_name(new.name, new.uuid) if beside else new.name)
+            reader = self._read(domain, new.name)
+            if beside and self.old:
+                with self._last_words() as words:
+                    away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
+                    undo.pop_all()
+                    self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
+                    words()
+                self._gone("replaced")
+            else:
+                xl.unpause(self.host, domain)
+                undo.pop_all()
+        self.host.discard(deploy.folder(self.project.root, new.name), deployed.files)
+        log = log_path(self.state, new.name)
+        return Made(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
+
+    def accept(self, made: Made, outcome: str, why: str = "") -> None:
+        """Write down that a domain that runs is the good one."""
+        self.save(made.instance)
+        self.store.ended(made.instance.uuid, outcome, why)
+        boot = self.project.settings.boot
+        self.store.prune(boot.keep, boot.keep_size, [made.instance.generation])
+
+    def good_generation(self) -> Generation | None:
+        """Return what to go back to: what runs now, else what was good last on this host."""
+        if self.known.good and self.old and not self.old.has_ended:
+            with contextlib.suppress(UnibuildError):
+                return self.store.get(self.known.good.generation)
+        return self.store.last_good(self.host.name)
+
+    def bury(self, outcome: str) -> None:
+        """End our old domain, where there is one, once its console has said all."""
+        if self.old is None:
+            return
+        with self._last_words() as words:
+            swap.end(self.host, self.old, self.project.settings.boot.grace)
+            words()
+        self._gone(outcome)
+
+    def drop(self, made: Made, outcome: str, why: str) -> None:
+        """Remove a new domain that was not good."""
+        xl.destroy(self.host, made.domain)
+        owner.unmark(self.host, made.instance.uuid)
+        self.store.ended(made.instance.uuid, outcome, why)
+        self.save(self.known.good)
+
+    def _gone(self, outcome: str) -> None:
+        assert self.old is not None
+        self.has_ended_one |= not self.old.has_ended
+        xl.destroy(self.host, self.old)
+        owner.unmark(self.host, self.old.uuid)
+        self.store.ended(self.old.uuid, outcome, "")
+        self.old = None
+        self.save(None, self.known.pending)
+
+    def _is_beside(self, config: grammar.Config, free: int) -> bool:
+        """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
+        if self.old is None or self.old.has_ended:
+            return False
+        why = swap.conflict(config, self._old_config(), free, self.host.name)
+        if why:
+            self.screen.say(f"the older {self.old.name} is ended first: {why}")
+        return why is None
+
+    def _old_config(self) -> grammar.Config | None:
+        if self.known.good is None:
+            return None
+        try:
+            kept = self.store.get(self.known.good.generation).xl
+            return grammar.parse(xlfile.read(kept), str(kept))
+        except UnibuildError:  # it is kept no more
+            return None
+
+    def _create(self, deployed: deploy.Deployed, new: record.Instance, name: str) -> xl.Domain:
+        xl.create_paused(self.host, deployed.xl, name=name, uuid=new.uuid)
+        domain = xl.find(self.host, uuid=new.uuid)
+        if domain is None:
+            raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
+        return domain
+
+    def _read(self, domain: xl.Domain, name: str) -> Reader | None:
+        """Read a new domain's console from its first byte on."""
+        if self.project.settings.boot.console == "none" and not waits(self.project):
+            return None
+        path = log_path(self.state, name)
+        if path.exists() and path.stat().st_size:
+            self._old_log = path.with_name(f"{path.stem}.1.log")
+        rotate(path)
+        show = self.screen.show if self.project.settings.boot.console != "none" else _hide
+        return self.reading.enter_context(Reader(self.host, domain, Log(path), show))
+
+    @contextlib.contextmanager
+    def _last_words(self) -> Iterator[Callable[[], None]]:
+        """Read the console of our old domain; what is given reads it to its end once the domain has ended.
+
+        Where it is being read elsewhere, or cannot be read, nothing is lost here.
+        """
+        assert self.old is not None
+        log = Log(self._old_log or log_path(self.state, self.old.name))
+        with contextlib.ExitStack() as stack:
+            reader: Reader | None = None
+            with contextlib.suppress(UnibuildError):
+                reader = stack.enter_context(Reader(self.host, self.old, log, _hide))
+
+            def words() -> None:
+                if reader:
+                    with contextlib.suppress(UnibuildError):
+                        reader.follow(wait=_LAST_WORDS)
+
+            yield words
+
+    def _undo(self, new: record.Instance) -> None:
+        """Remove what was made of the new domain; the old one, if it runs, has its name again."""
+        domain = xl.find(self.host, uuid=new.uuid, background=True)
+        if domain:
+            xl.destroy(self.host, domain)
+        owner.unmark(self.host, new.uuid)
+        self.store.ended(new.uuid, "not made", "")
+        there = xl.find(self.host, uuid=self.old.uuid, background=True) if self.old else None
+        if there and there.name != new.name and not there.has_ended:
+            xl.rename(self.host, there, new.name)
+        self.save(self.known.good)
+
+    def _sweep(self, domains: tuple[xl.Domain, ...], whose: str) -> None:
+        """Take away our marks of domains that are gone."""
+        there = {domain.uuid for domain in domains}
+        owner.unmark(self.host, *(one for one, who in self.marks.items() if who == whose and one not in there))
+
+
+@contextlib.contextmanager
+def locked(project: Project, host: str) -> Iterator[None]:
+    """Let no other run of this tree change its domain on a host for the time of a block.
+
+    Raises:
+        BusyError: another one does.
+    """
+    key = hashlib.sha256(host.encode()).hexdigest()[:8]
+    with files.lock(state_dir(project.root) / f"domain-{key}.lock", f"the domain of {project.root} on {host}"):
+        yield
+
+
+@contextlib.contextmanager
+def changing(
+    project: Project, host: Host, name: str, screen: Screen, reading: contextlib.ExitStack
+) -> Iterator[Change]:
+    """Give our domain on a host to be changed, under its lock there, cleared up after runs that were cut off.
+
+    The caller holds ``locked``.
+
+    Args:
+        project: the project.
+        host: where.
+        name: what the domain is called.
+        screen: is told what happens.
+        reading: holds the readers of consoles that outlast the block.
+
+    Raises:
+        BusyError: someone else changes a domain of that name.
+        DomainError: the name is someone else's.
+        HostError: the host cannot be reached.
+    """
+    boot = project.settings.boot
+    seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
+    whose = owner.whoami(project.root)
+    with owner.locked(host, name, whose, seconds=seconds, take=project.take) as marks:
+        now = record.load(state_dir(project.root), host.name)
+        change = Change(project, host, screen, reading, now, marks)
+        change.settle(name)
+        yield change
+
+
+def _foreign(domain: xl.Domain, host: Host, whose: str | None) -> DomainError:
+    whose_is_it = f"it is that of {whose}" if whose else "it is not ours"
+    return DomainError(
+        f"a domain called {domain.name} is on {host.name} already, and {whose_is_it} (domain {domain.domid})",
+        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take its place: --take",
+    )
+
+
+def _inspect(path: Path) -> kernels.Kernel | None:
+    try:
+        return kernels.inspect(path)
+    except KernelError:  # xl has the last word
+        return None
+
+
+def _ramdisk(generation: Generation) -> dict[str, Path]:
+    return {"ramdisk": generation.ramdisk} if generation.ramdisk else {}
+
+
+def waits(project: Project) -> bool:
+    """Say whether it is told when the domain is ready."""
+    ready = project.settings.boot.ready
+    return bool(ready.console or ready.tcp or ready.http or ready.xenstore)
+
+
+def _hide(_: bytes) -> None:
+    pass

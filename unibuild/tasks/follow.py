@@ -1,0 +1,143 @@
+"""Following a domain's console to its end or ours: what it says is shown, how it ended is told, a reboot is done."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.domain import owner, record, terminal, xl
+from unibuild.domain.console import Left, Reader
+from unibuild.domain.generations import Store
+from unibuild.errors import DomainError
+from unibuild.settings.sources import state_dir
+from unibuild.tasks import report
+from unibuild.tasks.change import changing, locked
+
+if TYPE_CHECKING:
+    from unibuild.domain.console import End
+    from unibuild.host.base import Host
+    from unibuild.settings.sources import Project
+    from unibuild.tasks.screen import Screen
+
+__all__ = ["Followed", "follow", "runs"]
+
+_MINUTE = 60.0  # seconds within which [boot] restarts counts
+
+
+@dataclass
+class Followed:
+    """A domain whose console is read."""
+
+    project: Project
+    host: Host
+    domain: xl.Domain
+    reader: Reader
+
+
+def runs(host: Host, domain: xl.Domain) -> str:
+    """Say where a domain runs on."""
+    return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
+
+
+def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
+    """Read the console until its end or ours, and tell how it ended.
+
+    A domain that asks for a reboot is made anew, as often as ``[boot] restarts`` allows within a minute.
+
+    Args:
+        followed: the domain.
+        screen: where it is shown.
+        attached: the keyboard goes to the domain.
+
+    Raises:
+        HostError: the host went out of reach.
+        DomainError: it ended badly, or reboots again and again.
+    """
+    reboots: list[float] = []
+    with contextlib.ExitStack() as readers:
+        while True:
+            outcome = _read(followed, screen, attached=attached)
+            if isinstance(outcome, Left):
+                screen.say(runs(followed.host, followed.domain))
+                return
+            allowed = followed.project.settings.boot.restarts
+            if outcome.why != xl.REASONS[1] or not allowed:
+                _finish(followed, outcome, screen)
+                return
+            now = time.monotonic()
+            reboots = [then for then in reboots if now - then < _MINUTE] + [now]
+            if len(reboots) > allowed:
+                raise _loop(followed, len(reboots))
+            again = _again(followed, screen, readers)
+            if again is None:
+                _finish(followed, outcome, screen)
+                return
+            followed = again
+
+
+def _read(followed: Followed, screen: Screen, *, attached: bool) -> End | Left:
+    """Read the console to its end or ours."""
+    domain, reader = followed.domain, followed.reader
+    try:
+        with reader:
+            if not attached:
+                outcome = reader.follow(wait=followed.project.settings.boot.wait)
+            else:
+                screen.say(f"this is the console of {domain.name} on {followed.host.name}; Ctrl-] leaves it")
+                with terminal.Keyboard() as keys:
+                    outcome = reader.follow(keys)
+    except (KeyboardInterrupt, BrokenPipeError):
+        screen.say(runs(followed.host, domain))
+        raise
+    if reader.log.failure:
+        screen.say(f"the console's log is not whole: {reader.log.failure}")
+    return outcome
+
+
+def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) -> Followed | None:
+    """Make a domain anew that asked for a reboot; None: it is not the one that we made last."""
+    project, host = followed.project, followed.host
+    state = state_dir(project.root)
+    with locked(project, host.name):
+        known = record.load(state, host.name).good
+        if known is None or known.uuid != followed.domain.uuid:
+            return None
+        screen.say(f"{known.name} asked for a reboot")
+        generation = Store(state).get(known.generation)
+        with changing(project, host, known.name, screen, readers) as change:
+            made = change.put(generation, known.kernel, known.xl, look=False)
+            change.accept(made, "running", "rebooted")
+    return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
+
+
+def _finish(followed: Followed, end: End, screen: Screen) -> None:
+    """Tell how the domain ended, and remove what is left of it.
+
+    Raises:
+        DomainError: it ended badly.
+    """
+    host, domain = followed.host, followed.domain
+    how = f"{domain.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
+    told = None if end.is_good else report.bad_end(followed.project, host, domain, end, followed.reader)
+    _remove(followed, "ended" if end.is_good else "crashed", end.why)
+    if told is None:
+        screen.say(how)
+        return
+    raise DomainError(how, hint=told)
+
+
+def _remove(followed: Followed, outcome: str, why: str) -> None:
+    xl.destroy(followed.host, followed.domain)
+    owner.unmark(followed.host, followed.domain.uuid)
+    Store(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
+
+
+def _loop(followed: Followed, times: int) -> DomainError:
+    _remove(followed, "crashed", "it rebooted again and again")
+    return DomainError(
+        f"{followed.domain.name} asked for a reboot {times} times within a minute: it is in a loop, and was stopped",
+        hint=f"what it said: {followed.reader.log.path}\n[boot] restarts says how often it may",
+    )
