@@ -1,5 +1,6 @@
 """Booting against stand-ins of xl, xenstore, sudo and ssh."""
 
+import dataclasses
 import fcntl
 import json
 import re
@@ -9,7 +10,9 @@ import sys
 import pexpect
 import pytest
 
+from unibuild.domain import owner
 from unibuild.errors import DomainError, HostError, InputError
+from unibuild.host import local
 from unibuild.settings.sources import load
 from unibuild.tasks import boot
 
@@ -36,6 +39,15 @@ class Tree:
 
     def is_current(self) -> bool:
         return boot.is_current(self.project, self.xl, self.kernel)
+
+    def forget(self, whose: str | None = None) -> None:
+        """Let the running domain be nobody's that we know, or someone else's."""
+        (self.root / ".unibuild/domain.json").unlink()
+        host = local.Local()
+        for uuid in self.running():
+            owner.unmark(host, uuid)
+            if whose:
+                owner.mark(host, uuid, whose)
 
     def running(self) -> list[str]:
         return [domain["uuid"] for domain in self.xen.domains().values()]
@@ -110,10 +122,29 @@ def test_a_dead_domain_of_ours_is_removed(tree):
 def test_a_foreign_domain_of_that_name_is_left_alone(tree, capfd):
     tree.boot()
     foreign = tree.running()
-    (tree.root / ".unibuild/domain.json").unlink()
+    tree.forget()
     with pytest.raises(DomainError, match="called hello is on local already, and it is not ours"):
         tree.boot()
     assert tree.running() == foreign
+
+
+def test_a_domain_of_someone_else_is_left_alone_but_for_take(tree):
+    tree.boot()
+    theirs = tree.running()
+    tree.forget("bob@there:/src/hello")
+    with pytest.raises(DomainError, match="it is that of bob@there:/src/hello"):
+        tree.boot()
+    assert tree.running() == theirs
+    boot.boot(dataclasses.replace(tree.project, take=True), tree.xl, tree.kernel)
+    assert len(tree.running()) == 1
+    assert tree.running() != theirs
+
+
+def test_a_domain_is_ours_where_our_records_are_lost(tree):
+    tree.boot()
+    (tree.root / ".unibuild/domain.json").unlink()
+    tree.boot()
+    assert len(tree.running()) == 1
 
 
 def test_a_bridge_that_is_missing_is_told_before_the_old_domain_goes(tree_anywhere):
@@ -129,14 +160,14 @@ def test_too_little_memory_is_told_before_the_old_domain_goes(tree):
     tree.boot()
     before = tree.running()
     tree.write("stay", xl=("memory = 4096",))
-    with pytest.raises(DomainError, match="wants 4096 MiB of memory and local has 512"):
+    with pytest.raises(DomainError, match="wants 4096 MiB of memory and local has 1024 in all"):
         tree.boot()
     assert tree.running() == before
 
 
 def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree):
     (tree.xen.world / "xen-commandline").write_text("")
-    tree.write("stay", xl=("memory = 700",))
+    tree.write("stay", xl=("memory = 600",))
     with pytest.raises(DomainError, match="too little free memory on local for hello"):
         tree.boot()
 
@@ -144,7 +175,7 @@ def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree):
 @pytest.mark.parametrize(
     ("kernel", "xl", "sentence"),
     [
-        ("#!kernel\nstay\n", "memory = 4096", "hello wants 4096 MiB of memory and local has 512"),
+        ("#!kernel\nstay\n", "memory = 4096", "hello wants 4096 MiB of memory and local has 1024 in all"),
         ("no kernel\n", "", "Xen refused the kernel of hello"),
     ],
 )
@@ -173,12 +204,19 @@ def test_a_bad_end_is_an_error(tree, script, sentence):
 
 def test_a_host_has_its_own_record(tree):
     tree.boot()
-    tree.words["host"] = "ssh://there"
-    with pytest.raises(DomainError, match="not ours"):  # in the stand-ins' world both hosts are one
-        tree.boot()
+    tree.words["host"] = "ssh://there"  # in the stand-ins' world both hosts are one
+    boot.destroy(tree.project)
+    assert len(tree.running()) == 1
     boot.destroy(load(tree.root, {"host": "local"}, {}))
     tree.boot()
-    assert set(json.loads((tree.root / ".unibuild/domain.json").read_text())["domains"]) == {"ssh://there"}
+    assert set(json.loads((tree.root / ".unibuild/domain.json").read_text())["hosts"]) == {"ssh://there"}
+
+
+def test_one_host_by_two_names_has_one_domain(tree):
+    tree.boot()
+    tree.words["host"] = "ssh://there"
+    tree.boot()
+    assert len(tree.running()) == 1
 
 
 def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
@@ -254,9 +292,24 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
         patch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(failure))
         tree_anywhere.boot()
     told = getattr(caught.value, "hint", "") + capfd.readouterr().err
-    assert f"the older hello was ended, and none runs on {tree_anywhere.words['host']} now" in told
+    assert re.search("the older hello was ended, and none runs on|generation 1 could not be brought back, and none", told)
     assert tree_anywhere.running() == []
     assert not tree_anywhere.is_current()
+
+
+def test_a_swap_that_fails_brings_the_older_one_back(tree_anywhere, monkeypatch):
+    tree_anywhere.boot()
+    tree_anywhere.write("say new", "stay")
+    unpause = boot.xl.unpause
+    failures = [HostError("gone")]
+    monkeypatch.setattr(boot.xl, "unpause", lambda *what: fail(failures.pop()) if failures else unpause(*what))
+    with pytest.raises(HostError, match="generation 1 runs again as domain 3"):
+        tree_anywhere.boot()
+    assert [domain["script"] for domain in tree_anywhere.xen.domains().values()] == [["say up", "stay"]]
+
+
+def fail(error: Exception) -> None:
+    raise error
 
 
 def test_a_failure_without_an_older_domain_tells_of_none(tree, monkeypatch):

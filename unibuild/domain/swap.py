@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from unibuild import foreground
 from unibuild.domain import owner, xl
 from unibuild.xl import devices
 
 if TYPE_CHECKING:
+    from unibuild.domain.preflight import Seen
     from unibuild.domain.record import Instance, Record
     from unibuild.host.base import Host
     from unibuild.xl import grammar
@@ -24,13 +26,13 @@ _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm
 _POLL = 0.03  # seconds between two looks at a domain that was asked to end; the look itself takes longer
 
 
-def conflict(new: grammar.Config, old: grammar.Config | None, free: int, host: str) -> str | None:
+def conflict(new: grammar.Config, old: grammar.Config | None, seen: Seen, host: str) -> str | None:
     """Say why both domains cannot live at once; None: they can.
 
     Args:
         new: the ``.xl`` of the new domain.
         old: that of the old one; None: it is not known, and taken to be like the new one.
-        free: MiB that a new domain can have beside the old one.
+        seen: the host, as it is with the old one.
         host: the host's name, for the sentence.
     """
     old = old or new
@@ -44,9 +46,8 @@ def conflict(new: grammar.Config, old: grammar.Config | None, free: int, host: s
         return f"the old one writes to {target}"
     for target in _disks(new, written=True) & _disks(old, written=False):
         return f"the new one writes to {target}"
-    memory = new.get("memory")
-    if isinstance(memory, int) and memory > free:
-        return f"{host} has {free} MiB of memory left, and the new one wants {memory}"
+    if seen.needed > seen.free:
+        return f"{host} has {seen.free} MiB of memory left, and the new one takes {seen.needed}"
     return None
 
 
@@ -115,8 +116,9 @@ def exchange(host: Host, old: xl.Domain, new: xl.Domain, name: str, grace: float
     except BaseException:
         _call(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
         raise
-    began = end(host, old, grace)
-    xl.unpause(host, new)
+    with foreground.signals_put_off(first_only=True):  # here none runs
+        began = end(host, old, grace)
+        xl.unpause(host, new)
     return time.monotonic() - began
 
 

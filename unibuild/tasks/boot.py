@@ -178,6 +178,10 @@ def _replace(
         except UnibuildError as error:
             _bring_back(change, before, error)
             raise
+        except KeyboardInterrupt:
+            if change.has_ended_one:
+                screen.say(f"the older {generation.name} was ended, and none runs on {host.name} now")
+            raise
         verdict = _await_ready(project, host, made, screen)
         if verdict is None or verdict.ready:
             change.accept(made, "ready" if verdict else "running", verdict.why if verdict else "")
@@ -237,7 +241,7 @@ def _bring_back(change: Change, before: Generation | None, error: UnibuildError,
     if not (lost or change.has_ended_one):
         return
     try:
-        made = change.put(before, mark(before.kernel), mark(before.xl), look=False)
+        made = change.put(before, mark(before.kernel), mark(before.xl))
         change.accept(made, "running", "brought back")
         error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
     except UnibuildError as again:

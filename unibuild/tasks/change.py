@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,14 +105,13 @@ class Change:
             self.old = self.old or domain
         self._sweep(domains, whose)
 
-    def put(self, generation: Generation, kernel: record.Mark, xl_mark: record.Mark, *, look: bool = True) -> Made:
+    def put(self, generation: Generation, kernel: record.Mark, xl_mark: record.Mark) -> Made:
         """Bring a generation's domain in the place of the old one, which ends.
 
         Args:
             generation: what is booted.
             kernel: what the tree's kernel was.
             xl_mark: what the tree's ``.xl`` was.
-            look: whether the host is looked at first; not where a domain is brought back that ran there before.
 
         Raises:
             DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
@@ -125,12 +123,13 @@ class Change:
             self.state,
             {"kernel": generation.kernel, **_ramdisk(generation)},
         )
-        going = () if self.old is None else (self.old.uuid,)
-        free = 0
-        if look:
-            kernel_kind = _inspect(generation.kernel)
-            seen = preflight.look(self.host, deployed.config, kernel=kernel_kind, disks=deployed.elsewhere, going=going)
-            free = seen.free
+        seen = preflight.look(
+            self.host,
+            deployed.config,
+            kernel=_inspect(generation.kernel),
+            disks=deployed.elsewhere,
+            going=(self.old.uuid,) if self.old else (),
+        )
         asked = deployed.config.get("uuid")
         new = record.Instance(
             uuid=asked if isinstance(asked, str) else str(uuid.uuid4()),
@@ -141,7 +140,8 @@ class Change:
             since=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         text = xlfile.read(generation.xl)
-        beside = self._is_beside(grammar.parse(text, str(generation.xl)), free)
+        beside = self._is_beside(grammar.parse(text, str(generation.xl)), seen)
+        before = self.known.good.name if self.known.good else None
         self.save(self.known.good, new)
         owner.mark(self.host, new.uuid, owner.whoami(self.project.root))
         self.store.started(generation.number, self.host.name, new.uuid, log_path(self.state, new.name))
@@ -161,7 +161,8 @@ class Change:
             else:
                 xl.unpause(self.host, domain)
                 undo.pop_all()
-        self.host.discard(deploy.folder(self.project.root, new.name), deployed.files)
+        for name in {new.name, before} - {None}:
+            self.host.discard(deploy.folder(self.project.root, str(name)), deployed.files if name == new.name else ())
         log = log_path(self.state, new.name)
         return Made(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
 
@@ -172,9 +173,14 @@ class Change:
         boot = self.project.settings.boot
         self.store.prune(boot.keep, boot.keep_size, [made.instance.generation])
 
+    @property
+    def _ran(self) -> bool:
+        """Whether our old domain ran when we came."""
+        return self.old is not None and not self.old.has_ended and not self.old.is_paused
+
     def good_generation(self) -> Generation | None:
         """Return what to go back to: what runs now, else what was good last on this host."""
-        if self.known.good and self.old and not self.old.has_ended:
+        if self.known.good and self._ran:
             with contextlib.suppress(UnibuildError):
                 return self.store.get(self.known.good.generation)
         return self.store.last_good(self.host.name)
@@ -197,18 +203,18 @@ class Change:
 
     def _gone(self, outcome: str) -> None:
         assert self.old is not None
-        self.has_ended_one |= not self.old.has_ended
+        self.has_ended_one |= self._ran
         xl.destroy(self.host, self.old)
         owner.unmark(self.host, self.old.uuid)
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
         self.save(None, self.known.pending)
 
-    def _is_beside(self, config: grammar.Config, free: int) -> bool:
+    def _is_beside(self, config: grammar.Config, seen: preflight.Seen) -> bool:
         """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
         if self.old is None or self.old.has_ended:
             return False
-        why = swap.conflict(config, self._old_config(), free, self.host.name)
+        why = swap.conflict(config, self._old_config(), seen, self.host.name)
         if why:
             self.screen.say(f"the older {self.old.name} is ended first: {why}")
         return why is None
@@ -268,8 +274,10 @@ class Change:
         owner.unmark(self.host, new.uuid)
         self.store.ended(new.uuid, "not made", "")
         there = xl.find(self.host, uuid=self.old.uuid, background=True) if self.old else None
-        if there and there.name != new.name and not there.has_ended:
+        if there and not there.has_ended and there.name != new.name:
             xl.rename(self.host, there, new.name)
+        self.has_ended_one |= self._ran and (there is None or there.has_ended)
+        self.old = there
         self.save(self.known.good)
 
     def _sweep(self, domains: tuple[xl.Domain, ...], whose: str) -> None:
@@ -285,8 +293,7 @@ def locked(project: Project, host: str) -> Iterator[None]:
     Raises:
         BusyError: another one does.
     """
-    key = hashlib.sha256(host.encode()).hexdigest()[:8]
-    with files.lock(state_dir(project.root) / f"domain-{key}.lock", f"the domain of {project.root} on {host}"):
+    with files.lock(record.lock_path(state_dir(project.root), host), f"the domain of {project.root} on {host}"):
         yield
 
 

@@ -108,7 +108,7 @@ def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) ->
         screen.say(f"{known.name} asked for a reboot")
         generation = Store(state).get(known.generation)
         with changing(project, host, known.name, screen, readers) as change:
-            made = change.put(generation, known.kernel, known.xl, look=False)
+            made = change.put(generation, known.kernel, known.xl)
             change.accept(made, "running", "rebooted")
     return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
 
