@@ -99,3 +99,11 @@ def test_a_lock_held_elsewhere_names_its_holder_and_dies_with_it(tmp_path):
         holder.kill()
     with files.lock(path, "the test", patience=5):
         pass
+
+
+def test_it_is_told_whether_a_lock_is_held(tmp_path):
+    path = tmp_path / "x.lock"
+    assert not files.is_locked(path)
+    with files.lock(path, "x"):
+        assert files.is_locked(path)
+    assert not files.is_locked(path)

@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Lock", "copy_whole", "find_upward", "lock", "reading", "sha256", "write_whole", "writing", "writing_errors"]
+__all__ = [
+    "Lock",
+    "copy_whole",
+    "find_upward",
+    "is_locked",
+    "lock",
+    "reading",
+    "sha256",
+    "write_whole",
+    "writing",
+    "writing_errors",
+]
 
 
 def sha256(path: Path) -> str:
@@ -170,3 +181,15 @@ def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         held.close()
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds the ``Lock`` on a file at this moment; makes no file."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False

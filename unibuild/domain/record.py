@@ -7,6 +7,7 @@ place. Each is written down before Xen hears of it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from unibuild.files import lock, write_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Instance", "Mark", "Record", "every", "forget", "load", "save"]
+__all__ = ["Instance", "Mark", "Record", "every", "forget", "load", "lock_path", "save"]
 
 _FILE = "domain.json"
 _VERSION = 2
@@ -85,6 +86,11 @@ def every(state: Path) -> dict[str, Record]:
         except (KeyError, TypeError):
             continue
     return found
+
+
+def lock_path(state: Path, host: str) -> Path:
+    """Return the file that is locked while a run changes our domains on a host."""
+    return state / f"domain-{hashlib.sha256(host.encode()).hexdigest()[:8]}.lock"
 
 
 def save(state: Path, record: Record) -> None:
