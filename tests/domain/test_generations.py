@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unibuild.domain.generations import BOOTS, Store
@@ -249,6 +249,7 @@ def protected(store, needed):
     return stay
 
 
+@settings(deadline=None)  # it writes files
 @given(st.lists(st.one_of(ADD, ADD, BOOT, PRUNE), max_size=14))
 def test_whatever_is_done_numbers_grow_and_what_is_needed_stays(tmp_path_factory, steps):
     bench = Bench(tmp_path_factory.mktemp("store"))
