@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import os
 import secrets
 import time
@@ -19,7 +20,7 @@ from unibuild.domain.console import End, Reader
 from unibuild.domain.judge import Said
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError, UnibuildError
-from unibuild.settings.sources import Project, state_dir
+from unibuild.settings.sources import state_dir
 from unibuild.tasks import deploy, xlfile
 from unibuild.xl import grammar, patch
 
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
 
     from unibuild.host.base import Host
     from unibuild.settings.model import Value
+    from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph
 
-__all__ = ["Guest", "Mailbox", "booted", "copies", "fresh_name", "log_path", "with_args"]
+__all__ = ["Guest", "Mailbox", "booted", "copies", "fresh_name", "log_path", "with_args", "with_memory"]
+
+
+_TYPING = 5.0  # seconds that a key may take to the console
 
 
 def fresh_name(name: str) -> str:
@@ -54,7 +59,16 @@ def with_args(found: Graph, args: Sequence[str] | Mapping[str, Value] | None) ->
         boot=msgspec.structs.replace(settings.boot, args=args),
         xl=msgspec.structs.replace(settings.xl, cmdline=None),
     )
-    return found._replace(project=Project(found.project.root, found.project.file, settings))
+    return found._replace(project=dataclasses.replace(found.project, settings=settings))
+
+
+def with_memory(found: Graph, memory: int | None) -> Graph:
+    """Return the graph with another size of the domain's memory, in MiB."""
+    if memory is None:
+        return found
+    settings = found.project.settings
+    settings = msgspec.structs.replace(settings, xl=msgspec.structs.replace(settings.xl, memory=memory))
+    return found._replace(project=dataclasses.replace(found.project, settings=settings))
 
 
 class Mailbox:
@@ -79,6 +93,8 @@ class Mailbox:
         """Return the keys; nothing: leave."""
         os.read(self.fd, 65536)
         keys, self._keys = self._keys, b""
+        if keys:
+            self.ring()  # whoever has sent them leaves
         return keys
 
     def close(self) -> None:
@@ -94,10 +110,12 @@ class _Lines:
         self._came = came
         self.began = time.monotonic()
         self.lines: list[Said] = []
+        self.count = 0  # of bytes
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         self.rest = ""
 
     def feed(self, data: bytes) -> None:
+        self.count += len(data)
         *whole, self.rest = (self.rest + self._decode(data)).split("\n")
         now = time.monotonic() - self.began
         self.lines += [Said(now, line.removesuffix("\r")) for line in whole]
@@ -159,6 +177,19 @@ class Guest:
                 self.end = outcome
                 self._heard.end()
         return self.end
+
+    def catch_up(self) -> End | None:
+        """Read what the console has said by now; return the end."""
+        before = -1
+        while self._heard.count != before and self.end is None:
+            before = self._heard.count
+            self.follow(self.age)
+        return self.end
+
+    def type(self, keys: bytes) -> None:
+        """Type on the console."""
+        self.mailbox.put(keys)
+        self.follow(self.age + _TYPING)
 
     def give_up(self) -> None:
         """Take what stands on the console for a line: no more is waited for."""

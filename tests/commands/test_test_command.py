@@ -1,0 +1,166 @@
+"""`unibuild test` from the build to the exit code, on a host that stands in for Xen."""
+
+import http.server
+import json
+import shutil
+import signal
+import threading
+import time
+from xml.etree import ElementTree
+
+import pytest
+
+
+@pytest.fixture
+def project(tree, xen, hello_kernels):
+    """A tree whose build copies a real kernel; what it does when booted is `does`."""
+    shutil.copy(hello_kernels.pv, tree.root / "base.bin")
+    tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
+    tree.write("unibuild.toml", 'name = "hello"\n' + tree.read("unibuild.toml"))
+    return tree
+
+
+@pytest.fixture
+def does(xen):
+    def does(*script: str) -> None:
+        (xen.world / "script").write_text("\n".join(script) + "\n")
+
+    return does
+
+
+@pytest.fixture
+def test(project):
+    """Write the tests, and run them."""
+
+    def test(toml: str, *words: str, code: int = 0) -> str:
+        project.write("unibuild.toml", project.read("unibuild.toml") + toml)
+        return project.run("unibuild", "test", "--host", "local", *words, code=code)
+
+    return test
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(project, xen):
+    """Every test here leaves no domain, no copy of a file and none of ours in the project."""
+    yield
+    assert [domain["name"] for domain in xen.domains().values() if "-test-" in domain["name"]] == []
+    assert [path.name for path in (project.root / ".unibuild" / "test").glob("*.xl")] == []
+
+
+def test_three_lines_of_toml(test, does, project, xen):
+    does("say hello", "say Solo5: solo5_exit(0) called", "poweroff")
+    said = test('[test.boots]\nconsole = ["hello"]\nexit = 0\n')
+    assert "ok      boots" in said
+    assert said.endswith("test: 1 of 1 passed\n")
+    assert project.read(".unibuild/test/boots.log").splitlines()[0].endswith(" hello")
+    assert not (project.root / ".unibuild" / "domain.json").exists()
+
+
+def test_a_failure_says_what_was_wanted_and_what_came(test, does):
+    does("say hello world", "say bye", "poweroff")
+    said = test('[test.boots]\nconsole = ["hello wirld"]\n[test.other]\nconsole = ["bye"]\n', code=1)
+    assert "failed  boots" in said
+    assert 'it powered off before it said "hello wirld"\n          like it: hello world\n' in said
+    assert "| bye" in said and ".unibuild/test/boots.log" in said
+    assert "ok      other" in said and said.endswith("1 of 2 passed\n")
+
+
+def test_a_crash_fails(test, does):
+    does("say hello", "crash")
+    assert "it crashed" in test('[test.boots]\nconsole = ["hello"]\n', code=1)
+    assert "ok" in test("", "boots", "test.boots.exit=crash")
+
+
+def test_a_project_without_tests_has_one(test, does):
+    does("say hello", "poweroff")
+    assert "ok      boots" in test("")
+    does("say hello", "crash")
+    assert "failed  boots" in test("", code=1)
+
+
+def test_the_time_is_up(test, does):
+    does("say hello", "stay")
+    assert '0.5 s passed before it said "bye"' in test('[test.boots]\nconsole = ["bye"]\ntimeout = 0.5\n', code=1)
+
+
+def test_named_ones_only(test, does):
+    does("say hello", "poweroff")
+    said = test('[test.one]\nconsole = ["hello"]\n[test.two]\nconsole = ["hello"]\n', "two")
+    assert "two" in said and "one," not in said
+    assert "did you mean `two`?" in test("", "twe", code=2)
+
+
+def test_arguments_of_a_test_are_its_own(test, does, project, xen):
+    does("say hello", "poweroff")
+    test('[xl]\ncmdline = "a=b"\n[test.one]\nargs = ["c=d"]\n[test.two]\n')
+    assert "a=b" in project.read(".unibuild/hello.xl")
+    assert len([call for call in xen.calls("xl") if call[0] == "create"]) == 2
+
+
+def test_the_domain_that_runs_is_left_alone(test, does, project, xen):
+    does("say hello", "stay")
+    project.run("unibuild", "boot", "host=local", "boot.console=none")
+    before, record = xen.domains(), project.read(".unibuild/domain.json")
+    test('[test.boots]\nconsole = ["hello"]\n')
+    assert (xen.domains(), project.read(".unibuild/domain.json")) == (before, record)
+
+
+def test_answers(test, does):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/" else 404)
+            self.end_headers()
+            self.wfile.write(b"hello from http")
+
+        def log_message(self, *_):
+            pass
+
+    does("say up", "stay")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        port = server.server_port
+        wants = f'[boot.ready]\naddress = "127.0.0.1"\n[test.serves]\nhttp = [{{ port = {port}, body = "from http" }}'
+        try:
+            assert "ok" in test(wants + f', {{ port = {port}, path = "/no", status = 404 }}]\n')
+            assert "has no" in test("", f'test.serves.http=[{{ port = {port}, body = "other" }}]', code=1)
+        finally:
+            server.shutdown()
+
+
+def test_the_results_for_other_programs(test, does, project):
+    does("say hello", "poweroff")
+    test('[test.a]\nconsole = ["hello"]\n[test.b]\nconsole = ["no"]\n', "--junit", "t.xml", "--json", "t.json", code=1)
+    assert [case.get("name") for case in ElementTree.fromstring(project.read("t.xml")).iter("testcase")] == ["a", "b"]
+    assert [one["outcome"] for one in json.loads(project.read("t.json"))["tests"]] == ["passed", "failed"]
+
+
+def test_standard_output_is_only_the_json(project, does):
+    does("say hello", "poweroff")
+    said = project.run("sh", "-c", f"{project.bin}/unibuild test --host local --json - 2>/dev/null")
+    assert json.loads(said)["passed"] is True
+
+
+def test_what_cannot_be_tried_is_an_error(test, does, project, xen):
+    said = test("[xl]\nmemory = 4096\n[test.boots]\n[test.more]\n", "--junit", "t.xml", code=5)
+    assert "error   boots" in said and "error   more" in said
+    assert ElementTree.fromstring(project.read("t.xml")).get("errors") == "2"
+
+
+def test_a_build_that_fails_has_its_own_exit_code(test, project):
+    project.write("Makefile", "hello.xen:\n\tfalse\n")
+    assert "test:" not in test("", code=1)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_nothing(project, does, xen, number, code):
+    does("say hello", "stay")
+    project.write("unibuild.toml", project.read("unibuild.toml") + '[test.boots]\nconsole = ["never"]\n')
+    program = project.start("unibuild", "test", "--host", "local")
+    deadline = time.monotonic() + 20
+    while not (xen.domains() and (project.root / ".unibuild/test/boots.log").exists()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    program.send_signal(number)
+    said, _ = program.communicate(timeout=30)
+    assert program.returncode == code, said
+    assert xen.domains() == {}
