@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import unibuild
 from unibuild.errors import FileError, InputError, UnibuildError
+from unibuild.tasks.options import Asked, take_out
 from unibuild.tasks.tell import DEBUG, hang_up, tell
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ COMMANDS = {
     "init": "write an unibuild.toml, and a dodo.py or Makefile.user where wanted",
     "lab": "the real Xen in QEMU: up, down, status, ssh, reset",
     "plan": "what a goal would run, and why, without running it",
+    "doctor": "what is here and on the hosts, what is missing, and how to mend it",
     "test": "boot the unikernel, in the lab, and see that it does what [test] wants",
 }
 DOIT = {
@@ -50,6 +52,8 @@ commands:
 
 options:
   -C DIR           go to this folder first
+  --host NAME      run the domain there: the name of a [hosts] table, local, lab, ssh://...; `all`: on all with a name
+  --take           boot, destroy, rollback: take over a domain of that name from someone else
   --dry-run        the same as `plan`
   --force          run these goals, and no others, even if they are up to date: `unibuild depend --force`
   --debug          show tracebacks
@@ -60,7 +64,8 @@ options:
   -n N             run goals that do not depend on each other in N processes
 
 key=value overrides a setting: `unibuild boot host=lab xl.memory=64`.
-Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 6 not ready, 130 Ctrl-C.
+Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 6 not ready,
+130 Ctrl-C.
 """
 
 
@@ -105,6 +110,9 @@ def _main(argv: list[str]) -> int:
             case _:
                 break
         argv.pop(0)
+    asked = Asked()
+    if argv and argv[0] not in COMMANDS:
+        asked, argv = take_out(argv)
     if not argv or argv == ["help"]:
         print(_usage(), end="")
         return 0
@@ -114,8 +122,8 @@ def _main(argv: list[str]) -> int:
         argv = ["run", "--always-execute", "--single", *(word for word in argv if word != "--force")]
     if argv[0] in COMMANDS:
         command = importlib.import_module(f"unibuild.commands.{argv[0]}")
-        return int(command.main(argv[1:]))
-    return _doit([word for word in argv if word])
+        return int(command.main([*argv[1:], *(["--host", asked.host] if asked.host else [])]))
+    return _doit([word for word in argv if word], asked)
 
 
 def _usage() -> str:
@@ -135,12 +143,12 @@ def _enter(folder: str) -> None:
         raise InputError(f"cannot enter the folder {folder}: {error.strerror}") from None
 
 
-def _doit(argv: list[str]) -> int:
+def _doit(argv: list[str], asked: Asked) -> int:
     """Hand a command line to doit, with our tasks."""
     from unibuild.doit_plugin import Main
 
-    code = int(Main().run(argv))
-    if code == 0 and len(argv) == 1:
+    code = int(Main(asked).run(argv))
+    if code == 0 and len(argv) == 1 and asked.host is None:
         from unibuild._fast import GOALS
 
         if argv[0] in GOALS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,9 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.files import find_upward
 from unibuild.settings.sources import FILE, STATE
-from unibuild.tasks.factory import Checker, tasks
-from unibuild.tasks.graph import GOALS
+from unibuild.tasks.factory import Checker, later_tasks, tasks, tasks_for_all
+from unibuild.tasks.graph import BUILT_ALREADY, GOALS
+from unibuild.tasks.options import Asked, of_goals
 from unibuild.tasks.reporter import Reporter
 from unibuild.tasks.tell import hang_up, tell
 
@@ -72,6 +74,7 @@ class Unikernel:
 
     def __init__(self, own: Collection[str] = ()) -> None:
         self._own = frozenset(own)
+        self.asked: Asked | None = None  # None: look at the program's command line
         # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
         # class too.
         self.create_doit_tasks = self._create
@@ -81,13 +84,23 @@ class Unikernel:
 
     def tasks(self) -> list[Task]:
         """Return the tasks of the project that the current folder belongs to."""
+        from unibuild.settings.named import ALL, at
+        from unibuild.tasks import hosts
         from unibuild.tasks.graph import graph
 
         gc.freeze()  # what is loaded by now stays to the end: the collector need not go through it, here and at exit
         try:
-            return tasks(graph(self.project()))
+            project = self.project()
         except UnibuildError as error:
             raise SystemExit(tell(error)) from None
+        try:
+            if project.settings.host == ALL:
+                return tasks_for_all([graph(at(project, name)) for name in hosts.every(project.settings)], project)
+            return [*tasks(graph(project)), *later_tasks(project)]
+        except UnibuildError as error:
+            if _needs_graph(sys.argv[1:]):
+                raise SystemExit(tell(error)) from None
+            return later_tasks(project)
 
     def project(self) -> Project:
         """Load the project, with the settings of the command line."""
@@ -95,8 +108,10 @@ class Unikernel:
 
         from unibuild.settings.sources import load
 
+        asked = of_goals(sys.argv[1:]) if self.asked is None else self.asked
         words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
-        return load(Path.cwd(), {key: value for key, value in words.items() if key not in self._own})
+        settings = {key: value for key, value in words.items() if key not in self._own}
+        return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take=asked.take)
 
 
 def unikernel(*, own: Collection[str] = ()) -> Unikernel:
@@ -109,6 +124,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
 
     A dodo.py that holds a ``unikernel()`` is loaded as it is.
     """
+
+    asked: Asked | None = None
+    """The options of the goals, where the command line does not hold them any more."""
 
     def setup(self, opt_values: dict[str, Any]) -> None:
         """Load the ``dodo.py``, which is looked for beside ``unibuild.toml`` too, and go to the project's folder."""
@@ -134,9 +152,13 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
 
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
         """Return the project's tasks and those of the ``dodo.py``."""
+        held = [value for value in self.namespace.values() if isinstance(value, Unikernel)]
+        ours = held or [Unikernel()]
+        for each in ours:
+            each.asked = self.asked
         found = list(super().load_tasks(cmd, pos_args))
-        if not any(isinstance(value, Unikernel) for value in self.namespace.values()):
-            found += Unikernel().tasks()
+        if not held:
+            found += ours[0].tasks()
             for task in found:
                 task.cfg_values = (self.config or {}).get(f"task:{task.name}", task.cfg_values)
         return found
@@ -181,9 +203,17 @@ class Main(DoitMain):  # type: ignore[misc]
         for command in (Help, Run, List, Info, Clean, Forget, Ignore, TabCompletion, ResetDep)
     )
 
-    def __init__(self) -> None:
+    def __init__(self, asked: Asked | None = None) -> None:
         backend = {"unibuild": "unibuild.state:StateFile"}
-        super().__init__(Loader(), config_filenames=(), extra_config={"BACKEND": backend})
+        loads = Loader()
+        loads.asked = asked
+        super().__init__(loads, config_filenames=(), extra_config={"BACKEND": backend})
+
+
+def _needs_graph(words: list[str]) -> bool:
+    """Say whether a command line, by the goals in it, needs a tree that can be built."""
+    goals = GOALS.keys() & words
+    return not goals or not goals <= {*BUILT_ALREADY}
 
 
 def _unknown(goal: str, names: list[str]) -> InputError:

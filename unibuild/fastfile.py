@@ -59,7 +59,7 @@ def _stage_layers(found: Graph) -> Iterator[Layer]:
             return
         files_seen = {**verdict.record["made"], **verdict.record["targets"]}
         seen = verdict.record["inputs"] | {path: stamp for path, (stamp, _) in files_seen.items()}
-        yield _layer(stage.name, seen.items())
+        yield _layer(stage.goal, seen.items())
 
 
 def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unibuild.settings.named import at, own_xl, settled
+from unibuild.settings.named import at, settled, whose_xl
 from unibuild.settings.sources import load
 
 TOML = """
@@ -42,7 +42,13 @@ def test_to_settle_twice_changes_nothing(project):
 @pytest.mark.parametrize("host", ["plain", "lab", "auto", "ssh://big", "nobody"])
 def test_a_host_that_changes_nothing(project, host):
     there = at(project, host)
-    assert (settled(there), own_xl(there.settings)) == (there, False)
+    assert (settled(there), whose_xl(there.settings)) == (there, "others")
+
+
+def test_whose_the_xl_is(project, tmp_path):
+    assert whose_xl(at(project, "big").settings) == "big"
+    (tmp_path / "unibuild.toml").write_text('[hosts.big]\naddress = "ssh://big"')
+    assert whose_xl(load(tmp_path, {"host": "big"}, {}).settings) is None
 
 
 def test_a_project_keeps_the_words_of_its_command_line(project):

@@ -473,7 +473,7 @@ def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
         (
             '[hosts.all]\naddress = "lab"',
             "unibuild.toml:1: `[hosts] all`: the key `all` must be a name for a host: letters, digits and `_ . -`, and "
-            "neither `auto` nor `all`",
+            "none of `auto`, `all`, `others`",
         ),
         (
             "[[test.a.http]]\nport = 80\n[[test.a.http]]\nport = 0",

@@ -13,7 +13,7 @@ from unibuild.errors import InputError, UnibuildError
 from unibuild.settings.sources import STATE, load
 from unibuild.state import StateFile
 from unibuild.tasks import hosts
-from unibuild.tasks.graph import GOALS, graph
+from unibuild.tasks.graph import BUILT_ALREADY, GOALS, graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +33,17 @@ def main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="unibuild plan", description=__doc__)
     parser.add_argument("words", nargs="*", metavar="GOAL | KEY=VALUE", help="goals (boot), and settings for this time")
-    words = parser.parse_args(argv).words
+    parser.add_argument("--host", help="as if this were the setting `host`")
+    asked = parser.parse_intermixed_args(argv)
+    words = [*asked.words, *([f"host={asked.host}"] if asked.host else [])]
     goals = [word for word in words if "=" not in word] or ["boot"]
     found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
-    names = [stage.name for stage in found.stages]
+    names = [stage.goal for stage in found.stages]
     for goal in goals:
-        if goal not in (*names, "libvirt", "boot", "console", "destroy"):
+        if goal not in (*names, "libvirt", "boot", *BUILT_ALREADY):
             close = difflib.get_close_matches(goal, GOALS, 1)
             raise InputError(f"there is no goal `{goal}`", hint=f"did you mean `{close[0]}`?" if close else None)
-    for goal in ("console", "destroy"):
+    for goal in BUILT_ALREADY:
         if goal in goals:
             print(f"{goal}: would run ({GOALS[goal]}, on {hosts.place(found.project.settings)})")
     wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *_LAST)]
@@ -79,7 +81,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
 
 def _commands(found: Graph, stage: Stage) -> Iterator[str]:
     if stage.step is None:
-        if stage.name == "xl":
+        if stage.goal == "xl":
             yield from _difference(found)
         return
     for argv in stage.step.commands:

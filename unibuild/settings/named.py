@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Settings, Xl
     from unibuild.settings.sources import Project
 
-__all__ = ["ALL", "at", "own_xl", "settled"]
+__all__ = ["ALL", "at", "settled", "whose_xl"]
 
 ALL = "all"
 """The value of ``host`` that stands for every ``[hosts]`` table."""
@@ -22,12 +22,15 @@ def at(project: Project, host: str) -> Project:
     return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, host=host))
 
 
-def own_xl(settings: Settings) -> bool:
-    """Tell whether the host has an ``.xl`` of its own: its ``[hosts.NAME.xl]`` sets something."""
+def whose_xl(settings: Settings) -> str | None:
+    """Return whose the ``.xl`` is: the host's name, where its ``[hosts.NAME.xl]`` sets something; else ``others``.
+
+    Where no host has one of its own it is None.
+    """
     from unibuild.settings.model import Xl
 
-    table = settings.hosts.get(settings.host)
-    return table is not None and table.xl != Xl()
+    own = [name for name, table in settings.hosts.items() if table.xl != Xl()]
+    return settings.host if settings.host in own else "others" if own else None
 
 
 def settled(project: Project) -> Project:
@@ -35,7 +38,7 @@ def settled(project: Project) -> Project:
     import msgspec
 
     settings = project.settings
-    if not own_xl(settings):
+    if whose_xl(settings) != settings.host:
         return project
     xl = _over(settings.xl, settings.hosts[settings.host].xl)
     return dataclasses.replace(project, settings=msgspec.structs.replace(settings, xl=xl))

@@ -123,9 +123,9 @@ UrlPath = Annotated[str, Meta(pattern=r"^/", description="a path that starts wit
 HostName = Annotated[
     str,
     Meta(
-        pattern=r"^(?!(?:auto|all)$)[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        pattern=r"^(?!(?:auto|all|others)$)[A-Za-z0-9_][A-Za-z0-9_.-]*$",
         title="HOST",
-        description="a name for a host: letters, digits and `_ . -`, and neither `auto` nor `all`",
+        description="a name for a host: letters, digits and `_ . -`, and none of `auto`, `all`, `others`",
     ),
 ]
 CaseName = Annotated[

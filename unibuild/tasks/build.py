@@ -62,7 +62,7 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
 
 def _write(graph: Graph, stage: Stage) -> None:
     """Carry out a stage that is our own work."""
-    if stage.name == "libvirt":
+    if stage.goal == "libvirt":
         from unibuild.tasks.libvirt import describe, render
 
         description = describe(graph.render(ends=()), str(graph.xl))

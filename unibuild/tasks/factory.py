@@ -15,18 +15,19 @@ from doit.task import Task
 
 from unibuild import stamps
 from unibuild.errors import FileError, UnibuildError
+from unibuild.settings.named import at
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.guard import Guard, end_on_signals
 from unibuild.tasks.tell import debugging, hang_up, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
     from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph, Stage
 
-__all__ = ["Checker", "Failed", "Fresh", "Running", "Watched", "tasks"]
+__all__ = ["Checker", "Failed", "Fresh", "Running", "Watched", "later_tasks", "tasks", "tasks_for_all"]
 
 _MADE = (
     "unibuild:made"  # where the state remembers which files are ours to remove: the tasks' own entries go on failure
@@ -152,11 +153,42 @@ def tasks(graph: Graph) -> list[Task]:
     """
     end_on_signals()
     guard = Guard(graph.project.root)
-    found: list[Task] = []
-    for stage in graph.stages:
-        found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
-    found.append(_stage_task(graph, graph.libvirt, guard, "xl"))
-    return [*found, _boot_task(graph, guard), _console_task(graph), _destroy_task(graph)]
+    return [*_whole(_stage_tasks(graph, guard)), _boot_task(graph, guard)]
+
+
+def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
+    """Return the doit tasks of ``--host all``: each stage once, and the goals on all hosts at the same time.
+
+    Args:
+        graphs: that of each host.
+        project: the project, whose ``host`` is ``all``.
+    """
+    end_on_signals()
+    guard = Guard(project.root)
+    stages = {task.name: task for graph in graphs for task in _stage_tasks(graph, guard)}
+    names = [graph.project.settings.host for graph in graphs]
+    one = at(project, names[0])
+    return [
+        *_whole(list(stages.values())),
+        _everywhere_task(project, names, "boot", guard),
+        _console_task(project),
+        _everywhere_task(project, names, "destroy"),
+        _telling_task(one, "status"),
+        _telling_task(one, "history"),
+        _everywhere_task(project, names, "rollback"),
+    ]
+
+
+def later_tasks(project: Project) -> list[Task]:
+    """Return the tasks of the goals in ``BUILT_ALREADY``: a tree that cannot be built has them too."""
+    end_on_signals()
+    return [
+        _console_task(project),
+        _destroy_task(project),
+        _telling_task(project, "status"),
+        _telling_task(project, "history"),
+        _rollback_task(project),
+    ]
 
 
 class StageTask(Task):  # type: ignore[misc]
@@ -176,6 +208,25 @@ class StageTask(Task):  # type: ignore[misc]
                     state.set(_MADE, path, None)
 
 
+def _stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
+    found: list[Task] = []
+    for stage in (*graph.stages, graph.libvirt):
+        found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
+    return found
+
+
+def _whole(stages: list[Task]) -> list[Task]:
+    """Add the goals whose stages are named for the hosts that they are for."""
+    found = {task.name: task for task in stages}
+    for task in stages:
+        goal, _, host = task.name.partition(":")
+        if host and goal not in found:
+            found[goal] = Task(goal, None, task_dep=[], has_subtask=True, params=SHARED, doc=GOALS[goal])
+        if host:
+            found[goal].task_dep.append(task.name)
+    return sorted(found.values(), key=lambda task: list(GOALS).index(task.name.partition(":")[0]))
+
+
 def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
     def act(task: Task) -> None:
         from unibuild.tasks.build import run_stage
@@ -191,6 +242,8 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         task_dep=[before] if before else [],
         targets=list(stage.watch.targets),
         uptodate=[Fresh(stage)],
+        params=SHARED,
+        subtask_of=stage.goal if stage.goal != stage.name else None,
         doc=stage.doc,
         **_OWN_TERMINAL,
     )
@@ -204,42 +257,107 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
         project = graph.project if wait is None else _waiting(graph.project, wait)
         boot.boot(project, graph.xl, graph.kernel)
 
-    wait = {
-        "name": "wait",
-        "long": "wait",
-        "type": float,
-        "default": None,
-        "help": "seconds after which to leave the console, where it is printed",
-    }
     return Task(
         "boot",
         [_telling(act)],
         file_dep=[Watched(graph.xl), Watched(graph.kernel)],
         task_dep=["xl"],
         uptodate=[Running(graph)],
-        params=[wait],
+        params=[_WAIT, *SHARED],
         doc=GOALS["boot"],
         **_OWN_TERMINAL,
     )
 
 
-def _console_task(graph: Graph) -> Task:
+def _console_task(project: Project) -> Task:
     def act() -> None:
         from unibuild.tasks import boot
 
-        boot.console(graph.project)
+        boot.console(project)
 
-    return Task("console", [_telling(act)], uptodate=[False], doc=GOALS["console"], **_OWN_TERMINAL)
+    return Task("console", [_telling(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **_OWN_TERMINAL)
 
 
-def _destroy_task(graph: Graph) -> Task:
+def _destroy_task(project: Project) -> Task:
     def act() -> None:
         from unibuild.tasks import boot
 
-        boot.destroy(graph.project)
+        boot.destroy(project)
 
-    return Task("destroy", [_telling(act)], uptodate=[False], doc=GOALS["destroy"], **_OWN_TERMINAL)
+    return Task("destroy", [_telling(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **_OWN_TERMINAL)
 
+
+def _telling_task(project: Project, goal: str) -> Task:
+    def act(as_json: bool) -> None:
+        if goal == "status":
+            from unibuild.tasks.status import status as tell_goal
+        else:
+            from unibuild.tasks.history import history as tell_goal
+        tell_goal(project, as_json=as_json)
+
+    as_json = {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "one JSON object"}
+    return Task(goal, [_telling(act)], uptodate=[False], params=[as_json, *SHARED], doc=GOALS[goal], **_OWN_TERMINAL)
+
+
+def _rollback_task(project: Project) -> Task:
+    def act(wait: float | None, words: list[str]) -> None:
+        from unibuild.tasks.history import rollback
+
+        rollback(project if wait is None else _waiting(project, wait), words)
+
+    return Task(
+        "rollback",
+        [_telling(act)],
+        uptodate=[False],
+        params=[_WAIT, *SHARED],
+        pos_arg="words",
+        doc=GOALS["rollback"],
+        **_OWN_TERMINAL,
+    )
+
+
+def _everywhere_task(project: Project, names: Sequence[str], goal: str, guard: Guard | None = None) -> Task:
+    """Return the task of a goal on several hosts; ``guard`` where what it boots is built before."""
+
+    def act(wait: float | None, words: list[str] | None) -> None:
+        from unibuild.tasks import everywhere
+
+        if guard:
+            guard.release()
+        options = () if wait is None else (f"--wait={wait:g}",)
+        everywhere.run(project, names, goal, (*options, *(words or ())))
+
+    return Task(
+        goal,
+        [_telling(act)],
+        task_dep=["xl"] if guard else [],
+        uptodate=[False],
+        params=[_WAIT, *SHARED],
+        pos_arg="words",
+        doc=GOALS[goal],
+        **_OWN_TERMINAL,
+    )
+
+
+_WAIT = {
+    "name": "wait",
+    "long": "wait",
+    "type": float,
+    "default": None,
+    "help": "seconds after which to leave the console, where it is printed",
+}
+
+SHARED = [
+    {"name": "host", "long": "host", "type": str, "default": "", "help": "where the domain runs: a name, or `all`"},
+    {
+        "name": "take",
+        "long": "take",
+        "type": bool,
+        "default": False,
+        "help": "take over a domain of that name from someone else",
+    },
+]
+"""Options of every goal; what they say is read when the project is loaded."""
 
 _OWN_TERMINAL: dict[str, Any] = {
     "verbosity": 2,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import unibuild
 from unibuild import files, templates
 from unibuild.errors import KernelError
+from unibuild.settings.named import settled, whose_xl
 from unibuild.settings.sources import STATE
 from unibuild.stamps import Watch
 from unibuild.toolchain.choose import choose
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.toolchain.base import Step, Toolchain
 
-__all__ = ["GOALS", "Graph", "Stage", "graph"]
+__all__ = ["BUILT_ALREADY", "GOALS", "Graph", "Stage", "graph"]
 
 GOALS = {
     "configure": "configure the tree",
@@ -36,15 +37,21 @@ GOALS = {
     "boot": "create the domain and show its console",
     "console": "show the console of the running domain",
     "destroy": "end the domain at once",
+    "status": "what runs where, from which sources, and whether the tree has moved on; --json",
+    "history": "the generations: what was booted when, and how it went; --json",
+    "rollback": "boot an earlier generation without building: the last good one, or that of a number",
 }
 """Every goal that a project can have, in the graph's order."""
+
+BUILT_ALREADY = ("console", "destroy", "status", "history", "rollback")
+"""The goals that take what was built and booted before, and so need no graph."""
 
 
 class Stage(NamedTuple):
     """One stage that leaves files.
 
     Attributes:
-        name: the goal's name.
+        name: the goal's name; where hosts have an ``.xl`` of their own, also whose stage it is: ``xl:xen1``.
         doc: what it does, for ``doit list``.
         watch: what decides whether it is stale.
         folders: absolute paths whose stamps decided which inputs there are.
@@ -57,12 +64,17 @@ class Stage(NamedTuple):
     folders: tuple[str, ...]
     step: Step | None
 
+    @property
+    def goal(self) -> str:
+        """The goal that it belongs to."""
+        return self.name.partition(":")[0]
+
 
 class Graph(NamedTuple):
     """The stages of a project up to its ``.xl``, and what ``boot`` then takes.
 
     Attributes:
-        project: the project.
+        project: the project, its host's own ``[xl]`` laid over the rest.
         toolchain: what builds its kernel.
         stages: in the order in which they run.
         start: the ``.xl`` to start from, the generated one or a person's own; None: there is none.
@@ -103,10 +115,14 @@ def graph(project: Project) -> Graph:
         from unibuild.tasks import hosts
 
         hosts.place(project.settings)
+    whose = whose_xl(project.settings)
+    own = f"@{project.settings.host}" if whose == project.settings.host else ""  # its files are of this host alone
+    of = f":{whose}" if whose else ""
+    project = settled(project)
     toolchain = choose(project)
     folder = project.root / STATE
     name = project.settings.name or project.root.name or "kernel"
-    kernel, xl = folder / f"{name}.xen", folder / f"{name}.xl"
+    kernel, xl = folder / f"{name}.xen", folder / f"{name}{own}.xl"
 
     def digest(step: str) -> Callable[[str], str]:
         def of(path: str) -> str:
@@ -141,17 +157,17 @@ def graph(project: Project) -> Graph:
         fingerprint=_xl_fingerprint(project),
         digest=digest("xl"),
     )
-    stages.append(Stage("xl", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
-    libvirt = _libvirt(project, xl_watch, folder / f"{name}.xml")
+    stages.append(Stage(f"xl{of}", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
+    libvirt = _libvirt(project, xl_watch, xl.with_suffix(".xml"), f"libvirt{of}")
     return Graph(project, toolchain, tuple(stages), start, kernel, xl, libvirt)
 
 
-def _libvirt(project: Project, xl_watch: Watch, path: Path) -> Stage:
+def _libvirt(project: Project, xl_watch: Watch, path: Path, name: str) -> Stage:
     """Return the stage that writes what the ``.xl`` says, as libvirt has it."""
     own = project.root / templates.FOLDER / "libvirt.xml.j2"
     inputs = (*xl_watch.inputs, *([str(own)] if own.is_file() else []))
     watch = xl_watch._replace(inputs=inputs, targets=(str(path),))
-    return Stage("libvirt", f"write {STATE}/{path.name}, the domain for libvirt", watch, (), None)
+    return Stage(name, f"write {STATE}/{path.name}, the domain for libvirt", watch, (), None)
 
 
 def _strings(paths: tuple[Path, ...] | list[Path]) -> tuple[str, ...]:

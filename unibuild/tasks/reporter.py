@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from doit.reporter import ConsoleReporter
 
 from unibuild.tasks.factory import Failed, Fresh, Running
+from unibuild.tasks.graph import GOALS
 from unibuild.tasks.tell import interrupted, tell
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def execute_task(self, task: Task) -> None:
         """Say that a task runs, and why."""
-        self._began[task.name] = time.monotonic()
+        if task.actions:
+            self._began[task.name] = time.monotonic()
         item = _item(task)
         if item is None and not _ours(task):
             super().execute_task(task)
@@ -80,7 +82,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if isinstance(sys.exception(), KeyboardInterrupt):
             raise SystemExit(interrupted()) from None
         super().complete_run()
-        asked = [name for name in self._selected if name in self._fresh]
+        goals = [name.partition(":")[0] for name in self._fresh]
+        asked = [name for name in self._selected if name in (*self._fresh, *goals)]
         if asked and not self._began:
             self._line(f"{', '.join(asked)}: up to date")
         if self._exit_code and not isinstance(sys.exception(), SystemExit):
@@ -99,4 +102,4 @@ def _item(task: Task) -> Fresh | Running | None:
 
 
 def _ours(task: Task) -> bool:
-    return _item(task) is not None or task.name in ("console", "destroy")
+    return task.name.partition(":")[0] in GOALS
