@@ -1,0 +1,221 @@
+"""How a unikernel ended, and why, from the last lines of its console.
+
+The formats are those of
+
+- Solo5: bindings/exit.c, bindings/abort.c and bindings/cpu_x86_64.c
+- OCaml: ``print_location`` in runtime/backtrace.c, before OCaml 4.11 without the name of the function
+- MirageOS: cmdliner's complaints, and functoria_runtime.ml's exit codes 63 and 64
+- Mini-OS: arch/x86/traps.c
+- XTF: ``do_exception`` in arch/x86/traps.c and ``panic`` in common/lib.c
+- Linux: ``panic`` in kernel/panic.c
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from unibuild.domain.crash import processor
+from unibuild.domain.crash.frames import Frame
+
+__all__ = ["Finding", "Kind", "read"]
+
+Kind = Literal["exit", "help", "argument", "exception", "memory", "abort", "trap", "panic"]
+
+MORE_MEMORY = "give it more: `memory` under [xl] in unibuild.toml"
+
+_LAST = 256 << 10  # bytes of the end that are read
+_WIDTH = 1000  # characters of a line that count
+_FRAMES = 64
+_MARK = re.compile(
+    rb"Solo5: (?:solo5_|trap|ABORT|PANIC)|Fatal error|age fault at|^GPF |FATAL: |PANIC: |Kernel panic", re.MULTILINE
+)
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would act on them
+_BANNER = re.compile(r"Solo5: Bindings version |Xen Minimal OS")
+_EXIT = re.compile(r"Solo5: solo5_exit\((-?\d{1,9})\) called")
+_TRAP = re.compile(r"Solo5: trap: type=(#\w+) ec=0x([0-9a-f]{1,16}) rip=0x([0-9a-f]{1,16}) rsp=0x([0-9a-f]{1,16})")
+_CR2 = re.compile(r"Solo5: trap: cr2=0x([0-9a-f]{1,16})")
+_ABORT = re.compile(r"Solo5: (?:ABORT|PANIC): (.+)")
+_EXCEPTION = re.compile(r"Fatal error: (exception )?(.+)")
+_BACKTRACE = re.compile(
+    r"(Raised at|Raised by primitive operation at|Re-raised at|Called from) (?:([^\"]+) in )?file "
+    r'"([^"]+)"(?: \(inlined\))?, lines? (\d{1,9})'
+)
+_MINIOS_FAULT = re.compile(r"Page fault at linear address (?:0x)?([0-9a-f]{1,16}), [er]ip (?:0x)?([0-9a-f]{1,16})")
+_MINIOS_CODE = re.compile(r"code ([0-9a-f]{1,8})$")
+_MINIOS_GPF = re.compile(r"GPF [er]ip: (?:0x)?([0-9a-f]{1,16})")
+_MINIOS_TRAP = re.compile(r"FATAL: +Unhandled Trap (\d{1,3})")
+_MINIOS_RIP = re.compile(r"RIP: [0-9a-f]{1,4}:\[<([0-9a-f]{1,16})>\]")
+_MINIOS_CALLER = re.compile(r"base is (?:0x)?[0-9a-f]{1,16} caller is 0x([0-9a-f]{1,16})")
+_MINIOS_MEMORY = re.compile(r"Cannot handle page request order \d")
+_XTF = re.compile(r"PANIC: Unhandled exception at [0-9a-f]{1,4}:([0-9a-f]{1,16})")
+_XTF_VECTOR = re.compile(r"Vec (\d{1,3}) #\w*(?:\[[^\]]{0,40}\])?(?: %cr2 ([0-9a-f]{1,16}))?")
+_PANIC = re.compile(r"(?:\[ *\d{1,9}\.\d{1,9}\] )?(?:PANIC|Kernel panic - not syncing): (.+)")
+_COMPLAINT = re.compile(
+    r"[\w.-]{1,64}: ((?:unknown|required|too many|too few|invalid|missing|option|environment) .{0,200})"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the console says of the end.
+
+    Attributes:
+        kind: what happened, as one word.
+        sentence: the same in words, to stand after "hello crashed: ".
+        mend: what the person can do about it, or "".
+        code: what it exited with; None where it did not get that far.
+        rip: the address of the instruction that failed, or None.
+        rsp: the stack pointer there, or None.
+        cr2: the address that it could not reach, or None.
+        callers: return addresses that the kernel itself found on its stack, the innermost first.
+        frames: the backtrace that the kernel itself printed, the innermost first.
+    """
+
+    kind: Kind
+    sentence: str
+    mend: str = ""
+    code: int | None = None
+    rip: int | None = None
+    rsp: int | None = None
+    cr2: int | None = None
+    callers: tuple[int, ...] = ()
+    frames: tuple[Frame, ...] = ()
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the domain is lost, though it may not have ended yet."""
+        return self.kind != "exit" or bool(self.code)
+
+
+def read(said: bytes) -> Finding | None:
+    """Find out from what the console said how the domain ended; None where it does not say.
+
+    Args:
+        said: its end at least; it may hold anything. The last 256 KiB count.
+    """
+    said = said[-_LAST:]
+    if not _MARK.search(said):
+        return None
+    lines = [_ESCAPES.sub("", line[:_WIDTH]).strip() for line in said.decode(errors="replace").split("\n")]
+    lines = lines[max((number for number, line in enumerate(lines) if _BANNER.match(line)), default=0) :]
+    finding = _solo5_trap(lines) or _minios(lines) or _xtf(lines) or _exception(lines) or _aborted(lines)
+    code, at = _last_exit(lines)
+    if finding:
+        return replace(finding, code=code if finding.code is None else finding.code)
+    return None if code is None else _exited(code, lines[:at])
+
+
+def _match(pattern: re.Pattern[str], lines: list[str]) -> tuple[re.Match[str] | None, int]:
+    """Return the first line that begins with the pattern, and its number."""
+    for number, line in enumerate(lines):
+        found = pattern.match(line)
+        if found:
+            return found, number
+    return None, len(lines)
+
+
+def _last_exit(lines: list[str]) -> tuple[int | None, int]:
+    for number in range(len(lines) - 1, -1, -1):
+        found = _EXIT.match(lines[number])
+        if found:
+            return int(found[1]), number
+    return None, len(lines)
+
+
+def _solo5_trap(lines: list[str]) -> Finding | None:
+    found, at = _match(_TRAP, lines)
+    if not found:
+        return None
+    told, _ = _match(_CR2, lines[at + 1 : at + 3])
+    code, rip, rsp = (int(found[group], 16) for group in (2, 3, 4))
+    cr2 = int(told[1], 16) if told else None
+    return Finding("trap", processor.explain(found[1], code, rip, rsp, cr2), code=255, rip=rip, rsp=rsp, cr2=cr2)
+
+
+def _minios(lines: list[str]) -> Finding | None:
+    fault, at = _match(_MINIOS_FAULT, lines)
+    finding = None
+    if fault:
+        told = _MINIOS_CODE.search(lines[at])
+        cr2, rip = int(fault[1], 16), int(fault[2], 16)
+        sentence = processor.explain("#PF", int(told[1], 16) if told else None, rip, None, cr2)
+        finding = Finding("trap", sentence, rip=rip, cr2=cr2)
+    if not finding:
+        gpf, at = _match(_MINIOS_GPF, lines)
+        if gpf:
+            rip = int(gpf[1], 16)
+            finding = Finding("trap", processor.explain("#GP", None, rip), rip=rip)
+    if not finding:
+        trap, at = _match(_MINIOS_TRAP, lines)
+        if not trap:
+            return None
+        told, _ = _match(_MINIOS_RIP, lines[at + 1 : at + 8])
+        address = int(told[1], 16) if told else None
+        finding = Finding("trap", processor.explain(processor.name(int(trap[1])), None, address), rip=address)
+    callers = (_MINIOS_CALLER.match(line) for line in lines[at + 1 :])
+    mend = MORE_MEMORY if any(_MINIOS_MEMORY.match(line) for line in lines[:at]) else ""
+    return replace(finding, mend=mend, callers=tuple(int(found[1], 16) for found in callers if found)[:_FRAMES])
+
+
+def _xtf(lines: list[str]) -> Finding | None:
+    found, at = _match(_XTF, lines)
+    if not found:
+        return None
+    rip = int(found[1], 16)
+    vector, _ = _match(_XTF_VECTOR, lines[at + 1 : at + 3])
+    cr2 = int(vector[2], 16) if vector and vector[2] else None
+    name = processor.name(int(vector[1])) if vector else "#?"
+    return Finding("trap", processor.explain(name, None, rip, None, cr2), rip=rip, cr2=cr2)
+
+
+def _exception(lines: list[str]) -> Finding | None:
+    found, at = _match(_EXCEPTION, lines)
+    if not found:
+        return None
+    frames = tuple(frame for frame in map(_frame, lines[at + 1 :]) if frame)[:_FRAMES]
+    said = found[2]
+    if said.rstrip(".").removeprefix("Stdlib.").lower().replace("_", " ") == "out of memory":
+        return Finding("memory", f"it ran out of memory ({said})", MORE_MEMORY, frames=frames)
+    what = f"the OCaml exception {said} was not caught" if found[1] else f"OCaml's runtime gave up: {said}"
+    return Finding("exception", what, frames=frames)
+
+
+def _frame(line: str) -> Frame | None:
+    found = _BACKTRACE.match(line)
+    if not found:
+        return None
+    return Frame((found[2] or "").replace("Dune__exe__", "").replace("__", "."), found[3], int(found[4]), found[1])
+
+
+def _aborted(lines: list[str]) -> Finding | None:
+    found, _ = _match(_ABORT, lines)
+    if found:
+        said = found[1]
+        if "Stack corruption" in said:
+            sentence = "it found its stack corrupted: something wrote past the end of a local variable"
+        else:
+            sentence = f"it gave up: {said}"
+        return Finding("abort", sentence, code=255)
+    if _match(re.compile(r"Solo5: solo5_abort\(\) called"), lines)[0]:
+        return Finding("abort", "it called solo5_abort()", code=255)
+    found, _ = _match(_PANIC, lines)
+    return Finding("panic", f"its kernel panicked: {found[1]}") if found else None
+
+
+def _exited(code: int, lines: list[str]) -> Finding:
+    if code == 0:
+        return Finding("exit", "it ended by itself with exit code 0", code=0)
+    if code == 63:
+        return Finding("help", "it printed its manual page and ended, as --help asks", code=63)
+    if code == 64:
+        complaints = (_COMPLAINT.match(line) for line in reversed(lines[-40:]))
+        complaint = next((found[1].rstrip(" .") for found in complaints if found), "")
+        sentence = "it did not understand its arguments" + (f": {complaint}" if complaint else "")
+        return Finding("argument", sentence, "correct [boot] args; --help=plain there lists what it knows", code=64)
+    if code == 2:
+        return Finding("exception", "an OCaml exception was not caught, and the console does not say which", code=2)
+    if code == 255:
+        return Finding("abort", "it aborted", code=255)
+    return Finding("exit", f"it ended by itself with exit code {code}", code=code)
