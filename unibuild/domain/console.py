@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from unibuild.domain import xl
+from unibuild.domain.lines import Lines
 from unibuild.domain.terminal import LEAVE
 from unibuild.errors import DomainError
 from unibuild.process import Completed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from unibuild.domain.log import Log
     from unibuild.host.base import Host
@@ -36,9 +37,9 @@ __all__ = ["End", "Left", "Reader", "Source", "exit_code"]
 
 INTERRUPT = b"\x03"  # Ctrl-C
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
-SILENT = 6.0  # seconds to wait for the first byte of a dead domain: xenconsole takes up to 5 to find its terminal
+SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
 POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
-_TAIL = 8192  # bytes of the end that are searched for the exit code
+SAID = 65536  # bytes of the end that are kept in memory
 
 
 class Source(Protocol):
@@ -84,15 +85,25 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         domain: which one; it may be paused, running or dead.
         log: keeps what it says.
         show: is given what it says, as it comes.
+        silent: seconds to wait for the first byte of a dead domain.
     """
 
-    def __init__(self, host: Host, domain: xl.Domain, log: Log, show: Callable[[bytes], None]) -> None:
+    end: End | None = None
+    """How the domain ended, once it has."""
+
+    def __init__(
+        self, host: Host, domain: xl.Domain, log: Log, show: Callable[[bytes], None], *, silent: float = SILENT
+    ) -> None:
+        self.silent = silent
         self._host = host
         self._domain = domain
         self.log = log
         self._show = show
-        self._tail = b""
+        self._said = bytearray()
         self._count = 0
+        self._listeners: list[Lines] = []
+        self._is_told = True  # when some domain ends
+        self._next_look = 0.0  # of the clock, where it is not
         self._stack = contextlib.ExitStack()
         self._keys: int | None = None  # where keys are written to
         try:
@@ -118,37 +129,72 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             DomainError: the console cannot be read, or ended before the domain.
         """
         deadline = None if wait is None else time.monotonic() + wait
+        while True:
+            end = self.pump(deadline, keys.fd if keys else None)
+            if end:
+                return end
+            if deadline is not None and time.monotonic() >= deadline:
+                return Left()
+            if keys and not self._type(keys):
+                return Left()
+
+    def pump(self, until: float | None = None, wake: int | None = None) -> End | None:
+        """Read until the domain ends, until something else is to be done, or the time is up.
+
+        Args:
+            until: time of the clock (``time.monotonic``) at which to return; None: never.
+            wake: a file descriptor; return once it is readable. It is not read.
+
+        Returns:
+            How the domain ended, once it has and has said all; else None.
+
+        Raises:
+            HostError: the host went out of reach.
+            DomainError: the console cannot be read, or ended before the domain.
+        """
+        console, watch = _fd(self._console), _fd(self._watch)
         with selectors.DefaultSelector() as ready:
-            for source in (self._console.stdout, self._watch.stdout):
-                assert source is not None
-                ready.register(source, selectors.EVENT_READ)
-            if keys:
-                ready.register(keys.fd, selectors.EVENT_READ)
-            is_told = True  # when some domain ends
-            while True:
-                pause = None if is_told else POLL
-                if deadline is not None:
-                    left = max(0.0, deadline - time.monotonic())
-                    pause = left if pause is None else min(left, pause)
-                events = {event.fileobj for event, _ in ready.select(pause)}
-                if self._console.stdout in events and not self._read():
-                    end = self._end()
-                    if end is None:
-                        self._broken()
-                    return end
-                if self._watch.stdout in events:
-                    assert self._watch.stdout is not None
-                    is_told = bool(os.read(self._watch.stdout.fileno(), 65536))
-                    if not is_told:
-                        ready.unregister(self._watch.stdout)
-                if not events or self._watch.stdout in events:
-                    end = self._end()
-                    if end:
-                        return end
-                if keys and keys.fd in events and not self._type(keys):
-                    return Left()
-                if deadline is not None and time.monotonic() >= deadline:
-                    return Left()
+            for fd in (console, watch if self._is_told else None, wake):
+                if fd is not None:
+                    ready.register(fd, selectors.EVENT_READ)
+            while self.end is None:
+                events = {key.fd for key, _ in ready.select(self._pause(until))}
+                if console in events and not self._read():
+                    self.end = self._end() or self._broken()
+                    break
+                if watch in events and not os.read(watch, 65536):
+                    self._is_told = False
+                    ready.unregister(watch)
+                if watch in events or (not self._is_told and time.monotonic() >= self._next_look):
+                    self.end = self._end()
+                    self._next_look = time.monotonic() + POLL
+                if wake in events or (until is not None and time.monotonic() >= until):
+                    break
+        return self.end
+
+    @contextlib.contextmanager
+    def listen(self, hear: Callable[[bytes], None]) -> Iterator[None]:
+        """For the time of the block, give ``hear`` each whole line as it comes, without CR and LF.
+
+        The lines of ``said`` come first, at once. When the domain has ended, its last line is whole too.
+        """
+        lines = Lines(hear)
+        lines.feed(self.said)
+        self._listeners.append(lines)
+        try:
+            yield
+        finally:
+            self._listeners.remove(lines)
+
+    @property
+    def said(self) -> bytes:
+        """What the domain said since this was made: the last ``SAID`` bytes of it."""
+        return bytes(self._said)
+
+    def _pause(self, until: float | None) -> float | None:
+        """Return the seconds to wait for a sign; None: for ever."""
+        moments = [moment for moment in (until, None if self._is_told else self._next_look) if moment is not None]
+        return max(0.0, min(moments) - time.monotonic()) if moments else None
 
     def _start(self, argv: list[str], leave: bytes) -> Child:
         """Start a command on the host.
@@ -170,12 +216,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _read(self) -> bool:
         """Take what the console says; return whether there can be more."""
-        assert self._console.stdout is not None
-        data = os.read(self._console.stdout.fileno(), 65536)
+        data = os.read(_fd(self._console), 65536)
         self._count += len(data)
-        self._tail = (self._tail + data)[-_TAIL:]
+        self._said += data
+        del self._said[:-SAID]
         self.log.feed(data)
         self._show(data)
+        for lines in self._listeners:
+            lines.feed(data)
         return bool(data)
 
     def _type(self, keys: Source) -> bool:
@@ -211,9 +259,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         if domain and not domain.has_ended:
             return None
         self._drain()
-        if domain is None:
-            return End("was destroyed", exit_code(self._tail))
-        return End(xl.REASONS.get(domain.reason or 0, "ended"), exit_code(self._tail))
+        for lines in self._listeners:
+            lines.end()
+        why = "was destroyed" if domain is None else xl.REASONS.get(domain.reason or 0, "ended")
+        return End(why, exit_code(self.said))
 
     def _drain(self) -> None:
         """Read until nothing comes for a while, and for as long as the host takes to answer a question.
@@ -228,15 +277,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _read_until_quiet(self) -> bool:
         """Return whether there can be more."""
-        while self._readable(QUIET if self._count else SILENT):
+        while self._readable(QUIET if self._count else self.silent):
             if not self._read():
                 return False
         return True
 
     def _readable(self, pause: float) -> bool:
         with selectors.DefaultSelector() as ready:
-            assert self._console.stdout is not None
-            ready.register(self._console.stdout, selectors.EVENT_READ)
+            ready.register(_fd(self._console), selectors.EVENT_READ)
             return bool(ready.select(pause))
 
     def _broken(self) -> NoReturn:
@@ -245,7 +293,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         status = self._console.wait(1.0)
         said = self._console.stderr.read() if status is not None else b""
         self._host.check(Completed(self._console.argv, status or 0, b"", said))
-        said += self._tail  # on a terminal of its own they are one
+        said += self.said  # on a terminal of its own they are one
         name = self._domain.name
         if b"Could not lock" in said:
             raise DomainError(
@@ -253,6 +301,12 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 hint="leave it where it is read (Ctrl-]), or end the process `xenconsole` on the host",
             )
         raise DomainError(f"the console of {name} on {self._host.name} ended, and the domain runs on")
+
+
+def _fd(child: Child) -> int:
+    """Return the file descriptor that its output comes from."""
+    assert child.stdout is not None
+    return child.stdout.fileno()
 
 
 def _leave(child: Child, keys: int, key: bytes) -> None:

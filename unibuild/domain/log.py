@@ -53,6 +53,13 @@ class Log:
         self._at_line_start = True
         self._pending = b""  # a CR that may be half of a CR LF
 
+    def open(self) -> None:
+        """Begin or go on with the file now, whatever it will be called when the first line comes."""
+        try:
+            self._open()
+        except OSError as error:
+            self._fail(error)
+
     def feed(self, data: bytes) -> None:
         """Write what has come."""
         data = (self._pending + data).replace(b"\r\n", b"\n")
@@ -83,8 +90,11 @@ class Log:
             self._open()
             os.write(self._fd, out)
         except OSError as error:
-            self.failure = f"cannot write {self.path}: {error.strerror}"
+            self._fail(error)
         self._at_line_start = not lines[-1]
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = f"cannot write {self.path}: {error.strerror}"
 
     def _open(self) -> None:
         if self._fd >= 0 and self._at_line_start and os.fstat(self._fd).st_size >= self._size:

@@ -36,6 +36,8 @@ def conflict(new: grammar.Config, old: grammar.Config | None, seen: Seen, host: 
         host: the host's name, for the sentence.
     """
     old = old or new
+    if new.get("uuid"):
+        return "the .xl gives every domain the same uuid"
     for key in _ALONE:
         if new.get(key) and old.get(key):
             return f"both have {key} = ..."

@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING
 from unibuild import files
 from unibuild import kernel as kernels
 from unibuild.domain import owner, preflight, record, swap, xl
-from unibuild.domain.console import Reader
 from unibuild.domain.generations import Store
-from unibuild.domain.log import Log, log_path, rotate
+from unibuild.domain.log import log_path
 from unibuild.errors import DomainError, KernelError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import deploy, xlfile
+from unibuild.tasks.words import LastWords, first_words, hide
 from unibuild.xl import grammar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from unibuild.domain.console import Reader
     from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Made", "changing", "locked", "waits"]
 
 _SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
-_LAST_WORDS = 20.0  # seconds for what an ended domain still has to say
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,6 @@ class Change:
     store: Store = field(init=False)
     state: Path = field(init=False)
     has_ended_one: bool = False  # a domain of ours that ran
-    _old_log: Path | None = None  # of the old domain, once the new one has begun its own
 
     def __post_init__(self) -> None:
         self.state = state_dir(self.project.root)
@@ -147,18 +146,17 @@ class Change:
         self.store.started(generation.number, self.host.name, new.uuid, log_path(self.state, new.name))
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
-            if not beside:
-                self.bury("replaced")
-            domain = self._create(deployed, new, swap.new_name(new.name, new.uuid) if beside else new.name)
-            reader = self._read(domain, new.name)
             if beside and self.old:
-                with self._last_words() as words:
+                with LastWords(self.host, self.old, self.state) as words:
+                    domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
                     away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                     undo.pop_all()
                     self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
-                    words()
+                    words.hear()
                 self._gone("replaced")
             else:
+                self.bury("replaced")
+                domain, reader = self._create(deployed, new, new.name)
                 xl.unpause(self.host, domain)
                 undo.pop_all()
         for name in {new.name, before} - {None}:
@@ -189,9 +187,9 @@ class Change:
         """End our old domain, where there is one, once its console has said all."""
         if self.old is None:
             return
-        with self._last_words() as words:
+        with LastWords(self.host, self.old, self.state) as words:
             swap.end(self.host, self.old, self.project.settings.boot.grace)
-            words()
+            words.hear()
         self._gone(outcome)
 
     def drop(self, made: Made, outcome: str, why: str) -> None:
@@ -228,43 +226,20 @@ class Change:
         except UnibuildError:  # it is kept no more
             return None
 
-    def _create(self, deployed: deploy.Deployed, new: record.Instance, name: str) -> xl.Domain:
+    def _create(self, deployed: deploy.Deployed, new: record.Instance, name: str) -> tuple[xl.Domain, Reader | None]:
+        """Make the new domain, paused, and begin to read its console."""
         xl.create_paused(self.host, deployed.xl, name=name, uuid=new.uuid)
         domain = xl.find(self.host, uuid=new.uuid)
         if domain is None:
             raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
-        return domain
+        return domain, self._read(domain, new.name)
 
     def _read(self, domain: xl.Domain, name: str) -> Reader | None:
         """Read a new domain's console from its first byte on."""
         if self.project.settings.boot.console == "none" and not waits(self.project):
             return None
-        path = log_path(self.state, name)
-        if path.exists() and path.stat().st_size:
-            self._old_log = path.with_name(f"{path.stem}.1.log")
-        rotate(path)
-        show = self.screen.show if self.project.settings.boot.console != "none" else _hide
-        return self.reading.enter_context(Reader(self.host, domain, Log(path), show))
-
-    @contextlib.contextmanager
-    def _last_words(self) -> Iterator[Callable[[], None]]:
-        """Read the console of our old domain; what is given reads it to its end once the domain has ended.
-
-        Where it is being read elsewhere, or cannot be read, nothing is lost here.
-        """
-        assert self.old is not None
-        log = Log(self._old_log or log_path(self.state, self.old.name))
-        with contextlib.ExitStack() as stack:
-            reader: Reader | None = None
-            with contextlib.suppress(UnibuildError):
-                reader = stack.enter_context(Reader(self.host, self.old, log, _hide))
-
-            def words() -> None:
-                if reader:
-                    with contextlib.suppress(UnibuildError):
-                        reader.follow(wait=_LAST_WORDS)
-
-            yield words
+        show = self.screen.show if self.project.settings.boot.console != "none" else hide
+        return self.reading.enter_context(first_words(self.host, domain, log_path(self.state, name), show))
 
     def _undo(self, new: record.Instance) -> None:
         """Remove what was made of the new domain; the old one, if it runs, has its name again."""
@@ -350,7 +325,3 @@ def waits(project: Project) -> bool:
     """Say whether it is told when the domain is ready."""
     ready = project.settings.boot.ready
     return bool(ready.console or ready.tcp or ready.http or ready.xenstore)
-
-
-def _hide(_: bytes) -> None:
-    pass
