@@ -20,15 +20,16 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.errors import BusyError, UnibuildError
+from unibuild.errors import BusyError, DomainError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from unibuild.domain import xl
     from unibuild.host.base import Host
 
-__all__ = ["Token", "locked", "mark", "owners", "parse", "unmark", "whoami"]
+__all__ = ["Token", "locked", "mark", "owners", "parse", "refusal", "unmark", "whoami"]
 
 _MARKS = "/unibuild/domains"
 _LOCKS = "/unibuild/lock"
@@ -87,6 +88,15 @@ def unmark(host: Host, *uuids: str) -> None:
     """Forget whose domains were that are gone."""
     for asked in uuids:
         host.run(["xenstore-rm", f"{_MARKS}/{asked}"], check=False, background=True)
+
+
+def refusal(host: Host, domain: xl.Domain, whose: str | None) -> DomainError:
+    """Return the error of a name that is taken; ``whose`` it is, where that is known."""
+    told = f"it is that of {whose}" if whose else "it is not ours"
+    return DomainError(
+        f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
+        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take its place: --take",
+    )
 
 
 @contextlib.contextmanager

@@ -53,6 +53,11 @@ class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         ),
     ] = "rollback"
 
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is waited for."""
+        return any((self.console, self.tcp, self.http, self.xenstore))
+
 
 class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How the domain is started."""

@@ -13,7 +13,7 @@ from unibuild.domain.log import Log, log_path
 from unibuild.errors import DomainError, InputError, NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import arguments, deploy, hosts, report
-from unibuild.tasks.change import changing, locked, waits
+from unibuild.tasks.change import changing, locked
 from unibuild.tasks.current import is_current, mark, running
 from unibuild.tasks.follow import Followed, follow, runs
 from unibuild.tasks.screen import Screen
@@ -190,7 +190,7 @@ def _replace(
 
 
 def _await_ready(project: Project, host: Host, made: Made, screen: Screen) -> Verdict | None:
-    if made.reader is None or not waits(project):
+    if made.reader is None or not project.settings.boot.ready.is_set:
         return None
     from unibuild.tasks import ready
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.tasks.screen import Screen
 
-__all__ = ["Change", "Made", "changing", "locked", "waits"]
+__all__ = ["Change", "Made", "changing", "locked"]
 
 _SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
 
@@ -100,7 +100,7 @@ class Change:
                 continue
             theirs = self.marks.get(domain.uuid)
             if not self.project.take and theirs != whose:
-                raise _foreign(domain, self.host, theirs)
+                raise owner.refusal(self.host, domain, theirs)
             self.old = self.old or domain
         self._sweep(domains, whose)
 
@@ -236,7 +236,7 @@ class Change:
 
     def _read(self, domain: xl.Domain, name: str) -> Reader | None:
         """Read a new domain's console from its first byte on."""
-        if self.project.settings.boot.console == "none" and not waits(self.project):
+        if self.project.settings.boot.console == "none" and not self.project.settings.boot.ready.is_set:
             return None
         show = self.screen.show if self.project.settings.boot.console != "none" else hide
         return self.reading.enter_context(first_words(self.host, domain, log_path(self.state, name), show))
@@ -302,14 +302,6 @@ def changing(
         yield change
 
 
-def _foreign(domain: xl.Domain, host: Host, whose: str | None) -> DomainError:
-    whose_is_it = f"it is that of {whose}" if whose else "it is not ours"
-    return DomainError(
-        f"a domain called {domain.name} is on {host.name} already, and {whose_is_it} (domain {domain.domid})",
-        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take its place: --take",
-    )
-
-
 def _inspect(path: Path) -> kernels.Kernel | None:
     try:
         return kernels.inspect(path)
@@ -319,9 +311,3 @@ def _inspect(path: Path) -> kernels.Kernel | None:
 
 def _ramdisk(generation: Generation) -> dict[str, Path]:
     return {"ramdisk": generation.ramdisk} if generation.ramdisk else {}
-
-
-def waits(project: Project) -> bool:
-    """Say whether it is told when the domain is ready."""
-    ready = project.settings.boot.ready
-    return bool(ready.console or ready.tcp or ready.http or ready.xenstore)

@@ -1,0 +1,114 @@
+"""When two domains cannot live at once, and what is made of a swap that was cut off."""
+
+import dataclasses
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.domain import swap, xl
+from unibuild.domain.preflight import Seen
+from unibuild.domain.record import Instance, Mark, Record
+from unibuild.xl import grammar
+
+ROOM = Seen(domains=(), free=100, facts={}, needed=33)
+
+
+def instance(uuid: str) -> Instance:
+    return Instance(uuid, "hello", 1, Mark("", ""), Mark("", ""), "2026-11-23T10:00:00+00:00")
+
+
+GOOD, NEW = instance("good"), instance("new")
+
+
+def domain(uuid: str, state: str = "-b----", name: str = "hello") -> xl.Domain:
+    return xl.Domain(name, {"good": 1, "new": 2}[uuid], 32, 1, state, 0.1, uuid, None)
+
+
+class Host:
+    """A host that notes what was done to its domains."""
+
+    name = "there"
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, ...]] = []
+
+    def run(self, argv, **how):
+        if argv[0] == "xl":
+            self.done.append(tuple(argv[1:]))
+        return mock.Mock(returncode=0, text="", stderr=b"")
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "why"),
+    [
+        ("", "", None),
+        ("disk = ['/a,raw,xvda,r']", "disk = ['/a,raw,xvda,r']", None),
+        ("disk = ['/a,raw,xvda,w']", "disk = ['/b,raw,xvda,w']", None),
+        ("disk = ['/a,raw,xvda,w']", "disk = ['/a,raw,xvdb,r']", "the new one writes to /a"),
+        ("disk = ['/a,raw,xvda,r']", "disk = ['/a,raw,xvdb,w']", "the old one writes to /a"),
+        ("disk = ['/a,raw,xvda,w']", None, "the old one writes to /a"),
+        ("vif = ['vifname=v1']", "vif = ['vifname=v1']", "both call a network device v1"),
+        ("vif = ['vifname=v1']", "vif = ['vifname=v2']", None),
+        ("pci = ['01:00.0']", "pci = ['02:00.0']", "both have pci"),
+        ("uuid = '5'", "", "the .xl gives every domain the same uuid"),
+    ],
+)
+def test_what_cannot_live_at_once(new, old, why):
+    told = swap.conflict(grammar.parse(new), None if old is None else grammar.parse(old), ROOM, "there")
+    assert (told or "").startswith(why or "") and bool(told) == bool(why)
+
+
+def test_memory_for_both_is_wanted():
+    told = swap.conflict(grammar.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
+    assert told == "there has 32 MiB of memory left, and the new one takes 33"
+
+
+@pytest.mark.parametrize(
+    ("good", "new", "stands", "done"),
+    [
+        ("-b----", None, GOOD, []),
+        ("-b----", "--p---", GOOD, [("destroy", "2")]),
+        ("---s--", "--p---", GOOD, [("destroy", "2")]),
+        ("---s--", "-b----", NEW, [("destroy", "1")]),
+        (None, "-b----", NEW, []),
+        (None, "--p---", None, [("destroy", "2")]),
+        (None, "---s--", NEW, []),
+        ("-b----", "-b----", GOOD, [("destroy", "2")]),
+        (None, None, None, []),
+    ],
+)
+def test_a_swap_that_was_cut_off(good, new, stands, done):
+    there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
+    host = Host()
+    assert swap.settle(host, Record("there", GOOD, NEW), there)[0] == stands
+    assert host.done == done
+
+
+def test_a_swap_that_was_cut_off_after_the_names_were_changed():
+    host = Host()
+    there = (domain("good", name="hello.old-good"), domain("new", "--p---"))
+    swap.settle(host, Record("there", GOOD, NEW), there)
+    assert host.done == [("destroy", "2"), ("rename", "1", "hello")]
+
+
+def test_where_nothing_was_cut_off_nothing_is_done():
+    host = Host()
+    assert swap.settle(host, Record("there", GOOD), (domain("good"),)) == (GOOD, None)
+    assert swap.settle(host, Record("there", GOOD), ()) == (None, None)
+    assert host.done == []
+
+
+states = st.sampled_from([None, "-b----", "--p---", "---s--", "---sc-"])
+
+
+@given(states, states)
+def test_at_most_one_of_ours_is_left_running(good, new):
+    there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
+    host = Host()
+    stands, _ = swap.settle(host, Record("there", GOOD, NEW), there)
+    left = {one.uuid for one in there if ("destroy", str(one.domid)) not in host.done}
+    assert left <= ({stands.uuid} if stands else set())
+    if good == "-b----":
+        assert left == {"good"}
