@@ -1,7 +1,10 @@
 """The console's reader against stand-ins: no line may be lost."""
 
+import contextlib
 import os
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,9 +40,16 @@ class Watched:
         self.host = host
         self.domain = xl.find(host, uuid=uuid)
         self.said = b""
+        self._answers: dict[bytes, Callable[[], None]] = {}
+
+    def answer(self, line: bytes, act: Callable[[], None]) -> None:
+        """Do something once, when the domain has said this."""
+        self._answers[line] = act
 
     def show(self, data: bytes) -> None:
         self.said += data
+        for line in [line for line in self._answers if line in self.said]:
+            self._answers.pop(line)()
 
     def follow(self, log: Path, **how):
         with console.Reader(self.host, self.domain, Log(log), self.show) as reader:
@@ -104,9 +114,8 @@ def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
 def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
     domain = watch("say ready", "echo", "stay")
     typed = Keys(b"a")
-    timer = threading.Timer(1.5, typed.press, [b"b\x1d"])
-    timer.start()
-    assert domain.follow(log, keys=typed) == console.Left()
+    domain.answer(b"key 97\r\n", lambda: typed.press(b"b\x1d"))
+    assert domain.follow(log, keys=typed, wait=60) == console.Left()
     assert domain.said in (b"ready\r\nkey 97\r\n", b"ready\r\nkey 97\r\nkey 98\r\n")
 
 
@@ -132,6 +141,64 @@ def test_without_xenstore_watch_the_domain_is_polled(watch, log, xen, monkeypatc
     (xen.world / "bin" / "xenstore-watch").write_text("#!/bin/sh\nexit 127\n")
     monkeypatch.setattr(console, "POLL", 0.2)
     assert watch("say a", "sleep 0.5", "poweroff").follow(log).why == "powered off"
+
+
+@contextlib.contextmanager
+def reading(domain: Watched, log: Path, lines: list[bytes] | None = None):
+    """A reader at the console of a domain that has been let go; what it says goes to ``lines``."""
+    hear = [].append if lines is None else lines.append
+    with console.Reader(domain.host, domain.domain, Log(log), domain.show) as reader, reader.listen(hear):
+        xl.unpause(domain.host, domain.domain)
+        yield reader
+
+
+def test_pump_returns_when_the_time_is_up_and_goes_on_where_it_was(watch, log):
+    lines = []
+    with reading(watch("say a", "sleep 1", "say b", "poweroff"), log, lines) as reader:
+        assert reader.pump(time.monotonic() + 0.1) is None
+        assert reader.pump() == reader.pump() == reader.end == console.End("powered off", None)
+    assert lines == [b"a", b"b"]
+
+
+def test_pump_returns_when_it_is_woken(watch, log):
+    bell, rope = os.pipe()
+    with reading(watch("say a", "stay"), log) as reader:
+        timer = threading.Timer(0.3, os.write, [rope, b"!"])
+        timer.start()
+        assert reader.pump(wake=bell) is None
+        assert reader.pump(wake=bell) is None  # it is not read
+        timer.join()
+    os.close(bell)
+    os.close(rope)
+
+
+def test_a_chatty_domain_is_seen_to_end_without_xenstore_watch(watch, log, xen, monkeypatch):
+    (xen.world / "bin" / "xenstore-watch").write_text("#!/bin/sh\nexit 127\n")
+    monkeypatch.setattr(console, "POLL", 0.2)
+    with reading(watch("say a", "sleep 0.5", "poweroff"), log) as reader:
+        while reader.pump(time.monotonic() + 0.05) is None:
+            pass
+    assert reader.end.why == "powered off"
+
+
+def test_a_listener_gets_the_lines_that_were_said_before(watch, log):
+    with reading(watch("say one", "say two", "stay"), log) as reader:
+        while reader.said.count(b"\n") < 2:
+            reader.pump(time.monotonic() + 0.05)
+        lines = []
+        with reader.listen(lines.append):
+            assert lines == [b"one", b"two"]
+
+
+def test_the_tail_of_what_was_said_is_kept(watch, log):
+    with reading(watch("flood 200000", "poweroff"), log) as reader:
+        reader.pump()
+    assert len(reader.said) == console.SAID
+    assert domain_said(log).endswith(reader.said.split(b"\n", 1)[1].replace(b"\r", b""))
+
+
+def domain_said(log: Path) -> bytes:
+    return b"".join(line.split(b" ", 1)[1] for line in log.read_bytes().splitlines(keepends=True))
 
 
 @pytest.mark.parametrize(
