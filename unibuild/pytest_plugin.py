@@ -88,7 +88,7 @@ class _Builds:
         if root not in self._built:
             run = "import sys; from unibuild._fast import main; sys.exit(main())"
             with files.lock(state_dir(root) / "test" / "lock", f"the build in {root}", patience=_BUILD_PATIENCE):
-                process.run([sys.executable, "-c", run, "xl", f"host={self._host}"], cwd=root)
+                process.run([sys.executable, "-c", run, "xl", "--host", self._host], cwd=root)
             project = load(root, words)
             self._built[root] = graph(project), hosts.open_host(project.settings)
         return self._built[root]

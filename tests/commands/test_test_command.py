@@ -71,6 +71,18 @@ def test_a_crash_fails(test, does):
     assert "ok" in test("", "boots", "test.boots.exit=crash")
 
 
+def test_a_failure_says_what_the_console_tells_of_the_crash(test, does):
+    does(
+        "say Solo5: trap: type=#PF ec=0x2 rip=0x1089c5 rsp=0x3ffe50 rflags=0x10002", "say Solo5: trap: cr2=0x0", "crash"
+    )
+    said = test("", code=1)
+    assert "it crashed\n          " in said and "0x1089c5" in said.partition("| Solo5")[0]
+
+
+def test_one_host_at_a_time(test):
+    assert "one host at a time" in test("", "--host", "all", code=2)
+
+
 def test_a_project_without_tests_has_one(test, does):
     does("say hello", "poweroff")
     assert "ok      boots" in test("")

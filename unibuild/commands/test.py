@@ -35,10 +35,12 @@ def main(argv: list[str]) -> int:
     Raises:
         UnibuildError: the project cannot be built, or the host not be reached.
     """
-    asked = _parser().parse_args(argv)
+    asked = _parser().parse_intermixed_args(argv)
     words = dict(word.split("=", 1) for word in asked.words if "=" in word)
     names = [word for word in asked.words if "=" not in word]
     words["host"] = asked.host or words.get("host") or os.environ.get("UNIBUILD_HOST") or "lab"
+    if words["host"] == "all":
+        raise InputError("a test boots on one host at a time", hint="run `unibuild test --host NAME` for each of them")
     cases = choose(load(Path.cwd(), words).settings.test, names)
     with _stdout_for_json(is_wanted=asked.json == "-") as out:
         code, name, host, results = _run(words, cases)
@@ -89,8 +91,10 @@ def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str,
     from unibuild.doit_plugin import Main
     from unibuild.tasks import guest, hosts, trial, xlfile
     from unibuild.tasks.graph import graph
+    from unibuild.tasks.options import Asked
 
-    code = int(Main().run(["xl", *(f"{key}={value}" for key, value in words.items())]))
+    settings = [f"{key}={value}" for key, value in words.items() if key != "host"]
+    code = int(Main(Asked(host=words["host"])).run(["xl", *settings]))
     if code:
         return code, "", "", []
     found = graph(load(Path.cwd(), words))

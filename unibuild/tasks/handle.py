@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Self
 
+from unibuild.domain.crash import banners
 from unibuild.domain.judge import nearest
 from unibuild.tasks import guest, reach
 from unibuild.tasks.trial import ask
@@ -83,9 +84,12 @@ class Domain(contextlib.AbstractContextManager["Domain"]):
 
     @property
     def crash(self) -> str | None:
-        """How it crashed, in words; None where it did not."""
+        """How it crashed or failed, in words, as far as its console tells; None where it did not."""
         end = self.end
-        return None if end is None or end.is_good else f"{self.name} {_how(end)}"
+        if end is None or end.is_good:
+            return None
+        finding = banners.read("\n".join(self.lines).encode())
+        return f"{self.name} {_how(end)}" + (f": {finding.sentence}" if finding else "")
 
     @property
     def address(self) -> str:

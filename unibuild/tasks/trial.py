@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from unibuild.domain.crash import banners
 from unibuild.domain.judge import Answer, Ended, Now, Standing, Wanted, nearest
 from unibuild.errors import HostError, UnibuildError
 from unibuild.settings.model import Case
@@ -29,6 +30,7 @@ __all__ = ["DEFAULT", "Result", "ask", "run"]
 DEFAULT: Mapping[str, Case] = {"boots": Case(timeout=30.0)}
 """The test of a project that has none: it says something, and does not go wrong within a few seconds."""
 
+_FRAMES = 5  # of a backtrace that a failure shows
 _TAIL = 15  # lines of the console that a failure shows
 _ANSWER = 5.0  # seconds for one answer
 _AGAIN = 0.2  # seconds between two attempts to be answered
@@ -103,7 +105,7 @@ def _try(found: Graph, host: Host, name: str, test: str, case: Case) -> Result:
     details: tuple[str, ...] = ()
     if not standing.passed:
         pattern = case.console[standing.matched] if standing.matched < len(case.console) else None
-        details = tuple(_details(pattern, lines))
+        details = (*_crash(lines), *_details(pattern, lines))
     outcome: Literal["passed", "failed"] = "passed" if standing.passed else "failed"
     return Result(test, outcome, seconds, standing.failure, details, "\n".join(lines), log)
 
@@ -128,6 +130,13 @@ def _watch(found: Graph, one: guest.Guest, case: Case) -> Standing:
                 events.append(Ended(one.age, one.end))
             standing = standing.after([*sorted(events, key=lambda event: event.at), Now(one.age)])
     return standing
+
+
+def _crash(lines: Sequence[str]) -> Iterator[str]:
+    """Give what the console tells of a crash, or of a bad exit."""
+    finding = banners.read("\n".join(lines).encode())
+    if finding and finding.is_fatal:
+        yield from filter(None, (finding.sentence, finding.mend, *(str(frame) for frame in finding.frames[:_FRAMES])))
 
 
 def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:
