@@ -58,6 +58,16 @@ class Host(ABC):
     address: str
     has_ttys: bool = False
 
+    @property
+    @abstractmethod
+    def user(self) -> str:
+        """Who we are there."""
+
+    @property
+    @abstractmethod
+    def needs_sudo(self) -> bool:
+        """Whether what needs the rights of root goes through sudo there."""
+
     @abstractmethod
     def command(
         self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False

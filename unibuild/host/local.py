@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -54,7 +55,21 @@ class Local(Host):
 
     def __init__(self, uid: int | None = None, *, name: str = "local", sudo: bool = True) -> None:
         self.name = name
-        self._needs_sudo = sudo and (os.geteuid() if uid is None else uid) != 0
+        self._uid = os.geteuid() if uid is None else uid
+        self._sudo = sudo
+
+    @property
+    def user(self) -> str:
+        """See ``Host.user``."""
+        try:
+            return pwd.getpwuid(self._uid).pw_name
+        except KeyError:
+            return f"#{self._uid}"  # as sudoers(5) has it
+
+    @property
+    def needs_sudo(self) -> bool:
+        """See ``Host.needs_sudo``."""
+        return self._sudo and self._uid != 0
 
     def command(
         self,
@@ -66,7 +81,7 @@ class Local(Host):
     ) -> list[str]:
         """See ``Host.command``."""
         program = _find(argv[0]) or argv[0]
-        if not (root and self._needs_sudo):
+        if not (root and self.needs_sudo):
             return [program, *argv[1:]]
         return ["sudo", *(["-n"] if background else []), "--", program, *argv[1:]]
 

@@ -166,11 +166,16 @@ class Ssh(Host):
     @functools.cached_property
     def is_root(self) -> bool:
         """Whether we sign in as root."""
-        return self._settings["user"] == "root"
+        return self.user == "root"
+
+    @property
+    def user(self) -> str:
+        """See ``Host.user``."""
+        return self._settings["user"]
 
     @property
     def needs_sudo(self) -> bool:
-        """Whether what needs the rights of root goes through sudo there."""
+        """See ``Host.needs_sudo``."""
         return self.sudo and not self.is_root
 
     @functools.cached_property

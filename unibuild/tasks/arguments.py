@@ -72,7 +72,7 @@ def _known(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> li
     sha256 = files.sha256(kernel_file)
     if sha256 not in found:
         try:
-            lab = host if host.name == "lab" else _lab()
+            lab = host if host.address == "lab" else _lab()
             if lab is None:
                 return None
             known = _ask(lab, project, xl_file, kernel_file, stays=lab is host)
@@ -98,7 +98,7 @@ def _lab() -> Host | None:
     from unibuild.lab import box
 
     lab = box.running()
-    return Ssh(lab.alias, config=lab.ssh_config, name="lab") if lab else None
+    return Ssh(lab.alias, config=lab.ssh_config, address="lab") if lab else None
 
 
 def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays: bool) -> frozenset[str] | None:

@@ -85,12 +85,13 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
             copies[disk.vdev] = host.put(disk.target, folder=place, own=disk.vdev if disk.is_written else None)
             moved[disk.number] = {"target": copies[disk.vdev]}
     paths: dict[str, patch.Setting] = {key: copies[key] for key in named if key in copies}
-    changes = patch.Changes(paths, vif=_addresses(config, host.name), disk=moved)
+    changes = patch.Changes(paths, vif=_addresses(config, host.address), disk=moved)
     there = patch.apply(text, changes, str(xl_file))
     if there == text:
         path = host.put(xl_file, folder=place)
     else:
-        beside = scratch / f"{xl_file.stem}.remote.xl"
+        of = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts are booted at the same time
+        beside = scratch / f"{xl_file.stem}@{of}.remote.xl"
         write_whole(beside, there.encode(errors="surrogateescape"))
         path = host.put(beside, folder=place)
     elsewhere = tuple(disk for disk in disks if disk.number not in moved)

@@ -40,7 +40,7 @@ def address(host: Host, config: grammar.Config, given: str | None) -> str:
     for vif in [devices.parse_vif(str(spec)) for spec in vifs] if isinstance(vifs, list) else []:
         if vif.get("ip"):
             return str(vif["ip"]).split()[0].partition("/")[0]
-        if host.name == "lab":
+        if host.address == "lab":
             leases = host.run(["cat", _LEASES], check=False).text
             found = re.search(rf"(?mi)^static_lease {re.escape(str(vif['mac']))} (\S+)", leases)
             if found:
@@ -62,7 +62,7 @@ def way(host: Host, to: str, port: int) -> Iterator[tuple[str, int]]:
     Raises:
         LabError: the lab has no way there, or is down.
     """
-    if host.name != "lab":
+    if host.address != "lab":
         yield to, port
         return
     from unibuild.lab import box

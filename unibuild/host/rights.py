@@ -1,0 +1,86 @@
+"""What is run on a host as root, and the lines of sudoers(5) that allow that and no more.
+
+No line says more than it must. But who may run ``xl`` can start a domain with any disk of the host, and write to all
+of XenStore: that right is as good as root's.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from unibuild.process import PACKAGES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from unibuild.host.base import Host
+
+__all__ = ["FOLDERS", "PROGRAMS", "find", "package", "refused", "sudoers"]
+
+FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where sudo looks for programs: Debian's ``secure_path``, in its order."""
+
+_ANY = ("",)
+# Without arguments a line allows any. The digits are spelled out, since * would match spaces and slashes too.
+_ARGUMENTS: Mapping[str, Sequence[str]] = {
+    "xl": _ANY,
+    **dict.fromkeys(("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), _ANY),
+    "ls": (" -d -- /*",),  # is a disk there?
+    "tee": tuple(f" -a /dev/pts/{'[0-9]' * digits}" for digits in (1, 2, 3)),  # keys for a console
+}
+PROGRAMS = tuple(_ARGUMENTS)
+"""What is run as root."""
+
+_TRIALS = {"ls": ("-d", "--", "/dev"), "tee": ("-a", "/dev/pts/0"), "xl": ("list",)}
+
+
+def find(host: Host) -> dict[str, str]:
+    """Return the full paths of the programs on the host, as sudo would find them there; those that it has.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+    places = {name: [posixpath.join(folder, name) for folder in FOLDERS] for name in PROGRAMS}
+    asked = [path for paths in places.values() for path in paths]
+    there = host.run(["ls", "-d", *asked], root=False, check=False, background=True).text.split()
+    found = {name: next((path for path in paths if path in there), None) for name, paths in places.items()}
+    return {name: path for name, path in found.items() if path}
+
+
+def refused(host: Host, paths: Mapping[str, str]) -> tuple[str, ...]:
+    """Return which of the programs sudo does not let us run there without a password; none of them is run.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+
+    def is_allowed(name: str) -> bool:
+        argv = ["sudo", "-n", "-l", "--", paths[name], *_TRIALS.get(name, ("/",))]
+        return host.run(argv, root=False, check=False, background=True).returncode == 0
+
+    return tuple(name for name in paths if not is_allowed(name))
+
+
+def sudoers(user: str, paths: Mapping[str, str]) -> tuple[str, ...]:
+    """Let a user run the programs as root without a password: return the lines for that, as sudoers(5) has them.
+
+    Args:
+        user: who.
+        paths: the programs' full paths by their names.
+    """
+    commands = [paths[name] + _escaped(rest) for name in PROGRAMS if name in paths for rest in _ARGUMENTS[name]]
+    first, *others = commands
+    lines = [f"{_escaped(user)} ALL=(root) NOPASSWD: {first}", *(f"    {command}" for command in others)]
+    return tuple(line + (", \\" if line is not lines[-1] else "") for line in lines)
+
+
+def package(program: str) -> str:
+    """Return the Debian package of a program that hosts need."""
+    return "xenstore-utils" if program.startswith("xenstore-") else PACKAGES.get(program, "coreutils")
+
+
+def _escaped(text: str) -> str:
+    """Escape what has a meaning of its own in sudoers(5)."""
+    return re.sub(r"([,:=\\])", r"\\\1", text)
