@@ -43,8 +43,8 @@ def test_the_verbs(xen):
 
 @pytest.mark.parametrize(
     ("commandline", "available"),
-    [("dom0_mem=256M", 512), ("x dom0_mem=min:1G,max:2G y", 512), ("", 768), ("nodom0_mem=1M", 768)],
+    [("dom0_mem=256M", 512), ("x dom0_mem=min:1G,max:2G y", 512), ("", 640), ("nodom0_mem=1M", 640)],
 )
 def test_memory_that_dom0_can_give_back_is_available_too(xen, commandline, available):
     (xen.world / "xen-commandline").write_text(commandline)
-    assert xl.available_memory(Local(), xl.domains(Local())) == available
+    assert xl.available_memory(Local(), xl.info(Local()), xl.domains(Local())) == available

@@ -25,10 +25,11 @@ def test_a_disk_that_is_nowhere(start, xen, host):
     before = xen.domains()
     with pytest.raises(DomainError) as error:
         start(host, "disk = [ 'vdev=xvdb, target=/nowhere/disk.img' ]")
-    assert str(error.value) == (
-        f"neither {host} nor this machine has /nowhere/disk.img for the disk xvdb of hello\n"
-        '  make it (`truncate -s 16M FILE`), or name another: [xl.disk.xvdb] target = "..."'
-    )
+    assert error.value.message == f"neither {host} nor this machine has /nowhere/disk.img for the disk xvdb of hello"
+    assert error.value.hint.splitlines() == [
+        'make it (`truncate -s 16M FILE`), or name another: [xl.disk.xvdb] target = "..."',
+        "the older hello runs on",
+    ]
     assert xen.domains() == before
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.domain import demands, xl
+from unibuild.domain import demands, shortfall, xl
 from unibuild.errors import DomainError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Seen:
 
 
 def look(
-    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[demands.Disk], going: Collection[str]
+    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[shortfall.Disk], going: Collection[str]
 ) -> Seen:
     """See that a host can take a domain; only that is asked which its ``.xl`` makes necessary.
 
@@ -69,7 +69,7 @@ def look(
         asked_pci = pool.submit(_assignable, host, wanted)
         missing = asked_paths.result()
         lost = any(path.startswith(demands.NET) for path in missing)
-        there = demands.Resources(
+        there = shortfall.Resources(
             host=host.name,
             info=asked_info.result(),
             domains=domains,
@@ -80,13 +80,13 @@ def look(
             assignable=asked_pci.result(),
             devices=tuple(host.run(["ls", demands.NET], root=False, background=True).text.split()) if lost else (),
         )
-    problems = demands.lacks(wanted, there, kernel, disks)
+    problems = shortfall.lacks(wanted, there, kernel, disks)
     if problems:
         raise _refusal(problems, host.name, wanted.name)
     return Seen(domains, there.free, there.info, wanted.needed)
 
 
-def _refusal(problems: Sequence[demands.Problem], host: str, name: str) -> DomainError:
+def _refusal(problems: Sequence[shortfall.Problem], host: str, name: str) -> DomainError:
     if len(problems) == 1:
         return DomainError(problems[0].sentence, hint=problems[0].mend)
     lines = [f"- {problem.sentence}\n    {problem.mend}" for problem in problems]
@@ -103,11 +103,11 @@ def _missing(host: Host, paths: Sequence[str], *, root: bool) -> set[str]:
     return unseen
 
 
-def _backends(host: Host, wanted: demands.Demands) -> tuple[demands.Backend, ...]:
+def _backends(host: Host, wanted: demands.Demands) -> tuple[shortfall.Backend, ...]:
     if not (wanted.disks or wanted.macs):
         return ()
     said = host.run(["xenstore-ls", "-f", _BACKENDS], check=False, background=True)  # fails where there is none yet
-    return demands.parse_backends(said.text)
+    return shortfall.parse_backends(said.text)
 
 
 def _assignable(host: Host, wanted: demands.Demands) -> Collection[str]:

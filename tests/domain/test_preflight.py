@@ -1,0 +1,223 @@
+"""A host is looked at before anything is stopped there, and everything that is in the way is told at once."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.domain import demands, preflight, shortfall, xl
+from unibuild.errors import DomainError
+from unibuild.host.local import Local
+from unibuild.kernel import Kernel
+from unibuild.xl import grammar
+
+UUID = "11111111-2222-3333-4444-555555555555"
+INFO = {  # `xl info` of Debian 12's Xen 4.17
+    "virt_caps": "pv hvm hap gnttab-v1 gnttab-v2",
+    "total_memory": "767",
+    "free_memory": "500",
+    "xen_major": "4",
+    "xen_minor": "17",
+    "xen_caps": "xen-3.0-x86_64 hvm-3.0-x86_32 hvm-3.0-x86_32p hvm-3.0-x86_64",
+}
+OLD = {  # of Debian 9's 4.8, on a machine without hardware virtualization
+    "virt_caps": "",
+    "total_memory": "2047",
+    "xen_major": "4",
+    "xen_minor": "8",
+    "xen_caps": "xen-3.0-x86_64 xen-3.0-x86_32p",
+}
+BACKENDS = """\
+/local/domain/0/backend = ""
+/local/domain/0/backend/vbd/7/51712/params = "/data/db.img"
+/local/domain/0/backend/vbd/7/51712/mode = "w"
+/local/domain/0/backend/vbd/7/51728/params = "/data/iso.img"
+/local/domain/0/backend/vbd/7/51728/mode = "r"
+/local/domain/0/backend/qdisk/7/51744/params = "aio:/data/q.img"
+/local/domain/0/backend/qdisk/7/51744/mode = "w"
+/local/domain/0/backend/vif/7/0/mac = "00:16:3E:00:00:01"
+"""
+
+
+def domain(name="other", uuid=UUID, memory=64):
+    return xl.Domain(name, 7, memory, 1, "-b----", 0.1, uuid, None)
+
+
+def kernel(kind, machine="x86_64"):
+    return Kernel(Path("/k"), kind == "pv", kind == "pvh", 64, machine, None, None, True, 1)
+
+
+def lacks(text, info=INFO, about=None, free=500, **there):
+    wanted = demands.read(grammar.parse(f"name = 'hello'\n{text}\n"))
+    has = {"domains": (domain(),), "going": (), "backends": shortfall.parse_backends(BACKENDS), **there}
+    found = shortfall.lacks(wanted, shortfall.Resources(host="box", info=info, free=free, **has), about, ())
+    assert all(problem.mend for problem in found)
+    return [problem.sentence for problem in found]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "type = 'pv'\nmemory = 500",
+        "type = 'pvh'\nmemory = 498",
+        "type = 'pvh'\npvshim = 1",
+        "type = 'hvm'\nbuilder = 'hvm'",
+        "disk = ['/data/iso.img,raw,xvda,r', '/data/db.img,raw,xvdb,w,backend=storage']",
+        "disk = ['script=block-nbd, vdev=xvda, target=/data/db.img']",
+        "vif = ['bridge=xenbr0', 'mac=00:16:3e:00:00:02']",
+        "vif = [[1]]\ndisk = 3\npci = 'x'\nmemory = '0x10'\nvcpus = 'many'",
+    ],
+)
+def test_a_host_that_can_take_it(text):
+    assert lacks(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("name = 'other'", "a domain called other is on box already, and it is not ours (domain 7)"),
+        ("memory = 800", "hello wants 800 MiB of memory and box has 767 in all"),
+        ("memory = 600", "hello wants 600 MiB of memory and box has 500"),
+        (
+            "type = 'pvh'\nmemory = 499",
+            "hello wants 499 MiB of memory, 501 with what Xen needs for it, and box has 500",
+        ),
+        ("type = 'pvh'\nvcpus = 200", "hello wants 200 processors, and a PVH domain has 128 at most"),
+        (
+            "vif = ['mac=0:16:3e:0:0:1']",
+            "other on box has the address 00:16:3e:00:00:01 of network device 0 of hello",
+        ),
+        (
+            "disk = ['/data/db.img,raw,xvda,r']",
+            "other on box uses /data/db.img, the disk xvda of hello, and one of the two writes to it",
+        ),
+        (
+            "disk = ['/data/iso.img,raw,xvda,w']",
+            "other on box uses /data/iso.img, the disk xvda of hello, and one of the two writes to it",
+        ),
+        (
+            "disk = ['/data/q.img,raw,xvda,w']",
+            "other on box uses /data/q.img, the disk xvda of hello, and one of the two writes to it",
+        ),
+        ("pci = ['00:1b.0']", "box cannot hand PCI devices to hello: it has no IOMMU, or it is switched off"),
+    ],
+)
+def test_what_is_in_the_way(text, sentence):
+    assert lacks(text) == [sentence]
+
+
+@pytest.mark.parametrize("text", ["name = 'other'", "memory = 550", "disk = ['/data/db.img,raw,xvda,w']"])
+def test_what_a_domain_that_goes_has_is_free(text):
+    assert len(lacks(text)) == 1
+    assert lacks(text, going=(UUID,)) == []
+
+
+def test_pci_devices_that_are_set_aside():
+    info = INFO | {"virt_caps": "pv hvm hvm_directio"}
+    text = "pci = ['00:1b.0', '0001:02:00.1,permissive=1', '00:03.0,seize=1']"
+    assert lacks(text, info, assignable=["0000:00:1b.0"]) == [
+        "the PCI device 0001:02:00.1 of hello is not set aside for domains on box"
+    ]
+    assert lacks(f"{text}\npci_seize = 1", info) == []
+
+
+@pytest.mark.parametrize(
+    ("info", "about", "text", "sentence"),
+    [
+        (OLD, kernel("pvh"), "type = 'pvh'", "box has Xen 4.8, and PVH domains need 4.10"),
+        (
+            OLD | {"xen_minor": "14"},
+            kernel("pvh"),
+            "type = 'pvh'",
+            "box cannot run PVH domains: its processor has no hardware virtualization, or it is switched off",
+        ),
+        (
+            INFO | {"virt_caps": "hvm hap"},
+            kernel("pv"),
+            "type = 'pv'",
+            "Xen on box runs no PV domains: it was built or started without them",
+        ),
+        (
+            INFO | {"xen_caps": "hvm-3.0-x86_32 hvm-3.0-x86_64"},
+            None,
+            "type = 'pv'",
+            "Xen on box runs no PV domains: it was built or started without them",
+        ),
+        (
+            INFO,
+            kernel("pv", "x86_32"),
+            "type = 'pv'",
+            "Xen on box runs no PV kernels of 32 bits, and that of hello is one",
+        ),
+        (INFO, kernel("pv"), "type = 'pvh'", '/k is a PV kernel and cannot start in a domain of type "pvh"'),
+    ],
+)
+def test_the_kind_of_domain(info, about, text, sentence):
+    assert lacks(text, info, about) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("info", "about", "text"),
+    [
+        (OLD, kernel("pv", "x86_32"), "type = 'pv'"),
+        (INFO, kernel("pv"), "type = 'pvh'\npvshim = 1"),
+        ({}, kernel("pvh"), "type = 'pvh'"),
+    ],
+)
+def test_a_kind_that_the_host_runs(info, about, text):
+    assert lacks(text, info, about) == []
+
+
+@pytest.mark.parametrize(
+    ("vif", "bridge"),
+    [
+        ("bridge=br0", "br0"),
+        ("bridge=ovs0.7:8,script=vif-openvswitch", "ovs0"),
+        ("bridge=br0,script=vif-route", None),
+        ("bridge=br0,backend=netvm", None),
+        ("mac=00:16:3e:00:00:02", None),
+    ],
+)
+def test_the_bridge_that_must_be_there(vif, bridge):
+    assert dict(demands.read(grammar.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
+
+
+def test_an_old_hosts_bridge_called_eth0():
+    assert lacks("vif = ['bridge=xenbr0']", missing=[f"{demands.NET}/xenbr0"]) == []
+    assert len(lacks("vif = ['bridge=xenbr0']", missing=demands.bridge_paths("xenbr0"))) == 1
+
+
+@given(st.integers(0, 4000), st.integers(0, 1000), st.integers(0, 1000))
+def test_memory_is_refused_just_where_it_does_not_suffice(wanted, free, theirs):
+    info = INFO | {"total_memory": "4000"}
+    there = {"domains": (domain(memory=theirs),), "going": (UUID,)}
+    assert bool(lacks(f"type = 'pv'\nmemory = {wanted}", info, free=free, **there)) == (wanted > free + theirs)
+
+
+@given(st.text())
+def test_whatever_xenstore_says_is_read(text):
+    assert shortfall.parse_backends(text) == ()
+
+
+def look(*lines, going=()):
+    config = grammar.parse("\n".join(("name = 'hello'", "memory = 32", *lines)))
+    return preflight.look(Local(), config, kernel=None, disks=(), going=going)
+
+
+def test_what_was_seen(xen):
+    seen = look("type = 'pv'", "vif = ['bridge=lo']")
+    assert (seen.free, seen.needed, seen.domains[0].name) == (512, 32, "Domain-0")
+    assert seen.facts["free_memory"] == "512"
+
+
+def test_all_reasons_are_told_at_once(xen):
+    with pytest.raises(DomainError, match=r"^local cannot take hello, for 2 reasons") as error:
+        look("memory = 600", "vif = ['bridge=nosuch']")
+    assert error.value.hint.splitlines()[0] == "- hello wants 600 MiB of memory and local has 512"
+    assert error.value.hint.splitlines()[2] == "- local has no bridge nosuch for network device 0 of hello"
+
+
+def test_only_what_matters_is_asked(xen):
+    look()
+    assert [call[0] for call in xen.calls("xl")] == ["list", "info"]

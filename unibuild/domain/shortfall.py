@@ -1,0 +1,251 @@
+"""What a host lacks that a domain demands: facts in, all problems out; nothing here asks the host."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from unibuild.domain.demands import SCRIPTS, bridge_paths, mac_address
+from unibuild.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from unibuild.domain.demands import Demands
+    from unibuild.domain.xl import Domain
+    from unibuild.kernel import Kernel
+
+__all__ = ["Backend", "Disk", "Problem", "Resources", "lacks", "parse_backends"]
+
+_BACKEND = re.compile(r'/local/domain/0/backend/([^/]+)/(\d+)/([^/]+)/(params|mode|mac) = "(.*)"')
+_PVH_VCPUS = 128  # HVM_MAX_VCPUS; at more Xen says only "Invalid argument"
+_SHIM = 'build it for PVH, or let Xen\'s shim run it: [xl] type = "pvh" and [xl.set] pvshim = 1'
+
+
+class Problem(NamedTuple):
+    """Something that is in a domain's way: a sentence, and what to do about it."""
+
+    sentence: str
+    mend: str
+
+
+class Disk(Protocol):
+    """A disk whose data only the host can have."""
+
+    vdev: str
+    target: Path
+    is_path: bool
+
+
+class Backend(NamedTuple):
+    """A device of a running domain, as dom0 serves it: keys and values of ``/local/domain/0/backend/KIND/DOMID/NR``."""
+
+    kind: str
+    domid: int
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a host has.
+
+    Attributes:
+        host: its name.
+        info: what ``xl info`` says.
+        domains: those that run there.
+        going: the uuids of those that give way to the new one.
+        free: memory that a new domain can have now, in MiB.
+        missing: those of the paths that were asked for which are not there.
+        backends: devices of its domains.
+        assignable: PCI devices that are set aside for domains.
+        devices: its network devices, where a bridge is missing.
+    """
+
+    host: str
+    info: Mapping[str, str]
+    domains: tuple[Domain, ...]
+    going: Collection[str]
+    free: int
+    missing: Collection[str] = ()
+    backends: tuple[Backend, ...] = ()
+    assignable: Collection[str] = ()
+    devices: tuple[str, ...] = ()
+
+
+def parse_backends(text: str) -> tuple[Backend, ...]:
+    """Read the output of ``xenstore-ls -f /local/domain/0/backend``: of disks ``params`` and ``mode``, and ``mac``."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in map(_BACKEND.fullmatch, text.splitlines()):
+        if row:
+            found.setdefault((row[1], row[2], row[3]), {})[row[4]] = row[5]
+    return tuple(Backend(kind, int(domid), keys) for (kind, domid, _), keys in found.items())
+
+
+def lacks(wanted: Demands, there: Resources, kernel: Kernel | None, elsewhere: Iterable[Disk]) -> list[Problem]:
+    """Return all that is in a domain's way on a host.
+
+    Args:
+        wanted: what it wants.
+        there: what the host has.
+        kernel: the domain's; None: nothing is known of it.
+        elsewhere: the disks that only the host can have.
+    """
+    return [
+        *_name(wanted, there),
+        *_type(wanted, there, kernel),
+        *_memory(wanted, there),
+        *_processors(wanted),
+        *_networks(wanted, there),
+        *_disks(wanted, there, elsewhere),
+        *_scripts(wanted, there),
+        *_passed_through(wanted, there),
+    ]
+
+
+def _name(wanted: Demands, there: Resources) -> Iterator[Problem]:
+    for domain in there.domains:
+        if domain.name == wanted.name and domain.uuid not in there.going:
+            yield Problem(
+                f"a domain called {wanted.name} is on {there.host} already, and it is not ours (domain {domain.domid})",
+                f"end it there yourself (xl destroy {domain.domid}), or give ours another name (name = ...)",
+            )
+
+
+def _type(wanted: Demands, there: Resources, kernel: Kernel | None) -> Iterator[Problem]:
+    """Compare with ``xen_caps`` as Xen's own builder does (tools/libs/guest, xc_dom_guest_type and compat_check)."""
+    host, info = there.host, there.info
+    if kernel and wanted.kind:
+        try:
+            kernel.type_for("pv" if wanted.shim else wanted.kind)
+        except KernelError as error:
+            yield Problem(error.message, error.hint or "build it again")
+    version = _version(info)
+    if wanted.kind == "pvh" and version and version < (4, 10):
+        yield Problem(
+            f"{host} has Xen {version[0]}.{version[1]}, and PVH domains need 4.10",
+            "upgrade Xen there, or use a PV kernel",
+        )
+        return
+    caps = info.get("xen_caps", "").split()
+    if not caps or wanted.kind is None:
+        return
+    if wanted.kind == "pvh":
+        if not any(cap.startswith("hvm-") for cap in caps):
+            yield Problem(
+                f"{host} cannot run PVH domains: its processor has no hardware virtualization, or it is switched off",
+                "switch VT-x or AMD-V on in the machine's firmware (and, where that machine is a virtual one, "
+                'nested virtualization); or use a PV kernel ([xl] type = "pv")',
+            )
+        return
+    off = version is not None and version >= (4, 13) and "pv" not in info.get("virt_caps", "pv").split()
+    if off or not any(cap.startswith("xen-") for cap in caps):
+        yield Problem(f"Xen on {host} runs no PV domains: it was built or started without them", _SHIM)
+    elif kernel and kernel.machine == "x86_32" and not any("x86_32" in cap for cap in caps if cap.startswith("xen-")):
+        yield Problem(
+            f"Xen on {host} runs no PV kernels of 32 bits, and that of {wanted.name} is one", "build it for x86_64"
+        )
+
+
+def _memory(wanted: Demands, there: Resources) -> Iterator[Problem]:
+    if wanted.memory is None:
+        return
+    free = there.free + sum(domain.memory for domain in there.domains if domain.uuid in there.going)
+    total = there.info.get("total_memory", "")
+    if total.isdigit() and wanted.memory > int(total):
+        yield Problem(
+            f"{wanted.name} wants {wanted.memory} MiB of memory and {there.host} has {total} in all",
+            "give it less ([xl] memory = ...), or give the lab more ([lab] memory = ...)",
+        )
+    elif wanted.needed > free:
+        over = f", {wanted.needed} with what Xen needs for it," if wanted.memory <= free else ""
+        yield Problem(
+            f"{wanted.name} wants {wanted.memory} MiB of memory{over} and {there.host} has {free}",
+            "give it less ([xl] memory = ...), end another domain, or give the lab more ([lab] memory = ...)",
+        )
+
+
+def _processors(wanted: Demands) -> Iterator[Problem]:
+    """Xen takes more processors than the host has, and pins to those that are there; a PVH domain has a limit."""
+    if wanted.kind == "pvh" and wanted.vcpus > _PVH_VCPUS:
+        yield Problem(
+            f"{wanted.name} wants {wanted.vcpus} processors, and a PVH domain has {_PVH_VCPUS} at most",
+            "give it fewer: [xl] vcpus = ...",
+        )
+
+
+def _networks(wanted: Demands, there: Resources) -> Iterator[Problem]:
+    for number, bridge in wanted.bridges.items():
+        if all(path in there.missing for path in bridge_paths(bridge)):
+            others = [name for name in there.devices if name != "lo" and not name.startswith("vif")]
+            yield Problem(
+                f"{there.host} has no bridge {bridge} for network device {number} of {wanted.name}",
+                f'make it there, or set [xl.vif.{number}] bridge = "..."; it has: {", ".join(others) or "none"}',
+            )
+    for number, mac in wanted.macs.items():
+        for other in _others(there):
+            if other.kind == "vif" and mac_address(other.keys.get("mac", "")) == mac:
+                yield Problem(
+                    f"{_called(other, there)} on {there.host} has the address {mac} of network device {number} "
+                    f"of {wanted.name}",
+                    f'end it, or give ours another one: [xl.vif.{number}] mac = "..."',
+                )
+
+
+def _disks(wanted: Demands, there: Resources, elsewhere: Iterable[Disk]) -> Iterator[Problem]:
+    for disk in elsewhere:
+        if disk.is_path and str(disk.target) in there.missing:
+            yield Problem(
+                f"neither {there.host} nor this machine has {disk.target} for the disk {disk.vdev} of {wanted.name}",
+                f'make it (`truncate -s 16M FILE`), or name another: [xl.disk.{disk.vdev}] target = "..."',
+            )
+    for vdev, (path, is_written) in wanted.disks.items():
+        for other in _others(there):
+            params = re.sub(r"^[a-z0-9]+:", "", other.keys.get("params", ""))  # qdisk: aio:/x, raw:/x
+            if params == path and (is_written or other.keys.get("mode", "w").startswith("w")):
+                yield Problem(
+                    f"{_called(other, there)} on {there.host} uses {path}, the disk {vdev} of {wanted.name}, "
+                    "and one of the two writes to it",
+                    f'end it, let both only read ([xl.disk.{vdev}] access = "ro"), or give ours another target',
+                )
+
+
+def _scripts(wanted: Demands, there: Resources) -> Iterator[Problem]:
+    for script in wanted.scripts:
+        if script in there.missing and SCRIPTS not in there.missing:
+            yield Problem(
+                f"{there.host} has no script {script} for a device of {wanted.name}",
+                f"install it there, or name one of {SCRIPTS} (`script` of the device)",
+            )
+
+
+def _passed_through(wanted: Demands, there: Resources) -> Iterator[Problem]:
+    if wanted.pci and "directio" not in there.info.get("virt_caps", "directio"):
+        yield Problem(
+            f"{there.host} cannot hand PCI devices to {wanted.name}: it has no IOMMU, or it is switched off",
+            "switch VT-d or AMD-Vi on in its firmware, or take `pci` away",
+        )
+        return
+    for device in wanted.pci:
+        if device not in there.assignable:
+            yield Problem(
+                f"the PCI device {device} of {wanted.name} is not set aside for domains on {there.host}",
+                f"`xl pci-assignable-add {device}` there, or let xl do so: seize=1 behind it in the list `pci`",
+            )
+
+
+def _others(there: Resources) -> Iterator[Backend]:
+    """Yield the devices of domains that stay."""
+    going = {domain.domid for domain in there.domains if domain.uuid in there.going}
+    yield from (backend for backend in there.backends if backend.domid not in going)
+
+
+def _called(device: Backend, there: Resources) -> str:
+    names = {domain.domid: domain.name for domain in there.domains}
+    return names.get(device.domid, f"domain {device.domid}")
+
+
+def _version(info: Mapping[str, str]) -> tuple[int, int] | None:
+    major, minor = info.get("xen_major", ""), info.get("xen_minor", "")
+    return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None
