@@ -80,7 +80,7 @@ class _Builds:
 
         from unibuild import files, process
         from unibuild.settings.sources import load, state_dir
-        from unibuild.tasks import hosts
+        from unibuild.tasks import guest
         from unibuild.tasks.graph import graph
 
         words = {"host": self._host}
@@ -90,7 +90,7 @@ class _Builds:
             with files.lock(state_dir(root) / "test" / "lock", f"the build in {root}", patience=_BUILD_PATIENCE):
                 process.run([sys.executable, "-c", run, "xl", "--host", self._host], cwd=root)
             project = load(root, words)
-            self._built[root] = graph(project), hosts.open_host(project.settings)
+            self._built[root] = graph(project), guest.open_host(project.settings)
         return self._built[root]
 
 

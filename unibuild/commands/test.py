@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str, str, list[Result]]:
     """Build, and run the tests; return the build's exit code, the domain's name, the host's and the results."""
     from unibuild.doit_plugin import Main
-    from unibuild.tasks import guest, hosts, trial, xlfile
+    from unibuild.tasks import guest, trial, xlfile
     from unibuild.tasks.graph import graph
     from unibuild.tasks.options import Asked
 
@@ -98,7 +98,7 @@ def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str,
     if code:
         return code, "", "", []
     found = graph(load(Path.cwd(), words))
-    host = hosts.open_host(found.project.settings)
+    host = guest.open_host(found.project.settings)
     name = xlfile.domain_name(found.project, found.start)
     print(f"test: {name} on {host.name}", flush=True)
     return 0, name, host.name, trial.run(found, host, guest.fresh_name(name), cases, _tell)

@@ -21,7 +21,7 @@ from unibuild.domain.judge import Said
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import deploy, xlfile
+from unibuild.tasks import deploy, hosts, xlfile
 from unibuild.xl import grammar, patch
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.base import Host
-    from unibuild.settings.model import Value
+    from unibuild.settings.model import Settings, Value
     from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph
 
-__all__ = ["Guest", "Mailbox", "booted", "copies", "fresh_name", "log_path", "with_args", "with_memory"]
+__all__ = ["Guest", "Mailbox", "booted", "copies", "fresh_name", "log_path", "open_host", "with_args", "with_memory"]
 
 
 _TYPING = 5.0  # seconds that a key may take to the console
@@ -42,6 +42,16 @@ _TYPING = 5.0  # seconds that a key may take to the console
 def fresh_name(name: str) -> str:
     """Return a name for the domains of one test run, which no other run has."""
     return f"{name}-test-{secrets.token_hex(2)}"
+
+
+def open_host(settings: Settings) -> Host:
+    """Return the host that the settings mean; a lab without the ports of ``[lab] forward``: tests open their own.
+
+    Raises:
+        HostError: it cannot be reached, or the lab does not start.
+    """
+    lab = msgspec.structs.replace(settings.lab, forward=())
+    return hosts.open_host(msgspec.structs.replace(settings, lab=lab))
 
 
 def log_path(project: Project, test: str) -> Path:

@@ -1,0 +1,77 @@
+"""Boot tests on the real Xen of the lab: `unibuild test` beside a domain that runs, and the fixture `domain`."""
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from unibuild import process
+from unibuild.domain import xl
+from unibuild.host.ssh import Ssh
+
+pytestmark = pytest.mark.lab
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BIN = Path(sys.executable).parent
+ENV = {"UNIBUILD_LAB_ACCEL": os.environ.get("UNIBUILD_LAB_ACCEL", "auto"), "UNIBUILD_BOOT_CONSOLE": "none"}
+
+
+@pytest.fixture
+def dom0(box):
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    yield host
+    for domain in xl.domains(host):
+        if domain.domid:
+            xl.destroy(host, domain)
+
+
+@pytest.fixture
+def example(tmp_path):
+    def copy(name):
+        ignore = shutil.ignore_patterns("build", "*.xen", ".unibuild")
+        return shutil.copytree(EXAMPLES / name, tmp_path / name, ignore=ignore)
+
+    return copy
+
+
+def uuids(host):
+    return {domain.uuid for domain in xl.domains(host)}
+
+
+def test_answers_beside_the_domain_that_runs(example, dom0):
+    root = example("http")
+    process.run([str(BIN / "unibuild"), "boot", "host=lab", "lab.forward=[]"], cwd=root, env=ENV)
+    before, record = uuids(dom0), (root / ".unibuild/domain.json").read_bytes()
+    files = dom0.run(["find", "/var/lib/unibuild", "-type", "f"]).text
+    said = process.run([str(BIN / "unibuild"), "test", "--json", "-"], cwd=root, env=ENV, timeout=120).text
+    assert [(one["name"], one["outcome"]) for one in json.loads(said)["tests"]] == [("serves", "passed")]
+    assert (uuids(dom0), (root / ".unibuild/domain.json").read_bytes()) == (before, record)
+    assert dom0.run(["find", "/var/lib/unibuild", "-type", "f"]).text == files
+
+
+def test_a_test_in_python(example, dom0):
+    root = example("hello")
+    (root / "test_hello.py").write_text(
+        """
+import pytest
+
+def test_keys(domain):
+    assert domain.expect(r"hello from (\\S+),")[1] == domain.name
+    domain.send("abc\\r")
+    domain.expect("heard: abc")
+    assert domain.shutdown().is_good
+
+@pytest.mark.unikernel(args=["lines=1000", "crash=1"])
+def test_crash(domain):
+    assert not domain.wait_end().is_good
+    assert sum(line.startswith("line ") for line in domain.lines) == 1000
+    assert "crashed" in domain.crash
+"""
+    )
+    before = uuids(dom0)
+    argv = [str(BIN / "pytest"), "-q", "-W", "error", "-p", "no:cacheprovider", "test_hello.py"]
+    assert "2 passed" in process.run(argv, cwd=root, env=ENV, timeout=120).text
+    assert uuids(dom0) == before
