@@ -33,6 +33,11 @@ def token(host, whose: str, *, pid: int = 1, until: float = 1e10) -> None:
     host.run(["xenstore-write", "/unibuild/lock/hello/abc", f"{pid} {until:.0f} {whose}"])
 
 
+def refused(host, whose: str, sentence: str) -> None:
+    with pytest.raises(BusyError, match=sentence), owner.locked(host, "hello", whose, seconds=60):
+        pass
+
+
 def test_a_marker_tells_whose_a_domain_is(host):
     owner.mark(host, "u1", US)
     owner.mark(host, "u2", THEM)
@@ -41,9 +46,8 @@ def test_a_marker_tells_whose_a_domain_is(host):
 
 
 def test_a_lock_is_held_for_the_time_of_its_block(host):
-    with owner.locked(host, "hello", US, seconds=60), pytest.raises(BusyError, match=f"being changed by {US}"):
-        with owner.locked(host, "hello", THEM, seconds=60):
-            pass
+    with owner.locked(host, "hello", US, seconds=60):
+        refused(host, THEM, f"being changed by {US}")
     with owner.locked(host, "hello", THEM, seconds=60):
         pass
 
@@ -55,9 +59,7 @@ def test_two_domains_can_be_changed_at_once(host):
 
 def test_a_lock_that_someone_else_holds_is_broken_by_take_alone(host):
     token(host, THEM)
-    with pytest.raises(BusyError, match=r"hello on local is being changed by bob@there:/src/hello \(process 1\)"):
-        with owner.locked(host, "hello", US, seconds=60):
-            pass
+    refused(host, US, r"hello on local is being changed by bob@there:/src/hello \(process 1\)")
     with owner.locked(host, "hello", US, seconds=60, take=True):
         pass
 

@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.process import Child
 
-__all__ = ["End", "Left", "Reader", "Source", "exit_code"]
+__all__ = ["GONE", "End", "Left", "Reader", "Source", "exit_code"]
 
+GONE = "was destroyed"
+"""Why a domain ended that is there no more: nobody can say."""
 INTERRUPT = b"\x03"  # Ctrl-C
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal

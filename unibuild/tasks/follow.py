@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.domain import owner, record, terminal, xl
-from unibuild.domain.console import Left, Reader
+from unibuild.domain.console import GONE, Left, Reader
 from unibuild.domain.generations import Store
+from unibuild.domain.log import Log
 from unibuild.errors import DomainError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import report
+from unibuild.tasks import report, xlfile
 from unibuild.tasks.change import changing, locked
+from unibuild.xl import grammar
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from unibuild.domain.console import End
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["Followed", "follow", "runs"]
 
 _MINUTE = 60.0  # seconds within which [boot] restarts counts
+_REMAKE = 4.0  # seconds for xl to make a domain anew
+_ENDS = dict(zip((xl.REASONS[code] for code in (0, 1, 3, 4)), xlfile.ENDS, strict=True))
 
 
 @dataclass
@@ -64,14 +70,15 @@ def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
                 screen.say(runs(followed.host, followed.domain))
                 return
             allowed = followed.project.settings.boot.restarts
-            if outcome.why != xl.REASONS[1] or not allowed:
+            by_xl = _restarted(followed, outcome)
+            if not by_xl and (outcome.why != xl.REASONS[1] or not allowed):
                 _finish(followed, outcome, screen)
                 return
             now = time.monotonic()
             reboots = [then for then in reboots if now - then < _MINUTE] + [now]
             if len(reboots) > allowed:
-                raise _loop(followed, len(reboots))
-            again = _again(followed, screen, readers)
+                raise _loop(followed, by_xl or followed.domain, len(reboots))
+            again = _reread(followed, by_xl, screen, readers) if by_xl else _again(followed, screen, readers)
             if again is None:
                 _finish(followed, outcome, screen)
                 return
@@ -113,6 +120,42 @@ def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) ->
     return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
 
 
+def _restarted(followed: Followed, end: End) -> xl.Domain | None:
+    """Return the domain that xl itself made in the place of one that ended, as ``on_crash = "restart"`` asks it to."""
+    keys = [key for why, key in _ENDS.items() if end.why in (why, GONE)]
+    return _reborn(followed, keys) if keys else None
+
+
+def _reborn(followed: Followed, keys: Collection[str]) -> xl.Domain | None:
+    """Wait for the domain that xl makes anew, where one of these keys of its ``.xl`` says that it shall.
+
+    It has the same uuid and another number; between the two there is none for a moment.
+    """
+    state = state_dir(followed.project.root)
+    known = record.load(state, followed.host.name).good
+    if known is None or known.uuid != followed.domain.uuid:
+        return None
+    kept = Store(state).get(known.generation).xl
+    config = grammar.parse(xlfile.read(kept), str(kept))
+    if not any("restart" in str(config.get(key)) for key in keys):
+        return None
+    deadline = time.monotonic() + _REMAKE
+    while time.monotonic() < deadline:
+        domain = xl.find(followed.host, uuid=followed.domain.uuid)
+        if domain and domain.domid != followed.domain.domid and domain.name == known.name:
+            return domain
+        time.sleep(0.2)
+    return None
+
+
+def _reread(followed: Followed, domain: xl.Domain, screen: Screen, readers: contextlib.ExitStack) -> Followed:
+    """Read on the console of a domain that xl made anew."""
+    screen.say(f"{domain.name} ended, and xl made it anew (domain {domain.domid})")
+    log = Log(followed.reader.log.path)
+    reader = readers.enter_context(Reader(followed.host, domain, log, screen.show))
+    return dataclasses.replace(followed, domain=domain, reader=reader)
+
+
 def _finish(followed: Followed, end: End, screen: Screen) -> None:
     """Tell how the domain ended, and remove what is left of it.
 
@@ -130,14 +173,18 @@ def _finish(followed: Followed, end: End, screen: Screen) -> None:
 
 
 def _remove(followed: Followed, outcome: str, why: str) -> None:
+    """Remove what is left of a domain, also where xl was about to make it anew."""
     xl.destroy(followed.host, followed.domain)
+    again = _reborn(followed, _ENDS.values())
+    if again:
+        xl.destroy(followed.host, again)
     owner.unmark(followed.host, followed.domain.uuid)
     Store(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
 
 
-def _loop(followed: Followed, times: int) -> DomainError:
-    _remove(followed, "crashed", "it rebooted again and again")
+def _loop(followed: Followed, domain: xl.Domain, times: int) -> DomainError:
+    _remove(dataclasses.replace(followed, domain=domain), "crashed", "it rebooted again and again")
     return DomainError(
-        f"{followed.domain.name} asked for a reboot {times} times within a minute: it is in a loop, and was stopped",
+        f"{domain.name} rebooted {times} times within a minute: it is in a loop, and was stopped",
         hint=f"what it said: {followed.reader.log.path}\n[boot] restarts says how often it may",
     )
