@@ -289,11 +289,17 @@ def _destroy_task(project: Project) -> Task:
 
 def _telling_task(project: Project, goal: str) -> Task:
     def act(as_json: bool) -> None:
-        if goal == "status":
-            from unibuild.tasks.status import status as tell_goal
-        else:
-            from unibuild.tasks.history import history as tell_goal
-        tell_goal(project, as_json=as_json)
+        if goal == "history":
+            from unibuild.tasks.history import history
+
+            history(project, as_json=as_json)
+            return
+        from doit import Globals
+
+        from unibuild.tasks.status import status
+
+        state = Globals.dep_manager.backend
+        status(project, lambda name: state.get(name, "_values_:"), as_json=as_json)
 
     as_json = {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "one JSON object"}
     return Task(goal, [_telling(act)], uptodate=[False], params=[as_json, *SHARED], doc=GOALS[goal], **_OWN_TERMINAL)

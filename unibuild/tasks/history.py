@@ -83,6 +83,8 @@ def choose(project: Project, words: Sequence[str]) -> Generation:
         InputError: there is none, or it is damaged.
     """
     store = Store(project.root / STATE)
+    if len(words) > 1 and any(word.startswith("-") for word in words):
+        raise InputError("options stand before the number", hint="such as `unibuild rollback --wait 5 2`")
     if len(words) > 1 or not all(word.isascii() and word.isdecimal() for word in words):
         raise InputError(
             f"rollback takes the number of a generation, and not `{' '.join(words)}`",

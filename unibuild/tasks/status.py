@@ -18,17 +18,18 @@ from unibuild.domain.generations import Store
 from unibuild.errors import UnibuildError
 from unibuild.settings.named import at, settled
 from unibuild.settings.sources import STATE
-from unibuild.state import StateFile
 from unibuild.tasks import facts, hosts
 from unibuild.tasks.graph import graph
 from unibuild.tasks.table import age, table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from unibuild.domain.record import Instance, Record
     from unibuild.settings.sources import Project
+
+    Saved = Callable[[str], object]
 
 __all__ = ["VERSION", "Answer", "ask", "lines", "look", "status"]
 
@@ -66,24 +67,25 @@ class Answer:
         return "ended" if domain.has_ended else "paused" if domain.is_paused else "running"
 
 
-def status(project: Project, *, as_json: bool) -> None:
-    """Print what runs where, for people or for machines."""
-    told = look(project)
+def status(project: Project, saved: Saved, *, as_json: bool) -> None:
+    """Print what runs where, for people or for machines; the arguments are those of ``look``."""
+    told = look(project, saved)
     print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
 
 
-def look(project: Project, now: datetime | None = None) -> dict[str, Any]:
+def look(project: Project, saved: Saved, now: datetime | None = None) -> dict[str, Any]:
     """Return what ``status --json`` prints.
 
     Args:
         project: the project.
+        saved: gives what doit has saved of a stage.
         now: the time, for tests.
     """
     records = record.every(project.root / STATE)
     answers = ask(project, records)
     known = {one.number: one.facts for one in Store(project.root / STATE).all()}
     told = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
-    tree = {**_stale(project), "revision": facts.revision(project.root).get("revision")}
+    tree = {**_stale(project, saved), "revision": facts.revision(project.root).get("revision")}
     return {"version": VERSION, "root": str(project.root), "tree": tree, "hosts": told}
 
 
@@ -201,12 +203,11 @@ def _pending(project: Project, made: Record, answer: Answer) -> dict[str, Any] |
     }
 
 
-def _stale(project: Project) -> dict[str, str | None]:
+def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
     """Return the first stage that is stale, and why; no stage where the graph cannot be told."""
-    state = StateFile(str(project.root / STATE / "state.json"))
     try:
         for stage in graph(project).stages:
-            reason = stamps.judge(stage.watch, stamps.known(state.get(stage.name, "_values_:") or {})).reason
+            reason = stamps.judge(stage.watch, stamps.known(saved(stage.name))).reason
             if reason is not None:
                 return {"stage": stage.name, "reason": reason}
     except UnibuildError as error:
