@@ -176,3 +176,15 @@ def test_a_signal_leaves_nothing(project, does, xen, number, code):
     said, _ = program.communicate(timeout=30)
     assert program.returncode == code, said
     assert xen.domains() == {}
+
+
+READY = '[boot.ready]\nconsole = "^ready$"\n'
+
+
+def test_a_test_of_the_end_does_not_wait_for_ready(test, does):
+    does("say hello", "poweroff")
+    assert "ok      one" in test(READY + "[test.one]\nexit = 0\n")
+
+
+def test_ready_within_needs_a_ready(test):
+    assert "[boot.ready] does not say" in test("[test.one]\nready_within = 1\n", code=2)

@@ -109,7 +109,7 @@ def test_without_a_wish_a_sign_of_life_and_some_seconds_do():
 
 
 def test_readiness():
-    assert judge(Readiness(1.0, False, "was not ready: no port"), ready=True).failure == "was not ready: no port"
+    assert judge(Readiness(1.0, False, "was not ready: no port"), ready=True).failure == "it was not ready: no port"
     assert judge(*said("alpha"), LATE, console=("alpha",), ready=True).failure.endswith("before it was ready")
 
 

@@ -126,7 +126,7 @@ class Standing:
             case Answer():
                 after = self._answer(event)
             case Readiness():
-                after = dataclasses.replace(self, ready=True) if event.ready else self._failed(event.why)
+                after = dataclasses.replace(self, ready=True) if event.ready else self._failed(f"it {event.why}")
             case Ended():
                 return self._ended(event)
             case Now():

@@ -19,7 +19,7 @@ from unibuild.domain import xl
 from unibuild.domain.console import End, Reader
 from unibuild.domain.judge import Said
 from unibuild.domain.log import Log
-from unibuild.errors import DomainError, UnibuildError
+from unibuild.errors import DomainError, HostError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import deploy, hosts, xlfile
 from unibuild.xl import grammar, patch
@@ -213,9 +213,10 @@ def copies(host: Host, project: Project, name: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        disks = host.discard(folder)
-        if disks:
-            host.run(["rm", "-f", *disks], root=False, check=False, background=True)
+        with contextlib.suppress(HostError):  # it was told already that the host is out of reach
+            disks = host.discard(folder)
+            if disks:
+                host.run(["rm", "-f", *disks], root=False, check=False, background=True)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import http.client
 import queue
 import threading
@@ -10,9 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from unibuild.domain.crash import banners
-from unibuild.domain.judge import Answer, Ended, Now, Standing, Wanted, nearest
-from unibuild.errors import HostError, UnibuildError
+from unibuild.domain.judge import Answer, Ended, Now, Readiness, Standing, Wanted, nearest
+from unibuild.errors import HostError, SettingsError, UnibuildError
 from unibuild.settings.model import Case
 from unibuild.tasks import guest, reach
 
@@ -112,8 +115,13 @@ def _try(found: Graph, host: Host, name: str, test: str, case: Case) -> Result:
 
 def _watch(found: Graph, one: guest.Guest, case: Case) -> Standing:
     """Follow the domain until there is a verdict."""
-    standing = Standing(Wanted(case))
+    is_awaited = _awaits_ready(found, case)
+    standing = Standing(Wanted(case, is_awaited))
     seen = 0
+    if is_awaited:
+        readiness = _readiness(found, one, case)
+        seen = len(one.lines)
+        standing = standing.after(sorted([*one.lines, readiness], key=lambda event: event.at))
     with _asking(found, one, case.http) as answers:
         while standing.passed is None:
             one.follow(standing.next_look)
@@ -130,6 +138,35 @@ def _watch(found: Graph, one: guest.Guest, case: Case) -> Standing:
                 events.append(Ended(one.age, one.end))
             standing = standing.after([*sorted(events, key=lambda event: event.at), Now(one.age)])
     return standing
+
+
+def _awaits_ready(found: Graph, case: Case) -> bool:
+    """Return whether ``[boot.ready]`` is part of the test: not of one of the end, unless it says so.
+
+    Raises:
+        SettingsError: ``ready_within`` is set, and nothing says what ready is.
+    """
+    is_set = found.project.settings.boot.ready.is_set
+    if case.ready_within is not None and not is_set:
+        raise SettingsError(
+            "ready_within is set in a test, and [boot.ready] does not say when the domain is ready",
+            hint='say it: [boot.ready] console = "..." (or tcp, http, xenstore), or take ready_within out',
+        )
+    return is_set and (case.exit is None or case.ready_within is not None)
+
+
+def _readiness(found: Graph, one: guest.Guest, case: Case) -> Readiness:
+    """Wait until the domain is ready, or is not in time."""
+    from unibuild.tasks import ready
+
+    boot = found.project.settings.boot
+    within = boot.ready.timeout if case.ready_within is None else case.ready_within
+    limited = msgspec.structs.replace(boot.ready, timeout=min(within, case.timeout))
+    settings = msgspec.structs.replace(found.project.settings, boot=msgspec.structs.replace(boot, ready=limited))
+    project = dataclasses.replace(found.project, settings=settings)
+    verdict = ready.await_ready(project, one.host, one.domain, one.config, one.reader)
+    one.catch_up()
+    return Readiness(one.age, verdict is None or verdict.ready, verdict.why if verdict else "")
 
 
 def _crash(lines: Sequence[str]) -> Iterator[str]:
