@@ -270,6 +270,22 @@ def test_rollback_takes_its_number_at_both_doors_whatever_the_tree_is(life, door
     assert "nothing to build in" in life.tree.run(door, "build", code=2)
 
 
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_rollback_boots_what_ran_before_and_builds_nothing(life, door, hello_kernels):
+    life.tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
+    for kernel, source in ((hello_kernels.pv, "one"), (hello_kernels.pvh, "two")):
+        shutil.copy(kernel, life.tree.root / "base.bin")
+        life.tree.write("main.c", source)
+        life.tree.run(door, "boot", "boot.console=none")
+    (life.tree.root / "Makefile").unlink()
+    life.tree.run(door, "rollback", "boot.console=none")
+    assert (life.host()["generation"], life.host()["differs"], life.tree.log) == (1, [], ["built"] * 2)
+    life.tree.write("Makefile", "hello.xen:\n")
+    assert "kernel" in life.host()["differs"]
+    (one,) = life.xen.domains().values()
+    assert one["name"] == "hello"
+
+
 # --- columns and ages
 
 
