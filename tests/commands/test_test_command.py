@@ -117,6 +117,17 @@ def test_the_domain_that_runs_is_left_alone(test, does, project, xen):
     assert (xen.domains(), project.read(".unibuild/domain.json")) == (before, record)
 
 
+def test_a_disk_that_is_written_to_is_a_copy(test, does, project, xen):
+    does("say hello", "poweroff")
+    project.write("data.img", "dear")
+    said = test('[xl.disk.xvda]\ntarget = "data.img"\n[test.one]\n[test.two]\n')
+    assert said.endswith("2 of 2 passed\n")
+    assert project.read("data.img") == "dear"
+    created = [call for call in xen.calls("xl") if call[0] == "create"]
+    assert len(created) == 2
+    assert [path.name for path in (project.root / ".unibuild/test").iterdir() if path.suffix != ".log"] == []
+
+
 def test_answers(test, does):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import dataclasses
 import os
+import posixpath
 import secrets
 import time
 import uuid
@@ -20,6 +21,7 @@ from unibuild.domain.console import End, Reader
 from unibuild.domain.judge import Said
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError, HostError, UnibuildError
+from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import deploy, hosts, xlfile
 from unibuild.xl import grammar, patch
@@ -207,16 +209,15 @@ class Guest:
 
 
 @contextlib.contextmanager
-def copies(host: Host, project: Project, name: str) -> Iterator[str]:
-    """See that nothing of the files of the domain ``name`` is left on the host after the block; give their folder."""
-    folder = deploy.folder(project.root, name)
+def copies(host: Host, project: Project, name: str) -> Iterator[None]:
+    """See that nothing of the files of the domain ``name`` is left on the host after the block."""
     try:
-        yield folder
+        yield
     finally:
-        with contextlib.suppress(HostError):  # it was told already that the host is out of reach
-            disks = host.discard(folder)
-            if disks:
-                host.run(["rm", "-f", *disks], root=False, check=False, background=True)
+        if isinstance(host, Ssh):  # elsewhere nothing is copied
+            with contextlib.suppress(HostError):  # it was told already that the host is out of reach
+                place = posixpath.join(host.folder, deploy.folder(project.root, name))
+                host.run(["rm", "-rf", place], root=False, check=False, background=True)
 
 
 @contextlib.contextmanager
@@ -240,10 +241,14 @@ def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
     asked = str(uuid.uuid4())
     with contextlib.ExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)
-        files.write_whole(path, _render(found, name).encode(errors="surrogateescape"))
-        undo.callback(path.with_name(f"{name}.remote.xl").unlink, missing_ok=True)
+        text = _render(found, name)
+        if not isinstance(host, Ssh):
+            text = _with_copied_disks(text, path, undo)
+        files.write_whole(path, text.encode(errors="surrogateescape"))
+        undo.callback(_unlink, path.parent, f"{name}*.remote.xl")
         deployed = deploy.bring(host, path, found.project.root, path.parent)
-        undo.callback(_wipe, host, deployed)
+        if isinstance(host, Ssh):
+            undo.callback(_wipe, host, deployed)
         undo.callback(_destroy, host, asked)
         xl.create_paused(host, deployed.xl, name=name, uuid=asked)
         domain = xl.find(host, uuid=asked)
@@ -273,12 +278,28 @@ def _mac() -> str:
     return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
 
 
-def _wipe(host: Host, deployed: deploy.Deployed) -> None:
-    """Remove the disks that the domain wrote to: the next test gets fresh ones."""
-    disks = xlfile.disks(deployed.config)
-    written = [str(disk.target) for disk in disks if disk.is_written and str(disk.target) in deployed.files]
-    if written:
-        host.run(["rm", "-f", *written], root=False, check=False, background=True)
+def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str:
+    """Return the ``.xl`` with copies, beside it, of the files that the domain will write to: here xl opens them."""
+    moved = {}
+    for disk in xlfile.disks(grammar.parse(text)):
+        if disk.is_written and disk.target.is_file():
+            copy = path.with_name(f"{path.stem}.{disk.vdev}.disk")
+            undo.callback(copy.unlink, missing_ok=True)
+            files.copy_whole(disk.target, copy)
+            moved[disk.number] = {"target": str(copy)}
+    return patch.apply(text, patch.Changes(disk=moved))
+
+
+def _wipe(host: Ssh, deployed: deploy.Deployed) -> None:
+    """Remove the working copies of the disks that the domain wrote to: the next test gets fresh ones."""
+    disks = {str(disk.target) for disk in xlfile.disks(deployed.config) if disk.is_written}
+    if written := disks.intersection(deployed.files):
+        host.run(["rm", "-f", *sorted(written)], root=False, check=False, background=True)
+
+
+def _unlink(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)
 
 
 def _destroy(host: Host, asked: str) -> None:
