@@ -239,8 +239,12 @@ def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
     assert hint in error.value.hint
 
 
-def test_an_unknown_failure_tells_ssh_own_words():
-    assert explain("a\nwhat is this\n", "ssh://x", "x").message == "cannot reach ssh://x: what is this"
+def test_an_unknown_failure_tells_its_words():
+    assert explain("a\nwhat is this\n", "ssh://x", "x").message == "the connection to ssh://x failed: what is this"
+
+
+def test_a_connection_that_is_cut_is_silent():
+    assert explain("", "ssh://x", "x").message == "the connection to ssh://x broke"
 
 
 def test_sudo_that_wants_a_password_over_there(xen):

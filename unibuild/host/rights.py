@@ -10,14 +10,14 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from unibuild.process import PACKAGES
+from unibuild.errors import HostError, LostError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unibuild.host.base import Host
 
-__all__ = ["FOLDERS", "PROGRAMS", "find", "package", "refused", "sudoers"]
+__all__ = ["FOLDERS", "PROGRAMS", "find", "refused", "sudoers"]
 
 FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where sudo looks for programs: Debian's ``secure_path``, in its order."""
@@ -58,29 +58,25 @@ def refused(host: Host, paths: Mapping[str, str]) -> tuple[str, ...]:
 
     def is_allowed(name: str) -> bool:
         argv = ["sudo", "-n", "-l", "--", paths[name], *_TRIALS.get(name, ("/",))]
-        return host.run(argv, root=False, check=False, background=True).returncode == 0
+        try:
+            return host.run(argv, root=False, check=False, background=True).returncode == 0
+        except LostError:
+            raise
+        except HostError:  # sudo's own words
+            return False
 
     return tuple(name for name in paths if not is_allowed(name))
 
 
 def sudoers(user: str, paths: Mapping[str, str]) -> tuple[str, ...]:
-    """Let a user run the programs as root without a password: return the lines for that, as sudoers(5) has them.
+    """Return what lets a user run the programs as root without a password, in the lines of the sudoers file.
 
     Args:
         user: who.
         paths: the programs' full paths by their names.
     """
-    commands = [paths[name] + _escaped(rest) for name in PROGRAMS if name in paths for rest in _ARGUMENTS[name]]
+    commands = [paths[name] + rest for name in PROGRAMS if name in paths for rest in _ARGUMENTS[name]]
     first, *others = commands
-    lines = [f"{_escaped(user)} ALL=(root) NOPASSWD: {first}", *(f"    {command}" for command in others)]
+    whom = re.sub(r"([,:=!\\])", r"\\\1", user)
+    lines = [f"{whom} ALL=(root) NOPASSWD: {first}", *(f"    {command}" for command in others)]
     return tuple(line + (", \\" if line is not lines[-1] else "") for line in lines)
-
-
-def package(program: str) -> str:
-    """Return the Debian package of a program that hosts need."""
-    return "xenstore-utils" if program.startswith("xenstore-") else PACKAGES.get(program, "coreutils")
-
-
-def _escaped(text: str) -> str:
-    """Escape what has a meaning of its own in sudoers(5)."""
-    return re.sub(r"([,:=\\])", r"\\\1", text)

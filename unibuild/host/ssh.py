@@ -290,7 +290,8 @@ def explain(said: str, name: str, known_as: str, *, is_named: bool = False) -> H
     ):
         if re.search(pattern, said):
             return HostError(f"cannot reach {name}: {reason}", hint=f"check {where} and the network")
-    return HostError(f"cannot reach {name}: {said.strip().splitlines()[-1]}")
+    # Words that we do not know: perhaps those of the command, whose connection was cut; ssh itself says nothing then.
+    return LostError(f"the connection to {name} failed: {said.strip().splitlines()[-1]}")
 
 
 def _sockets() -> Path:

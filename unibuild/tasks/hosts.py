@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from unibuild.lab.box import Box
     from unibuild.settings.model import Settings
 
-__all__ = ["every", "open_host", "open_running", "place"]
+__all__ = ["address", "every", "open_host", "open_running", "place"]
 
 
 def place(settings: Settings) -> str:
@@ -23,7 +23,7 @@ def place(settings: Settings) -> str:
         SettingsError: ``host`` is none of these.
         InputError: it means more than one.
     """
-    return settings.host if settings.host in settings.hosts else _address(settings)
+    return settings.host if settings.host in settings.hosts else address(settings)
 
 
 def every(settings: Settings) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ def open_host(settings: Settings) -> Host:
         SettingsError: ``host`` is no host.
         LabError: the lab does not start, or runs with less than the settings want.
     """
-    if _address(settings) != "lab":
+    if address(settings) != "lab":
         return _open(settings)
     from unibuild.lab import box
     from unibuild.progress import shown
@@ -69,7 +69,7 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
         SettingsError: ``host`` is no host.
         LabError: the lab runs with less than the settings want.
     """
-    if _address(settings) == "lab":
+    if address(settings) == "lab":
         from unibuild.lab import box
 
         lab = box.running()
@@ -78,21 +78,26 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
     return open_host(settings)
 
 
-def _address(settings: Settings) -> str:
-    """Return ``local``, ``lab`` or an ``ssh://`` address."""
+def address(settings: Settings) -> str:
+    """Return ``local``, ``lab`` or the ``ssh://`` address of the host that the settings mean.
+
+    Raises:
+        SettingsError: ``host`` is none of these.
+        InputError: it means more than one.
+    """
     table = settings.hosts.get(settings.host)
-    address, key = (table.address, f"[hosts.{settings.host}] address") if table else (settings.host, "host")
-    if table is None and address == "auto":
+    said, key = (table.address, f"[hosts.{settings.host}] address") if table else (settings.host, "host")
+    if table is None and said == "auto":
         return "local" if local.is_dom0() else "lab"
-    if table is None and address == ALL:
+    if table is None and said == ALL:
         raise InputError(
             "this goal takes one host, not all of them", hint=f"--host {' or --host '.join(every(settings))}"
         )
-    if address in ("local", "lab"):
-        return address
-    if table is None and "/" not in address:
+    if said in ("local", "lab"):
+        return said
+    if table is None and "/" not in said:
         raise _unknown(settings)
-    return ssh.Ssh(*ssh.parse(address, key)).address
+    return ssh.Ssh(*ssh.parse(said, key)).address
 
 
 def _unknown(settings: Settings) -> SettingsError:
@@ -109,11 +114,11 @@ def _unknown(settings: Settings) -> SettingsError:
 
 def _open(settings: Settings) -> Host:
     table = settings.hosts.get(settings.host)
-    address, name = _address(settings), place(settings)
+    where, name = address(settings), place(settings)
     sudo = table is None or table.sudo == "auto"
-    if address == "local":
+    if where == "local":
         return local.Local(name=name, sudo=sudo)
-    return ssh.Ssh(*ssh.parse(address), name=name, sudo=sudo)
+    return ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo)
 
 
 def _lab(lab: Box, name: str) -> Host:
