@@ -1,0 +1,81 @@
+"""Checks that are tried in threads: none is left, whatever happens."""
+
+import select
+import threading
+
+import pytest
+
+from unibuild.domain import asking
+from unibuild.errors import HostError
+
+
+class Fake:
+    """A check that gives these answers, one after the other, the last for ever; or waits until it is cut off."""
+
+    def __init__(self, *answers: str | Exception | None, hangs: bool = False) -> None:
+        self.what, self.answers, self.hangs = "it", list(answers), hangs
+        self.tries = 0
+        self.cut = threading.Event()
+
+    def attempt(self) -> str | None:
+        self.tries += 1
+        if self.hangs:
+            self.cut.wait()
+            return "cut off"
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def cancel(self) -> None:
+        self.cut.set()
+
+
+@pytest.fixture
+def bell(monkeypatch):
+    monkeypatch.setattr(asking, "AGAIN", 0.01)
+    with asking.Bell() as bell:
+        yield bell
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("unibuild asks")]
+
+
+def test_the_bell_rings_when_a_check_holds(bell):
+    check = Fake("absent", "absent", None)
+    with asking.Asking([check], bell) as asked:
+        assert select.select([bell.fd], [], [], 20)[0]
+        assert asked.missing == []
+    assert check.tries == 3
+
+
+def test_what_came_last_is_told(bell):
+    check = Fake("one", "two")
+    with asking.Asking([check, Fake(None)], bell) as asked:
+        while check.tries < 4:
+            pass
+        assert asked.missing == ["it: two"]
+
+
+def test_a_try_that_hangs_is_cut_off_and_does_not_count(bell):
+    check = Fake(hangs=True)
+    with asking.Asking([check], bell) as asked:
+        assert asked.missing == ["it: not tried yet"]
+    assert asked.missing == ["it: not tried yet"]
+
+
+def test_ctrl_c_leaves_no_thread(bell):
+    with pytest.raises(KeyboardInterrupt), asking.Asking([Fake(hangs=True), Fake("no")], bell):
+        raise KeyboardInterrupt
+
+
+def test_an_error_is_raised_to_who_waits(bell):
+    with asking.Asking([Fake(HostError("refused"))], bell) as asked:
+        assert select.select([bell.fd], [], [], 20)[0]
+        with pytest.raises(HostError, match="refused"):
+            _ = asked.missing
+
+
+def test_a_bell_that_is_rung_too_often_does_not_block(bell):
+    for _ in range(100_000):
+        bell.ring()
+    while select.select([bell.fd], [], [], 0)[0]:
+        bell.still()

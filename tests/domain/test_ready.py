@@ -1,0 +1,188 @@
+"""Waiting for a domain to be ready, against stand-ins: what holds, what does not, and what is left behind."""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.domain import asking, console, ready, xl
+from unibuild.domain.log import Log
+from unibuild.errors import HostError
+from unibuild.host.local import Local
+
+UUID = "11111111-2222-3333-4444-555555555555"
+
+
+class Fake:
+    """A check that holds once it was tried often enough; None: never."""
+
+    what = "it"
+
+    def __init__(self, tries: int | None) -> None:
+        self.tries = tries
+
+    def attempt(self) -> str | None:
+        if self.tries is None or self.tries:
+            self.tries = self.tries and self.tries - 1
+            return "no"
+        return None
+
+    def cancel(self) -> None:
+        pass
+
+
+@pytest.fixture
+def wait(xen, tmp_path, monkeypatch):
+    """Boot a kernel of these lines and wait until it is ready."""
+    monkeypatch.setattr(asking, "AGAIN", 0.02)
+    host = Local(uid=0)
+
+    def wait(*script: str, console_=None, checks=(), network=None, address=None, likely=None, timeout=60.0):
+        xl.create_paused(host, str(xen.xl_file(xen.kernel(*script))), name="hello", uuid=UUID)
+        domain = xl.find(host, uuid=UUID)
+        wanted = ready.Wanted(console_, checks, network, address, likely, timeout)
+        with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
+            xl.unpause(host, domain)
+            return ready.wait(reader, wanted)
+
+    yield wait
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("unibuild asks")]
+
+
+def asked_at(*rights: str, seen: list[str] | None = None):
+    """Checks that hold at these addresses only."""
+
+    @contextlib.contextmanager
+    def network(address: str):
+        if seen is not None:
+            seen.append(address)
+        yield [Fake(0 if address in rights else None)]
+
+    return network
+
+
+def test_a_line_of_the_console(wait):
+    verdict = wait("say starting", "sleep 0.3", "say listening on 80", "stay", console_="^listening on [0-9]+$")
+    assert (verdict.ready, verdict.end) == (True, None)
+    assert verdict.why == f"was ready after {verdict.seconds:.1f} s"
+
+
+def test_a_pattern_does_not_reach_over_lines(wait):
+    verdict = wait("say one", "say two", "stay", console_="one.*two", timeout=1.0)
+    assert verdict.why == 'was not ready within 1 s: no line of its console matches "one.*two"'
+
+
+def test_all_that_is_set_must_hold(wait):
+    verdict = wait("say up", "stay", console_="up", checks=[Fake(3), Fake(None)], timeout=1.0)
+    assert verdict.why == "was not ready within 1 s: it: no"
+    assert not verdict.ready
+
+
+def test_what_held_once_has_held(wait):
+    assert wait("say up", "stay", console_="up", checks=[Fake(3), Fake(0)]).ready
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        (["say a", "poweroff"], "powered off before it was ready"),
+        (["say Solo5: solo5_exit(2) called", "poweroff"], "powered off with exit code 2 before it was ready"),
+        (["crash"], "crashed before it was ready"),
+        (["say Solo5: trap: type=#PF ec=0x2 rip=0x1 rsp=0x2 rflags=0x3", "crash"], "crashed before it was ready"),
+    ],
+)
+def test_an_end_fails_at_once(wait, script, why, monkeypatch):
+    monkeypatch.setattr(console, "SILENT", 0.3)
+    verdict = wait(*script, console_="never")
+    assert (verdict.ready, verdict.why) == (False, why)
+    assert verdict.end is not None
+
+
+def test_a_crash_that_hangs_fails_at_once(wait, monkeypatch):
+    monkeypatch.setattr(ready, "_CRASH", 0.2)
+    verdict = wait("say Solo5: ABORT: cpu_x86_64.c:182: Fatal trap", "stay", console_="never")
+    assert verdict == ready.Verdict(False, "crashed before it was ready", verdict.seconds, None)
+
+
+def test_one_that_did_its_work_and_ended_well_was_ready(wait):
+    verdict = wait("say done", "say Solo5: solo5_exit(0) called", "poweroff", console_="done")
+    assert verdict.ready
+
+
+def test_lines_that_were_said_before_count(xen, tmp_path):
+    host = Local(uid=0)
+    xl.create_paused(host, str(xen.xl_file(xen.kernel("say up", "stay"))), name="hello", uuid=UUID)
+    domain = xl.find(host, uuid=UUID)
+    with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
+        xl.unpause(host, domain)
+        while b"up" not in reader.said:
+            reader.pump(time.monotonic() + 0.05)
+        assert ready.wait(reader, ready.Wanted("up", (), None, None, None, 60.0)).ready
+
+
+LEASE = "say [dhcp_client_lwt] Lease obtained! IP: 10.0.2.50, routers: 10.0.2.2"
+
+
+def test_the_address_comes_from_the_console(wait):
+    seen = []
+    assert wait("sleep 0.3", LEASE, "stay", network=asked_at("10.0.2.50", seen=seen)).ready
+    assert seen == ["10.0.2.50"]
+
+
+def test_the_console_knows_the_address_better_than_the_lease(wait):
+    seen = []
+    assert wait("sleep 0.3", LEASE, "stay", network=asked_at("10.0.2.50", seen=seen), likely="10.0.2.60").ready
+    assert seen == ["10.0.2.60", "10.0.2.50"]
+
+
+def test_an_address_that_was_set_stays(wait):
+    seen = []
+    verdict = wait(LEASE, "stay", network=asked_at(seen=seen), address="10.0.2.9", timeout=1.0)
+    assert (verdict.ready, seen) == (False, ["10.0.2.9"])
+
+
+def test_an_address_that_nobody_tells(wait):
+    verdict = wait("say up", "stay", console_="up", network=asked_at(), timeout=1.0)
+    assert verdict.why == "was not ready within 1 s: its address is not known: set [boot.ready] address"
+
+
+def test_an_address_that_cannot_be_reached_is_told(wait):
+    @contextlib.contextmanager
+    def network(address: str):
+        raise HostError(f"no way to {address}")
+        yield
+
+    verdict = wait("stay", network=network, address="1.2.3.4", timeout=0.5)
+    assert verdict.why == "was not ready within 0.5 s: no way to 1.2.3.4"
+
+
+def test_ctrl_c_leaves_nothing_behind(wait):
+    timer = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        wait("stay", checks=[Fake(None)], network=asked_at(), address="10.0.2.9")
+    timer.join()
+
+
+@pytest.mark.parametrize(
+    ("line", "address"),
+    [
+        (b"2026-11-23T06:40:00-00:00: [INFO] [dhcp_client_lwt] Lease obtained! IP: 10.0.2.50, routers: 1", "10.0.2.50"),
+        (b"[tcpip-stack-direct] Dual TCP/IP stack assembled: mac=00:16:3e:0:0:1,ip=10.0.2.51/24, x", "10.0.2.51"),
+        (b"a request from ip=1.2.3.4", None),
+        (b"zip=10.0.2.50/24", None),
+        (b"", None),
+    ],
+)
+def test_told_address(line, address):
+    assert ready.told_address(line) == address
+
+
+@given(st.binary())
+def test_told_address_reads_anything(line):
+    assert ready.told_address(line) is None or b"." in line
