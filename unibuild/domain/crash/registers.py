@@ -1,0 +1,133 @@
+"""The registers and the stack of a domain's processors, as ``xenctx`` or Xen's own log tells them.
+
+Format: tools/xentrace/xenctx.c in Xen (``print_ctx_64``, ``print_stack``), the same for PV and PVH; newer releases put
+the address before each word of the stack. Xen's log: ``show_registers`` and ``show_guest_stack`` in
+xen/arch/x86/x86_64/traps.c and xen/arch/x86/traps.c.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.errors import CommandError, MissingError, UnibuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unibuild.domain.crash.asking import Asking
+
+__all__ = ["Vcpu", "from_xen_log", "parse", "take"]
+
+_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/local")  # where distributions put xenctx
+_OPTIONS = ("--all", "--all-vcpus", "--stack-trace", "--kernel-start=0")  # our kernels lie at low addresses
+_START = re.compile(r"^(?:rip|cs:eip):", re.MULTILINE)
+_INSTRUCTION = re.compile(r"^(?:rip: |cs:eip: [0-9a-f]{4}:)([0-9a-f]{8,16})", re.MULTILINE)
+_STACK_32 = re.compile(r"^ss:esp: [0-9a-f]{4}:([0-9a-f]{8})", re.MULTILINE)
+_REGISTER = re.compile(r"(?:^|\s)([a-z][a-z0-9]{1,4}): ([0-9a-f]{4,16})(?![:0-9a-f])")
+_WORD = re.compile(r"^(?:[0-9a-f]{8,16}:|[|* ]) *(?:\[<)?([0-9a-f]{16})(?:>\])?\s*$", re.MULTILINE)
+_LOG_RIP = re.compile(r"RIP: +[0-9a-f]{4}:\[<([0-9a-f]{16})>\]")
+_LOG_REGISTER = re.compile(r"([a-z][a-z0-9]{1,4}): +([0-9a-f]{4,16})(?![0-9a-f])")
+
+
+@dataclass(frozen=True)
+class Vcpu:
+    """A processor of a domain, stopped.
+
+    Attributes:
+        number: from 0.
+        registers: by their names (``rip``, ``rsp``, ``flags``, ``rax``, ``cs``, ``cr2``, ...), what was told of them.
+        stack: the words from ``rsp`` up to the end of its page, 8 bytes each.
+    """
+
+    number: int
+    registers: Mapping[str, int]
+    stack: tuple[int, ...] = ()
+
+    @property
+    def rip(self) -> int:
+        """The address of the instruction that comes next, or that failed."""
+        return self.registers.get("rip", 0)
+
+    def __str__(self) -> str:
+        cells = [
+            f"{name:>5} {value:0{4 if name in _SEGMENTS else 16}x}"
+            for name, value in self.registers.items()
+            if not name.startswith("dr")
+        ]
+        return "\n".join("  ".join(cells[at : at + 4]) for at in range(0, len(cells), 4))
+
+
+_SEGMENTS = frozenset({"cs", "ss", "ds", "es", "fs", "gs"})
+
+
+def take(asking: Asking, domid: int) -> tuple[Vcpu, ...]:
+    """Look at a domain that was kept, or runs: xenctx stops it for that moment.
+
+    Args:
+        asking: the host, which also notes what is missing.
+        domid: the domain's number.
+    """
+    asked = [*_OPTIONS, str(domid)]
+    try:
+        return parse(asking.must(["xenctx", *asked]))
+    except MissingError:
+        there = asking.find("xenctx", _FOLDERS)
+        return parse(asking.ask([there, *asked])) if there else ()
+    except CommandError as error:
+        said = error.output.strip().splitlines()
+        asking.missing.append(f"its registers: xenctx said {said[-1] if said else 'nothing'!r}")
+    except UnibuildError as error:
+        asking.missing.append(f"its registers: {error.message}")
+    return ()
+
+
+def parse(said: str) -> tuple[Vcpu, ...]:
+    """Read what xenctx says of all processors of a domain."""
+    starts = [found.start() for found in _START.finditer(said)]
+    pieces = [said[start:end] for start, end in itertools.pairwise([*starts, len(said)])]
+    return tuple(_vcpu(number, piece) for number, piece in enumerate(pieces))
+
+
+def _vcpu(number: int, said: str) -> Vcpu:
+    head, _, trace = said.partition("Stack Trace:")
+    head = head.partition("Code (instr")[0]
+    registers = {}
+    found = _INSTRUCTION.search(head)
+    if found:
+        registers["rip"] = int(found[1], 16)
+    found = _STACK_32.search(head)
+    if found:
+        registers["rsp"] = int(found[1], 16)
+    for name, value in _REGISTER.findall(head):
+        registers.setdefault(name, int(value, 16))
+    return Vcpu(number, registers, tuple(int(word, 16) for word in _WORD.findall(trace)))
+
+
+def from_xen_log(log: str, domid: int) -> tuple[Vcpu, ...]:
+    """Read the registers that Xen itself logged when it crashed the domain; nothing where it logged none.
+
+    Args:
+        log: what ``xl dmesg`` says, or its end.
+        domid: the domain's number.
+    """
+    lines = [line.removeprefix("(XEN) ") for line in log.splitlines()]
+    ours = [number for number, line in enumerate(lines) if f"guest (d{domid}v" in line]
+    if not ours:
+        return ()
+    found = _LOG_RIP.search(lines[ours[-1] - 1]) if ours[-1] else None
+    registers = {"rip": int(found[1], 16)} if found else {}
+    stack: list[int] = []
+    in_stack = False
+    for line in lines[ours[-1] + 1 :]:
+        if line.startswith("Guest stack trace"):
+            in_stack = True
+        elif in_stack and re.fullmatch(r"(?: +[0-9a-f]{16})+ *", line):
+            stack += (int(word, 16) for word in line.split())
+        elif not in_stack and _LOG_REGISTER.match(line):
+            registers |= {name: int(value, 16) for name, value in _LOG_REGISTER.findall(line)}
+        else:
+            break
+    return (Vcpu(0, registers, tuple(stack)),)

@@ -1,0 +1,242 @@
+"""The report of a crash: one folder that holds all that was found, to be read and to be sent."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import files
+from unibuild.domain.crash import banners, registers, stack, symbols, text, xen_log
+from unibuild.domain.crash.asking import Asking
+from unibuild.errors import UnibuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unibuild.domain import xl as xl_verbs
+    from unibuild.domain.console import End
+    from unibuild.domain.crash.frames import Frame
+    from unibuild.host.base import Host
+
+__all__ = ["KEEP", "Found", "Report", "collect"]
+
+KEEP = 10  # reports
+_LOG_LINES = 200  # of Xen's log
+_BY_ITSELF = ("exit", "help", "argument")  # where it was then is of no interest
+_OURS = re.compile(r"\d{8}T\d{6}Z-.*")
+_SECRET = re.compile(r"""((?:vnc|spice)passwd["']?\s*=\s*)("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s,'"\]]+)""")
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Attributes:
+        sentence: how the domain ended, and why.
+        details: lines for the terminal: where it was in the code, and what can be done about it.
+        folder: where all of it is; None where it could not be written.
+    """
+
+    sentence: str
+    details: tuple[str, ...]
+    folder: Path | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found out of a domain.
+
+    Attributes:
+        name: the domain's.
+        host: where it is, as it is known.
+        made: when it was looked at.
+        end: how Xen saw it end; None while it is alive.
+        finding: what its console says of that.
+        cause: what Xen's log says of that.
+        vcpus: its processors.
+        frames: where it was: the console's own backtrace, else what the stack tells.
+        facts: what is known of its kernel.
+        console: its last lines.
+        answers: what the host said, by the command.
+        missing: what could not be found out, each a sentence.
+    """
+
+    name: str
+    host: str
+    made: datetime
+    end: End | None
+    finding: banners.Finding | None
+    cause: str | None
+    vcpus: tuple[registers.Vcpu, ...]
+    frames: tuple[Frame, ...]
+    facts: Mapping[str, str]
+    console: tuple[str, ...]
+    answers: Mapping[str, str] = field(repr=False)
+    missing: tuple[str, ...] = ()
+
+
+def collect(
+    host: Host,
+    domain: xl_verbs.Domain | None,
+    end: End | None,
+    *,
+    name: str,
+    said: bytes,
+    log: Path,
+    kernel: Path,
+    symbols: Path | None,
+    xl: Path,
+    state: Path,
+    facts: Mapping[str, str],
+) -> Report:
+    """Find out why a domain ended, or hangs, and write it down; the host is asked for half a minute at most.
+
+    The domain must still be there for its registers: preserved where it has ended. What cannot be found out is told in
+    the report.
+
+    Args:
+        host: where it is.
+        domain: the domain; None where it is gone.
+        end: how it ended; None while it is alive.
+        name: the domain's.
+        said: what its console said, or the end of that.
+        log: the console's log; it need not be there.
+        kernel: what was booted.
+        symbols: the same kernel before it was stripped; None: it is looked for in the project's folder.
+        xl: its ``.xl`` file.
+        state: the state folder in the project's folder.
+        facts: what is known of the kernel, by names that a person can read.
+    """
+    asking = Asking(host)
+    vcpus = registers.take(asking, domain.domid) if domain else ()  # first: it may run, or be destroyed by others
+    answers = {
+        title: asking.ask(argv)
+        for title, argv in (
+            ("xl list -v", ("xl", "list", "-v")),
+            ("xl info", ("xl", "info")),
+            ("uname -a", ("uname", "-a")),
+            ("xl dmesg", ("xl", "dmesg")),
+        )
+    }
+    xen = answers["xl dmesg"]
+    answers["xl dmesg"] = "\n".join(xen.splitlines()[-_LOG_LINES:])
+    if domain and end and not vcpus:
+        vcpus = registers.from_xen_log(xen, domain.domid)
+    finding = banners.read(said)
+    first = next(iter(vcpus), None)
+    frames = _frames(finding, first, kernel, symbols, state.absolute().parent, asking.missing)
+    found = Found(
+        name=name,
+        host=host.name,
+        made=datetime.now(UTC),
+        end=end,
+        finding=finding,
+        cause=xen_log.cause(xen, domain.domid, first) if domain and end and not finding else None,
+        vcpus=vcpus,
+        frames=frames,
+        facts=dict(facts),
+        console=text.last_lines(said),
+        answers=answers,
+        missing=tuple(asking.missing),
+    )
+    details = text.details(found)
+    try:
+        folder = _write(found, said, log, kernel, xl, state / "crashes")
+    except (OSError, UnibuildError) as error:
+        return Report(text.sentence(found), (*details, f"the report could not be written: {error}"), None)
+    return Report(text.sentence(found), details, folder)
+
+
+def _frames(
+    finding: banners.Finding | None,
+    vcpu: registers.Vcpu | None,
+    kernel: Path,
+    symbols_file: Path | None,
+    root: Path,
+    missing: list[str],
+) -> tuple[Frame, ...]:
+    """Return where it was: what the console names, else the failed instruction and what the stack tells."""
+    if finding and (finding.frames or finding.kind in _BY_ITSELF):
+        return finding.frames
+    rip = finding.rip if finding else None
+    if vcpu is None and rip is None:
+        return ()
+    code = symbols.unstripped(kernel, symbols_file, root, missing)
+    if code is None:
+        return ()
+    addresses: list[tuple[int, str]] = [] if rip is None else [(rip, "")]
+    if finding and finding.callers:
+        addresses += ((address, stack.CALLED) for address in finding.callers)
+    elif vcpu:
+        addresses += (entry for entry in stack.walk(vcpu, code) if entry not in addresses)
+    return code.frames(addresses, root, missing)
+
+
+def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes: Path) -> Path:
+    """Write the folder whole, and let the oldest ones go."""
+    crashes.mkdir(parents=True, exist_ok=True)
+    stamp = f"{found.made:%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.+-]', '_', found.name)}"
+    beside = Path(tempfile.mkdtemp(prefix=".", dir=crashes))
+    try:
+        beside.chmod(0o755)
+        missing = list(found.missing)
+        _console(said, log, beside / "console.log")
+        _kernel(kernel, beside / "kernel", crashes.parent, missing)
+        try:
+            config = xl.read_text(errors="surrogateescape")
+            (beside / f"{xl.name}").write_text(_masked(config), errors="surrogateescape")
+        except OSError as error:
+            missing.append(f"its .xl: {error.strerror}")
+        (beside / "host.txt").write_text(text.host(found))
+        (beside / "report.txt").write_text(text.report(found, missing))
+        (beside / "report.json").write_text(json.dumps(text.as_json(found, missing), indent=2) + "\n")
+        folder, number = crashes / stamp, 1
+        while folder.exists():
+            number += 1
+            folder = crashes / f"{stamp}-{number}"
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    for old in sorted(path for path in crashes.iterdir() if _OURS.fullmatch(path.name))[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _console(said: bytes, log: Path, target: Path) -> None:
+    """Copy the log, with its times; where there is none, write what was heard."""
+    try:
+        shutil.copyfile(log, target)
+    except OSError:
+        target.write_bytes(said.replace(b"\r\n", b"\n"))
+
+
+def _kernel(kernel: Path, target: Path, state: Path, missing: list[str]) -> None:
+    """Put the kernel there: a link where ours will never be written to again, else a copy."""
+    try:
+        if kernel.absolute().is_relative_to(state.absolute()):
+            try:
+                os.link(kernel, target)
+                return
+            except OSError:  # another file system, or one without links
+                pass
+        files.copy_whole(kernel, target)
+    except (OSError, UnibuildError) as error:
+        missing.append(f"its kernel: {error}")
+
+
+def _masked(config: str) -> str:
+    """Return an ``.xl`` without the passwords that it can hold."""
+
+    def mask(found: re.Match[str]) -> str:
+        quote = found[2][0] if found[2][0] in "\"'" else ""
+        return f"{found[1]}{quote}***{quote}"
+
+    return _SECRET.sub(mask, config)

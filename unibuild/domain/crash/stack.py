@@ -1,0 +1,96 @@
+"""Which functions called each other, read from the words of a stack.
+
+Kernels are built without frame pointers more often than not, so a word counts as a return address when the code
+before it is a call. It is certain when that call goes to the function of the frame before; the others are guesses,
+left over from older calls, or calls through a pointer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unibuild.domain.crash.registers import Vcpu
+    from unibuild.domain.crash.symbols import Code
+
+__all__ = ["CALLED", "MAYBE", "walk"]
+
+CALLED = "called from"
+MAYBE = "maybe from"
+_DEPTH = 32  # frames
+_LONGEST = 7  # bytes of a call instruction, without its prefix
+
+
+def walk(vcpu: Vcpu, code: Code) -> list[tuple[int, str]]:
+    """Return the addresses from the innermost outwards, each with what it is: "", ``CALLED`` or ``MAYBE``."""
+    found = _by_frame_pointers(vcpu, code) or _by_calls(vcpu, code)
+    return [(vcpu.rip, ""), *found][:_DEPTH]
+
+
+def _by_frame_pointers(vcpu: Vcpu, code: Code) -> list[tuple[int, str]]:
+    """Follow the chain that ``rbp`` begins; nothing where it is none."""
+    found: list[tuple[int, str]] = []
+    base, frame = vcpu.registers.get("rsp", 0), vcpu.registers.get("rbp", 0)
+    while frame >= base and frame % 8 == 0 and (frame - base) // 8 + 1 < len(vcpu.stack):
+        number = (frame - base) // 8
+        address = vcpu.stack[number + 1]
+        if _called(address, code) is None:
+            break
+        found.append((address, CALLED))
+        if vcpu.stack[number] <= frame:
+            break
+        frame = vcpu.stack[number]
+    return found
+
+
+def _by_calls(vcpu: Vcpu, code: Code) -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
+    current = _start(vcpu.rip, code)
+    for word in vcpu.stack:
+        target = _called(word, code)
+        if target is None:
+            continue
+        if target == current:
+            # what calls elsewhere and lies between is left over; a call through a pointer may belong there
+            found = [one for one in found if one[1] == CALLED or _called(one[0], code) == 0]
+            found.append((word, CALLED))
+            current = _start(word, code)
+        else:
+            found.append((word, MAYBE))
+            if target == 0:
+                current = _start(word, code)
+    return found
+
+
+def _start(address: int, code: Code) -> int | None:
+    function = code.function(address)
+    return function[0] if function else None
+
+
+def _called(address: int, code: Code) -> int | None:
+    """Return what the call before an address calls; 0: what a pointer says; None: there is no call before it."""
+    before = code.before(address, _LONGEST)
+    if len(before) >= 5 and before[-5] == 0xE8:
+        target = address + int.from_bytes(before[-4:], "little", signed=True)
+        if code.holds(target):
+            return target
+    for length in range(2, len(before) + 1):
+        if before[-length] == 0xFF and _length(before[1 - length :]) == length:
+            return 0
+    return None
+
+
+def _length(rest: Sequence[int]) -> int:
+    """Return the bytes of ``call r/m64`` from its opcode 0xFF on; ``rest`` follows that. 0: it is no such call."""
+    mod, digit, memory = rest[0] >> 6, rest[0] >> 3 & 7, rest[0] & 7
+    if digit != 2:
+        return 0
+    if mod == 3:
+        return 2
+    length = 2 + (memory == 4)
+    if mod == 1:
+        return length + 1
+    base = rest[1] & 7 if memory == 4 and len(rest) > 1 else memory
+    return length + 4 if mod == 2 or base == 5 else length

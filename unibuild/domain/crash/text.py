@@ -1,0 +1,118 @@
+"""A crash report in words: for the terminal, for ``report.txt``, for ``host.txt``, and as JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from unibuild.domain.crash.report import Found
+
+__all__ = ["as_json", "details", "host", "last_lines", "report", "sentence"]
+
+_SHOWN = 5  # frames on the terminal
+_LINES = 60  # of the console in the report
+_WIDTH = 500  # characters of each
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NOTE = """\
+Look through these files before you send them to somebody: the console, the arguments on the kernel's command line
+(in the .xl) and the list of domains (in host.txt) may hold what is not for everybody."""
+
+
+def last_lines(said: bytes) -> tuple[str, ...]:
+    """Return the last lines of a console, without what a terminal would act on."""
+    lines = said[-(_LINES * 4096) :].decode(errors="replace").splitlines()
+    return tuple(_CONTROL.sub("", line)[:_WIDTH] for line in lines[-_LINES:])
+
+
+def sentence(found: Found) -> str:
+    """Return how the domain ended, and why."""
+    end, finding = found.end, found.finding
+    if end is None:
+        if finding and finding.is_fatal:
+            return f"{found.name} is lost: {finding.sentence}"
+        where = next((frame for frame in found.frames if frame.function), None)
+        return f"{found.name} has not ended" + (f"; it was in {where}" if where else "")
+    how = f"{found.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
+    why = finding.sentence if finding and finding.kind != "exit" else found.cause
+    return f"{how}: {why}" if why else how
+
+
+def details(found: Found) -> tuple[str, ...]:
+    """Return the lines that a person wants at once: the innermost frames, the first of the own code, the mend."""
+    shown = list(found.frames[:_SHOWN])
+    own = next((frame for frame in found.frames if frame.is_own), None)
+    if own and own not in shown:
+        shown[-1:] = [own]
+    mend = found.finding.mend if found.finding else ""
+    return (*map(str, shown), *([mend] if mend else []))
+
+
+def report(found: Found, missing: Sequence[str]) -> str:
+    """Return ``report.txt``."""
+    parts = [sentence(found)]
+    if found.finding and found.finding.mend:
+        parts.append(found.finding.mend)
+    if found.frames:
+        parts.append(_section("Where it was, the innermost first", map(str, found.frames)))
+    for vcpu in found.vcpus:
+        parts.append(_section(f"Registers of processor {vcpu.number}", str(vcpu).splitlines()))
+        if vcpu.stack:
+            parts.append(_section("Its stack, from rsp up", _words(vcpu.stack)))
+    if found.console:
+        parts.append(_section("The last lines of its console", found.console))
+    facts = {"host": found.host, "time": f"{found.made:%Y-%m-%d %H:%M:%S} UTC", **found.facts}
+    parts.append(_section("Facts", (f"{key}: {value}" for key, value in facts.items())))
+    if missing:
+        parts.append(_section("What could not be found out", missing))
+    return "\n\n".join((*parts, _NOTE)) + "\n"
+
+
+def host(found: Found) -> str:
+    """Return ``host.txt``."""
+    return "\n".join(f"$ {command}\n{said.rstrip() or '(no answer)'}\n" for command, said in found.answers.items())
+
+
+def as_json(found: Found, missing: Sequence[str]) -> dict[str, object]:
+    """Return ``report.json``; addresses and registers are hexadecimal."""
+    finding = found.finding
+    return {
+        "sentence": sentence(found),
+        "mend": finding.mend if finding else "",
+        "name": found.name,
+        "host": found.host,
+        "time": f"{found.made:%Y-%m-%dT%H:%M:%SZ}",
+        "end": found.end and {"why": found.end.why, "code": found.end.code},
+        "kind": finding.kind if finding else None,
+        "frames": [
+            {
+                "function": frame.function,
+                "file": frame.file,
+                "line": frame.line,
+                "how": frame.how,
+                "address": None if frame.address is None else f"{frame.address:#x}",
+            }
+            for frame in found.frames
+        ],
+        "processors": [
+            {
+                "registers": {name: f"{value:#x}" for name, value in vcpu.registers.items()},
+                "stack": [f"{word:#x}" for word in vcpu.stack],
+            }
+            for vcpu in found.vcpus
+        ],
+        "facts": dict(found.facts),
+        "missing": list(missing),
+    }
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    return title + "\n\n" + "\n".join(f"  {line}".rstrip() for line in lines)
+
+
+def _words(words: Sequence[int]) -> list[str]:
+    while words and not words[-1]:
+        words = words[:-1]
+    return [" ".join(f"{word:016x}" for word in words[at : at + 4]) for at in range(0, len(words), 4)]
