@@ -192,6 +192,14 @@ def test_a_signal_leaves_nothing(project, does, xen, number, code):
 READY = '[boot.ready]\nconsole = "^ready$"\n'
 
 
+def test_ready_is_part_of_a_test(test, does):
+    does("say hello", "say ready", "stay")
+    assert "ok      one" in test(READY + "[test.one]\nready_within = 20\n")
+    does("say hello", "stay")
+    said = test("", "test.one.ready_within=0.5", code=1)
+    assert "failed  one" in said and "it was not ready" in said
+
+
 def test_a_test_of_the_end_does_not_wait_for_ready(test, does):
     does("say hello", "poweroff")
     assert "ok      one" in test(READY + "[test.one]\nexit = 0\n")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import dataclasses
-import os
 import posixpath
 import secrets
 import time
@@ -18,7 +16,7 @@ import msgspec
 from unibuild import files
 from unibuild.domain import xl
 from unibuild.domain.console import End, Reader
-from unibuild.domain.judge import Said
+from unibuild.domain.hearing import Hearing, Mailbox
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError, HostError, UnibuildError
 from unibuild.host.ssh import Ssh
@@ -27,15 +25,16 @@ from unibuild.tasks import deploy, hosts, xlfile
 from unibuild.xl import grammar, patch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from unibuild.domain.judge import Said
     from unibuild.host.base import Host
     from unibuild.settings.model import Settings, Value
     from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph
 
-__all__ = ["Guest", "Mailbox", "booted", "copies", "fresh_name", "log_path", "open_host", "with_args", "with_memory"]
+__all__ = ["Guest", "booted", "copies", "fresh_name", "log_path", "open_host", "with_args", "with_memory"]
 
 
 _TYPING = 5.0  # seconds that a key may take to the console
@@ -83,63 +82,6 @@ def with_memory(found: Graph, memory: int | None) -> Graph:
     return found._replace(project=dataclasses.replace(found.project, settings=settings))
 
 
-class Mailbox:
-    """Keys for a console, and a bell that ends the reading of it; a ``console.Source``."""
-
-    def __init__(self) -> None:
-        self.fd, self._bell = os.pipe()
-        os.set_blocking(self._bell, False)
-        self._keys = b""
-
-    def ring(self) -> None:
-        """Let whoever reads the console leave it; any thread may."""
-        with contextlib.suppress(BlockingIOError):  # it was rung often enough
-            os.write(self._bell, b"!")
-
-    def put(self, keys: bytes) -> None:
-        """Hand in keys; whoever reads the console sends them."""
-        self._keys += keys
-        self.ring()
-
-    def read(self) -> bytes:
-        """Return the keys; nothing: leave."""
-        os.read(self.fd, 65536)
-        keys, self._keys = self._keys, b""
-        if keys:
-            self.ring()  # whoever has sent them leaves
-        return keys
-
-    def close(self) -> None:
-        """Close both ends."""
-        os.close(self.fd)
-        os.close(self._bell)
-
-
-class _Lines:
-    """Makes lines, with the time of each, of a console's bytes; ``came`` is called when there is a new one."""
-
-    def __init__(self, came: Callable[[], None]) -> None:
-        self._came = came
-        self.began = time.monotonic()
-        self.lines: list[Said] = []
-        self.count = 0  # of bytes
-        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        self.rest = ""
-
-    def feed(self, data: bytes) -> None:
-        self.count += len(data)
-        *whole, self.rest = (self.rest + self._decode(data)).split("\n")
-        now = time.monotonic() - self.began
-        self.lines += [Said(now, line.removesuffix("\r")) for line in whole]
-        if whole:
-            self._came()
-
-    def end(self) -> None:
-        """Take an unfinished line for a line."""
-        if self.rest:
-            self.feed(b"\n")
-
-
 @dataclass
 class Guest:
     """A running test domain, and its console.
@@ -159,7 +101,7 @@ class Guest:
     reader: Reader
     mailbox: Mailbox
     end: End | None
-    _heard: _Lines
+    _heard: Hearing
 
     @property
     def lines(self) -> list[Said]:
@@ -257,7 +199,7 @@ def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
         log.unlink(missing_ok=True)
         mailbox = Mailbox()
         undo.callback(mailbox.close)
-        heard = _Lines(mailbox.ring)
+        heard = Hearing(mailbox.ring)
         reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed))
         heard.began = time.monotonic()
         xl.unpause(host, domain)
