@@ -172,7 +172,7 @@ def _replace(
         NotReadyError: it was not.
     """
     with changing(project, host, generation.name, screen, reading) as change:
-        before = change.good_generation()
+        before = change.good_generation(generation.number)
         try:
             made = change.put(generation, *made_from)
         except UnibuildError as error:
@@ -269,7 +269,7 @@ def _facts(project: Project) -> dict[str, str]:
 
     try:
         return facts.facts(project, choose(project))
-    except InputError:  # a kernel that nothing here builds
+    except UnibuildError:  # a kernel that nothing here builds
         return {}
 
 

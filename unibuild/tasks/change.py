@@ -168,20 +168,20 @@ class Change:
         """Write down that a domain that runs is the good one."""
         self.save(made.instance)
         self.store.ended(made.instance.uuid, outcome, why)
-        boot = self.project.settings.boot
-        self.store.prune(boot.keep, boot.keep_size, [made.instance.generation])
+        self._prune()
 
     @property
     def _ran(self) -> bool:
         """Whether our old domain ran when we came."""
         return self.old is not None and not self.old.has_ended and not self.old.is_paused
 
-    def good_generation(self) -> Generation | None:
-        """Return what to go back to: what runs now, else what was good last on this host."""
-        if self.known.good and self._ran:
+    def good_generation(self, but: int) -> Generation | None:
+        """Return what to go back to: what runs now, else what was good last on this host; not the generation ``but``."""
+        if self.known.good and self._ran and self.known.good.generation != but:
             with contextlib.suppress(UnibuildError):
                 return self.store.get(self.known.good.generation)
-        return self.store.last_good(self.host.name)
+        found = self.store.last_good(self.host.name)
+        return self.store.last_good(self.host.name, before=but) if found and found.number == but else found
 
     def bury(self, outcome: str) -> None:
         """End our old domain, where there is one, once its console has said all."""
@@ -198,6 +198,11 @@ class Change:
         owner.unmark(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
         self.save(self.known.good)
+        self._prune()
+
+    def _prune(self) -> None:
+        boot = self.project.settings.boot
+        self.store.prune(boot.keep, boot.keep_size, [one.generation for one in (self.known.good,) if one])
 
     def _gone(self, outcome: str) -> None:
         assert self.old is not None
@@ -254,6 +259,7 @@ class Change:
         self.has_ended_one |= self._ran and (there is None or there.has_ended)
         self.old = there
         self.save(self.known.good)
+        self._prune()
 
     def _sweep(self, domains: tuple[xl.Domain, ...], whose: str) -> None:
         """Take away our marks of domains that are gone."""
