@@ -32,7 +32,8 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.files import find_upward
 from unibuild.settings.sources import FILE, STATE
-from unibuild.tasks.factory import Checker, later_tasks, tasks, tasks_for_all
+from unibuild.tasks.factory import Checker
+from unibuild.tasks.goals import later_tasks, tasks, tasks_for_all
 from unibuild.tasks.graph import BUILT_ALREADY, GOALS
 from unibuild.tasks.options import Asked, of_goals
 from unibuild.tasks.reporter import Reporter
@@ -95,7 +96,8 @@ class Unikernel:
             raise SystemExit(tell(error)) from None
         try:
             if project.settings.host == ALL:
-                return tasks_for_all([graph(at(project, name)) for name in hosts.every(project.settings)], project)
+                graphs = [graph(at(project, name)) for name in hosts.every(project.settings)]
+                return [*tasks_for_all(graphs, project), *later_tasks(project)]
             return [*tasks(graph(project)), *later_tasks(project)]
         except UnibuildError as error:
             if _needs_graph(sys.argv[1:]):

@@ -1,4 +1,4 @@
-"""The one factory of doit tasks, for every front door.
+"""How a stage becomes a doit task, the same for every front door; ``tasks.goals`` makes all tasks of a project.
 
 Staleness is decided by one ``uptodate`` item a task (``Fresh``, ``Running``) and not by doit's own file check, which
 records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes our files out of it.
@@ -15,19 +15,28 @@ from doit.task import Task
 
 from unibuild import stamps
 from unibuild.errors import FileError, UnibuildError
-from unibuild.settings.named import at
 from unibuild.tasks.graph import GOALS
-from unibuild.tasks.guard import Guard, end_on_signals
 from unibuild.tasks.tell import debugging, hang_up, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import TextIO
 
-    from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph, Stage
+    from unibuild.tasks.guard import Guard
 
-__all__ = ["Checker", "Failed", "Fresh", "Running", "Watched", "later_tasks", "tasks", "tasks_for_all"]
+__all__ = [
+    "OWN_TERMINAL",
+    "SHARED",
+    "Checker",
+    "Failed",
+    "Fresh",
+    "Running",
+    "Watched",
+    "stage_tasks",
+    "telling",
+    "whole",
+]
 
 _MADE = (
     "unibuild:made"  # where the state remembers which files are ours to remove: the tasks' own entries go on failure
@@ -146,51 +155,6 @@ class Running:
         return self.reason or "the domain runs"
 
 
-def tasks(graph: Graph) -> list[Task]:
-    """Return the doit tasks of a project, in the graph's order.
-
-    From here on the process ends in order on TERM and HUP.
-    """
-    end_on_signals()
-    guard = Guard(graph.project.root)
-    return [*_whole(_stage_tasks(graph, guard)), _boot_task(graph, guard)]
-
-
-def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
-    """Return the doit tasks of ``--host all``: each stage once, and the goals on all hosts at the same time.
-
-    Args:
-        graphs: that of each host.
-        project: the project, whose ``host`` is ``all``.
-    """
-    end_on_signals()
-    guard = Guard(project.root)
-    stages = {task.name: task for graph in graphs for task in _stage_tasks(graph, guard)}
-    names = [graph.project.settings.host for graph in graphs]
-    one = at(project, names[0])
-    return [
-        *_whole(list(stages.values())),
-        _everywhere_task(project, names, "boot", guard),
-        _console_task(project),
-        _everywhere_task(project, names, "destroy"),
-        _telling_task(one, "status"),
-        _telling_task(one, "history"),
-        _everywhere_task(project, names, "rollback"),
-    ]
-
-
-def later_tasks(project: Project) -> list[Task]:
-    """Return the tasks of the goals in ``BUILT_ALREADY``: a tree that cannot be built has them too."""
-    end_on_signals()
-    return [
-        _console_task(project),
-        _destroy_task(project),
-        _telling_task(project, "status"),
-        _telling_task(project, "history"),
-        _rollback_task(project),
-    ]
-
-
 class StageTask(Task):  # type: ignore[misc]
     """A stage as a task of doit's."""
 
@@ -208,14 +172,15 @@ class StageTask(Task):  # type: ignore[misc]
                     state.set(_MADE, path, None)
 
 
-def _stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
+def stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
+    """Return the tasks of the stages of a graph, in their order."""
     found: list[Task] = []
     for stage in (*graph.stages, graph.libvirt):
         found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
     return found
 
 
-def _whole(stages: list[Task]) -> list[Task]:
+def whole(stages: list[Task]) -> list[Task]:
     """Add the goals whose stages are named for the hosts that they are for."""
     found = {task.name: task for task in stages}
     for task in stages:
@@ -237,7 +202,7 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
 
     return StageTask(
         stage.name,
-        [_telling(act)],
+        [telling(act)],
         file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
         task_dep=[before] if before else [],
         targets=list(stage.watch.targets),
@@ -245,113 +210,9 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         params=SHARED,
         subtask_of=stage.goal if stage.goal != stage.name else None,
         doc=stage.doc,
-        **_OWN_TERMINAL,
+        **OWN_TERMINAL,
     )
 
-
-def _boot_task(graph: Graph, guard: Guard) -> Task:
-    def act(wait: float | None) -> None:
-        from unibuild.tasks import boot
-
-        guard.release()
-        project = graph.project if wait is None else _waiting(graph.project, wait)
-        boot.boot(project, graph.xl, graph.kernel)
-
-    return Task(
-        "boot",
-        [_telling(act)],
-        file_dep=[Watched(graph.xl), Watched(graph.kernel)],
-        task_dep=["xl"],
-        uptodate=[Running(graph)],
-        params=[_WAIT, *SHARED],
-        doc=GOALS["boot"],
-        **_OWN_TERMINAL,
-    )
-
-
-def _console_task(project: Project) -> Task:
-    def act() -> None:
-        from unibuild.tasks import boot
-
-        boot.console(project)
-
-    return Task("console", [_telling(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **_OWN_TERMINAL)
-
-
-def _destroy_task(project: Project) -> Task:
-    def act() -> None:
-        from unibuild.tasks import boot
-
-        boot.destroy(project)
-
-    return Task("destroy", [_telling(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **_OWN_TERMINAL)
-
-
-def _telling_task(project: Project, goal: str) -> Task:
-    def act(as_json: bool) -> None:
-        if goal == "history":
-            from unibuild.tasks.history import history
-
-            history(project, as_json=as_json)
-            return
-        from doit import Globals
-
-        from unibuild.tasks.status import status
-
-        state = Globals.dep_manager.backend
-        status(project, lambda name: state.get(name, "_values_:"), as_json=as_json)
-
-    as_json = {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "one JSON object"}
-    return Task(goal, [_telling(act)], uptodate=[False], params=[as_json, *SHARED], doc=GOALS[goal], **_OWN_TERMINAL)
-
-
-def _rollback_task(project: Project) -> Task:
-    def act(wait: float | None, words: list[str]) -> None:
-        from unibuild.tasks.history import rollback
-
-        rollback(project if wait is None else _waiting(project, wait), words)
-
-    return Task(
-        "rollback",
-        [_telling(act)],
-        uptodate=[False],
-        params=[_WAIT, *SHARED],
-        pos_arg="words",
-        doc=GOALS["rollback"],
-        **_OWN_TERMINAL,
-    )
-
-
-def _everywhere_task(project: Project, names: Sequence[str], goal: str, guard: Guard | None = None) -> Task:
-    """Return the task of a goal on several hosts; ``guard`` where what it boots is built before."""
-
-    def act(wait: float | None, words: list[str] | None) -> None:
-        from unibuild.tasks import everywhere
-
-        if guard:
-            guard.release()
-        options = () if wait is None else (f"--wait={wait:g}",)
-        everywhere.run(project, names, goal, (*options, *(words or ())))
-
-    return Task(
-        goal,
-        [_telling(act)],
-        task_dep=["xl"] if guard else [],
-        uptodate=[False],
-        params=[_WAIT, *SHARED],
-        pos_arg="words",
-        doc=GOALS[goal],
-        **_OWN_TERMINAL,
-    )
-
-
-_WAIT = {
-    "name": "wait",
-    "long": "wait",
-    "type": float,
-    "default": None,
-    "help": "seconds after which to leave the console, where it is printed",
-}
 
 SHARED = [
     {"name": "host", "long": "host", "type": str, "default": "", "help": "where the domain runs: a name, or `all`"},
@@ -365,22 +226,13 @@ SHARED = [
 ]
 """Options of every goal; what they say is read when the project is loaded."""
 
-_OWN_TERMINAL: dict[str, Any] = {
+OWN_TERMINAL: dict[str, Any] = {
     "verbosity": 2,
     "io": {"capture": False},
 }  # children see the terminal: colours, prompts
 
 
-def _waiting(project: Project, wait: float) -> Project:
-    import dataclasses
-
-    import msgspec
-
-    settings = msgspec.structs.replace(project.settings, boot=msgspec.structs.replace(project.settings.boot, wait=wait))
-    return dataclasses.replace(project, settings=settings)
-
-
-def _telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
+def telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
     """Make doit's action of ``act``: a failure becomes a value with the sentence, where doit would add a traceback."""
     import functools
 

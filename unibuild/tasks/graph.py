@@ -2,7 +2,7 @@
 
     configure -> depend -> build -> xl -> boot
 
-Computing it starts no child and writes nothing; ``unibuild.tasks.factory`` makes doit tasks of it and
+Computing it starts no child and writes nothing; ``unibuild.tasks.goals`` makes doit tasks of it and
 ``unibuild plan`` prints it.
 """
 

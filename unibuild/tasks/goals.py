@@ -1,0 +1,173 @@
+"""The doit tasks of a project: its stages, and the goals that follow them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from doit.task import Task
+
+from unibuild.settings.named import ALL, at
+from unibuild.tasks import hosts
+from unibuild.tasks.factory import OWN_TERMINAL, SHARED, Running, Watched, stage_tasks, telling, whole
+from unibuild.tasks.graph import GOALS
+from unibuild.tasks.guard import Guard, end_on_signals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unibuild.settings.sources import Project
+    from unibuild.tasks.graph import Graph
+
+__all__ = ["later_tasks", "tasks", "tasks_for_all"]
+
+
+def tasks(graph: Graph) -> list[Task]:
+    """Return the doit tasks of a project up to ``boot``, in the graph's order.
+
+    From here on the process ends in order on TERM and HUP.
+    """
+    end_on_signals()
+    guard = Guard(graph.project.root)
+    return [*whole(stage_tasks(graph, guard)), _boot_task(graph, guard)]
+
+
+def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
+    """Return the doit tasks of ``--host all``: each stage once, and ``boot`` on all hosts at the same time.
+
+    Args:
+        graphs: that of each host.
+        project: the project, whose ``host`` is ``all``.
+    """
+    end_on_signals()
+    guard = Guard(project.root)
+    stages = {task.name: task for graph in graphs for task in stage_tasks(graph, guard)}
+    return [*whole(list(stages.values())), _everywhere_task(project, "boot", guard)]
+
+
+def later_tasks(project: Project) -> list[Task]:
+    """Return the tasks of the goals in ``BUILT_ALREADY``: a tree that cannot be built has them too."""
+    end_on_signals()
+    is_one = project.settings.host != ALL
+    first = next(iter(project.settings.hosts), None)
+    told = project if is_one or first is None else at(project, first)  # these two tell of every host anyway
+    return [
+        _console_task(project),
+        _destroy_task(project) if is_one else _everywhere_task(project, "destroy"),
+        _telling_task(told, "status"),
+        _telling_task(told, "history"),
+        _rollback_task(project) if is_one else _everywhere_task(project, "rollback"),
+    ]
+
+
+def _boot_task(graph: Graph, guard: Guard) -> Task:
+    def act(wait: float | None) -> None:
+        from unibuild.tasks import boot
+
+        guard.release()
+        project = graph.project if wait is None else _waiting(graph.project, wait)
+        boot.boot(project, graph.xl, graph.kernel)
+
+    return Task(
+        "boot",
+        [telling(act)],
+        file_dep=[Watched(graph.xl), Watched(graph.kernel)],
+        task_dep=["xl"],
+        uptodate=[Running(graph)],
+        params=[_WAIT, *SHARED],
+        doc=GOALS["boot"],
+        **OWN_TERMINAL,
+    )
+
+
+def _console_task(project: Project) -> Task:
+    def act() -> None:
+        from unibuild.tasks import boot
+
+        boot.console(project)
+
+    return Task("console", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **OWN_TERMINAL)
+
+
+def _destroy_task(project: Project) -> Task:
+    def act() -> None:
+        from unibuild.tasks import boot
+
+        boot.destroy(project)
+
+    return Task("destroy", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **OWN_TERMINAL)
+
+
+def _telling_task(project: Project, goal: str) -> Task:
+    def act(as_json: bool) -> None:
+        if goal == "history":
+            from unibuild.tasks.history import history
+
+            history(project, as_json=as_json)
+            return
+        from doit import Globals
+
+        from unibuild.tasks.status import status
+
+        state = Globals.dep_manager.backend
+        status(project, lambda name: state.get(name, "_values_:"), as_json=as_json)
+
+    as_json = {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "one JSON object"}
+    return Task(goal, [telling(act)], uptodate=[False], params=[as_json, *SHARED], doc=GOALS[goal], **OWN_TERMINAL)
+
+
+def _rollback_task(project: Project) -> Task:
+    def act(wait: float | None, words: list[str]) -> None:
+        from unibuild.tasks.history import rollback
+
+        rollback(project if wait is None else _waiting(project, wait), words)
+
+    return Task(
+        "rollback",
+        [telling(act)],
+        uptodate=[False],
+        params=[_WAIT, *SHARED],
+        pos_arg="words",
+        doc=GOALS["rollback"],
+        **OWN_TERMINAL,
+    )
+
+
+def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) -> Task:
+    """Return the task of a goal on all hosts that have a name; ``guard`` where what it boots is built before."""
+
+    def act(wait: float | None, words: list[str] | None = None) -> None:
+        from unibuild.tasks import everywhere
+
+        if guard:
+            guard.release()
+        options = () if wait is None else (f"--wait={wait:g}",)
+        everywhere.run(project, hosts.every(project.settings), goal, (*options, *(words or ())))
+
+    return Task(
+        goal,
+        [telling(act)],
+        task_dep=["xl"] if guard else [],
+        uptodate=[False],
+        params=[_WAIT, *SHARED],
+        pos_arg="words" if goal == "rollback" else None,
+        doc=GOALS[goal],
+        **OWN_TERMINAL,
+    )
+
+
+_WAIT = {
+    "name": "wait",
+    "long": "wait",
+    "type": float,
+    "default": None,
+    "help": "seconds after which to leave the console, where it is printed",
+}
+
+
+def _waiting(project: Project, wait: float) -> Project:
+    import dataclasses
+
+    import msgspec
+
+    settings = msgspec.structs.replace(project.settings, boot=msgspec.structs.replace(project.settings.boot, wait=wait))
+    return dataclasses.replace(project, settings=settings)
