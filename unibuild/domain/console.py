@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from unibuild.domain import xl
+from unibuild.domain.crash.xen_log import triple_faulted
 from unibuild.domain.lines import Lines
 from unibuild.domain.terminal import LEAVE
 from unibuild.errors import DomainError
@@ -40,6 +41,7 @@ GONE = "was destroyed"
 INTERRUPT = b"\x03"  # Ctrl-C
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
+SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
 POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
 SAID = 65536  # bytes of the end that are kept in memory
 
@@ -103,6 +105,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._show = show
         self._said = bytearray()
         self._count = 0
+        self._slowness = 0.0  # seconds that the host took for a question, at most
         self._listeners: list[Lines] = []
         self._is_told = True  # when some domain ends
         self._next_look = 0.0  # of the clock, where it is not
@@ -253,7 +256,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             os.write(self._keys, data)
 
     def _look(self) -> xl.Domain | None:
-        return xl.find(self._host, uuid=self._domain.uuid, background=True)
+        began = time.monotonic()
+        domain = xl.find(self._host, uuid=self._domain.uuid, background=True)
+        self._slowness = max(self._slowness, time.monotonic() - began)
+        return domain
 
     def _end(self) -> End | None:
         """Look at the domain; where it has ended, read what is left and say why it did."""
@@ -263,7 +269,12 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._drain()
         for lines in self._listeners:
             lines.end()
-        why = "was destroyed" if domain is None else xl.REASONS.get(domain.reason or 0, "ended")
+        if domain is None:
+            why = GONE
+        elif domain.reason == 1 and triple_faulted(self._host, domain):
+            why = xl.REASONS[3]
+        else:
+            why = xl.REASONS.get(domain.reason or 0, "ended")
         return End(why, exit_code(self.said))
 
     def _drain(self) -> None:
@@ -279,7 +290,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _read_until_quiet(self) -> bool:
         """Return whether there can be more."""
-        while self._readable(QUIET if self._count else self.silent):
+        while self._readable(QUIET if self._count else max(self.silent, SLOW * self._slowness)):
             if not self._read():
                 return False
         return True

@@ -10,11 +10,14 @@ import re
 from typing import TYPE_CHECKING
 
 from unibuild.domain.crash import processor
+from unibuild.errors import UnibuildError
 
 if TYPE_CHECKING:
+    from unibuild.domain import xl
     from unibuild.domain.crash.registers import Vcpu
+    from unibuild.host.base import Host
 
-__all__ = ["cause"]
+__all__ = ["cause", "triple_faulted"]
 
 _UNHANDLED = r"d{0}v\d+ Unhandled(?:: vec (\d+)| [^\[]*\[#(\d+)), ?(?:ec=|#\w+\[)([0-9a-f]+)\]"
 _TRIPLE = r"d{0}v\d+ Triple fault"
@@ -38,3 +41,15 @@ def cause(log: str, domid: int, vcpu: Vcpu | None) -> str | None:
         where = f" at {vcpu.rip:#x}" if vcpu else ""
         return f"it faulted, and has no code to handle faults (triple fault{where})"
     return None
+
+
+def triple_faulted(host: Host, domain: xl.Domain) -> bool:
+    """Whether a PVH domain that seems to ask for a reboot has crashed: to Xen a triple fault is a request to reboot.
+
+    Where Xen's log cannot be read it did not.
+    """
+    try:
+        log = host.run(["xl", "dmesg"], background=True).text
+    except UnibuildError:
+        return False
+    return re.search(_TRIPLE.format(domain.domid), log) is not None
