@@ -5,6 +5,7 @@
  *   quiet     do not print the ticks
  *   exit=N    power off after N ticks
  *   crash=1   crash after the first lines
+ *   fault=1   write after the first lines to where no memory is, as a program with a mistake in it would
  */
 #include "kernel.h"
 
@@ -44,11 +45,17 @@ static void sleep_until(uint64_t then)
     }
 }
 
+static void fault(void)
+{
+    *(volatile int *)0x400000000 = 1; /* 16 GB */
+}
+
 void main(char *command_line)
 {
     const char *lines = option(command_line, "lines");
     const char *exit = option(command_line, "exit");
     const char *crash = option(command_line, "crash");
+    const char *fault_asked = option(command_line, "fault");
     bool quiet = option(command_line, "quiet");
     uint64_t start = now();
 
@@ -59,6 +66,8 @@ void main(char *command_line)
         print("crashing, as asked\n");
         power_crash();
     }
+    if (fault_asked && number(fault_asked))
+        fault();
     power_open();
     for (unsigned long tick = 1;; tick++) {
         sleep_until(start + tick * SECOND);
