@@ -12,11 +12,12 @@ from unibuild.domain.generations import Store
 from unibuild.domain.log import Log, log_path
 from unibuild.errors import DomainError, InputError, NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import arguments, deploy, hosts, report
+from unibuild.tasks import arguments, deploy, hosts, ready, report, xlfile
 from unibuild.tasks.change import changing, locked
 from unibuild.tasks.current import is_current, mark, running
 from unibuild.tasks.follow import Followed, follow, runs
 from unibuild.tasks.screen import Screen
+from unibuild.xl import grammar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +174,8 @@ def _replace(
     """
     with changing(project, host, generation.name, screen, reading) as change:
         before = change.good_generation(generation.number)
+        if project.settings.boot.ready.is_set:
+            ready.check(project, grammar.parse(xlfile.read(generation.xl), str(generation.xl)))
         try:
             made = change.put(generation, *made_from)
         except UnibuildError as error:
@@ -192,8 +195,6 @@ def _replace(
 def _await_ready(project: Project, host: Host, made: Made, screen: Screen) -> Verdict | None:
     if made.reader is None or not project.settings.boot.ready.is_set:
         return None
-    from unibuild.tasks import ready
-
     try:
         verdict = ready.await_ready(project, host, made.domain, made.config, made.reader)
     except KeyboardInterrupt:
@@ -213,8 +214,8 @@ def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | N
     project, name = change.project, made.instance.name
     otherwise = project.settings.boot.ready.otherwise
     assert made.reader is not None
-    told = report.bad_end(project, change.host, made.domain, verdict.end, made.reader)
-    error = NotReadyError(f"{name} {verdict.why}", hint=told)
+    written = report.write(project, change.host, made.domain, verdict.end, made.reader)
+    error = NotReadyError(f"{name} {verdict.why}", hint=report.lines(written, made.reader))
     outcome = "crashed" if verdict.end and not verdict.end.is_good else "not ready"
     if otherwise == "keep" and verdict.end is None:
         change.accept(made, outcome, verdict.why)

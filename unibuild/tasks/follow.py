@@ -164,12 +164,12 @@ def _finish(followed: Followed, end: End, screen: Screen) -> None:
     """
     host, domain = followed.host, followed.domain
     how = f"{domain.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
-    told = None if end.is_good else report.bad_end(followed.project, host, domain, end, followed.reader)
+    written = None if end.is_good else report.write(followed.project, host, domain, end, followed.reader)
     _remove(followed, "ended" if end.is_good else "crashed", end.why)
-    if told is None:
+    if end.is_good:
         screen.say(how)
         return
-    raise DomainError(how, hint=told)
+    raise DomainError(written.sentence if written else how, hint=report.lines(written, followed.reader))
 
 
 def _remove(followed: Followed, outcome: str, why: str) -> None:

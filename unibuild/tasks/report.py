@@ -1,24 +1,73 @@
-"""What is told of a domain that ended badly, or was not ready."""
+"""What is told of a domain that ended badly, or was not ready: its crash report."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from unibuild.domain import record
+from unibuild.domain.generations import Store
+from unibuild.errors import UnibuildError
+from unibuild.settings.sources import state_dir
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from unibuild.domain import xl
     from unibuild.domain.console import End, Reader
+    from unibuild.domain.crash.report import Report
+    from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
 
-__all__ = ["bad_end"]
-
-_CODES = {  # Mirage's functoria_runtime.ml
-    63: "63 is how MirageOS ends after --help",
-    64: "64 means that MirageOS did not understand an argument: see [boot] args",
-}
+__all__ = ["lines", "write"]
 
 
-def bad_end(project: Project, host: Host, domain: xl.Domain, end: End | None, reader: Reader) -> str:
-    """Return lines on why a domain is no good, and what to do; the domain is there still."""
-    more = _CODES.get(end.code or 0) if end else None
-    return (f"{more}\n" if more else "") + f"what it said: {reader.log.path}"
+def write(project: Project, host: Host, domain: xl.Domain, end: End | None, reader: Reader) -> Report | None:
+    """Write the crash report of a domain that is there still; None: what it was made from is not known any more.
+
+    Args:
+        project: the project.
+        host: where the domain is.
+        domain: which one.
+        end: how it ended; None: it lives, and is not ready.
+        reader: its console, read to the end.
+    """
+    from unibuild.domain.crash import report
+
+    state = state_dir(project.root)
+    generation = _generation(state, host, domain)
+    if generation is None:
+        return None
+    return report.collect(
+        host,
+        domain,
+        end,
+        name=domain.name,
+        said=reader.said,
+        log=reader.log.path,
+        kernel=generation.kernel,
+        symbols=None,
+        xl=generation.xl,
+        state=state,
+        facts=generation.facts,
+    )
+
+
+def lines(report: Report | None, reader: Reader) -> str:
+    """Return what stands below the sentence of a bad end."""
+    log = f"what it said: {reader.log.path}"
+    if report is None:
+        return log
+    folder = [f"the report: {report.folder}"] if report.folder else []
+    return "\n".join((*report.details, *folder, log))
+
+
+def _generation(state: Path, host: Host, domain: xl.Domain) -> Generation | None:
+    known = record.load(state, host.name)
+    for instance in (known.good, known.pending):
+        if instance and instance.uuid == domain.uuid:
+            try:
+                return Store(state).get(instance.generation)
+            except UnibuildError:
+                return None
+    return None
