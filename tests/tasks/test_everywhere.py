@@ -59,8 +59,17 @@ def test_boot_builds_once_and_boots_on_each(tree, hosts):
 def test_what_runs_already_is_left_alone(tree, hosts):
     tree.run("unibuild", "boot", "--host", "all")
     before = memory(hosts)
-    assert rows(tree.run("doit", "boot", "--host", "all")) == {"one": "done", "two": "done"}
-    assert memory(hosts) == before
+    said = tree.run("doit", "boot", "--host", "all")
+    assert (rows(said), memory(hosts)) == ({"one": "done", "two": "done"}, before)
+    assert re.search(r"^two \| boot: the domain runs already, and nothing has changed", said, re.MULTILINE)
+
+
+def test_to_boot_on_one_and_then_on_the_other_does_nothing_twice(tree, hosts):
+    for name in ("one", "two"):
+        tree.run("unibuild", "boot", "--host", name, "boot.console=none")
+    for name in ("one", "two", "one"):
+        said = tree.run("unibuild", "boot", "--host", name, "boot.console=none")
+        assert said == "boot: the domain runs already, and nothing has changed\n"
 
 
 def test_destroy(tree, hosts):

@@ -41,7 +41,9 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
     end_on_signals()
     guard = Guard(project.root)
     stages = {task.name: task for graph in graphs for task in stage_tasks(graph, guard)}
-    return [*whole(list(stages.values())), _everywhere_task(project, "boot", guard)]
+    boot = _everywhere_task(project, "boot", guard)
+    boot.file_dep.add(Watched(graphs[0].kernel))
+    return [*whole(list(stages.values())), boot]
 
 
 def later_tasks(project: Project) -> list[Task]:
@@ -70,7 +72,7 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
     return Task(
         "boot",
         [telling(act)],
-        file_dep=[Watched(graph.xl), Watched(graph.kernel)],
+        file_dep=[Watched(graph.kernel)],  # not the .xl, which another host has another of: doit would see a change
         task_dep=["xl"],
         uptodate=[Running(graph)],
         params=[_WAIT, *SHARED],
