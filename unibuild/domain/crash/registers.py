@@ -53,11 +53,11 @@ class Vcpu:
 
     def __str__(self) -> str:
         cells = [
-            f"{name:>5} {value:0{4 if name in _SEGMENTS else 16}x}"
+            f"{name:>5} {format(value, '04x' if name in _SEGMENTS else '016x'):16}"
             for name, value in self.registers.items()
             if not name.startswith("dr")
         ]
-        return "\n".join("  ".join(cells[at : at + 4]) for at in range(0, len(cells), 4))
+        return "\n".join("  ".join(cells[at : at + 4]).rstrip() for at in range(0, len(cells), 4))
 
 
 _SEGMENTS = frozenset({"cs", "ss", "ds", "es", "fs", "gs"})

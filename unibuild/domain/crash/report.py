@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from unibuild import files
 from unibuild.domain.crash import banners, registers, stack, symbols, text, xen_log
 from unibuild.domain.crash.asking import Asking
+from unibuild.domain.xl import REASONS
 from unibuild.errors import UnibuildError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def collect(
         made=datetime.now(UTC),
         end=end,
         finding=finding,
-        cause=xen_log.cause(xen, domain.domid, first) if domain and end and not finding else None,
+        cause=_cause(xen, domain, end, first) if not finding else None,
         vcpus=vcpus,
         frames=frames,
         facts=dict(facts),
@@ -152,6 +153,16 @@ def collect(
     except (OSError, UnibuildError) as error:
         return Report(text.sentence(found), (*details, f"the report could not be written: {error}"), None)
     return Report(text.sentence(found), details, folder)
+
+
+def _cause(xen: str, domain: xl_verbs.Domain | None, end: End | None, vcpu: registers.Vcpu | None) -> str | None:
+    """Return what Xen's log tells of an end that the console does not explain."""
+    if domain is None or end is None:
+        return None
+    told = xen_log.cause(xen, domain.domid, vcpu)
+    if told is None and xen and end.why == REASONS[3]:
+        return "it told Xen so itself, and its console does not say why"
+    return told
 
 
 def _frames(

@@ -33,11 +33,20 @@ def sentence(found: Found) -> str:
     if end is None:
         if finding and finding.is_fatal:
             return f"{found.name} is lost: {finding.sentence}"
-        where = next((frame for frame in found.frames if frame.function), None)
-        return f"{found.name} has not ended" + (f"; it was in {where}" if where else "")
+        return f"{found.name} has not ended{_doing(found)}"
     how = f"{found.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
     why = finding.sentence if finding and finding.kind != "exit" else found.cause
     return f"{how}: {why}" if why else how
+
+
+def _doing(found: Found) -> str:
+    """Return what a domain that is alive was doing: the first function that is more than the way into Xen."""
+    for frame in found.frames:
+        if frame.function.startswith("cpu_trap"):  # Solo5's
+            return f"; it hangs in {frame.function}: it faulted, and could not say so"
+        if frame.function and not frame.function.startswith("hypercall"):
+            return f"; it was in {frame.function}" + (f", {frame.place}" if frame.place else "")
+    return ""
 
 
 def details(found: Found) -> tuple[str, ...]:

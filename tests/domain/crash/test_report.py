@@ -1,0 +1,187 @@
+"""A report is made whole, whatever the host and the files are like."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from unibuild.domain import xl
+from unibuild.domain.console import End
+from unibuild.domain.crash import asking, report
+from unibuild.host.local import Local
+from unibuild.host.ssh import Ssh
+
+HERE = Path(__file__).parent
+CRASHED = End(xl.REASONS[3], None)
+BOOM = b"""\
+Fatal error: exception Failure("boom")\r
+Raised at Stdlib.failwith in file "stdlib.ml", line 29, characters 17-33\r
+Called from Unikernel.Main.start in file "unikernel.ml", line 12, characters 4-19\r
+Solo5: solo5_exit(2) called\r
+"""
+
+
+class Project:
+    """A project whose domain runs on the stand-ins."""
+
+    def __init__(self, root: Path, xen, kernel: Path) -> None:
+        self.root, self.xen, self.kernel = root, xen, kernel
+        self.state = root / ".unibuild"
+        self.host = Local(uid=0)
+        (root / "hello.xl").write_text("name = 'hello'\nmemory = 32\n")
+        xl.create_paused(
+            self.host, str(xen.xl_file(xen.kernel("stay"))), name="hello", uuid="1" * 8 + "-2222" * 3 + "-" + "3" * 12
+        )
+        self.domain = xl.find(self.host, name="hello")
+
+    def collect(self, end=CRASHED, said=b"tick 1\r\n", **changed):
+        how = {
+            "domain": self.domain,
+            "name": "hello",
+            "log": self.root / "hello.log",
+            "kernel": self.kernel,
+            "symbols": None,
+            "xl": self.root / "hello.xl",
+            "state": self.state,
+            "facts": {"revision": "v1-3-gabc"},
+        } | changed
+        return report.collect(self.host, how.pop("domain"), end, said=said, **how)
+
+
+@pytest.fixture
+def project(tmp_path, xen, hello_kernels):
+    root = tmp_path / "tree"
+    root.mkdir()
+    shutil.copytree(hello_kernels.pv.parent, root, dirs_exist_ok=True)
+    return Project(root, xen, root / "hello-pv.xen")
+
+
+def test_what_is_in_the_folder(project):
+    made = project.collect()
+    assert made.folder.parent == project.state / "crashes"
+    names = {"report.txt", "report.json", "console.log", "kernel", "hello.xl", "host.txt"}
+    assert {path.name for path in made.folder.iterdir()} == names
+    assert (made.folder / "kernel").read_bytes() == project.kernel.read_bytes()
+    assert "$ xl dmesg\n(XEN) Xen version" in (made.folder / "host.txt").read_text()
+    assert "v1-3-gabc" in (made.folder / "report.txt").read_text()
+
+
+def test_an_exception_with_its_backtrace(project):
+    made = project.collect(End(xl.REASONS[0], 2), BOOM)
+    assert made.sentence == 'hello powered off with exit code 2: the OCaml exception Failure("boom") was not caught'
+    assert made.details == (
+        "Raised at Stdlib.failwith  stdlib.ml:29",
+        "Called from Unikernel.Main.start  unikernel.ml:12",
+    )
+    told = json.loads((made.folder / "report.json").read_text())
+    assert told["frames"][1]["line"] == 12
+    assert told["end"] == {"why": "powered off", "code": 2}
+
+
+def test_the_first_frame_of_our_own_is_always_shown(project):
+    deep = b'Called from X.f in file "duniverse/x/x.ml", line 1, characters 1-2\r\n' * 20
+    lines = BOOM.splitlines(keepends=True)
+    made = project.collect(End(xl.REASONS[0], 2), b"".join((*lines[:2], deep, *lines[2:])))
+    assert len(made.details) == 5
+    assert made.details[-1].endswith("unikernel.ml:12")
+
+
+def test_a_fault_that_xen_tells_of(project):
+    project.xen.answer("xenctx", (HERE / "xenctx_pv.txt").read_text())
+    log = (HERE / "xl_dmesg_pv.txt").read_text().replace("d114v0", f"d{project.domain.domid}v0")
+    project.xen.answer("xl-dmesg", log)
+    made = project.collect()
+    assert made.sentence == "hello crashed: it wrote to 0x400000000, where no memory is mapped (#PF at 0x30e0)"
+    assert "rip 00000000000030e0" in (made.folder / "report.txt").read_text()
+
+
+def test_without_xenctx_xens_own_log_has_the_registers(project):
+    (project.xen.world / "bin" / "xenctx").unlink()
+    log = (HERE / "xl_dmesg_pv.txt").read_text().replace("d114v0", f"d{project.domain.domid}v0")
+    project.xen.answer("xl-dmesg", log)
+    told = json.loads((project.collect().folder / "report.json").read_text())
+    assert told["processors"][0]["registers"]["rip"] == "0x30e0"
+    assert told["missing"] == ["local has no program xenctx: it comes with Xen's utilities"]
+
+
+def test_a_domain_that_hangs(project):
+    made = project.collect(end=None)
+    assert made.sentence.startswith("hello has not ended")
+    assert "rip 00000000000013aa" in (made.folder / "report.txt").read_text()
+
+
+def test_a_domain_that_will_end_is_lost(project):
+    assert (
+        project.collect(end=None, said=b"Solo5: ABORT: a.c:1: no\n").sentence == "hello is lost: it gave up: a.c:1: no"
+    )
+
+
+def test_an_end_that_explains_itself_needs_no_frames(project):
+    made = project.collect(End(xl.REASONS[0], 63), b"Solo5: solo5_exit(63) called\r\n")
+    assert made.details == ()
+
+
+def test_passwords_are_masked(project):
+    (project.root / "hello.xl").write_text(
+        "vncpasswd = 'se\\'cret'\nspicepasswd=\"secret\"\n"
+        "vfb = ['vnc=1,vncpasswd=secret,vnclisten=0', \"vncpasswd=secret\"]\n"
+    )
+    text = (project.collect().folder / "hello.xl").read_text()
+    assert "cret" not in text
+    assert text.splitlines()[-1] == "vfb = ['vnc=1,vncpasswd=***,vnclisten=0', \"vncpasswd=***\"]"
+
+
+def test_the_oldest_go(project, monkeypatch):
+    monkeypatch.setattr(report, "KEEP", 2)
+    (project.state / "crashes" / "mine").mkdir(parents=True)
+    made = [project.collect().folder for _ in range(4)]
+    kept = {path.name for path in (project.state / "crashes").iterdir()}
+    assert kept == {"mine", *(folder.name for folder in made[2:])}
+
+
+def test_a_kernel_among_our_own_is_linked(project):
+    project.state.mkdir()
+    ours = project.state / "k"
+    shutil.copy(project.kernel, ours)
+    assert (project.collect(kernel=ours).folder / "kernel").samefile(ours)
+    assert not (project.collect().folder / "kernel").samefile(project.kernel)
+
+
+def test_a_host_out_of_reach(project):
+    project.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
+    project.host = Ssh("there")
+    made = project.collect(End(xl.REASONS[0], 2), BOOM)
+    assert "boom" in made.sentence
+    assert "cannot reach ssh://there: nothing listens on its SSH port" in (made.folder / "report.txt").read_text()
+
+
+def test_a_host_that_does_not_answer(project, monkeypatch):
+    monkeypatch.setattr(asking, "PATIENCE", 0.3)
+    monkeypatch.setattr(asking, "BUDGET", 0.5)
+    for name in ("xl", "xenctx"):
+        (project.xen.world / "bin" / name).write_text("#!/bin/sh\nexec sleep 60\n")
+    before = time.monotonic()
+    made = project.collect()
+    assert time.monotonic() - before < 30
+    text = (made.folder / "report.txt").read_text()
+    assert "no answer within" in text
+    assert "local has taken 0.5 s already" in text
+
+
+def test_nothing_is_there(project):
+    nowhere = project.root / "nowhere"
+    made = project.collect(domain=None, kernel=nowhere / "k", xl=nowhere / "x", said=b"\xff\x00\x1b[31m")
+    assert made.sentence == "hello crashed"
+    text = (made.folder / "report.txt").read_text()
+    assert f"there is no file {nowhere / 'k'}" in text
+    assert "its .xl: No such file or directory" in text
+    assert "\x1b" not in text
+
+
+def test_a_folder_that_cannot_be_written_is_told(project):
+    project.state.write_text("a file")
+    made = project.collect()
+    assert made.folder is None
+    assert made.details[-1].startswith("the report could not be written: ")
