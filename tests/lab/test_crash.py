@@ -1,0 +1,86 @@
+"""Domains that really crash and hang: their reports name the very line of the source."""
+
+import json
+import os
+import time
+
+import pytest
+
+from unibuild.domain import xl
+from unibuild.domain.crash import report
+from unibuild.errors import DomainError
+from unibuild.host.ssh import Ssh
+from unibuild.settings.sources import load
+from unibuild.tasks import boot, xlfile
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture
+def dom0(box):
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    yield host
+    for domain in xl.domains(host):
+        if domain.name == "crash":
+            xl.destroy(host, domain)
+
+
+@pytest.fixture(params=["pv", "pvh"])
+def start(request, tmp_path, dom0, hello_kernels):
+    """Boot the example with words on its command line, as a person does."""
+    kernel = getattr(hello_kernels, request.param)
+
+    def boot_it(words: str) -> None:
+        (tmp_path / "unibuild.toml").write_text('name = "crash"\nhost = "lab"\n[xl]\nmemory = 32\n')
+        accel = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
+        project = load(tmp_path, {"xl.cmdline": words, "boot.wait": "20", "lab.accel": accel}, {})
+        path = tmp_path / "crash.xl"
+        path.write_text(xlfile.render(project, kernel, None))
+        boot.boot(project, path, kernel)
+
+    return boot_it
+
+
+def line_of(kernels, text: str) -> int:
+    lines = (kernels.pv.parent / "main.c").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_a_write_to_where_no_memory_is(start, tmp_path, hello_kernels):
+    with pytest.raises(DomainError, match=r"crash crashed: it (wrote to 0x400000000|faulted, and has no code)") as error:
+        start("fault=1")
+    first, second, *_ = error.value.hint.splitlines()
+    assert first.endswith(f"main.c:{line_of(hello_kernels, '*(volatile int *)')}")
+    assert second.endswith(f"main.c:{line_of(hello_kernels, '        fault();')}")
+    (folder,) = (tmp_path / ".unibuild" / "crashes").iterdir()
+    told = json.loads((folder / "report.json").read_text())
+    assert [frame["function"] for frame in told["frames"]][:3] == ["fault (inlined)", "main", "platform_start"]
+    assert told["processors"][0]["registers"]["rax"] == "0x400000000"
+    assert told["missing"] == []
+    assert "hello from crash" in (folder / "console.log").read_text()
+
+
+def test_a_domain_that_hangs_is_looked_at_and_runs_on(tmp_path, dom0, hello_kernels):
+    path = tmp_path / "crash.xl"
+    path.write_text(f"name = 'crash'\nkernel = '{dom0.put(hello_kernels.pv)}'\nmemory = 32\ncmdline = 'quiet'\n")
+    xl.create_paused(dom0, dom0.put(path), name="crash", uuid="c7a5c7a5-0000-4000-8000-000000000001")
+    domain = xl.find(dom0, name="crash")
+    xl.unpause(dom0, domain)
+    time.sleep(2)
+    made = report.collect(
+        dom0,
+        domain,
+        None,
+        name="crash",
+        said=b"",
+        log=tmp_path / "none.log",
+        kernel=hello_kernels.pv,
+        symbols=None,
+        xl=path,
+        state=tmp_path / ".unibuild",
+        facts={},
+    )
+    assert "crash has not ended; it was in " in made.sentence
+    told = json.loads((made.folder / "report.json").read_text())
+    assert "main" in [frame["function"] for frame in told["frames"]]
+    assert not xl.find(dom0, name="crash").is_paused
