@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,11 @@ def test_a_log_that_cannot_be_written_does_not_stop_the_console(tmp_path):
     log.feed(b"a\n")
     log.close()
     assert "cannot write" in log.failure
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("lab", "www.log"), ("local", "www.log"), ("ssh://ann@xen1:22", "www.log"), ("xen1", "www@xen1.log")],
+)
+def test_a_host_with_a_name_has_a_log_of_its_own(tmp_path, host, name):
+    assert log_path(tmp_path, "www", host).name == name

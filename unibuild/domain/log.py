@@ -16,9 +16,13 @@ KEEP = 9  # older files beside the newest one
 SIZE = 16 << 20  # bytes after which a new file is begun
 
 
-def log_path(state: Path, name: str) -> Path:
-    """Return the newest console log of the domain ``name`` in the state folder; ``NAME.1.log`` is the one before."""
-    return state / "console" / f"{name}.log"
+def log_path(state: Path, name: str, host: str = "") -> Path:
+    """Return the newest console log of the domain ``name`` in the state folder; ``NAME.1.log`` is the one before.
+
+    That of a host with a name of its own, as ``[hosts]`` gives it, is ``NAME@HOST.log``: several may be read at once.
+    """
+    of = "" if host in ("", "local", "lab") or "/" in host else f"@{host}"
+    return state / "console" / f"{name}{of}.log"
 
 
 def rotate(path: Path) -> None:

@@ -38,7 +38,7 @@ class LastWords(contextlib.AbstractContextManager["LastWords"]):
         self._since = time.monotonic()
         self.reader: Reader | None = None
         with contextlib.suppress(UnibuildError):
-            log = Log(log_path(state, domain.name))
+            log = Log(log_path(state, domain.name, host.name))
             log.open()  # now: the file gets another name when the new domain begins its own
             self.reader = self._stack.enter_context(Reader(host, domain, log, hide, silent=SILENT))
 
