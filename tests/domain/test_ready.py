@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 
 import pytest
 from hypothesis import given
@@ -109,20 +108,24 @@ def test_a_crash_that_hangs_fails_at_once(wait, monkeypatch):
     assert verdict == ready.Verdict(False, "crashed before it was ready", verdict.seconds, None)
 
 
-def test_one_that_did_its_work_and_ended_well_was_ready(wait):
-    verdict = wait("say done", "say Solo5: solo5_exit(0) called", "poweroff", console_="done")
-    assert verdict.ready
-
-
-def test_lines_that_were_said_before_count(xen, tmp_path):
+@pytest.mark.parametrize(
+    ("last", "is_ready", "why"),
+    [
+        (["say Solo5: solo5_exit(0) called", "poweroff"], True, "was ready after"),
+        (["say Solo5: solo5_exit(2) called", "poweroff"], False, "powered off with exit code 2 before it was ready"),
+        (["crash"], False, "crashed before it was ready"),
+    ],
+)
+def test_one_that_has_ended_already_is_judged_by_all_that_it_said(xen, tmp_path, last, is_ready, why):
     host = Local(uid=0)
-    xl.create_paused(host, str(xen.xl_file(xen.kernel("say up", "stay"))), name="hello", uuid=UUID)
+    xl.create_paused(host, str(xen.xl_file(xen.kernel("say done", *last))), name="hello", uuid=UUID)
     domain = xl.find(host, uuid=UUID)
     with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
         xl.unpause(host, domain)
-        while b"up" not in reader.said:
-            reader.pump(time.monotonic() + 0.05)
-        assert ready.wait(reader, ready.Wanted("up", (), None, None, None, 60.0)).ready
+        assert reader.pump()
+        verdict = ready.wait(reader, ready.Wanted("done", (), None, None, None, 60.0))
+    assert (verdict.ready, verdict.end) == (is_ready, reader.end)
+    assert verdict.why.startswith(why)
 
 
 LEASE = "say [dhcp_client_lwt] Lease obtained! IP: 10.0.2.50, routers: 10.0.2.2"

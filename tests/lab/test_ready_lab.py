@@ -1,0 +1,62 @@
+"""examples/http is waited for on the real Xen of the lab: the way to it is made for that, and taken away again."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from unibuild import process
+from unibuild.lab.qmp import Monitor
+
+pytestmark = pytest.mark.lab
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class Tree:
+    """A copy of examples/http with a domain of its own name."""
+
+    def __init__(self, root: Path, box) -> None:
+        self.root, self.box = root, box
+        shutil.copytree(EXAMPLES / "http", root, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))
+
+    def run(self, goal: str, *words: str) -> process.Completed:
+        program = Path(sys.executable).with_name("unibuild")
+        accel = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
+        fixed = ["name=ready", "host=lab", f"lab.accel={accel}", "lab.forward=[]", "boot.console=none"]
+        return process.run([str(program), goal, *fixed, *words], cwd=self.root, timeout=120, check=False)
+
+    def forwards(self) -> dict[int, str]:
+        with Monitor(self.box.places.monitor) as monitor:
+            return monitor.forwards()
+
+
+@pytest.fixture
+def tree(box, tmp_path):
+    tree = Tree(tmp_path / "http", box)
+    yield tree
+    tree.run("destroy")
+
+
+def test_it_is_ready_when_it_answers(tree):
+    before = tree.forwards()
+    body = "boot.ready.http.body=hello from ready, a PV domain"
+    done = tree.run("boot", body, "boot.ready.tcp=80", "boot.ready.timeout=60")
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    assert "unibuild: ready was ready after " in said
+    assert tree.forwards() == before
+
+
+def test_a_closed_port_and_a_missing_page_are_told(tree):
+    before = tree.forwards()
+    words = ["boot.ready.tcp=81", "boot.ready.http.path=/nowhere", "boot.ready.otherwise=stop", "boot.ready.timeout=8"]
+    done = tree.run("boot", *words)
+    said = done.stderr.decode()
+    assert done.returncode == 6, said
+    assert "ready was not ready within 8 s: port 81 of 10.0.2.5" in said
+    assert "GET /nowhere on port 80 of 10.0.2.5" in said
+    assert ": status 404, not 200" in said
+    assert tree.forwards() == before
