@@ -103,7 +103,7 @@ def console(project: Project) -> None:
     if host is None or domain is None:
         down = f": {_DOWN}" if known.uuids and not host else ""
         raise DomainError(f"no domain of this project is on {place}{down}", hint="`unibuild boot` makes one")
-    reader = Reader(host, domain, Log(log_path(state, domain.name)), screen.show)
+    reader = Reader(host, domain, Log(log_path(state, domain.name, host.name)), screen.show)
     follow(Followed(project, host, domain, reader), screen, attached=attached)
 
 
