@@ -468,7 +468,7 @@ def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
     [
         (
             "[hosts.xen1]\nsudo = 'never'",
-            "`[hosts.xen1]` has no `address`\n  it must be a string",
+            "unibuild.toml:1: `[hosts.xen1]` has no `address`\n  it must be a string",
         ),
         (
             '[hosts.all]\naddress = "lab"',

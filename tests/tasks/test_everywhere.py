@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from unibuild.host.rights import PROGRAMS
+
 HOSTS = """
 name = "hello"
 [hosts.one]
@@ -54,6 +56,13 @@ def test_boot_builds_once_and_boots_on_each(tree, hosts):
         {"one": "done", "two": "done"},
     )
     assert re.search(r"^one \| unibuild: hello runs as domain \d+ of one", said, re.MULTILINE)
+
+
+def test_nothing_is_run_as_root_but_what_doctor_prints(tree, hosts):
+    tree.run("unibuild", "boot", "--host", "one", "boot.wait=0.2")
+    tree.run("unibuild", "boot", "--host", "one", "xl.vcpus=2", "boot.console=none")
+    tree.run("unibuild", "destroy", "--host", "one")
+    assert {call[2] for call in hosts["one"].calls("sudo")} <= set(PROGRAMS)
 
 
 def test_what_runs_already_is_left_alone(tree, hosts):

@@ -23,7 +23,7 @@ BATCH = "UNIBUILD_BATCH"
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl stands; not on every user's PATH
 
 _QUESTIONS = (
-    *("cat", "df", "id", "ls", "pwd", "sha256sum", "stat", "test", "true", "uname", "wc"),
+    *("cat", "df", "find", "id", "ls", "pwd", "sha256sum", "stat", "test", "true", "uname", "wc"),
     *("xenstore-exists", "xenstore-list", "xenstore-ls", "xenstore-read"),
 )
 _XL_QUESTIONS = ("block-list", "dmesg", "domid", "info", "list", "network-list", "pci-assignable-list", "vcpu-list")

@@ -91,14 +91,16 @@ def load(
             f"there is no {FILE} in {start.absolute()} or a folder above it", hint="`unibuild init` writes one"
         )
     tree: dict[str, object] = {}
+    source = None
     if file is not None:
-        _merge(tree, *read_toml(file), Settings, ())
+        raw, source = read_toml(file)
+        _merge(tree, raw, source, Settings, ())
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
             _put(tree, _variable_path(name), environ[name], Variable(name))
     for key, text in overrides.items():
         _put(tree, _key_path(key), text, Word(f"{key}={text}"))
-    _complete(tree, Settings, ())
+    _complete(tree, Settings, (), source)
     root = file.parent if file else start.absolute()
     words = tuple(f"{key}={text}" for key, text in overrides.items())
     return Project(root, file, msgspec.convert(tree, Settings), take, words)
@@ -161,18 +163,19 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> N
     tree[path[-1]] = _read_text(text, kind, path, source)
 
 
-def _complete(tree: dict[str, object], table: object, path: KeyPath) -> None:
-    """Look for keys that must be set; the whole tree, for a source may give what an earlier one left out."""
+def _complete(tree: dict[str, object], table: object, path: KeyPath, file: Source | None) -> None:
+    """Look for keys that must be set; in the whole tree, for a source may give what an earlier one left out."""
     from unibuild.settings.fields import child, expected, required, table_of
 
     for key in required(table):
         if key not in tree:
             kind = child(table, key)
-            raise SettingsError(f"`[{'.'.join(path)}]` has no `{key}`", hint=f"it must be {expected(kind)}")
+            where = f"{file.at(path)}: " if file else ""
+            raise SettingsError(f"{where}`[{'.'.join(path)}]` has no `{key}`", hint=f"it must be {expected(kind)}")
     for key, value in tree.items():
         inner = table_of(child(table, key))
         if inner is not None and isinstance(value, dict):
-            _complete(value, inner, (*path, key))
+            _complete(value, inner, (*path, key), file)
 
 
 def _inner(tree: dict[str, object], key: str) -> dict[str, object]:

@@ -118,7 +118,7 @@ def collect(
     asking = Asking(host)
     vcpus = registers.take(asking, domain.domid) if domain else ()  # first: it may run, or be destroyed by others
     answers = {
-        title: asking.ask(argv)
+        title: asking.ask(argv, root=argv[0] == "xl")
         for title, argv in (
             ("xl list -v", ("xl", "list", "-v")),
             ("xl info", ("xl", "info")),
