@@ -24,7 +24,6 @@ FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin"
 
 _ELSEWHERE = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/local")  # where distributions put xenctx
 _ANY = ("",)
-_XENS_OWN = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/local/lib")
 # Without arguments a line allows any. The digits are spelled out, since * would match spaces and slashes too.
 _ARGUMENTS: Mapping[str, Sequence[str]] = {
     "xl": _ANY,
@@ -32,19 +31,11 @@ _ARGUMENTS: Mapping[str, Sequence[str]] = {
     "xenctx": _ANY,  # the registers of a domain that crashed
     "ls": (" -d -- /*",),  # is a disk there?
     "tee": tuple(f" -a /dev/pts/{'[0-9]' * digits}" for digits in (1, 2, 3)),  # keys for a console
-    "xenctx": tuple(
-        f" -a -C -S -k 0 {'[0-9]' * digits}" for digits in (1, 2, 3, 4, 5)
-    ),  # registers, for a crash report
 }
 PROGRAMS = tuple(_ARGUMENTS)
 """What is run as root."""
 
-_TRIALS = {
-    "ls": ("-d", "--", "/dev"),
-    "tee": ("-a", "/dev/pts/0"),
-    "xenctx": ("-a", "-C", "-S", "-k", "0", "1"),
-    "xl": ("list",),
-}
+_TRIALS = {"ls": ("-d", "--", "/dev"), "tee": ("-a", "/dev/pts/0"), "xl": ("list",)}
 
 
 def find(host: Host) -> dict[str, str]:
@@ -58,19 +49,21 @@ def find(host: Host) -> dict[str, str]:
     there = host.run(["ls", "-d", *asked], root=False, check=False, background=True).text.split()
     found = {name: next((path for path in paths if path in there), None) for name, paths in places.items()}
     if not found["xenctx"]:
-        argv = ["find", *_ELSEWHERE, "-maxdepth", "4", "-name", "xenctx"]
-        beside = host.run(argv, root=False, check=False, background=True).text.split()
-        found["xenctx"] = max(beside, default=None)  # as domain.crash.registers takes it
+        found["xenctx"] = find_xenctx(host)
     return {name: path for name, path in found.items() if path}
 
 
 def find_xenctx(host: Host, timeout: float | None = None) -> str | None:
-    """Return the full path of ``xenctx`` on the host, which distributions keep among Xen's own files; None: it has none.
+    """Return the full path of ``xenctx`` on a host where it is not on the path; None: it has none.
+
+    Args:
+        host: the host.
+        timeout: seconds that it has to answer.
 
     Raises:
         HostError: the host cannot be reached.
     """
-    argv = ["find", *_XENS_OWN, "-maxdepth", "4", "-name", "xenctx"]
+    argv = ["find", *_ELSEWHERE, "-maxdepth", "4", "-name", "xenctx"]
     said = host.run(argv, root=False, check=False, background=True, timeout=timeout).text
     return max((line for line in said.splitlines() if line.startswith("/")), default=None)
 

@@ -103,7 +103,7 @@ def test_without_xenctx_xens_own_log_has_the_registers(project):
     project.xen.answer("xl-dmesg", log)
     told = json.loads((project.collect().folder / "report.json").read_text())
     assert told["processors"][0]["registers"]["rip"] == "0x30e0"
-    assert told["missing"] == ["local has no program xenctx: it comes with Xen's utilities"]
+    assert told["missing"] == ["its registers: local has no program xenctx, which comes with Xen's utilities"]
 
 
 def test_a_domain_that_hangs(project):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, MissingError, UnibuildError
+from unibuild.host.rights import find_xenctx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Vcpu", "from_xen_log", "parse", "take"]
 
-_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/local")  # where distributions put xenctx
-_OPTIONS = ("--all", "--all-vcpus", "--stack-trace", "--kernel-start=0")  # our kernels lie at low addresses
+_OPTIONS = ("-a", "-C", "-S", "-k", "0")  # all registers and processors, the whole stack; kernels lie at low addresses
 _START = re.compile(r"^(?:rip|cs:eip):", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^(?:rip: |cs:eip: [0-9a-f]{4}:)([0-9a-f]{8,16})", re.MULTILINE)
 _STACK_32 = re.compile(r"^ss:esp: [0-9a-f]{4}:([0-9a-f]{8})", re.MULTILINE)
@@ -72,15 +72,19 @@ def take(asking: Asking, domid: int) -> tuple[Vcpu, ...]:
     """
     asked = [*_OPTIONS, str(domid)]
     try:
-        return parse(asking.must(["xenctx", *asked]))
-    except MissingError:
-        there = asking.find("xenctx", _FOLDERS)
-        return parse(asking.ask([there, *asked])) if there else ()
+        try:
+            return parse(asking.must(["xenctx", *asked]))
+        except MissingError:
+            there = find_xenctx(asking.host, asking.left())
+            if there:
+                return parse(asking.must([there, *asked]))
+            why = f"{asking.host.name} has no program xenctx, which comes with Xen's utilities"
     except CommandError as error:
         said = error.output.strip().splitlines()
-        asking.missing.append(f"its registers: xenctx said {said[-1] if said else 'nothing'!r}")
+        why = f"xenctx failed: {said[-1]}" if said else f"xenctx failed with exit code {error.returncode}"
     except UnibuildError as error:
-        asking.missing.append(f"its registers: {error.message}")
+        why = error.message
+    asking.missing.append(f"its registers: {why}")
     return ()
 
 
