@@ -117,3 +117,11 @@ def test_a_task_of_a_persons_own_keeps_its_options(project):
     own = "def task_mine():\n    return {'actions': ['echo %(host)s'], 'params': [{'name': 'host', 'long': 'host', "
     project.write("dodo.py", project.read("dodo.py") + own + "'default': ''}]}\n")
     assert "bog" in project.run("doit", "mine", "--host", "bog")
+
+
+def test_a_domain_of_someone_else_is_only_taken_when_that_is_asked_for(project, xen, door):
+    theirs = xen.xl_file(xen.kernel("stay"))
+    project.run("xl", "create", str(theirs))
+    words = ("boot", "--host", "local", "boot.console=none")
+    assert "is on local already, and it is not ours" in project.run(door, *words, code=5)
+    assert "hello runs as domain" in project.run(door, *words, "--take")

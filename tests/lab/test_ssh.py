@@ -2,14 +2,19 @@
 
 import os
 import re
+import signal
+import tempfile
+import threading
 
 import pytest
 
 from unibuild import process
-from unibuild.errors import HostError
+from unibuild.errors import HostError, LostError
+from unibuild.host import rights
 from unibuild.host.ssh import Ssh
 from unibuild.lab import box as lab_box
-from unibuild.settings.model import Lab
+from unibuild.settings.model import HostTable, Lab, Settings
+from unibuild.tasks import host_checkup
 
 pytestmark = pytest.mark.lab
 
@@ -73,6 +78,46 @@ def test_the_connection_is_kept(box):
     host = Ssh(box.alias, config=box.ssh_config, name="lab")
     host.run(["true"])
     assert process.run(["ssh", "-F", str(box.ssh_config), "-O", "check", box.alias], check=False).returncode == 0
+
+
+@pytest.fixture
+def kept(altered):
+    """A host with a kept connection of its own, and a function that kills what keeps it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        host = altered(ControlPath=f"{folder}/ssh", ControlMaster="auto", ControlPersist="30")
+        ask = ["ssh", "-F", str(host.config), "-O", "check", host.destination]
+
+        def kill() -> None:
+            said = process.run(ask).stderr.decode()
+            os.kill(int(re.search(r"pid=(\d+)", said)[1]), signal.SIGKILL)
+
+        host.run(["true"])
+        yield host, kill
+        process.run([*ask[:3], "-O", "exit", host.destination], check=False)
+
+
+def test_a_connection_that_was_killed_is_made_anew(kept):
+    host, kill = kept
+    kill()
+    assert "Domain-0" in host.run(["xl", "list"]).text
+
+
+def test_a_connection_that_is_cut_in_the_middle_is_told(kept):
+    host, kill = kept
+    cut = threading.Timer(0.5, kill)
+    cut.start()
+    with pytest.raises(LostError, match="the connection to lab broke"):
+        host.run(["sleep", "60"])
+    cut.join()
+    assert host.run(["true"]).returncode == 0
+
+
+def test_the_lab_has_all_that_doctor_looks_for(box):
+    found = host_checkup.look(Settings(host="mine", hosts={"mine": HostTable(address="lab")}))
+    assert {one.what: one.state for one in found} == dict.fromkeys(
+        ("reach", "rights", "XenStore", "Xen", "memory", "bridges", "room"), "ok"
+    )
+    assert rights.find(Ssh(box.alias, config=box.ssh_config)).keys() == set(rights.PROGRAMS)
 
 
 @pytest.fixture
