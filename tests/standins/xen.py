@@ -245,6 +245,7 @@ def unpause(asked):
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
+        os.closerange(3, 1024)  # a test that plays us may hold a lock
         live(domid)
         os._exit(0)
 
@@ -337,6 +338,10 @@ VERBS = {
     **{verb.__name__: verb for verb in (create, rename, pause, unpause, shutdown, destroy, console, info, dmesg)},
 }
 
+
+def play(program, *args):
+    globals()[program.replace("-", "_")](*args)
+
+
 if __name__ == "__main__":
-    program, *rest = sys.argv[1:]
-    globals()[program.replace("-", "_")](*rest)
+    play(*sys.argv[1:])

@@ -7,7 +7,18 @@ import os
 import sys
 from pathlib import Path
 
-WORLD = Path(os.environ["STANDIN"])
+
+class _Folder:
+    """The folder, looked up whenever it is used: tests play the programs in their own process too."""
+
+    def __truediv__(self, name):
+        return Path(os.environ["STANDIN"]) / name
+
+    def __str__(self):
+        return os.environ["STANDIN"]
+
+
+WORLD = _Folder()
 
 
 @contextlib.contextmanager
