@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -74,12 +75,31 @@ def writing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     with writing_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
             os.close(os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode))
             yield beside
             beside.chmod(mode)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes had begun to write for ``path``."""
+    for name in os.listdir(path.parent):  # noqa: PTH208 (a glob would take the name for a pattern)
+        found = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", name)
+        if found and not _is_alive(int(found[1])):
+            path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager
