@@ -89,10 +89,9 @@ def settle(host: Host, record: Record, domains: tuple[xl.Domain, ...]) -> tuple[
     if old_runs:
         return good, f"an earlier run was cut off before it had replaced {pending.name}, which runs on"
     if good:
-        return (
-            good if old else None
-        ), f"an earlier run was cut off: the older {good.name} was ended by it, none runs now"
-    return None, None
+        lost = f"an earlier run was cut off: the older {good.name} was ended by it, and none runs on {host.name} now"
+        return good if old else None, lost
+    return None, f"an earlier run was cut off before {pending.name} ran, and none runs on {host.name} now"
 
 
 def exchange(host: Host, old: xl.Domain, new: xl.Domain, name: str, grace: float) -> float:

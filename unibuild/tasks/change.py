@@ -143,7 +143,7 @@ class Change:
         before = self.known.good.name if self.known.good else None
         self.save(self.known.good, new)
         owner.mark(self.host, new.uuid, owner.whoami(self.project.root))
-        self.store.started(generation.number, self.host.name, new.uuid, log_path(self.state, new.name))
+        self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
             if beside and self.old:
@@ -161,7 +161,7 @@ class Change:
                 undo.pop_all()
         for name in {new.name, before} - {None}:
             self.host.discard(deploy.folder(self.project.root, str(name)), deployed.files if name == new.name else ())
-        log = log_path(self.state, new.name)
+        log = self._log(new.name)
         return Made(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
 
     def accept(self, made: Made, outcome: str, why: str = "") -> None:
@@ -197,7 +197,8 @@ class Change:
         xl.destroy(self.host, made.domain)
         owner.unmark(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
-        self.save(self.known.good)
+        again = self.project.settings.boot.ready.otherwise == "rollback"
+        self.save(self.known.good, made.instance if again else None)  # who is killed now has lost the good one
         self._prune()
 
     def _prune(self) -> None:
@@ -211,7 +212,6 @@ class Change:
         owner.unmark(self.host, self.old.uuid)
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
-        self.save(None, self.known.pending)
 
     def _is_beside(self, config: grammar.Config, seen: preflight.Seen) -> bool:
         """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
@@ -244,7 +244,10 @@ class Change:
         if self.project.settings.boot.console == "none" and not self.project.settings.boot.ready.is_set:
             return None
         show = self.screen.show if self.project.settings.boot.console != "none" else hide
-        return self.reading.enter_context(first_words(self.host, domain, log_path(self.state, name), show))
+        return self.reading.enter_context(first_words(self.host, domain, self._log(name), show))
+
+    def _log(self, name: str) -> Path:
+        return log_path(self.state, name, self.host.name)
 
     def _undo(self, new: record.Instance) -> None:
         """Remove what was made of the new domain; the old one, if it runs, has its name again."""
@@ -258,7 +261,7 @@ class Change:
             xl.rename(self.host, there, new.name)
         self.has_ended_one |= self._ran and (there is None or there.has_ended)
         self.old = there
-        self.save(self.known.good)
+        self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
         self._prune()
 
     def _sweep(self, domains: tuple[xl.Domain, ...], whose: str) -> None:
