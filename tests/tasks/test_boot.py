@@ -292,7 +292,7 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
         patch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(failure))
         tree_anywhere.boot()
     told = getattr(caught.value, "hint", "") + capfd.readouterr().err
-    assert re.search("the older hello was ended, and none runs on|generation 1 could not be brought back, and none", told)
+    assert re.search("older hello was ended, and none runs on|generation 1 could not be brought back, and none", told)
     assert tree_anywhere.running() == []
     assert not tree_anywhere.is_current()
 

@@ -176,7 +176,7 @@ class Change:
         return self.old is not None and not self.old.has_ended and not self.old.is_paused
 
     def good_generation(self, but: int) -> Generation | None:
-        """Return what to go back to: what runs now, else what was good last on this host; not the generation ``but``."""
+        """Return what to go back to, not ``but``: what runs now, else what was good last on this host."""
         if self.known.good and self._ran and self.known.good.generation != but:
             with contextlib.suppress(UnibuildError):
                 return self.store.get(self.known.good.generation)
