@@ -9,7 +9,7 @@ import pytest
 
 from unibuild.domain import xl
 from unibuild.domain.console import End
-from unibuild.domain.crash import asking, report
+from unibuild.domain.crash import asking, report, symbols
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
@@ -104,6 +104,20 @@ def test_without_xenctx_xens_own_log_has_the_registers(project):
     told = json.loads((project.collect().folder / "report.json").read_text())
     assert told["processors"][0]["registers"]["rip"] == "0x30e0"
     assert told["missing"] == ["its registers: local has no program xenctx, which comes with Xen's utilities"]
+
+
+def test_a_fault_that_the_kernel_handled_has_no_callers_of_its_handler(project):
+    code = symbols.load(project.kernel)
+    start = code.starts[code.names.index("power_off")]
+    said = f"Solo5: trap: type=#GP ec=0x0 rip={start:#x} rsp=0x8000 rflags=0x6\r\n".encode()
+    told = json.loads((project.collect(said=said).folder / "report.json").read_text())
+    assert [frame["function"] for frame in told["frames"]] == ["power_off"]
+    assert told["processors"]
+
+
+def test_a_name_in_no_script_of_the_locale(project):
+    made = project.collect(said='Fatal error: exception Failure("é")\n'.encode(), facts={"branch": "\udcff"})
+    assert 'Failure("é")' in (made.folder / "report.txt").read_text("utf-8")
 
 
 def test_a_domain_that_hangs(project):

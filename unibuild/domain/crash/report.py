@@ -139,7 +139,7 @@ def collect(
         made=datetime.now(UTC),
         end=end,
         finding=finding,
-        cause=_cause(xen, domain, end, first) if not finding else None,
+        cause=_cause(xen, domain, end, first) if not finding or finding.kind == "exit" else None,
         vcpus=vcpus,
         frames=frames,
         facts=dict(facts),
@@ -185,8 +185,8 @@ def _frames(
     addresses: list[tuple[int, str]] = [] if rip is None else [(rip, "")]
     if finding and finding.callers:
         addresses += ((address, stack.CALLED) for address in finding.callers)
-    elif vcpu:
-        addresses += (entry for entry in stack.walk(vcpu, code) if entry not in addresses)
+    elif vcpu and rip in (None, vcpu.rip):  # else it is in the code that handles its faults, on a stack of that
+        addresses = stack.walk(vcpu, code)
     return code.frames(addresses, root, missing)
 
 
@@ -201,13 +201,12 @@ def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes
         _console(said, log, beside / "console.log")
         _kernel(kernel, beside / "kernel", crashes.parent, missing)
         try:
-            config = xl.read_text(errors="surrogateescape")
-            (beside / f"{xl.name}").write_text(_masked(config), errors="surrogateescape")
+            (beside / xl.name).write_text(_masked(xl.read_text("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
         except OSError as error:
             missing.append(f"its .xl: {error.strerror}")
-        (beside / "host.txt").write_text(text.host(found))
-        (beside / "report.txt").write_text(text.report(found, missing))
-        (beside / "report.json").write_text(json.dumps(text.as_json(found, missing), indent=2) + "\n")
+        (beside / "host.txt").write_text(text.host(found), "utf-8", "replace")
+        (beside / "report.txt").write_text(text.report(found, missing), "utf-8", "replace")
+        (beside / "report.json").write_text(json.dumps(text.as_json(found, missing), indent=2) + "\n", "ascii")
         folder, number = crashes / stamp, 1
         while folder.exists():
             number += 1
