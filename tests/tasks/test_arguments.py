@@ -9,7 +9,7 @@ from unibuild.errors import LabError, SettingsError
 from unibuild.settings.sources import load
 from unibuild.tasks import arguments
 
-LAB = SimpleNamespace(name="lab")
+LAB = SimpleNamespace(name="lab", address="lab")
 KNOWN = frozenset({"--port", "--dns-servers", "--help"})
 
 
@@ -75,5 +75,5 @@ def test_nobody_is_asked(check, hello_kernels, monkeypatch):
     check("--nosuch", boot__check_args="never")
     check("nosuch")
     check("--nosuch", kernel=hello_kernels.pvh)  # none of Solo5
-    check("--nosuch", host=SimpleNamespace(name="local"))  # the lab is down
+    check("--nosuch", host=SimpleNamespace(name="local", address="local"))  # the lab is down
     assert check.asked == 0
