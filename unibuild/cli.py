@@ -53,7 +53,7 @@ commands:
 options:
   -C DIR           go to this folder first
   --host NAME      run the domain there: the name of a [hosts] table, local, lab, ssh://...; `all`: on all with a name
-  --take           boot, destroy, rollback: take over a domain of that name from someone else
+  --take           boot, rollback: take over a domain of that name from someone else
   --dry-run        the same as `plan`
   --force          run these goals, and no others, even if they are up to date: `unibuild depend --force`
   --debug          show tracebacks
