@@ -29,6 +29,7 @@ from unibuild.settings.values import (
     VifKey,
     XlKey,
 )
+from unibuild.settings.watching import Watch
 
 __all__ = [
     "DISK_KEYS",
@@ -44,6 +45,7 @@ __all__ = [
     "Scalar",
     "Settings",
     "Value",
+    "Watch",
     "Xl",
 ]
 
@@ -196,6 +198,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mirage: Mirage = Mirage()
     xl: Xl = Xl()
     boot: Boot = Boot()
+    watch: Watch = Watch()
     lab: Lab = Lab()
     hosts: Annotated[dict[HostName, HostTable], Meta(description="Hosts by names of your own.")] = {}
     test: Annotated[dict[CaseName, Case], Meta(description="The tests of `unibuild test`, by name.")] = {}

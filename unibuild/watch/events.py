@@ -1,0 +1,295 @@
+"""What the loop tells, what it can be asked for, and how a screen and the loop meet.
+
+The loop calls ``screen.show(event)`` for each event, always in its own thread and one at a time: a screen needs no
+lock for that. What takes long belongs elsewhere, for the loop stands still meanwhile.
+
+A screen has ``inbox``, the other way round: ``inbox.put(Command.REBUILD)`` may be called from any thread and from a
+signal's handler, and wakes the loop. A screen that reads keys does so in a thread of its own; it starts it in
+``__enter__`` and ends it in ``__exit__``, where the terminal is restored too.
+
+The full console is lent the terminal: after ``Command.CONSOLE`` the loop enters ``screen.lent()``; within that block
+the screen reads no key, draws nothing, and the terminal is as it was before the screen. The loop then types and shows
+there itself until Ctrl-]. Builds go on; what there is to tell of them is told after the block.
+
+As JSON each event is one object on a line of its own, its kind under ``event``: ``encode``. Moments (``at``, ``since``)
+are seconds since the epoch, other times seconds. Fields are only ever added.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Literal, Protocol, Self
+
+import msgspec
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from types import TracebackType
+
+__all__ = [
+    "PHASES",
+    "AnyEvent",
+    "Changed",
+    "Command",
+    "Cycle",
+    "Domain",
+    "Ended",
+    "Event",
+    "Inbox",
+    "Note",
+    "Output",
+    "Paused",
+    "Phase",
+    "Problem",
+    "Reloaded",
+    "Resumed",
+    "Screen",
+    "Stage",
+    "Started",
+    "decode",
+    "encode",
+]
+
+Phase = Literal["settle", "configure", "depend", "build", "xl", "copy", "create", "outage", "ready"]
+"""A part of a cycle. ``configure``, ``depend``, ``build`` and ``xl`` are the stages that ran; ``copy`` brings files to
+the host, ``create`` makes the domain, ``outage`` is the time in which none ran, and ``ready`` the wait for what
+``[boot.ready]`` says."""
+
+PHASES: tuple[Phase, ...] = ("settle", "configure", "depend", "build", "xl", "copy", "create", "outage", "ready")
+"""In their order; a phase that did not take place has no entry in ``Cycle.phases``."""
+
+Outcome = Literal["unchanged", "booted", "ready", "failed", "not ready", "stopped"]
+"""How a cycle ended. ``unchanged``: nothing had to be built, or kernel and ``.xl`` are the same as before, and the
+domain runs on. ``booted``: the new domain runs. ``ready``: and ``[boot.ready]`` holds. ``failed``: a stage failed, or
+the domain could not be made. ``not ready``: it was made, and was not ready. ``stopped``: a save or a command stopped
+the build; the next cycle has begun."""
+
+State = Literal["running", "ready", "ended", "crashed", "gone", "none"]
+"""What became of the domain. ``running``: since ``since``. ``ready``: it runs, and ``[boot.ready]`` holds. ``ended``:
+by itself, and well. ``crashed``: or it ended badly. ``gone``: its host is out of reach. ``none``: there is none."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
+    """Something that happened; ``at`` is when."""
+
+    at: float
+
+
+class Started(Event, frozen=True, kw_only=True, tag="started"):
+    """The loop has begun.
+
+    Attributes:
+        root: the project's folder.
+        goal: what each cycle does: ``boot``.
+        host: where the domain runs.
+        pid: the process of the loop.
+        polling: why the loop only looks about once a second; None: the kernel wakes it.
+    """
+
+    root: str
+    goal: str
+    host: str
+    pid: int
+    polling: str | None = None
+
+
+class Changed(Event, frozen=True, kw_only=True, tag="changed"):
+    """A cycle begins because inputs are not what they were.
+
+    Attributes:
+        paths: those, relative to the project's folder where they are in it.
+        first: the one that is named where there is room for one; empty where a command began the cycle.
+        what: what began it: ``save``, ``start``, ``rebuild``, ``reboot``, ``retry``.
+    """
+
+    paths: tuple[str, ...]
+    first: str
+    what: Literal["save", "start", "rebuild", "reboot", "retry"] = "save"
+
+
+class Stage(Event, frozen=True, kw_only=True, tag="stage"):
+    """A stage of the graph, or a task of a person's own, begins or ends.
+
+    Attributes:
+        name: the goal: ``build``; of the swap: ``copy``, ``create``, ``ready``.
+        state: ``current``: there is nothing to do for it.
+        seconds: how long it took, once it has ended.
+        reason: why it runs: "main.ml changed".
+    """
+
+    name: str
+    state: Literal["running", "done", "failed", "current"]
+    seconds: float | None = None
+    reason: str | None = None
+
+
+class Output(Event, frozen=True, kw_only=True, tag="output"):
+    """One line that somebody wrote, without its end; bytes that are no UTF-8 are replaced.
+
+    Attributes:
+        origin: ``build``, or ``console`` of the domain ``of``.
+        text: the line; it may hold colours (ANSI escapes).
+        of: the name of the domain.
+        whole: false for a beginning, a prompt for example, that was shown because nothing more came; the whole line
+            comes again later.
+    """
+
+    origin: Literal["build", "console"]
+    text: str
+    of: str | None = None
+    whole: bool = True
+
+
+class Cycle(Event, frozen=True, kw_only=True, tag="cycle"):
+    """A cycle has ended.
+
+    Attributes:
+        number: from 1.
+        trigger: the file that began it; empty where a command did.
+        outcome: see ``Outcome``.
+        phases: seconds by phase, in the order of ``PHASES``; what did not take place is left out.
+        seconds: from the first sign of the change to the end.
+        why: one sentence.
+        exit_code: what the loop would end with now.
+    """
+
+    number: int
+    trigger: str
+    outcome: Outcome
+    phases: dict[Phase, float]
+    seconds: float
+    why: str = ""
+    exit_code: int = 0
+
+
+class Domain(Event, frozen=True, kw_only=True, tag="domain"):
+    """What runs now.
+
+    Attributes:
+        name: that of the domain.
+        host: where.
+        state: see ``State``.
+        domid: its number there; None: there is none.
+        generation: the number of what it was made from.
+        since: when it began to run.
+        why: more of it, in words: how it ended.
+    """
+
+    name: str
+    host: str
+    state: State
+    domid: int | None = None
+    generation: int | None = None
+    since: float | None = None
+    why: str | None = None
+
+
+class Problem(Event, frozen=True, kw_only=True, tag="problem"):
+    """Something failed; the loop goes on.
+
+    Attributes:
+        message: a sentence.
+        hint: what to do; may hold several lines.
+        exit_code: that of the failure.
+        kept: what still runs, or that nothing does, in a sentence; None: it has nothing to do with that.
+    """
+
+    message: str
+    exit_code: int
+    hint: str | None = None
+    kept: str | None = None
+
+
+class Note(Event, frozen=True, kw_only=True, tag="note"):
+    """A sentence that is no failure."""
+
+    message: str
+
+
+class Paused(Event, frozen=True, kw_only=True, tag="paused"):
+    """Saves begin nothing until ``Resumed``."""
+
+
+class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
+    """Saves count again, those meanwhile too."""
+
+
+class Reloaded(Event, frozen=True, kw_only=True, tag="reloaded"):
+    """Settings, ``dodo.py`` or templates were read anew, because of these files."""
+
+    paths: tuple[str, ...]
+
+
+class Ended(Event, frozen=True, kw_only=True, tag="ended"):
+    """The last event.
+
+    Attributes:
+        exit_code: what the process ends with: that of the last state.
+        why: what ended it: ``q``, ``Ctrl-C``, ``TERM``, ``HUP``, or a sentence.
+    """
+
+    exit_code: int
+    why: str
+
+
+AnyEvent = Started | Changed | Stage | Output | Cycle | Domain | Problem | Note | Paused | Resumed | Reloaded | Ended
+"""Every kind of event."""
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """Return an event as JSON on one line, without its end."""
+    return _encoder.encode(event)
+
+
+def decode(line: bytes | str) -> AnyEvent:
+    """Return the event of a line that ``encode`` made.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    return _decoder.decode(line)
+
+
+class Command(enum.Enum):
+    """What the loop can be asked for."""
+
+    REBUILD = "rebuild"
+    """Run a cycle although nothing changed; a stage that is up to date stays so, one that failed is tried again."""
+    REBOOT = "reboot"
+    """The same, and boot the domain although it is unchanged."""
+    PAUSE = "pause"
+    """Let saves begin nothing, or if that is so already, let them count again."""
+    CONSOLE = "console"
+    """Lend the terminal to the console of the domain, until Ctrl-]."""
+    QUIT = "quit"
+    """End the loop."""
+
+
+class Inbox(Protocol):
+    """Where commands go in."""
+
+    def put(self, command: Command) -> None:
+        """Hand a command to the loop, which wakes; from any thread."""
+
+
+class Screen(Protocol):
+    """What a person, or a program, sees of the loop; a context manager around the whole of it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> bool | None: ...
+
+    def show(self, event: AnyEvent) -> None:
+        """Tell an event; see the head of this module.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more; the loop ends.
+        """
+
+    def lent(self) -> AbstractContextManager[object]:
+        """For the time of the block give up the terminal."""
