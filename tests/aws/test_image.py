@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from unibuild.aws.image import BLOCK, Image, make
+from unibuild.aws.menu import Line
+from unibuild.errors import FileError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Path:
+    path = tmp_path / "k.xen"
+    path.write_bytes(b"".join(bytes([number]) * BLOCK for number in (1, 2, 0, 3)) + b"end")
+    return path
+
+
+def image(kernel: Path, line: str = "hello", **kwargs: object) -> Image:
+    return make(kernel, Line(line), "pvh", project=kernel.parent, **kwargs)
+
+
+def test_a_block_is_a_piece_of_the_kernel(kernel: Path) -> None:
+    made = image(kernel)
+    assert (made.size, made.volume_gib, made.indices) == (6 * BLOCK, 1, (0, 1, 2, 4, 5))
+    assert made.read(2) == b"\2" * BLOCK
+    assert made.read(5) == b"end".ljust(BLOCK, b"\0")
+    assert made.read(3) == made.read(6) == made.read(2047) == bytes(BLOCK)
+
+
+def test_the_sums_are_those_of_what_is_read(kernel: Path) -> None:
+    made = image(kernel)
+    assert made.checksums == {index: hashlib.sha256(made.read(index)).digest() for index in made.indices}
+    assert made.digest == hashlib.sha256(b"".join(made.blocks())).hexdigest()
+
+
+def test_the_same_kernel_gives_the_same_image_in_another_process(kernel: Path) -> None:
+    code = (
+        "import sys, pathlib; from unibuild.aws import image, menu; kernel = pathlib.Path(sys.argv[1]);"
+        "print(image.make(kernel, menu.Line('hello'), 'pvh', project=kernel.parent).digest)"
+    )
+    said = subprocess.run([sys.executable, "-c", code, kernel], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == image(kernel).digest
+
+
+def test_the_command_line_changes_the_first_block_alone(kernel: Path) -> None:
+    one, other = image(kernel).checksums, image(kernel, "bye").checksums
+    assert [index for index in one if one[index] != other[index]] == [0]
+
+
+def test_a_module_begins_at_a_block(kernel: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk.img").write_bytes(b"module")
+    assert image(kernel, modules=[tmp_path / "disk.img"]).read(6) == b"module".ljust(BLOCK, b"\0")
+
+
+@pytest.mark.parametrize("change", [b"", b"other", None])
+def test_a_kernel_that_was_changed_meanwhile_is_not_read(kernel: Path, change: bytes | None) -> None:
+    made = image(kernel)
+    made.read(1)
+    kernel.unlink()
+    if change is not None:
+        kernel.write_bytes(change)
+    with pytest.raises(FileError, match=r"changed while|no file"):
+        made.read(1)
+
+
+def test_it_is_never_wholly_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.xen"
+    with path.open("wb") as file:
+        file.truncate(900 << 20)
+    tracemalloc.start()
+    try:
+        made = image(path)
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(map(len, pool.map(made.read, range(0, 1800, 40)))) == 45 * BLOCK
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 50 << 20
