@@ -1,0 +1,125 @@
+"""REST with JSON, EBS direct's protocol. Where a member stands (path, query, header, body) is in botocore's model."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+from typing import TYPE_CHECKING, Any
+
+from .errors import AwsError, invalid
+from .request import Answer
+from .shapes import check_members, check_scalar
+
+if TYPE_CHECKING:
+    from botocore.model import OperationModel, Shape
+
+    from .request import Params, Request
+    from .service import Service
+
+TYPES = {"string": str, "integer": int, "long": int, "boolean": bool, "structure": dict, "list": list}
+
+
+def refuse(path: str, why: str) -> AwsError:
+    return invalid(f"{path}: {why}")
+
+
+def find(service: Service, request: Request) -> tuple[str, dict[str, str]]:
+    """Return the name of the operation that a method and a path mean, and what stands in the path."""
+    for name in service.model.operation_names:
+        http = service.model.operation_model(name).http
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(http["requestUri"]))
+        found = re.fullmatch(pattern, request.path)
+        if found and http["method"] == request.method:
+            return name, {key: urllib.parse.unquote(value) for key, value in found.groupdict().items()}
+    raise AwsError("UnknownOperationException", f"{request.method} {request.path}", 404)
+
+
+def decode(operation: OperationModel, in_path: dict[str, str], request: Request) -> Params:
+    """Return the parameters of an operation by the names and with the types of its model."""
+    shape, query, decoded = operation.input_shape, dict(request.query), {}
+    payload = shape.serialization.get("payload")
+    body = {}
+    if payload:
+        decoded[payload] = request.body
+    elif request.body:
+        body = _document(request.body)
+    for key, member in shape.members.items():
+        name = member.serialization.get("name", key)
+        place = {"uri": in_path, "querystring": query, "header": request.headers}.get(
+            member.serialization.get("location")
+        )
+        if place is not None:
+            text = (
+                place.pop(name, None)
+                if place is query
+                else place.get(name.lower() if place is request.headers else name)
+            )
+            if text is not None:
+                decoded[key] = _from_text(member, text, name)
+        elif key != payload and name in body:
+            decoded[key] = _from_json(member, body.pop(name), name)
+    for name in (*query, *body):
+        raise invalid(f"{name} is no parameter of {operation.name}")
+    check_members(shape, decoded, "", refuse)
+    return decoded
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        raise AwsError("SerializationException", "the body is not JSON") from None
+    if not isinstance(document, dict):
+        raise AwsError("SerializationException", "the body is not an object")
+    return document
+
+
+def _from_text(shape: Shape, text: str, path: str) -> Any:
+    if shape.type_name not in ("integer", "long"):
+        return check_scalar(shape, text, path, refuse)
+    if not re.fullmatch(r"-?\d+", text):
+        raise refuse(path, f"{text!r} is no number")
+    return check_scalar(shape, int(text), path, refuse)
+
+
+def _from_json(shape: Shape, value: Any, path: str) -> Any:
+    if not isinstance(value, TYPES[shape.type_name]) or (isinstance(value, bool) and shape.type_name != "boolean"):
+        raise AwsError("SerializationException", f"{path} is not a {shape.type_name}")
+    if shape.type_name == "list":
+        return [_from_json(shape.member, one, path) for one in value]
+    if shape.type_name != "structure":
+        return value if isinstance(value, bool) else check_scalar(shape, value, path, refuse)
+    unknown = value.keys() - shape.members.keys()
+    if unknown:
+        raise invalid(f"{path} has no {unknown.pop()}")
+    decoded = {key: _from_json(shape.members[key], one, f"{path}.{key}") for key, one in value.items()}
+    check_members(shape, decoded, f"{path}.", refuse)
+    return decoded
+
+
+def answer(operation: OperationModel, result: Params | None, request_id: str) -> Answer:
+    """Write an answer: a payload member is the whole body, the others stand where the model puts them."""
+    shape, result = operation.output_shape, result or {}
+    unknown = result.keys() - shape.members.keys()
+    if unknown:
+        raise TypeError(f"{shape.name} has no {unknown}")
+    payload, headers, body = shape.serialization.get("payload"), {"x-amzn-RequestId": request_id}, {}
+    for key, value in result.items():
+        traits = shape.members[key].serialization
+        if value is None or key == payload:
+            continue
+        if traits.get("location") == "header":
+            headers[traits["name"]] = str(value)
+        else:
+            body[traits.get("name", key)] = value
+    status = operation.http.get("responseCode", 200)
+    if payload:
+        return Answer(result[payload], status, headers, "application/octet-stream")
+    return Answer(json.dumps(body).encode(), status, headers, "application/json")
+
+
+def error(refusal: AwsError, request_id: str) -> Answer:
+    headers = {"x-amzn-ErrorType": refusal.code, "x-amzn-RequestId": request_id}
+    body = json.dumps({"Message": refusal.message, **refusal.fields})
+    return Answer(body.encode(), refusal.status, headers, "application/json")

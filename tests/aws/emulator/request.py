@@ -1,0 +1,36 @@
+"""A request and an answer, as bytes on the wire have them."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass, field
+from typing import Any
+
+Params = dict[str, Any]
+"""The parameters of an operation, by the names of botocore's model, with its types."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client sent. ``headers`` have small names; ``path`` is as it was sent, still encoded."""
+
+    method: str
+    path: str
+    query: list[tuple[str, str]]
+    headers: dict[str, str]
+    body: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def read(cls, method: str, target: str, headers: dict[str, str], body: bytes) -> Request:
+        path, _, query = target.partition("?")
+        return cls(method, path, urllib.parse.parse_qsl(query, keep_blank_values=True), headers, body)
+
+
+@dataclass
+class Answer:
+    """What is sent back."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    type: str = "text/xml;charset=UTF-8"

@@ -1,0 +1,274 @@
+"""The HTTP server: reads a request, finds who signed it and what it asks, lets the world do it, and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Self
+
+from . import json_protocol, xml_protocol
+from .calls import Call, Log
+from .ebs import EBS
+from .ec2 import EC2
+from .errors import AwsError
+from .faults import BAD_GATEWAY, Faults, error_of, garbled
+from .policy import check_policy
+from .request import Answer, Request
+from .service import commit, model_of
+from .signing import Principal, Scope, refusal, scope_of, verify
+from .sts import STS
+from .world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .request import Params
+    from .service import Operation, Service
+    from .world import Region
+
+SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS)}
+
+
+class CutError(Exception):
+    """The connection ends without an answer, or amidst it; ``sent`` is what went out."""
+
+    def __init__(self, sent: bytes = b"") -> None:
+        super().__init__()
+        self.sent = sent
+
+
+class Emulator:
+    """The server and its world.
+
+    Attributes:
+        world: What is there; replaced by ``reset``.
+        calls: What was asked.
+        faults: What goes wrong.
+        principals: Who may call, by access key.
+    """
+
+    def __init__(self, world: World | None = None, *, port: int = 0) -> None:
+        self.world = world or World()
+        self.calls = Log()
+        self.faults = Faults()
+        self.principals: dict[str, Principal] = {}
+        self.owner = self.new_principal()
+        self._server = _Server(("127.0.0.1", port), self)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def new_principal(self, policy: dict[str, Any] | None = None, **traits: Any) -> Principal:
+        """Make keys for somebody who may do what the policy says; everything where there is none."""
+        made = uuid.uuid4().hex.upper()
+        principal = Principal(f"AKIA{made[:16]}", uuid.uuid4().hex + made[:8], policy=policy, **traits)
+        self.principals[principal.access_key] = principal
+        return principal
+
+    def environment(self, principal: Principal | None = None, region: str = "us-east-1") -> dict[str, str]:
+        """Return the variables with which boto3 finds us, and nobody else."""
+        who = principal or self.owner
+        token = {"AWS_SESSION_TOKEN": who.session_token} if who.session_token else {}
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": who.access_key,
+            "AWS_SECRET_ACCESS_KEY": who.secret_key,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": "/dev/null",
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+            **token,
+        }
+
+    def region(self, name: str = "us-east-1") -> Region:
+        return self.world.region(name)
+
+    def reset(self, world: World | None = None) -> None:
+        """Begin again with an empty world, no record and no faults."""
+        self.world, self.calls, self.faults = world or World(), Log(), Faults()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.end_connections()
+        self._server.server_close()
+        self._thread.join()
+
+    # What one request goes through.
+
+    def handle(self, request: Request) -> Answer:
+        """Answer a request.
+
+        Raises:
+            CutError: where a fault says that there is no answer.
+        """
+        scope = scope_of(request)
+        service = SERVICES.get(scope.service) if scope else None
+        call = Call(scope.service if scope else "", scope.region if scope else "", "", began=time.monotonic())
+        call.access_key = scope.access_key if scope else ""
+        self.calls.append(call)
+        time.sleep(self.faults.latency)
+        request_id = str(uuid.uuid4())
+        try:
+            answer = self._answer(request, scope, service, call, request_id)
+        except AwsError as refused:
+            call.error = refused.code
+            answer = _error(service, refused, request_id)
+        except CutError:
+            call.error = ""
+            raise
+        finally:
+            call.ended = time.monotonic()
+        call.status = answer.status
+        return answer
+
+    def _answer(
+        self, request: Request, scope: Scope | None, service: Service | None, call: Call, request_id: str
+    ) -> Answer:
+        if scope is None or service is None or not _is_region(scope.region):
+            raise refusal("unsigned" if scope is None else "wrong", scope.service if scope else "ec2")
+        operation, decode = _find(service, request, call)
+        unsigned_body = operation.model.auth_type == "v4-unsigned-body"
+        principal = verify(request, self.principals, now=time.time(), unsigned_body=unsigned_body)
+        params = decode()
+        call.params = {key: len(value) if isinstance(value, bytes) else value for key, value in params.items()}
+        rule = self.faults.choose(call)
+        if rule and rule.kind in ("cut-before", "cut-upload", "stall"):
+            time.sleep(self.faults.patience if rule.kind == "stall" else 0)
+            raise CutError
+        if rule and (injected := error_of(rule, service.name)):
+            raise injected
+        if rule and rule.kind == "502":
+            return BAD_GATEWAY
+        self._watch(call, "before")
+        result = self._run(operation, params, scope, principal, call)
+        self._watch(call, "after")
+        protocol = json_protocol if service.model.metadata["protocol"] == "rest-json" else xml_protocol
+        answer = protocol.answer(operation.model, result, request_id)
+        if rule and rule.kind == "slow":
+            time.sleep(self.faults.patience)
+        if rule and rule.kind == "cut-after":
+            raise CutError
+        if rule and rule.kind == "cut-answer":
+            raise CutError(wire(answer)[: -max(1, len(answer.body) // 2) or None])
+        return garbled(answer, self.faults.seed) if rule and rule.kind == "garbage" else answer
+
+    def _watch(self, call: Call, moment: str) -> None:
+        if self.faults.watch:
+            self.faults.watch(call, moment)
+
+    def _run(
+        self, operation: Operation, params: Params, scope: Scope, principal: Principal, call: Call
+    ) -> Params | None:
+        check_policy(principal, scope, call.operation, params)
+        if not operation.validates:
+            commit(params)
+        region = self.world.region(scope.region)
+        if not operation.locked:
+            result = operation.run(region, params)
+        else:
+            with self.world.lock:
+                self.world.caller = principal
+                result = operation.run(region, params)
+        call.done = True
+        return result
+
+
+def _is_region(name: str) -> bool:
+    return name in _regions()
+
+
+def _regions() -> set[str]:
+    import botocore.session
+
+    if not _REGIONS:
+        session = botocore.session.get_session()
+        for partition in session.get_available_partitions():
+            _REGIONS.update(session.get_available_regions("ec2", partition))
+    return _REGIONS
+
+
+_REGIONS: set[str] = set()
+
+
+def _find(service: Service, request: Request, call: Call) -> tuple[Operation, Callable[[], Params]]:
+    """Return the operation that a request means, and what decodes its parameters."""
+    if service.model.metadata["protocol"] == "rest-json":
+        call.operation, in_path = json_protocol.find(service, request)
+        operation = service.find(call.operation)
+        return operation, lambda: json_protocol.decode(operation.model, in_path, request)
+    call.operation, tree = xml_protocol.action(request)
+    operation = service.find(call.operation)
+    return operation, lambda: xml_protocol.decode(operation.model, tree)
+
+
+def _error(service: Service | None, refused: AwsError, request_id: str) -> Answer:
+    if service is not None and service.model.metadata["protocol"] == "rest-json":
+        return json_protocol.error(refused, request_id)
+    return xml_protocol.error(service.model if service else model_of("ec2"), refused, request_id)
+
+
+def wire(answer: Answer) -> bytes:
+    """Return an answer as it goes over the wire."""
+    headers = {"Content-Type": answer.type, "Content-Length": str(len(answer.body)), **answer.headers}
+    lines = [f"HTTP/1.1 {answer.status} -", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def handle_any(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        request = Request.read(self.command, self.path, headers, body)
+        try:
+            self.wfile.write(wire(self.server.emulator.handle(request)))
+        except CutError as cut:
+            self.wfile.write(cut.sent)
+            self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError):  # the client went away
+            super().handle()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, address: tuple[str, int], emulator: Emulator) -> None:
+        super().__init__(address, _Handler)
+        self.emulator = emulator
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """End what clients keep open, so that no thread of ours is left."""
+        for one in list(self._open):
+            with contextlib.suppress(OSError):  # it is closed already
+                one.shutdown(socket.SHUT_RDWR)
