@@ -65,7 +65,7 @@ options:
 
 key=value overrides a setting: `unibuild boot host=lab xl.memory=64`.
 Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 6 not ready,
-130 Ctrl-C.
+7 AWS, 130 Ctrl-C.
 """
 
 

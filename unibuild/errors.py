@@ -13,8 +13,10 @@
     ├── HostError               exit code 4: the Xen host cannot be reached, or refused
     │   ├── LostError           its connection broke: what was asked for may have been done
     │   └── LabError            the lab's box does not start or does not answer
-    └── DomainError             exit code 5: the domain could not be created, ended badly, or is not ours
-        └── NotReadyError       exit code 6: the new domain was not ready; the hint says what runs now
+    ├── DomainError             exit code 5: the domain could not be created, ended badly, or is not ours
+    │   └── NotReadyError       exit code 6: the new domain was not ready; the hint says what runs now
+    └── AwsError                exit code 7: AWS refused or cannot be reached (has .code)
+        └── AwsLostError        its answer was lost: what was asked for may have been done
 
 Each carries a sentence (what failed and where) and, where there is one, a hint (what to do next).
 The command line prints both and no traceback; ``--debug`` shows the traceback too.
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "AwsError",
+    "AwsLostError",
     "BuildError",
     "BusyError",
     "CommandError",
@@ -171,3 +175,23 @@ class NotReadyError(DomainError):
     """The new domain was not ready in time, or ended first."""
 
     exit_code = 6
+
+
+class AwsError(UnibuildError):
+    """AWS refused, or cannot be reached.
+
+    Args:
+        message: what failed and where.
+        hint: what to do next.
+        code: AWS's own code, as ``UnauthorizedOperation``, or the name of botocore's exception.
+    """
+
+    exit_code = 7
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class AwsLostError(AwsError):
+    """The answer to a call was lost, which may have been done and must not be made twice."""

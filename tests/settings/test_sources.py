@@ -176,12 +176,12 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         (
             "\nmemory = 64",
             "unibuild.toml:2: `memory` is unknown\n  did you mean `[xl] memory` or `[lab] memory`? "
-            "known here: name, host, build, mirage, xl, boot, watch, lab, hosts, test",
+            "known here: name, host, build, mirage, xl, boot, watch, lab, publish, launch, hosts, test",
         ),
         (
             "[bulid]",
             "unibuild.toml:1: `bulid` is unknown\n  did you mean `build`? "
-            "known here: name, host, build, mirage, xl, boot, watch, lab, hosts, test",
+            "known here: name, host, build, mirage, xl, boot, watch, lab, publish, launch, hosts, test",
         ),
         (
             '[lab]\naccel = "tcg"\nmemory = "lots"',
@@ -369,7 +369,8 @@ def test_a_default_given_as_text_is_the_default(settings, leaf):
     def value(found):
         return functools.reduce(getattr, leaf.path, found)
 
-    for words, environ in (({leaf.dotted: str(leaf.default)}, {}), ({}, {leaf.variable: str(leaf.default)})):
+    text = " ".join(leaf.default) if isinstance(leaf.default, tuple) else str(leaf.default)
+    for words, environ in (({leaf.dotted: text}, {}), ({}, {leaf.variable: text})):
         assert value(settings("", words, **environ)) == leaf.default
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from unibuild.settings.life import Boot, Case, Http, Ready
+from unibuild.settings.publish import Launch, Publish
 from unibuild.settings.values import (
     DISK_KEYS,
     VIF_KEYS,
@@ -40,7 +41,9 @@ __all__ = [
     "HostTable",
     "Http",
     "Lab",
+    "Launch",
     "Mirage",
+    "Publish",
     "Ready",
     "Scalar",
     "Settings",
@@ -200,5 +203,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     boot: Boot = Boot()
     watch: Watch = Watch()
     lab: Lab = Lab()
+    publish: Publish = Publish()
+    launch: Launch = Launch()
     hosts: Annotated[dict[HostName, HostTable], Meta(description="Hosts by names of your own.")] = {}
     test: Annotated[dict[CaseName, Case], Meta(description="The tests of `unibuild test`, by name.")] = {}

@@ -12,17 +12,21 @@ from msgspec import Meta
 __all__ = [
     "DISK_KEYS",
     "VIF_KEYS",
+    "Account",
     "Argument",
     "CaseName",
+    "Cidr",
     "Count",
     "Disk",
     "DiskKey",
     "DomainName",
     "HostName",
+    "OpenPort",
     "Pattern",
     "Port",
     "Scalar",
     "Seconds",
+    "TagKey",
     "UrlPath",
     "Value",
     "Variable",
@@ -134,5 +138,31 @@ CaseName = Annotated[
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
         title="CASE",
         description="a name for a test: letters, digits and `_ . -`",
+    ),
+]
+Account = Annotated[
+    str,
+    Meta(
+        pattern=r"^(all|\d{12}|arn:aws[a-z-]*:organizations::\d{12}:(organization|ou)/[a-z0-9/-]+)$",
+        description="the 12 digits of an account, the ARN of an organization or organizational unit, or `all`",
+    ),
+]
+OpenPort = Annotated[
+    str,
+    Meta(
+        pattern=r"^\d{1,5}(-\d{1,5})?(/(tcp|udp))?$|^icmp$",
+        description="a port, or a first and last one, with `/tcp` or `/udp`; or `icmp`",
+    ),
+]
+Cidr = Annotated[
+    str, Meta(pattern=r"^[0-9a-fA-F.:]+/\d{1,3}$", description="a network, as `198.51.100.0/24` or `2001:db8::/32`")
+]
+TagKey = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!aws:|unibuild:).{1,128}$",
+        title="KEY",
+        description="a tag's key, at most 128 characters, which starts with neither `aws:` nor `unibuild:`",
+        extra={"case": "kept"},
     ),
 ]

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import base64
+import http.server
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from unibuild.aws.client import Aws, Clock, Patience, Stopped
+from unibuild.aws.errors import Kind, explain, kind_of
+from unibuild.aws.plan import Plan
+from unibuild.errors import AwsError, AwsLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+NONE = "<DescribeImagesResponse><requestId>r</requestId><imagesSet/></DescribeImagesResponse>"
+
+
+class Hurried(Clock):
+    """A clock whose waits take no time but are seen on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = 0.0
+        self.most: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(0)
+        self.time += seconds
+
+    def jitter(self, most: float) -> float:
+        self.most.append(most)
+        return most
+
+
+@dataclass
+class Scripted:
+    """A server that gives its answers in turn, the last one again and again; None: it hangs up."""
+
+    url: str
+    script: list[tuple[int, str] | None] = field(default_factory=lambda: [(200, NONE)])
+    asked: int = 0
+
+    def next(self) -> tuple[int, str] | None:
+        self.asked += 1
+        return self.script.pop(0) if len(self.script) > 1 else self.script[0]
+
+    def aws(self, **kwargs: object) -> Aws:
+        return Aws(region="eu-west-1", clock=Hurried(), **kwargs)
+
+
+def refusal(code: str, message: str = "No.", status: int = 400) -> tuple[int, str]:
+    return (
+        status,
+        f"<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>",
+    )
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            answer = scripted.next()
+            if answer is None:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            self.end_headers()
+            self.wfile.write(answer[1].encode("latin-1"))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        scripted = Scripted(f"http://127.0.0.1:{httpd.server_port}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
+        thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield scripted
+        httpd.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        refusal("RequestLimitExceeded", status=503),
+        refusal("InternalError", status=500),
+        (502, "<html>Bad gateway</html>"),
+        (200, "<Descr"),
+        (200, "\xff\xfe\x00 no XML"),
+        None,
+    ],
+    ids=["throttled", "500", "a proxy's page", "cut", "no text", "hung up"],
+)
+def test_every_kind_of_fault_is_tried_again(server: Scripted, fault: tuple[int, str] | None) -> None:
+    server.script = [fault, fault, (200, NONE)]
+    assert server.aws().client("ec2").call("DescribeImages", wants=("Images",))["Images"] == []
+    assert server.asked == 3
+
+
+def test_an_answer_without_what_it_must_have_was_damaged(server: Scripted) -> None:
+    server.script = [(200, "<RegisterImageResponse><requestId>r</requestId></RegisterImageResponse>"), (200, NONE)]
+    with pytest.raises(AwsLostError, match="it may have been done"):
+        server.aws().client("ec2").call("RegisterImage", idempotent=False, wants=("ImageId",), Name="hello")
+    assert server.asked == 1
+
+
+def test_a_throttled_call_was_not_made_so_it_may_be_tried_again(server: Scripted) -> None:
+    server.script = [refusal("RequestLimitExceeded", status=503), (200, NONE)]
+    server.aws().client("ec2").call("RegisterImage", idempotent=False, Name="hello")
+    assert server.asked == 2
+
+
+def test_the_patience_ends(server: Scripted) -> None:
+    server.script = [refusal("InternalError", status=500)]
+    aws = server.aws(patience=Patience(budget=60))
+    with pytest.raises(AwsError, match=r"DescribeImages in eu-west-1") as caught:
+        aws.client("ec2").call("DescribeImages")
+    assert 60 <= aws.clock.now() < 70
+    assert aws.clock.most[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 8.0, 8.0]
+    assert f"was tried {server.asked} times" in caught.value.hint
+
+
+def test_what_does_not_exist_may_only_not_exist_yet(server: Scripted) -> None:
+    gone = refusal("InvalidAMIID.NotFound")
+    server.script = [gone, gone, (200, NONE)]
+    server.aws().client("ec2").call("DescribeImages", appears=180)
+    server.script = [gone]
+    with pytest.raises(AwsError, match="there is no such AMI"):
+        server.aws().client("ec2").call("DescribeImages")
+
+
+def test_capacity_is_a_500_and_no_fault(server: Scripted) -> None:
+    server.script = [refusal("InsufficientInstanceCapacity", status=500)]
+    with pytest.raises(AwsError, match="no free instance") as caught:
+        server.aws().client("ec2").call("DescribeImages")
+    assert caught.value.exit_code == 7
+    assert "another zone" in caught.value.hint
+    assert server.asked == 1
+
+
+def test_an_endpoint_that_never_answered_gets_less_patience(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    aws = server.aws()
+    with pytest.raises(AwsError, match="cannot be reached"):
+        aws.client("ec2").call("DescribeImages")
+    assert aws.clock.now() < 30
+
+
+def test_a_stall_gets_a_longer_time(server: Scripted) -> None:
+    aws = server.aws(patience=Patience(read=(0.5, 7.0)))
+    assert aws.raw("ec2", "eu-west-1", 0).meta.config.read_timeout == 0.5
+    assert aws.raw("ec2", "eu-west-1", 5).meta.config.read_timeout == 7.0
+    assert aws.raw("ec2", "eu-west-1", 5) is aws.raw("ec2", "eu-west-1", 1)
+
+
+def test_stop_ends_the_tries(server: Scripted) -> None:
+    server.script = [refusal("InternalError", status=500)]
+    aws = server.aws()
+    with pytest.raises(Stopped):
+        aws.client("ec2").call("DescribeImages", heed=lambda kind: aws.clock.stop.set())
+    assert server.asked == 1
+
+
+def test_each_fault_is_told_and_each_try_has_its_turn(server: Scripted) -> None:
+    server.script = [refusal("RequestLimitExceeded", status=503), (200, NONE)]
+    told: list[Kind] = []
+    turn = threading.Semaphore(1)
+    server.aws().client("ec2").call("DescribeImages", turn=turn, heed=told.append)
+    assert told == [Kind.THROTTLE]
+    assert turn.acquire(blocking=False)
+
+
+def test_dry_run(server: Scripted) -> None:
+    server.script = [refusal("DryRunOperation", status=412)]
+    server.aws().client("ec2").dry_run("DescribeImages")
+    server.script = [refusal("UnauthorizedOperation", "User: arn:aws:iam::1:user/u is not authorized.", 403)]
+    with pytest.raises(AwsError, match="user/u is not authorized") as caught:
+        server.aws().client("ec2").dry_run("DescribeImages")
+    assert "iam-policy" in caught.value.hint
+
+
+def test_nothing_secret_is_told(server: Scripted, tmp_path: Path) -> None:
+    text = f"Canonical String: host:ec2 x-amz-security-token:{SECRET * 2} AKIAIOSFODNN7EXAMPLE"
+    for code in ("SignatureDoesNotMatch", "AuthFailure", "UnauthorizedOperation", "Nonsense"):
+        server.script = [refusal(code, text, 403)]
+        with pytest.raises(AwsError) as caught:
+            server.aws().client("ec2").call("DescribeImages")
+        assert SECRET not in str(caught.value)
+        assert "AKIAIOSFODNN7EXAMPLE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"AWS_PROFILE": "nobody"}, "there is no such profile"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no credentials"),
+        ({"AWS_SECRET_ACCESS_KEY": ""}, "the credentials are incomplete"),
+    ],
+)
+def test_what_is_wrong_with_the_chain_is_said(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], sentence: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+    with pytest.raises(AwsError, match=sentence):
+        server.aws().client("ec2").call("DescribeImages")
+    assert server.asked == 0
+
+
+def test_a_region_must_be_set() -> None:
+    with pytest.raises(AwsError, match="no region is set"):
+        Aws().client("ec2")
+
+
+def test_a_plan_writes_down_what_would_change_something(server: Scripted) -> None:
+    aws = server.aws(plan=Plan())
+    ec2, ebs = aws.client("ec2"), aws.client("ebs")
+    assert ec2.call("DescribeImages")["Images"] == []
+    image = ec2.call("RegisterImage", Name="hello")["ImageId"]
+    for index in range(3):
+        block = {"BlockIndex": index, "BlockData": b"123", "DataLength": 3, "Checksum": "x"}
+        ebs.call("PutSnapshotBlock", SnapshotId="snap-1", ChecksumAlgorithm="SHA256", **block)
+    assert ec2.call("DescribeImages", ImageIds=[image])["Images"][0]["Name"] == "<Name>"
+    assert server.asked == 1
+    told = list(aws.plan.lines())
+    assert told[0] == "ec2:RegisterImage in eu-west-1: Name=hello"
+    assert told[1].startswith("3 x ebs:PutSnapshotBlock in eu-west-1: ")
+    assert "BlockData=3 bytes" in told[1]
+    assert len(told) == 2
+
+
+def test_a_plan_checks_the_parameters(server: Scripted) -> None:
+    with pytest.raises(AwsError, match="Nam"):
+        server.aws(plan=Plan()).client("ec2").call("RegisterImage", Nam="hello")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason", "kind"),
+    [
+        ("ValidationException", 400, "", Kind.FATAL),
+        ("ValidationException", 400, "WRITE_REQUEST_TIMEOUT", Kind.THROTTLE),
+        ("ValidationException", 400, "INVALID_BLOCK", Kind.TRANSIENT),
+        ("ResourceNotFoundException", 404, "SNAPSHOT_NOT_FOUND", Kind.ABSENT),
+        ("InvalidSnapshot.NotFound", 400, "", Kind.ABSENT),
+        ("Whatever", 503, "", Kind.TRANSIENT),
+        ("Whatever", 403, "", Kind.FATAL),
+    ],
+)
+def test_the_kinds_of_errors(code: str, status: int, reason: str, kind: Kind) -> None:
+    assert kind_of(code, status, reason) is kind
+
+
+def test_the_encoded_part_of_a_refusal_is_left_out() -> None:
+    coded = base64.b64encode(b"x" * 100).decode()
+    error = explain(
+        "RunInstances", "eu-west-1", "UnauthorizedOperation", f"No. Encoded authorization failure message: {coded}"
+    )
+    assert error.message == "RunInstances in eu-west-1: the account may not do this: No (UnauthorizedOperation)"

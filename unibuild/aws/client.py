@@ -1,0 +1,348 @@
+"""AWS as the rest of ``aws/`` sees it: one function through which every call goes, with our own retries.
+
+Nothing else imports boto3 or botocore, and this imports them when the first client is made. Who we are, the region and
+the endpoint are found by boto3's usual chain: environment, profiles, SSO, roles, ``AWS_ENDPOINT_URL``. What is secret
+stays inside boto3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import unibuild
+from unibuild.aws.errors import Kind, explain, explain_local, kind_of
+from unibuild.aws.plan import Plan, is_reading, mentions_unknown
+from unibuild.errors import AwsError, AwsLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+__all__ = ["Aws", "Client", "Clock", "Patience", "Stopped"]
+
+Answer = dict[str, Any]
+
+
+class Stopped(Exception):  # noqa: N818 (no failure: somebody set the clock's ``stop``)
+    """A wait was ended because the whole is to end."""
+
+
+class Clock:
+    """Time and chance, which a test may replace.
+
+    ``stop`` ends every wait: threads that sleep between two tries must not hold up Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._random = random.Random()
+
+    def now(self) -> float:
+        """Return seconds that only grow."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            Stopped: ``stop`` is set.
+        """
+        if self.stop.wait(seconds):
+            raise Stopped
+
+    def jitter(self, most: float) -> float:
+        """Return a number from 0 to ``most``, each as likely: full jitter."""
+        return self._random.uniform(0.0, most)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a call is tried, in seconds, over every kind of fault.
+
+    A call gives up ``budget`` after its first fault, but not before ``tries``. While nothing was ever answered it is
+    ``first``: then the network or the endpoint is wrong. ``connect`` and ``read`` are the timeouts of one try; each
+    stall takes the next longer of ``read``. The waits between tries double from ``base`` to ``cap``.
+    """
+
+    budget: float = 180.0
+    tries: int = 5
+    first: float = 15.0
+    connect: float = 5.0
+    read: tuple[float, ...] = (20.0, 40.0, 80.0, 120.0)
+    base: float = 0.1
+    cap: float = 8.0
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What went wrong in one try, and the error to raise if it is the last one."""
+
+    kind: Kind
+    error: AwsError
+    answered: bool = False  # AWS was there
+    lost: bool = False  # it may have been done
+    stalled: bool = False
+
+
+class Aws:
+    """An account of AWS, as boto3's usual chain finds it.
+
+    Args:
+        profile: the profile's name; None: the chain's.
+        region: the region; None: the chain's.
+        patience: how long calls are tried.
+        clock: time and chance.
+        plan: where calls that change something are written down instead of being made; None: they are made.
+    """
+
+    def __init__(
+        self,
+        profile: str | None = None,
+        region: str | None = None,
+        *,
+        patience: Patience = Patience(),
+        clock: Clock | None = None,
+        plan: Plan | None = None,
+    ) -> None:
+        self.patience = patience
+        self.clock = clock or Clock()
+        self.plan = plan
+        self.answered = False  # whether AWS ever was
+        self._profile, self._region = profile, region
+        self._session: Any = None
+        self._made: dict[tuple[str, str, float], Any] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def region(self) -> str:
+        """The region where clients are made if no other is named.
+
+        Raises:
+            AwsError: none is set; or there is no such profile.
+        """
+        with _local_errors("session", self._region or ""):
+            found = self.session().region_name
+        if not found:
+            raise explain_local("session", "", "NoRegionError", "")
+        return str(found)
+
+    def client(self, service: str, region: str | None = None) -> Client:
+        """Return the client of a service, as ``ec2``, ``ebs``, ``s3``, ``sts``; nothing is called yet."""
+        return Client(self, service, region or self.region)
+
+    def session(self) -> Any:  # noqa: ANN401 (boto3 has no types)
+        """Return boto3's session, made once."""
+        with self._lock:
+            if self._session is None:
+                import boto3
+
+                self._session = boto3.Session(profile_name=self._profile, region_name=self._region)
+            return self._session
+
+    def raw(self, service: str, region: str, stalls: int) -> Any:  # noqa: ANN401
+        """Return botocore's client for a try after so many stalls; thread-safe, as those clients are."""
+        read = self.patience.read[min(stalls, len(self.patience.read) - 1)]
+        with self._lock:
+            key = (service, region, read)
+            if key not in self._made:
+                from botocore.config import Config
+
+                config = Config(
+                    retries={"mode": "standard", "total_max_attempts": 1},  # the retries are ours
+                    connect_timeout=self.patience.connect,
+                    read_timeout=read,
+                    tcp_keepalive=True,
+                    max_pool_connections=32,
+                    user_agent_extra=f"unibuild/{unibuild.__version__}",
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                )
+                self._made[key] = self.session().client(service, region_name=region, config=config)
+            return self._made[key]
+
+
+@dataclass(frozen=True)
+class Client:
+    """One service in one region."""
+
+    aws: Aws = field(repr=False)
+    service: str
+    region: str
+
+    def call(
+        self,
+        operation: str,
+        /,
+        *,
+        idempotent: bool = True,
+        appears: float = 0.0,
+        wants: tuple[str, ...] = (),
+        turn: AbstractContextManager[object] | None = None,
+        heed: Callable[[Kind], None] | None = None,
+        **params: Any,  # noqa: ANN401 (AWS's own types)
+    ) -> Answer:
+        """Call an operation of AWS and return its answer; every call of unibuild goes through here.
+
+        Args:
+            operation: its name in AWS's reference, ``RegisterImage``.
+            idempotent: asking twice does no harm. Where it does, only what AWS surely refused is asked again.
+            appears: seconds for which "does not exist" may only mean "not yet".
+            wants: the keys that the answer must have: an answer without one was damaged on the way.
+            turn: entered around each try, and left for the waits between them.
+            heed: told of each fault that is answered with another try.
+            params: the operation's parameters, by AWS's names.
+
+        Raises:
+            AwsError: AWS refused, or the patience is over.
+            AwsLostError: it is not ``idempotent``, and nobody knows whether it was done.
+            Stopped: the clock's ``stop`` was set meanwhile.
+        """
+        if self.aws.plan is not None and (mentions_unknown(params) or not is_reading(operation, params)):
+            return self._written_down(self.aws.plan, operation, params)
+        tries = _Tries(self, operation, idempotent=idempotent, appears=appears)
+        while True:
+            with turn or contextlib.nullcontext():
+                if self.aws.clock.stop.is_set():
+                    raise Stopped
+                try:
+                    answer = self._try(operation, params, tries.stalls)
+                    missing = [key for key in wants if key not in answer]
+                    if not missing:
+                        self.aws.answered = True
+                        return answer
+                    fault = _garbage(operation, self.region, f"it has no {missing[0]}")
+                except Exception as error:  # told apart there; what is no fault of a call is raised again
+                    fault = _fault(operation, self.region, error)
+            wait = tries.another(fault)
+            if heed is not None:
+                heed(fault.kind)
+            self.aws.clock.sleep(wait)
+
+    def dry_run(self, operation: str, /, **params: Any) -> None:  # noqa: ANN401
+        """Ask EC2 whether a call would be accepted, as far as it tells before.
+
+        Raises:
+            AwsError: it would not.
+        """
+        try:
+            self.call(operation, **params, DryRun=True)
+        except AwsError as error:
+            if error.code != "DryRunOperation":
+                raise
+
+    def pages(self, operation: str, key: str, /, **params: Any) -> list[Any]:  # noqa: ANN401
+        """Return the list ``key`` of an answer that comes in pages (``NextToken``), whole.
+
+        Raises:
+            AwsError: as ``call``.
+        """
+        found: list[Any] = []
+        token: Mapping[str, Any] = {}
+        while True:
+            answer = self.call(operation, **params, **token)
+            found += answer.get(key, [])
+            if not answer.get("NextToken"):
+                return found
+            token = {"NextToken": answer["NextToken"]}
+
+    def _written_down(self, plan: Plan, operation: str, params: Mapping[str, object]) -> Answer:
+        with _local_errors(operation, self.region):
+            from botocore.exceptions import ParamValidationError
+            from botocore.validate import ParamValidator
+
+            raw = self.aws.raw(self.service, self.region, 0)
+            model = raw.meta.service_model.operation_model(operation)
+            report = ParamValidator().validate(params, model.input_shape)
+            if report.has_errors():
+                raise ParamValidationError(report=report.generate_report())
+        return plan.add(self, model, operation, params)
+
+    def _try(self, operation: str, params: Mapping[str, object], stalls: int) -> Answer:
+        from botocore import xform_name
+
+        method = getattr(self.aws.raw(self.service, self.region, stalls), xform_name(operation))
+        answer: Answer = method(**params)
+        return answer
+
+
+class _Tries:
+    """The tries of one call: how long to wait before the next one, and when to give up."""
+
+    def __init__(self, client: Client, operation: str, *, idempotent: bool, appears: float) -> None:
+        self.stalls = 0
+        self._aws, self._operation = client.aws, operation
+        self._idempotent, self._appears = idempotent, appears
+        self._count = 0
+        self._since: float | None = None
+
+    def another(self, fault: _Fault) -> float:
+        """Return the seconds to wait before the next try.
+
+        Raises:
+            AwsError: there shall be none.
+        """
+        patience, now = self._aws.patience, self._aws.clock.now()
+        self._count += 1
+        self._since = now if self._since is None else self._since
+        self.stalls += fault.stalled
+        self._aws.answered |= fault.answered
+        spent = now - self._since
+        if fault.kind is Kind.FATAL or (fault.kind is Kind.ABSENT and spent >= self._appears):
+            raise fault.error
+        if not self._idempotent and fault.lost:
+            raise AwsLostError(
+                f"{fault.error.message}; it may have been done", hint=fault.error.hint, code=fault.error.code
+            )
+        if not self._aws.answered and spent >= patience.first:
+            raise fault.error
+        if spent >= patience.budget and self._count >= patience.tries:
+            fault.error.add(f"{self._operation} was tried {self._count} times in {spent:.0f} s")
+            raise fault.error
+        return self._aws.clock.jitter(min(patience.cap, patience.base * 2 ** min(self._count, 16)))
+
+
+def _fault(operation: str, region: str, error: Exception) -> _Fault:
+    """Return what an exception of a try means.
+
+    Raises:
+        Exception: the same, where it is none of AWS, botocore or the network.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+    name = type(error).__name__
+    if isinstance(error, ClientError):
+        said, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        code, status = str(said.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
+        kind = kind_of(code, status, str(error.response.get("Reason", "")))
+        told = explain(operation, region, code, str(said.get("Message", "")))
+        return _Fault(kind, told, answered=True, lost=kind is Kind.TRANSIENT)
+    told = explain_local(operation, region, name, str(error))
+    if isinstance(error, HTTPClientError) or name in ("ResponseStreamingError", "IncompleteReadError"):
+        unsent = name in ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError")
+        kind = Kind.FATAL if name == "SSLError" else Kind.TRANSIENT
+        return _Fault(kind, told, lost=not unsent, stalled=name == "ReadTimeoutError")
+    if isinstance(error, BotoCoreError) and name != "ResponseParserError":
+        return _Fault(Kind.FATAL, told)
+    if name == "ResponseParserError" or isinstance(error, (ValueError, LookupError, TypeError, AttributeError)):
+        return _garbage(operation, region, "")  # botocore's parsers on damaged bytes
+    if isinstance(error, OSError):
+        return _Fault(Kind.TRANSIENT, told, lost=True)
+    raise error
+
+
+def _garbage(operation: str, region: str, why: str) -> _Fault:
+    return _Fault(Kind.TRANSIENT, explain_local(operation, region, "ResponseParserError", why), lost=True)
+
+
+@contextlib.contextmanager
+def _local_errors(operation: str, region: str) -> Iterator[None]:
+    """Turn the errors of making a session or client into sentences."""
+    try:
+        yield
+    except Exception as error:
+        raise _fault(operation, region, error).error from None

@@ -1,0 +1,135 @@
+"""The settings of EC2: how an AMI is made of the kernel, and an instance of the AMI.
+
+They are part of the tree in settings/model.py. Credentials are no settings: boto3's usual chain finds them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from unibuild.settings.values import Account, Cidr, Count, OpenPort, Seconds, TagKey
+
+__all__ = ["Launch", "Publish"]
+
+
+class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How `publish_ami` makes an AMI of the kernel."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="The AMI's name, 3 to 128 characters. `{name}` stands for the domain's name, `{hash}` for the "
+            "first 12 digits of the image's SHA-256, `{revision}` for the sources' git revision. Without `{hash}` a "
+            "changed kernel needs another name."
+        ),
+    ] = "{name}-{hash}"
+    description: Annotated[str | None, Meta(description="The AMI's description; it has the same `{...}`.")] = None
+    virtualization: Annotated[
+        Literal["paravirtual", "hvm"],
+        Meta(
+            description="`paravirtual`: a PV kernel, started by PV-GRUB. `hvm`: experimental, a PVH kernel started by "
+            "GRUB in a Xen HVM instance (T2, M4 ...)."
+        ),
+    ] = "paravirtual"
+    profile: Annotated[
+        str | None,
+        Meta(description="The profile of `~/.aws/config`. Not set: boto3's usual chain (`AWS_PROFILE`, roles ...)."),
+    ] = None
+    region: Annotated[str | None, Meta(description="The AMI's region. Not set: that of boto3's usual chain.")] = None
+    regions: Annotated[tuple[str, ...], Meta(description="More regions, which get a copy of the AMI.")] = ()
+    verify: Annotated[
+        Literal["lab", "none"],
+        Meta(
+            description="`lab`: before anything is sent, the image itself is booted in the lab, and `[boot.ready]` "
+            "must hold. `none`: it is not tried."
+        ),
+    ] = "lab"
+    via: Annotated[
+        Literal["ebs", "s3"],
+        Meta(
+            description="`ebs`: by the EBS direct API, only what changed. `s3`: the whole image goes to an S3 bucket "
+            "and is imported from there (ImportSnapshot), for accounts that may not use the other."
+        ),
+    ] = "ebs"
+    bucket: Annotated[str | None, Meta(description='The S3 bucket of `via = "s3"`, in the AMI\'s region.')] = None
+    role: Annotated[str, Meta(description='The role that EC2 reads the bucket with (`via = "s3"`).')] = "vmimport"
+    volume: Annotated[
+        Literal["gp2", "gp3", "standard"],
+        Meta(description="The type of the instances' root volume."),
+    ] = "gp2"
+    share: Annotated[
+        tuple[Account, ...],
+        Meta(
+            description="Who else may launch it: account numbers, ARNs of organizations or organizational units, or "
+            "`all` for everybody."
+        ),
+    ] = ()
+    deprecate_after: Annotated[
+        Count | None, Meta(description="Days after which EC2 shows the AMI as deprecated. Not set: never.")
+    ] = None
+    protect: Annotated[bool, Meta(description="Turn deregistration protection on.")] = False
+    encrypt: Annotated[bool, Meta(description="Encrypt the snapshot, with `kms_key` or the account's default key.")] = (
+        False
+    )
+    kms_key: Annotated[
+        str | None, Meta(description="The ARN of a KMS key of this region; setting it turns `encrypt` on.")
+    ] = None
+    tags: Annotated[
+        dict[TagKey, str],
+        Meta(
+            description="Tags for the AMI and its snapshot, beside ours (`unibuild:unikernel`, `unibuild:sha256` ...)."
+        ),
+    ] = {}
+
+
+class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How `launch_ami` makes an instance of the AMI."""
+
+    type: Annotated[
+        str | None,
+        Meta(description="The instance type. Not set: `t1.micro` for a paravirtual AMI, `t2.micro` for an HVM one."),
+    ] = None
+    key: Annotated[
+        str | None, Meta(description="A key pair to name; a unikernel has no use for it, some policies have.")
+    ] = None
+    subnet: Annotated[str | None, Meta(description="The subnet (`subnet-...`). Not set: one of the default VPC.")] = (
+        None
+    )
+    security_group: Annotated[
+        str | None,
+        Meta(
+            description="The security group (`sg-...`). Not set: one of our own with the ports of `open`, or the VPC's "
+            "default one where `open` is empty."
+        ),
+    ] = None
+    open: Annotated[
+        tuple[OpenPort, ...],
+        Meta(description='Ports that our own security group opens: `"80"`, `"53/udp"`, `"8000-8010/tcp"`.'),
+    ] = ()
+    open_to: Annotated[tuple[Cidr, ...], Meta(description="The networks that `open` opens them to.")] = ("0.0.0.0/0",)
+    user_data: Annotated[
+        str | None,
+        Meta(description="A file, from the project's folder, whose content is the user data (at most 16 KiB)."),
+    ] = None
+    tags: Annotated[dict[TagKey, str], Meta(description="Tags for the instance and its volume, beside ours.")] = {}
+    address: Annotated[
+        Literal["auto", "public", "private"],
+        Meta(
+            description="The address where `[boot.ready]` is tried. `auto`: the public one where there is one, else "
+            "the private one."
+        ),
+    ] = "auto"
+    elastic_ip: Annotated[
+        str | None,
+        Meta(description="An Elastic IP, as `203.0.113.5` or `eipalloc-...`, that goes to the instance once ready."),
+    ] = None
+    timeout: Annotated[
+        Seconds, Meta(description="Seconds within which the instance must run and `[boot.ready]` hold.")
+    ] = 600.0
+    otherwise: Annotated[
+        Literal["terminate", "keep"],
+        Meta(description="What becomes of an instance that is not ready. `terminate`: it ends. `keep`: it runs on."),
+    ] = "terminate"
