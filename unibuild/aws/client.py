@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import unibuild
 from unibuild.aws.errors import Kind, explain, explain_local, kind_of
-from unibuild.aws.plan import Plan, is_reading, mentions_unknown
+from unibuild.aws.plan import Call, Plan, is_reading, mentions_unknown
 from unibuild.errors import AwsError, AwsLostError
 
 if TYPE_CHECKING:
@@ -134,6 +134,17 @@ class Aws:
     def client(self, service: str, region: str | None = None) -> Client:
         """Return the client of a service, as ``ec2``, ``ebs``, ``s3``, ``sts``; nothing is called yet."""
         return Client(self, service, region or self.region)
+
+    def send(self, planned: Call, *, wants: tuple[str, ...] = (), appears: float = 0.0) -> Answer:
+        """Make a call that was planned, one that may be made twice; the arguments are those of ``Client.call``.
+
+        Raises:
+            AwsError: as ``Client.call``.
+        """
+        params: dict[str, Any] = dict(planned.params)
+        return self.client(planned.service, planned.region).call(
+            planned.operation, wants=wants, appears=appears, **params
+        )
 
     def session(self) -> Any:  # noqa: ANN401 (boto3 has no types)
         """Return boto3's session, made once."""

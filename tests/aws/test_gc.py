@@ -1,0 +1,188 @@
+"""What ``unibuild ami gc`` and ``rm`` would remove: decided from what is there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.aws import tags
+from unibuild.aws.collect import collect, remove
+from unibuild.aws.inventory import Ami, Inventory, Snapshot, users
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(days=30)
+
+
+def ami(number: int, *snapshots: str, unikernel: str | None = "hello", **facts) -> Ami:
+    marks = {} if unikernel is None else {tags.UNIKERNEL: unikernel, tags.SHA256: facts.pop("sha256", f"{number:064x}")}
+    return Ami(
+        f"ami-{number}",
+        "eu-west-1",
+        f"hello-{number}",
+        facts.pop("state", "available"),
+        f"2026-11-{number + 1:02}T00:00:00.000Z",
+        snapshots,
+        tags=marks,
+        **facts,
+    )
+
+
+def snapshot(name: str, state: str = "completed", started: datetime = LONG_AGO, unikernel: str | None = "hello"):
+    return Snapshot(name, "eu-west-1", state, started, {tags.UNIKERNEL: unikernel} if unikernel else {})
+
+
+def removed(removal) -> list[str]:
+    return [next(iter(step.call.params.values())) for step in removal.steps]
+
+
+def test_the_newest_stay_and_an_ami_goes_before_its_snapshot():
+    found = Inventory("eu-west-1", tuple(ami(n, f"snap-{n}") for n in range(3)), tuple(map(snapshot, SNAPS[:3])))
+    removal = collect(found, "hello", 2, NOW)
+    assert removed(removal) == ["ami-0", "snap-0"]
+    assert [step.call.operation for step in removal.steps] == ["DeregisterImage", "DeleteSnapshot"]
+    assert "2 publishes of hello are newer" in removal.steps[0].why
+
+
+SNAPS = [f"snap-{n}" for n in range(6)]
+
+
+def test_what_is_used_stays_and_the_reason_is_told():
+    found = Inventory("eu-west-1", tuple(map(ami, range(3))), users={"ami-0": ("instance i-1",)})
+    removal = collect(found, "hello", 1, NOW)
+    assert removed(removal) == ["ami-1"]
+    assert [(one.ami.id, one.why) for one in removal.kept] == [("ami-0", "it is used by instance i-1")]
+
+
+def test_a_protected_ami_stays():
+    found = Inventory("eu-west-1", (ami(0, is_protected=True), ami(1)))
+    assert removed(collect(found, "hello", 1, NOW)) == []
+
+
+def test_a_snapshot_that_another_ami_uses_stays():
+    found = Inventory("eu-west-1", (ami(0, "snap-0"), ami(9, "snap-0", unikernel=None), ami(2)), (snapshot("snap-0"),))
+    assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
+
+
+def test_copies_of_one_content_are_one_publish():
+    same = "f" * 64
+    found = Inventory("eu-west-1", (ami(0), ami(1, sha256=same), ami(2, sha256=same)))
+    assert removed(collect(found, "hello", 2, NOW)) == []
+    assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
+
+
+def test_each_unikernel_is_counted_by_itself():
+    found = Inventory("eu-west-1", (ami(0, unikernel="other"), ami(1), ami(2)))
+    assert removed(collect(found, None, 1, NOW)) == ["ami-1"]
+    assert removed(collect(found, "other", 1, NOW)) == []
+
+
+def test_a_broken_ami_goes_and_is_none_of_the_newest():
+    found = Inventory("eu-west-1", (ami(0), ami(1), ami(2, state="failed")))
+    assert removed(collect(found, "hello", 2, NOW)) == ["ami-2"]
+
+
+def test_an_ami_that_is_being_copied_stays_and_counts_for_nothing():
+    found = Inventory("eu-west-1", (ami(0), ami(1, state="pending")))
+    assert removed(collect(found, "hello", 1, NOW)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "goes"),
+    [
+        (snapshot("snap-0", "error", NOW), True),
+        (snapshot("snap-0", "pending"), True),
+        (snapshot("snap-0", "pending", NOW - timedelta(hours=2)), False),
+        (snapshot("snap-0"), True),
+        (snapshot("snap-0", started=NOW - timedelta(minutes=5)), False),
+        (snapshot("snap-0", unikernel=None), False),
+        (snapshot("snap-0", unikernel="other"), False),
+    ],
+)
+def test_orphans(one, goes):
+    assert removed(collect(Inventory("eu-west-1", (), (one,)), "hello", 3, NOW)) == (["snap-0"] if goes else [])
+
+
+def test_rm_refuses_what_is_used_unless_forced():
+    found = Inventory("eu-west-1", (ami(0, "snap-0"),), (snapshot("snap-0"),), {"ami-0": ("instance i-1",)})
+    assert removed(remove(found, found.amis, force=False)) == []
+    assert removed(remove(found, found.amis, force=True)) == ["ami-0", "snap-0"]
+
+
+amis = st.builds(
+    lambda number, snapshots, facts: ami(number, *snapshots, **facts),
+    st.integers(0, 28),
+    st.lists(st.sampled_from(SNAPS), max_size=3),
+    st.fixed_dictionaries(
+        {
+            "unikernel": st.sampled_from(["hello", "other", None]),
+            "state": st.sampled_from(["available", "pending", "failed", "disabled"]),
+            "is_protected": st.booleans(),
+        }
+    ),
+)
+snapshots = st.builds(
+    snapshot,
+    st.sampled_from(SNAPS),
+    st.sampled_from(["completed", "pending", "error"]),
+    st.sampled_from([NOW, LONG_AGO]),
+    st.sampled_from(["hello", "other", None]),
+)
+
+
+@given(
+    st.lists(amis, max_size=8, unique_by=lambda one: one.id),
+    st.lists(snapshots, max_size=6, unique_by=lambda one: one.id),
+    st.sets(st.integers(0, 28).map("ami-{}".format)),
+    st.sampled_from(["hello", None]),
+    st.integers(1, 3),
+)
+def test_gc_never_removes_what_is_in_use_or_not_ours(images, snaps, used, unikernel, keep):
+    found = Inventory("eu-west-1", tuple(images), tuple(snaps), dict.fromkeys(used, ("instance i-1",)))
+    gone = removed(collect(found, unikernel, keep, NOW))
+    assert len(gone) == len(set(gone))
+    assert not used & set(gone)
+    by_id = {one.id: one for one in (*images, *snaps)}
+    assert all(by_id[name].unikernel in ({"hello"} if unikernel else {"hello", "other"}) for name in gone)
+    left = [one for one in images if one.id not in gone]
+    assert not {name for one in left for name in one.snapshots} & set(gone)
+    for name in ("hello", "other"):
+        good = [one for one in images if one.unikernel == name and one.state in ("available", "disabled")]
+        newest = sorted(good, key=lambda one: (one.created, one.id), reverse=True)[:keep]
+        assert not {one.id for one in newest} & set(gone)
+
+
+def test_users_in_words():
+    instances = [
+        {"InstanceId": f"i-{number}", "ImageId": "ami-1", "State": {"Name": state}}
+        for number, state in enumerate(("stopped", "terminated"), 1)
+    ]
+    told = users(
+        instances,
+        [
+            {
+                "LaunchTemplateId": "lt-1",
+                "LaunchTemplateName": "web",
+                "VersionNumber": 3,
+                "LaunchTemplateData": {"ImageId": "ami-2"},
+            }
+        ],
+        [{"LaunchConfigurationName": "old", "ImageId": "ami-3"}],
+        [
+            {"AutoScalingGroupName": "g", "LaunchTemplate": {"LaunchTemplateId": "lt-1"}},
+            {"AutoScalingGroupName": "h", "LaunchConfigurationName": "old"},
+            {
+                "AutoScalingGroupName": "m",
+                "MixedInstancesPolicy": {
+                    "LaunchTemplate": {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1"}, "Overrides": [{}]}
+                },
+            },
+        ],
+    )
+    assert told == {
+        "ami-1": ("instance i-1",),
+        "ami-2": ("version 3 of launch template web (Auto Scaling group g, m)",),
+        "ami-3": ("launch configuration old (Auto Scaling group h)",),
+    }

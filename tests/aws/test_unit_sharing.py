@@ -1,0 +1,92 @@
+"""Which calls share, deprecate and protect an AMI, and which of them EC2 would refuse."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from unibuild.aws.inventory import Ami
+from unibuild.aws.sharing import check, finishing, kms_key
+from unibuild.errors import SettingsError
+from unibuild.settings.publish import Publish
+
+NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
+AMI = Ami("ami-1", "eu-west-1", "hello", "available", "2026-11-24T12:00:00.000Z", ("snap-1",))
+ORGANIZATION = "arn:aws:organizations::123456789012:organization/o-abc"
+UNIT = "arn:aws:organizations::123456789012:ou/o-abc/ou-1"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/"
+
+
+def planned(**settings):
+    return {call.operation: dict(call.params) for call in finishing(Publish(**settings), AMI, NOW)}
+
+
+def test_nothing_is_called_where_nothing_is_set():
+    assert planned() == {}
+
+
+def test_accounts_get_the_snapshot_too():
+    calls = planned(share=("111122223333",))
+    assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Add": [{"UserId": "111122223333"}]}
+    assert calls["ModifySnapshotAttribute"] == {
+        "SnapshotId": "snap-1",
+        "Attribute": "createVolumePermission",
+        "OperationType": "add",
+        "UserIds": ["111122223333"],
+    }
+
+
+def test_everybody_gets_the_snapshot_too():
+    calls = planned(share=("all",))
+    assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Add": [{"Group": "all"}]}
+    assert calls["ModifySnapshotAttribute"]["GroupNames"] == ["all"]
+
+
+def test_an_organization_gets_the_ami_alone():
+    calls = planned(share=(ORGANIZATION, UNIT))
+    assert calls.keys() == {"ModifyImageAttribute"}
+    wanted = [{"OrganizationArn": ORGANIZATION}, {"OrganizationalUnitArn": UNIT}]
+    assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Add": wanted}
+
+
+def test_deprecation_counts_from_now_in_whole_minutes():
+    calls = planned(deprecate_after=90, protect=True)
+    assert calls["EnableImageDeprecation"]["DeprecateAt"] == datetime(2027, 2, 22, 12, 0, tzinfo=UTC)
+    assert calls["EnableImageDeregistrationProtection"] == {"ImageId": "ami-1", "WithCooldown": False}
+
+
+def test_what_is_so_already_is_left():
+    done = Ami(*list(vars(AMI).values())[:6], is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
+    assert finishing(Publish(share=("all",), deprecate_after=90, protect=True), done, NOW) == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"share": ("all",), "encrypt": True}, "no encrypted snapshot public"),
+        ({"share": ("all",), "kms_key": KEY + "1"}, "no encrypted snapshot public"),
+        ({"share": ("111122223333",), "encrypt": True}, "default key"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(settings, reason):
+    with pytest.raises(SettingsError, match=reason):
+        check(Publish(**settings))
+
+
+@pytest.mark.parametrize("settings", [{}, {"encrypt": True}, {"share": ("111122223333",), "kms_key": KEY + "1"}])
+def test_what_can_be_shared_passes(settings):
+    check(Publish(**settings))
+
+
+@pytest.mark.parametrize(
+    ("key", "there"),
+    [
+        (None, None),
+        ("alias/ours", "alias/ours"),
+        (KEY + "1", None),
+        (KEY + "mrk-1", KEY.replace("eu-west-1", "us-east-1") + "mrk-1"),
+    ],
+)
+def test_the_key_of_another_region(key, there):
+    settings = Publish(encrypt=True, kms_key=key)
+    assert kms_key(settings, "us-east-1", "eu-west-1") == there
+    assert kms_key(settings, "eu-west-1", "eu-west-1") == key

@@ -1,0 +1,145 @@
+"""Which AMIs and snapshots can go: decided from an ``Inventory`` alone, nothing is asked and nothing changed here.
+
+An AMI goes before its snapshots, for EC2 refuses to delete a snapshot that an AMI uses. Only what carries our tag is
+ever named in a plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import starmap
+from typing import TYPE_CHECKING
+
+from unibuild.aws import tags
+from unibuild.aws.plan import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from unibuild.aws.inventory import Ami, Inventory, Snapshot
+
+__all__ = ["ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "remove"]
+
+ORPHAN_AGE = timedelta(days=1)
+"""How old a snapshot without an AMI must be: a publish of a slow connection may still be at it."""
+
+_BROKEN = ("failed", "error", "invalid")  # states of an AMI that will never be launched
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An AMI that stays, though it is none of the newest or was named; ``why`` is a clause."""
+
+    ami: Ami
+    why: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """A call that removes something, and why, in words."""
+
+    call: Call
+    why: str
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What goes in a region.
+
+    Attributes:
+        steps: the calls, in their order.
+        kept: AMIs that would have gone, and why they do not.
+    """
+
+    steps: tuple[Step, ...]
+    kept: tuple[Kept, ...] = ()
+
+
+def collect(
+    found: Inventory, unikernel: str | None, keep: int, now: datetime, orphan_age: timedelta = ORPHAN_AGE
+) -> Removal:
+    """Return what is not needed any more.
+
+    Args:
+        found: what is in the region.
+        unikernel: whose AMIs; None: those of every unikernel, each by itself.
+        keep: how many publishes of a unikernel stay, the newest ones. AMIs of one content, as an encrypted copy and
+            what it was copied from, are one publish.
+        now: the time.
+        orphan_age: how old a snapshot must be that no AMI uses, unless EC2 has given it up.
+    """
+    old, kept = _old(found, unikernel, keep)
+    orphans = [_delete(one, why) for one, why in _orphans(found, unikernel, now - orphan_age)]
+    return Removal((*_removal(found, old), *orphans), tuple(kept))
+
+
+def remove(found: Inventory, amis: Sequence[Ami], *, force: bool) -> Removal:
+    """Return the removal of AMIs that a person named; with ``force`` those too that something uses.
+
+    A protected AMI stays: EC2 would refuse.
+    """
+    kept = [Kept(one, why) for one in amis if (why := _needed(found, one, force=force))]
+    stay = {one.ami.id for one in kept}
+    return Removal(tuple(_removal(found, [(one, "") for one in amis if one.id not in stay])), tuple(kept))
+
+
+def _old(found: Inventory, unikernel: str | None, keep: int) -> tuple[list[tuple[Ami, str]], list[Kept]]:
+    """Return the AMIs to remove, each with the reason, and those that are as old and stay."""
+    old: list[tuple[Ami, str]] = []
+    kept: list[Kept] = []
+    publishes: dict[str | None, list[str]] = {}
+    for one in found.ours(unikernel):  # the newest first
+        if one.state == "pending":
+            continue
+        why = f"its state is {one.state}"
+        if one.state not in _BROKEN:
+            newer = publishes.setdefault(one.unikernel, [])
+            content = one.tags.get(tags.SHA256, one.id)
+            if content not in newer:
+                newer.append(content)
+            if newer.index(content) < keep:
+                continue
+            why = f"{newer.index(content)} publishes of {one.unikernel} are newer"
+        if needed := _needed(found, one, force=False):
+            kept.append(Kept(one, needed))
+        else:
+            old.append((one, why))
+    return old, kept
+
+
+def _needed(found: Inventory, one: Ami, *, force: bool) -> str | None:
+    """Say why an AMI must stay; None: it need not."""
+    if (users := found.users.get(one.id)) and not force:
+        return f"it is used by {', '.join(users)}"
+    return "it is protected against deregistration" if one.is_protected else None
+
+
+def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
+    """Return the calls that remove AMIs, then those of their snapshots that are ours and no other AMI uses."""
+    ids = {one.id for one, _ in going}
+    used = {snapshot for one in found.amis if one.id not in ids for snapshot in one.snapshots}
+    names = {snapshot: one.name for one, _ in going for snapshot in one.snapshots}
+    unused = [one for one in found.snapshots if one.unikernel and one.id in names and one.id not in used]
+    return [*starmap(_deregister, going), *(_delete(one, f"of {names[one.id]}") for one in unused)]
+
+
+def _deregister(one: Ami, why: str) -> Step:
+    call = Call("ec2", one.region, "DeregisterImage", {"ImageId": one.id})
+    return Step(call, f"{one.name}: {why}" if why else one.name)
+
+
+def _delete(one: Snapshot, why: str) -> Step:
+    return Step(Call("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why)
+
+
+def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Iterator[tuple[Snapshot, str]]:
+    """Give the snapshots of ours that no AMI uses and no publish is at."""
+    used = {snapshot for one in found.amis for snapshot in one.snapshots}
+    for one in found.snapshots:
+        if one.unikernel is None or unikernel not in (None, one.unikernel) or one.id in used:
+            continue
+        if one.state == "error":
+            yield one, "its upload was never completed"
+        elif one.started < before:
+            yield one, "its upload was broken off" if one.state == "pending" else "no AMI uses it"

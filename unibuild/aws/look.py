@@ -1,0 +1,79 @@
+"""Looking at a region: what of ours is there, and what uses it. Nothing is changed here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unibuild.aws import tags
+from unibuild.aws.inventory import Ami, Inventory, ami, snapshot, users
+
+if TYPE_CHECKING:
+    from unibuild.aws.client import Aws
+
+__all__ = ["amis", "inventory", "used_by"]
+
+_OURS = {"Name": "tag-key", "Values": [tags.UNIKERNEL]}
+
+
+def amis(aws: Aws, region: str, *, ours: bool = True) -> tuple[Ami, ...]:
+    """Return the AMIs of this account in a region, disabled ones too.
+
+    Args:
+        aws: the account.
+        region: where.
+        ours: only those with our tag.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    said = aws.client("ec2", region).pages(
+        "DescribeImages",
+        "Images",
+        Owners=["self"],
+        IncludeDeprecated=True,
+        IncludeDisabled=True,
+        **({"Filters": [_OURS]} if ours else {}),
+    )
+    return tuple(ami(region, one) for one in said)
+
+
+def inventory(aws: Aws, region: str) -> Inventory:
+    """Return all that decides what can be removed in a region.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    snapshots = aws.client("ec2", region).pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=[_OURS])
+    return Inventory(
+        region,
+        amis(aws, region, ours=False),
+        tuple(snapshot(region, one) for one in snapshots),
+        used_by(aws, region),
+    )
+
+
+def used_by(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:
+    """Return what uses an AMI in a region, in words, by the AMI's id.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    ec2, scaling = aws.client("ec2", region), aws.client("autoscaling", region)
+    reservations = ec2.pages("DescribeInstances", "Reservations")
+    templates = ec2.pages("DescribeLaunchTemplates", "LaunchTemplates")
+    versions = [
+        version
+        for template in templates
+        for version in ec2.pages(
+            "DescribeLaunchTemplateVersions",
+            "LaunchTemplateVersions",
+            LaunchTemplateId=template["LaunchTemplateId"],
+            ResolveAlias=True,  # an AMI may be named by a parameter of Systems Manager
+        )
+    ]
+    return users(
+        [instance for reservation in reservations for instance in reservation["Instances"]],
+        versions,
+        scaling.pages("DescribeLaunchConfigurations", "LaunchConfigurations"),
+        scaling.pages("DescribeAutoScalingGroups", "AutoScalingGroups"),
+    )
