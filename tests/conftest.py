@@ -117,6 +117,7 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standins]:
     """Put the stand-ins first on PATH."""
     world = tmp_path / "world"
     (world / "bin").mkdir(parents=True)
+    (world / "test").write_text(str(os.getpid()))
     store = [f"xenstore-{verb}" for verb in ("read", "write", "ls", "list", "rm", "exists", "watch")]
     for name in ("xl", "xenctx", *store, "sudo", "ssh"):
         program = world / "bin" / name

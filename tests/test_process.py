@@ -184,3 +184,18 @@ def test_a_signal_is_put_off_and_the_second_one_is_not():
         signal.raise_signal(signal.SIGINT)
         done.append("second")
     assert done == ["first"]
+
+
+def test_a_signal_that_comes_while_it_is_put_off_waits_too(monkeypatch):
+    install, done = signal.signal, []
+
+    def at_once(number, handler):
+        before = install(number, handler)
+        if number == signal.SIGINT and handler is not signal.default_int_handler:
+            signal.raise_signal(number)
+        return before
+
+    monkeypatch.setattr(signal, "signal", at_once)
+    with pytest.raises(KeyboardInterrupt), foreground.signals_put_off(first_only=True):
+        done.append("the block")
+    assert (done, signal.getsignal(signal.SIGINT)) == (["the block"], signal.default_int_handler)

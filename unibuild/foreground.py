@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 __all__ = ["Loan", "follow_stop", "lent", "signal_group", "signals_put_off"]
@@ -140,19 +140,19 @@ def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
         yield  # handlers run in the main thread only
         return
     caught: list[int] = []
+    handlers: dict[signal.Signals, Callable[[int, FrameType | None], object]] = {}
 
     def catch(number: int, frame: FrameType | None) -> None:
-        handler = handlers[signal.Signals(number)]
-        if caught and first_only and callable(handler):
-            handler(number, frame)
+        if caught and first_only:
+            handlers[signal.Signals(number)](number, frame)
         caught.append(number)
 
-    handlers = {
-        number: signal.signal(number, catch)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if callable(signal.getsignal(number))
-    }
     try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                handlers[number] = handler  # first: the signal may come before the next line has ended
+                signal.signal(number, catch)
         yield
     finally:
         for number, handler in handlers.items():

@@ -55,7 +55,7 @@ from xen_texts import (
     NOT_PAUSED,
     REGISTERS,
 )
-from xen_world import WORLD, canned, fail, world
+from xen_world import WORLD, canned, fail, is_over, world
 
 
 def xl(verb, *args):
@@ -261,7 +261,7 @@ def shutdown(asked):
     print(f"Shutting down domain {domid}", file=sys.stderr)
     if not is_there:
         fail(NO_TYPE.format(domid) + "\nshutdown failed (rc=-3)")
-    while time.monotonic() < deadline and not (WORLD / "over").exists():
+    while time.monotonic() < deadline and not is_over():
         with world() as state:
             if not state["store"].get(f"/local/domain/{domid}/control/shutdown"):
                 return
@@ -320,7 +320,7 @@ def console(*args):
 
 def exists(domid):
     with world() as state:
-        return domid in state["domains"] and not (WORLD / "over").exists()
+        return domid in state["domains"] and not is_over()
 
 
 def xenctx(*args):

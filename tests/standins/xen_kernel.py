@@ -3,7 +3,7 @@
 import time
 
 from xen_store import put, remove
-from xen_world import WORLD, world
+from xen_world import WORLD, is_over, world
 
 REASONS = {"poweroff": 0, "reboot": 1, "crash": 3}
 
@@ -25,7 +25,7 @@ def live(domid):
 
 def is_alive(domid):
     """Say whether the domain lives; while it is paused, wait."""
-    while not (WORLD / "over").exists():  # else so is the test
+    while not is_over():  # else so is the test
         with world() as state:
             domain = state["domains"].get(domid)
         if domain is None or not domain["paused"]:

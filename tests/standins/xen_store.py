@@ -7,7 +7,7 @@ import os
 import re
 import time
 
-from xen_world import WORLD, fail, world
+from xen_world import fail, is_over, world
 
 
 def put(state, path, value):
@@ -125,7 +125,7 @@ def xenstore_watch(*args):
         seen = len(state["events"])
     for path in paths:
         print(path, flush=True)
-    while not (WORLD / "over").exists():
+    while not is_over():
         with world() as state:
             news, seen = state["events"][seen:], len(state["events"])
         for event in news:

@@ -42,6 +42,19 @@ def world():
             beside.replace(path)
 
 
+def is_over():
+    """Say whether the test has ended that this is the world of, or was killed."""
+    if (WORLD / "over").exists():
+        return True
+    try:
+        os.kill(int((WORLD / "test").read_text()), 0)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def fail(text, status=1):
     print(text, file=sys.stderr)
     raise SystemExit(status)
