@@ -12,6 +12,7 @@ import pytest
 from botocore.config import Config
 
 sys.path.insert(0, str(Path(__file__).parent))
+from calling import Caller
 from emulator import Emulator
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ def _emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def aws(_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+def aws(_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """An empty AWS; whatever boto3 is asked for goes there, as the owner of the account, in us-east-1."""
     _emulator.reset()
     for name, value in _emulator.environment().items():
         monkeypatch.setenv(name, value)
     for name in ("AWS_PROFILE", "AWS_REGION", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    return _emulator
+    yield _emulator
+    assert not _emulator.bugs, _emulator.bugs[0]
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +58,9 @@ def _clients(_emulator: Emulator) -> Iterator[Callable[..., Any]]:
 def client(aws: Emulator, _clients: Callable[..., Any]) -> Callable[..., Any]:
     """Return boto3 clients of the owner that try once: ``client("ec2", "eu-west-1")``."""
     return _clients
+
+
+@pytest.fixture
+def call(client: Callable[..., Any]) -> Caller:
+    """Ask for a whole thing in one call."""
+    return Caller(client)

@@ -6,11 +6,13 @@ import contextlib
 import socket
 import threading
 import time
+import traceback
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 from . import json_protocol, xml_protocol
+from .autoscaling import AUTOSCALING
 from .calls import Call, Log
 from .ebs import EBS
 from .ec2 import EC2
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from .service import Operation, Service
     from .world import Region
 
-SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS)}
+SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS, AUTOSCALING)}
 
 
 class CutError(Exception):
@@ -49,12 +51,14 @@ class Emulator:
         calls: What was asked.
         faults: What goes wrong.
         principals: Who may call, by access key.
+        bugs: Tracebacks of what went wrong in the emulator itself; the ``aws`` fixture fails the test of it.
     """
 
     def __init__(self, world: World | None = None, *, port: int = 0) -> None:
         self.world = world or World()
         self.calls = Log()
         self.faults = Faults()
+        self.bugs: list[str] = []
         self.principals: dict[str, Principal] = {}
         self.owner = self.new_principal()
         self._server = _Server(("127.0.0.1", port), self)
@@ -91,7 +95,7 @@ class Emulator:
 
     def reset(self, world: World | None = None) -> None:
         """Begin again with an empty world, no record and no faults."""
-        self.world, self.calls, self.faults = world or World(), Log(), Faults()
+        self.world, self.calls, self.faults, self.bugs = world or World(), Log(), Faults(), []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -126,6 +130,9 @@ class Emulator:
         except CutError:
             call.error = ""
             raise
+        except Exception:
+            self.bugs.append(traceback.format_exc())
+            answer = _error(service, AwsError("InternalFailure", "a bug of the emulator", 500), request_id)
         finally:
             call.ended = time.monotonic()
         call.status = answer.status

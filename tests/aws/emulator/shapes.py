@@ -35,6 +35,6 @@ def check_scalar(shape: Shape, value: Any, path: str, refuse: Refuse) -> Any:
     if (low is not None and size < low) or (high is not None and size > high):
         raise refuse(path, f"{size} is not between {low} and {high}")
     pattern = shape.metadata.get("pattern")
-    if pattern and isinstance(value, str) and not re.search(pattern, value):
+    if pattern and "\\u" not in pattern and isinstance(value, str) and not re.search(pattern, value):  # \\u is Java's
         raise refuse(path, f"Invalid value '{value}'")
     return value

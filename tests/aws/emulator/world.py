@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 from dataclasses import dataclass, field
@@ -9,13 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from .clock import Clock
 from .errors import AwsError, unknown_id
+from .network import Network, add_vpc
 from .snapshot import BLOCK, Block
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from .image import Image
+    from .instance import Instance
     from .request import Params
+    from .signing import Principal
     from .snapshot import Snapshot
 
 ACCOUNT = "123456789012"
@@ -41,6 +45,16 @@ class Timing:
     image_available: float = 0.0
     tags_appear: Delay = Delay()
     """Until a new snapshot or AMI is found by its tags or its name; by its id it is."""
+    copy_completes: float = 0.0
+    """Until the AMI and the snapshots of CopyImage are there."""
+    instance_appears: Delay = Delay()
+    """Until DescribeInstances knows what RunInstances returned."""
+    instance_runs: float = 0.0
+    instance_checks: float = 0.0
+    """Until the status checks of a running instance say "ok"."""
+    console_appears: float = 0.0
+    instance_ends: float = 0.0
+    """Until an instance that is stopped or terminated is so."""
 
 
 @dataclass
@@ -49,6 +63,8 @@ class Quotas:
 
     pending_snapshots: int = 100
     puts_per_second: int = 1000
+    vcpus: int = 32
+    addresses: int = 5
 
 
 class Unseen:
@@ -86,6 +102,11 @@ class Region:
     tokens: dict[tuple[str, str], tuple[Any, str]] = field(default_factory=dict)
     kms: dict[str, str] = field(default_factory=dict)
     """KMS keys: their names ("alias/aws/ebs") and their ARNs."""
+    instances: dict[str, Instance] = field(default_factory=dict)
+    network: Network = field(default_factory=Network)
+    templates: dict[str, Params] = field(default_factory=dict)
+    scaling_groups: dict[str, Params] = field(default_factory=dict)
+    launch_configurations: dict[str, Params] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kms["alias/aws/ebs"] = self.arn("kms", "key/" + self.world.hex(8))
@@ -149,7 +170,12 @@ class World:
     """An account in all its regions.
 
     Attributes:
-        console: What an instance says on its console: called with the Instance, returns text.
+        console: What an instance has said on its console: called with the Instance, returns text. Its ``volume`` is
+            what it was booted from.
+        caller: Who is calling; only while an operation runs.
+        public_ips: The public and Elastic IPs that come next; of 203.0.113.0/24 where a test gives no others.
+        no_capacity: Instance types of which there are none left.
+        block_public_access: AMIs may not be shared with all.
     """
 
     def __init__(self, clock: Clock | None = None, seed: int = 1) -> None:
@@ -158,6 +184,11 @@ class World:
         self.timing = Timing()
         self.quotas = Quotas()
         self.regions: dict[str, Region] = {}
+        self.console: Callable[[Instance], str] = lambda instance: ""
+        self.caller: Principal
+        self.public_ips: Iterator[str] = (f"203.0.113.{number % 254 + 1}" for number in itertools.count())
+        self.no_capacity: set[str] = set()
+        self.block_public_access = False
         self._random = random.Random(seed)
         self._blocks: dict[bytes, Block] = {}
         self.seal = self._random.randbytes(16)
@@ -169,7 +200,11 @@ class World:
             if name not in self.regions:
                 self.regions[name] = Region(name, self)
                 add_kernels(self.regions[name])
+                add_vpc(self.regions[name], default=True)
             return self.regions[name]
+
+    def new_public_ip(self) -> str:
+        return next(self.public_ips)
 
     def hex(self, digits: int) -> str:
         return f"{self._random.getrandbits(4 * digits):0{digits}x}"

@@ -32,12 +32,11 @@ def filtered(items: list[Params], filters: list[Params] | None, fields: Fields) 
     """Return the items that all filters keep; an item's tags are its member ``Tags``."""
     for one in filters or []:
         name, patterns = one.get("Name", ""), one.get("Values", [])
+        tags = [item.get("Tags", []) for item in items]
         if name.startswith("tag:"):
-            found = [
-                any(t["Key"] == name[4:] and matches(t["Value"], patterns) for t in item["Tags"]) for item in items
-            ]
+            found = [any(tag["Key"] == name[4:] and matches(tag["Value"], patterns) for tag in own) for own in tags]
         elif name == "tag-key":
-            found = [any(matches(tag["Key"], patterns) for tag in item["Tags"]) for item in items]
+            found = [any(matches(tag["Key"], patterns) for tag in own) for own in tags]
         elif name in fields:
             found = [_holds(item, fields[name], patterns) for item in items]
         else:

@@ -63,7 +63,5 @@ def describe_tags(region: Region, params: Params) -> Params:
         for one, tags in region.tags.items()
         for key, value in tags.items()
     ]
-    for tag in listed:
-        tag["Tags"] = [{"Key": tag["Key"], "Value": tag["Value"]}]
     found, more = page(filtered(listed, params.get("Filters"), FILTERS), params, "")
-    return {"Tags": [{key: value for key, value in tag.items() if key != "Tags"} for tag in found], **more}
+    return {"Tags": found, **more}
