@@ -250,23 +250,36 @@ def unpause(asked):
         os._exit(0)
 
 
-def shutdown(asked):
-    """The request is written, and waits until the kernel takes it up by clearing it."""
+def shutdown(*args):
+    """The request is written, and waits until the kernel takes it up by clearing it; with -w, until the domain ends."""
     deadline = time.monotonic() + float(os.environ.get("STANDIN_ACK", "60"))
     with world() as state:
-        domid = domid_of(state, asked)
+        domid = domid_of(state, args[-1])
         is_there = domid in state["domains"]
         if is_there:
             put(state, f"/local/domain/{domid}/control/shutdown", "poweroff")
     print(f"Shutting down domain {domid}", file=sys.stderr)
     if not is_there:
         fail(NO_TYPE.format(domid) + "\nshutdown failed (rc=-3)")
-    while time.monotonic() < deadline and not is_over():
-        with world() as state:
-            if not state["store"].get(f"/local/domain/{domid}/control/shutdown"):
-                return
+    while is_asked(domid):
+        if time.monotonic() > deadline:
+            fail(NO_ANSWER + "\nshutdown failed (rc=-9)")
         time.sleep(0.02)
-    fail(NO_ANSWER + "\nshutdown failed (rc=-9)")
+    if "-w" in args:
+        print("Waiting for 1 domains", file=sys.stderr)
+        while lives(domid):
+            time.sleep(0.02)
+        print(f"Domain {domid} has been shut down, reason code 0", file=sys.stderr)
+
+
+def is_asked(domid):
+    with world() as state:
+        return bool(state["store"].get(f"/local/domain/{domid}/control/shutdown")) and not is_over()
+
+
+def lives(domid):
+    with world() as state:
+        return domid in state["domains"] and state["domains"][domid]["reason"] is None and not is_over()
 
 
 def destroy(asked):

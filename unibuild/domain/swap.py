@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unibuild import foreground
 from unibuild.domain import owner, xl
+from unibuild.process import Completed
 from unibuild.xl import devices
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["conflict", "end", "exchange", "new_name", "settle"]
 
 _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
-_POLL = 0.03  # seconds between two looks at a domain that was asked to end; the look itself takes longer
+_LATE = 5.0  # seconds for `xl shutdown` to see that the domain was destroyed
 
 
 def conflict(new: grammar.Config, old: grammar.Config | None, seen: Seen, host: str) -> str | None:
@@ -127,22 +128,33 @@ def end(host: Host, domain: xl.Domain, grace: float) -> float:
     """See that a domain has ended: asked first, destroyed after ``grace`` seconds.
 
     Returns:
-        When it ended at the earliest (``time.monotonic``).
+        When it ended (``time.monotonic``), as far as we saw it.
+
+    Raises:
+        HostError: the host went out of reach.
     """
-    began = time.monotonic()
-    if domain.has_ended:
-        return began
-    if not domain.is_paused and grace and xl.shutdown(host, domain):
-        deadline = time.monotonic() + grace
-        while time.monotonic() < deadline:
-            began = time.monotonic()
-            now = xl.find(host, uuid=domain.uuid, background=True)
-            if now is None or now.has_ended:
-                return began
-            time.sleep(_POLL)
+    if domain.has_ended or (not domain.is_paused and grace and _ends_by_itself(host, domain, grace)):
+        return time.monotonic()
     began = time.monotonic()
     xl.destroy(host, domain)
     return began
+
+
+def _ends_by_itself(host: Host, domain: xl.Domain, grace: float) -> bool:
+    """Ask it to, and wait; one that has not in time is destroyed."""
+    asked = xl.shutdown(host, domain)
+    if asked is None:
+        return False
+    with asked:
+        status = asked.wait(grace)
+        if status is None:
+            xl.destroy(host, domain)
+            asked.wait(_LATE)
+            return True
+        said = asked.popen.communicate()
+    if status:
+        host.check(Completed(asked.argv, status, *said))
+    return not status
 
 
 def _remove(host: Host, domain: xl.Domain) -> None:

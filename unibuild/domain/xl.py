@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unibuild.host.base import Host
-    from unibuild.process import Completed
+    from unibuild.process import Child, Completed
 
 __all__ = [
     "REASONS",
@@ -145,16 +145,20 @@ def rename(host: Host, domain: Domain, name: str) -> None:
     _xl(host, "rename", str(domain.domid), name, name=domain.name, whole=True)
 
 
-def shutdown(host: Host, domain: Domain) -> bool:
-    """Ask it to end by itself; return whether it was asked: one that has nothing to hear it with is not.
+def shutdown(host: Host, domain: Domain) -> Child | None:
+    """Ask it to end by itself; return what ends when it has, successfully; None: it has nothing to hear it with.
 
-    A domain that listens says so in XenStore (Xen's xenstore-paths.pandoc, "control/feature-poweroff").
+    A domain that listens says so in XenStore (Xen's xenstore-paths.pandoc, "control/feature-poweroff"). xl waits over
+    there for the end of this very domain, in whatever way that comes.
+
+    Raises:
+        HostError: the host cannot be reached.
     """
     key = f"/local/domain/{domain.domid}/control/feature-poweroff"
     hears = host.run(["xenstore-read", key], check=False, background=True)
     if hears.returncode or hears.text.strip() != "1":
-        return False
-    return not _xl(host, "shutdown", str(domain.domid), name=domain.name, check=False, whole=True).returncode
+        return None
+    return host.start(["xl", "shutdown", "-w", str(domain.domid)])
 
 
 def destroy(host: Host, domain: Domain) -> None:

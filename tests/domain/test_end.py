@@ -1,0 +1,75 @@
+"""An old domain's end: it is asked first, and destroyed where it does not hear, or has not ended in time."""
+
+import time
+import uuid
+
+import pytest
+
+from unibuild.domain import swap, xl
+from unibuild.errors import LostError
+from unibuild.host.local import Local
+from unibuild.host.ssh import Ssh
+
+HEARS = "control/feature-poweroff"
+
+
+@pytest.fixture(params=[Local, lambda: Ssh("there")], ids=["local", "ssh"])
+def host(request, xen):
+    return request.param()
+
+
+@pytest.fixture
+def running(xen, host):
+    """Start a domain that does what the lines of a script say."""
+
+    def start(*script: str) -> xl.Domain:
+        path, known_as = xen.xl_file(xen.kernel(*script)), str(uuid.uuid4())
+        xl.create_paused(host, str(path), name="hello", uuid=known_as)
+        xl.unpause(host, xl.find(host, uuid=known_as))
+        deadline = time.monotonic() + 20
+        while script[-1] != "stay" and xen.store("/local/domain/1").get(f"/local/domain/1/{HEARS}") != "1":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return xl.find(host, uuid=known_as)
+
+    return start
+
+
+def asked(xen) -> bool:
+    return ["shutdown", "-w", "1"] in xen.calls("xl")
+
+
+def test_one_that_obeys_stays_until_its_console_is_read(running, host, xen):
+    swap.end(host, running("obey"), 30.0)
+    assert xen.domains()["1"]["reason"] == 0
+
+
+def test_one_that_does_not_obey_is_destroyed_in_the_end(running, host, xen):
+    swap.end(host, running("stubborn"), 0.3)
+    assert (asked(xen), xen.domains()) == (True, {})
+
+
+def test_one_that_hears_nothing_is_destroyed_at_once(running, host, xen):
+    swap.end(host, running("stay"), 60.0)
+    assert (asked(xen), xen.domains()) == (False, {})
+
+
+def test_one_that_has_no_time_is_not_asked(running, host, xen):
+    swap.end(host, running("obey"), 0.0)
+    assert (asked(xen), xen.domains()) == (False, {})
+
+
+def test_one_that_xl_cannot_ask_is_destroyed(running, host, xen):
+    domain = running("obey")
+    xen.refuse("xl-shutdown", "shutdown failed (rc=-9)")
+    swap.end(host, domain, 60.0)
+    assert xen.domains() == {}
+
+
+def test_a_connection_that_breaks_meanwhile_is_told(running, xen, monkeypatch):
+    host = Ssh("there")
+    domain = running("obey")
+    monkeypatch.setattr(host, "start", lambda *_: Local().start(["sh", "-c", "exit 255"]))
+    with pytest.raises(LostError):
+        swap.end(host, domain, 60.0)
+    assert len(xen.domains()) == 1
