@@ -7,15 +7,18 @@ import os
 import signal
 import termios
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["LEAVE", "Keyboard", "is_ours"]
+__all__ = ["LEAVE", "Keyboard", "Settings", "is_ours", "key_by_key", "raw"]
 
 LEAVE = b"\x1d"  # Ctrl-], as in `xl console`
+
+Settings: TypeAlias = "list[int | list[bytes | int]]"
+"""A terminal's, as ``termios.tcgetattr`` gives them."""
 
 
 def is_ours() -> bool:
@@ -24,6 +27,23 @@ def is_ours() -> bool:
         return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
         return False
+
+
+def raw(before: Settings) -> Settings:
+    """Return settings by which each key comes at once and as it is, Ctrl-C too, and what is written is left alone."""
+    iflag, oflag, cflag, lflag, *rest = key_by_key(before)
+    assert isinstance(iflag, int) and isinstance(oflag, int) and isinstance(lflag, int)
+    strange = termios.BRKINT | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.ISTRIP | termios.IXON
+    return [iflag & ~strange, oflag & ~termios.OPOST, cflag, lflag & ~(termios.ISIG | termios.IEXTEN), *rest]
+
+
+def key_by_key(before: Settings) -> Settings:
+    """Return settings by which each key comes at once and is not shown; Ctrl-C and Ctrl-Z are still signals."""
+    iflag, oflag, cflag, lflag, ispeed, ospeed, keys = before
+    assert isinstance(lflag, int) and isinstance(keys, list)
+    keys = [*keys]
+    keys[termios.VMIN], keys[termios.VTIME] = 1, 0
+    return [iflag, oflag, cflag, lflag & ~(termios.ECHO | termios.ICANON), ispeed, ospeed, keys]
 
 
 class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
@@ -38,7 +58,7 @@ class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
 
     def __init__(self, fd: int = 0) -> None:
         self.fd = fd
-        self._before: list[int | list[bytes | int]] = []
+        self._before: Settings = []
         self._signals = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -62,14 +82,7 @@ class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
             return b""
 
     def _set_raw(self) -> None:
-        iflag, oflag, cflag, lflag, ispeed, ospeed, keys = self._before
-        assert isinstance(iflag, int) and isinstance(oflag, int) and isinstance(lflag, int) and isinstance(keys, list)
-        strange = termios.BRKINT | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.ISTRIP | termios.IXON
-        local = termios.ECHO | termios.ICANON | termios.ISIG | termios.IEXTEN
-        keys = [*keys]
-        keys[termios.VMIN], keys[termios.VTIME] = 1, 0
-        raw = [iflag & ~strange, oflag & ~termios.OPOST, cflag, lflag & ~local, ispeed, ospeed, keys]
-        termios.tcsetattr(self.fd, termios.TCSADRAIN, raw)
+        termios.tcsetattr(self.fd, termios.TCSADRAIN, raw(self._before))
 
     def _restore(self) -> None:
         with contextlib.suppress(termios.error):  # the terminal may be gone

@@ -1,0 +1,67 @@
+"""Output whose reader is slow or gone."""
+
+import os
+import threading
+
+import pytest
+
+from unibuild.watch.output import Output
+
+
+@pytest.fixture
+def pipe():
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        try:
+            os.close(end)
+        except OSError:
+            pass
+
+
+def read_all(fd: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        data += os.read(fd, 1 << 16)
+    return data
+
+
+def test_what_is_written_comes_in_order(pipe):
+    with Output(pipe[1]) as output:
+        for number in range(100):
+            output.write(b"%03d" % number)
+    assert read_all(pipe[0], 300) == b"".join(b"%03d" % number for number in range(100))
+
+
+def test_a_reader_that_stands_still_holds_nobody_up_and_gets_what_may_wait(pipe):
+    output = Output(pipe[1], limit=1 << 17)
+    with output:
+        taken = [output.write(b"x" * 1000, always=False) for _ in range(1000)]
+        assert not taken[-1] and output.is_behind
+        assert output.write(b"end", always=True)
+        assert not output.drain(0.01)
+        reader = threading.Thread(target=lambda: got.append(read_all(pipe[0], 1000 * sum(taken) + 3)))
+        got: list[bytes] = []
+        reader.start()
+        assert output.drain(30)
+        reader.join()
+    assert got[0].endswith(b"xend")
+
+
+def test_ending_waits_no_longer_than_its_patience_for_a_reader_that_stands_still(pipe):
+    output = Output(pipe[1])
+    with output:
+        output.write(b"x" * 500_000)
+        output.end(patience=0.05)
+        assert output.is_behind
+
+
+def test_a_reader_that_is_gone_is_told_once_and_all_else_thrown_away(pipe):
+    gone = threading.Event()
+    with Output(pipe[1], gone.set) as output:
+        os.close(pipe[0])
+        output.write(b"x")
+        assert gone.wait(30)
+        assert not output.write(b"y")
+        assert not output.drain(30)
+        assert not output.is_behind

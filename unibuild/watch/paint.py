@@ -1,0 +1,210 @@
+"""Lines and the status line as text for a terminal of a width; no row is ever wider than that.
+
+What a program writes may hold colours, and what else moves a terminal: the colours are kept, all else is taken out.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from unibuild.watch.problems import places, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.style import Style
+    from rich.text import Text
+
+    from unibuild.watch.view import Line, Part, Tone
+
+__all__ = ["NARROWEST", "Paint", "plain_line"]
+
+NARROWEST = 4  # columns: what is said to be narrower is taken for this
+_LABEL = 12  # columns of an origin, at most
+_STYLES: dict[Tone, tuple[str, str]] = {  # of the origin, and of the text
+    "said": ("cyan", ""),
+    "build": ("blue", ""),
+    "console": ("magenta", ""),
+    "old": ("dim magenta", "dim"),
+    "good": ("cyan", "green"),
+    "bad": ("cyan", "red"),
+    "quiet": ("cyan", "dim"),
+}
+
+
+def plain_line(line: Line) -> str:
+    """Return a line as text without colours, for whom no terminal is."""
+    return f"{line.origin:<7} | {_printable(plain(_last_writing(line.text)).expandtabs())}".rstrip()
+
+
+@dataclass(frozen=True)
+class Paint:
+    """How lines become text.
+
+    Attributes:
+        width: columns of the terminal; None: rows are not folded.
+        colour: whether there are colours.
+        hyperlink: the address of a place in a source, ``{host}``, ``{path}``, ``{line}`` and ``{column}`` standing for
+            those; None: the terminal has no hyperlinks.
+        root: the folder that relative paths begin at.
+        label: columns that an origin takes at least.
+    """
+
+    width: int | None = None
+    colour: bool = True
+    hyperlink: str | None = None
+    root: str = ""
+    label: int = 5
+    _styles: dict[str, Style] = field(default_factory=dict, repr=False, compare=False)
+
+    def of(self, width: int, root: str | None = None) -> Paint:
+        """Return the same for another width, and another folder where one is given."""
+        return replace(self, width=width, root=self.root if root is None else root)
+
+    def rows(self, line: Line) -> list[str]:
+        """Return a line's rows, without their ends."""
+        label, body = _STYLES[line.tone]
+        prefix, above = self._prefix(line.origin)
+        room = None if self.width is None else max(NARROWEST, self.width) - len(prefix)
+        text = self._text(line.text, body)
+        at_words = line.tone not in ("build", "console", "old")
+        rows = [text] if room is None else list(_folded(text, room, at_words=at_words))
+        lead = (self._styled(prefix, label), self._styled(above, label))
+        return [lead[number > 0] + self._ansi(row) for number, row in enumerate(rows)]
+
+    def status(self, found: Sequence[Part]) -> str:
+        """Return the status line, which is one row, and one column narrower than the terminal.
+
+        The cursor stands in its first column, which is empty: so it is moved with it where the width changes.
+        """
+        from rich.cells import cell_len, set_cell_size
+
+        room = max(NARROWEST, self.width or 80) - 1
+        chosen = list(found)
+        while len(chosen) > 1 and cell_len("".join(f" · {part.text}" for part in chosen)) - 1 > room:
+            chosen.remove(max(chosen, key=lambda part: part.rank))
+        chosen = [part._replace(text=_printable(part.text)) for part in chosen]
+        if len(chosen) == 1 and cell_len(chosen[0].text) + 2 > room:
+            chosen = [chosen[0]._replace(text=set_cell_size(chosen[0].text, room - 2))]
+        styles = {"said": "", "good": "bold green", "bad": "bold red", "build": "bold blue"}
+        painted = [self._styled(part.text, styles.get(part.tone, _STYLES[part.tone][0])) for part in chosen]
+        return "  " + self._styled(" · ", "dim").join(painted)
+
+    def _prefix(self, origin: str) -> tuple[str, str]:
+        """Return what stands before the first row, and before those below it."""
+        width = self.width
+        if width is not None and width < 16:
+            return "", ""
+        most = _LABEL if width is None else min(_LABEL, width // 4)
+        label = _cut(_printable(origin), most)
+        label += " " * (min(self.label, most) - _cells(label))
+        return f"{label} │ ", f"{' ' * _cells(label)} │ "
+
+    def _text(self, said: str, body: str) -> Text:
+        from rich.ansi import AnsiDecoder
+        from rich.text import Text
+
+        said = _last_writing(said)
+        text = AnsiDecoder().decode_line(said) if "\x1b" in said else Text(said)
+        text.expand_tabs(8)
+        text.plain = _printable(text.plain)
+        if body and not text.spans:
+            text.stylize(self._style(body))
+        for start, end, address in self._addresses(text.plain):
+            text.stylize(self._style(f"link {address}"), start, end)
+        return text
+
+    def _addresses(self, said: str) -> Iterator[tuple[int, int, str]]:
+        """Give the places in a line that a click leads to: those of files that are there."""
+        if self.hyperlink is None:
+            return
+        for place in places(said):
+            path = Path(self.root, place.path)
+            if path.is_file():
+                named = quote(str(path.resolve()))
+                known = {"host": socket.gethostname(), "path": named, "line": place.line, "column": place.column or 1}
+                address = self.hyperlink
+                for name, value in known.items():
+                    address = address.replace(f"{{{name}}}", str(value))
+                yield place.start, place.end, address
+
+    def _style(self, name: str) -> Style:
+        from rich.style import Style
+
+        if name not in self._styles:
+            if len(self._styles) > 1000:  # addresses of places in sources
+                self._styles.clear()
+            self._styles[name] = Style(link=name[5:]) if name.startswith("link ") else Style.parse(name)
+        return self._styles[name]
+
+    def _styled(self, text: str, style: str) -> str:
+        return self._shown(text, self._style(style)) if style else text
+
+    def _ansi(self, text: Text) -> str:
+        from rich.style import Style
+
+        if not text.spans:
+            return text.plain
+        edges = sorted({0, len(text), *(edge for span in text.spans for edge in (span.start, span.end))})
+        out = ""
+        for start, end in zip(edges, edges[1:], strict=False):
+            held = [span.style for span in text.spans if span.start <= start and end <= span.end]
+            style = Style.combine([Style.null(), *(self._style(one) if isinstance(one, str) else one for one in held)])
+            out += self._shown(text.plain[start:end], style)
+        return out
+
+    def _shown(self, text: str, style: Style) -> str:
+        from rich.color import ColorSystem
+
+        style = style if self.colour else style.without_color
+        return style.render(text, color_system=ColorSystem.TRUECOLOR)
+
+
+def _folded(text: Text, room: int, *, at_words: bool) -> Iterator[Text]:
+    """Give a text in rows of at most ``room`` columns, cut anywhere: it is code more often than prose.
+
+    Args:
+        text: what to cut.
+        room: columns, at least 2.
+        at_words: it is prose: cut behind a space where the row would else be more than half full.
+    """
+    said = text.plain
+    cuts = [0]
+    while _cells(rest := said[cuts[-1] :]) > room:
+        end = 1
+        while end < len(rest) and _cells(rest[: end + 1]) <= room:
+            end += 1
+        space = rest.rfind(" ", 0, end) + 1
+        cuts.append(cuts[-1] + (space if at_words and space > end // 2 else end))
+    yield from text.divide(cuts[1:])
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _cut(text: str, most: int) -> str:
+    if _cells(text) <= most:
+        return text
+    while _cells(text) > most - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _last_writing(text: str) -> str:
+    """Return what is left to see of a line that was written again and again (``10%\\r20%\\r``)."""
+    text = text.rstrip("\r\n")
+    return text.rpartition("\r")[2] if "\r" in text else text
+
+
+def _printable(text: str) -> str:
+    """Return text without what would move a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -1,0 +1,106 @@
+"""What a compiler says of a place in a source, found in the lines of a build or of a console.
+
+The forms are those of GCC and Clang (``main.c:12:5: error: ...``, https://gcc.gnu.org/onlinedocs/gcc/Diagnostic-Message-
+Formatting-Options.html), of GNU ld (``main.c:12: undefined reference to ...``) and of OCaml, dune and Python
+(``File "unikernel.ml", line 3, characters 4-7:``, what is wrong in a line below).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["MOST", "Place", "Problem", "places", "plain", "problems"]
+
+MOST = 20  # problems that are kept of one build
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+_COLON = r"(?P<path>[^\s:\"'`()\[\]<>,;=]+):(?P<line>\d+)(?::(?P<column>\d+))?(?![\w.])"
+_QUOTED = r"[Ff]ile \"(?P<path>[^\"]+)\", lines? (?P<line>\d+)(?:-\d+)?(?:, characters (?P<column>\d+)-\d+)?"
+_PLACES = (re.compile(_COLON), re.compile(_QUOTED))
+_ERROR = re.compile(rf"^{_COLON}: (?P<text>(?:fatal )?error: .*)")
+_LINK = re.compile(
+    r"^(?:\S*ld(?:\.\w+)?: )?(?P<path>[^\s:]+):(?:(?P<line>\d+)|\([^)]*\)): (?P<text>(?:undefined reference to|"
+    r"multiple definition of) .*)"
+)
+_ABOVE = re.compile(rf"^{_QUOTED}")
+_BELOW = re.compile(r"^(?:Error\b|Fatal error\b|\w*Error: )")
+
+
+class Place(NamedTuple):
+    """A place in a source that a line names.
+
+    Attributes:
+        start: where the line begins to name it, in characters from 0.
+        end: where it ends to, exclusive.
+        path: the file, as it is named there.
+        line: line number, from 1.
+        column: column, from 1; None: the whole line.
+    """
+
+    start: int
+    end: int
+    path: str
+    line: int
+    column: int | None
+
+
+class Problem(NamedTuple):
+    """What is wrong with a source, on one line.
+
+    Attributes:
+        path: the file, as the compiler names it.
+        line: line number, from 1; None: only the file is known.
+        column: column, from 1; None: it is not known.
+        text: what is wrong.
+    """
+
+    path: str
+    line: int | None
+    column: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return ":".join(map(str, filter(None, (self.path, self.line, self.column)))) + f": {self.text}"
+
+
+def plain(line: str) -> str:
+    """Return a line without colours, links and what else moves a terminal."""
+    return _ANSI.sub("", line)
+
+
+def places(line: str) -> Iterator[Place]:
+    """Give the places that a line names, from left to right; whether there is such a file it does not say."""
+    found = [match for form in _PLACES for match in form.finditer(line)]
+    for match in sorted(found, key=re.Match.start):
+        yield Place(match.start(), match.end(), match["path"], int(match["line"]), _column(match))
+
+
+def problems(lines: Iterable[str]) -> tuple[Problem, ...]:
+    """Return what is wrong by the output of a build, each once, at most ``MOST``; warnings are left out."""
+    found: dict[Problem, None] = {}
+    above: re.Match[str] | None = None
+    for line in map(plain, lines):
+        match = _ERROR.match(line) or _LINK.match(line)
+        if match:
+            column = _column(match) if match.re is _ERROR else None
+            number = int(match["line"]) if match["line"] else None
+            found[Problem(match["path"], number, column, match["text"].rstrip())] = None
+        elif place := _ABOVE.match(line):
+            above = place
+        elif above and _BELOW.match(line):
+            found[Problem(above["path"], int(above["line"]), _column(above), line.rstrip())] = None
+            above = None
+        if len(found) == MOST:
+            break
+    return tuple(found)
+
+
+def _column(match: re.Match[str]) -> int | None:
+    """Return the column from 1; OCaml counts characters from 0."""
+    if match["column"] is None:
+        return None
+    return int(match["column"]) + (match.re in (_PLACES[1], _ABOVE))
