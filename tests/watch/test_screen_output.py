@@ -1,5 +1,6 @@
 """Output whose reader is slow or gone."""
 
+import contextlib
 import os
 import threading
 
@@ -13,10 +14,8 @@ def pipe():
     ends = os.pipe()
     yield ends
     for end in ends:
-        try:
+        with contextlib.suppress(OSError):
             os.close(end)
-        except OSError:
-            pass
 
 
 def read_all(fd: int, size: int) -> bytes:

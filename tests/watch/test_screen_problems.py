@@ -1,5 +1,7 @@
 """What compilers say, as places and problems."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +85,7 @@ def test_places(line, found):
 def test_any_output_can_be_read(lines):
     for line in lines:
         spots = list(places(line))
-        assert all(a.end <= b.start for a, b in zip(spots, spots[1:], strict=False))
+        assert all(a.end <= b.start for a, b in itertools.pairwise(spots))
     problems(lines)
 
 

@@ -30,15 +30,29 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Settings
     from unibuild.settings.origin import KeyPath, Source
 
-__all__ = ["FILE", "RESERVED", "STATE", "Project", "load", "state_dir"]
+__all__ = ["CYCLE", "FILE", "RESERVED", "STATE", "Project", "load", "state_dir"]
 
 FILE = "unibuild.toml"
 STATE = ".unibuild"
+CYCLE = {
+    "UNIBUILD_CYCLE_NUMBER": "in a hook of the watch: number of the cycle, from 1",
+    "UNIBUILD_CYCLE_OUTCOME": "in a hook of the watch: booted, ready, failed, not ready; later perhaps crashed",
+    "UNIBUILD_CYCLE_TRIGGER": "in a hook of the watch: the file that began it",
+    "UNIBUILD_CYCLE_SECONDS": "in a hook of the watch: how long it took",
+    "UNIBUILD_CYCLE_WHY": "in a hook of the watch: more of it, in a sentence",
+    "UNIBUILD_CYCLE_DOMAIN": "in a hook of the watch: name of the domain",
+    "UNIBUILD_CYCLE_DOMID": "in a hook of the watch: its number on the host; empty where none runs",
+    "UNIBUILD_CYCLE_HOST": "in a hook of the watch: where it runs",
+    "UNIBUILD_CYCLE_GENERATION": "in a hook of the watch: number of its generation",
+    "UNIBUILD_CYCLE_CONSOLE": "in a hook of the watch: the log of its console",
+}
+"""The environment variables of the commands that `unibuild watch` runs (``watch.on_ready``, ``watch.on_fail``)."""
 RESERVED = {  # variables with our prefix that are no settings, and what they are
     "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
     "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
     "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
     "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
+    **CYCLE,
 }
 _MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
 

@@ -43,8 +43,20 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = False
     bell: Annotated[bool, Meta(description="Ring the terminal's bell on a failure, and when it is over.")] = False
     notify: Annotated[
-        bool, Meta(description="Show a desktop notification (`notify-send`) on a failure, and when it is over.")
-    ] = False
+        Literal["off", "desktop", "terminal"],
+        Meta(
+            description="What tells of a failure, and that it is over, besides. `desktop`: a notification, by "
+            "`notify-send`. `terminal`: one that the terminal shows (OSC 9)."
+        ),
+    ] = "off"
+    hyperlink: Annotated[
+        str,
+        Meta(
+            description="Where a click on `main.c:12:5` leads: an address with `{host}`, `{path}`, `{line}` and "
+            "`{column}`, as `vscode://file{path}:{line}:{column}`. `auto`: the file, where the terminal is known to "
+            "have links. `off`: nowhere."
+        ),
+    ] = "auto"
     on_ready: Annotated[
         tuple[str, ...],
         Meta(description="A command to run when a new domain runs and is good, as a list of words."),

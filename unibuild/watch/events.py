@@ -36,6 +36,7 @@ __all__ = [
     "Ended",
     "Event",
     "Inbox",
+    "Lost",
     "Note",
     "Output",
     "Paused",
@@ -130,6 +131,7 @@ class Output(Event, frozen=True, kw_only=True, tag="output"):
         origin: ``build``, or ``console`` of the domain ``of``.
         text: the line; it may hold colours (ANSI escapes).
         of: the name of the domain.
+        domid: its number: in a swap the old and the new one speak under one name.
         whole: false for a beginning, a prompt for example, that was shown because nothing more came; the whole line
             comes again later.
     """
@@ -137,7 +139,18 @@ class Output(Event, frozen=True, kw_only=True, tag="output"):
     origin: Literal["build", "console"]
     text: str
     of: str | None = None
+    domid: int | None = None
     whole: bool = True
+
+
+class Lost(Event, frozen=True, kw_only=True, tag="lost"):
+    """Lines (``Output``) were left out, because whoever reads the events is too slow; the console's log has its own.
+
+    Attributes:
+        lines: how many.
+    """
+
+    lines: int
 
 
 class Cycle(Event, frozen=True, kw_only=True, tag="cycle"):
@@ -232,7 +245,9 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     why: str
 
 
-AnyEvent = Started | Changed | Stage | Output | Cycle | Domain | Problem | Note | Paused | Resumed | Reloaded | Ended
+AnyEvent = (
+    Started | Changed | Stage | Output | Lost | Cycle | Domain | Problem | Note | Paused | Resumed | Reloaded | Ended
+)
 """Every kind of event."""
 
 _encoder = msgspec.json.Encoder()

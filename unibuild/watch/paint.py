@@ -5,6 +5,7 @@ What a program writes may hold colours, and what else moves a terminal: the colo
 
 from __future__ import annotations
 
+import itertools
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ _STYLES: dict[Tone, tuple[str, str]] = {  # of the origin, and of the text
 
 def plain_line(line: Line) -> str:
     """Return a line as text without colours, for whom no terminal is."""
-    return f"{line.origin:<7} | {_printable(plain(_last_writing(line.text)).expandtabs())}".rstrip()
+    return _printable(f"{line.origin:<7} | {plain(_last_writing(line.text)).expandtabs()}".rstrip())
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class Paint:
             return text.plain
         edges = sorted({0, len(text), *(edge for span in text.spans for edge in (span.start, span.end))})
         out = ""
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             held = [span.style for span in text.spans if span.start <= start and end <= span.end]
             style = Style.combine([Style.null(), *(self._style(one) if isinstance(one, str) else one for one in held)])
             out += self._shown(text.plain[start:end], style)
@@ -198,7 +199,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _last_writing(text: str) -> str:
-    """Return what is left to see of a line that was written again and again (``10%\\r20%\\r``)."""
+    """Return what is left to see of a line whose beginning was written again and again, as progress is."""
     text = text.rstrip("\r\n")
     return text.rpartition("\r")[2] if "\r" in text else text
 

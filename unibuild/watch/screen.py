@@ -1,282 +1,148 @@
-"""The screen of a person at a terminal: lines scroll by above a status line, and keys are read.
-
-Three threads share the work. That of the loop only hands events over (``show``) and lends the terminal (``lent``); one
-of ours folds, draws and reads keys; another writes (``output.Output``), so that a terminal that is slow or stopped by
-Ctrl-S holds nobody up. ``_pen`` is held by whoever draws, reads a key or changes the terminal's settings.
-
-The cursor stands in the first column of the status line, whose text is written and the cursor taken back: where the
-terminal becomes narrower and breaks the line the cursor stays at its beginning, so that all of it can be cleared.
-Nothing of the terminal is changed but how keys are read, so that even KILL leaves it to the shell as it was.
-"""
+"""The screens: for a person at a terminal, for a log, for a program (``--json``); and which one it is."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import selectors
-import signal
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from unibuild.domain.asking import Bell
 from unibuild.watch import events, view
+from unibuild.watch.heralds import Announced
 from unibuild.watch.output import Output
-from unibuild.watch.paint import Paint
-from unibuild.watch.tty import Terminal, as_usual
+from unibuild.watch.paint import Paint, plain_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
 
-__all__ = ["MANY", "TerminalScreen"]
+    from unibuild.settings.watching import Watch
 
-MANY = 20_000  # lines that wait to be drawn; of what comes beyond only their number is told
-_BATCH = 500  # events drawn at once
-_CLEAR = "\r\x1b[J"
-_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
-_COMMANDS = {
-    "r": events.Command.REBUILD,
-    "b": events.Command.REBOOT,
-    "c": events.Command.CONSOLE,
-    "p": events.Command.PAUSE,
-    "q": events.Command.QUIT,
-}
+__all__ = ["JsonScreen", "PlainScreen", "hyperlink", "make", "wants_colour"]
 
 
-class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
-    """A screen on the terminal that standard output is; to be entered in the main thread.
+def make(inbox: events.Inbox, settings: Watch, *, as_json: bool) -> Announced:
+    """Return the screen for where standard output leads.
 
     Args:
         inbox: where commands go.
-        paint: how lines look; its width is the terminal's.
-        page: shows the console's log of a domain, on a terminal that is its own.
+        settings: who else hears of a cycle.
+        as_json: each event as JSON on a line of its own.
     """
+    is_terminal = os.isatty(1) and os.environ.get("TERM", "dumb") != "dumb"
+    colour = wants_colour(os.environ, is_terminal=is_terminal)
+    if as_json:
+        return Announced(JsonScreen(), settings)
+    if not is_terminal:
+        return Announced(PlainScreen(colour=colour), settings)
+    from unibuild.watch.live import TerminalScreen
 
-    def __init__(
-        self, inbox: events.Inbox, paint: Paint, page: Callable[[events.Domain, TerminalScreen], str | None]
-    ) -> None:
-        self._inbox = inbox
-        self._look = paint
-        self._page = page
-        self._view = view.View()
-        self._queue: deque[events.AnyEvent] = deque()
-        self._lost = 0  # lines that there was no room for
-        self._told = ""  # the status line as it stands there; empty: there is none
-        self._lent = 0
-        self._over = False
-        self._pen = threading.RLock()
-        self._stack = contextlib.ExitStack()
-        self._thread = threading.Thread(target=self._work, name="unibuild screen", daemon=True)
-        self._terminal = Terminal(0 if os.isatty(0) else None)
+    paint = Paint(colour=colour, hyperlink=hyperlink(settings.hyperlink, os.environ))
+    return Announced(TerminalScreen(inbox, paint), settings)
+
+
+def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
+    """Say whether there are colours: by https://no-color.org and https://force-color.org."""
+    return not environ.get("NO_COLOR") and (is_terminal or bool(environ.get("FORCE_COLOR")))
+
+
+def hyperlink(asked: str, environ: Mapping[str, str]) -> str | None:
+    """Return the address of a place in a source for ``Paint``; None: there are no hyperlinks, or none are wanted.
+
+    Which terminals have them (OSC 8): https://github.com/Alhadis/OSC8-Adoption. Only kitty opens a file at a line by
+    the file's address.
+
+    Args:
+        asked: the setting: ``auto``, ``off``, or the address itself.
+        environ: the environment, by which terminals tell what they are.
+    """
+    if asked == "off":
+        return None
+    if asked != "auto":
+        return asked
+    term, program = environ.get("TERM", ""), environ.get("TERM_PROGRAM", "")
+    if term == "xterm-kitty":
+        return "file://{host}{path}#{line}"
+    version = [int(part) if part.isdigit() else 0 for part in environ.get("TERM_PROGRAM_VERSION", "").split(".")]
+    is_known = (
+        program in ("iTerm.app", "WezTerm", "vscode", "ghostty", "Hyper", "rio")
+        or (program == "tmux" and version >= [3, 4])
+        or term.startswith(("alacritty", "foot", "contour", "xterm-ghostty", "wezterm"))
+        or int(environ.get("VTE_VERSION", "0") or 0) >= 5000
+        or environ.get("KONSOLE_VERSION")
+        or environ.get("WT_SESSION")
+    )
+    return "file://{host}{path}" if is_known else None
+
+
+class _Written(contextlib.AbstractContextManager["_Written"]):
+    """A screen that only writes, one event after the other."""
+
+    def __init__(self) -> None:
         self._output = Output(1)
+        self._lost = 0
+        self._pen = threading.Lock()  # a hook tells of itself in a thread of its own
 
     def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            self._bell = stack.enter_context(Bell())
-            stack.enter_context(self._output)
-            stack.enter_context(self._terminal)
-            answers = {
-                signal.SIGTSTP: self._stop,
-                signal.SIGCONT: self._go_on,
-                signal.SIGQUIT: self._die,
-                signal.SIGWINCH: self._bell.ring,
-            }
-            for number, answer in answers.items():
-                stack.enter_context(_answering(number, answer))
-            self._thread.start()
-            self._stack = stack.pop_all()
+        self._output.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._over = True
-        self._bell.ring()
-        self._thread.join()
-        self._stack.close()
+        with self._pen:
+            self._tell_lost()
+        self._output.end()
 
     def show(self, event: events.AnyEvent) -> None:
-        """Take an event; it is drawn soon.
+        """Write an event.
 
         Raises:
-            BrokenPipeError: the terminal is gone.
+            BrokenPipeError: nobody reads it any more.
         """
         if self._output.is_gone:
             raise BrokenPipeError
-        if isinstance(event, events.Output) and len(self._queue) >= MANY:
-            self._lost += 1
-            return
-        self._queue.append(event)
-        self._bell.ring()
-
-    @contextlib.contextmanager
-    def lent(self) -> Iterator[None]:
-        """For the time of the block the terminal is as it was before us, and we draw nothing and read no key."""
         with self._pen:
-            self._clear()
-            self._lent += 1
-            self._output.drain(1.0)
-            self._terminal.give_back()
-        self._bell.ring()  # the keys are not ours to wait for
-        try:
-            yield
-        finally:
-            with self._pen:
-                self._lent -= 1
-                if not self._lent:
-                    self._terminal.take()
-            self._bell.ring()
+            if isinstance(event, events.Output):
+                self._lost += not self._output.write(self._form(event), always=False)
+            else:
+                self._tell_lost()
+                self._output.write(self._form(event))
 
-    def say(self, *lines: view.Line) -> None:
-        """Tell lines of our own."""
-        with self._pen:
-            self._draw([row for line in lines for row in self._look.rows(line)])
+    def lent(self) -> contextlib.AbstractContextManager[object]:
+        """There is no terminal of ours to give up."""
+        return contextlib.nullcontext()
 
-    def _work(self) -> None:
-        try:
-            while not self._over or self._queue:
-                self._wait()
-                with self._pen:
-                    self._follow_the_foreground()
-                    pressed = self._read()
-                    if not self._lent or self._over:
-                        self._tell()
-                for key in pressed:
-                    self._press(key)
-        finally:
-            with self._pen:
-                self._clear()
+    def beep(self, data: bytes) -> None:
+        """There is no terminal to ring."""
 
-    def _wait(self) -> None:
-        """Wait for an event, a key, a signal, or until the status line has something else to say."""
-        if self._queue and not self._lent:
-            return
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._bell.fd, selectors.EVENT_READ)
-            if self._terminal.is_held and self._terminal.fd is not None:
-                ready.register(self._terminal.fd, selectors.EVENT_READ)
-            ready.select(0.2 if self._view.stage is not None else 1.0)
-        self._bell.still()
-
-    def _follow_the_foreground(self) -> None:
-        """Take the terminal when a shell brings us to its foreground, which need not tell us (``bg``, then ``fg``)."""
-        if self._lent:
-            return
-        if self._terminal.is_held != self._terminal.is_in_front:
-            self._clear()
-            self._terminal.give_back()
-            self._terminal.take()
-
-    def _tell(self) -> None:
-        """Draw what has come."""
-        rows: list[str] = []
-        width = _columns()
-        if width != self._look.width:
-            self._look = self._look.of(width)
-        for _ in range(min(_BATCH, len(self._queue))):
-            event = self._queue.popleft()
-            if isinstance(event, events.Started):
-                self._look = self._look.of(width, root=event.root)
-            self._view, lines = view.fold(self._view, event)
-            rows += [row for line in lines for row in self._look.rows(line)]
-        if self._lost and not self._queue and not self._output.is_behind:
+    def _tell_lost(self) -> None:
+        if self._lost:
             lost, self._lost = self._lost, 0
-            rows += self._look.rows(view.Line(view.OURS, f"{lost} lines left out: the terminal is too slow", "bad"))
-        self._draw(rows)
+            self._output.write(self._form(events.Lost(at=time.time(), lines=lost)))
 
-    def _draw(self, rows: list[str]) -> None:
-        """Write rows, and the status line below them."""
-        status = self._bottom()
-        if not rows and (status == self._told or self._output.is_behind):
-            return
-        text = (_CLEAR if self._told else "") + "".join(f"{row}\n" for row in rows) + status
-        if not self._output.write(text.encode(errors="replace"), always=False):
-            self._lost += len(rows)
-            return
-        self._told = status
-
-    def _bottom(self) -> str:
-        """Return the status line, and above it a console's line that has no end yet; nothing while we are behind."""
-        if not self._terminal.is_held and self._terminal.fd is not None:
-            return ""
-        unfinished = self._view.unfinished
-        rows = self._look.rows(unfinished)[-1:] if unfinished else []
-        rows.append(self._look.status(view.parts(self._view, time.time())))
-        return "\n".join(rows) + (f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else "") + "\r"
-
-    def _clear(self) -> None:
-        if self._told:
-            self._output.write(_CLEAR.encode())
-            self._told = ""
-
-    def _read(self) -> str:
-        """Return the keys that were pressed; what an arrow or a function key sends is none."""
-        if not self._terminal.is_held or self._terminal.fd is None:
-            return ""
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._terminal.fd, selectors.EVENT_READ)
-            if not ready.select(0):
-                return ""
-        return _ESCAPES.sub(b"", self._terminal.read()).decode(errors="ignore")
-
-    def _press(self, key: str) -> None:
-        if key in _COMMANDS:
-            self._inbox.put(_COMMANDS[key])
-        elif key == "?":
-            self.say(*view.help_lines())
-        elif key == "e":
-            found = view.problem_lines(self._view)
-            self.say(*(found or [view.Line(view.OURS, "no errors", "good")]))
-        elif key == "\n":  # as people do, to see what comes after
-            self.say(view.Line("", ""))
-        elif key == "l" and self._view.domain is None:
-            self.say(view.Line(view.OURS, "there is no domain yet", "bad"))
-        elif key == "l" and self._view.domain is not None:
-            wrong = self._page(self._view.domain, self)
-            if wrong:
-                self.say(view.Line(view.OURS, wrong, "bad"))
-
-    def _stop(self) -> None:
-        """Answer Ctrl-Z."""
-        with self._pen:
-            self._clear()
-            self._output.drain(0.5)
-            self._terminal.stop()
-        self._bell.ring()
-
-    def _go_on(self) -> None:
-        """Answer being continued, perhaps by a shell that set the terminal its own way."""
-        with self._pen:
-            if not self._lent:
-                self._terminal.take()
-        self._bell.ring()
-
-    def _die(self) -> None:
-        r"""Answer Ctrl-\."""
-        with self._pen:
-            self._clear()
-            self._output.drain(0.5)
-            self._terminal.give_back()
-            with as_usual(signal.SIGQUIT):
-                os.kill(os.getpid(), signal.SIGQUIT)
+    def _form(self, event: events.AnyEvent) -> bytes:
+        raise NotImplementedError
 
 
-@contextlib.contextmanager
-def _answering(number: signal.Signals, answer: Callable[[], None]) -> Iterator[None]:
-    """Answer a signal for the time of the block, unless it is ignored."""
-    before = signal.getsignal(number)
-    if before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(number, lambda *_: answer())
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
+class JsonScreen(_Written):
+    """Each event as JSON on a line of its own."""
+
+    def _form(self, event: events.AnyEvent) -> bytes:
+        return events.encode(event) + b"\n"
 
 
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:
-        return 80
+class PlainScreen(_Written):
+    """Lines with their origin, for a pipe, a file or a terminal that cannot move its cursor.
+
+    Args:
+        colour: whether they are coloured all the same.
+    """
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__()
+        self._view = view.View()
+        self._paint = Paint() if colour else None
+
+    def _form(self, event: events.AnyEvent) -> bytes:
+        self._view, lines = view.fold(self._view, event)
+        rows = [row for line in lines for row in (self._paint.rows(line) if self._paint else [plain_line(line)])]
+        return "".join(f"{row}\n" for row in rows).encode(errors="replace")

@@ -13,7 +13,8 @@ from unibuild.domain import terminal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Terminal", "as_usual"]
+__all__ = ["Terminal", "as_usual", "undisturbed"]
+
 
 class Terminal(contextlib.AbstractContextManager["Terminal"]):
     """A terminal whose keys we read while we are in its foreground.
@@ -65,7 +66,7 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
     def read(self) -> bytes:
         """Return the keys that were pressed; nothing: the terminal is gone, or not ours just now."""
         assert self.fd is not None
-        with _undisturbed(signal.SIGTTIN):  # a child may have been lent the foreground a moment ago
+        with undisturbed(signal.SIGTTIN):  # a child may have been lent the foreground a moment ago
             try:
                 return os.read(self.fd, 1024)
             except OSError:
@@ -85,7 +86,7 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
 
     def _set(self, settings: terminal.Settings) -> None:
         assert self.fd is not None
-        with contextlib.suppress(termios.error), _undisturbed(signal.SIGTTOU):
+        with contextlib.suppress(termios.error), undisturbed(signal.SIGTTOU):
             # Not TCSADRAIN: it would wait for a terminal whose output is stopped by Ctrl-S.
             termios.tcsetattr(self.fd, termios.TCSANOW, settings)
 
@@ -102,8 +103,8 @@ def as_usual(*numbers: signal.Signals) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _undisturbed(number: signal.Signals) -> Iterator[None]:
-    """Let a signal of the terminal not stop this thread: what it is sent for fails, or is done all the same."""
+def undisturbed(number: signal.Signals) -> Iterator[None]:
+    """Let a signal of the terminal (TTIN, TTOU) not stop us for what this thread does: that fails, or is done."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield

@@ -121,6 +121,8 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
             return dataclasses.replace(view, paused=False), (Line(OURS, "saves count again"),)
         case events.Reloaded():
             return view, (Line(OURS, f"read anew: {', '.join(event.paths)}"),)
+        case events.Lost():
+            return view, (Line(OURS, f"{_count(event.lines, 'line')} left out: the reader is too slow", "bad"),)
         case events.Note():
             return view, tuple(Line(OURS, line) for line in event.message.splitlines())
         case events.Ended():

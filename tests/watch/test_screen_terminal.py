@@ -1,0 +1,278 @@
+"""The screen on a pseudo-terminal: keys, signals, widths, and the terminal as it was before."""
+
+import json
+import os
+import re
+import signal
+import sys
+import termios
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from unibuild.watch.problems import plain
+
+PLAYER = Path(__file__).with_name("player.py")
+STARTED = '{"event":"started","root":"%s","goal":"boot","host":"lab","pid":1}'
+RUNS = '{"event":"domain","name":"hello","host":"lab","state":"ready","domid":3,"generation":2}'
+FAILED = (
+    '{"event":"output","origin":"build","text":"main.c:12:5: error: expected something or other"}',
+    '{"event":"cycle","number":1,"trigger":"main.c","outcome":"failed","phases":{},"seconds":1}',
+)
+PATIENCE = 30
+
+
+class Played(pexpect.spawn):
+    """A script on the real screen, in a pseudo-terminal of its own."""
+
+    def __init__(self, command, folder, columns=80, **environ):
+        env = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ}
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            env.setdefault(name, "")
+        super().__init__(
+            command[0], command[1:], cwd=folder, env=env, dimensions=(24, columns), timeout=PATIENCE, encoding="utf-8"
+        )
+        self.delaybeforesend = None
+
+    def modes(self):
+        return termios.tcgetattr(self.child_fd)[:4]
+
+    def ends(self):
+        """Wait for the end; return how, and what else was written."""
+        self.expect(pexpect.EOF)
+        self.wait()
+        return self.exitstatus if self.signalstatus is None else -self.signalstatus, self.before
+
+
+@pytest.fixture
+def play(tmp_path):
+    started = []
+
+    def play(*script, under_bash=False, columns=80, json_lines=False, **environ):
+        (tmp_path / "script").write_text("\n".join((STARTED % tmp_path, *script)) + "\n")
+        argv = [sys.executable, str(PLAYER), "script", *(["--json"] if json_lines else [])]
+        command = ["bash", "--norc", "--noprofile", "-i"] if under_bash else argv
+        played = Played(command, tmp_path, columns, PS1="[prompt]", **environ)
+        started.append(played)
+        if under_bash:
+            played.expect_exact("[prompt]")
+            played.sendline(" ".join(argv))
+        return played
+
+    yield play
+    for played in started:
+        played.close(force=True)
+
+
+def note(message):
+    return json.dumps({"event": "note", "message": message})
+
+
+def prompt(played, line=""):
+    """Wait for the shell's prompt and give it a line."""
+    played.expect_exact("[prompt]")
+    played.sendline(line)
+
+
+def settings(played):
+    """Return what `stty -a` says in the shell."""
+    played.sendline('stty -a; echo ==""===')
+    played.expect_exact("=====\r\n")
+    found = played.before.partition("\r\n")[2]
+    return re.sub(r"rows \d+; columns \d+", "", found)
+
+
+def test_keys_are_commands_help_and_errors(play):
+    screen = play(*FAILED)
+    screen.expect_exact("1 error")
+    for key, answer in [
+        ("r", "<rebuild>"),
+        ("b", "<reboot>"),
+        ("p", "paused: saves"),
+        ("?", "this help"),
+        ("e", "something or other"),
+        ("\x1b[A\x1bOP\x1bb?", "this help"),  # an arrow, F1 and Alt-b are no keys
+    ]:
+        screen.send(key)
+        screen.expect_exact(answer)
+        assert "<reboot>" not in screen.before
+    screen.send("q")
+    code, rest = screen.ends()
+    assert (code, "ended: q" in rest) == (0, True)
+
+
+def test_the_console_is_lent_the_terminal_as_it_was(play):
+    screen = play(RUNS)
+    screen.expect_exact("domain 3 of lab")
+    before = screen.modes()
+    screen.send("c")
+    screen.expect_exact("<console>")
+    assert screen.modes()[3] & termios.ICANON and screen.modes() != before
+    screen.sendline("keys rqb")
+    screen.expect_exact("<said keys rqb>")
+    screen.expect_exact("domain 3 of lab")
+    assert screen.modes() == before
+    screen.send("q")
+    assert screen.ends()[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        (lambda screen: screen.send("q"), 0),
+        (lambda screen: screen.send("\x03"), 130),
+        (lambda screen: screen.kill(signal.SIGTERM), 143),
+        (lambda screen: screen.send("\x1c"), -signal.SIGQUIT),
+    ],
+    ids=["q", "Ctrl-C", "TERM", "QUIT"],
+)
+def test_the_terminal_is_restored(play, how, code):
+    screen = play(RUNS)
+    before = screen.modes()
+    screen.expect_exact("domain 3 of lab")
+    assert screen.modes() != before
+    how(screen)
+    ended, rest = screen.ends()
+    assert ended == code
+    assert screen.modes() == before
+    assert rest.endswith("\x1b[J") or "ended:" in rest  # no status line is left
+
+
+def test_the_terminal_is_restored_after_an_error(play):
+    screen = play(RUNS, "raise")
+    before = screen.modes()
+    code, rest = screen.ends()
+    assert (code, "ZeroDivisionError" in rest) == (1, True)
+    assert screen.modes() == before
+
+
+def test_a_shell_gets_its_terminal_back_and_stops_and_continues_it(play):
+    shell = play(RUNS, under_bash=True)
+    shell.expect_exact("domain 3 of lab")
+    shell.send("\x1a")
+    shell.expect_exact("[prompt]")
+    stopped = settings(shell)
+    assert " icanon" in stopped and " echo " in stopped
+    prompt(shell, "fg")
+    shell.expect_exact("domain 3 of lab")
+    shell.send("r")
+    shell.expect_exact("<rebuild>")
+    shell.send("q")
+    shell.expect_exact("[prompt]")
+    assert settings(shell) == stopped
+
+
+def test_in_the_background_it_draws_no_status_line_and_leaves_the_keys_alone(play):
+    shell = play(RUNS, "until rebuild", note("begun"), "wait 1", note("meanwhile"), under_bash=True)
+    shell.expect_exact("domain 3 of lab")
+    shell.send("r")
+    shell.expect_exact("begun")
+    shell.send("\x1a")
+    prompt(shell, "bg")
+    shell.expect_exact("meanwhile")
+    assert "domain 3" not in shell.before.partition("[prompt]")[2]
+    shell.sendline("echo ans''wer")
+    shell.expect_exact("answer")
+    prompt(shell, "fg")
+    shell.expect_exact("domain 3 of lab")
+    shell.send("b?")
+    shell.expect_exact("this help")
+    shell.send("q")
+    shell.expect_exact("[prompt]")
+    assert " icanon" in settings(shell)
+
+
+def test_a_pager_is_lent_the_terminal_in_words_of_the_shell(play, tmp_path):
+    log = tmp_path / ".unibuild" / "console" / "hello.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("said\n")
+    pager = tmp_path / "a pager"
+    pager.write_text('#!/bin/sh\necho "<$1 $(cat "$2")>"\nread word\necho "<read $word>"\n')
+    pager.chmod(0o755)
+    screen = play(RUNS, PAGER=f"'{pager}' 'two words'")
+    screen.expect_exact("domain 3 of lab")
+    screen.send("l")
+    screen.expect_exact("<two words said>")
+    screen.sendline("qrb")
+    screen.expect_exact("<read qrb>")
+    screen.expect_exact("domain 3 of lab")
+    screen.send("r")
+    screen.expect_exact("<rebuild>")
+
+
+def test_a_pager_that_is_none_is_told(play, tmp_path):
+    log = tmp_path / ".unibuild" / "console" / "hello.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    screen = play(RUNS, PAGER="no-such-pager")
+    screen.expect_exact("domain 3 of lab")
+    screen.send("l")
+    screen.expect_exact("no-such-pager is not installed")
+
+
+def widths(written):
+    """Return the columns of each row that was written."""
+    return [len(plain(row)) for row in re.split(r"[\r\n]+", written)]
+
+
+def test_a_narrow_window_and_one_that_changes(play):
+    screen = play(RUNS, *FAILED, columns=20)
+    screen.expect_exact("✗ failed")
+    assert max(widths(screen.before)) <= 20
+    screen.setwinsize(24, 100)
+    screen.expect_exact("? help")
+    screen.setwinsize(10, 30)
+    screen.send("e")
+    screen.expect_exact("✗ failed")
+    assert max(widths(screen.before)) <= 100
+    screen.send("?e")
+    screen.expect_exact("this help")
+    screen.expect_exact("✗ failed")
+    assert max(widths(screen.before)) <= 30
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured", "drawn"),
+    [
+        ({}, True, True),
+        ({"NO_COLOR": "1"}, False, True),
+        ({"TERM": "dumb"}, False, False),
+        ({"TERM": "dumb", "FORCE_COLOR": "1"}, True, False),
+    ],
+    ids=["usual", "NO_COLOR", "dumb", "FORCE_COLOR"],
+)
+def test_colours(play, environ, coloured, drawn):
+    screen = play(*FAILED, note("last"), **environ)
+    screen.expect_exact("last")
+    screen.send("\x03")
+    _, rest = screen.ends()
+    written = screen.before + rest
+    assert bool(re.search(r"\x1b\[[\d;]*3[1-6]", written)) == coloured
+    assert ("\x1b[J" in written) == drawn
+
+
+def test_a_hyperlink_where_the_terminal_has_them(play, tmp_path):
+    (tmp_path / "main.c").touch()
+    for program, has in (("WezTerm", True), ("", False)):
+        screen = play(*FAILED, TERM_PROGRAM=program, VTE_VERSION="", KONSOLE_VERSION="")
+        screen.expect_exact("something or other")
+        assert (f"file://{os.uname().nodename}{tmp_path}/main.c" in screen.before) == has
+
+
+def test_a_flood_on_a_terminal_that_stands_still_holds_nobody_up(play, tmp_path):
+    screen = play(RUNS, "until rebuild", "flood 100000", note("still here"))
+    screen.expect_exact("domain 3 of lab")
+    screen.send("r\x13")  # Ctrl-S
+    screen.kill(signal.SIGTERM)
+    assert screen.ends()[0] == 143
+
+
+@pytest.mark.parametrize("setting", [{"bell": True}, {"notify": "terminal"}])
+def test_a_failure_and_its_end_ring(play, setting):
+    ready = '{"event":"cycle","number":2,"trigger":"main.c","outcome":"ready","phases":{},"seconds":1}'
+    screen = play(*FAILED, "until rebuild", ready, PLAYER_SETTINGS=json.dumps(setting))
+    ring = "\a" if "bell" in setting else "\x1b]9;"
+    screen.expect_exact(ring)
+    screen.send("r")
+    screen.expect_exact(ring)
