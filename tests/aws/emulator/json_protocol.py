@@ -3,63 +3,35 @@
 from __future__ import annotations
 
 import json
-import re
-import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from .errors import AwsError, invalid
 from .request import Answer
+from .rest import located, refuse
 from .shapes import check_members, check_scalar
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel, Shape
 
     from .request import Params, Request
-    from .service import Service
 
 TYPES = {"string": str, "integer": int, "long": int, "boolean": bool, "structure": dict, "list": list}
 
 
-def refuse(path: str, why: str) -> AwsError:
-    return invalid(f"{path}: {why}")
-
-
-def find(service: Service, request: Request) -> tuple[str, dict[str, str]]:
-    """Return the name of the operation that a method and a path mean, and what stands in the path."""
-    for name in service.model.operation_names:
-        http = service.model.operation_model(name).http
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(http["requestUri"]))
-        found = re.fullmatch(pattern, request.path)
-        if found and http["method"] == request.method:
-            return name, {key: urllib.parse.unquote(value) for key, value in found.groupdict().items()}
-    raise AwsError("UnknownOperationException", f"{request.method} {request.path}", 404)
-
-
 def decode(operation: OperationModel, in_path: dict[str, str], request: Request) -> Params:
     """Return the parameters of an operation by the names and with the types of its model."""
-    shape, query, decoded = operation.input_shape, dict(request.query), {}
+    shape, body = operation.input_shape, {}
+    decoded, rest = located(operation, in_path, request)
     payload = shape.serialization.get("payload")
-    body = {}
     if payload:
         decoded[payload] = request.body
     elif request.body:
         body = _document(request.body)
     for key, member in shape.members.items():
         name = member.serialization.get("name", key)
-        place = {"uri": in_path, "querystring": query, "header": request.headers}.get(
-            member.serialization.get("location")
-        )
-        if place is not None:
-            text = (
-                place.pop(name, None)
-                if place is query
-                else place.get(name.lower() if place is request.headers else name)
-            )
-            if text is not None:
-                decoded[key] = _from_text(member, text, name)
-        elif key != payload and name in body:
+        if "location" not in member.serialization and key != payload and name in body:
             decoded[key] = _from_json(member, body.pop(name), name)
-    for name in (*query, *body):
+    for name in (*rest, *body):
         raise invalid(f"{name} is no parameter of {operation.name}")
     check_members(shape, decoded, "", refuse)
     return decoded
@@ -73,14 +45,6 @@ def _document(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise AwsError("SerializationException", "the body is not an object")
     return document
-
-
-def _from_text(shape: Shape, text: str, path: str) -> Any:
-    if shape.type_name not in ("integer", "long"):
-        return check_scalar(shape, text, path, refuse)
-    if not re.fullmatch(r"-?\d+", text):
-        raise refuse(path, f"{text!r} is no number")
-    return check_scalar(shape, int(text), path, refuse)
 
 
 def _from_json(shape: Shape, value: Any, path: str) -> Any:

@@ -11,15 +11,17 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
-from . import json_protocol, xml_protocol
+from . import json_protocol, rest, rest_xml, xml_protocol
 from .autoscaling import AUTOSCALING
 from .calls import Call, Log
 from .ebs import EBS
 from .ec2 import EC2
 from .errors import AwsError
 from .faults import BAD_GATEWAY, Faults, error_of, garbled
+from .iam import IAM
 from .policy import check_policy
 from .request import Answer, Request
+from .s3 import S3
 from .service import commit, model_of
 from .signing import Principal, Scope, refusal, scope_of, verify
 from .sts import STS
@@ -32,7 +34,12 @@ if TYPE_CHECKING:
     from .service import Operation, Service
     from .world import Region
 
-SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS, AUTOSCALING)}
+SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS, AUTOSCALING, IAM, S3)}
+REST = {"rest-json": json_protocol, "rest-xml": rest_xml}
+
+
+def _protocol(service: Service) -> Any:
+    return REST.get(service.model.metadata["protocol"], xml_protocol)
 
 
 class CutError(Exception):
@@ -159,8 +166,7 @@ class Emulator:
         self._watch(call, "before")
         result = self._run(operation, params, scope, principal, call)
         self._watch(call, "after")
-        protocol = json_protocol if service.model.metadata["protocol"] == "rest-json" else xml_protocol
-        answer = protocol.answer(operation.model, result, request_id)
+        answer = _protocol(service).answer(operation.model, result, request_id)
         if rule and rule.kind == "slow":
             time.sleep(self.faults.patience)
         if rule and rule.kind == "cut-after":
@@ -209,18 +215,18 @@ _REGIONS: set[str] = set()
 
 def _find(service: Service, request: Request, call: Call) -> tuple[Operation, Callable[[], Params]]:
     """Return the operation that a request means, and what decodes its parameters."""
-    if service.model.metadata["protocol"] == "rest-json":
-        call.operation, in_path = json_protocol.find(service, request)
+    if service.model.metadata["protocol"] in REST:
+        call.operation, in_path = rest.find(service, request)
         operation = service.find(call.operation)
-        return operation, lambda: json_protocol.decode(operation.model, in_path, request)
+        return operation, lambda: REST[service.model.metadata["protocol"]].decode(operation.model, in_path, request)
     call.operation, tree = xml_protocol.action(request)
     operation = service.find(call.operation)
     return operation, lambda: xml_protocol.decode(operation.model, tree)
 
 
 def _error(service: Service | None, refused: AwsError, request_id: str) -> Answer:
-    if service is not None and service.model.metadata["protocol"] == "rest-json":
-        return json_protocol.error(refused, request_id)
+    if service is not None and service.model.metadata["protocol"] in REST:
+        return _protocol(service).error(refused, request_id)
     return xml_protocol.error(service.model if service else model_of("ec2"), refused, request_id)
 
 
@@ -244,7 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(headers.get("content-length", 0)))
         request = Request.read(self.command, self.path, headers, body)
         try:
-            self.wfile.write(wire(self.server.emulator.handle(request)))
+            answer = wire(self.server.emulator.handle(request))
+            self.wfile.write(answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if self.command == "HEAD" else answer)
         except CutError as cut:
             self.wfile.write(cut.sent)
             self.close_connection = True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .image import Image
     from .instance import Instance
     from .request import Params
+    from .s3 import Bucket
     from .signing import Principal
     from .snapshot import Snapshot
 
@@ -53,6 +54,7 @@ class Timing:
     instance_checks: float = 0.0
     """Until the status checks of a running instance say "ok"."""
     console_appears: float = 0.0
+    import_completes: float = 0.0
     instance_ends: float = 0.0
     """Until an instance that is stopped or terminated is so."""
 
@@ -107,6 +109,7 @@ class Region:
     templates: dict[str, Params] = field(default_factory=dict)
     scaling_groups: dict[str, Params] = field(default_factory=dict)
     launch_configurations: dict[str, Params] = field(default_factory=dict)
+    imports: dict[str, Params] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.kms["alias/aws/ebs"] = self.arn("kms", "key/" + self.world.hex(8))
@@ -176,6 +179,8 @@ class World:
         public_ips: The public and Elastic IPs that come next; of 203.0.113.0/24 where a test gives no others.
         no_capacity: Instance types of which there are none left.
         block_public_access: AMIs may not be shared with all.
+        buckets: By name, those of all regions; ``taken_buckets`` are names that others have.
+        roles: What the import service may assume ("vmimport"), with a pattern of the buckets that each may read.
     """
 
     def __init__(self, clock: Clock | None = None, seed: int = 1) -> None:
@@ -189,6 +194,9 @@ class World:
         self.public_ips: Iterator[str] = (f"203.0.113.{number % 254 + 1}" for number in itertools.count())
         self.no_capacity: set[str] = set()
         self.block_public_access = False
+        self.buckets: dict[str, Bucket] = {}
+        self.taken_buckets: set[str] = set()
+        self.roles: dict[str, str] = {}
         self._random = random.Random(seed)
         self._blocks: dict[bytes, Block] = {}
         self.seal = self._random.randbytes(16)

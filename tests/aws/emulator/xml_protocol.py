@@ -134,6 +134,8 @@ def _member(key: str, shape: Shape, value: Any) -> str:
     if value is None:
         return ""
     name = shape.serialization.get("name", key)
+    if shape.serialization.get("flattened"):
+        return "".join(f"<{name}>{encode(shape.member, one)}</{name}>" for one in value)
     return f"<{name}>{encode(shape, value)}</{name}>"
 
 

@@ -6,4 +6,4 @@ from emulator.service import Service
 
 EC2 = Service("ec2")
 
-from . import addresses, image_life, images, instances, launch, network, snapshots, tags, templates, types  # noqa: E402, F401
+from . import addresses, image_life, images, imports, instances, launch, network, snapshots, tags, templates, types  # noqa: E402, F401
