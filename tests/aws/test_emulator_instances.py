@@ -251,6 +251,23 @@ def test_group_rules(call):
     assert (rule["FromPort"], rule["IpRanges"]) == (80, [{"CidrIp": "0.0.0.0/0"}])
 
 
+def test_rules_have_ids_and_tags(call):
+    group = call.ec2.create_security_group(GroupName="web", Description="d")["GroupId"]
+    rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "CidrIp": "0.0.0.0/0"}
+    tags = [{"ResourceType": "security-group-rule", "Tags": [{"Key": "k", "Value": "v"}]}]
+    call.ec2.authorize_security_group_ingress(GroupId=group, **rule, TagSpecifications=tags)
+    mine = [{"Name": "group-id", "Values": [group]}]
+    told, egress = call.ec2.describe_security_group_rules(Filters=mine)["SecurityGroupRules"]
+    assert (told["FromPort"], told["CidrIpv4"], told["Tags"], egress["IsEgress"]) == (
+        80,
+        "0.0.0.0/0",
+        tags[0]["Tags"],
+        True,
+    )
+    call.ec2.revoke_security_group_ingress(GroupId=group, SecurityGroupRuleIds=[told["SecurityGroupRuleId"]])
+    assert call.ec2.describe_security_group_rules(Filters=mine)["SecurityGroupRules"] == [egress]
+
+
 def test_key_pairs(call):
     call.ec2.import_key_pair(KeyName="mine", PublicKeyMaterial=b"ssh-ed25519 AAAA")
     assert call.instance(call.run(KeyName="mine"))["KeyName"] == "mine"

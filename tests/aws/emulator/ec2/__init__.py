@@ -6,4 +6,17 @@ from emulator.service import Service
 
 EC2 = Service("ec2")
 
-from . import addresses, image_life, images, imports, instances, launch, network, snapshots, tags, templates, types  # noqa: E402, F401
+from . import (  # noqa: E402
+    addresses,  # noqa: F401
+    groups,  # noqa: F401
+    image_life,  # noqa: F401
+    images,  # noqa: F401
+    imports,  # noqa: F401
+    instances,  # noqa: F401
+    launch,  # noqa: F401
+    network,  # noqa: F401
+    snapshots,  # noqa: F401
+    tags,  # noqa: F401
+    templates,  # noqa: F401
+    types,  # noqa: F401
+)

@@ -18,8 +18,11 @@ KINDS = {
     "ami": ("image", "InvalidAMIID.NotFound"),
     "snap": ("snapshot", "InvalidSnapshot.NotFound"),
     "i": ("instance", "InvalidInstanceID.NotFound"),
+    "sgr": ("security-group-rule", "InvalidSecurityGroupRuleId.NotFound"),
     "sg": ("security-group", "InvalidGroup.NotFound"),
     "eipalloc": ("elastic-ip", "InvalidAllocationID.NotFound"),
+    "subnet": ("subnet", "InvalidSubnetID.NotFound"),
+    "vpc": ("vpc", "InvalidVpcID.NotFound"),
     "import-snap": ("import-snapshot-task", "InvalidID"),
     "lt": ("launch-template", "InvalidLaunchTemplateId.NotFound"),
 }
