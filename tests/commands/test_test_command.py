@@ -44,7 +44,7 @@ def nothing_is_left(project, xen):
     """Every test here leaves no domain, no copy of a file and none of ours in the project."""
     yield
     assert [domain["name"] for domain in xen.domains().values() if "-test-" in domain["name"]] == []
-    assert [path.name for path in (project.root / ".unibuild" / "test").glob("*.xl")] == []
+    assert [path.name for path in (project.root / ".unibuild" / "test").glob("*-test-*")] == []
 
 
 def test_three_lines_of_toml(test, does, project, xen):
@@ -207,3 +207,20 @@ def test_a_test_of_the_end_does_not_wait_for_ready(test, does):
 
 def test_ready_within_needs_a_ready(test):
     assert "[boot.ready] does not say" in test("[test.one]\nready_within = 1\n", code=2)
+
+
+def test_what_a_killed_run_has_left_goes_with_the_next_one(test, does, project, xen):
+    does("say hello", "stay")
+    project.write("unibuild.toml", project.read("unibuild.toml") + '[test.boots]\nconsole = ["bye"]\n')
+    killed = project.start("unibuild", "test", "--host", "local")
+    deadline = time.monotonic() + 60
+    while not any(domain["started"] for domain in xen.domains().values()):
+        assert time.monotonic() < deadline and killed.poll() is None
+        time.sleep(0.05)
+    killed.kill()
+    killed.communicate()
+    (left,) = (domain["name"] for domain in xen.domains().values())
+    does("say bye", "poweroff")
+    said = test("")
+    assert f"unibuild: {left} is gone from local: a test run that was killed had left it" in said
+    assert (xen.domains(), xen.store("/unibuild/domains")) == ({}, {})

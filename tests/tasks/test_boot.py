@@ -219,6 +219,16 @@ def test_one_host_by_two_names_has_one_domain(tree):
     assert len(tree.running()) == 1
 
 
+def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
+    tree.words["host"] = "ssh://there"
+    tree.boot()
+    named = {"host": "xen1", "hosts.xen1.address": "ssh://there", "boot.wait": "0.5"}
+    boot.console(load(tree.root, named, {}))
+    boot.destroy(load(tree.root, named, {}))
+    assert capfd.readouterr().err.endswith("unibuild: hello is gone from ssh://there\n")
+    assert tree.running() == []
+
+
 def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
     tree_anywhere.write("say one", "sleep 2", "say two", "poweroff")
     tree_anywhere.boot()

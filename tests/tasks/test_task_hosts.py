@@ -91,3 +91,18 @@ def test_what_is_no_host(settings, sentence):
         hosts.place(settings)
         hosts.open_host(settings)
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded", "found"),
+    [
+        ("xen1", ["ssh://ann@xen1:2222"], "ssh://ann@xen1:2222"),
+        ("ssh://ann@xen1:2222", ["gone", "xen1"], "xen1"),
+        ("ssh://ann@xen1:2222", ["xen1", "ssh://ann@xen1:2222"], "ssh://ann@xen1:2222"),
+        ("xen1", ["ssh://bob@xen1:2222", "local"], "xen1"),
+        ("box", ["lab"], "lab"),
+        ("lab", [], "lab"),
+    ],
+)
+def test_a_host_that_the_records_know_by_another_name(asked, recorded, found):
+    assert hosts.as_recorded(named(asked), recorded).host == found

@@ -96,6 +96,7 @@ def console(project: Project) -> None:
     """
     screen, attached = _screen(project)
     state = state_dir(project.root)
+    project = _as_recorded(project, state)
     place = hosts.place(project.settings)
     known = record.load(state, place)
     host = hosts.open_running(project.settings, any_lab=True) if known.uuids else None
@@ -116,6 +117,7 @@ def destroy(project: Project) -> None:
     """
     screen = Screen(raw=False)
     state = state_dir(project.root)
+    project = _as_recorded(project, state)
     place = hosts.place(project.settings)
     known = record.load(state, place)
     ours = known.good or known.pending
@@ -143,6 +145,11 @@ def destroy(project: Project) -> None:
         screen.say(f"{ours.name} was not on {place} any more" + ("" if host else f": {_DOWN}"))
     for disk in disks:
         screen.say(f"what it wrote stays on {place} for the next boot: {disk}")
+
+
+def _as_recorded(project: Project, state: Path) -> Project:
+    """Return the project with its host called as it was when the domain was made."""
+    return dataclasses.replace(project, settings=hosts.as_recorded(project.settings, record.every(state)))
 
 
 def _is_there(state: Path, host: Host, made_from: tuple[record.Mark, record.Mark], screen: Screen) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import posixpath
 import secrets
+import sys
 import time
 import uuid
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unibuild import files
-from unibuild.domain import xl
+from unibuild.domain import owner, xl
 from unibuild.domain.console import End, Reader
 from unibuild.domain.hearing import Hearing, Mailbox
 from unibuild.domain.log import Log
-from unibuild.errors import DomainError, HostError, UnibuildError
+from unibuild.errors import DomainError, UnibuildError
 from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import deploy, hosts, xlfile
+from unibuild.tasks import deploy, hosts, leftover, xlfile
 from unibuild.xl import grammar, patch
 
 if TYPE_CHECKING:
@@ -152,14 +152,19 @@ class Guest:
 
 @contextlib.contextmanager
 def copies(host: Host, project: Project, name: str) -> Iterator[None]:
-    """See that nothing of the files of the domain ``name`` is left on the host after the block."""
-    try:
-        yield
-    finally:
-        if isinstance(host, Ssh):  # elsewhere nothing is copied
-            with contextlib.suppress(HostError):  # it was told already that the host is out of reach
-                place = posixpath.join(host.folder, deploy.folder(project.root, name))
-                host.run(["rm", "-rf", place], root=False, check=False, background=True)
+    """See that nothing of the domain ``name`` is left on the host after the block; of runs that were killed neither.
+
+    Raises:
+        HostError: the host is out of reach.
+        FileError: nothing can be noted here.
+    """
+    for gone in leftover.sweep(host, project.root):
+        print(f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it", file=sys.stderr)
+    with leftover.noted(host, project.root, name):
+        try:
+            yield
+        finally:
+            leftover.wipe(host, project.root, name)
 
 
 @contextlib.contextmanager
@@ -192,6 +197,7 @@ def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
         if isinstance(host, Ssh):
             undo.callback(_wipe, host, deployed)
         undo.callback(_destroy, host, asked)
+        owner.mark(host, asked, owner.whoami(found.project.root))
         xl.create_paused(host, deployed.xl, name=name, uuid=asked)
         domain = xl.find(host, uuid=asked)
         if domain is None:
@@ -250,3 +256,4 @@ def _destroy(host: Host, asked: str) -> None:
         domain = xl.find(host, uuid=asked, background=True)
         if domain:
             xl.destroy(host, domain)
+        owner.unmark(host, asked)

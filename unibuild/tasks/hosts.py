@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from unibuild.errors import InputError, SettingsError
+from unibuild.errors import InputError, SettingsError, UnibuildError
 from unibuild.host import local, ssh
 from unibuild.settings.named import ALL
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from unibuild.host.base import Host
     from unibuild.lab.box import Box
     from unibuild.settings.model import Settings
 
-__all__ = ["address", "every", "open_host", "open_running", "place"]
+__all__ = ["address", "as_recorded", "every", "open_host", "open_running", "place"]
 
 
 def place(settings: Settings) -> str:
@@ -24,6 +27,30 @@ def place(settings: Settings) -> str:
         InputError: it means more than one.
     """
     return settings.host if settings.host in settings.hosts else address(settings)
+
+
+def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
+    """Return the settings with the host called as the records call it, where they know it by another name only.
+
+    Args:
+        settings: all of them.
+        names: the hosts that there are records of.
+
+    Raises:
+        SettingsError: ``host`` is no host.
+        InputError: it means more than one.
+    """
+    import msgspec
+
+    where = address(settings)
+    if place(settings) in names:
+        return settings
+    for name in names:
+        other = msgspec.structs.replace(settings, host=name)
+        with contextlib.suppress(UnibuildError):  # a name that unibuild.toml has no more
+            if address(other) == where:
+                return other
+    return settings
 
 
 def every(settings: Settings) -> tuple[str, ...]:

@@ -1,0 +1,195 @@
+"""What goes wrong on the real Xen of the lab: afterwards one good domain runs or is named as lost, and boot works.
+
+tests/tasks/test_faults.py has the whole table, on the stand-ins.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from unibuild.domain import xl
+from unibuild.errors import DomainError, NotReadyError
+from unibuild.host.ssh import Ssh
+from unibuild.settings.sources import load
+from unibuild.tasks import boot, xlfile
+
+pytestmark = pytest.mark.lab
+
+FAULTY = """
+import os, re, signal, sys
+from pathlib import Path
+from unibuild import process
+from unibuild.errors import UnibuildError
+from unibuild.host.ssh import Ssh
+from unibuild.settings.sources import load
+from unibuild.tasks import boot, hosts
+
+root, xl, kernel, accel, fault, verb, count = sys.argv[1:]
+left = int(count)
+
+
+def is_the_one(argv):
+    global left
+    left -= list(argv[:2]) == ["xl", verb]
+    return not left and list(argv[:2]) == ["xl", verb]
+
+
+class Faulty(Ssh):
+    def run(self, argv, **how):
+        if is_the_one(argv) and fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(argv, **how)
+
+    def start(self, argv, **how):
+        child = super().start(argv, **how)
+        if is_the_one(argv) and fault == "cut":
+            said = process.run(["ssh", "-F", str(self.config), "-O", "check", self.destination]).stderr.decode()
+            os.kill(int(re.search(r"pid=(\\d+)", said)[1]), signal.SIGKILL)
+        return child
+
+
+hosts.ssh.Ssh = Faulty
+try:
+    boot.boot(load(Path(root), {"boot.console": "none", "lab.accel": accel}, {}), Path(xl), Path(kernel))
+except UnibuildError as error:
+    sys.exit(f"{error}\\n[{error.exit_code}]")
+"""
+ACCEL = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
+
+
+class Tree:
+    """A project with a kernel that is built already; each boot has other arguments, so that it is a new one."""
+
+    def __init__(self, root, kernels, dom0) -> None:
+        root.mkdir()
+        self.root, self.kernel, self.dom0 = root, kernels.pv, dom0
+        (root / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
+        self.words = {"boot.wait": "1", "boot.console": "none", "lab.accel": ACCEL}
+        self.count = 0
+
+    def prepare(self, **words: str):
+        """Return what `boot` takes; the words are settings (`__` is a dot)."""
+        self.count += 1
+        told = {"xl.cmdline": f"boot={self.count}", **{key.replace("__", "."): value for key, value in words.items()}}
+        project = load(self.root, {**self.words, **told}, {})
+        path = self.root / "hello.xl"
+        path.write_text(xlfile.render(project, self.kernel, None))
+        return project, path, self.kernel
+
+    def boot(self, **words: str) -> None:
+        boot.boot(*self.prepare(**words))
+
+    def start(self, fault: str = "", verb: str = "", count: int = 1) -> subprocess.Popen:
+        """Boot in a process of its own, which meets a fault at a command of xl's."""
+        _, path, kernel = self.prepare()
+        argv = [sys.executable, "-c", FAULTY, *map(str, (self.root, path, kernel)), ACCEL, fault, verb, str(count)]
+        return subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+
+    def hurt(self, *fault: object) -> tuple[int, str]:
+        """Boot so to the end; return the exit code and what was said."""
+        with self.start(*fault) as program:
+            _, said = program.communicate(timeout=120)
+        return program.returncode, said
+
+    @property
+    def running(self) -> list[xl.Domain]:
+        return [domain for domain in xl.domains(self.dom0) if domain.domid]
+
+    def boots_again(self) -> None:
+        """See that the next boot works, and leaves one domain and nothing besides."""
+        self.boot()
+        (domain,) = self.running
+        assert (domain.name, domain.has_ended, domain.is_paused) == ("hello", False, False)
+        found = self.dom0.run(["xenstore-ls", "-f", "/unibuild"]).text
+        assert re.findall(r"/domains/(\S+) =", found) == [domain.uuid]
+        assert not re.findall(r"/lock/\S+/", found)
+
+
+@pytest.fixture
+def dom0(box):
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    yield host
+    for domain in xl.domains(host):
+        if domain.domid:
+            xl.destroy(host, domain)
+    host.run(["xenstore-rm", "/unibuild"], check=False)
+
+
+@pytest.fixture
+def tree(tmp_path, dom0, hello_kernels):
+    return Tree(tmp_path / "tree", hello_kernels, dom0)
+
+
+def test_a_run_that_is_killed_in_a_swap(tree, capfd):
+    tree.boot()
+    for step, sentence in {
+        ("rename", 1): "which runs on",
+        ("rename", 2): "which runs on",
+        ("unpause", 1): "the older hello was ended by it, and none runs on lab now",
+        ("destroy", 1): "while it waited for hello to be ready",
+    }.items():
+        assert tree.hurt("kill", *step)[0] == -signal.SIGKILL
+        capfd.readouterr()
+        tree.boots_again()
+        assert sentence in capfd.readouterr().err, step
+
+
+def test_a_connection_that_breaks_while_the_old_one_shuts_down(tree):
+    tree.boot()
+    code, said = tree.hurt("cut", "shutdown")
+    assert (code, "[4]" in said) == (1, True), said
+    assert "generation 1 runs again" in said or "the older hello runs on" in said
+    assert [domain.name for domain in tree.running] == ["hello"]
+    tree.boots_again()
+
+
+def test_memory_for_one_only(tree, dom0, capfd):
+    free = int(xl.info(dom0)["free_memory"])
+    tree.boot(xl__memory=str(free * 2 // 3))
+    tree.boot(xl__memory=str(free * 2 // 3))
+    assert re.search(r"the older hello is ended first: lab has \d+ MiB of memory left", capfd.readouterr().err)
+    before = tree.running
+    with pytest.raises(DomainError, match=rf"hello wants {free * 2} MiB of memory and lab has"):
+        tree.boot(xl__memory=str(free * 2))
+    assert [domain.uuid for domain in tree.running] == [domain.uuid for domain in before]
+    tree.boots_again()
+
+
+@pytest.mark.parametrize(
+    ("cmdline", "sentence"),
+    [("crash=1", "hello crashed before it was ready"), ("quiet", "was not ready within 3 s")],
+)
+def test_one_that_dies_at_once_and_one_that_never_gets_ready(tree, cmdline, sentence):
+    tree.boot()
+    with pytest.raises(NotReadyError, match=sentence) as error:
+        tree.boot(xl__cmdline=cmdline, boot__ready__console="^tick", boot__ready__timeout="3")
+    assert "generation 1 runs again as domain" in error.value.hint
+    assert [domain.name for domain in tree.running] == ["hello"]
+    tree.boots_again()
+
+
+def test_a_megabyte_of_console_before_the_end(tree, capfd):
+    with pytest.raises(DomainError, match="hello crashed"):
+        tree.boot(xl__cmdline="lines=50000 crash=1", boot__console="print", boot__wait="240")
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("line ")] == [f"line {n} of 50000" for n in range(1, 50001)]
+    assert sum(map(len, lines)) > 1_000_000
+    assert tree.running == []
+    tree.boots_again()
+
+
+def test_two_boots_at_the_same_moment(tree, dom0, tmp_path, hello_kernels):
+    other = Tree(tmp_path / "other", hello_kernels, dom0)
+    programs = [one.start() for one in (tree, tree, other)]
+    said = [program.communicate(timeout=120)[1] for program in programs]
+    codes = [program.returncode for program in programs]
+    assert 0 in codes, said
+    assert [domain.name for domain in tree.running] == ["hello"]
+    for code, words in zip(codes, said, strict=True):
+        assert code == 0 or re.search("is being changed by|already, and it is that of|is at work|hello", words)
+    winner = tree if 0 in codes[:2] else other
+    winner.boots_again()
