@@ -66,10 +66,39 @@ def test_one_that_xl_cannot_ask_is_destroyed(running, host, xen):
     assert xen.domains() == {}
 
 
-def test_a_connection_that_breaks_meanwhile_is_told(running, xen, monkeypatch):
+@pytest.fixture
+def cut(xen, monkeypatch):
+    """A host whose connection breaks when xl is asked to end a domain: before it was or after, for good or not."""
     host = Ssh("there")
+
+    def make(*, is_asked: bool = False, for_good: bool = False) -> Ssh:
+        def start(argv):
+            if is_asked:
+                host.run(argv)
+            if for_good:
+                xen.refuse("ssh", "Connection to there closed by remote host.")
+            return Local().start(["sh", "-c", "exit 255"])
+
+        monkeypatch.setattr(host, "start", start)
+        return host
+
+    return make
+
+
+def test_a_connection_that_breaks_after_one_was_asked(running, cut, xen):
     domain = running("obey")
-    monkeypatch.setattr(host, "start", lambda *_: Local().start(["sh", "-c", "exit 255"]))
+    swap.end(cut(is_asked=True), domain, 60.0)
+    assert xen.domains()["1"]["reason"] == 0
+
+
+def test_a_connection_that_breaks_before_one_was_asked(running, cut, xen):
+    domain = running("obey")
+    swap.end(cut(), domain, 0.5)
+    assert xen.domains() == {}
+
+
+def test_a_connection_that_stays_broken_is_told(running, cut, xen):
+    domain = running("obey")
     with pytest.raises(LostError):
-        swap.end(host, domain, 60.0)
+        swap.end(cut(for_good=True), domain, 60.0)
     assert len(xen.domains()) == 1

@@ -127,7 +127,6 @@ def tree(tmp_path, dom0, hello_kernels):
 def test_a_run_that_is_killed_in_a_swap(tree, capfd):
     tree.boot()
     for step, sentence in {
-        ("rename", 1): "which runs on",
         ("rename", 2): "which runs on",
         ("unpause", 1): "the older hello was ended by it, and none runs on lab now",
         ("destroy", 1): "while it waited for hello to be ready",
@@ -141,9 +140,7 @@ def test_a_run_that_is_killed_in_a_swap(tree, capfd):
 def test_a_connection_that_breaks_while_the_old_one_shuts_down(tree):
     tree.boot()
     code, said = tree.hurt("cut", "shutdown")
-    assert (code, "[4]" in said) == (1, True), said
-    assert "generation 1 runs again" in said or "the older hello runs on" in said
-    assert [domain.name for domain in tree.running] == ["hello"]
+    assert (code, "hello was replaced" in said) == (0, True), said
     tree.boots_again()
 
 
@@ -159,25 +156,22 @@ def test_memory_for_one_only(tree, dom0, capfd):
     tree.boots_again()
 
 
-@pytest.mark.parametrize(
-    ("cmdline", "sentence"),
-    [("crash=1", "hello crashed before it was ready"), ("quiet", "was not ready within 3 s")],
-)
-def test_one_that_dies_at_once_and_one_that_never_gets_ready(tree, cmdline, sentence):
+def test_one_that_dies_at_once_and_one_that_never_gets_ready(tree):
     tree.boot()
-    with pytest.raises(NotReadyError, match=sentence) as error:
-        tree.boot(xl__cmdline=cmdline, boot__ready__console="^tick", boot__ready__timeout="3")
-    assert "generation 1 runs again as domain" in error.value.hint
-    assert [domain.name for domain in tree.running] == ["hello"]
+    for cmdline, sentence in (("crash=1", "hello crashed before it was ready"), ("quiet", "not ready within 3 s")):
+        with pytest.raises(NotReadyError, match=sentence) as error:
+            tree.boot(xl__cmdline=cmdline, boot__ready__console="^tick", boot__ready__timeout="3")
+        assert "generation 1 runs again as domain" in error.value.hint
+        assert [domain.name for domain in tree.running] == ["hello"]
     tree.boots_again()
 
 
 def test_a_megabyte_of_console_before_the_end(tree, capfd):
     with pytest.raises(DomainError, match="hello crashed"):
-        tree.boot(xl__cmdline="lines=50000 crash=1", boot__console="print", boot__wait="240")
+        tree.boot(xl__cmdline="lines=52000 crash=1", boot__console="print", boot__wait="240")
     lines = capfd.readouterr().out.splitlines()
-    assert [line for line in lines if line.startswith("line ")] == [f"line {n} of 50000" for n in range(1, 50001)]
-    assert sum(map(len, lines)) > 1_000_000
+    assert [line for line in lines if line.startswith("line ")] == [f"line {n} of 52000" for n in range(1, 52001)]
+    assert sum(len(line) + len("\r\n") for line in lines) > 1 << 20
     assert tree.running == []
     tree.boots_again()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unibuild import foreground
 from unibuild.domain import owner, xl
+from unibuild.errors import LostError
 from unibuild.process import Completed
 from unibuild.xl import devices
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["conflict", "end", "exchange", "new_name", "settle"]
 
 _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
+_POLL = 0.2  # seconds between two looks at a domain whose end xl cannot tell us any more
 _LATE = 5.0  # seconds for `xl shutdown` to see that the domain was destroyed
 
 
@@ -142,6 +144,7 @@ def end(host: Host, domain: xl.Domain, grace: float) -> float:
 
 def _ends_by_itself(host: Host, domain: xl.Domain, grace: float) -> bool:
     """Ask it to, and wait; one that has not in time is destroyed."""
+    deadline = time.monotonic() + grace
     asked = xl.shutdown(host, domain)
     if asked is None:
         return False
@@ -152,9 +155,22 @@ def _ends_by_itself(host: Host, domain: xl.Domain, grace: float) -> bool:
             asked.wait(_LATE)
             return True
         said = asked.popen.communicate()
-    if status:
+    if not status:
+        return True
+    try:
         host.check(Completed(asked.argv, status, *said))
-    return not status
+    except LostError:  # it was asked for all that, and will end
+        return _is_seen_to_end(host, domain, deadline)
+    return False
+
+
+def _is_seen_to_end(host: Host, domain: xl.Domain, deadline: float) -> bool:
+    while time.monotonic() < deadline:
+        now = xl.find(host, uuid=domain.uuid, background=True)
+        if now is None or now.has_ended:
+            return True
+        time.sleep(_POLL)
+    return False
 
 
 def _remove(host: Host, domain: xl.Domain) -> None:

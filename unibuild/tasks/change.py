@@ -259,6 +259,7 @@ class Change:
         there = xl.find(self.host, uuid=self.old.uuid, background=True) if self.old else None
         if there and not there.has_ended and there.name != new.name:
             xl.rename(self.host, there, new.name)
+            there = dataclasses.replace(there, name=new.name)
         self.has_ended_one |= self._ran and (there is None or there.has_ended)
         self.old = there
         self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
