@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,11 @@ def words():
 def test_words_shown_are_settings(tmp_path, key, text):
     (tmp_path / "unibuild.toml").touch()
     assert load(tmp_path, {key: text}, {}).settings != Settings()
+
+
+def test_the_floors_are_those_of_the_contract():
+    contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    rows = re.findall(r"^\| \d+ \| ([^|]*) \|", (DOCS / "explanation" / "design.md").read_text(), re.MULTILINE)
+    assert [set(re.findall(r"\w+", layer)) for layer in contracts[0]["layers"]] == [
+        set(re.findall(r"\w+", row)) for row in rows
+    ]
