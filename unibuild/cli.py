@@ -24,6 +24,8 @@ COMMANDS = {
     "plan": "what a goal would run, and why, without running it",
     "doctor": "what is here and on the hosts, what is missing, and how to mend it",
     "test": "boot the unikernel, in the lab, and see that it does what [test] wants",
+    "ami": "the AMIs of ours in AWS: list, show, diff, gc, rm, rollback",
+    "iam-policy": "the least IAM policy that this configuration needs, as JSON",
 }
 DOIT = {
     "list": "the goals of this project; -s shows which are stale",
@@ -121,7 +123,7 @@ def _main(argv: list[str]) -> int:
     if "--force" in argv and argv[0] not in (*COMMANDS, *DOIT):
         argv = ["run", "--always-execute", "--single", *(word for word in argv if word != "--force")]
     if argv[0] in COMMANDS:
-        command = importlib.import_module(f"unibuild.commands.{argv[0]}")
+        command = importlib.import_module(f"unibuild.commands.{argv[0].replace('-', '_')}")
         return int(command.main([*argv[1:], *(["--host", asked.host] if asked.host else [])]))
     return _doit([word for word in argv if word], asked)
 

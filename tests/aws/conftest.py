@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,8 @@ from botocore.config import Config
 
 sys.path.insert(0, str(Path(__file__).parent))
 from calling import Caller
-from emulator import Emulator
+from emulator import Emulator, ManualClock, World
+from ours import OneSession, Ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,3 +66,21 @@ def client(aws: Emulator, _clients: Callable[..., Any]) -> Callable[..., Any]:
 def call(client: Callable[..., Any]) -> Caller:
     """Ask for a whole thing in one call."""
     return Caller(client)
+
+
+@pytest.fixture
+def ours(
+    aws: Emulator,
+    call: Caller,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Ours:
+    """A project whose AMIs are in us-east-1, on a clock that stands still, two days ago."""
+    aws.reset(World(ManualClock(time.time() - 48 * 3600)))
+    monkeypatch.setattr(boto3, "Session", OneSession)
+    made = Ours(aws, call, tmp_path / "hello", capsys)
+    made.root.mkdir()
+    made.settings("")
+    monkeypatch.chdir(made.root)
+    return made

@@ -278,7 +278,8 @@ class Client:
 
         method = getattr(self.aws.raw(self.service, self.region, stalls), xform_name(operation))
         answer: Answer = method(**params)
-        return answer
+        # a stream is read here, where its faults are those of the call
+        return {key: value.read() if hasattr(value, "read") else value for key, value in answer.items()}
 
 
 class _Tries:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from unibuild.aws.inventory import Ami, Inventory, Snapshot
 
-__all__ = ["ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "remove"]
+__all__ = ["ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "joined", "remove"]
 
 ORPHAN_AGE = timedelta(days=1)
 """How old a snapshot without an AMI must be: a publish of a slow connection may still be at it."""
@@ -37,10 +37,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class Step:
-    """A call that removes something, and why, in words."""
+    """A call that removes something.
+
+    Attributes:
+        call: the call.
+        why: why it goes, in words.
+        amis: the ids of the AMIs that use it, and so must be gone before.
+    """
 
     call: Call
     why: str
+    amis: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,9 +126,12 @@ def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
     """Return the calls that remove AMIs, then those of their snapshots that are ours and no other AMI uses."""
     ids = {one.id for one, _ in going}
     used = {snapshot for one in found.amis if one.id not in ids for snapshot in one.snapshots}
-    names = {snapshot: one.name for one, _ in going for snapshot in one.snapshots}
-    unused = [one for one in found.snapshots if one.unikernel and one.id in names and one.id not in used]
-    return [*starmap(_deregister, going), *(_delete(one, f"of {names[one.id]}") for one in unused)]
+    steps = list(starmap(_deregister, going))
+    for one in found.snapshots:
+        of = [ami for ami, _ in going if one.id in ami.snapshots]
+        if of and one.unikernel and one.id not in used:
+            steps.append(_delete(one, f"of {of[0].name}", *(ami.id for ami in of)))
+    return steps
 
 
 def _deregister(one: Ami, why: str) -> Step:
@@ -129,8 +139,8 @@ def _deregister(one: Ami, why: str) -> Step:
     return Step(call, f"{one.name}: {why}" if why else one.name)
 
 
-def _delete(one: Snapshot, why: str) -> Step:
-    return Step(Call("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why)
+def _delete(one: Snapshot, why: str, *amis: str) -> Step:
+    return Step(Call("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why, amis)
 
 
 def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Iterator[tuple[Snapshot, str]]:
@@ -143,3 +153,10 @@ def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Itera
             yield one, "its upload was never completed"
         elif one.started < before:
             yield one, "its upload was broken off" if one.state == "pending" else "no AMI uses it"
+
+
+def joined(removals: Sequence[Removal]) -> Removal:
+    """Return the removals of several regions as one."""
+    return Removal(
+        tuple(step for one in removals for step in one.steps), tuple(kept for one in removals for kept in one.kept)
+    )

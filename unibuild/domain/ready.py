@@ -7,7 +7,7 @@ import re
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from unibuild.domain.asking import Asking, Bell
 from unibuild.domain.crash import banners
@@ -17,12 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unibuild.domain.asking import Check
-    from unibuild.domain.console import End, Reader
+    from unibuild.domain.console import End
 
-__all__ = ["Verdict", "Wanted", "told_address", "wait"]
+__all__ = ["Console", "Verdict", "Wanted", "told_address", "wait"]
 
 _CRASH = 2.0  # seconds that a domain has to end once it said that it crashes
 _ADDRESS = re.compile(rb"\bLease obtained! IP: (\d+(?:\.\d+){3})\b|\bip=(\d+(?:\.\d+){3})/\d")
+
+
+class Console(Protocol):
+    """A console that is read, as ``domain.console.Reader`` reads one: ``end`` says how its domain ended, if it has."""
+
+    @property
+    def end(self) -> End | None: ...  # noqa: D102
+    def pump(self, until: float | None = None, wake: int | None = None) -> End | None: ...  # noqa: D102
+    def listen(self, hear: Callable[[bytes], None]) -> AbstractContextManager[None]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ def told_address(line: bytes) -> str | None:
     return (found[1] or found[2]).decode() if found else None
 
 
-def wait(reader: Reader, wanted: Wanted) -> Verdict:
+def wait(reader: Console, wanted: Wanted) -> Verdict:
     """Read the console until all that is wanted has held once, the time is up, or the domain ends or says it crashes.
 
     The lines that were said before count too. No thread and no child outlasts this.

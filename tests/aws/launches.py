@@ -1,0 +1,112 @@
+"""Launches of AMIs in the emulator, in the test's own process or in one that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from unibuild.aws import launched, look
+from unibuild.settings.sources import load, state_dir
+from unibuild.tasks.account import account
+from unibuild.tasks.launch import launching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emulator.calls import Call
+    from ours import Ours
+
+RUN = """
+import sys
+from pathlib import Path
+from unibuild.aws import look
+from unibuild.settings.sources import load
+from unibuild.tasks.account import account
+from unibuild.tasks.launch import launching
+
+project = load(Path.cwd())
+aws = account(project)
+ami = next(one for one in look.amis(aws, aws.region) if one.id == sys.argv[1])
+with launching(project, aws, aws.region) as launch:
+    launch.run(ami, replace=True, terminate=False)
+"""
+
+
+class Launches:
+    """What a project launches in us-east-1."""
+
+    def __init__(self, ours: Ours) -> None:
+        self.ours, self.aws = ours, ours.aws
+        self.ready('console = "^ready$"')
+        self.aws.world.console = lambda instance: "booting\nready\n"
+
+    def ready(self, text: str, launch: str = "") -> None:
+        self.ours.settings(f"[boot.ready]\n{text}\n[launch]\n{launch}\n")
+
+    def run(self, image: str, *, replace: bool = False, terminate: bool = False) -> None:
+        project = load(self.ours.root)
+        aws = account(project)
+        ami = next(one for one in look.amis(aws, aws.region) if one.id == image)
+        with launching(project, aws, aws.region) as launch:
+            launch.run(ami, replace=replace, terminate=terminate)
+
+    def killed(self, image: str, operation: str, moment: str) -> None:
+        """Redeploy an AMI in a process that is killed when AWS has, or has not yet, done an operation."""
+        program = subprocess.Popen([sys.executable, "-c", RUN, image], cwd=self.ours.root, text=True)
+
+        def watch(call: Call, now: str) -> None:
+            if call.operation == operation and now == moment:
+                program.kill()
+                program.wait()
+
+        self.aws.faults.watch = watch
+        assert program.wait(60) == -signal.SIGKILL
+        self.aws.faults.watch = None
+
+    @property
+    def record(self) -> launched.Record:
+        return launched.load(state_dir(self.ours.root), "us-east-1")
+
+    @property
+    def alive(self) -> dict[str, str]:
+        """The AMIs of the instances that run or start, by the instances' ids."""
+        region = self.aws.region()
+        return {
+            name: one.image.id
+            for name, one in region.instances.items()
+            if one.state(region.now) in ("pending", "running")
+        }
+
+    def tags(self, name: str) -> dict[str, str]:
+        return self.aws.region().tags[name]
+
+    def leads_to(self, address: str) -> str | None:
+        return self.aws.region().network.addresses[address].instance
+
+
+@contextlib.contextmanager
+def page(address: str) -> Iterator[int]:
+    """Serve HTTP at a loopback address; give the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((address, 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,187 @@
+"""launch_ami on the emulator: an instance that is made, proves itself, and is never forgotten."""
+
+from __future__ import annotations
+
+import _thread
+import base64
+
+import pytest
+from emulator import Delay
+from launches import Launches, page
+
+from unibuild.aws import tags
+from unibuild.aws.launched import Record
+from unibuild.errors import AwsError, DomainError, NotReadyError
+
+
+@pytest.fixture
+def launches(ours) -> Launches:
+    return Launches(ours)
+
+
+def test_an_instance_that_is_ready_is_marked_and_written_down(launches, capsys):
+    ami = launches.ours.ami()
+    launches.run(ami)
+    (instance,) = launches.alive
+    assert launches.record.good.id == instance and launches.record.pending is None
+    assert tags.VERIFIED in launches.tags(ami) and tags.VERIFIED in launches.tags(instance)
+    assert launches.tags(instance)[tags.UNIKERNEL] == "hello"
+    said = capsys.readouterr()
+    assert said.out == "booting\nready\n" and f"{instance} was ready after" in said.err
+    assert "ready\n" in (launches.ours.root / ".unibuild/console/hello@us-east-1.log").read_text()
+
+
+def test_the_console_is_never_asked_for_what_nitro_alone_has(launches):
+    launches.run(launches.ours.ami())
+    assert all("Latest" not in call.params for call in launches.aws.calls.named("GetConsoleOutput"))
+
+
+def test_ready_over_the_network(launches):
+    with page("127.0.0.2") as port:
+        launches.ready(f'http = {{ port = {port}, body = "hello" }}\ntcp = {port}')
+        launches.aws.world.public_ips = iter(["127.0.0.2"])
+        launches.run(launches.ours.ami())
+    assert launches.record.good
+
+
+@pytest.mark.parametrize(("otherwise", "left"), [("terminate", 0), ("keep", 1)])
+def test_one_that_is_not_ready(launches, otherwise, left):
+    launches.ready('console = "never"', f'timeout = 0.5\notherwise = "{otherwise}"')
+    with pytest.raises(NotReadyError, match='no line of its console matches "never"') as caught:
+        launches.run(launches.ours.ami())
+    assert len(launches.alive) == left
+    assert (launches.record.pending is not None) == bool(left)
+    assert "us-east-1.log" in caught.value.hint
+
+
+def test_one_that_was_kept_is_taken_up(launches):
+    ami = launches.ours.ami()
+    launches.ready('console = "ready"', 'timeout = 0.5\notherwise = "keep"')
+    launches.aws.world.console = lambda instance: "booting\n"
+    with pytest.raises(NotReadyError):
+        launches.run(ami)
+    launches.aws.world.console = lambda instance: "ready\n"
+    launches.run(ami)
+    assert list(launches.alive) == [launches.record.good.id]
+
+
+def test_one_that_crashes_is_not_waited_for(launches):
+    launches.aws.world.console = lambda instance: "Solo5: ABORT: main.c:1: assertion failed\n"
+    with pytest.raises(NotReadyError, match="crashed before it was ready"):
+        launches.run(launches.ours.ami())
+    assert launches.alive == {}
+
+
+def test_one_that_ends_is_not_waited_for(launches):
+    ami = launches.ours.ami()
+
+    def console(instance):
+        instance.become(launches.aws.world.clock.now(), "stopping", "stopped", 0)
+        return "bye\n"
+
+    launches.aws.world.console = console
+    with pytest.raises(NotReadyError, match="before it was ready"):
+        launches.run(ami)
+    assert launches.alive == {}
+
+
+def test_it_is_launched_once(launches, capsys):
+    ami = launches.ours.ami()
+    launches.run(ami)
+    launches.run(ami)
+    assert launches.aws.calls.count("RunInstances") == 1
+    assert "already" in capsys.readouterr().err
+
+
+def test_another_ami_needs_a_redeploy(launches):
+    launches.run(launches.ours.ami())
+    with pytest.raises(DomainError, match="of this project runs in us-east-1") as caught:
+        launches.run(launches.ours.ami())
+    assert "redeploy" in caught.value.hint and len(launches.alive) == 1
+
+
+def test_a_trial_ends_and_leaves_the_one_that_runs(launches):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    launches.run(second, terminate=True)
+    assert list(launches.alive.values()) == [first]
+    assert tags.VERIFIED in launches.tags(second)
+
+
+def test_without_anything_to_ask_it_counts_as_launched_and_not_as_verified(launches):
+    launches.ready("timeout = 9")
+    ami = launches.ours.ami()
+    launches.run(ami)
+    assert launches.record.good and tags.VERIFIED not in launches.tags(ami)
+
+
+def test_what_ec2_refuses_leaves_nothing(launches):
+    launches.ready('console = "x"', 'type = "t3.micro"')
+    with pytest.raises(AwsError, match="C1, C3"):
+        launches.run(launches.ours.ami())
+    assert launches.alive == {} and launches.record == Record("us-east-1")
+
+
+def test_no_capacity_is_said(launches):
+    launches.aws.world.no_capacity.add("t1.micro")
+    with pytest.raises(AwsError, match="no free instance of this type"):
+        launches.run(launches.ours.ami())
+
+
+def test_what_is_not_seen_at_once_is_waited_for(launches):
+    launches.aws.world.timing.instance_appears = Delay(calls=2)
+    launches.run(launches.ours.ami())
+    assert launches.record.good
+
+
+def test_how_it_is_asked_for(launches, client):
+    client("ec2").import_key_pair(KeyName="ops", PublicKeyMaterial=b"ssh-ed25519 AAAA")
+    (launches.ours.root / "data").write_bytes(b"secret")
+    launches.ready('console = "ready"', 'type = "m3.medium"\nkey = "ops"\nuser_data = "data"\ntags = { team = "blue" }')
+    launches.run(launches.ours.ami())
+    (asked,) = launches.aws.calls.named("RunInstances")
+    assert asked.params["InstanceType"] == "m3.medium" and asked.params["KeyName"] == "ops"
+    assert base64.b64decode(asked.params["UserData"]) == b"secret"
+    assert launches.tags(launches.record.good.id)["team"] == "blue"
+    assert "secret" not in (launches.ours.root / ".unibuild/instances.json").read_text()
+
+
+@pytest.mark.parametrize("fault", ["cut-after", "garbage", "500", "throttle"])
+def test_a_lost_answer_makes_no_second_instance(launches, fault):
+    launches.aws.faults.add(fault, "RunInstances", times=1)
+    launches.run(launches.ours.ami())
+    assert len(launches.aws.region().instances) == 1
+
+
+def test_an_interrupt_ends_what_was_started(launches):
+    ami = launches.ours.ami()
+    seen = []
+
+    def watch(call, moment):
+        if call.operation == "GetConsoleOutput" and not seen:
+            seen.append(call)
+            _thread.interrupt_main()
+
+    launches.aws.world.console = lambda instance: "booting\n"
+    launches.aws.faults.watch = watch
+    with pytest.raises(KeyboardInterrupt):
+        launches.run(ami)
+    assert launches.alive == {} and launches.record == Record("us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("operation", "moment"), [("RunInstances", "before"), ("RunInstances", "after"), ("CreateTags", "after")]
+)
+def test_a_killed_launch_is_continued(launches, operation, moment):
+    ami = launches.ours.ami()
+    launches.killed(ami, operation, moment)
+    launches.run(ami)
+    assert list(launches.alive) == [launches.record.good.id]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_killed_launch_of_something_else_is_cleaned_up(launches, moment):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.killed(first, "RunInstances", moment)
+    launches.run(second)
+    assert list(launches.alive.values()) == [second]

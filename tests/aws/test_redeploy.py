@@ -1,0 +1,136 @@
+"""redeploy and rollback on the emulator: the old instance serves until the new one does."""
+
+from __future__ import annotations
+
+import pytest
+from launches import Launches, page
+
+from unibuild.aws import tags
+from unibuild.commands import ami as command
+from unibuild.errors import InputError, NotReadyError
+
+
+@pytest.fixture
+def launches(ours) -> Launches:
+    return Launches(ours)
+
+
+@pytest.fixture
+def address(launches) -> str:
+    """An Elastic IP that the project's instances get."""
+    launches.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 250))
+    made = launches.ours.call.address()
+    launches.ready('console = "^ready$"', f'elastic_ip = "{made}"')
+    return made
+
+
+def test_the_new_one_takes_the_place_of_the_old_one(launches, address):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    old = launches.record.good.id
+    assert launches.leads_to(address) == old
+    launches.run(second, replace=True)
+    assert list(launches.alive.values()) == [second]
+    assert launches.leads_to(address) == launches.record.good.id != old
+    calls = [call.operation for call in launches.aws.calls]
+    assert calls.index("TerminateInstances") > len(calls) - 1 - calls[::-1].index("AssociateAddress")
+
+
+def test_without_an_elastic_ip_the_old_one_is_ended_last(launches):
+    launches.run(launches.ours.ami())
+    second = launches.ours.ami()
+    launches.run(second, replace=True)
+    assert list(launches.alive.values()) == [second]
+
+
+def test_the_first_redeploy_is_a_launch(launches):
+    launches.run(launches.ours.ami(), replace=True)
+    assert len(launches.alive) == 1
+
+
+def test_an_elastic_ip_may_be_named_by_its_address(launches, address):
+    ip = launches.aws.region().network.addresses[address].ip
+    launches.ready('console = "ready"', f'elastic_ip = "{ip}"')
+    launches.run(launches.ours.ami())
+    assert launches.leads_to(address) == launches.record.good.id
+
+
+def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    old = launches.record.good.id
+    launches.ready('console = "never"', f'elastic_ip = "{address}"\ntimeout = 0.5')
+    with pytest.raises(NotReadyError) as caught:
+        launches.run(second, replace=True)
+    assert list(launches.alive) == [old] and launches.leads_to(address) == old
+    assert f"{old} runs on" in caught.value.hint
+    assert launches.record.good.id == old and launches.record.pending is None
+
+
+def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, address, monkeypatch):
+    monkeypatch.setattr("unibuild.tasks.launch._ADDRESS", 1.0)
+    launches.run(launches.ours.ami())
+    old = launches.record.good.id
+    with page("127.0.0.4") as port:  # the new instance serves there, and not at the Elastic IP
+        launches.ready(f"tcp = {port}", f'elastic_ip = "{address}"')
+        with pytest.raises(NotReadyError, match=r"at 127\.0\.0\.2"):
+            launches.run(launches.ours.ami(), replace=True)
+    assert list(launches.alive) == [old] and launches.leads_to(address) == old
+
+
+@pytest.mark.parametrize("operation", ["RunInstances", "AssociateAddress", "TerminateInstances"])
+def test_a_killed_redeploy_is_finished(launches, address, operation):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    launches.killed(second, operation, "after")
+    launches.run(second, replace=True)
+    assert list(launches.alive.values()) == [second]
+    assert launches.leads_to(address) == launches.record.good.id
+    assert launches.record.ending == () and launches.record.pending is None
+
+
+def test_a_killed_redeploy_is_undone_by_going_on_with_the_old_one(launches, address):
+    first, second, third = (launches.ours.ami() for _ in range(3))
+    launches.run(first)
+    old = launches.record.good.id
+    launches.killed(second, "AssociateAddress", "after")
+    launches.ready('console = "never"', f'elastic_ip = "{address}"\ntimeout = 0.5')
+    with pytest.raises(NotReadyError):
+        launches.run(third, replace=True)
+    assert list(launches.alive) == [old] and launches.leads_to(address) == old
+
+
+def test_rollback_takes_the_verified_one_before(launches):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    launches.run(second, replace=True)
+    launches.ours.run("rollback")
+    assert list(launches.alive.values()) == [first]
+    with pytest.raises(InputError, match="no verified AMI before"):
+        command.main(["rollback"])
+
+
+def test_rollback_passes_over_what_was_never_verified(launches):
+    first, untried, second = (launches.ours.ami() for _ in range(3))
+    launches.run(first)
+    launches.run(second, replace=True)
+    launches.ours.run("rollback")
+    assert list(launches.alive.values()) == [first]
+    launches.ours.run("rollback", untried)
+    assert list(launches.alive.values()) == [untried]
+    assert tags.VERIFIED in launches.tags(untried)
+
+
+def test_the_plan_of_a_rollback_sends_nothing(launches, address):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    launches.run(second, replace=True)
+    record = launches.record
+    launches.aws.calls.clear()
+    said = launches.ours.run("rollback", "--plan")
+    operations = [line.split()[0].removeprefix("ec2:") for line in said.splitlines()]
+    assert operations == ["RunInstances", "CreateTags", "AssociateAddress", "TerminateInstances"]
+    assert all(call.operation.startswith("Describe") for call in launches.aws.calls)
+    assert launches.record == record
+    told = launches.ours.json("rollback", "--plan")
+    assert told["ami"]["id"] == first and [call["operation"] for call in told["calls"]] == operations

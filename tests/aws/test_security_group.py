@@ -1,0 +1,67 @@
+"""Our own security group on the emulator: made once, its ports kept as [launch] open says."""
+
+from __future__ import annotations
+
+import pytest
+from emulator.network import add_vpc, remove_default_vpc
+
+from unibuild.aws.client import Aws
+from unibuild.aws.network import security_group
+from unibuild.errors import AwsError
+from unibuild.settings.publish import Launch
+
+
+@pytest.fixture
+def groups(ours):
+    def groups(**settings):
+        return security_group(Aws(), Launch(**settings), "us-east-1", "hello")
+
+    return groups
+
+
+def rules(client, group):
+    found = client("ec2").describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])
+    incoming = [one for one in found["SecurityGroupRules"] if not one["IsEgress"]]
+    return sorted((one["IpProtocol"], one["FromPort"], one["ToPort"], one.get("CidrIpv4")) for one in incoming)
+
+
+def test_no_ports_need_no_group(ours, groups):
+    assert groups() == [] and groups(security_group="sg-1", open=("80",)) == ["sg-1"]
+    assert len(ours.aws.calls) == 0
+
+
+def test_it_is_made_once(ours, groups, client):
+    (group,) = groups(open=("80", "53/udp"))
+    assert rules(client, group) == [("tcp", 80, 80, "0.0.0.0/0"), ("udp", 53, 53, "0.0.0.0/0")]
+    assert groups(open=("80", "53/udp")) == [group]
+    assert ours.aws.calls.count("CreateSecurityGroup") == ours.aws.calls.count("AuthorizeSecurityGroupIngress") == 1
+
+
+def test_ports_follow_the_settings_and_what_a_person_opened_stays(groups, client):
+    (group,) = groups(open=("80",))
+    client("ec2").authorize_security_group_ingress(
+        GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="192.0.2.1/32"
+    )
+    groups(open=("443",), open_to=("198.51.100.0/24",))
+    assert rules(client, group) == [("tcp", 22, 22, "192.0.2.1/32"), ("tcp", 443, 443, "198.51.100.0/24")]
+
+
+def test_a_group_of_that_name_that_is_not_ours_is_not_touched(ours, groups, client):
+    client("ec2").create_security_group(GroupName="unibuild-hello", Description="mine")
+    with pytest.raises(AwsError, match="is not ours"):
+        groups(open=("80",))
+    assert ours.aws.calls.count("AuthorizeSecurityGroupIngress") == 0
+
+
+def test_it_is_made_in_the_vpc_of_the_subnet(ours, groups):
+    vpc = add_vpc(ours.aws.region(), default=False)
+    subnet = next(one.id for one in ours.aws.region().network.subnets.values() if one.vpc == vpc)
+    (group,) = groups(open=("80",), subnet=subnet)
+    assert ours.aws.region().network.groups[group].vpc == vpc
+
+
+def test_without_a_default_vpc_a_subnet_is_asked_for(ours, groups):
+    remove_default_vpc(ours.aws.region())
+    with pytest.raises(AwsError, match="no default VPC") as caught:
+        groups(open=("80",))
+    assert "subnet" in caught.value.hint

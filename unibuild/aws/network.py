@@ -1,0 +1,113 @@
+"""What leads to an instance: its security group with the ports that it serves, and an Elastic IP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unibuild.aws import ports, tags
+from unibuild.aws.instance import APPEARS
+from unibuild.errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from unibuild.aws.client import Aws
+    from unibuild.settings.publish import Launch
+
+__all__ = ["holder", "move_address", "security_group"]
+
+
+def holder(aws: Aws, region: str, given: str) -> str | None:
+    """Return the id of the instance that an Elastic IP leads to now; None: it leads nowhere.
+
+    Raises:
+        AwsError: there is none such.
+    """
+    return _address(aws, region, given).get("InstanceId") or None
+
+
+def move_address(aws: Aws, region: str, given: str, name: str) -> str:
+    """Let an Elastic IP lead to an instance, wherever it led before; return the address.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    address = _address(aws, region, given)
+    if address.get("InstanceId") != name:
+        aws.client("ec2", region).call(
+            "AssociateAddress", AllocationId=address["AllocationId"], InstanceId=name, AllowReassociation=True
+        )
+    return str(address["PublicIp"])
+
+
+def security_group(aws: Aws, settings: Launch, region: str, unikernel: str) -> list[str]:
+    """Return the ids of the security groups that an instance is to have; our own one is made, and its ports opened.
+
+    Raises:
+        AwsError: AWS refused; or there is no default VPC and no subnet is set.
+    """
+    if settings.security_group:
+        return [settings.security_group]
+    if not settings.open:
+        return []
+    client = aws.client("ec2", region)
+    vpc, name = _vpc(aws, settings, region), f"unibuild-{unikernel}"
+    wanted = [{"Name": "group-name", "Values": [name]}, {"Name": "vpc-id", "Values": [vpc]}]
+    found = client.call("DescribeSecurityGroups", Filters=wanted).get("SecurityGroups", ())
+    marked = tags.write({tags.UNIKERNEL: unikernel})
+    if found and tags.UNIKERNEL not in tags.read(found[0].get("Tags", ())):
+        raise AwsError(
+            f"the security group {name} in {region} is not ours: it has no tag {tags.UNIKERNEL}",
+            hint=f"[launch] security_group: {found[0]['GroupId']} uses it as it is",
+        )
+    if found:
+        group = str(found[0]["GroupId"])
+    else:
+        made = {"ResourceType": "security-group", "Tags": marked}
+        answer = client.call(
+            "CreateSecurityGroup",
+            GroupName=name,
+            Description=f"What {unikernel} serves; made by unibuild",
+            VpcId=vpc,
+            TagSpecifications=[made],
+        )
+        group = str(answer["GroupId"])
+    _open(aws, settings, region, group, marked)
+    return [group]
+
+
+def _open(aws: Aws, settings: Launch, region: str, group: str, marked: list[dict[str, str]]) -> None:
+    """Open the ports of our group that are wanted, and close those that we opened and are no more."""
+    client = aws.client("ec2", region)
+    in_group = [{"Name": "group-id", "Values": [group]}]
+    there = client.pages("DescribeSecurityGroupRules", "SecurityGroupRules", Filters=in_group)
+    change = ports.change(ports.wanted(settings.open, settings.open_to), there)
+    if change.missing:
+        client.call(
+            "AuthorizeSecurityGroupIngress",
+            appears=APPEARS,
+            GroupId=group,
+            IpPermissions=[ports.permission(rule) for rule in change.missing],
+            TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": marked}],
+        )
+    if change.surplus:
+        client.call("RevokeSecurityGroupIngress", GroupId=group, SecurityGroupRuleIds=list(change.surplus))
+
+
+def _vpc(aws: Aws, settings: Launch, region: str) -> str:
+    """Return the id of the VPC that an instance will be in."""
+    client = aws.client("ec2", region)
+    if settings.subnet:
+        return str(client.call("DescribeSubnets", SubnetIds=[settings.subnet])["Subnets"][0]["VpcId"])
+    found = client.call("DescribeVpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]).get("Vpcs", ())
+    if not found:
+        raise AwsError(f"the account has no default VPC in {region}", hint="[launch] subnet: name a subnet")
+    return str(found[0]["VpcId"])
+
+
+def _address(aws: Aws, region: str, given: str) -> Mapping[str, Any]:
+    by: dict[str, Any] = {"AllocationIds": [given]} if given.startswith("eipalloc-") else {"PublicIps": [given]}
+    found: Sequence[Mapping[str, Any]] = aws.client("ec2", region).call("DescribeAddresses", **by)["Addresses"]
+    if not found:
+        raise AwsError(f"there is no Elastic IP {given} in {region}", hint="[launch] elastic_ip")
+    return found[0]

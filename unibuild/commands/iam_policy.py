@@ -1,0 +1,35 @@
+"""``unibuild iam-policy``: the least IAM policy that this configuration needs, as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from unibuild.settings.sources import load
+from unibuild.tasks import account
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run ``unibuild iam-policy`` with these arguments; return its exit status. AWS is not asked.
+
+    Raises:
+        AwsError: no region is set.
+        SettingsError: a setting is wrong.
+    """
+    from unibuild.aws.policy import policy
+
+    parser = argparse.ArgumentParser(prog="unibuild iam-policy", description=__doc__)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time")
+    parser.add_argument("--region", help="where AMIs are published; else that of the settings")
+    parser.add_argument("--no-launch", action="store_true", help="without what launch_ami and redeploy need")
+    parser.add_argument("--no-clean", action="store_true", help="without what `unibuild ami gc` and `rm` need")
+    asked = parser.parse_intermixed_args(argv)
+    project = load(Path.cwd(), dict(word.partition("=")[::2] for word in asked.settings), required=False)
+    region = account.account(project, asked.region).region
+    name = account.unikernel(project)
+    told = policy(project.settings, name, region, launch=not asked.no_launch, clean=not asked.no_clean)
+    print(json.dumps(told, indent=2))
+    return 0
