@@ -184,13 +184,19 @@ class AwsError(UnibuildError):
         message: what failed and where.
         hint: what to do next.
         code: AWS's own code, as ``UnauthorizedOperation``, or the name of botocore's exception.
+        reason: the reason that the EBS direct API adds to its code, as ``INVALID_SNAPSHOT_ID``.
+        passing: the fault may be over when it is tried again later.
     """
 
     exit_code = 7
 
-    def __init__(self, message: str, *, hint: str | None = None, code: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: str = "", reason: str = "", passing: bool = False
+    ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
+        self.reason = reason
+        self.passing = passing
 
 
 class AwsLostError(AwsError):

@@ -260,7 +260,7 @@ def test_a_plan_checks_the_parameters(server: Scripted) -> None:
     [
         ("ValidationException", 400, "", Kind.FATAL),
         ("ValidationException", 400, "WRITE_REQUEST_TIMEOUT", Kind.THROTTLE),
-        ("ValidationException", 400, "INVALID_BLOCK", Kind.TRANSIENT),
+        ("ValidationException", 400, "INVALID_BLOCK", Kind.FATAL),
         ("ResourceNotFoundException", 404, "SNAPSHOT_NOT_FOUND", Kind.ABSENT),
         ("InvalidSnapshot.NotFound", 400, "", Kind.ABSENT),
         ("Whatever", 503, "", Kind.TRANSIENT),

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import unibuild
 from unibuild.aws.errors import Kind, explain, explain_local, kind_of
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Aws", "Client", "Clock", "Patience", "Stopped"]
 
 Answer = dict[str, Any]
+T = TypeVar("T")
+
+_POLL = (0.2, 5.0)  # seconds between two looks: at first, and at most
 
 
 class Stopped(Exception):  # noqa: N818 (no failure: somebody set the clock's ``stop``)
@@ -145,6 +148,20 @@ class Aws:
         return self.client(planned.service, planned.region).call(
             planned.operation, wants=wants, appears=appears, **params
         )
+
+    def patient(self, patience: Patience) -> Aws:
+        """Return the same account with another patience."""
+        other = Aws(self._profile, self._region, patience=patience, clock=self.clock, plan=self.plan)
+        other._session, other.answered = self._session, self.answered
+        return other
+
+    def poll(self, look: Callable[[], T | None], seconds: float) -> T | None:
+        """Look again and again, after pauses that grow, until there is something; None after so many seconds."""
+        until, pause = self.clock.now() + seconds, _POLL[0]
+        while (found := look()) is None and self.clock.now() < until:
+            self.clock.sleep(pause)
+            pause = min(_POLL[1], pause * 1.5)
+        return found
 
     def session(self) -> Any:  # noqa: ANN401 (boto3 has no types)
         """Return boto3's session, made once."""
@@ -308,8 +325,12 @@ class _Tries:
             raise fault.error
         if not self._idempotent and fault.lost:
             raise AwsLostError(
-                f"{fault.error.message}; it may have been done", hint=fault.error.hint, code=fault.error.code
+                f"{fault.error.message}; it may have been done",
+                hint=fault.error.hint,
+                code=fault.error.code,
+                passing=True,
             )
+        fault.error.passing = True
         if not self._aws.answered and spent >= patience.first:
             raise fault.error
         if spent >= patience.budget and self._count >= patience.tries:
@@ -330,8 +351,9 @@ def _fault(operation: str, region: str, error: Exception) -> _Fault:
     if isinstance(error, ClientError):
         said, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
         code, status = str(said.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
-        kind = kind_of(code, status, str(error.response.get("Reason", "")))
-        told = explain(operation, region, code, str(said.get("Message", "")))
+        reason = str(error.response.get("Reason", ""))
+        kind = kind_of(code, status, reason)
+        told = explain(operation, region, code, str(said.get("Message", "")), reason)
         return _Fault(kind, told, answered=True, lost=kind is Kind.TRANSIENT)
     told = explain_local(operation, region, name, str(error))
     if isinstance(error, HTTPClientError) or name in ("ResponseStreamingError", "IncompleteReadError"):

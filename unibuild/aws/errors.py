@@ -40,10 +40,6 @@ _TRANSIENTS = frozenset(
         *("ServiceUnavailableException", "Unavailable", "RequestTimeout", "RequestTimeoutException"),
     )
 )
-_REASONS = {  # of the EBS direct API's ValidationException: the same request may pass when it is sent again
-    "WRITE_REQUEST_TIMEOUT": Kind.THROTTLE,
-    "INVALID_BLOCK": Kind.TRANSIENT,  # also said of a block that was damaged on the way
-}
 NOT_FOUND = re.compile(r"NotFound$|NotFoundException$|^NoSuch|^404$|\.NotFound\b")
 
 _AGAIN = "a later run goes on where this one stopped"
@@ -187,8 +183,8 @@ def kind_of(code: str, status: int, reason: str = "") -> Kind:
     """
     if code in _THROTTLES:
         return Kind.THROTTLE
-    if code == "ValidationException" and reason in _REASONS:
-        return _REASONS[reason]
+    if code == "ValidationException" and reason == "WRITE_REQUEST_TIMEOUT":
+        return Kind.THROTTLE
     if code in _TRANSIENTS:
         return Kind.TRANSIENT
     if NOT_FOUND.search(code):
@@ -198,7 +194,7 @@ def kind_of(code: str, status: int, reason: str = "") -> Kind:
     return Kind.TRANSIENT if status >= 500 else Kind.THROTTLE if status == 429 else Kind.FATAL
 
 
-def explain(operation: str, region: str, code: str, message: str) -> AwsError:
+def explain(operation: str, region: str, code: str, message: str, reason: str = "") -> AwsError:
     """Return the sentence for an error that AWS answered with.
 
     Args:
@@ -206,11 +202,12 @@ def explain(operation: str, region: str, code: str, message: str) -> AwsError:
         region: where.
         code: the error's code.
         message: what AWS says of it; it is shown where it cannot hold a secret.
+        reason: the ``Reason`` that the EBS direct API adds.
     """
     sentence, mend = _SENTENCES.get(code, ("", "see what AWS says"))
     said = "" if _QUIET.search(code) else _cleaned(message)
     told = ": ".join(filter(None, (sentence, said))) or "no reason given"
-    return AwsError(f"{operation} in {region}: {told} ({code})", hint=mend, code=code)
+    return AwsError(f"{operation} in {region}: {told} ({code})", hint=mend, code=code, reason=reason)
 
 
 def explain_local(operation: str, region: str, name: str, message: str) -> AwsError:

@@ -1,0 +1,215 @@
+"""From an image to an AMI: looks whether it is there, sees that it can be made, uploads what changed, registers it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import unibuild
+from unibuild.aws import preflight, register, tags
+from unibuild.aws.kernels import Virtualization, pv_grub
+from unibuild.aws.together import together
+from unibuild.aws.upload import checksums, snapshot
+from unibuild.aws.upload.blocks import Base
+from unibuild.errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from unibuild.aws.client import Aws, Client
+    from unibuild.aws.upload.journal import Journal
+    from unibuild.aws.upload.puts import Source
+
+__all__ = ["About", "Published", "Wanted", "find", "identity", "make"]
+
+_KEY = "unibuild:key"  # the tag that says what a snapshot is encrypted with
+_BASES = 8  # snapshots that are compared with the image, the newest ones
+
+
+class About(NamedTuple):
+    """What is known of a kernel; what is not known is empty.
+
+    Attributes:
+        unikernel: its name.
+        identity: what tells its image apart.
+        revision: the sources' revision, as ``git describe`` has it.
+        toolchain: what built it, as ``mirage 4.11.1``.
+    """
+
+    unikernel: str
+    identity: str
+    revision: str = ""
+    toolchain: str = ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags of what is made of it."""
+        found = {
+            tags.UNIKERNEL: self.unikernel,
+            tags.SHA256: self.identity,
+            tags.REVISION: self.revision,
+            tags.TOOLCHAIN: self.toolchain,
+            tags.VERSION: unibuild.__version__,
+        }
+        return {key: value[:256] for key, value in found.items() if value}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An AMI as it shall be.
+
+    Attributes:
+        name: its name.
+        description: its description and its snapshot's.
+        virtualization: ``paravirtual`` or ``hvm``.
+        volume_type: of the root volume.
+        encryption: ``aws/ebs`` for the account's default key, or the ARN of a KMS key; empty: not encrypted.
+        about: what is known of the kernel.
+        tags: a person's own tags.
+        instance_type: what shall run it; None: any type that can.
+    """
+
+    name: str
+    description: str
+    virtualization: Virtualization
+    volume_type: str
+    encryption: str
+    about: About
+    tags: Mapping[str, str] = field(hash=False)
+    instance_type: str | None = None
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """The AMI's tags: a person's own, and ours."""
+        return {"Name": self.name, **self.tags, **self.about.tags}
+
+
+class Published(NamedTuple):
+    """An AMI that is available.
+
+    Attributes:
+        image: its id.
+        snapshot: the id of its snapshot.
+        name: its name.
+        region: where it is.
+        is_new: whether it was registered now.
+        puts: how many blocks were sent for it now.
+        parent: the snapshot that its own began with.
+    """
+
+    image: str
+    snapshot: str
+    name: str
+    region: str
+    is_new: bool
+    puts: int = 0
+    parent: str | None = None
+
+
+def identity(digest: str, encryption: str) -> str:
+    """Return what tells images apart: the SHA-256 of the image, or of that and what it is encrypted with."""
+    return hashlib.sha256(f"{digest} {encryption}".encode()).hexdigest() if encryption else digest
+
+
+def find(aws: Aws, wanted: Wanted) -> Published | None:
+    """Return the AMI if it is there already: one call.
+
+    Raises:
+        AwsError: another AMI has its name.
+    """
+    ec2 = aws.client("ec2")
+    image = register.named(ec2, wanted.name)
+    if image is None:
+        return None
+    if tags.read(image.get("Tags", ())).get(tags.SHA256) != wanted.about.identity:
+        raise AwsError(
+            f"{image['ImageId']} in {ec2.region} has the name {wanted.name} already, and is made of another image",
+            hint="[publish] name: put {hash} into it, or remove the other: `unibuild ami rm`",
+        )
+    if image.get("State") != "available":
+        image = register.wait_available(ec2, image["ImageId"])
+    return Published(image["ImageId"], register.root_snapshot(image), wanted.name, ec2.region, is_new=False)
+
+
+def make(
+    aws: Aws,
+    source: Source,
+    wanted: Wanted,
+    journal: Journal,
+    tell: Callable[[str, float | None, str], None],
+    verify: Callable[[], None],
+) -> Published:
+    """Return the AMI of an image, which is made now.
+
+    Args:
+        aws: the account, and the region.
+        source: the image.
+        wanted: the AMI as it shall be.
+        journal: what was begun by earlier runs.
+        tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
+        verify: called when all is known to be in order, and before anything is sent; raises where the image is no good.
+
+    Raises:
+        AwsError: AWS refused; or a fault did not pass.
+        FileError: the kernel changed meanwhile.
+    """
+    ec2 = aws.client("ec2")
+    tell("look what the region can run", None, "")
+    kernel, bases = _ask(ec2, wanted)
+    verify()
+    about = snapshot.About(
+        identity=wanted.about.identity,
+        description=wanted.description,
+        tags={**wanted.all_tags, **checksums.packed(source.checksums), **_key(wanted.encryption)},
+        encryption=wanted.encryption,
+    )
+    made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, bases)
+    tell("register the AMI", None, wanted.name)
+    registration = register.Registration(
+        wanted.name, wanted.description, wanted.virtualization, kernel, wanted.volume_type, wanted.all_tags
+    )
+    try:
+        image = register.register(ec2, registration, made.id, source.volume_gib)
+    except AwsError as error:
+        error.add(f"the snapshot {made.id} is complete: the next run takes it, `unibuild ami gc` removes it")
+        raise
+    used = register.root_snapshot(image)
+    if used != made.id and made.puts and aws.plan is None:  # another machine was faster with the same image
+        ec2.call("DeleteSnapshot", SnapshotId=made.id)
+    return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
+
+
+def _ask(ec2: Client, wanted: Wanted) -> tuple[str | None, list[Base]]:
+    """Ask at once all that must be known before; return the AKI and the snapshots that may be the parent."""
+    is_pv = wanted.virtualization == "paravirtual"
+    jobs: list[Callable[[], Any]] = [
+        lambda: pv_grub(ec2) if is_pv else None,
+        lambda: _bases(ec2, wanted),
+        lambda: preflight.check_types(ec2, wanted.instance_type, wanted.virtualization),
+        lambda: preflight.may_register(ec2, wanted.name),
+        lambda: preflight.may_delete(ec2),
+    ]
+    kernel, bases, *_ = together(jobs)
+    return kernel, bases
+
+
+def _bases(ec2: Client, wanted: Wanted) -> list[Base]:
+    """Return the unikernel's finished snapshots that tell their blocks, the newest first."""
+    filters = [
+        {"Name": f"tag:{tags.UNIKERNEL}", "Values": [wanted.about.unikernel]},
+        {"Name": "status", "Values": ["completed"]},
+    ]
+    found = ec2.pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
+    found = sorted(found, key=lambda one: one["StartTime"], reverse=True)
+    bases = []
+    for one in found:
+        held = tags.read(one.get("Tags", ()))
+        digests = checksums.unpacked(held)
+        if digests is not None and held.get(_KEY, "") == wanted.encryption:
+            bases.append(Base(one["SnapshotId"], one["VolumeSize"], digests))
+    return bases[:_BASES]
+
+
+def _key(encryption: str) -> dict[str, str]:
+    return {_KEY: encryption} if encryption else {}
