@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from unibuild.domain import console, xl
+from unibuild.domain.ending import End, Left, exit_code
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError
 from unibuild.host.local import Local
@@ -72,7 +73,7 @@ def log(tmp_path):
 
 def test_a_thousand_lines_of_a_domain_that_dies_at_once_all_arrive(watch, log):
     domain = watch("count 1000", "say Solo5: solo5_exit(0) called", "poweroff")
-    assert domain.follow(log) == console.End("powered off", 0)
+    assert domain.follow(log) == End("powered off", 0)
     lines = domain.said.decode().splitlines()
     assert lines == [*(f"line {n}" for n in range(1, 1001)), "Solo5: solo5_exit(0) called"]
     assert [line.split(" ", 1)[1] for line in log.read_text().splitlines()] == lines
@@ -81,7 +82,7 @@ def test_a_thousand_lines_of_a_domain_that_dies_at_once_all_arrive(watch, log):
 def test_a_reader_that_attaches_after_the_end_still_gets_all(watch, log, monkeypatch):
     monkeypatch.setenv("STANDIN_ATTACH", "1.5")
     domain = watch("say early", "poweroff")
-    assert domain.follow(log) == console.End("powered off", None)
+    assert domain.follow(log) == End("powered off", None)
     assert domain.said == b"early\r\n"
 
 
@@ -101,12 +102,12 @@ def test_the_end_is_told(watch, log, script, why, good):
 
 def test_a_silent_domain_ends_too(watch, log, monkeypatch):
     monkeypatch.setattr(console, "SILENT", 0.3)
-    assert watch("poweroff").follow(log) == console.End("powered off", None)
+    assert watch("poweroff").follow(log) == End("powered off", None)
 
 
 def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
     domain = watch("say here", "stay")
-    assert domain.follow(log, wait=1.0) == console.Left()
+    assert domain.follow(log, wait=1.0) == Left()
     assert domain.said == b"here\r\n"
     assert not xl.find(domain.host, name="hello").has_ended
 
@@ -115,7 +116,7 @@ def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
     domain = watch("say ready", "echo", "stay")
     typed = Keys(b"a")
     domain.answer(b"key 97\r\n", lambda: typed.press(b"b\x1d"))
-    assert domain.follow(log, keys=typed, wait=60) == console.Left()
+    assert domain.follow(log, keys=typed, wait=60) == Left()
     assert domain.said in (b"ready\r\nkey 97\r\n", b"ready\r\nkey 97\r\nkey 98\r\n")
 
 
@@ -123,7 +124,7 @@ def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
     domain = watch("say here", "stay")
     timer = threading.Timer(0.7, lambda: xl.destroy(domain.host, domain.domain))
     timer.start()
-    assert domain.follow(log) == console.End("was destroyed", None)
+    assert domain.follow(log) == End("was destroyed", None)
     timer.join()
 
 
@@ -156,7 +157,7 @@ def test_pump_returns_when_the_time_is_up_and_goes_on_where_it_was(watch, log):
     lines = []
     with reading(watch("say a", "sleep 1", "say b", "poweroff"), log, lines) as reader:
         assert reader.pump(time.monotonic() + 0.1) is None
-        assert reader.pump() == reader.pump() == reader.end == console.End("powered off", None)
+        assert reader.pump() == reader.pump() == reader.end == End("powered off", None)
     assert lines == [b"a", b"b"]
 
 
@@ -211,4 +212,4 @@ def domain_said(log: Path) -> bytes:
     ],
 )
 def test_exit_code(said, code):
-    assert console.exit_code(said) == code
+    assert exit_code(said) == code

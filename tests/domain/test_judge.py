@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain.console import End
+from unibuild.domain.ending import End
 from unibuild.domain.judge import PAUSE, SETTLE, Answer, Ended, Now, Readiness, Said, Standing, Wanted, nearest
 from unibuild.domain.xl import REASONS
 from unibuild.settings.model import Case, Http

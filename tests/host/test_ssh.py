@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from unibuild import files
 from unibuild.errors import CommandError, HostError, LostError, MissingError, SettingsError
-from unibuild.host.ssh import Ssh, explain, parse
+from unibuild.host.ssh import Ssh, parse
+from unibuild.host.ssh_errors import explain
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import selectors
 import subprocess
 import time
 import tty
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from unibuild.domain import xl
 from unibuild.domain.crash.xen_log import triple_faulted
+from unibuild.domain.ending import GONE, End, Left, exit_code
 from unibuild.domain.lines import Lines
 from unibuild.domain.terminal import LEAVE
 from unibuild.errors import DomainError
@@ -31,54 +30,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from unibuild.domain.log import Log
+    from unibuild.domain.terminal import Source
     from unibuild.host.base import Host
     from unibuild.process import Child
 
-__all__ = ["GONE", "End", "Left", "Reader", "Source", "exit_code"]
+__all__ = ["End", "Reader"]
 
-GONE = "was destroyed"
-"""Why a domain ended that is there no more: nobody can say."""
 INTERRUPT = b"\x03"  # Ctrl-C
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
 SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
 POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
 SAID = 65536  # bytes of the end that are kept in memory
-
-
-class Source(Protocol):
-    """Where keys come from: ``read`` returns nothing when there will be no more."""
-
-    fd: int
-
-    def read(self) -> bytes: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class End:
-    """The domain ended: ``why`` completes "the domain ..."; ``code`` is what Solo5 says it exited with."""
-
-    why: str
-    code: int | None
-
-    @property
-    def is_good(self) -> bool:
-        """Whether a person would call it a success.
-
-        Xen loses the code: Solo5 powers off with every one but that of abort(), so only the console tells.
-        """
-        return self.why not in (xl.REASONS[3], xl.REASONS[4]) and not self.code
-
-
-@dataclass(frozen=True)
-class Left:
-    """The console was left, with Ctrl-] or because the time was up, and the domain runs on."""
-
-
-def exit_code(said: bytes) -> int | None:
-    """Return N of the last line ``Solo5: solo5_exit(N) called``, or None where there is none."""
-    found = re.findall(rb"^Solo5: solo5_exit\((\d+)\) called", said, re.MULTILINE)
-    return int(found[-1]) if found else None
 
 
 class Reader(contextlib.AbstractContextManager["Reader"]):

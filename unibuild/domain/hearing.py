@@ -17,7 +17,7 @@ __all__ = ["Hearing", "Mailbox"]
 
 
 class Mailbox:
-    """Keys for a console, and a bell that ends the reading of it; a ``console.Source``."""
+    """Keys for a console, and a bell that ends the reading of it; a ``terminal.Source``."""
 
     def __init__(self) -> None:
         self.fd, self._bell = os.pipe()

@@ -17,7 +17,7 @@ from unibuild.domain.xl import REASONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unibuild.domain.console import End
+    from unibuild.domain.ending import End
     from unibuild.settings.model import Case, Http
 
 __all__ = ["PAUSE", "SETTLE", "Answer", "Ended", "Event", "Now", "Readiness", "Said", "Standing", "Wanted", "nearest"]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unibuild.domain.asking import Check
-    from unibuild.domain.console import End
+    from unibuild.domain.ending import End
 
 __all__ = ["Console", "Verdict", "Wanted", "told_address", "wait"]
 

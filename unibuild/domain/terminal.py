@@ -7,18 +7,26 @@ import os
 import signal
 import termios
 import threading
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["LEAVE", "Keyboard", "Settings", "is_ours", "key_by_key", "raw"]
+__all__ = ["LEAVE", "Keyboard", "Settings", "Source", "is_ours", "key_by_key", "raw"]
 
 LEAVE = b"\x1d"  # Ctrl-], as in `xl console`
 
 Settings: TypeAlias = "list[int | list[bytes | int]]"
 """A terminal's, as ``termios.tcgetattr`` gives them."""
+
+
+class Source(Protocol):
+    """Where keys come from: ``read`` returns nothing when there will be no more."""
+
+    fd: int
+
+    def read(self) -> bytes: ...  # noqa: D102
 
 
 def is_ours() -> bool:

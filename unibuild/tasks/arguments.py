@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from unibuild import files, kernel
 from unibuild.domain import xl
-from unibuild.domain.console import End, Reader
+from unibuild.domain.console import Reader
+from unibuild.domain.ending import End
 from unibuild.domain.log import Log, log_path
 from unibuild.domain.manual import known_arguments
 from unibuild.errors import KernelError, UnibuildError

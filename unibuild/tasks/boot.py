@@ -238,9 +238,13 @@ def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | N
 
 def _bring_back(change: Change, before: Generation | None, error: UnibuildError, *, lost: bool = False) -> None:
     """After a failure boot what was good before, unless it still runs; the error's hint says what runs now."""
-    old = change.old
-    if old and not old.has_ended and xl.find(change.host, uuid=old.uuid, background=True):
-        error.add(f"the older {old.name} runs on")
+    there = {domain.uuid: domain for domain in xl.domains(change.host, background=True) if not domain.has_ended}
+    if change.old and change.old.uuid in there:
+        error.add(f"the older {change.old.name} runs on")
+        return
+    pending = change.known.pending
+    if pending and pending.uuid in there:
+        error.add(f"the new {pending.name} runs, unproven: the next boot replaces it")
         return
     if before is None:
         if lost or change.has_ended_one:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from unibuild import files
-from unibuild import kernel as kernels
-from unibuild.domain import owner, preflight, record, swap, xl
+from unibuild.domain import owner, record, swap, xl
 from unibuild.domain.generations import Store
 from unibuild.domain.log import log_path
-from unibuild.errors import DomainError, KernelError, UnibuildError
+from unibuild.errors import DomainError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import deploy, xlfile
+from unibuild.tasks import candidate, deploy, xlfile
 from unibuild.tasks.words import LastWords, first_words, hide
 from unibuild.xl import grammar
 
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
     from unibuild.domain.console import Reader
     from unibuild.domain.generations import Generation
+    from unibuild.domain.preflight import Seen
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
     from unibuild.tasks.screen import Screen
@@ -115,29 +113,8 @@ class Change:
         Raises:
             DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
         """
-        deployed = deploy.bring(
-            self.host,
-            generation.xl,
-            self.project.root,
-            self.state,
-            {"kernel": generation.kernel, **_ramdisk(generation)},
-        )
-        seen = preflight.look(
-            self.host,
-            deployed.config,
-            kernel=_inspect(generation.kernel),
-            disks=deployed.elsewhere,
-            going=(self.old.uuid,) if self.old else (),
-        )
-        asked = deployed.config.get("uuid")
-        new = record.Instance(
-            uuid=asked if isinstance(asked, str) else str(uuid.uuid4()),
-            name=deployed.name,
-            generation=generation.number,
-            kernel=kernel,
-            xl=xl_mark,
-            since=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        going = (self.old.uuid,) if self.old else ()
+        deployed, seen, new = candidate.prepare(self.host, self.project, generation, kernel, xl_mark, going)
         text = xlfile.read(generation.xl)
         beside = self._is_beside(grammar.parse(text, str(generation.xl)), seen)
         before = self.known.good.name if self.known.good else None
@@ -213,7 +190,7 @@ class Change:
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
 
-    def _is_beside(self, config: grammar.Config, seen: preflight.Seen) -> bool:
+    def _is_beside(self, config: grammar.Config, seen: Seen) -> bool:
         """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
         if self.old is None or self.old.has_ended:
             return False
@@ -310,14 +287,3 @@ def changing(
         change = Change(project, host, screen, reading, now, marks)
         change.settle(name)
         yield change
-
-
-def _inspect(path: Path) -> kernels.Kernel | None:
-    try:
-        return kernels.inspect(path)
-    except KernelError:  # xl has the last word
-        return None
-
-
-def _ramdisk(generation: Generation) -> dict[str, Path]:
-    return {"ramdisk": generation.ramdisk} if generation.ramdisk else {}

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.domain import owner, record, terminal, xl
-from unibuild.domain.console import GONE, Left, Reader
+from unibuild.domain.console import Reader
+from unibuild.domain.ending import GONE, Left
 from unibuild.domain.generations import Store
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError
@@ -21,7 +22,7 @@ from unibuild.xl import grammar
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from unibuild.domain.console import End
+    from unibuild.domain.ending import End
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
     from unibuild.tasks.screen import Screen
@@ -169,7 +170,19 @@ def _finish(followed: Followed, end: End, screen: Screen) -> None:
     if end.is_good:
         screen.say(how)
         return
-    raise DomainError(written.sentence if written else how, hint=report.lines(written, followed.reader))
+    error = DomainError(written.sentence if written else how, hint=report.lines(written, followed.reader))
+    _tell_of_good_one(followed, error)
+    raise error
+
+
+def _tell_of_good_one(followed: Followed, error: DomainError) -> None:
+    """Add what can run instead of a domain that ended badly."""
+    state, name = state_dir(followed.project.root), followed.host.name
+    known = record.load(state, name).good
+    before = Store(state).last_good(name, before=known.generation if known else None)
+    if known and known.uuid == followed.domain.uuid and before:
+        number = before.number
+        error.add(f"none runs on {name} now; `unibuild rollback {number}` boots generation {number}, which was good")
 
 
 def _remove(followed: Followed, outcome: str, why: str) -> None:

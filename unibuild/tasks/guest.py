@@ -15,7 +15,8 @@ import msgspec
 
 from unibuild import files
 from unibuild.domain import owner, xl
-from unibuild.domain.console import End, Reader
+from unibuild.domain.console import Reader
+from unibuild.domain.ending import End
 from unibuild.domain.hearing import Hearing, Mailbox
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError, UnibuildError

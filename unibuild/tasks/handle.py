@@ -19,7 +19,7 @@ from unibuild.tasks.trial import ask
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.domain.console import End
+    from unibuild.domain.ending import End
     from unibuild.host.base import Host
     from unibuild.tasks.graph import Graph
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.domain import xl
-    from unibuild.domain.console import End, Reader
+    from unibuild.domain.console import Reader
     from unibuild.domain.crash.report import Report
+    from unibuild.domain.ending import End
     from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project

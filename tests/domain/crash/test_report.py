@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from unibuild.domain import xl
-from unibuild.domain.console import End
 from unibuild.domain.crash import asking, report, symbols
+from unibuild.domain.ending import End
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 

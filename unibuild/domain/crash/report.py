@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unibuild.domain import xl as xl_verbs
-    from unibuild.domain.console import End
     from unibuild.domain.crash.frames import Frame
+    from unibuild.domain.ending import End
     from unibuild.host.base import Host
 
 __all__ = ["KEEP", "Found", "Report", "collect"]
