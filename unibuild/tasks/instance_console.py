@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.aws import instance
 from unibuild.aws.console import fresh
-from unibuild.domain.console import End, exit_code
+from unibuild.domain.ending import End, exit_code
 from unibuild.domain.lines import Lines
 
 if TYPE_CHECKING:
