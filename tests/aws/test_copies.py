@@ -9,6 +9,7 @@ from emulator import AwsError as Refusal
 
 from unibuild.aws import steps, tags
 from unibuild.aws.client import Aws
+from unibuild.aws.plan import Plan
 from unibuild.errors import AwsError
 from unibuild.settings.publish import Publish
 
@@ -90,11 +91,27 @@ def test_a_copy_that_is_still_pending_is_waited_for(ours, finish):
 
 
 def test_copies_are_encrypted_with_the_key_of_their_region(ours, finish):
+    for name in ("us-east-1", "eu-west-1"):
+        region = ours.aws.region(name)
+        region.kms[region.arn("kms", "alias/ours")] = region.arn("kms", f"key/{name}")
+    finish(ours.ami(), regions=("eu-west-1",), kms_key=ours.aws.region().arn("kms", "alias/ours"))
     region = ours.aws.region("eu-west-1")
-    region.kms["alias/ours"] = region.arn("kms", "key/1")
-    ours.aws.region().kms["alias/ours"] = ours.aws.region().arn("kms", "key/2")
-    finish(ours.ami(), regions=("eu-west-1",), kms_key="alias/ours")
-    assert region.snapshots[there(ours, "eu-west-1").snapshot_ids[0]].key == region.kms["alias/ours"]
+    assert region.snapshots[there(ours, "eu-west-1").snapshot_ids[0]].key == region.arn("kms", "key/eu-west-1")
+
+
+def test_the_plan_of_an_ami_that_is_not_there_yet(ours):
+    plan = Plan()
+    settings = Publish(regions=("eu-west-1",), share=(ACCOUNT,), deprecate_after=3, protect=True)
+    steps.finish(Aws(plan=plan), settings, "us-east-1", "<ImageId>", print)
+    assert [call.operation for call in plan.calls].count("CopyImage") == 1
+    assert {call.operation for call in plan.calls} == {
+        "CopyImage",
+        "ModifyImageAttribute",
+        "ModifySnapshotAttribute",
+        "EnableImageDeprecation",
+        "EnableImageDeregistrationProtection",
+    }
+    assert [call.operation for call in ours.aws.calls if not call.operation.startswith("Describe")] == []
 
 
 def test_all_copies_are_shared_deprecated_and_protected(ours, finish):

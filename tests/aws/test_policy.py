@@ -21,10 +21,11 @@ from unibuild.settings.publish import Launch, Publish
 
 KNOWN = json.loads((Path(__file__).parent / "iam_actions.json").read_text())
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/1"
+ALIAS = "arn:aws:kms:eu-west-1:111122223333:alias/ours"
 ALL = {"regions": ("us-east-1",), "share": ("111122223333",), "deprecate_after": 9, "protect": True}
 SETTINGS = [
     Settings(),
-    Settings(publish=Publish(**ALL, encrypt=True, kms_key="alias/ours")),
+    Settings(publish=Publish(**ALL, encrypt=True, kms_key=ALIAS)),
     Settings(publish=Publish(via="s3", bucket="images", kms_key=KEY)),
     Settings(launch=Launch(open=("80",), elastic_ip="eipalloc-1", key="ops")),
 ]
@@ -87,6 +88,13 @@ def test_actions_follow_from_the_settings():
     assert "ec2:AuthorizeSecurityGroupIngress" in actions(Settings(launch=Launch(open=("80",)))) - least
     by_s3 = actions(Settings(publish=Publish(via="s3", bucket="b")))
     assert "s3:PutObject" in by_s3 and not any(action.startswith("ebs:Put") for action in by_s3)
+
+
+def test_the_key_of_each_region():
+    found = {one["Sid"]: one for one in statements(SETTINGS[1])}["UseKey"]
+    assert found["Resource"] == [f"arn:aws:kms:{name}:111122223333:key/*" for name in ("eu-west-1", "us-east-1")]
+    assert found["Condition"]["ForAnyValue:StringEquals"] == {"kms:ResourceAliases": "alias/ours"}
+    assert {one["Sid"]: one for one in statements(SETTINGS[2])}["UseKey"]["Resource"] == [KEY]
 
 
 def test_parts_can_be_left_out():

@@ -81,7 +81,7 @@ def test_what_can_be_shared_passes(settings):
     ("key", "there"),
     [
         (None, None),
-        ("alias/ours", "alias/ours"),
+        ("arn:aws:kms:eu-west-1:123456789012:alias/a", "arn:aws:kms:us-east-1:123456789012:alias/a"),
         (KEY + "1", None),
         (KEY + "mrk-1", KEY.replace("eu-west-1", "us-east-1") + "mrk-1"),
     ],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from typing import TYPE_CHECKING
 
 from unibuild.aws.difference import Difference, compare
 from unibuild.aws.image import BLOCK
+from unibuild.aws.together import together
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -26,15 +27,18 @@ def compare_amis(aws: Aws, first: Ami, second: Ami) -> tuple[int, list[Differenc
     Raises:
         AwsError: AWS refused; or an AMI has no snapshot that may be read.
     """
-    with ThreadPoolExecutor(max_workers=_READERS) as pool:
-        tokens = [_tokens(aws, one) for one in (first, second)]
-        indices = sorted({index for one in tokens for index in one})
+    tokens = together([functools.partial(_tokens, aws, one) for one in (first, second)])
+    indices = sorted({index for one in tokens for index in one})
 
-        def differing(index: int) -> Difference | None:
-            one, other = (_read(aws, ami, index, found) for ami, found in zip((first, second), tokens, strict=True))
-            return compare(index, BLOCK, one, other)
+    def differing(part: list[int]) -> list[Difference]:
+        found = []
+        for index in part:
+            one, other = (_read(aws, ami, index, there) for ami, there in zip((first, second), tokens, strict=True))
+            found.append(compare(index, BLOCK, one, other))
+        return [one for one in found if one]
 
-        return len(indices), [one for one in pool.map(differing, indices) if one]
+    parts = together([functools.partial(differing, indices[reader::_READERS]) for reader in range(_READERS)])
+    return len(indices), sorted((one for part in parts for one in part), key=lambda one: one.index)
 
 
 def _tokens(aws: Aws, ami: Ami) -> dict[int, str]:

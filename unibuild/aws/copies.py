@@ -6,25 +6,23 @@ paravirtual AMI needs a kernel image (AKI) of the same name in the other region;
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import functools
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import sharing, tags
-from unibuild.aws.inventory import ami
-from unibuild.aws.plan import Call
+from unibuild.aws import register, sharing, tags
+from unibuild.aws.inventory import Ami, ami
+from unibuild.aws.plan import Call, mentions_unknown
+from unibuild.aws.together import together
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unibuild.aws.client import Aws
-    from unibuild.aws.inventory import Ami
     from unibuild.settings.publish import Publish
 
 __all__ = ["call", "copy_all", "wait_until_available"]
 
-_POLL = (1.0, 15.0)  # seconds between two looks at an AMI, the first and the longest
-_APPEARS = 180.0  # seconds for which an AMI that was just made may not be found
 _PATIENCE = 3600.0  # seconds that a copy may take: snapshots go from region to region in minutes, at times in many
 
 
@@ -77,7 +75,7 @@ def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], Non
 
     def copy(region: str) -> Ami | AwsError:
         try:
-            there = _same(aws, source, region)
+            there = None if mentions_unknown(source.id) else _same(aws, source, region)
             if there is None:
                 _refuse_without_kernel(aws, kernel, region)
                 planned = call(settings, source, region)
@@ -87,12 +85,12 @@ def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], Non
         except AwsError as error:
             return error
 
-    with ThreadPoolExecutor(max_workers=len(regions)) as pool:
-        for region, outcome in zip(regions, pool.map(copy, regions), strict=True):
-            if isinstance(outcome, AwsError):
-                failures.append(outcome)
-            else:
-                made[region] = outcome
+    jobs = [functools.partial(copy, region) for region in regions]
+    for region, outcome in zip(regions, together(jobs), strict=True):
+        if isinstance(outcome, AwsError):
+            failures.append(outcome)
+        else:
+            made[region] = outcome
     if failures:
         raise _failure(source, failures, made)
     return made
@@ -116,20 +114,9 @@ def wait_until_available(aws: Aws, region: str, image: str) -> Ami:
     Raises:
         AwsError: it failed, or takes too long.
     """
-    client = aws.client("ec2", region)
-    pause, began = _POLL[0], aws.clock.now()
-    while True:
-        found = client.call("DescribeImages", ImageIds=[image], appears=_APPEARS)
-        one = ami(region, found["Images"][0])
-        if one.state == "available" or aws.plan is not None:
-            return one
-        if one.state != "pending":
-            why = found["Images"][0].get("StateReason", {}).get("Message", "no reason given")
-            raise AwsError(f"{image} in {region} is {one.state}: {why}", hint="`unibuild ami gc` removes it; run again")
-        if aws.clock.now() - began > _PATIENCE:
-            raise AwsError(f"{image} in {region} is still pending", hint="run again later: what is there is taken up")
-        aws.clock.sleep(pause)
-        pause = min(pause * 1.5, _POLL[1])
+    if mentions_unknown(image):  # it is only planned
+        return Ami(image, region, "<Name>", "available", "", ("<SnapshotId>",))
+    return ami(region, register.wait_available(aws.client("ec2", region), image, _PATIENCE))
 
 
 def _same(aws: Aws, source: Ami, region: str) -> str | None:
@@ -138,17 +125,16 @@ def _same(aws: Aws, source: Ami, region: str) -> str | None:
     Raises:
         AwsError: another AMI has its name there.
     """
-    wanted = [{"Name": "name", "Values": [source.name]}]
-    found = aws.client("ec2", region).call("DescribeImages", Owners=["self"], Filters=wanted).get("Images", ())
-    for said in found:
-        there = ami(region, said)
-        if there.tags.get(tags.SHA256) == source.tags.get(tags.SHA256):
-            return there.id
-        raise AwsError(
-            f"{region} has another AMI called {source.name}: {there.id}",
-            hint="[publish] name: put {hash} into it, or remove the other",
-        )
-    return None
+    found = register.named(aws.client("ec2", region), source.name)
+    if found is None:
+        return None
+    there = ami(region, found)
+    if there.tags.get(tags.SHA256) == source.tags.get(tags.SHA256):
+        return there.id
+    raise AwsError(
+        f"{region} has another AMI called {source.name}: {there.id}",
+        hint="[publish] name: put {hash} into it, or remove the other",
+    )
 
 
 def _refuse_without_kernel(aws: Aws, name: str | None, region: str) -> None:

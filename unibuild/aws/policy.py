@@ -6,6 +6,7 @@ carries our tag with this unikernel's name may be changed. Reading EC2 knows no 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import sharing, tags
@@ -54,6 +55,10 @@ class _Scope:
         self.ours = {"StringEquals": {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}}
         self.asked = {"StringEquals": {f"aws:RequestTag/{tags.UNIKERNEL}": unikernel}}
 
+    def made_by(self, *operations: str) -> dict[str, Any]:
+        """Return the condition of a tag that is given by the call that makes the thing, and never later."""
+        return {"StringEquals": {**self.asked["StringEquals"], "ec2:CreateAction": list(operations)}}
+
     @property
     def partition(self) -> str:
         return next((name for start, name in _PARTITIONS.items() if self.home.startswith(start)), "aws")
@@ -77,7 +82,9 @@ def _publish(scope: _Scope) -> list[Statement]:
         _read("ec2:DescribeInstanceTypeOfferings"),
         _allow("Register", ["ec2:RegisterImage"], scope.arns("image", regions=home), scope.asked),
         _allow("RegisterFrom", ["ec2:RegisterImage"], scope.arns("snapshot", regions=home), scope.ours),
-        _allow("TagWhatIsMade", ["ec2:CreateTags"], scope.arns("image", "snapshot"), scope.asked),
+        _allow("TagImages", ["ec2:CreateTags"], scope.arns("image"), scope.made_by("RegisterImage", "CopyImage")),
+        # which ec2:CreateAction a StartSnapshot of the EBS direct API has is nowhere written
+        _allow("TagSnapshots", ["ec2:CreateTags"], scope.arns("snapshot"), scope.asked),
         _allow("TagWhatIsOurs", ["ec2:CreateTags"], scope.arns("image", "snapshot"), scope.ours),
         _allow("DeleteUnfinished", ["ec2:DeleteSnapshot"], scope.arns("snapshot"), scope.ours),
         *(_s3(scope) if settings.via == "s3" else _ebs(scope)),
@@ -86,7 +93,7 @@ def _publish(scope: _Scope) -> list[Statement]:
     if settings.regions:
         found.append(_allow("Copy", ["ec2:CopyImage"], scope.arns("image", "snapshot"), scope.asked))
     if sharing.is_encrypted(settings) and settings.kms_key:
-        found += _kms(scope, settings.kms_key)
+        found += _kms(scope)
     return found
 
 
@@ -109,7 +116,12 @@ def _s3(scope: _Scope) -> list[Statement]:
         _allow("FindBucket", ["s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [bucket]),
         _read("ec2:DescribeImportSnapshotTasks"),
         _allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", regions=home)),
-        _allow("TagImport", ["ec2:CreateTags"], scope.arns("import-snapshot-task", regions=home), scope.asked),
+        _allow(
+            "TagImport",
+            ["ec2:CreateTags"],
+            scope.arns("import-snapshot-task", regions=home),
+            scope.made_by("ImportSnapshot"),
+        ),
     ]
 
 
@@ -126,18 +138,18 @@ def _sharing(scope: _Scope) -> list[Statement]:
     return found
 
 
-def _kms(scope: _Scope, key: str) -> list[Statement]:
+def _kms(scope: _Scope) -> list[Statement]:
     """Return what EC2 does with a key in our name; an alias is no resource that such a statement may name."""
     using = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
     services = [f"ec2.{region}.amazonaws.com" for region in scope.regions]
     through: Mapping[str, Any] = {"StringEquals": {"kms:ViaService": services}}
-    if key.startswith("alias/"):
-        resource = f"arn:{scope.partition}:kms:*:*:key/*"
-        through = {**through, "ForAnyValue:StringEquals": {"kms:ResourceAliases": key}}
-    else:
-        resource = key
+    keys = [found for region in scope.regions if (found := sharing.kms_key(scope.settings.publish, region, scope.home))]
+    aliases = [one.rpartition(":")[2] for one in keys if ":alias/" in one]
+    if aliases:
+        keys = [re.sub(":alias/.*", ":key/*", one) for one in keys]
+        through = {**through, "ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases[0]}}
     grant = {**through, "Bool": {"kms:GrantIsForAWSResource": "true"}}
-    return [_allow("UseKey", using, [resource], through), _allow("GrantKey", ["kms:CreateGrant"], [resource], grant)]
+    return [_allow("UseKey", using, keys, through), _allow("GrantKey", ["kms:CreateGrant"], keys, grant)]
 
 
 def _launch(scope: _Scope) -> list[Statement]:
@@ -150,7 +162,12 @@ def _launch(scope: _Scope) -> list[Statement]:
         _allow("LaunchOurs", ["ec2:RunInstances"], scope.arns("image", regions=home), scope.ours),
         _allow("LaunchAs", ["ec2:RunInstances"], scope.arns("instance", "volume", regions=home), scope.asked),
         _allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*around, regions=home)),
-        _allow("TagLaunched", ["ec2:CreateTags"], scope.arns("instance", "volume", regions=home), scope.asked),
+        _allow(
+            "TagLaunched",
+            ["ec2:CreateTags"],
+            scope.arns("instance", "volume", regions=home),
+            scope.made_by("RunInstances"),
+        ),
         _allow(
             "OurInstances",
             ["ec2:TerminateInstances", "ec2:GetConsoleOutput", "ec2:CreateTags"],
@@ -179,7 +196,12 @@ def _security_group(scope: _Scope) -> list[Statement]:
         _allow("MakeGroupIn", ["ec2:CreateSecurityGroup"], scope.arns("vpc", regions=home)),
         _allow("OpenPorts", opening, groups, scope.ours),
         _allow("OpenPortsAs", opening[:1], rules, scope.asked),
-        _allow("TagGroup", ["ec2:CreateTags"], [*groups, *rules], scope.asked),
+        _allow(
+            "TagGroup",
+            ["ec2:CreateTags"],
+            [*groups, *rules],
+            scope.made_by("CreateSecurityGroup", "AuthorizeSecurityGroupIngress"),
+        ),
     ]
 
 

@@ -113,8 +113,13 @@ def named(ec2: Client, name: str) -> dict[str, Any] | None:
     return dict(found[0]) if found else None
 
 
-def wait_available(ec2: Client, image: str) -> dict[str, Any]:
+def wait_available(ec2: Client, image: str, patience: float = _AVAILABLE) -> dict[str, Any]:
     """Return an AMI, as EC2 describes it, once it is available.
+
+    Args:
+        ec2: the service.
+        image: its id.
+        patience: seconds that it may take.
 
     Raises:
         AwsError: it failed, or takes too long.
@@ -130,10 +135,10 @@ def wait_available(ec2: Client, image: str) -> dict[str, Any]:
             raise AwsError(f"{image} in {ec2.region} did not become available: {why}", hint="run again")
         return None
 
-    found = ec2.aws.poll(look, _AVAILABLE)
+    found = ec2.aws.poll(look, patience)
     if found is None:
         raise AwsError(
-            f"{image} in {ec2.region} is not available after {_AVAILABLE / 60:.0f} minutes",
+            f"{image} in {ec2.region} is not available after {patience / 60:.0f} minutes",
             hint="run again later",
             passing=True,
         )

@@ -15,7 +15,6 @@ __all__ = ["carry_out"]
 
 _IN_USE = "InvalidSnapshot.InUse"
 _PATIENCE = 60.0  # seconds for which EC2 may believe that an AMI uses a snapshot, when it was just deregistered
-_PAUSE = 2.0
 
 
 def carry_out(aws: Aws, removal: Removal) -> dict[int, AwsError]:
@@ -45,14 +44,20 @@ def carry_out(aws: Aws, removal: Removal) -> dict[int, AwsError]:
 
 
 def _send(aws: Aws, step: Step) -> None:
-    began = aws.clock.now()
-    while True:
+    """Make a call; a snapshot may seem to be in use for a while, after its AMI is gone."""
+    error = None
+
+    def attempt() -> bool | None:
+        nonlocal error
         try:
             aws.send(step.call)
-            return
-        except AwsError as error:
-            if NOT_FOUND.search(error.code) or error.code == "InvalidAMIID.Unavailable":
-                return
-            if error.code != _IN_USE or aws.clock.now() - began > _PATIENCE:
+        except AwsError as refused:
+            if refused.code == _IN_USE:
+                error = refused
+                return None
+            if not NOT_FOUND.search(refused.code) and refused.code != "InvalidAMIID.Unavailable":
                 raise
-        aws.clock.sleep(_PAUSE)
+        return True
+
+    if aws.poll(attempt, _PATIENCE) is None and error is not None:
+        raise error

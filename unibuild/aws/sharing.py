@@ -24,7 +24,7 @@ __all__ = ["ALL", "check", "finishing", "kms_key"]
 ALL = "all"
 _ACCOUNT = re.compile(r"\d{12}")
 _UNIT = re.compile(r"arn:[^:]+:organizations::\d{12}:ou/")
-_MULTI_REGION = re.compile(r"(arn:[^:]+:kms:)[^:]+(:\d{12}:key/mrk-)")
+_EVERYWHERE = re.compile(r"(arn:[^:]+:kms:)[^:]+(:\d{12}:(?:key/mrk-|alias/))")
 
 
 def check(settings: Publish) -> None:
@@ -55,14 +55,14 @@ def is_encrypted(settings: Publish) -> bool:
 def kms_key(settings: Publish, region: str, home: str) -> str | None:
     """Return the KMS key that encrypts in a region; None: the region's default key.
 
-    An alias names a key in every region, and a multi-region key has the same id in all of them. Any other key is one
-    of the AMI's own region.
+    An alias can be of a key in each region, and a multi-region key has the same id in all of them. Any other key is
+    one of the AMI's own region.
     """
     key = settings.kms_key
-    if key is None or region == home or key.startswith("alias/"):
+    if key is None or region == home:
         return key
-    moved = _MULTI_REGION.sub(rf"\g<1>{region}\g<2>", key)
-    return moved if moved != key else None
+    moved, count = _EVERYWHERE.subn(rf"\g<1>{region}\g<2>", key)
+    return moved if count else None
 
 
 def finishing(settings: Publish, ami: Ami, now: datetime) -> tuple[Call, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Launch", "launching"]
 
-_PAUSES = (0.5, 5.0)  # seconds between two looks at an instance that starts, the first and the longest
 _UNSEEN = 15.0  # seconds for which EC2 may not find an instance by its token
 _ADDRESS = 60.0  # seconds that the Elastic IP may take to lead to the new instance
 
@@ -118,9 +116,15 @@ class Launch:
                 name = instance.run(self.aws, self.region, asked, pending.token)
                 break
             except AwsError as error:
+                if error.passing:  # it may have been done: the next run finds out
+                    error.add("run again: what may have been started is found, and used or ended")
+                    raise
                 self._save(self.record.reject())
                 if error.code != "IdempotentInstanceTerminated":  # what was broken off has ended meanwhile
                     raise
+            except BaseException:  # Ctrl-C
+                self._give_up()
+                raise
         else:
             raise AwsError(f"an instance of {ami.id} ends as soon as it is made", hint="look at it in EC2's console")
         self._save(self.record.begin(dataclasses.replace(pending, id=name)))
@@ -129,20 +133,19 @@ class Launch:
             return self._wait_running(name)
 
     def _wait_running(self, name: str) -> Instance:
-        deadline = time.monotonic() + self.project.settings.launch.timeout
-        pause = _PAUSES[0]
-        while True:
+        if self.aws.plan is not None:
+            return instance.Instance(name, "running", "", "<PublicIpAddress>", "<PrivateIpAddress>")
+
+        def running() -> Instance | None:
             found = instance.look(self.aws, self.region, name)
-            if self.aws.plan is not None:
-                return instance.Instance(name, "running", "", "<PublicIpAddress>", "<PrivateIpAddress>")
-            if found and found.state == "running":
-                return found
             if found and not found.is_alive:
                 raise NotReadyError(f"{name} did not start: it is {found.state}: {found.reason or 'no reason given'}")
-            if time.monotonic() >= deadline:
-                raise NotReadyError(f"{name} did not start within [launch] timeout")
-            self.aws.clock.sleep(pause)
-            pause = min(pause * 1.5, _PAUSES[1])
+            return found if found and found.state == "running" else None
+
+        found = self.aws.poll(running, self.project.settings.launch.timeout)
+        if found is None:
+            raise NotReadyError(f"{name} did not start within [launch] timeout")
+        return found
 
     def _prove(self, console: Console, found: Instance, ami: Ami, old: Instance | None) -> None:
         """See that the instance is ready, and mark it and its AMI."""
@@ -217,12 +220,8 @@ class Launch:
 
     def _sought(self, pending: Launched) -> str | None:
         """Return the id of an instance whose making was asked for by a run that did not hear the answer."""
-        deadline = time.monotonic() + _UNSEEN
-        while True:
-            found = instance.find(self.aws, self.region, pending.token)
-            if found or time.monotonic() >= deadline:
-                return found.id if found else None
-            self.aws.clock.sleep(_PAUSES[0])
+        found = self.aws.poll(lambda: instance.find(self.aws, self.region, pending.token), _UNSEEN)
+        return found.id if found else None
 
     @contextlib.contextmanager
     def _given_up_on_failure(self) -> Iterator[None]:
