@@ -24,7 +24,7 @@ COMMANDS = {
     "plan": "what a goal would run, and why, without running it",
     "doctor": "what is here and on the hosts, what is missing, and how to mend it",
     "test": "boot the unikernel, in the lab, and see that it does what [test] wants",
-    "ami": "the AMIs of ours in AWS: list, show, diff, gc, rm, rollback",
+    "ami": "the AMIs of ours in AWS: list, show, diff, gc, rm, rollback, end",
     "iam-policy": "the least IAM policy that this configuration needs, as JSON",
 }
 DOIT = {

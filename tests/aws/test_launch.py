@@ -115,6 +115,12 @@ def test_without_anything_to_ask_it_counts_as_launched_and_not_as_verified(launc
     assert launches.record.good and tags.VERIFIED not in launches.tags(ami)
 
 
+def test_xenstore_is_out_of_reach(launches, capsys):
+    launches.ready('xenstore = "data/ready"\nconsole = "ready"')
+    launches.run(launches.ours.ami())
+    assert "xenstore is not asked" in capsys.readouterr().err
+
+
 def test_what_ec2_refuses_leaves_nothing(launches):
     launches.ready('console = "x"', 'type = "t3.micro"')
     with pytest.raises(AwsError, match="C1, C3"):

@@ -134,3 +134,15 @@ def test_the_plan_of_a_rollback_sends_nothing(launches, address):
     assert launches.record == record
     told = launches.ours.json("rollback", "--plan")
     assert told["ami"]["id"] == first and [call["operation"] for call in told["calls"]] == operations
+
+
+def test_end_ends_what_runs_and_what_was_begun(launches):
+    first, second = launches.ours.ami(), launches.ours.ami()
+    launches.run(first)
+    launches.killed(second, "RunInstances", "after")
+    said = launches.ours.run("end", "--plan")
+    assert said.count("TerminateInstances") == 2 and len(launches.alive) == 2
+    assert "is ended" in launches.ours.run("end")
+    assert launches.alive == {}
+    assert launches.ours.run("end") == "no instance of this project runs\n"
+    assert launches.ours.json("end") == {"version": 1, "planned": False, "ended": []}

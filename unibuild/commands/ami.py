@@ -79,7 +79,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     changing.add_argument("--plan", action="store_true", help="print the calls that would be made, and make none")
     changing.add_argument("--yes", action="store_true", help="do not ask before something is removed")
     parser = argparse.ArgumentParser(prog="unibuild ami", description=__doc__)
-    verbs = parser.add_subparsers(required=True, metavar="list | show | diff | gc | rm | rollback")
+    verbs = parser.add_subparsers(required=True, metavar="list | show | diff | gc | rm | rollback | end")
     many = sys.maxsize
 
     def verb(name: str, act: object, takes: tuple[int, int], text: str, *parents: argparse.ArgumentParser) -> None:
@@ -92,6 +92,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     verb("gc", _gc, (0, 0), "remove old AMIs, and snapshots that no AMI uses", changing)
     verb("rm", _rm, (1, many), "remove AMIs and their snapshots", changing)
     verb("rollback", _rollback, (0, 1), "put an instance of the AMI before in the place of the one that runs", changing)
+    verb("end", _end, (0, 0), "end the instance that this project launched", changing)
     gc, rm = verbs.choices["gc"], verbs.choices["rm"]
     gc.add_argument("--keep", type=_at_least_one, default=3, metavar="N", help="newest publishes that stay (3)")
     gc.add_argument(
@@ -179,7 +180,7 @@ def _remove(asked: _Asked, removal: Removal) -> int:
             print(f"{'would go' if words.plan else 'goes'}  {step.call}  ({step.why})")
         if not removal.steps:
             print("nothing is to be removed")
-    planned = words.plan or not removal.steps or not _confirmed(words, len(removal.steps))
+    planned = words.plan or not removal.steps or not _confirmed(words, f"Make these {len(removal.steps)} calls?")
     errors = {} if planned else carry_out(asked.aws, removal)
     if words.json:
         failures = {number: error.message for number, error in errors.items()}
@@ -212,13 +213,36 @@ def _rollback(asked: _Asked) -> int:
     return 0
 
 
-def _confirmed(words: argparse.Namespace, count: int) -> bool:
+def _end(asked: _Asked) -> int:
+    from unibuild.aws.plan import Plan
+    from unibuild.tasks.launch import launching
+
+    words = asked.words
+    regions = account.regions(asked.project, asked.aws, words.region)
+    plan = Plan() if words.plan else None
+    ended: list[str] = []
+    if plan is None and not _confirmed(words, "End the instance of this project?"):
+        return 0
+    for region in regions:
+        aws = account.account(asked.project, region, plan)
+        with launching(asked.project, aws, region, show=False) as launch:
+            ended += launch.end()
+    if words.json:
+        _print({"version": telling.VERSION, "planned": words.plan, "ended": ended})
+    elif plan is not None:
+        print("\n".join(plan.lines()) or "no instance of this project runs")
+    else:
+        print(f"{', '.join(ended)} is ended" if ended else "no instance of this project runs")
+    return 0
+
+
+def _confirmed(words: argparse.Namespace, question: str) -> bool:
     """Ask a person on a terminal; a program said what it wants by starting this."""
     if words.yes or words.json or not sys.stdin.isatty():
         return True
-    is_wanted = input(f"Make these {count} calls? [y/N] ").strip().lower() in ("y", "yes")
+    is_wanted = input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     if not is_wanted:
-        print("nothing is removed")
+        print("nothing is done")
     return is_wanted
 
 

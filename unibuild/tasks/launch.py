@@ -97,6 +97,21 @@ class Launch:
                 self._move_address(console, found, old)
         self._accept(found, ami, terminate=terminate)
 
+    def end(self) -> list[str]:
+        """End all instances of the project in the region; return the ids of those that ran.
+
+        Raises:
+            AwsError: AWS refused.
+        """
+        self._end_replaced()
+        self._give_up()
+        found = self._alive(self.record.good)
+        if found is None:
+            return []
+        instance.terminate(self.aws, self.region, [found.id])
+        self._save(self.record.ended(found.id))
+        return [found.id]
+
     def _asked(self, ami: Ami) -> dict[str, Any]:
         settings = self.project.settings.launch
         groups = network.security_group(self.aws, settings, self.region, ami.unikernel or "")
@@ -151,6 +166,8 @@ class Launch:
         """See that the instance is ready, and mark it and its AMI."""
         settings = self.project.settings
         if self.aws.plan is None:
+            if settings.boot.ready.xenstore:
+                self.screen.say("[boot.ready] xenstore is not asked: that of EC2 is out of reach")
             if not instance_ready.asks_anything(settings):
                 self.screen.say(f"{found.id} runs; [boot.ready] says nothing that it could be asked")
                 return

@@ -1,0 +1,25 @@
+"""How two blocks differ."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.aws.difference import Difference, compare
+
+SIZE = 64
+blocks = st.one_of(st.none(), st.binary(min_size=SIZE, max_size=SIZE))
+
+
+@given(st.integers(0, 9), blocks, blocks)
+def test_what_is_counted_is_what_differs(index, first, second):
+    pairs = list(zip(first or bytes(SIZE), second or bytes(SIZE), strict=True))
+    different = [place for place, (one, other) in enumerate(pairs) if one != other]
+    found = compare(index, SIZE, first, second)
+    if not different:
+        assert found is None
+        return
+    assert found == Difference(index, found.how, len(different), index * SIZE + different[0])
+    assert found.how == ("first" if second is None else "second" if first is None else "changed")
+
+
+def test_a_block_of_zeros_is_as_good_as_none():
+    assert compare(3, SIZE, bytes(SIZE), None) is None
