@@ -38,6 +38,7 @@ from unibuild.tasks.graph import BUILT_ALREADY, GOALS
 from unibuild.tasks.options import Asked, of_goals
 from unibuild.tasks.reporter import Reporter
 from unibuild.tasks.tell import hang_up, tell
+from unibuild.watch.task import watch_task
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -76,6 +77,7 @@ class Unikernel:
     def __init__(self, own: Collection[str] = ()) -> None:
         self._own = frozenset(own)
         self.asked: Asked | None = None  # None: look at the program's command line
+        self.held: Project | None = None
         # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
         # class too.
         self.create_doit_tasks = self._create
@@ -84,12 +86,18 @@ class Unikernel:
         yield from self.tasks()
 
     def tasks(self) -> list[Task]:
-        """Return the tasks of the project that the current folder belongs to."""
+        """Return the tasks of the project that the current folder belongs to, or of the one that is held.
+
+        Raises:
+            UnibuildError: one is held, and its tree cannot be built.
+        """
         from unibuild.settings.named import ALL, at
         from unibuild.tasks import hosts
         from unibuild.tasks.graph import graph
 
         gc.freeze()  # what is loaded by now stays to the end: the collector need not go through it, here and at exit
+        if self.held is not None:
+            return tasks(graph(self.held))
         try:
             project = self.project()
         except UnibuildError as error:
@@ -97,8 +105,10 @@ class Unikernel:
         try:
             if project.settings.host == ALL:
                 graphs = [graph(at(project, name)) for name in hosts.every(project.settings)]
-                return [*tasks_for_all(graphs, project), *later_tasks(project)]
-            return [*tasks(graph(project)), *later_tasks(project)]
+                built = tasks_for_all(graphs, project)
+            else:
+                built = tasks(graph(project))
+            return [*built, watch_task(project), *later_tasks(project)]
         except UnibuildError as error:
             if _needs_graph(sys.argv[1:]):
                 raise SystemExit(tell(error)) from None
@@ -130,6 +140,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
     asked: Asked | None = None
     """The options of the goals, where the command line does not hold them any more."""
 
+    held: Project | None = None
+    """The project, where it is not to be loaded anew."""
+
     def setup(self, opt_values: dict[str, Any]) -> None:
         """Load the ``dodo.py``, which is looked for beside ``unibuild.toml`` too, and go to the project's folder."""
         named = opt_values["dodoFile"]
@@ -157,7 +170,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
         held = [value for value in self.namespace.values() if isinstance(value, Unikernel)]
         ours = held or [Unikernel()]
         for each in ours:
-            each.asked = self.asked
+            each.asked, each.held = self.asked, self.held
         found = list(super().load_tasks(cmd, pos_args))
         if not held:
             found += ours[0].tasks()

@@ -223,7 +223,7 @@ def front(tree, request):
     return tree
 
 
-@pytest.mark.parametrize("goal", ["boot", "console", "destroy", "lab-up", "lab-down"])
+@pytest.mark.parametrize("goal", ["boot", "watch", "console", "destroy", "lab-up", "lab-down"])
 def test_each_goal_calls_unibuild(front, goal):
     assert front.make(goal) == (0, f"unibuild {goal.replace('-', ' ')}\n")
 

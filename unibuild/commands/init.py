@@ -20,7 +20,7 @@ from unibuild.templates import render
 
 __all__ = ["Draft", "Tree", "drafts", "look", "main"]
 
-GOALS = ("boot", "console", "destroy", "lab-up", "lab-down")  # those of unibuild.mk
+GOALS = ("boot", "watch", "console", "destroy", "lab-up", "lab-down")  # those of unibuild.mk
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_intermixed_args(argv)
     words = [*asked.words, *([f"host={asked.host}"] if asked.host else [])]
     goals = [word for word in words if "=" not in word] or ["boot"]
+    goals = ["boot" if goal == "watch" else goal for goal in goals]  # its first cycle
     found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
     names = [stage.goal for stage in found.stages]
     for goal in goals:

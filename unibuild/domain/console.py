@@ -199,10 +199,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         data = keys.read()
         before, leave, _ = data.partition(LEAVE)
         if before:
-            self._send(before)
+            self.send(before)
         return bool(data) and not leave
 
-    def _send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Write keys to the console.
 
         `xl console` itself takes keys only on a terminal. Behind sudo here it has none (sudo would put its own

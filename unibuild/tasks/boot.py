@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from unibuild.domain.ready import Verdict
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
-    from unibuild.tasks.change import Change, Made
+    from unibuild.tasks.change import Attendant, Change, Made
 
-__all__ = ["boot", "boot_generation", "console", "destroy", "is_current"]
+__all__ = ["boot", "boot_generation", "console", "destroy", "is_current", "put_in_place", "reread"]
 
 _DOWN = "the lab is down"
 
@@ -53,17 +53,46 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
         FileError: a file cannot be read.
     """
     screen, attached = _screen(project)
-    state = state_dir(project.root)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
-        with locked(project, host.name):
-            made_from = (mark(kernel), mark(xl_file))
-            if _is_there(state, host, made_from, screen):
-                return
-            arguments.check(project, host, xl_file, kernel)
-            generation = Store(state).add(kernel, xl_file, _facts(project))
-            made = _replace(project, host, generation, made_from, screen, reading)
-        _watch(project, host, made, screen, attached=attached)
+        made = put_in_place(project, host, xl_file, kernel, screen, reading)
+        if made:
+            _watch(project, host, made, screen, attached=attached)
+
+
+def put_in_place(
+    project: Project,
+    host: Host,
+    xl_file: Path,
+    kernel: Path,
+    screen: Screen,
+    reading: contextlib.ExitStack,
+    *,
+    attendant: Attendant | None = None,
+    anew: bool = False,
+) -> Made | None:
+    """Make the domain, and see it ready; return it, or None where it runs unchanged.
+
+    The errors are those of ``boot``.
+
+    Args:
+        project: the project.
+        host: where it runs.
+        xl_file: its ``.xl``.
+        kernel: the kernel that this names.
+        screen: is told.
+        reading: holds the reader of its console.
+        attendant: who takes part in it.
+        anew: make it even if it runs unchanged.
+    """
+    state = state_dir(project.root)
+    with locked(project, host.name):
+        made_from = (mark(kernel), mark(xl_file))
+        if not anew and _is_there(state, host, made_from, screen):
+            return None
+        arguments.check(project, host, xl_file, kernel)
+        generation = Store(state).add(kernel, xl_file, _facts(project))
+        return _replace(project, host, generation, made_from, screen, reading, attendant)
 
 
 def boot_generation(project: Project, generation: Generation) -> None:
@@ -95,6 +124,16 @@ def console(project: Project) -> None:
         DomainError: there is none; its console is being read already; or it ended badly.
     """
     screen, attached = _screen(project)
+    follow(reread(project, screen), screen, attached=attached)
+
+
+def reread(project: Project, screen: Screen) -> Followed:
+    """Begin to read the console of the domain that we made last.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+        DomainError: there is none; its console is being read already.
+    """
     state = state_dir(project.root)
     project = _as_recorded(project, state)
     place = hosts.place(project.settings)
@@ -105,17 +144,17 @@ def console(project: Project) -> None:
         down = f": {_DOWN}" if known.uuids and not host else ""
         raise DomainError(f"no domain of this project is on {place}{down}", hint="`unibuild boot` makes one")
     reader = Reader(host, domain, Log(log_path(state, domain.name, host.name)), screen.show)
-    follow(Followed(project, host, domain, reader), screen, attached=attached)
+    return Followed(project, host, domain, reader)
 
 
-def destroy(project: Project) -> None:
+def destroy(project: Project, screen: Screen | None = None) -> None:
     """End the domain that we made last, at once; where there is none, say so.
 
     Raises:
         HostError: the host cannot be reached, or refused.
         BusyError: another run is at it.
     """
-    screen = Screen(raw=False)
+    screen = screen or Screen(raw=False)
     state = state_dir(project.root)
     project = _as_recorded(project, state)
     place = hosts.place(project.settings)
@@ -173,13 +212,14 @@ def _replace(
     made_from: tuple[record.Mark, record.Mark],
     screen: Screen,
     reading: contextlib.ExitStack,
+    attendant: Attendant | None = None,
 ) -> Made:
     """Put a generation's domain in the place of the old one, and see it ready, or do what is set for one that is not.
 
     Raises:
         NotReadyError: it was not.
     """
-    with changing(project, host, generation.name, screen, reading) as change:
+    with changing(project, host, generation.name, screen, reading, attendant) as change:
         before = change.good_generation(generation.number)
         if project.settings.boot.ready.is_set:
             ready.check(project, grammar.parse(xlfile.read(generation.xl), str(generation.xl)))
@@ -192,6 +232,8 @@ def _replace(
             if change.has_ended_one:
                 screen.say(f"the older {generation.name} was ended, and none runs on {host.name} now")
             raise
+        if project.settings.boot.ready.is_set:
+            change.attendant.began("ready")
         verdict = _await_ready(project, host, made, screen)
         if verdict is None or verdict.ready:
             change.accept(made, "ready" if verdict else "running", verdict.why if verdict else "")

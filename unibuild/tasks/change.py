@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from unibuild import files
 from unibuild.domain import owner, record, swap, xl
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.tasks.screen import Screen
 
-__all__ = ["Change", "Made", "changing", "locked"]
+__all__ = ["Attendant", "Change", "Made", "changing", "locked"]
 
 _SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
 
@@ -46,6 +47,23 @@ class Made:
     config: grammar.Config
     reader: Reader | None
     log: Path
+
+
+class Attendant:
+    """Who takes part in a change from outside: nobody, as here, or the watch loop, which follows consoles meanwhile."""
+
+    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
+        """Return what reads the console of the old domain to its end."""
+        return LastWords(host, domain, state)
+
+    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
+        """Hear that a part of the change begins, and the one before it ends; None: none begins."""
+
+    def away(self, seconds: float) -> None:
+        """Hear how long no domain ran."""
+
+    def accepted(self, made: Made) -> None:
+        """Hear that a domain is the good one now; its reader is the hearer's from now on."""
 
 
 @dataclass
@@ -69,6 +87,7 @@ class Change:
     store: Store = field(init=False)
     state: Path = field(init=False)
     has_ended_one: bool = False  # a domain of ours that ran
+    attendant: Attendant = field(default_factory=Attendant)
 
     def __post_init__(self) -> None:
         self.state = state_dir(self.project.root)
@@ -113,6 +132,7 @@ class Change:
         Raises:
             DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
         """
+        self.attendant.began("copy")
         going = (self.old.uuid,) if self.old else ()
         deployed, seen, new = candidate.prepare(self.host, self.project, generation, kernel, xl_mark, going)
         text = xlfile.read(generation.xl)
@@ -121,21 +141,26 @@ class Change:
         self.save(self.known.good, new)
         owner.mark(self.host, new.uuid, owner.whoami(self.project.root))
         self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
+        self.attendant.began(None)
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
             if beside and self.old:
-                with LastWords(self.host, self.old, self.state) as words:
+                with self.attendant.last_words(self.host, self.old, self.state) as words:
                     domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
                     away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                     undo.pop_all()
+                    self.attendant.away(away)
                     self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
                     words.hear()
                 self._gone("replaced")
             else:
+                ran, began = self._ran, time.monotonic()
                 self.bury("replaced")
                 domain, reader = self._create(deployed, new, new.name)
                 xl.unpause(self.host, domain)
                 undo.pop_all()
+                if ran:
+                    self.attendant.away(time.monotonic() - began)
         for name in {new.name, before} - {None}:
             self.host.discard(deploy.folder(self.project.root, str(name)), deployed.files if name == new.name else ())
         log = self._log(new.name)
@@ -145,6 +170,7 @@ class Change:
         """Write down that a domain that runs is the good one."""
         self.save(made.instance)
         self.store.ended(made.instance.uuid, outcome, why)
+        self.attendant.accepted(made)
         self._prune()
 
     @property
@@ -164,7 +190,7 @@ class Change:
         """End our old domain, where there is one, once its console has said all."""
         if self.old is None:
             return
-        with LastWords(self.host, self.old, self.state) as words:
+        with self.attendant.last_words(self.host, self.old, self.state) as words:
             swap.end(self.host, self.old, self.project.settings.boot.grace)
             words.hear()
         self._gone(outcome)
@@ -210,8 +236,10 @@ class Change:
 
     def _create(self, deployed: deploy.Deployed, new: record.Instance, name: str) -> tuple[xl.Domain, Reader | None]:
         """Make the new domain, paused, and begin to read its console."""
+        self.attendant.began("create")
         xl.create_paused(self.host, deployed.xl, name=name, uuid=new.uuid)
         domain = xl.find(self.host, uuid=new.uuid)
+        self.attendant.began(None)
         if domain is None:
             raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
         return domain, self._read(domain, new.name)
@@ -261,7 +289,12 @@ def locked(project: Project, host: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def changing(
-    project: Project, host: Host, name: str, screen: Screen, reading: contextlib.ExitStack
+    project: Project,
+    host: Host,
+    name: str,
+    screen: Screen,
+    reading: contextlib.ExitStack,
+    attendant: Attendant | None = None,
 ) -> Iterator[Change]:
     """Give our domain on a host to be changed, under its lock there, cleared up after runs that were cut off.
 
@@ -273,6 +306,7 @@ def changing(
         name: what the domain is called.
         screen: is told what happens.
         reading: holds the readers of consoles that outlast the block.
+        attendant: who takes part in it.
 
     Raises:
         BusyError: someone else changes a domain of that name.
@@ -284,6 +318,6 @@ def changing(
     whose = owner.whoami(project.root)
     with owner.locked(host, name, whose, seconds=seconds, take=project.take) as marks:
         now = record.load(state_dir(project.root), host.name)
-        change = Change(project, host, screen, reading, now, marks)
+        change = Change(project, host, screen, reading, now, marks, attendant=attendant or Attendant())
         change.settle(name)
         yield change

@@ -14,7 +14,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from unibuild import stamps
-from unibuild.errors import FileError, UnibuildError
+from unibuild.errors import BusyError, FileError, UnibuildError
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.tell import debugging, hang_up, tell
 
@@ -80,6 +80,7 @@ class Failed(TaskFailed):  # type: ignore[misc]
         super().__init__(error.message)
         self.hint = error.hint
         self.exit_code = error.exit_code
+        self.is_busy = isinstance(error, BusyError)
         if debugging():
             import traceback
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.tasks.screen import Screen
 
-__all__ = ["Followed", "follow", "runs"]
+__all__ = ["Followed", "follow", "go_on", "runs"]
 
 _MINUTE = 60.0  # seconds within which [boot] restarts counts
 _REMAKE = 4.0  # seconds for xl to make a domain anew
@@ -70,20 +70,41 @@ def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
             if isinstance(outcome, Left):
                 screen.say(runs(followed.host, followed.domain))
                 return
-            allowed = followed.project.settings.boot.restarts
-            by_xl = _restarted(followed, outcome)
-            if not by_xl and (outcome.why != xl.REASONS[1] or not allowed):
-                _finish(followed, outcome, screen)
-                return
-            now = time.monotonic()
-            reboots = [then for then in reboots if now - then < _MINUTE] + [now]
-            if len(reboots) > allowed:
-                raise _loop(followed, by_xl or followed.domain, len(reboots))
-            again = _reread(followed, by_xl, screen, readers) if by_xl else _again(followed, screen, readers)
+            again = go_on(followed, outcome, reboots, screen, readers)
             if again is None:
-                _finish(followed, outcome, screen)
                 return
             followed = again
+
+
+def go_on(
+    followed: Followed, end: End, reboots: list[float], screen: Screen, readers: contextlib.ExitStack
+) -> Followed | None:
+    """Do what is to be done when a domain has ended; return the one in its place, or None: there is none.
+
+    Args:
+        followed: the domain.
+        end: how it ended.
+        reboots: when it was made anew so far (``time.monotonic``); another one is added.
+        screen: is told.
+        readers: holds the console of the one in its place.
+
+    Raises:
+        HostError: the host went out of reach.
+        DomainError: it ended badly, or reboots again and again.
+    """
+    allowed = followed.project.settings.boot.restarts
+    by_xl = _restarted(followed, end)
+    if not by_xl and (end.why != xl.REASONS[1] or not allowed):
+        _finish(followed, end, screen)
+        return None
+    now = time.monotonic()
+    reboots[:] = [*(then for then in reboots if now - then < _MINUTE), now]
+    if len(reboots) > allowed:
+        raise _loop(followed, by_xl or followed.domain, len(reboots))
+    again = _reread(followed, by_xl, screen, readers) if by_xl else _again(followed, screen, readers)
+    if again is None:
+        _finish(followed, end, screen)
+    return again
 
 
 def _read(followed: Followed, screen: Screen, *, attached: bool) -> End | Left:

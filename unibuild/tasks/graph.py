@@ -35,6 +35,7 @@ GOALS = {
     "xl": "write the domain's .xl",
     "libvirt": "write the domain's description for libvirt",
     "boot": "create the domain and show its console",
+    "watch": "build and boot on every save; --keep-domain, --json",
     "console": "show the console of the running domain",
     "destroy": "end the domain at once",
     "status": "what runs where, from which sources, and whether the tree has moved on; --json",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from doit.exceptions import BaseFail
     from doit.task import Task
 
-__all__ = ["Reporter"]
+__all__ = ["Reporter", "item_of"]
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
@@ -42,7 +42,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         """Say that a task runs, and why."""
         if task.actions:
             self._began[task.name] = time.monotonic()
-        item = _item(task)
+        item = item_of(task)
         if item is None and not _ours(task):
             super().execute_task(task)
         elif item is not None:
@@ -50,12 +50,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_success(self, task: Task) -> None:
         """Say that a stage is done."""
-        if isinstance(_item(task), Fresh):
+        if isinstance(item_of(task), Fresh):
             self._line(f"{task.name}: done in {time.monotonic() - self._began[task.name]:.1f} s")
 
     def skip_uptodate(self, task: Task) -> None:
         """Keep it for the end."""
-        if isinstance(_item(task), Running):
+        if isinstance(item_of(task), Running):
             self._line(f"{task.name}: the domain runs already, and nothing has changed")
         elif _ours(task):
             self._fresh.append(task.name)
@@ -94,7 +94,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.outstream.flush()  # what a child writes comes after it
 
 
-def _item(task: Task) -> Fresh | Running | None:
+def item_of(task: Task) -> Fresh | Running | None:
+    """Return what judges a task of ours."""
     for item, _args, _kwargs in task.uptodate or ():
         if isinstance(item, Fresh | Running):
             return item

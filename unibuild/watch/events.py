@@ -38,6 +38,7 @@ __all__ = [
     "Inbox",
     "Lost",
     "Note",
+    "Outcome",
     "Output",
     "Paused",
     "Phase",

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from unibuild.watch import events
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 60.0  # seconds; a busy machine passes, a lost save does not
+
+
+@dataclass
+class Watch:
+    """A watch that runs, and the events that it told."""
+
+    tree: object
+    process: subprocess.Popen[str]
+    told: list[events.AnyEvent] = field(default_factory=list)
+    stray: list[str] = field(default_factory=list)
+    at: dict[type, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            with self._more:
+                if line.startswith("{"):
+                    self.told.append(events.decode(line))
+                else:
+                    self.stray.append(line)
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+    def until(self, kind: type, test: Callable[[object], bool] = lambda _: True, patience: float = PATIENCE):
+        """Wait for an event of a kind, after the one of this kind that was waited for last."""
+        deadline = time.monotonic() + patience
+        with self._more:
+            while True:
+                for place in range(self.at.get(kind, 0), len(self.told)):
+                    if isinstance(self.told[place], kind) and test(self.told[place]):
+                        self.at[kind] = place + 1
+                        return self.told[place]
+                left = deadline - time.monotonic()
+                assert left > 0, self.report(kind)
+                assert self._reader.is_alive(), self.report(kind)
+                self._more.wait(left)
+
+    def cycle(self, outcome: str | None = None):
+        """Wait for the end of a cycle."""
+        found = self.until(events.Cycle)
+        assert outcome in (None, found.outcome), self.report(found)
+        return found
+
+    def said(self, text: str):
+        """Wait for a line with this text."""
+        return self.until(events.Output, lambda event: text in event.text)
+
+    def quiet(self, seconds: float = 1.5) -> None:
+        """See that no cycle begins for a while: longer than the time between two looks."""
+        with self._more:
+            before = len(self.told)
+        time.sleep(seconds)
+        assert not [one for one in self.told[before:] if isinstance(one, events.Changed)], self.report("quiet")
+
+    def count(self, kind: type) -> int:
+        with self._more:
+            return sum(isinstance(one, kind) for one in self.told)
+
+    def report(self, wanted: object) -> str:
+        told = "\n".join(events.encode(one).decode() for one in self.told[-60:])
+        return f"wanted: {wanted}\ntold:\n{told}\nstray:\n{''.join(self.stray)}"
+
+    def end(self, how: signal.Signals = signal.SIGINT) -> int:
+        """End it by a signal; return its exit code."""
+        self.process.send_signal(how)
+        code = self.process.wait(PATIENCE)
+        self._reader.join(PATIENCE)
+        return code
+
+
+@pytest.fixture
+def project(tree, xen, hello_kernels):
+    """A tree whose build copies a real kernel, and a host for it."""
+    shutil.copy(hello_kernels.pv, tree.root / "base.bin")
+    tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
+    tree.write("unibuild.toml", 'name = "hello"\nhost = "local"\n' + tree.read("unibuild.toml"))
+    (xen.world / "script").write_text("say booted\nobey bye\n")
+    return tree
+
+
+@pytest.fixture
+def watching(project, xen, hello_kernels) -> Iterator[Callable[..., Watch]]:
+    """Start a watch of the project with these words; it is ended with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*words: str, door: str = "unibuild", **env: str) -> Watch:
+            started = Watch(project, project.start(door, "watch", "--json", *words, **env))
+
+            def end() -> None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(started.process.pid, signal.SIGKILL)
+                started.process.wait()
+                started.process.stdout.close()
+
+            stack.callback(end)
+            return started
+
+        yield start
+
+
+@pytest.fixture
+def other_kernel(project, hello_kernels):
+    """Put another kernel in the place of the one that the build copies, and save a source."""
+
+    def change(kernel: str = "pvh") -> None:
+        source = getattr(hello_kernels, kernel)
+        beside = project.root / "base.new"
+        shutil.copy(source, beside)
+        beside.replace(project.root / "base.bin")
+        project.write("main.c", f"for {kernel} {time.monotonic_ns()}")
+
+    return change

@@ -1,0 +1,181 @@
+"""`unibuild watch --json` on a host that stands in for Xen: saves, and what comes of them."""
+
+import signal
+
+import pytest
+
+from unibuild.watch import events
+
+
+def created(xen):
+    return sum(call[0] == "create" for call in xen.calls("xl"))
+
+
+def test_a_save_is_built_and_a_new_kernel_is_booted_and_an_equal_one_is_not(watching, project, xen, other_kernel):
+    watch = watching()
+    assert watch.cycle("booted").number == 1
+    watch.said("booted")
+    project.write("main.c", "comment")
+    same = watch.cycle("unchanged")
+    assert (same.trigger, same.why) == ("main.c", "kernel and .xl are the same as before: no reboot")
+    other_kernel()
+    new = watch.cycle("booted")
+    assert {"settle", "build", "xl", "copy", "create", "outage"} <= new.phases.keys()
+    assert watch.said("booted").of == "hello"
+    assert (project.log, created(xen)) == (["built"] * 3, 2)
+    assert "bye" in [one.text for one in watch.told if isinstance(one, events.Output)]
+    assert watch.end() == 0
+    assert watch.told[-1] == events.Ended(at=watch.told[-1].at, exit_code=0, why="Ctrl-C")
+    assert xen.domains() == {}
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_the_domain_runs_on_where_that_is_wanted(watching, xen, door):
+    watch = watching("--keep-domain", door=door)
+    watch.cycle("booted")
+    assert watch.end(signal.SIGTERM) == 0
+    assert [one["reason"] for one in xen.domains().values()] == [None]
+    again = watching("watch.keep_domain=true", door=door)
+    assert again.cycle("unchanged").why == "nothing had to be built: no reboot"
+    assert again.until(events.Domain).state == "running"
+    assert again.end(signal.SIGHUP) == 0
+    assert created(xen) == 1
+
+
+def test_a_build_that_fails_leaves_the_old_domain(watching, project, xen):
+    watch = watching()
+    watch.cycle("booted")
+    project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1: error: no; false\n")
+    watch.said("main.c:1: error")
+    problem = watch.until(events.Problem)
+    assert (problem.exit_code, problem.kept) == (1, "hello runs on (domain 1)")
+    assert watch.cycle().outcome == "failed"
+    project.write("Makefile", "hello.xen: main.c\n\tcp base.bin $@\n")
+    assert watch.cycle("unchanged").exit_code == 0
+    assert len(xen.domains()) == 1
+
+
+def test_a_failure_is_the_exit_code(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    project.write("Makefile", "hello.xen: Makefile\n\tfalse\n")
+    watch.cycle("failed")
+    assert watch.end() == 1
+
+
+def test_a_domain_that_is_not_ready_gives_way_to_the_last_good_one(watching, project, xen, other_kernel):
+    watch = watching("boot.ready.console=booted", "boot.ready.timeout=2")
+    watch.cycle("ready")
+    (xen.world / "script").write_text("say no\nobey\n")
+    other_kernel()
+    watch.said("no")
+    (xen.world / "script").write_text("say booted\nobey\n")
+    problem = watch.until(events.Problem)
+    assert problem.exit_code == 6
+    assert "runs again" in problem.hint
+    assert watch.cycle().outcome == "not ready"
+    watch.said("booted")
+    assert watch.end() == 6
+
+
+def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project):
+    project.write("Makefile", "hello.xen: main.c\n\techo began | tee -a log; sleep 1; cp base.bin $@\n")
+    watch = watching()
+    watch.until(events.Output, lambda event: "began" in event.text)
+    for number in range(5):
+        project.write("main.c", f"{number}")
+    watch.cycle("booted")
+    watch.cycle("unchanged")
+    watch.quiet()
+    assert project.log == ["began"] * 2
+
+
+def test_a_save_stops_a_build_where_that_is_wanted(watching, project):
+    project.write(
+        "Makefile", "hello.xen: main.c\n\techo began >> log; grep -q slow main.c && sleep 60; cp base.bin $@\n"
+    )
+    project.write("main.c", "slow")
+    watch = watching("watch.on_save=restart")
+    watch.until(events.Output, lambda event: "began" in event.text)
+    project.wait_for("log")
+    project.write("main.c", "fast")
+    assert watch.cycle().outcome == "stopped"
+    assert watch.cycle().outcome == "booted"
+    assert project.log == ["began"] * 2
+
+
+def test_a_broken_setting_is_told_and_the_last_good_ones_are_in_force(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    good = project.read("unibuild.toml")
+    project.write("unibuild.toml", good + "nonsense = 1\n")
+    problem = watch.until(events.Problem)
+    assert "nonsense" in problem.message
+    assert (problem.exit_code, problem.kept) == (2, "the last good settings are in force")
+    project.write("main.c", "two")
+    assert watch.cycle("unchanged").trigger == "main.c"
+    project.write("unibuild.toml", good.replace("[build]", "[xl]\nmemory = 48\n[build]"))
+    assert watch.until(events.Reloaded).paths == ("unibuild.toml",)
+    assert watch.cycle("booted").trigger == "unibuild.toml"
+
+
+def test_a_broken_dodo_is_told_and_the_last_good_one_is_in_force(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    good = project.read("dodo.py")
+    project.write("dodo.py", good + "1/0\n")
+    problem = watch.until(events.Problem)
+    assert problem.message == "ZeroDivisionError: division by zero"
+    assert "dodo.py" in problem.hint
+    project.write("main.c", "two")
+    watch.cycle("unchanged")
+    project.write("dodo.py", good + "# better\n")
+    watch.until(events.Reloaded)
+    watch.cycle("unchanged")
+
+
+OWN = """
+def task_table():
+    return {"actions": ["sh -c 'cp table.txt table.made; echo table >> log'"], "file_dep": ["table.txt"],
+            "targets": ["table.made"]}
+
+create = app.create_doit_tasks
+def before():
+    for task in create():
+        if task.name == "build":
+            task.task_dep.append("table")
+        yield task
+app.create_doit_tasks = before
+"""
+
+
+def test_tasks_of_ones_own_that_ours_need_run_too_and_what_they_read_is_watched(watching, project):
+    project.write("table.txt", "one")
+    project.write("dodo.py", project.read("dodo.py") + OWN)
+    watch = watching()
+    watch.cycle("booted")
+    assert project.log == ["table", "built"]
+    project.write("table.txt", "two")
+    assert watch.cycle("unchanged").trigger == "table.txt"
+    assert project.log == ["table", "built", "table"]
+
+
+def test_a_second_watch_in_the_same_tree_is_refused_with_the_number_of_the_first(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    said = project.run("unibuild", "watch", code=3)
+    assert f"in use by process {watch.process.pid}" in said
+
+
+def test_a_domain_that_ends_is_told_and_the_next_save_boots_it_again(watching, project, xen):
+    (xen.world / "script").write_text("say booted\nsleep 1\ncrash\n")
+    watch = watching()
+    watch.cycle("booted")
+    assert watch.until(events.Domain, lambda event: event.state == "crashed").why
+    assert watch.until(events.Problem).kept == "no domain runs"
+    watch.quiet()
+    (xen.world / "script").write_text("say better\nobey\n")
+    project.write("main.c", "two")
+    watch.cycle("booted")
+    watch.said("better")
+    assert watch.end() == 0

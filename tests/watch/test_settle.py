@@ -1,0 +1,43 @@
+"""When a save is finished, for any sequence of changes."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.watch.settle import Settle
+
+GAPS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+
+
+def times(gaps):
+    now = 0.0
+    for gap in gaps:
+        now += gap
+        yield now
+
+
+@given(GAPS, st.floats(0.001, 0.5), st.floats(0.001, 2))
+def test_it_is_due_a_while_after_the_last_change_and_a_longer_while_after_the_first_at_the_latest(gaps, quiet, longest):
+    settle = Settle(quiet, longest)
+    assert settle.due is None
+    found = list(times(gaps))
+    for now in found:
+        settle.saw(now)
+    assert settle.due == min(found[-1] + quiet, found[0] + max(quiet, longest))
+    assert settle.over(settle.due)
+    assert not settle.over(found[0])
+
+
+@given(GAPS, st.floats(0.001, 0.5))
+def test_after_a_reset_there_was_no_change(gaps, quiet):
+    settle = Settle(quiet, 1.0)
+    for now in times(gaps):
+        settle.saw(now)
+    settle.reset()
+    assert settle.due is None
+    assert not settle.over(1e9)
+
+
+def test_changes_that_go_on_and_on_are_built_all_the_same():
+    settle = Settle(0.02, 0.5)
+    begun = next(now for now in times([0.01] * 1000) if settle.over(now) or settle.saw(now))
+    assert 0.5 <= begun <= 0.53

@@ -1,0 +1,106 @@
+"""One cycle, from the change to what came of it: pure bookkeeping."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, get_args
+
+from unibuild.watch import events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unibuild.watch.wire import Failure, Task
+
+__all__ = ["Backoff", "Cycle", "relative"]
+
+What = Literal["save", "start", "rebuild", "reboot", "retry"]
+_STAGES = frozenset(("configure", "depend", "build", "xl")) & {*get_args(events.Phase)}
+
+
+@dataclass
+class Cycle:
+    """A cycle that runs.
+
+    Attributes:
+        number: from 1.
+        what: what began it.
+        paths: the files that did, relative where they are in the project.
+        began: the first sign of it, of the clock.
+        phases: seconds of its parts so far.
+        failures: what failed.
+        is_stopped: whether its build was told to end.
+    """
+
+    number: int
+    what: What
+    paths: tuple[str, ...]
+    began: float
+    phases: dict[events.Phase, float] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    dated: dict[str, str] = field(default_factory=dict)
+    is_stopped: bool = False
+
+    @property
+    def trigger(self) -> str:
+        """The file that began it; empty: a command did."""
+        return self.paths[0] if self.paths and self.what == "save" else ""
+
+    def changed(self) -> events.Changed:
+        """Return the event of its beginning."""
+        return events.Changed(at=time.time(), paths=self.paths, first=self.trigger, what=self.what)
+
+    def heard(self, task: Task) -> events.Stage:
+        """Note what became of a task; return its event."""
+        self.dated |= task.dated
+        stage = task.name.partition(":")[0]
+        if task.seconds is not None and stage in _STAGES:
+            phase: events.Phase = stage  # type: ignore[assignment]  # it is one of them
+            self.phases[phase] = self.phases.get(phase, 0.0) + task.seconds
+        return events.Stage(at=time.time(), name=task.name, state=task.state, seconds=task.seconds, reason=task.reason)
+
+    def over(self, outcome: events.Outcome, why: str, exit_code: int) -> events.Cycle:
+        """Return the event of its end."""
+        phases = {phase: round(self.phases[phase], 6) for phase in events.PHASES if phase in self.phases}
+        return events.Cycle(
+            at=time.time(),
+            number=self.number,
+            trigger=self.trigger,
+            outcome=outcome,
+            phases=phases,
+            seconds=round(time.monotonic() - self.began, 6),
+            why=why,
+            exit_code=exit_code,
+        )
+
+
+@dataclass
+class Backoff:
+    """When to try again what needs no save to be tried: each time twice as long after the last time.
+
+    Attributes:
+        at: when, of the clock; None: there is nothing to try.
+    """
+
+    first: float = 1.0
+    longest: float = 60.0
+    at: float | None = None
+    _pause: float = 0.0
+
+    def failed(self, now: float) -> float:
+        """Note a failure; return the seconds to wait."""
+        self._pause = min(self.longest, 2 * self._pause) if self._pause else self.first
+        self.at = now + self._pause
+        return self._pause
+
+    def reset(self) -> None:
+        """Note that there is nothing to try again."""
+        self.at, self._pause = None, 0.0
+
+
+def relative(root: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return paths as a person in the project's folder would write them."""
+    below = root.rstrip(os.sep) + os.sep
+    return tuple(path.removeprefix(below) for path in paths)

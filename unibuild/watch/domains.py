@@ -1,0 +1,270 @@
+"""The project's domain on its host, for the loop: put in place, followed, lost, found and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from unibuild.domain import record
+from unibuild.errors import BusyError, DomainError, HostError, NotReadyError, UnibuildError
+from unibuild.settings.sources import state_dir
+from unibuild.tasks import boot, hosts
+from unibuild.tasks.change import Attendant
+from unibuild.tasks.follow import Followed
+from unibuild.tasks.words import LastWords
+from unibuild.watch import events
+from unibuild.watch.follower import Follower
+from unibuild.watch.voice import Loan, Voice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from unibuild.domain import xl
+    from unibuild.domain.console import End
+    from unibuild.host.base import Host
+    from unibuild.settings.sources import Project
+    from unibuild.tasks.change import Made
+    from unibuild.tasks.graph import Graph
+
+__all__ = ["Domains", "Lost", "Swapped"]
+
+_PATIENCE = 20.0  # seconds for what an ended domain still has to say
+
+
+@dataclass(frozen=True)
+class Swapped:
+    """How an attempt to put a domain in place ended.
+
+    Attributes:
+        outcome: as ``events.Cycle`` has it.
+        phases: seconds of its parts.
+        error: what failed.
+        is_again: whether it is worth trying again without a save: the host, or another run, was in the way.
+    """
+
+    outcome: Literal["unchanged", "booted", "ready", "failed", "not ready"]
+    phases: dict[events.Phase, float] = field(default_factory=dict)
+    error: UnibuildError | None = None
+    is_again: bool = False
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The domain that was followed is followed no more: it ended, badly with ``error``, or its host is out of reach."""
+
+    error: UnibuildError | None
+    why: str
+    is_host: bool
+
+
+class _Swap(Attendant):
+    """Takes part in a change: the old console is read to its end by who follows it, the new one is handed on."""
+
+    def __init__(self, domains: Domains, voice: Voice) -> None:
+        self.phases: dict[events.Phase, float] = {}
+        self.made: Made | None = None
+        self._domains = domains
+        self._voice = voice
+        self._phase: events.Phase | None = None
+        self._began = 0.0
+
+    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
+        follower = self._domains.follower
+        if follower is None or follower.followed.domain.uuid != domain.uuid or not follower.is_alive:
+            return LastWords(host, domain, state)
+        follower.replaced = True
+        return _Heard(follower)
+
+    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
+        self.ended("done")
+        self._phase, self._began = phase, time.monotonic()
+        if phase is not None:
+            self._tell(phase, "running", None)
+
+    def ended(self, state: Literal["done", "failed"]) -> None:
+        if self._phase is not None:
+            took = time.monotonic() - self._began
+            self.phases[self._phase] = self.phases.get(self._phase, 0.0) + took
+            self._tell(self._phase, state, took)
+        self._phase = None
+
+    def away(self, seconds: float) -> None:
+        self.phases["outage"] = self.phases.get("outage", 0.0) + seconds
+
+    def accepted(self, made: Made) -> None:
+        self.made = made
+
+    def _tell(self, name: str, state: Literal["running", "done", "failed"], took: float | None) -> None:
+        self._domains.post(events.Stage(at=time.time(), name=name, state=state, seconds=took))
+
+
+class _Heard(LastWords):
+    """The last words of a domain that a follower reads."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    def __exit__(self, *_: object) -> None:
+        if not self._follower.heard.is_set():  # it runs on
+            self._follower.replaced = False
+
+    def hear(self) -> None:
+        self._follower.heard.wait(_PATIENCE)
+
+
+class Domains:
+    """The domain of a project.
+
+    Args:
+        post: takes an event, or ``Lost``, from any thread.
+        loan: whether the terminal is lent to the console.
+    """
+
+    def __init__(self, post: Callable[[Any], None], loan: Loan) -> None:
+        self.post = post
+        self.follower: Follower | None = None
+        self._loan = loan
+        self._changing = threading.Lock()
+
+    def put_in_place(self, graph: Graph, *, anew: bool) -> Swapped:
+        """Put the domain of what was built in place, unless it runs unchanged, and follow it."""
+        project = _shown(graph.project)
+        voice = Voice(self.post, self._loan, graph.xl.stem)
+        swap = _Swap(self, voice)
+        with contextlib.ExitStack() as reading, self._changing:
+            try:
+                host = hosts.open_host(project.settings)
+                made = boot.put_in_place(
+                    project, host, graph.xl, graph.kernel, voice, reading, attendant=swap, anew=anew
+                )
+            except UnibuildError as error:
+                swap.ended("failed")
+                outcome: Literal["not ready", "failed"] = "not ready" if isinstance(error, NotReadyError) else "failed"
+                self._take_up(project, swap, voice, reading)
+                again = isinstance(error, HostError | BusyError)
+                return Swapped(outcome, swap.phases, error, is_again=again)
+            swap.ended("done")
+            self._take_up(project, swap, voice, reading)
+        if made is None:
+            return Swapped("unchanged", swap.phases)
+        return Swapped("ready" if project.settings.boot.ready.is_set else "booted", swap.phases)
+
+    def attach(self, project: Project) -> bool:
+        """Follow the domain that runs, unless it is followed already; return whether there is one.
+
+        Raises:
+            UnibuildError: its host is out of reach, or its console cannot be read.
+        """
+        if self.is_following:
+            return True
+        project = _shown(project)
+        known = record.load(state_dir(project.root), hosts.place(project.settings))
+        if not known.uuids:
+            return False
+        name = known.good.name if known.good else known.pending.name if known.pending else ""
+        voice = Voice(self.post, self._loan, name)
+        with contextlib.ExitStack() as readers:
+            followed = boot.reread(project, voice)
+            readers.enter_context(followed.reader)
+            self._follow(followed, voice, readers)
+        return True
+
+    @property
+    def is_following(self) -> bool:
+        """Whether a domain is followed."""
+        return self.follower is not None and self.follower.is_alive
+
+    def leave(self) -> None:
+        """Follow nothing any more; the domain runs on."""
+        follower, self.follower = self.follower, None
+        if follower and follower.is_alive:
+            follower.leave()
+
+    def end(self, project: Project) -> None:
+        """End the domain, where there is one.
+
+        Raises:
+            UnibuildError: it cannot be ended.
+        """
+        if self.follower:
+            self.follower.replaced = True
+        with self._changing:
+            boot.destroy(project, Voice(self.post, self._loan, ""))
+        self.leave()
+
+    def _take_up(self, project: Project, swap: _Swap, voice: Voice, reading: contextlib.ExitStack) -> None:
+        """Follow what runs after a change, whether that did what it should or not."""
+        made = swap.made
+        if made and made.reader:
+            host = hosts.open_host(project.settings)
+            self._follow(Followed(project, host, made.domain, made.reader), voice, reading)
+            return
+        state: Literal["gone", "none"] = "none"
+        try:
+            if self.attach(project):
+                return
+        except UnibuildError as error:  # what failed before was told
+            state = "gone" if isinstance(error, HostError) else "none"
+        self.post(events.Domain(at=time.time(), name=voice.name, host=project.settings.host, state=state))
+
+    def _follow(self, followed: Followed, voice: Voice, readers: contextlib.ExitStack) -> None:
+        voice.name = followed.domain.name
+        self.follower = Follower(
+            followed, readers.pop_all(), voice, self._changing, ended=self._lost, remade=self._tell
+        )
+        self._tell(self.follower)
+
+    def _tell(self, follower: Follower) -> None:
+        """Tell what runs now."""
+        domain, host, project = follower.followed.domain, follower.followed.host, follower.followed.project
+        good = record.load(state_dir(project.root), host.name).good
+        ours = good if good and good.uuid == domain.uuid else None
+        self.post(
+            events.Domain(
+                at=time.time(),
+                name=domain.name,
+                host=host.name,
+                state="ready" if project.settings.boot.ready.is_set else "running",
+                domid=domain.domid,
+                generation=ours.generation if ours else None,
+                since=_seconds(ours.since) if ours else None,
+            )
+        )
+
+    def _lost(self, follower: Follower, end: End | UnibuildError) -> None:
+        """Tell that a domain has ended, or is out of reach."""
+        if self.follower is follower:
+            self.follower = None
+        error = end if isinstance(end, UnibuildError) else None
+        why = end.message if isinstance(end, UnibuildError) else end.why
+        is_host = isinstance(end, HostError)
+        self.post(
+            events.Domain(
+                at=time.time(),
+                name=follower.followed.domain.name,
+                host=follower.followed.host.name,
+                state="gone" if is_host else "crashed" if isinstance(end, DomainError) else "ended",
+                why=why,
+            )
+        )
+        self.post(Lost(error, why, is_host))
+
+
+def _shown(project: Project) -> Project:
+    """Return the project with a console that is read, whatever ``[boot]`` says for a boot alone."""
+    import msgspec
+
+    settings = project.settings
+    shown = msgspec.structs.replace(settings.boot, console="print", wait=None)
+    return dataclasses.replace(project, settings=msgspec.structs.replace(settings, boot=shown))
+
+
+def _seconds(since: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(since).timestamp()

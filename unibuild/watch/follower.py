@@ -1,0 +1,125 @@
+"""The console of the domain that runs, read in a thread of its own while the loop builds."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from unibuild.errors import UnibuildError
+from unibuild.tasks.follow import go_on
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Callable
+
+    from unibuild.domain.console import End
+    from unibuild.tasks.follow import Followed
+    from unibuild.watch.voice import Voice
+
+__all__ = ["Follower"]
+
+_PROMPT = 0.3  # seconds after which a line without an end is shown
+
+
+class Follower:
+    """Reads a console until the domain is replaced, or has ended and none is in its place.
+
+    Args:
+        followed: the domain, and its reader.
+        readers: holds the reader.
+        voice: what the domain says, as events.
+        changing: held while a domain is put in place: what is to be done at an end waits for that.
+        ended: is called in the thread, when the domain has ended and no other one of it runs: with how it ended, or
+            what failed.
+        remade: is called in the thread, when the domain was made anew after a reboot.
+    """
+
+    def __init__(
+        self,
+        followed: Followed,
+        readers: contextlib.ExitStack,
+        voice: Voice,
+        changing: threading.Lock,
+        *,
+        ended: Callable[[Follower, End | UnibuildError], None],
+        remade: Callable[[Follower], None],
+    ) -> None:
+        self.followed = followed
+        self.voice = voice
+        self.heard = threading.Event()
+        self.replaced = False
+        self._readers = readers
+        self._changing = changing
+        self._ended = ended
+        self._remade = remade
+        self._wake, self._wakes = os.pipe()
+        self._is_left = False
+        self._is_over = False
+        self._gate = threading.Lock()  # before the pipe
+        self._thread = threading.Thread(target=self._run, name="unibuild console", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it reads."""
+        return self._thread.is_alive()
+
+    def leave(self) -> None:
+        """Stop reading; the domain runs on."""
+        self._is_left = True
+        with self._gate:
+            if not self._is_over:
+                os.write(self._wakes, b".")
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with self._readers:
+                self._follow()
+        finally:
+            self.heard.set()
+            with self._gate:
+                self._is_over = True
+                os.close(self._wake)
+                os.close(self._wakes)
+
+    def _follow(self) -> None:
+        reboots: list[float] = []
+        while True:
+            try:
+                end = self._read()
+            except UnibuildError as error:
+                self.heard.set()
+                if not self.replaced:
+                    self._ended(self, error)
+                return
+            self.heard.set()  # all that it said was read: it may go
+            if end is None:
+                return
+            with self._changing:
+                if self.replaced or self._is_left:
+                    return
+                try:
+                    again = go_on(self.followed, end, reboots, self.voice, self._readers)
+                except UnibuildError as error:
+                    self._ended(self, error)
+                    return
+                if again is None:
+                    self._ended(self, end)
+                    return
+                self.heard.clear()
+                self.followed = again
+            self._remade(self)
+
+    def _read(self) -> End | None:
+        """Read to the domain's end; None: it was left."""
+        while not self._is_left:
+            until = time.monotonic() + _PROMPT if self.voice.is_unfinished else None
+            end = self.followed.reader.pump(until, self._wake)
+            if end:
+                self.voice.finish()
+                return end
+            self.voice.prompt()
+        return None

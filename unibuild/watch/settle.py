@@ -1,0 +1,42 @@
+"""When a save is finished: a pure state machine; the caller has the clock (``time.monotonic``, seconds)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Settle"]
+
+
+@dataclass
+class Settle:
+    """Changes that follow each other closely are one.
+
+    Attributes:
+        quiet: seconds without a change after which they are over.
+        longest: seconds after the first one at which they are taken for over in any case.
+    """
+
+    quiet: float
+    longest: float
+    first: float | None = None
+    last: float = 0.0
+
+    def saw(self, now: float) -> None:
+        """Note that something changed at ``now``."""
+        if self.first is None:
+            self.first = now
+        self.last = max(self.last, now)
+
+    @property
+    def due(self) -> float | None:
+        """When they are over, unless another one comes; None: there was none."""
+        return None if self.first is None else min(self.last + self.quiet, self.first + max(self.quiet, self.longest))
+
+    def over(self, now: float) -> bool:
+        """Say whether there were changes and they are over at ``now``."""
+        due = self.due
+        return due is not None and now >= due
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.first, self.last = None, 0.0

@@ -1,0 +1,177 @@
+"""What a project is built from, as it is now: the stamps that decide, whatever the kernel reports or does not.
+
+Three kinds of paths: files that are built from; folders (and the like) whose stamps tell that there may be others now;
+and what the graph itself comes from, the settings and the ``dodo.py``. Of a file that a build makes the stamp *after*
+the build counts, of every other one that before it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from unibuild import stamps
+from unibuild.tasks.graph import graph
+from unibuild.toolchain.sources import PRUNED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from unibuild.settings.sources import Project
+    from unibuild.tasks.graph import Graph
+
+__all__ = ["Inputs", "Snapshot", "Tree", "differences", "inputs"]
+
+Snapshot = dict[str, str]
+"""Stamps by path."""
+
+
+class Inputs(NamedTuple):
+    """The paths that decide.
+
+    Attributes:
+        files: what is built from.
+        made: what a build makes, and reads or keeps.
+        folders: what decides which files there are.
+    """
+
+    files: tuple[str, ...]
+    made: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+_NONE = Inputs((), (), ())
+
+
+def inputs(found: Graph, more: Iterable[str] = ()) -> Inputs:
+    """Return the paths of a graph; ``more`` are files that a person's own tasks read."""
+    made = {path for stage in found.stages for path in (*stage.watch.targets, *stage.watch.made)}
+    files = {path for stage in found.stages for path in stage.watch.inputs} | {*more}
+    folders = {path for stage in found.stages for path in stage.folders}
+    return Inputs(tuple(sorted(files - made)), tuple(sorted(made)), tuple(sorted(folders - files - made)))
+
+
+def take(paths: Iterable[str]) -> Snapshot:
+    """Return the stamps of paths."""
+    return {path: stamps.take(path) for path in paths}
+
+
+def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return the paths whose stamps are not the same, those that are there first, the youngest before the others."""
+    found = [path for path in {**before, **now} if before.get(path, "") != now.get(path, "")]
+    return sorted(found, key=lambda path: (not now.get(path), -_age(now.get(path, "")), path))
+
+
+def _age(stamp: str) -> int:
+    return int(stamp.partition(":")[0] or 0)
+
+
+@dataclass
+class Tree:
+    """A project's tree, looked at again and again.
+
+    Attributes:
+        project: the project, with the settings that were good last.
+        more: files that a person's own tasks read.
+        modules: files besides that the graph comes from: the ``dodo.py`` and what it imports.
+        built: the stamps of before the last build, and of what that made after it.
+        now: the stamps of the last look.
+        is_racy: a folder changed so short a time before it was listed that its stamp does not tell of another change;
+            the next look lists it anew.
+        cost: seconds of processor time that a look took where nothing had changed, at most for a while.
+    """
+
+    project: Project
+    more: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    built: Snapshot = field(default_factory=dict)
+    now: Snapshot = field(default_factory=dict)
+    is_racy: bool = True
+    cost: float = 0.0
+    inputs: Inputs = _NONE
+    graph: Graph = field(init=False)
+    _folders: Snapshot = field(default_factory=dict)
+    _sources: Snapshot = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.scan()
+        self._sources = take(self.sources)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What the graph comes from."""
+        root = self.project.root
+        return tuple(dict.fromkeys((*map(str, (root / "unibuild.toml", root / "dodo.py")), *self.modules)))
+
+    def scan(self) -> None:
+        """Find out anew which inputs there are.
+
+        Raises:
+            UnibuildError: the tree cannot be built as it is.
+        """
+        seen = take((str(self.project.root), *self.inputs.folders))
+        while True:  # the stamp of a folder is that of before it was listed
+            begun = time.time_ns()
+            found = graph(self.project)
+            self.graph, self.inputs = found, inputs(found, self.more)
+            new = [path for path in self.inputs.folders if path not in seen]
+            if not new:
+                break
+            seen |= take(new)
+        self._folders = {path: seen[path] for path in self.inputs.folders}
+        self.is_racy = any(_age(stamp) > begun - stamps.TICK * 1e9 for stamp in self._folders.values())
+
+    def look(self) -> bool:
+        """Take all stamps again; return whether any moved since the last look.
+
+        Raises:
+            UnibuildError: the tree cannot be built as it is.
+        """
+        began = time.thread_time()
+        is_other = self.is_racy or any(stamps.take(path) != stamp for path, stamp in self._folders.items())
+        if is_other:
+            self.scan()
+        now = take(self.inputs.files + self.inputs.made)
+        moved = now != self.now
+        self.now = now
+        if not (is_other or moved):
+            self.cost = max(0.9 * self.cost, time.thread_time() - began)
+        return moved
+
+    def reloads(self) -> list[str]:
+        """Return what the graph comes from that is not as it was the last time that this was asked."""
+        now = take(self.sources)
+        before, self._sources = self._sources, now
+        return [path for path in now if now[path] != before.get(path, now[path])]
+
+    def changed(self) -> list[str]:
+        """Return what is not as it was before the last build, or as that made it, as of the last look."""
+        return differences(self.built, self.now)
+
+    def edited(self) -> list[str]:
+        """Return the same of what no build makes: it has a meaning while one runs."""
+        return [path for path in self.changed() if path not in self.inputs.made]
+
+    def begin(self) -> None:
+        """A build begins: what changes from the last look on is for the next one."""
+        self.built = dict(self.now)
+
+    def end(self, dated: Mapping[str, str]) -> None:
+        """A build has ended, and made what it made; ``dated`` are inputs that it gave a new date, with their stamps."""
+        for path, stamp in {**take(self.inputs.made), **dated}.items():
+            self.now[path] = self.built[path] = stamp
+
+    def watched(self) -> set[str]:
+        """Return the folders that matter to be told about: those of inputs, and never what a build or git fills."""
+        root = str(self.project.root)
+        named = {os.path.dirname(path) for path in (*self.inputs.files, *self.sources)}  # noqa: PTH120
+        listed = {path for path in self.inputs.folders if Path(path).is_dir()}
+        below = root.rstrip("/") + "/"
+        return {
+            path
+            for path in named | listed | {root}
+            if not {*PRUNED, "duniverse"} & {*path.removeprefix(below).split("/")} or path == root
+        }

@@ -1,0 +1,101 @@
+"""What the loop and its builder say to each other: JSON, one message a line, on one socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["Build", "Built", "Failure", "Lines", "Loaded", "Message", "Refused", "Stop", "Task", "send"]
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", tag=str.lower):
+    pass
+
+
+class Build(_Message, frozen=True, kw_only=True):
+    """To the builder: bring the goals up to date."""
+
+
+class Stop(_Message, frozen=True, kw_only=True):
+    """To the builder: end the build; ``patience`` is the time in seconds until it is killed."""
+
+    patience: float
+
+
+class Loaded(_Message, frozen=True, kw_only=True):
+    """Settings and ``dodo.py`` are loaded.
+
+    Attributes:
+        goals: what the boot needs to be done before.
+        modules: the files of the loaded Python modules that are in the project's folder.
+        inputs: the files that tasks of a person's own read, of those which these goals need.
+    """
+
+    goals: tuple[str, ...]
+    modules: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+
+
+class Refused(_Message, frozen=True, kw_only=True):
+    """Settings or ``dodo.py`` cannot be loaded; the builder ends."""
+
+    text: str
+    hint: str | None = None
+    exit_code: int = 2
+
+
+class Task(_Message, frozen=True, kw_only=True):
+    """A task begins or has ended well; ``dated`` are inputs that got a new date, with their new stamps."""
+
+    name: str
+    state: Literal["running", "done", "failed", "current"]
+    seconds: float | None = None
+    reason: str | None = None
+    dated: dict[str, str] = {}
+
+
+class Failure(_Message, frozen=True, kw_only=True):
+    """A task, or the look at the tree before the first one (``name`` is empty then), failed."""
+
+    name: str
+    text: str
+    hint: str | None
+    exit_code: int
+    is_busy: bool = False
+
+
+class Built(_Message, frozen=True, kw_only=True):
+    """The build has ended; minus the signal's number where one ended it."""
+
+    exit_code: int
+
+
+Message = Build | Stop | Loaded | Refused | Task | Failure | Built
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
+
+
+def send(to: socket.socket, message: Message) -> None:
+    """Send a message.
+
+    Raises:
+        OSError: the other side is gone.
+    """
+    to.sendall(_encoder.encode(message) + b"\n")
+
+
+class Lines:
+    """The messages in what is received."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Return the messages that are whole now."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        return [_decoder.decode(line) for line in whole]
