@@ -15,6 +15,7 @@ from unibuild.errors import FileError, LabError
 from unibuild.lab import deb, image, linux
 from unibuild.lab.deb import Member
 from unibuild.lab.image import Image
+from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +176,13 @@ def test_a_damaged_package_is_told(tmp_path):
     (tmp_path / "tool.deb").write_bytes(b"!<arch>\nrubbish")
     with pytest.raises(LabError, match=r"tool\.deb is damaged"):
         list(deb.members(tmp_path / "tool.deb", lambda _: True))
+
+
+def test_the_boot_loaders_are_in_the_image(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(LabError, match="another version of unibuild and has no boot loader"):
+        image.loader(Lab(), "pv")
+    shutil.copytree(small.folder, tmp_path / "cache/unibuild/lab/image")
+    assert image.loader(Lab(), "pvh").read_bytes().startswith(b"grub-i386-xen_pvh.bin")
+    shutil.copytree(small.folder, tmp_path / "cache/unibuild/lab/image-from-file")
+    assert "image-from-file" in str(image.loader(Lab(box="x"), "pv"))

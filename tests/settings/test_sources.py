@@ -176,12 +176,12 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         (
             "\nmemory = 64",
             "unibuild.toml:2: `memory` is unknown\n  did you mean `[xl] memory` or `[lab] memory`? "
-            "known here: name, host, build, mirage, xl, boot, watch, lab, publish, launch, hosts, test",
+            "known here: name, host, build, mirage, xl, boot, watch, lab, image, publish, launch, hosts, test",
         ),
         (
             "[bulid]",
             "unibuild.toml:1: `bulid` is unknown\n  did you mean `build`? "
-            "known here: name, host, build, mirage, xl, boot, watch, lab, publish, launch, hosts, test",
+            "known here: name, host, build, mirage, xl, boot, watch, lab, image, publish, launch, hosts, test",
         ),
         (
             '[lab]\naccel = "tcg"\nmemory = "lots"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.errors import SettingsError
-from unibuild.xl.cmdline import check_names, join, words
+from unibuild.xl.cmdline import check_names, join, split, words
 from unibuild.xl.patch import Changes, apply
 
 if TYPE_CHECKING:
@@ -111,3 +112,10 @@ def test_an_unknown_argument(arg: str, hint: str) -> None:
         f"[boot] args: the unikernel knows no argument {arg.partition('=')[0]}",
         hint,
     )
+
+
+@given(line=st.text(st.sampled_from("ab '\"\\\t=")))
+def test_a_line_is_divided_as_every_mirage_does_it(line: str) -> None:
+    for mirage, old in ((parse_argv, True), (bootvar, False)):
+        with contextlib.suppress(RefusedError):
+            assert mirage(line) == list(split(line, old=old))

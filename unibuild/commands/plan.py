@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "plan"]
 
-_LAST = ("libvirt", "boot")  # goals that need all stages
-
 
 def main(argv: list[str]) -> int:
     """Run ``unibuild plan`` with these arguments; return its exit status.
@@ -40,15 +38,17 @@ def main(argv: list[str]) -> int:
     goals = ["boot" if goal == "watch" else goal for goal in goals]  # its first cycle
     found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
     names = [stage.goal for stage in found.stages]
+    last = (*(stage.goal for stage in found.exports), "boot")  # goals that need all stages
     for goal in goals:
-        if goal not in (*names, "libvirt", "boot", *BUILT_ALREADY):
+        if goal not in (*names, *last, *BUILT_ALREADY):
             close = difflib.get_close_matches(goal, GOALS, 1)
             raise InputError(f"there is no goal `{goal}`", hint=f"did you mean `{close[0]}`?" if close else None)
     for goal in BUILT_ALREADY:
         if goal in goals:
             print(f"{goal}: would run ({GOALS[goal]}, on {hosts.place(found.project.settings)})")
-    wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *_LAST)]
-    stages = (*found.stages[: max(wanted, default=0)], *([found.libvirt] if "libvirt" in goals else []))
+    wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *last)]
+    exports = (stage for stage in found.exports if stage.goal in goals)
+    stages = (*found.stages[: max(wanted, default=0)], *exports)
     for line in plan(found, stages, boot="boot" in goals):
         print(line)
     return 0
@@ -70,7 +70,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
         yield (
             f"{stage.name}: would run: {reason}" if reason else f"{stage.name}: would run if {before} changes its input"
         )
-        before = stage.name
+        before = stage.name if stage in found.stages else before
         yield from _commands(found, stage)
     if boot:
         where = hosts.place(found.project.settings)

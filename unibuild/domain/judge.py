@@ -81,10 +81,12 @@ class Wanted:
     Attributes:
         case: the test's table.
         ready: whether ``[boot.ready]`` must hold.
+        settle: whether it passes only ``SETTLE`` seconds after all has come.
     """
 
     case: Case
     ready: bool = False
+    settle: bool = False
 
     @property
     def asks_nothing(self) -> bool:
@@ -164,7 +166,7 @@ class Standing:
 
     @property
     def _pause(self) -> float:
-        return SETTLE if self.wanted.asks_nothing else PAUSE
+        return SETTLE if self.wanted.asks_nothing or self.wanted.settle else PAUSE
 
     def _said(self, event: Said) -> Standing:
         patterns = self.wanted.case.console

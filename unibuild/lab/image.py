@@ -1,4 +1,4 @@
-"""The image of the box: the hypervisor, dom0's kernel, and dom0's first file system made of packages.
+"""The image of the box: the hypervisor, dom0's kernel, dom0's first file system, and GRUB for domains; of packages.
 
 It holds nothing of the person's and nothing of ours: keys and our own scripts (``overlay``) go into a second archive
 when the box starts. So one image serves everybody, and can be packed into a file for machines that have no Debian.
@@ -13,37 +13,27 @@ import tarfile
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from unibuild import files
 from unibuild.errors import FileError, LabError
-from unibuild.lab import deb, linux, packages
-from unibuild.lab.cpio import Cpio
+from unibuild.lab import deb, initrd, linux, packages
+from unibuild.lab.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from unibuild.lab.deb import Member
+    from unibuild.settings.model import Lab
 
-__all__ = ["Image", "assemble", "build", "find", "manifest", "pack", "unpack"]
+__all__ = ["Image", "assemble", "build", "find", "loader", "manifest", "pack", "unpack"]
 
-RECIPE = 1  # raise it when what goes into the image changes: people's images are then built anew
+RECIPE = 2  # raise it when what goes into the image changes: people's images are then built anew
 PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
-PARTS = ("xen", "vmlinux", "initrd.cpio")
-XEN_PROGRAMS = (
-    *("xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"),
-    *("xenctx", "xen-diag", "xentop"),
-)
-OTHER_PROGRAMS = ("usr/bin/busybox", "usr/bin/flock", "usr/bin/dropbear", "usr/sbin/dropbear")
-MODULES = (
-    *("xen_privcmd", "xenfs", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback"),
-    *("loop", "bridge", "virtio_pci", "virtio_net", "virtio_rng"),
-)
-FOLDERS = (
-    *("dev", "proc", "sys", "run", "tmp", "root", "usr/lib64"),
-    *("var/lib/xen/dump", "var/lib/xenstored", "var/log/xen"),
-)
+LOADERS = {"pv": "grub-x86_64-xen.bin", "pvh": "grub-i386-xen_pvh.bin"}
+"""GRUB as a kernel for the two types of domain; it boots what it finds on the domain's disks."""
+PARTS = ("xen", "vmlinux", "initrd.cpio", *LOADERS.values())
 # Of the modules' hundreds of megabytes we look only at these folders.
 MODULE_FOLDERS = re.compile(
     r"usr/lib/modules/[^/]+/(kernel/(drivers/(xen|block|virtio|char/hw_random|net/xen-netback)|net/(core|802|llc|bridge|sched))/.*"
@@ -51,7 +41,7 @@ MODULE_FOLDERS = re.compile(
 )
 OTHER_FILES = re.compile(
     r"boot/(xen-\d[^/]*\.gz|vmlinuz-.*)|usr/lib/xen-[^/]+/(bin|boot)/[^/]+|usr/s?bin/(xenstore.*|busybox|flock|dropbear)"
-    r"|usr/lib(64|/x86_64-linux-gnu)?/[^/]+\.so[^/]*"
+    r"|usr/lib(64|/x86_64-linux-gnu)?/[^/]+\.so[^/]*|usr/lib/grub-xen/[^/]+"
 )
 
 
@@ -80,6 +70,22 @@ def find(folder: Path) -> Image | None:
         return None
     complete = all((folder / part).is_file() for part in PARTS)
     return Image(folder) if complete and facts.get("recipe") == RECIPE else None
+
+
+def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
+    """Return GRUB as a kernel for a type of domain, out of the image of the box that runs.
+
+    Raises:
+        LabError: the box is from an older version of unibuild, whose image had none.
+    """
+    places = Places.of()
+    image = find(places.image if lab.box is None else places.unpacked)
+    if image is None:
+        raise LabError(
+            "the running lab is from another version of unibuild and has no boot loader for domains",
+            hint="end it and its domains with `unibuild lab down`, then run again",
+        )
+    return image.folder / LOADERS[kind]
 
 
 def build(folder: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> Image:
@@ -114,7 +120,7 @@ def build(folder: Path, downloads: Path, progress: Callable[[str, float | None],
 
 
 def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
-    """Write the three parts of an image into ``folder``.
+    """Write the parts of an image into ``folder``.
 
     Args:
         tree: the packages' files by name, as ``deb.members`` gives them.
@@ -126,12 +132,15 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
     Raises:
         LabError: a program, module or library is not among them.
     """
-    hypervisor = _only(tree, r"boot/xen-(\d[\d.]*)[^/]*\.gz", "hypervisor")
-    kernel = _only(tree, r"boot/vmlinuz-(.+)", "kernel for dom0")
+    hypervisor = initrd.only(tree, r"boot/xen-(\d[\d.]*)[^/]*\.gz", "hypervisor")
+    kernel = initrd.only(tree, r"boot/vmlinuz-(.+)", "kernel for dom0")
     (folder / "xen").write_bytes(deb.decompress(tree[hypervisor[0]].data))
     (folder / "vmlinux").write_bytes(linux.vmlinux(tree[kernel[0]].data))
     with (folder / "initrd.cpio").open("wb") as file:
-        _write_initrd(Cpio(file), tree, kernel.group(1))
+        initrd.write(file, tree, kernel.group(1))
+    for name in LOADERS.values():
+        found = initrd.only(tree, rf"usr/lib/grub-xen/{re.escape(name)}", f"boot loader {name}")
+        (folder / name).write_bytes(tree[found[0]].data)
     return {"xen": hypervisor.group(1), "linux": kernel.group(1)}
 
 
@@ -192,85 +201,6 @@ def _box_file(file: Path) -> Iterator[tuple[tarfile.TarFile, bytes]]:
 
 def _wanted(name: str) -> bool:
     return bool(MODULE_FOLDERS.fullmatch(name) or OTHER_FILES.fullmatch(name))
-
-
-def _only(tree: dict[str, Member], pattern: str, what: str) -> re.Match[str]:
-    for name in sorted(tree):
-        found = re.fullmatch(pattern, name)
-        if found:
-            return found
-    raise LabError(f"the packages hold no {what}")
-
-
-def _write_initrd(cpio: Cpio, tree: dict[str, Member], release: str) -> None:
-    for folder in FOLDERS:
-        cpio.folder(folder)
-    cpio.link("var/run", "../run")
-    cpio.link("var/lock", "../run/lock")
-    for name in ("bin", "sbin", "lib", "lib64"):
-        cpio.link(name, f"usr/{name}")
-    cpio.device("dev/console", 5, 1)
-    cpio.device("dev/null", 1, 3, 0o666)
-    _write_programs(cpio, tree)
-    order = linux.load_order(MODULES, lambda name: _module(tree, release, name))
-    for name, elf in order.items():
-        cpio.file(f"modules/{name}.ko", elf)
-    cpio.file("modules/order", "".join(f"{name}\n" for name in order).encode())
-    cpio.end()
-
-
-def _write_programs(cpio: Cpio, tree: dict[str, Member]) -> None:
-    """Add the programs, Xen's also under their names in usr/bin, and every library that one of them needs."""
-    xen = str(PurePosixPath(_only(tree, r"usr/lib/xen-[^/]+/bin/xl", "program xl")[0]).parent)
-    programs = [f"{xen}/{name}" for name in XEN_PROGRAMS]
-    programs += [name for name in tree if name in OTHER_PROGRAMS or name.startswith("usr/bin/xenstore")]
-    todo = ["ld-linux-x86-64.so.2", "libgcc_s.so.1"]  # the second is loaded by name when a thread of xl ends
-    for name in programs:
-        member = tree.get(name)
-        if member is None:
-            raise LabError(f"the packages hold no {name}")
-        if member.link is not None:
-            cpio.link(name, member.link)
-            continue
-        cpio.file(name, member.data, 0o755)
-        todo += linux.needed_libraries(member.data)
-        if name.startswith(xen):
-            cpio.link(f"usr/bin/{PurePosixPath(name).name}", f"/{name}")
-    shim = f"{PurePosixPath(xen).parent}/boot/xen-shim"
-    if shim in tree:
-        cpio.file(shim, tree[shim].data)
-    done: set[str] = set()
-    while todo:
-        library = todo.pop()
-        if library not in done:
-            done.add(library)
-            data = _library(tree, library)
-            todo += linux.needed_libraries(data)
-            loader = library.startswith("ld-linux")
-            cpio.file(f"usr/{'lib64' if loader else 'lib/x86_64-linux-gnu'}/{library}", data, 0o755)
-
-
-def _library(tree: dict[str, Member], library: str) -> bytes:
-    for folder in ("usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib"):
-        name = f"{folder}/{library}"
-        while name in tree:
-            link = tree[name].link
-            if link is None:
-                return tree[name].data
-            name = f"{folder}/{PurePosixPath(link).name}"
-    raise LabError(f"the packages hold no library {library}")
-
-
-def _module(tree: dict[str, Member], release: str, name: str) -> bytes | None:
-    """Return a module's ELF; None where it is built into the kernel."""
-    stem = re.compile(name.replace("_", "[-_]") + r"\.ko(\.xz|\.zst|\.gz)?")
-    for path, member in tree.items():
-        if path.startswith("usr/lib/modules/") and stem.fullmatch(PurePosixPath(path).name):
-            return deb.decompress(member.data)
-    builtin = tree.get(f"usr/lib/modules/{release}/modules.builtin")
-    if builtin and any(stem.fullmatch(PurePosixPath(line).name) for line in builtin.data.decode().splitlines()):
-        return None
-    raise LabError(f"the kernel package holds no module {name}")
 
 
 def _write_manifest(folder: Path, facts: dict[str, object]) -> None:

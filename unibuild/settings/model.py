@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from unibuild.settings.image import Image
 from unibuild.settings.life import Boot, Case, Http, Ready
 from unibuild.settings.publish import Launch, Publish
 from unibuild.settings.values import (
@@ -40,6 +41,7 @@ __all__ = [
     "Case",
     "HostTable",
     "Http",
+    "Image",
     "Lab",
     "Launch",
     "Mirage",
@@ -203,6 +205,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     boot: Boot = Boot()
     watch: Watch = Watch()
     lab: Lab = Lab()
+    image: Image = Image()
     publish: Publish = Publish()
     launch: Launch = Launch()
     hosts: Annotated[dict[HostName, HostTable], Meta(description="Hosts by names of your own.")] = {}

@@ -62,17 +62,12 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
 
 def _write(graph: Graph, stage: Stage) -> None:
     """Carry out a stage that is our own work."""
-    if stage.goal == "libvirt":
-        from unibuild.tasks.libvirt import describe, render
-
-        description = describe(graph.render(ends=()), str(graph.xl))
-        path = Path(stage.watch.targets[0])
-        files.write_whole(path, render(description, graph.project.root).encode())
-        print(f"  {path.relative_to(graph.project.root)} is there: virsh -c xen:///system define {path}")
-        if description.left_out:
-            print(f"  without what libvirt has no word for: {', '.join(description.left_out)}")
+    if stage.goal == "xl":
+        files.write_whole(graph.xl, graph.render().encode(errors="surrogateescape"))
         return
-    files.write_whole(graph.xl, graph.render().encode(errors="surrogateescape"))
+    from unibuild.tasks import export
+
+    export.WRITERS[stage.goal](graph, Path(stage.watch.targets[0]))
 
 
 def _command(step: Step, argv: Sequence[str]) -> None:

@@ -176,9 +176,9 @@ class StageTask(Task):  # type: ignore[misc]
 def stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
     """Return the tasks of the stages of a graph, in their order."""
     found: list[Task] = []
-    for stage in (*graph.stages, graph.libvirt):
+    for stage in graph.stages:
         found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
-    return found
+    return [*found, *(_stage_task(graph, stage, guard, found[-1].name) for stage in graph.exports)]
 
 
 def whole(stages: list[Task]) -> list[Task]:

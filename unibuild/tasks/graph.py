@@ -8,13 +8,14 @@ Computing it starts no child and writes nothing; ``unibuild.tasks.goals`` makes 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import unibuild
 from unibuild import files, templates
-from unibuild.errors import KernelError
+from unibuild.errors import InputError, KernelError
 from unibuild.settings.named import settled, whose_xl
 from unibuild.settings.sources import STATE
 from unibuild.stamps import Watch
@@ -34,6 +35,7 @@ GOALS = {
     "build": "build the kernel",
     "xl": "write the domain's .xl",
     "libvirt": "write the domain's description for libvirt",
+    "image": "write a disk image that a boot loader starts the kernel from",
     "boot": "create the domain and show its console",
     "watch": "build and boot on every save; --keep-domain, --json",
     "console": "show the console of the running domain",
@@ -56,7 +58,7 @@ class Stage(NamedTuple):
         doc: what it does, for ``doit list``.
         watch: what decides whether it is stale.
         folders: absolute paths whose stamps decided which inputs there are.
-        step: the toolchain's step; None for ``xl`` and ``libvirt``, which are our own work.
+        step: the toolchain's step; None for what is our own work: ``xl`` and the exports.
     """
 
     name: str
@@ -81,7 +83,7 @@ class Graph(NamedTuple):
         start: the ``.xl`` to start from, the generated one or a person's own; None: there is none.
         kernel: our copy of the kernel, which no later make tears while a host reads it.
         xl: the patched ``.xl``.
-        libvirt: one more stage, which only its own goal runs.
+        exports: more stages after those, each of which only its own goal runs.
     """
 
     project: Project
@@ -90,7 +92,7 @@ class Graph(NamedTuple):
     start: Path | None
     kernel: Path
     xl: Path
-    libvirt: Stage
+    exports: tuple[Stage, ...]
 
     def render(self, ends: tuple[str, ...] | None = None) -> str:
         """Return the text of the patched ``.xl``; ``ends`` and the errors are those of ``xlfile.render``."""
@@ -159,16 +161,50 @@ def graph(project: Project) -> Graph:
         digest=digest("xl"),
     )
     stages.append(Stage(f"xl{of}", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
-    libvirt = _libvirt(project, xl_watch, xl.with_suffix(".xml"), f"libvirt{of}")
-    return Graph(project, toolchain, tuple(stages), start, kernel, xl, libvirt)
+    exports = (
+        _export(
+            f"libvirt{of}", "the domain for libvirt", project, xl_watch, xl.with_suffix(".xml"), ("libvirt.xml.j2",)
+        ),
+        _image(f"image{of}", project, xl_watch, xl.with_suffix(".img"), start),
+    )
+    return Graph(project, toolchain, tuple(stages), start, kernel, xl, exports)
 
 
-def _libvirt(project: Project, xl_watch: Watch, path: Path, name: str) -> Stage:
-    """Return the stage that writes what the ``.xl`` says, as libvirt has it."""
-    own = project.root / templates.FOLDER / "libvirt.xml.j2"
-    inputs = (*xl_watch.inputs, *([str(own)] if own.is_file() else []))
-    watch = xl_watch._replace(inputs=inputs, targets=(str(path),))
-    return Stage(name, f"write {STATE}/{path.name}, the domain for libvirt", watch, (), None)
+def _export(name: str, what: str, project: Project, watch: Watch, path: Path, used: tuple[str, ...]) -> Stage:
+    """Return a stage that writes what the ``.xl`` says in another form, with templates that a project may have."""
+    own = [project.root / templates.FOLDER / template for template in used]
+    inputs = (*watch.inputs, *(str(template) for template in own if template.is_file()))
+    where = path.relative_to(project.root) if path.is_relative_to(project.root) else path
+    return Stage(name, f"write {where}, {what}", watch._replace(inputs=inputs, targets=(str(path),)), (), None)
+
+
+def _image(name: str, project: Project, watch: Watch, path: Path, start: Path | None) -> Stage:
+    """Return the stage of the disk image."""
+    import msgspec
+
+    wanted = project.settings.image
+    ramdisks = _ramdisk(project, start) if wanted.ramdisks is None else wanted.ramdisks
+    told = {f"image.{key}": json.dumps(value) for key, value in msgspec.to_builtins(wanted).items()}
+    more = watch._replace(
+        inputs=(*watch.inputs, *(str(project.root / each) for each in ramdisks)),
+        fingerprint={**watch.fingerprint, **told},
+    )
+    path = project.root / wanted.file if wanted.file else path
+    return _export(name, "a disk that boots the kernel", project, more, path, ("menu.lst.j2", "grub.cfg.j2"))
+
+
+def _ramdisk(project: Project, start: Path | None) -> list[Path]:
+    """Return the ramdisk that the ``.xl`` will name."""
+    said: object = project.settings.xl.set.get("ramdisk")
+    text = start.read_bytes() if said is None and start and start.is_file() else b""
+    if b"ramdisk" in text:  # the grammar costs too much for everybody
+        from unibuild.xl import grammar
+
+        with contextlib.suppress(InputError):  # the stage that writes the .xl tells of it
+            said = grammar.parse(text.decode(errors="surrogateescape")).get("ramdisk")
+    folders = [project.root, *([start.parent] if start else [])]
+    found = [folder / str(said) for folder in folders if said]
+    return [next((path for path in found if path.exists()), found[0])] if found else []
 
 
 def _strings(paths: tuple[Path, ...] | list[Path]) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from unibuild.tasks import deploy, hosts, leftover, xlfile
 from unibuild.xl import grammar, patch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from unibuild.domain.judge import Said
@@ -169,7 +169,9 @@ def copies(host: Host, project: Project, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
+def booted(
+    found: Graph, host: Host, name: str, log: Path, change: Callable[[str], str] | None = None
+) -> Iterator[Guest]:
     """Boot a domain of what was built, for the time of the block; inside ``copies``, which cleans up the files.
 
     Disks that it writes to are fresh ones. Nothing of the domain that runs, its record or its addresses is touched.
@@ -179,6 +181,7 @@ def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
         host: where to.
         name: the domain's name: one that no other has.
         log: where its console is kept; an older file there goes.
+        change: what is done to the text of its ``.xl`` at last.
 
     Raises:
         DomainError: it cannot be created.
@@ -190,6 +193,7 @@ def booted(found: Graph, host: Host, name: str, log: Path) -> Iterator[Guest]:
     with contextlib.ExitStack() as undo:
         undo.callback(path.unlink, missing_ok=True)
         text = _render(found, name)
+        text = change(text) if change else text
         if not isinstance(host, Ssh):
             text = _with_copied_disks(text, path, undo)
         files.write_whole(path, text.encode(errors="surrogateescape"))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Http
     from unibuild.tasks.graph import Graph
 
-__all__ = ["DEFAULT", "Result", "ask", "run"]
+__all__ = ["DEFAULT", "Result", "ask", "attempt", "run"]
 
 DEFAULT: Mapping[str, Case] = {"boots": Case(timeout=30.0)}
 """The test of a project that has none: it says something, and does not go wrong within a few seconds."""
@@ -87,7 +87,7 @@ def run(found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Ca
                 result = Result(test, "skipped", message=lost)
             else:
                 try:
-                    result = _try(guest.with_args(found, case.args), host, name, test, case)
+                    result = attempt(guest.with_args(found, case.args), host, name, test, case)
                 except UnibuildError as error:
                     details = tuple(error.hint.splitlines()) if error.hint else ()
                     seconds = time.monotonic() - began
@@ -98,11 +98,32 @@ def run(found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Ca
     return results
 
 
-def _try(found: Graph, host: Host, name: str, test: str, case: Case) -> Result:
+def attempt(
+    found: Graph,
+    host: Host,
+    name: str,
+    test: str,
+    case: Case,
+    change: Callable[[str], str] | None = None,
+) -> Result:
+    """Run one test; inside ``guest.copies``.
+
+    Args:
+        found: the project's graph, up to date.
+        host: where to boot.
+        name: what the domain is called: no other has this name.
+        test: the test's name.
+        case: the test.
+        change: what is done to the text of the domain's ``.xl`` at last. Such a domain must stand longer before it has
+            passed, as one does of which nothing is asked.
+
+    Raises:
+        UnibuildError: it could not be tried.
+    """
     began = time.monotonic()
     log = guest.log_path(found.project, test)
-    with guest.booted(found, host, name, log) as one:
-        standing = _watch(found, one, case)
+    with guest.booted(found, host, name, log, change) as one:
+        standing = _watch(found, one, case, settle=change is not None)
         seconds = time.monotonic() - began
     lines = [said.text for said in one.lines]
     details: tuple[str, ...] = ()
@@ -113,10 +134,10 @@ def _try(found: Graph, host: Host, name: str, test: str, case: Case) -> Result:
     return Result(test, outcome, seconds, standing.failure, details, "\n".join(lines), log)
 
 
-def _watch(found: Graph, one: guest.Guest, case: Case) -> Standing:
+def _watch(found: Graph, one: guest.Guest, case: Case, *, settle: bool) -> Standing:
     """Follow the domain until there is a verdict."""
     is_awaited = _awaits_ready(found, case)
-    standing = Standing(Wanted(case, is_awaited))
+    standing = Standing(Wanted(case, is_awaited, settle))
     seen = 0
     if is_awaited:
         readiness = _readiness(found, one, case)

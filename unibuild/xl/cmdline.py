@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from unibuild.settings.model import Value
 
-__all__ = ["PV_LIMIT", "check_names", "join", "words"]
+__all__ = ["PV_LIMIT", "check_names", "join", "split", "words"]
 
 PV_LIMIT = 1023
 """Bytes of a PV domain's command line; Xen's start_info (``MAX_GUEST_CMDLINE``) cuts off what is longer."""
@@ -70,6 +70,32 @@ def join(args: Sequence[str], *, mirage: bool) -> str:
                 hint="[xl] cmdline is handed to the kernel as it stands: write it there as this kernel reads it",
             )
     return " ".join(_SPECIAL.sub(r"\\\g<0>", arg) if mirage else arg for arg in args)
+
+
+def split(line: str, *, old: bool) -> tuple[str, ...]:
+    """Return the arguments that a Mirage unikernel divides a command line into; the reverse of ``join``.
+
+    Args:
+        line: the command line.
+        old: by the rules of 2016, which held up to Mirage 4.3.
+    """
+    quotes, blanks = ("\"'", " \t\n\v\f\r") if old else ('"', " ")
+    found: list[str] = []
+    word = quote = ""
+    characters = iter(line)
+    for char in characters:
+        if char == "\\" and quote != "'":
+            word += next(characters, "")
+        elif char == quote:
+            quote = ""
+        elif quote or not (char in quotes or char in blanks):
+            word += char
+        elif char in quotes:
+            quote = char
+        else:
+            found.append(word)
+            word = ""
+    return tuple(word for word in (*found, word) if word)
 
 
 def check_names(args: Sequence[str], known: Collection[str]) -> None:

@@ -1,4 +1,5 @@
 /* PVH: Xen starts us in 32 bit mode without paging; %ebx is the start info (xen/arch-x86/hvm/start_info.h).
+ * GRUB, which reads us from a disk, does so too, but %eax and %ebx are those of a multiboot kernel.
  * Go to 64 bit mode with the first 4 GB mapped one to one, in pages of 2 MB. */
 #define __ASSEMBLY__
 #include <xen/elfnote.h>
@@ -9,6 +10,8 @@
 #define EFER_LONG_MODE 8
 #define PRESENT_WRITE  0x03
 #define LARGE_PAGE     0x83
+#define MULTIBOOT      0x1badb002
+#define HAS_ADDRESSES  0x10000
 
     .section .note.Xen, "a", @note
     .balign 4
@@ -17,12 +20,18 @@
     .long start
 
     .text
+    .balign 4
+multiboot:                          /* GNU multiboot specification 0.6.96, 3.1; a 64 bit ELF needs the addresses */
+    .long MULTIBOOT, HAS_ADDRESSES, -(MULTIBOOT + HAS_ADDRESSES)
+    .long multiboot, BASE, data_end, kernel_end, start
+
     .code32
     .globl start
 start:
     cld
     mov $stack_end, %esp
     mov %ebx, %esi
+    mov %eax, %ebp
 
     mov $directories, %edi          /* 4 page directories: 2048 large pages */
     mov $LARGE_PAGE, %eax
@@ -63,6 +72,7 @@ start64:
     mov %eax, %es
     mov %eax, %ss
     mov %esi, %edi
+    mov %ebp, %esi
     xor %ebp, %ebp
     call platform_start
 

@@ -8,6 +8,12 @@
 #include <xen/hvm/params.h>
 #include <xen/memory.h>
 
+/* What a boot loader hands over that knows nothing of PVH (GNU multiboot specification 0.6.96, 3.3). */
+#define MULTIBOOT_LOADER 0x2badb002
+struct multiboot {
+    uint32_t flags, memory_lower, memory_upper, boot_device, command_line;
+};
+
 const char platform_name[] = "PVH";
 shared_info_t *shared_info;
 
@@ -46,9 +52,18 @@ static bool map(void *at, unsigned space, uint64_t index)
     return hypercall_op(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, &map) == 0;
 }
 
-_Noreturn void platform_start(struct hvm_start_info *start_info)
+/* A boot loader has used the memory before us: with no map of it, none counts as untouched. */
+static struct hvm_start_info *from_multiboot(const struct multiboot *loader)
 {
-    info = start_info;
+    static struct hvm_start_info start_info;
+
+    start_info.cmdline_paddr = loader->flags & 4 ? loader->command_line : 0;
+    return &start_info;
+}
+
+_Noreturn void platform_start(void *start, uint32_t magic)
+{
+    info = magic == MULTIBOOT_LOADER ? from_multiboot(start) : start;
     set_hypercall_page();
     map(shared_info_page, XENMAPSPACE_shared_info, 0);
     shared_info = (shared_info_t *)shared_info_page;

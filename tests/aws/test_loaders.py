@@ -1,0 +1,92 @@
+"""Boot loaders that run on this machine, where they are installed: pygrub, GRUB 0.97's shell, GRUB 2's parser.
+
+GRUB 0.97 as PV-GRUB has it takes an ext2 on a whole disk; as everybody else has it only on a whole floppy disk, so that
+here (fd0) stands for PV-GRUB's (hd0): stubdom/grub.patches/50fs_fulldisk.diff of Xen 4.14 is that difference.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from unibuild.aws.image import make
+from unibuild.aws.menu import Line
+from unibuild.tasks.image import write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAMS = os.pathsep.join([os.environ["PATH"], "/usr/sbin", *sorted(glob.glob("/usr/lib/xen-*/bin"), reverse=True)])  # noqa: PTH207
+LINES = [
+    "",
+    "hello",
+    'a  b="c d" $x #e \\f \'g',
+    "it's x ' ${z}",
+    'x="$HOME" y',
+    "'a' 'b' c",
+    "{ } ; | & < > ( ) [ ] if",
+]
+
+
+def program(name: str) -> str:
+    return shutil.which(name, path=PROGRAMS) or pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes the image of a kernel with a ramdisk."""
+
+    def build(line: str, kind: str = "pv", size: int = 0) -> Path:
+        (tmp_path / "kernel").write_bytes(b"\x7fELF the kernel".ljust(size, b"k"))
+        (tmp_path / "disk").write_bytes(b"the ramdisk")
+        made = make(tmp_path / "kernel", Line(line), kind, project=tmp_path, modules=[tmp_path / "disk"])
+        write(made, tmp_path / "img")
+        return tmp_path / "img"
+
+    return build
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_pygrub_hands_over_kernel_ramdisk_and_line(image, tmp_path, line):
+    (tmp_path / "out").mkdir()
+    argv = [program("pygrub"), "-q", "--output-format=simple0", f"--output-directory={tmp_path / 'out'}", image(line)]
+    said = subprocess.run(argv, capture_output=True, check=True).stdout.decode()
+    found = dict(item.split(" ", 1) for item in said.split("\0") if item)
+    assert found.get("args", "") == line
+    assert Path(found["kernel"]).read_bytes() == b"\x7fELF the kernel"
+    assert Path(found["ramdisk"]).read_bytes() == b"the ramdisk"
+
+
+def test_pygrub_starts_nothing_where_it_would_hand_over_another_line(image, tmp_path):
+    argv = [program("pygrub"), "-q", "--not-really", image("""it's "$x" """.strip())]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize("device", ["(fd0)", "(hd0,0)"])
+@pytest.mark.parametrize("size", [0, 3 << 20, 140 << 20])
+def test_grub_0_97_reads_menu_and_kernel(image, tmp_path, device, size):
+    path = image("""it's "a  b" $x #e \\f""", size=size)
+    (tmp_path / "map").write_text(f"(fd0) {path}\n(hd0) {path}\n")
+    asked = f"root {device}\ncat /boot/grub/menu.lst\nkernel --type=multiboot /kernel\ncmp /module-1 /module-1\nquit\n"
+    argv = [program("grub"), "--batch", f"--device-map={tmp_path / 'map'}"]
+    said = subprocess.run(argv, input=asked, capture_output=True, text=True).stdout
+    assert "Filesystem type is ext2fs" in said
+    assert """\nkernel /kernel it's "a  b" $x #e \\f\n""" in said
+    assert "Error 13: Invalid or unsupported executable format" in said, "it read the kernel, which is none"
+    assert "Error" not in said.split("cmp /module-1")[1]
+
+
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+def test_grub_2_can_read_its_configuration(image, tmp_path, line, kind):
+    read = [program("debugfs"), "-R", f"dump /boot/grub/grub.cfg {tmp_path / 'cfg'}", image(line, kind)]
+    subprocess.run(read, check=True, capture_output=True)
+    done = subprocess.run([program("grub-script-check"), tmp_path / "cfg"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

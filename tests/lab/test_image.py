@@ -1,0 +1,72 @@
+"""The disk image of a kernel on the real Xen of the lab: a boot loader reads it there, and starts the kernel."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from unibuild.errors import NotReadyError
+from unibuild.settings.sources import load
+from unibuild.tasks.graph import Graph, graph
+from unibuild.tasks.image import plan
+from unibuild.tasks.verify import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.conftest import Kernels
+    from unibuild.lab.box import Box
+
+pytestmark = pytest.mark.lab
+
+LINE = "a  b=c $x ${y} #e {f} (g) ; | & < > ~ * ? %d `h` exit=30"
+SETTINGS = """
+name = "hello"
+[xl]
+memory = 32
+cmdline = '{line}'
+[image]
+ramdisks = ["Makefile"]
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Callable[..., Graph]:
+    """Return a function that makes a project of which the kernel is built."""
+
+    def make(kind: str, more: str = "") -> Graph:
+        (tmp_path / "unibuild.toml").write_text(SETTINGS.format(line=LINE) + more + '[build]\nkernel = "k.xen"\n')
+        (tmp_path / "Makefile").write_text("a ramdisk too")
+        (tmp_path / ".unibuild").mkdir()
+        shutil.copy(getattr(hello_kernels, kind), tmp_path / ".unibuild/hello.xen")
+        return graph(load(tmp_path))
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["pv", "pvh"])
+def test_the_image_boots_with_its_command_line(project, kind, capsys):
+    found = project(kind, '[boot.ready]\nconsole = "tick 1"\n')
+    verify(found, plan(found))
+    said = (found.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
+    assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said
+    assert "the image boots in the lab" in capsys.readouterr().out
+    verify(found, plan(found))
+    assert capsys.readouterr().out == "  the image was seen to boot in the lab before\n"
+    assert list((found.project.root / ".unibuild/test").glob("*.img")) == []
+
+
+def test_an_image_without_its_kernel_does_not(project):
+    found = project("pv")
+    templates = found.project.root / "dodo_templates"
+    templates.mkdir()
+    (templates / "grub.cfg.j2").write_text(
+        "set timeout=0\nmenuentry 'x' {\n  linux /other\n  boot\n  sleep 1\n  halt\n}\n"
+    )
+    with pytest.raises(NotReadyError, match="does not boot in the lab: it powered off before") as caught:
+        verify(found, plan(found))
+    assert "/other" in caught.value.hint
+    assert not (found.project.root / ".unibuild/verified.json").exists()

@@ -1,0 +1,80 @@
+"""The disk image of a project: its kernel, the command line of its ``.xl``, and what ``[image]`` says."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from unibuild import files, kernel
+from unibuild.aws import image as images
+from unibuild.aws import multiboot
+from unibuild.aws.menu import Line
+from unibuild.xl import cmdline, grammar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Literal
+
+    from unibuild.aws.image import Image
+    from unibuild.tasks.graph import Graph
+
+__all__ = ["plan", "warnings", "write"]
+
+_HOLE = 4096  # bytes of zeros that no file system here keeps
+
+
+def plan(found: Graph) -> Image:
+    """Return the image of a project whose kernel is built; nothing is written.
+
+    Raises:
+        KernelError: it is no Xen kernel, or not one of the type that is asked for.
+        InputError: the ``.xl``, a template or a setting is wrong, or the boot loaders cannot keep the command line.
+        FileError: a file cannot be read.
+    """
+    settings = found.project.settings.image
+    config = grammar.parse(found.render(), str(found.xl))
+    about = kernel.inspect(found.kernel)
+    kind: Literal["pv", "pvh"] = "pv" if not about.pvh or config.get("type") == "pv" else "pvh"
+    text = _cmdline(config) if settings.cmdline is None else settings.cmdline
+    is_mirage = found.toolchain.name == "mirage" or about.solo5_abi is not None
+    is_old = kind == "pv" or re.match(r"3\.|4\.[0-3]\.", getattr(found.toolchain, "version", "")) is not None
+    line = Line(text, cmdline.split(text, old=is_old) if is_mirage else None)
+    ramdisk = config.get("ramdisk")
+    named = settings.ramdisks if settings.ramdisks is not None else [str(ramdisk)] if ramdisk else []
+    modules = [found.project.root / name for name in named]
+    return images.make(found.kernel, line, kind, project=found.project.root, modules=modules, path=settings.path)
+
+
+def warnings(found: Graph, image: Image) -> list[str]:
+    """Return what not every boot loader can do with an image, in sentences.
+
+    Raises:
+        FileError: the kernel cannot be read.
+    """
+    said = []
+    if image.kind == "pvh" and not multiboot.has_header(found.kernel):
+        said.append("GRUB 2 cannot start it: its kernel has no multiboot header; pygrub can")
+    if not image.line.is_exact and image.line.words is None:
+        said.append("GRUB 2 will hand the command line over with a backslash before each of its quotes and backslashes")
+    return said
+
+
+def write(image: Image, path: Path) -> None:
+    """Write an image to a file, in which zeros are holes.
+
+    Raises:
+        FileError: a file cannot be read, or the disk is full.
+    """
+    with files.writing(path) as beside, beside.open("r+b", buffering=0) as file:
+        file.truncate(image.size)
+        for index, content in enumerate(image.blocks()):
+            for at in range(0, images.BLOCK, _HOLE):
+                if any(piece := content[at : at + _HOLE]):
+                    os.pwrite(file.fileno(), piece, index * images.BLOCK + at)
+
+
+def _cmdline(config: grammar.Config) -> str:
+    """Return the kernel's command line as xl makes it of an ``.xl``: the older keys count where ``cmdline`` is not."""
+    said, root, extra = (str(config.get(key) or "") for key in ("cmdline", "root", "extra"))
+    return said or " ".join(filter(None, (f"root={root}" if root else "", extra)))
