@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from unibuild.aws.bios import Bios
 from unibuild.aws.image import BLOCK, Image, make
 from unibuild.aws.menu import Line
 from unibuild.errors import FileError
@@ -85,3 +87,15 @@ def test_it_is_never_wholly_in_memory(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 50 << 20
+
+
+def test_boot_code_leads_from_sector_to_sector(kernel: Path) -> None:
+    bios = Bios(boot=b"\xeb" * 440 + b"\xff" * 72, core=b"\xc0" * 1300)
+    start = image(kernel, bios=bios).read(0)
+    plain = image(kernel).read(0)
+    assert start[440:512] == plain[440:512], "the partition is still there"
+    (sector,) = struct.unpack_from("<Q", start, 0x5C)
+    core = start[sector * 512 : (sector + 3) * 512]
+    assert struct.unpack_from("<QHH", core, 500) == (sector + 1, 2, 0x820)
+    assert core[:500] + core[512:1300] == b"\xc0" * 1288
+    assert start[0x64:0x68] == b"\xff\xeb\x90\x90"

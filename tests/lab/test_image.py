@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from unibuild import process
+from unibuild.aws.image import make
+from unibuild.aws.menu import Line
 from unibuild.errors import NotReadyError
+from unibuild.lab import bios
 from unibuild.settings.sources import load
 from unibuild.tasks.graph import Graph, graph
-from unibuild.tasks.image import plan
+from unibuild.tasks.image import plan, write
 from unibuild.tasks.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.conftest import Kernels
     from unibuild.lab.box import Box
@@ -70,3 +75,20 @@ def test_an_image_without_its_kernel_does_not(project):
         verify(found, plan(found))
     assert "/other" in caught.value.hint
     assert not (found.project.root / ".unibuild/verified.json").exists()
+
+
+def test_a_bios_boots_the_image(lab_cache: None, tmp_path: Path) -> None:
+    """In QEMU without Xen: the loader's part of an HVM domain, whose kernel needs Xen from its first line on."""
+    kernel = tmp_path / "kernel"
+    flat = ["-m32", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-Ttext=0x100000,-estart,--oformat=binary"]
+    process.run(["gcc", *flat, "-o", str(kernel), str(Path(__file__).parents[1] / "standins/multiboot.S")])
+    line = LINE + " 100 blanks:" + " " * 100 + "end"
+    write(
+        make(kernel, Line(line), "pvh", project=tmp_path, bios=bios.find(lambda what, _: print(what, file=sys.stderr))),
+        tmp_path / "disk",
+    )
+    drive = f"file={tmp_path / 'disk'},format=raw,if=ide"
+    machine = ["-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none", "-device", "isa-debug-exit,iobase=0xf4"]
+    argv = ["qemu-system-x86_64", *machine, "-serial", "stdio", "-drive", drive]
+    said = process.run(argv, check=False, timeout=120).text
+    assert said.endswith(f"{line}\nmasked\n")

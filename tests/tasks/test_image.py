@@ -121,3 +121,10 @@ def test_doit_has_the_goal_and_cleans_up_after_it(tree: Tree, hello_kernels: Ker
     assert not (tree.root / ".unibuild/hello.xml").exists()
     tree.run("doit", "clean", "image")
     assert not (tree.root / ".unibuild/hello.img").exists()
+
+
+def test_a_bios_is_no_help_to_a_pv_kernel(project):
+    with pytest.raises(KernelError, match="cannot start in an HVM domain"):
+        images.plan(project("[image]\nbios = true\n"))
+    with pytest.raises(KernelError, match="cannot start in an HVM domain"):
+        images.plan(project('[publish]\nvirtualization = "hvm"\n'))

@@ -47,11 +47,13 @@ class FileSystem:
         units: how many it has.
         metadata: the units that hold metadata, by number, each of 512 KiB.
         data: for every unit with a piece of a large file the number of the file and the piece's offset in it.
+        offsets: where the content of each small file begins, in bytes from the start; it is in one piece.
     """
 
     units: int
     metadata: Mapping[int, bytes]
     data: Mapping[int, tuple[int, int]]
+    offsets: Mapping[str, int]
 
 
 def lay_out(small: Mapping[str, bytes], large: Sequence[tuple[str, int]]) -> FileSystem:
@@ -121,7 +123,8 @@ class _Writer:
         for node in self.nodes:
             self._inode(node)
         self._account()
-        return FileSystem(self.units, {unit: bytes(held) for unit, held in self.metadata.items()}, data)
+        offsets = {node.path: node.blocks[0] * BLOCK for node in self.nodes if node.data}
+        return FileSystem(self.units, {unit: bytes(held) for unit, held in self.metadata.items()}, data, offsets)
 
     def _put(self, block: int, content: bytes, offset: int = 0) -> None:
         start = block % _PER_UNIT * BLOCK + offset

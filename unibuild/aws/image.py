@@ -6,6 +6,7 @@ Neither clock nor chance is in it. docs/reference/image.md has the layout.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -14,12 +15,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from unibuild.aws import ext2, menu
+from unibuild.aws.bios import CORE
 from unibuild.errors import FileError
 from unibuild.files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from unibuild.aws.bios import Bios
 
 __all__ = ["BLOCK", "Image", "make"]
 
@@ -52,10 +56,12 @@ class Image:
     Attributes:
         kind: what its kernel is.
         line: the kernel's command line.
+        has_bios: whether a machine with a BIOS can boot it.
     """
 
     kind: Literal["pv", "pvh"]
     line: menu.Line
+    has_bios: bool
     _sources: tuple[_Source, ...]
     _system: ext2.FileSystem
 
@@ -134,6 +140,7 @@ def make(
     project: Path,
     modules: Sequence[Path] = (),
     path: str = "/kernel",
+    bios: Bios | None = None,
 ) -> Image:
     """Make the image of a kernel.
 
@@ -144,6 +151,7 @@ def make(
         project: the folder whose ``dodo_templates`` go before ours.
         modules: files of ramdisks and modules, in their order.
         path: the kernel's path in the image; the modules are ``/module-1``, ``/module-2`` ...
+        bios: boot code for a BIOS.
 
     Raises:
         InputError: a template or a path is wrong, or there is no room for a file.
@@ -151,10 +159,15 @@ def make(
     """
     sources = tuple(map(_source, (kernel, *modules)))
     names = [f"/module-{number}" for number in range(1, len(sources))]
-    small = menu.files(kind, line, path, names, project)
+    small = menu.files(kind, line, path, names, project, bios=bios is not None)
+    if bios:
+        small[CORE] = bios.padded
     system = ext2.lay_out(small, [(name, one.size) for name, one in zip((path, *names), sources, strict=True)])
     first = _boot_sector(system.units) + system.metadata[0][_SECTOR:]
-    return Image(kind, line, sources, ext2.FileSystem(system.units, {**system.metadata, 0: first}, system.data))
+    if bios:
+        first = bios.install(first, system.offsets[CORE])
+    system = dataclasses.replace(system, metadata={**system.metadata, 0: first})
+    return Image(kind, line, bios is not None, sources, system)
 
 
 def _source(path: Path) -> _Source:

@@ -84,7 +84,13 @@ def _quoted(word: str) -> str:
 
 
 def files(
-    kind: Literal["pv", "pvh"], line: Line, kernel: str, modules: Sequence[str], project: Path
+    kind: Literal["pv", "pvh"],
+    line: Line,
+    kernel: str,
+    modules: Sequence[str],
+    project: Path,
+    *,
+    bios: bool = False,
 ) -> dict[str, bytes]:
     """Return ``menu.lst`` and ``grub.cfg`` by their paths in the image, made of the templates.
 
@@ -94,6 +100,7 @@ def files(
         kernel: its path in the image.
         modules: the paths of ramdisks and modules there.
         project: the folder whose ``dodo_templates`` go before ours.
+        bios: whether GRUB for a BIOS is in the image.
 
     Raises:
         InputError: a template is wrong.
@@ -103,6 +110,7 @@ def files(
     initrd = [f"initrd {modules[0]}"] if len(modules) == 1 else []
     values = {
         "kind": kind,
+        "bios": bios,
         "kernel": kernel,
         "cmdline": line.text,
         "arguments": line.for_grub,

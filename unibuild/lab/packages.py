@@ -135,6 +135,7 @@ def fetch(
     folder: Path,
     progress: Callable[[str, float | None], None],
     etc: Path = Path("/etc/apt"),
+    wanted: Sequence[str] = (),
 ) -> list[Path]:
     """Download the packages that the box is made of into ``folder``.
 
@@ -143,6 +144,7 @@ def fetch(
         folder: holds apt's state too; what an earlier call left there is used again.
         progress: told what goes on.
         etc: where apt's sources are.
+        wanted: these packages and no others, instead.
 
     Returns:
         The packages' files.
@@ -154,13 +156,7 @@ def fetch(
         process.need(program)
     options = _prepare(folder, here, etc)
     _apt([*options, "update"], folder, "package lists", progress)
-    roots = [*ROOTS, KERNELS[here.origin]]
-    without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
-    listed = process.run(["apt-cache", *options, "depends", "--recurse", *without, *roots], check=False)
-    if listed.returncode:
-        said = listed.stderr.decode(errors="replace").strip()
-        raise MissingError(f"{here} has not all packages of the lab: {said}", hint=ELSEWHERE)
-    packages = closure(parse_depends(listed.text), roots)
+    packages = wanted or _all(here, options)
     # asked in a folder without packages: where one is there already apt says nothing of it
     planned = process.run(["apt-get", *options, "download", "--print-uris", *packages], cwd=folder).text
     rows = re.findall(r"(?m)^'[^']*' (\S+) (\d+) SHA256:(\w+)", planned)
@@ -173,6 +169,17 @@ def fetch(
             (archives / name).unlink()
             raise MissingError(f"the package {name} arrived damaged", hint="run again")
     return [archives / name for name, _, _ in rows]
+
+
+def _all(here: Distribution, options: list[str]) -> tuple[str, ...]:
+    """Return the names of the packages that the box is made of."""
+    roots = [*ROOTS, KERNELS[here.origin]]
+    without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
+    listed = process.run(["apt-cache", *options, "depends", "--recurse", *without, *roots], check=False)
+    if listed.returncode:
+        said = listed.stderr.decode(errors="replace").strip()
+        raise MissingError(f"{here} has not all packages of the lab: {said}", hint=ELSEWHERE)
+    return closure(parse_depends(listed.text), roots)
 
 
 def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:

@@ -28,3 +28,10 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "several are handed over as the modules of a multiboot loader. Not set: the `ramdisk` of the `.xl`."
         ),
     ] = None
+    bios: Annotated[
+        bool,
+        Meta(
+            description="Whether GRUB for a BIOS is in it too, for a PVH kernel in a Xen HVM domain. With "
+            '`[publish] virtualization = "hvm"` it is in any case.'
+        ),
+    ] = False

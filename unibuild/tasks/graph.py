@@ -185,6 +185,7 @@ def _image(name: str, project: Project, watch: Watch, path: Path, start: Path | 
     wanted = project.settings.image
     ramdisks = _ramdisk(project, start) if wanted.ramdisks is None else wanted.ramdisks
     told = {f"image.{key}": json.dumps(value) for key, value in msgspec.to_builtins(wanted).items()}
+    told["publish.virtualization"] = project.settings.publish.virtualization
     more = watch._replace(
         inputs=(*watch.inputs, *(str(project.root / each) for each in ramdisks)),
         fingerprint={**watch.fingerprint, **told},

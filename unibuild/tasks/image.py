@@ -10,12 +10,14 @@ from unibuild import files, kernel
 from unibuild.aws import image as images
 from unibuild.aws import multiboot
 from unibuild.aws.menu import Line
+from unibuild.errors import KernelError, SettingsError
 from unibuild.xl import cmdline, grammar
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    from unibuild.aws.bios import Bios
     from unibuild.aws.image import Image
     from unibuild.tasks.graph import Graph
 
@@ -43,7 +45,15 @@ def plan(found: Graph) -> Image:
     ramdisk = config.get("ramdisk")
     named = settings.ramdisks if settings.ramdisks is not None else [str(ramdisk)] if ramdisk else []
     modules = [found.project.root / name for name in named]
-    return images.make(found.kernel, line, kind, project=found.project.root, modules=modules, path=settings.path)
+    bios = _bios(kind) if settings.bios or found.project.settings.publish.virtualization == "hvm" else None
+    if bios and not line.is_exact and line.words is None:
+        raise SettingsError(
+            "GRUB for a BIOS cannot hand over a command line with quotes or backslashes as it stands",
+            hint="write it without them, in [xl] cmdline or [image] cmdline",
+        )
+    return images.make(
+        found.kernel, line, kind, project=found.project.root, modules=modules, path=settings.path, bios=bios
+    )
 
 
 def warnings(found: Graph, image: Image) -> list[str]:
@@ -72,6 +82,19 @@ def write(image: Image, path: Path) -> None:
             for at in range(0, images.BLOCK, _HOLE):
                 if any(piece := content[at : at + _HOLE]):
                     os.pwrite(file.fileno(), piece, index * images.BLOCK + at)
+
+
+def _bios(kind: Literal["pv", "pvh"]) -> Bios:
+    from unibuild.lab import bios
+    from unibuild.progress import shown
+
+    if kind == "pv":
+        raise KernelError(
+            "a PV kernel cannot start in an HVM domain, and GRUB for a BIOS is of no use to it",
+            hint='build it for PVH, or take out [image] bios and [publish] virtualization = "hvm"',
+        )
+    with shown() as progress:
+        return bios.find(progress)
 
 
 def _cmdline(config: grammar.Config) -> str:
