@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from rich.progress import Progress, TaskID
+
+    class Tell(Protocol):
+        """What steps are told to."""
+
+        def __call__(self, what: str, fraction: float | None, detail: str = "", /) -> None: ...
+
 
 __all__ = ["shown"]
 
 
 @contextmanager
-def shown(file: TextIO | None = None) -> Iterator[Callable[[str, float | None], None]]:
-    """Give the function that steps are told to: ``tell(what, fraction)``.
+def shown(file: TextIO | None = None) -> Iterator[Tell]:
+    """Give the function that steps are told to: ``tell(what, fraction)``, or ``tell(what, fraction, detail)``.
 
     A step begins with the first call that names it and ends with the next step, or the block. Its fraction is from 0 to
-    1, None while nobody knows: one that is left between 0 and 1 has failed. Where nothing is told nothing is written.
+    1, None while nobody knows: one that is left between 0 and 1 has failed. The detail, as how many bytes were sent, is
+    shown beside a bar only. Where nothing is told nothing is written.
 
     Args:
         file: where to; None: standard error.
@@ -39,8 +46,8 @@ class _Lines:
         self._file = file
         self._now: str | None = None
 
-    def tell(self, what: str, fraction: float | None) -> None:
-        del fraction
+    def tell(self, what: str, fraction: float | None, detail: str = "") -> None:
+        del fraction, detail
         if what != self._now:
             print(what, file=self._file, flush=True)
             self._now = what
@@ -57,15 +64,16 @@ class _Bars:
         self._now: str | None = None
         self._fraction: float | None = None
 
-    def tell(self, what: str, fraction: float | None) -> None:
+    def tell(self, what: str, fraction: float | None, detail: str = "") -> None:
         if self._progress is None:
             self._progress = _progress(self._file)
             self._progress.start()
         if self._task is None or what != self._now:
             self._finish(done=self._fraction in (None, 1.0))
-            self._task = self._progress.add_task(what, total=None, failed=False)
+            self._task = self._progress.add_task(what, total=None, failed=False, detail=detail)
             self._now = what
         self._fraction = fraction
+        self._progress.update(self._task, detail=detail)
         if fraction is not None:
             self._progress.update(self._task, total=1.0, completed=fraction)
 
@@ -99,5 +107,6 @@ def _progress(file: TextIO) -> Progress:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
         console=Console(file=file),
     )

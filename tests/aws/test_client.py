@@ -48,13 +48,16 @@ class Scripted:
     url: str
     script: list[tuple[int, str] | None] = field(default_factory=lambda: [(200, NONE)])
     asked: int = 0
+    account: Aws | None = None
 
     def next(self) -> tuple[int, str] | None:
         self.asked += 1
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
-    def aws(self, **kwargs: object) -> Aws:
-        return Aws(region="eu-west-1", clock=Hurried(), **kwargs)
+    def aws(self, **how: object) -> Aws:
+        """An account that nobody has asked yet; EC2's client, which takes its time, is made once."""
+        self.account = self.account or Aws(region="eu-west-1")
+        return self.account.like(clock=Hurried(), **how)
 
 
 def refusal(code: str, message: str = "No.", status: int = 400) -> tuple[int, str]:
@@ -74,8 +77,8 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
+@pytest.fixture(scope="module")
+def _server() -> Iterator[Scripted]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
@@ -92,12 +95,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
         scripted = Scripted(f"http://127.0.0.1:{httpd.server_port}")
-        monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
         thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield scripted
         httpd.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server(_server: Scripted, monkeypatch: pytest.MonkeyPatch) -> Scripted:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _server.url)
+    _server.script, _server.asked = [(200, NONE)], 0
+    return _server
 
 
 @pytest.mark.parametrize(
@@ -161,7 +170,7 @@ def test_capacity_is_a_500_and_no_fault(server: Scripted) -> None:
 
 def test_an_endpoint_that_never_answered_gets_less_patience(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    aws = server.aws()
+    aws = Aws(region="eu-west-1", clock=Hurried())
     with pytest.raises(AwsError, match="cannot be reached"):
         aws.client("ec2").call("DescribeImages")
     assert aws.clock.now() < 30
@@ -224,7 +233,7 @@ def test_what_is_wrong_with_the_chain_is_said(
     for name, value in environment.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
     with pytest.raises(AwsError, match=sentence):
-        server.aws().client("ec2").call("DescribeImages")
+        Aws(region="eu-west-1").client("ec2").call("DescribeImages")
     assert server.asked == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -33,6 +34,12 @@ class Hasty(Clock):
         super().sleep(seconds / 100)
 
 
+@functools.cache
+def owner(patience: Patience) -> Aws:
+    """The owner of the account, made once for each patience: clients take their time."""
+    return Aws(region=REGION, clock=Hasty(), patience=patience)
+
+
 class Uploads:
     """Uploads to one emulator, each as a process of its own would do it."""
 
@@ -42,7 +49,7 @@ class Uploads:
         self.patience = Patience()
 
     def make(self, disk: Disk, *bases: Base, tags: dict[str, str] | None = None, encryption: str = "") -> snapshot.Made:
-        account = Aws(region=REGION, clock=Hasty(), patience=self.patience)
+        account = owner(self.patience)
         about = snapshot.About(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
         uploader = snapshot.Uploader(account, REGION, Journal(self.folder), lambda *said: self.told.append(said))
         return uploader.make(disk, about, bases)
@@ -76,7 +83,7 @@ def test_only_what_is_not_zeros_is_put_and_the_volume_is_the_image(uploads: Uplo
 
 
 def test_a_change_puts_one_block_on_top_of_the_parent(uploads: Uploads) -> None:
-    old, new = Disk.of(*range(1, 22)), Disk.of(*range(1, 21), 99)
+    old, new = Disk.of(1, 2, 3, 4), Disk.of(1, 2, 3, 99)
     base = uploads.base(uploads.make(old), old)
     uploads.emulator.calls.clear()
     made = uploads.make(new, base)
@@ -85,7 +92,7 @@ def test_a_change_puts_one_block_on_top_of_the_parent(uploads: Uploads) -> None:
 
 
 def test_a_smaller_image_puts_zeros_over_what_the_parent_had(uploads: Uploads) -> None:
-    old, new = Disk.of(*range(1, 22)), Disk.of(*range(1, 19))
+    old, new = Disk.of(*range(1, 8)), Disk.of(*range(1, 5))
     made = uploads.make(new, uploads.base(uploads.make(old), old))
     assert made.puts == 3
     assert uploads.there(made).content == new.content

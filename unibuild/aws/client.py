@@ -8,6 +8,7 @@ stays inside boto3.
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 import threading
 import time
@@ -118,7 +119,7 @@ class Aws:
         self.answered = False  # whether AWS ever was
         self._profile, self._region = profile, region
         self._session: Any = None
-        self._made: dict[tuple[str, str, float], Any] = {}
+        self._made: dict[tuple[str, str, float, float], Any] = {}
         self._lock = threading.RLock()
 
     @property
@@ -149,10 +150,11 @@ class Aws:
             planned.operation, wants=wants, appears=appears, **params
         )
 
-    def patient(self, patience: Patience) -> Aws:
-        """Return the same account with another patience."""
-        other = Aws(self._profile, self._region, patience=patience, clock=self.clock, plan=self.plan)
-        other._session, other.answered = self._session, self.answered
+    def like(self, *, patience: Patience | None = None, clock: Clock | None = None, plan: Plan | None = None) -> Aws:
+        """Return the same account with another patience, clock or plan; what was made of it is shared."""
+        other = copy.copy(self)
+        other.patience, other.clock = patience or self.patience, clock or self.clock
+        other.plan = plan or self.plan
         return other
 
     def poll(self, look: Callable[[], T | None], seconds: float) -> T | None:
@@ -176,7 +178,7 @@ class Aws:
         """Return botocore's client for a try after so many stalls; thread-safe, as those clients are."""
         read = self.patience.read[min(stalls, len(self.patience.read) - 1)]
         with self._lock:
-            key = (service, region, read)
+            key = (service, region, self.patience.connect, read)
             if key not in self._made:
                 from botocore.config import Config
 

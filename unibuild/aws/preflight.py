@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_types", "may_delete", "may_register"]
 
-_DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
+_TELLING = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "InvalidAMIName.Malformed")
 _NOBODY = "snap-00000000000000000"
 
 
@@ -71,5 +71,5 @@ def _ask(ec2: Client, operation: str, **params: Any) -> None:  # noqa: ANN401
     try:
         ec2.dry_run(operation, **params)
     except AwsError as error:
-        if error.code in _DENIED or error.passing:
+        if error.code in _TELLING or error.passing:
             raise  # what else is wrong with the example says nothing of our rights

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unibuild.aws.upload.journal import Journal
     from unibuild.aws.upload.puts import Source
 
-__all__ = ["About", "Published", "Wanted", "find", "identity", "make"]
+__all__ = ["About", "Found", "Published", "Wanted", "find", "identity", "look", "make"]
 
 _KEY = "unibuild:key"  # the tag that says what a snapshot is encrypted with
 _BASES = 8  # snapshots that are compared with the image, the newest ones
@@ -107,6 +107,13 @@ class Published(NamedTuple):
     parent: str | None = None
 
 
+class Found(NamedTuple):
+    """What is known before anything is sent: the AKI of a paravirtual AMI, and what may be the snapshot's parent."""
+
+    kernel: str | None
+    bases: tuple[Base, ...]
+
+
 def identity(digest: str, encryption: str) -> str:
     """Return what tells images apart: the SHA-256 of the image, or of that and what it is encrypted with."""
     return hashlib.sha256(f"{digest} {encryption}".encode()).hexdigest() if encryption else digest
@@ -132,13 +139,32 @@ def find(aws: Aws, wanted: Wanted) -> Published | None:
     return Published(image["ImageId"], register.root_snapshot(image), wanted.name, ec2.region, is_new=False)
 
 
+def look(aws: Aws, wanted: Wanted) -> Found:
+    """Return what must be known before; all is asked at the same time, and nothing is changed.
+
+    Raises:
+        AwsError: the region cannot run the AMI, or we may not make it.
+    """
+    ec2 = aws.client("ec2")
+    is_pv = wanted.virtualization == "paravirtual"
+    jobs: list[Callable[[], Any]] = [
+        lambda: pv_grub(ec2) if is_pv else None,
+        lambda: _bases(ec2, wanted),
+        lambda: preflight.check_types(ec2, wanted.instance_type, wanted.virtualization),
+        lambda: preflight.may_register(ec2, wanted.name),
+        lambda: preflight.may_delete(ec2),
+    ]
+    kernel, bases, *_ = together(jobs)
+    return Found(kernel, tuple(bases))
+
+
 def make(
     aws: Aws,
     source: Source,
     wanted: Wanted,
+    found: Found,
     journal: Journal,
     tell: Callable[[str, float | None, str], None],
-    verify: Callable[[], None],
 ) -> Published:
     """Return the AMI of an image, which is made now.
 
@@ -146,28 +172,25 @@ def make(
         aws: the account, and the region.
         source: the image.
         wanted: the AMI as it shall be.
+        found: what ``look`` returned.
         journal: what was begun by earlier runs.
         tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
-        verify: called when all is known to be in order, and before anything is sent; raises where the image is no good.
 
     Raises:
         AwsError: AWS refused; or a fault did not pass.
         FileError: the kernel changed meanwhile.
     """
     ec2 = aws.client("ec2")
-    tell("look what the region can run", None, "")
-    kernel, bases = _ask(ec2, wanted)
-    verify()
     about = snapshot.About(
         identity=wanted.about.identity,
         description=wanted.description,
         tags={**wanted.all_tags, **checksums.packed(source.checksums), **_key(wanted.encryption)},
         encryption=wanted.encryption,
     )
-    made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, bases)
+    made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
     tell("register the AMI", None, wanted.name)
     registration = register.Registration(
-        wanted.name, wanted.description, wanted.virtualization, kernel, wanted.volume_type, wanted.all_tags
+        wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags
     )
     try:
         image = register.register(ec2, registration, made.id, source.volume_gib)
@@ -178,20 +201,6 @@ def make(
     if used != made.id and made.puts and aws.plan is None:  # another machine was faster with the same image
         ec2.call("DeleteSnapshot", SnapshotId=made.id)
     return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
-
-
-def _ask(ec2: Client, wanted: Wanted) -> tuple[str | None, list[Base]]:
-    """Ask at once all that must be known before; return the AKI and the snapshots that may be the parent."""
-    is_pv = wanted.virtualization == "paravirtual"
-    jobs: list[Callable[[], Any]] = [
-        lambda: pv_grub(ec2) if is_pv else None,
-        lambda: _bases(ec2, wanted),
-        lambda: preflight.check_types(ec2, wanted.instance_type, wanted.virtualization),
-        lambda: preflight.may_register(ec2, wanted.name),
-        lambda: preflight.may_delete(ec2),
-    ]
-    kernel, bases, *_ = together(jobs)
-    return kernel, bases
 
 
 def _bases(ec2: Client, wanted: Wanted) -> list[Base]:

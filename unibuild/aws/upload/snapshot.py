@@ -110,7 +110,7 @@ class Uploader:
     def discard(self, begun: Begun) -> None:
         """Delete what is left of an upload, as far as that goes; what does not go ends after its timeout by itself."""
         if begun.snapshot is not None:
-            aws = self.aws.patient(_CLEANUP)
+            aws = self.aws.like(patience=_CLEANUP)
             with contextlib.suppress(AwsError):
                 aws.client("ec2", self.region).call("DeleteSnapshot", SnapshotId=begun.snapshot)
         self.journal.drop(begun)

@@ -1,0 +1,268 @@
+"""From an image to an AMI, against the emulator."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from disks import Disk
+from emulator import Delay, ManualClock, World
+from emulator.errors import AwsError as Refused
+from test_snapshot import Hasty
+
+from unibuild.aws import kernels, publish
+from unibuild.aws.client import Aws
+from unibuild.aws.plan import Plan
+from unibuild.aws.upload.journal import Journal
+from unibuild.errors import AwsError, InputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emulator import Emulator
+    from emulator.image import Image
+
+REGION = "us-east-1"
+OLD, NEW = Disk.of(1, 2, 0, 4, 5), Disk.of(1, 2, 0, 4, 99)
+
+
+@functools.cache
+def account(region: str, plan: Plan | None) -> Aws:
+    """The owner, made once: EC2's client takes a quarter of a second."""
+    return Aws(region=region, clock=Hasty(), plan=plan)
+
+
+class Publisher:
+    """Publishes disks to one emulator, each time as a process of its own would do it."""
+
+    def __init__(self, emulator: Emulator, folder: Path, region: str = REGION) -> None:
+        self.emulator, self.folder, self.region = emulator, folder, region
+
+    def wanted(self, disk: Disk, **how: object) -> publish.Wanted:
+        about = publish.About("hello", disk.digest, "v1.0-3-gabcdef", "mirage 4.11.1")
+        basic = publish.Wanted(f"hello-{disk.digest[:12]}", "hello", "paravirtual", "gp2", "", about, {"team": "edge"})
+        return replace(basic, **how)
+
+    def run(self, disk: Disk, plan: Plan | None = None, **how: object):
+        aws = account(self.region, plan)
+        wanted = self.wanted(disk, **how)
+        there = publish.find(aws, wanted)
+        if there is not None:
+            return there
+        journal = Journal(self.folder, writing=plan is None)
+        return publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *said: None)
+
+    @property
+    def images(self) -> dict[str, Image]:
+        return self.emulator.region(self.region).own_images
+
+    @property
+    def snapshots(self):
+        return self.emulator.region(self.region).snapshots
+
+    def tags(self, resource: str) -> dict[str, str]:
+        return self.emulator.region(self.region).tags[resource]
+
+
+@pytest.fixture
+def publisher(aws: Emulator, tmp_path: Path) -> Publisher:
+    return Publisher(aws, tmp_path)
+
+
+def test_a_paravirtual_ami(publisher: Publisher) -> None:
+    made = publisher.run(OLD)
+    [call] = [call for call in publisher.emulator.calls.named("RegisterImage") if call.done]
+    image = publisher.images[made.image]
+    assert image.virtualization == "paravirtual"
+    assert publisher.emulator.region(REGION).images[image.kernel].name == "pv-grub-hd0_1.05-x86_64.gz"
+    assert call.params["Architecture"] == "x86_64"
+    assert call.params["RootDeviceName"] == "/dev/sda1"
+    assert not call.params.keys() & {"EnaSupport", "SriovNetSupport", "BootMode", "TpmSupport", "ImdsSupport"}
+    assert publisher.snapshots[image.snapshot_ids[0]].content == OLD.content
+
+
+def test_what_it_is_made_of_is_in_the_tags_of_both(publisher: Publisher) -> None:
+    made = publisher.run(OLD)
+    for resource in (made.image, made.snapshot):
+        tags = publisher.tags(resource)
+        assert tags["unibuild:unikernel"] == "hello"
+        assert tags["unibuild:sha256"] == OLD.digest
+        assert tags["unibuild:revision"] == "v1.0-3-gabcdef"
+        assert tags["unibuild:toolchain"] == "mirage 4.11.1"
+        assert tags["unibuild:version"]
+        assert (tags["team"], tags["Name"]) == ("edge", made.name)
+
+
+def test_nothing_changed_is_one_call_and_nothing_sent(publisher: Publisher) -> None:
+    first = publisher.run(OLD)
+    publisher.emulator.calls.clear()
+    again = publisher.run(OLD)
+    assert (again.image, again.is_new) == (first.image, False)
+    assert publisher.emulator.calls.counts == {"DescribeImages": 1}
+
+
+def test_a_change_of_one_block_puts_one_block_also_from_another_machine(publisher: Publisher, tmp_path: Path) -> None:
+    first = publisher.run(OLD)
+    publisher.emulator.calls.clear()
+    elsewhere = Publisher(publisher.emulator, tmp_path / "elsewhere")
+    made = elsewhere.run(NEW)
+    assert (made.puts, made.parent) == (1, first.snapshot)
+    assert publisher.emulator.calls.count("PutSnapshotBlock") == 1
+    assert publisher.snapshots[made.snapshot].content == NEW.content
+
+
+def test_an_hvm_ami(publisher: Publisher) -> None:
+    made = publisher.run(OLD, virtualization="hvm")
+    image = publisher.images[made.image]
+    assert (image.virtualization, image.kernel) == ("hvm", None)
+
+
+def test_a_kernel_that_cannot_be_started_so_is_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match="PV-GRUB, which loads PV kernels only") as caught:
+        kernels.check_kind("pvh", "paravirtual")
+    assert 'virtualization = "hvm"' in caught.value.hint
+    with pytest.raises(InputError, match="multiboot"):
+        kernels.check_kind("pv", "hvm")
+
+
+def names(*versions: str) -> list[dict[str, str]]:
+    return [{"Name": f"pv-grub-{version}.gz", "ImageId": f"aki-{number}"} for number, version in enumerate(versions)]
+
+
+@pytest.mark.parametrize(
+    ("found", "newest"),
+    [
+        (["hd0_1.05-x86_64", "hd0_1.04-x86_64"], "aki-0"),
+        (["hd0_1.9-x86_64", "hd0_1.10-x86_64"], "aki-1"),
+        (["hd00_2.0-x86_64", "hd0_1.04-x86_64", "hd0_1.05-i386"], "aki-1"),
+        (["hd0_1.10.1-x86_64", "hd0_1.10-x86_64"], "aki-0"),
+        ([], None),
+    ],
+)
+def test_the_newest_pv_grub_is_the_greatest_number(found: list[str], newest: str | None) -> None:
+    assert kernels.newest(names(*found)) == newest
+
+
+REFUSED = {
+    "a region without PV-GRUB": ({}, "eu-west-3", "has no PV-GRUB"),
+    "a type without PV": ({"instance_type": "t2.micro"}, REGION, "t2.micro runs no paravirtual AMI"),
+    "a type without Xen": ({"instance_type": "t3.micro", "virtualization": "hvm"}, REGION, "t3.micro has no Xen"),
+    "no such type": ({"instance_type": "t9.tiny"}, REGION, "t9.tiny"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_before_anything_is_sent(publisher: Publisher, case: str) -> None:
+    how, publisher.region, sentence = REFUSED[case]
+    with pytest.raises(AwsError, match=sentence):
+        publisher.run(OLD, **how)
+    assert publisher.emulator.calls.count("StartSnapshot", "PutSnapshotBlock") == 0
+
+
+def test_who_may_not_register_learns_it_before_anything_is_sent(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = ["ec2:Describe*", "ebs:*", "ec2:CreateTags", "ec2:DeleteSnapshot"]
+    statement = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+    account.cache_clear()
+    guest = publisher.emulator.new_principal({"Version": "2012-10-17", "Statement": [statement]})
+    for name, value in publisher.emulator.environment(guest).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(AwsError, match="RegisterImage in us-east-1: the account may not do this") as caught:
+        publisher.run(OLD)
+    account.cache_clear()
+    assert "unibuild iam-policy" in caught.value.hint
+    assert publisher.emulator.calls.count("StartSnapshot") == 0
+
+
+def test_a_name_that_another_image_has_is_told_before_anything_is_sent(publisher: Publisher) -> None:
+    publisher.run(OLD, name="hello")
+    publisher.emulator.calls.clear()
+    with pytest.raises(AwsError, match="has the name hello already"):
+        publisher.run(NEW, name="hello")
+    assert publisher.emulator.calls.counts == {"DescribeImages": 1}
+
+
+@pytest.mark.parametrize("kind", ["cut-after", "garbage", "cut-answer", "502"])
+def test_a_lost_answer_of_register_image_is_one_ami(publisher: Publisher, kind: str) -> None:
+    publisher.emulator.world.timing.tags_appear = Delay(calls=2)
+    publisher.emulator.faults.add(kind, "RegisterImage", skip=1, times=1)
+    made = publisher.run(OLD)
+    assert list(publisher.images) == [made.image]
+    assert list(publisher.snapshots) == [made.snapshot]
+
+
+def test_another_machine_that_was_faster_leaves_one_ami_and_one_snapshot(publisher: Publisher, tmp_path: Path) -> None:
+    elsewhere = Publisher(publisher.emulator, tmp_path / "elsewhere")
+    faster = []
+
+    def watch(call, moment):
+        if call.operation == "CompleteSnapshot" and moment == "after" and not faster:
+            publisher.emulator.faults.watch = None
+            faster.append(elsewhere.run(OLD, description="of another machine"))
+
+    publisher.emulator.faults.watch = watch
+    made = publisher.run(OLD)
+    assert made.image == faster[0].image
+    assert list(publisher.images) == [made.image]
+    assert list(publisher.snapshots) == [made.snapshot]
+
+
+def test_a_complete_snapshot_without_an_ami_is_taken_by_the_next_run(publisher: Publisher) -> None:
+    publisher.emulator.faults.add("500", "RegisterImage", skip=1, error=Refused("ResourceLimitExceeded", "No."))
+    with pytest.raises(AwsError, match="a limit of the account") as caught:
+        publisher.run(OLD)
+    [kept] = publisher.snapshots
+    assert kept in caught.value.hint
+    publisher.emulator.faults.clear()
+    publisher.emulator.calls.clear()
+    assert publisher.run(OLD).snapshot == kept
+    assert publisher.emulator.calls.count("PutSnapshotBlock", "StartSnapshot") == 0
+
+
+def test_ec2_may_be_slow_to_see_what_there_is(publisher: Publisher) -> None:
+    clock = ManualClock()
+    publisher.emulator.reset(World(clock))
+    timing = publisher.emulator.world.timing
+    timing.snapshot_completes, timing.image_available = 60, 30
+    timing.snapshot_appears = timing.image_appears = timing.tags_appear = Delay(seconds=20, calls=3)
+    publisher.emulator.faults.watch = lambda call, moment: clock.advance(1)
+    made = publisher.run(OLD)
+    assert publisher.snapshots[made.snapshot].content == OLD.content
+
+
+def test_a_plan_prints_every_call_and_makes_none(publisher: Publisher) -> None:
+    publisher.run(OLD)
+    publisher.emulator.calls.clear()
+    plan = Plan()
+    publisher.run(NEW, plan)
+    assert [call.operation for call in plan.calls] == [
+        "StartSnapshot",
+        "PutSnapshotBlock",
+        "CompleteSnapshot",
+        "RegisterImage",
+    ]
+    assert not [call for call in publisher.emulator.calls if not call.operation.startswith("Describe") and call.done]
+    assert not (publisher.folder / "aws.json").read_text().count("<")
+    publisher.run(NEW)
+    sent = [call for call in publisher.emulator.calls if call.done and not call.operation.startswith("Describe")]
+    assert [call.operation for call in sent] == [call.operation for call in plan.calls]
+
+
+@pytest.mark.parametrize("encryption", ["aws/ebs", "arn"])
+def test_an_encrypted_ami_has_a_parent_of_the_same_key_only(publisher: Publisher, encryption: str) -> None:
+    key = publisher.emulator.region(REGION).kms_key(None) if encryption == "arn" else encryption
+    publisher.run(OLD)
+    first = publisher.run(OLD, encryption=key, name="hello-secret")
+    assert (first.puts, publisher.snapshots[first.snapshot].key is not None) == (4, True)
+    second = publisher.run(NEW, encryption=key)
+    assert (second.puts, second.parent) == (1, first.snapshot)
+
+
+def test_a_cold_publish_makes_few_calls(publisher: Publisher) -> None:
+    publisher.run(OLD)
+    counts = publisher.emulator.calls.counts
+    assert counts.pop("PutSnapshotBlock") == 4
+    assert counts.total() <= 12
