@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import launched, look
@@ -67,6 +68,13 @@ class Launches:
         self.aws.faults.watch = watch
         assert program.wait(60) == -signal.SIGKILL
         self.aws.faults.watch = None
+
+    def goal(self, *words: str, code: int = 0) -> str:
+        """Run a goal of unibuild and return what it said."""
+        argv = [str(Path(sys.executable).parent / "unibuild"), *words]
+        done = subprocess.run(argv, cwd=self.ours.root, text=True, capture_output=True, timeout=60)
+        assert done.returncode == code, done.stderr
+        return done.stdout + done.stderr
 
     @property
     def record(self) -> launched.Record:

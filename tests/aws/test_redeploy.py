@@ -146,3 +146,20 @@ def test_end_ends_what_runs_and_what_was_begun(launches):
     assert launches.alive == {}
     assert launches.ours.run("end") == "no instance of this project runs\n"
     assert launches.ours.json("end") == {"version": 1, "planned": False, "ended": []}
+
+
+def test_the_goals(launches):
+    first = launches.ours.ami()
+    launches.goal("launch_ami")
+    assert list(launches.alive.values()) == [first]
+    second = launches.ours.ami()
+    assert "redeploy" in launches.goal("launch_ami", code=5)
+    launches.goal("launch_ami", "--terminate")
+    assert list(launches.alive.values()) == [first]
+    launches.goal("redeploy")
+    assert list(launches.alive.values()) == [second]
+    assert "runs hello-2 already" in launches.goal("redeploy")
+
+
+def test_a_goal_without_an_ami(launches):
+    assert "there is no AMI of hello in us-east-1" in launches.goal("launch_ami", code=2)

@@ -129,6 +129,9 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     timeout: Annotated[
         Seconds, Meta(description="Seconds within which the instance must run and `[boot.ready]` hold.")
     ] = 600.0
+    terminate: Annotated[
+        bool, Meta(description="End an instance of `launch_ami` once it was ready: a trial, as `--terminate` asks for.")
+    ] = False
     otherwise: Annotated[
         Literal["terminate", "keep"],
         Meta(description="What becomes of an instance that is not ready. `terminate`: it ends. `keep`: it runs on."),

@@ -58,6 +58,8 @@ def later_tasks(project: Project) -> list[Task]:
         _telling_task(told, "status"),
         _telling_task(told, "history"),
         _rollback_task(project) if is_one else _everywhere_task(project, "rollback"),
+        _launch_task(project, "launch_ami"),
+        _launch_task(project, "redeploy"),
     ]
 
 
@@ -132,6 +134,19 @@ def _rollback_task(project: Project) -> Task:
         doc=GOALS["rollback"],
         **OWN_TERMINAL,
     )
+
+
+def _launch_task(project: Project, goal: str) -> Task:
+    def act(terminate: bool = False) -> None:
+        from unibuild.tasks.launch import launch_newest
+
+        ended = terminate or (goal == "launch_ami" and project.settings.launch.terminate)
+        launch_newest(project, replace=goal == "redeploy", terminate=ended)
+
+    told = "end the instance once it was ready: a trial; what runs stays"
+    terminate = {"name": "terminate", "long": "terminate", "type": bool, "default": False, "help": told}
+    params = [terminate, *SHARED] if goal == "launch_ami" else SHARED
+    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
 
 
 def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) -> Task:

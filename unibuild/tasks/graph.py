@@ -43,10 +43,12 @@ GOALS = {
     "status": "what runs where, from which sources, and whether the tree has moved on; --json",
     "history": "the generations: what was booted when, and how it went; --json",
     "rollback": "boot an earlier generation without building: the last good one, or that of a number",
+    "launch_ami": "an EC2 instance of the AMI, seen to be ready; --terminate",
+    "redeploy": "a new EC2 instance in the place of the one that runs, once it is ready",
 }
 """Every goal that a project can have, in the graph's order."""
 
-BUILT_ALREADY = ("console", "destroy", "status", "history", "rollback")
+BUILT_ALREADY = ("console", "destroy", "status", "history", "rollback", "launch_ami", "redeploy")
 """The goals that take what was built and booted before, and so need no graph."""
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 from unibuild import files
 from unibuild.aws import instance, launched, network, tags
 from unibuild.domain.log import Log, log_path
-from unibuild.errors import AwsError, DomainError, NotReadyError
+from unibuild.errors import AwsError, DomainError, InputError, NotReadyError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import instance_ready
+from unibuild.tasks.account import account, ours, unikernel
 from unibuild.tasks.instance_console import Console
 from unibuild.tasks.screen import Screen
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from unibuild.aws.launched import Launched, Record
     from unibuild.settings.sources import Project
 
-__all__ = ["Launch", "launching"]
+__all__ = ["Launch", "launch_newest", "launching"]
 
 _UNSEEN = 15.0  # seconds for which EC2 may not find an instance by its token
 _ADDRESS = 60.0  # seconds that the Elastic IP may take to lead to the new instance
@@ -269,6 +270,22 @@ class Launch:
         self.record = record
         if self.aws.plan is None:
             launched.save(self.state, record)
+
+
+def launch_newest(project: Project, *, replace: bool, terminate: bool) -> None:
+    """Launch the AMI of a project that was made last, as ``Launch.run`` does it.
+
+    Raises:
+        InputError: there is none.
+        UnibuildError: see ``Launch.run``.
+    """
+    aws = account(project)
+    region, name = aws.region, unikernel(project)
+    ami = next((one for one in ours(aws, [region], name) if one.state == "available"), None)
+    if ami is None:
+        raise InputError(f"there is no AMI of {name} in {region}", hint="`unibuild publish_ami` makes one")
+    with launching(project, aws, region) as launch:
+        launch.run(ami, replace=replace, terminate=terminate)
 
 
 @contextlib.contextmanager
