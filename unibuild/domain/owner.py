@@ -3,9 +3,10 @@
     /unibuild/domains/UUID = "ann@laptop:/src/hello"
     /unibuild/lock/NAME/TOKEN = "4711 1795427141 ann@laptop:/src/hello"   process, when it is over at the latest, whose
 
-XenStore's tools know no test-and-set, so a lock is taken thus: write a token of one's own, then look; who sees another
-one's withdraws. Two may withdraw, and try again; two can never both see themselves alone. A token whose process is
-gone, or whose time is over, is nobody's.
+XenStore's tools know no test-and-set, so a lock is taken thus: write a token of one's own, then look; only who sees no
+other one's has it, and two can never both see themselves alone. Of several that come at once the one whose token is the
+least stays, and looks again until the others have withdrawn theirs; they look until there is none before they write
+again. A token whose process is gone, or whose time is over, is nobody's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BusyError, DomainError, UnibuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from unibuild.domain import xl
@@ -34,6 +35,7 @@ __all__ = ["Token", "locked", "mark", "owners", "parse", "refusal", "unmark", "w
 _MARKS = "/unibuild/domains"
 _LOCKS = "/unibuild/lock"
 _PATIENCE = 3.0  # seconds for another one to be done
+_LOOKS = 5  # that a slow host is given at least
 _LINE = re.compile(r'^(/\S+) = "(.*?)"(?:\s+\(.*\))?$', re.MULTILINE)  # tools/xenstore/xenstore_client.c, "ls -f"
 
 
@@ -114,26 +116,44 @@ def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = Fa
         BusyError: another one is at it.
         HostError: the host cannot be reached, or XenStore does not answer.
     """
-    deadline = time.monotonic() + _PATIENCE
     path = f"{_LOCKS}/{name}/{uuid.uuid4().hex[:12]}"
+    token = Token(path, os.getpid(), time.time() + seconds, whose)
     try:
-        while True:
-            host.run(["xenstore-write", path, f"{os.getpid()} {time.time() + seconds:.0f} {whose}"])
-            marks, tokens = parse(_look(host))
-            others = [token for token in tokens if token.path.startswith(f"{_LOCKS}/{name}/") and token.path != path]
-            gone = [token for token in others if take or token.is_stale(_here())]
-            for token in gone:
-                host.run(["xenstore-rm", token.path], check=False)
-            if len(gone) == len(others):
-                break
-            host.run(["xenstore-rm", path], check=False)
-            if time.monotonic() > deadline:
-                raise _busy(name, host, next(token for token in others if token not in gone))
-            time.sleep(random.uniform(0.1, 0.5))
-        yield marks
+        yield _acquire(host, name, token, take=take)
     finally:
         with contextlib.suppress(UnibuildError):  # a host that is out of reach: the time in the token ends it
             host.run(["xenstore-rm", path], check=False, background=True)
+
+
+def _acquire(host: Host, name: str, ours: Token, *, take: bool) -> Mapping[str, str]:
+    """Take the lock; return what ``owners`` does."""
+    deadline = time.monotonic() + _PATIENCE
+    others: Sequence[Token] = ()
+    is_written, looks = False, 0
+    while True:
+        if not is_written and not others:
+            host.run(["xenstore-write", ours.path, f"{ours.pid} {ours.until:.0f} {ours.whose}"])
+            is_written = True
+        marks, others = _look_for_others(host, name, ours, take=take)
+        looks += 1
+        if is_written and not others:
+            return marks
+        if is_written and ours.path > min(one.path for one in others):
+            host.run(["xenstore-rm", ours.path], check=False)
+            is_written = False
+        if others and looks >= _LOOKS and time.monotonic() > deadline:
+            raise _busy(name, host, others[0])
+        time.sleep(random.uniform(0.1, 0.3))
+
+
+def _look_for_others(host: Host, name: str, ours: Token, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
+    """Return whose the domains are, and the tokens of others that count; those that do not are removed."""
+    marks, tokens = parse(_look(host))
+    others = [one for one in tokens if one.path.startswith(f"{_LOCKS}/{name}/") and one.path != ours.path]
+    gone = [one for one in others if take or one.is_stale(_here())]
+    for one in gone:
+        host.run(["xenstore-rm", one.path], check=False)
+    return marks, [one for one in others if one not in gone]
 
 
 def _busy(name: str, host: Host, token: Token) -> BusyError:
