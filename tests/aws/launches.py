@@ -71,10 +71,22 @@ class Launches:
 
     def goal(self, *words: str, code: int = 0) -> str:
         """Run a goal of unibuild and return what it said."""
+        program = self.start(*words)
+        out, err = program.communicate(timeout=120)
+        assert program.returncode == code, err
+        return out + err
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start ``unibuild`` as a process of its own."""
         argv = [str(Path(sys.executable).parent / "unibuild"), *words]
-        done = subprocess.run(argv, cwd=self.ours.root, text=True, capture_output=True, timeout=60)
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
+        return subprocess.Popen(
+            argv,
+            cwd=self.ours.root,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
     @property
     def record(self) -> launched.Record:

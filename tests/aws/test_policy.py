@@ -12,9 +12,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from disks import Disk
+from launches import Launches
 
-from unibuild.aws import tags
+from unibuild.aws import publish, steps, tags
+from unibuild.aws.client import Aws
 from unibuild.aws.policy import policy
+from unibuild.aws.upload.journal import Journal
 from unibuild.commands import iam_policy
 from unibuild.settings.model import Settings
 from unibuild.settings.publish import Launch, Publish
@@ -115,17 +119,45 @@ def test_the_command_prints_it(tmp_path, monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out) == policy(Settings(publish=Publish(protect=True)), "hello", "eu-west-1")
 
 
-def test_it_is_enough_for_the_commands(ours, monkeypatch):
+@pytest.fixture
+def guest(ours, monkeypatch):
+    """Go on as somebody who may do what the policy of these settings says."""
+
+    def guest(**settings):
+        told = policy(Settings(**settings), "hello", "us-east-1")
+        for name, value in ours.aws.environment(ours.aws.new_principal(told)).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("ours.OneSession.made", {})
+
+    yield guest
+    refused = [call.operation for call in ours.aws.calls if call.error in ("UnauthorizedOperation", "AccessDenied")]
+    assert refused == []
+
+
+def test_it_is_enough_for_the_commands(ours, guest):
     amis = [ours.ami() for _ in range(3)]
-    settings = Settings(publish=Publish(region="us-east-1"))
-    guest = ours.aws.new_principal(policy(settings, "hello", "us-east-1"))
-    for name, value in ours.aws.environment(guest).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr("ours.OneSession.made", {})
+    guest()
     ours.run("list")
     ours.run("show", amis[0])
     ours.run("diff", *amis[:2])
     ours.run("gc", "--keep", "2")
     ours.run("rm", amis[1])
     assert ours.images == amis[2:]
-    assert "UnauthorizedOperation" not in {call.error for call in ours.aws.calls}
+
+
+def test_it_is_enough_to_publish_and_to_launch(ours, guest, tmp_path):
+    launches = Launches(ours)
+    ours.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 9))
+    wanted = Launch(open=("80",), elastic_ip=ours.call.address())
+    launches.ready('console = "ready"', f'open = ["80"]\nelastic_ip = "{wanted.elastic_ip}"')
+    settings = Publish(regions=("eu-west-1",), share=("111122223333",), deprecate_after=9, protect=True)
+    guest(publish=settings, launch=wanted)
+    disk = Disk.of(1, 2)
+    about = publish.About("hello", disk.digest)
+    asked = publish.Wanted("hello-first", "hello", "paravirtual", "gp2", "", about, {})
+    aws = Aws()
+    made = publish.make(aws, disk, asked, publish.look(aws, asked), Journal(tmp_path), lambda *said: None)
+    steps.finish(aws, settings, "us-east-1", made.image, print)
+    launches.run(made.image)
+    launches.run(ours.ami(), replace=True)
+    assert len(launches.alive) == 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 from launches import Launches, page
 
@@ -24,11 +27,12 @@ def address(launches) -> str:
     return made
 
 
-def test_the_new_one_takes_the_place_of_the_old_one(launches, address):
+def test_the_new_one_takes_the_place_of_the_old_one(launches, address, capsys):
     first, second = launches.ours.ami(), launches.ours.ami()
     launches.run(first)
     old = launches.record.good.id
     assert launches.leads_to(address) == old
+    assert f"{old} runs hello-1 at 127.0.0.2" in capsys.readouterr().err
     launches.run(second, replace=True)
     assert list(launches.alive.values()) == [second]
     assert launches.leads_to(address) == launches.record.good.id != old
@@ -163,3 +167,17 @@ def test_the_goals(launches):
 
 def test_a_goal_without_an_ami(launches):
     assert "there is no AMI of hello in us-east-1" in launches.goal("launch_ami", code=2)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_what_was_started(launches, number, code):
+    launches.ready('console = "never"')
+    launches.ours.ami()
+    program = launches.start("launch_ami")
+    asked = threading.Event()
+    launches.aws.faults.watch = lambda call, moment: asked.set() if call.operation == "GetConsoleOutput" else None
+    assert asked.wait(60)
+    program.send_signal(number)
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == code, said
+    assert launches.alive == {} and launches.record.pending is None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
+from unibuild.aws.kernels import default_type
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ GONE = ("shutting-down", "terminated")
 """States from which no instance comes back."""
 APPEARS = 180.0
 """Seconds for which EC2 may not know what it has just made."""
-
-_TYPES = {"paravirtual": "t1.micro", "hvm": "t2.micro"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def parameters(settings: Launch, ami: Ami, groups: Sequence[str], user_data: byt
     given = {tags.UNIKERNEL: ami.unikernel or "", "Name": ami.unikernel or "", **settings.tags}
     return {
         "ImageId": ami.id,
-        "InstanceType": settings.type or _TYPES[ami.virtualization],
+        "InstanceType": settings.type or default_type("hvm" if ami.virtualization == "hvm" else "paravirtual"),
         "MinCount": 1,
         "MaxCount": 1,
         **({"KeyName": settings.key} if settings.key else {}),

@@ -95,7 +95,7 @@ class Launch:
         with self._console(found) as console, self._given_up_on_failure():
             self._prove(console, found, ami, old)
             if self.project.settings.launch.elastic_ip and not terminate:
-                self._move_address(console, found, old)
+                found = self._move_address(console, found, old)
         self._accept(found, ami, terminate=terminate)
 
     def end(self) -> list[str]:
@@ -190,19 +190,21 @@ class Launch:
             )
         return at
 
-    def _move_address(self, console: Console, found: Instance, old: Instance | None) -> None:
-        """Let the Elastic IP lead to the new instance, and ask it there once more; else it goes back."""
+    def _move_address(self, console: Console, found: Instance, old: Instance | None) -> Instance:
+        """Let the Elastic IP lead to the new instance, and ask it there once more; return it at its new address."""
         given = self.project.settings.launch.elastic_ip
         assert given is not None
         address = network.move_address(self.aws, self.region, given, found.id)
         self.screen.say(f"{address} leads to {found.id}")
         ready = self.project.settings.boot.ready
+        found = dataclasses.replace(found, public=address)
         if self.aws.plan is not None or not (ready.tcp or ready.http):
-            return
-        at = address if self.project.settings.launch.address != "private" else self._address(found)
+            return found
+        at = self._address(found)
         verdict = instance_ready.await_ready(self.project.settings, console, at, _ADDRESS, with_console=False)
         if not verdict.ready:
             raise NotReadyError(f"{found.id}, at {at}, {verdict.why}", hint=_hint(console, old))
+        return found
 
     def _accept(self, found: Instance, ami: Ami, *, terminate: bool) -> None:
         if terminate:
