@@ -33,6 +33,7 @@ __all__ = ["HOOK_TIME", "Announced", "News", "facts", "news"]
 
 HOOK_TIME = 60.0  # seconds that a hook may take
 _AT_THE_END = 2.0  # seconds that those which still run have at the end
+_TOLD = 20  # lines of what a hook says that are told
 _NOTIFY_TIME = 5.0  # seconds that the desktop has to take a notification
 
 
@@ -107,7 +108,9 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
         self._domain: events.Domain | None = None
         self._is_good = True
         self._has_ended = False  # that event is the last one
-        self._running: dict[threading.Thread, Child | None] = {}
+        self._is_over = False
+        self._hooks: list[threading.Thread] = []
+        self._children: list[Child] = []  # theirs
 
     def __enter__(self) -> Self:
         self._screen.__enter__()
@@ -115,11 +118,7 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
 
     def __exit__(self, *error: object) -> None:
         try:
-            deadline = time.monotonic() + _AT_THE_END
-            for thread, child in list(self._running.items()):
-                thread.join(max(0.0, deadline - time.monotonic()))
-                if child is not None:
-                    child.stop(0.5)
+            self._end_hooks()
         finally:
             self._screen.__exit__(None, None, None)
 
@@ -165,32 +164,43 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
 
     def _start(self, name: str, argv: tuple[str, ...], env: dict[str, str], patience: float) -> None:
         """Run a command in the background, and note what it says."""
+        about = (name, argv, env, patience)
+        thread = threading.Thread(target=self._run, args=about, name=f"unibuild {name}", daemon=True)
+        self._hooks = [*(hook for hook in self._hooks if hook.is_alive()), thread]
+        thread.start()
+
+    def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str], patience: float) -> None:
         try:
-            pipe = subprocess.PIPE
-            child = process.start(argv, cwd=Path(self._root), env=env, stdout=pipe, stderr=subprocess.STDOUT)
+            child = process.start(argv, cwd=Path(self._root), env=env, stderr=subprocess.STDOUT)
         except UnibuildError as error:
             self._note(f"{name}: {error.message}")
             return
-        thread = threading.Thread(
-            target=self._attend, args=(name, child, patience), name=f"unibuild {name}", daemon=True
-        )
-        self._running = {known: one for known, one in self._running.items() if known.is_alive()} | {thread: child}
-        thread.start()
-
-    def _attend(self, name: str, child: Child, patience: float) -> None:
-        try:
-            said, _ = child.popen.communicate(timeout=patience)
-            status = child.popen.returncode
-            how = f"exit code {status}" if status else ""
-        except subprocess.TimeoutExpired as expired:
-            said, how = expired.output or b"", f"ended after {patience:g} s"
-        except (OSError, ValueError):  # it was stopped at the end, and its pipe with it
-            return
-        child.stop(1.0)
-        for line in said.decode(errors="replace").splitlines()[-20:]:
+        with child:
+            self._children.append(child)
+            try:
+                said, _ = child.popen.communicate(timeout=0.0 if self._is_over else patience)
+                status = child.popen.returncode
+                how = f"exit code {status}" if status else ""
+            except subprocess.TimeoutExpired as expired:
+                said, how = expired.output or b"", f"ended after {patience:g} s"
+            except (OSError, ValueError):  # it was stopped at the end, and its pipe with it
+                said, how = b"", ""
+            self._children.remove(child)
+        for line in said.decode(errors="replace").splitlines()[-_TOLD:]:
             self._note(f"{name}: {line}")
         if how:
-            self._note(f"{name}: `{shlex.join(child.argv)}` {how}")
+            self._note(f"{name}: `{shlex.join(argv)}` {how}")
+
+    def _end_hooks(self) -> None:
+        """Give those that still run a little time, and end them then."""
+        self._is_over = True
+        deadline = time.monotonic() + _AT_THE_END
+        for hook in self._hooks:
+            hook.join(max(0.0, deadline - time.monotonic()))
+        for child in [*self._children]:
+            child.stop(0.5)
+        for hook in self._hooks:
+            hook.join(1.0)
 
     def _note(self, message: str) -> None:
         if self._has_ended:
