@@ -215,7 +215,11 @@ class Problem(Event, frozen=True, kw_only=True, tag="problem"):
 
 
 class Note(Event, frozen=True, kw_only=True, tag="note"):
-    """A sentence that is no failure."""
+    """Something to know that is no failure.
+
+    Attributes:
+        message: a sentence.
+    """
 
     message: str
 
@@ -229,7 +233,11 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
 
 
 class Reloaded(Event, frozen=True, kw_only=True, tag="reloaded"):
-    """Settings, ``dodo.py`` or templates were read anew, because of these files."""
+    """Settings, ``dodo.py`` or templates were read anew, because of these files.
+
+    Attributes:
+        paths: those.
+    """
 
     paths: tuple[str, ...]
 
