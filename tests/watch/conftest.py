@@ -4,11 +4,13 @@ import contextlib
 import os
 import shutil
 import signal
+import termios
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 
 from unibuild.watch import events
@@ -135,3 +137,38 @@ def other_kernel(project, hello_kernels):
         project.write("main.c", f"for {kernel} {time.monotonic_ns()}")
 
     return change
+
+
+class Played(pexpect.spawn):
+    """A program on a pseudo-terminal of its own, as a terminal with colours and without links."""
+
+    def __init__(self, command, folder, columns=80, **environ):
+        env = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ}
+        for name in ("NO_COLOR", "FORCE_COLOR", "TERM_PROGRAM", "VTE_VERSION", "KONSOLE_VERSION", "WT_SESSION"):
+            env.setdefault(name, "")
+        super().__init__(
+            command[0], command[1:], cwd=folder, env=env, dimensions=(24, columns), timeout=PATIENCE, encoding="utf-8"
+        )
+        self.delaybeforesend = None
+
+    def modes(self):
+        return termios.tcgetattr(self.child_fd)[:4]
+
+    def ends(self):
+        """Wait for the end; return how, and what else was written."""
+        self.expect(pexpect.EOF)
+        self.wait()
+        return self.exitstatus if self.signalstatus is None else -self.signalstatus, self.before
+
+
+@pytest.fixture
+def on_terminal() -> Iterator[Callable[..., Played]]:
+    """Start a program on a pseudo-terminal; it is ended with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*args: object, **more: object) -> Played:
+            played = Played(*args, **more)
+            stack.callback(played.close, force=True)
+            return played
+
+        yield start

@@ -8,7 +8,6 @@ import sys
 import termios
 from pathlib import Path
 
-import pexpect
 import pytest
 
 from unibuild.watch.problems import plain
@@ -20,49 +19,22 @@ FAILED = (
     '{"event":"output","origin":"build","text":"main.c:12:5: error: expected something or other"}',
     '{"event":"cycle","number":1,"trigger":"main.c","outcome":"failed","phases":{},"seconds":1}',
 )
-PATIENCE = 30
-
-
-class Played(pexpect.spawn):
-    """A script on the real screen, in a pseudo-terminal of its own."""
-
-    def __init__(self, command, folder, columns=80, **environ):
-        env = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environ}
-        for name in ("NO_COLOR", "FORCE_COLOR"):
-            env.setdefault(name, "")
-        super().__init__(
-            command[0], command[1:], cwd=folder, env=env, dimensions=(24, columns), timeout=PATIENCE, encoding="utf-8"
-        )
-        self.delaybeforesend = None
-
-    def modes(self):
-        return termios.tcgetattr(self.child_fd)[:4]
-
-    def ends(self):
-        """Wait for the end; return how, and what else was written."""
-        self.expect(pexpect.EOF)
-        self.wait()
-        return self.exitstatus if self.signalstatus is None else -self.signalstatus, self.before
 
 
 @pytest.fixture
-def play(tmp_path):
-    started = []
+def play(on_terminal, tmp_path):
+    """Play a script on the real screen, in a pseudo-terminal of its own or under a shell."""
 
-    def play(*script, under_bash=False, columns=80, json_lines=False, **environ):
+    def play(*script, under_bash=False, **more):
         (tmp_path / "script").write_text("\n".join((STARTED % tmp_path, *script)) + "\n")
-        argv = [sys.executable, str(PLAYER), "script", *(["--json"] if json_lines else [])]
-        command = ["bash", "--norc", "--noprofile", "-i"] if under_bash else argv
-        played = Played(command, tmp_path, columns, PS1="[prompt]", **environ)
-        started.append(played)
-        if under_bash:
-            played.expect_exact("[prompt]")
-            played.sendline(" ".join(argv))
-        return played
+        argv = [sys.executable, str(PLAYER), "script"]
+        if not under_bash:
+            return on_terminal(argv, tmp_path, **more)
+        shell = on_terminal(["bash", "--norc", "--noprofile", "-i"], tmp_path, PS1="[prompt]", **more)
+        prompt(shell, " ".join(argv))
+        return shell
 
-    yield play
-    for played in started:
-        played.close(force=True)
+    return play
 
 
 def note(message):
@@ -255,7 +227,7 @@ def test_colours(play, environ, coloured, drawn):
 def test_a_hyperlink_where_the_terminal_has_them(play, tmp_path):
     (tmp_path / "main.c").touch()
     for program, has in (("WezTerm", True), ("", False)):
-        screen = play(*FAILED, TERM_PROGRAM=program, VTE_VERSION="", KONSOLE_VERSION="")
+        screen = play(*FAILED, TERM_PROGRAM=program)
         screen.expect_exact("something or other")
         assert (f"file://{os.uname().nodename}{tmp_path}/main.c" in screen.before) == has
 

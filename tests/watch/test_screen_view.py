@@ -65,7 +65,18 @@ READY = event("cycle", number=3, trigger="main.c", outcome="ready", phases={"rea
 
 def test_a_cycle_tells_what_began_it_and_where_the_time_went():
     _, told = after(CHANGED, BUILD, RUNS, READY)
-    assert texts(told) == ["main.c changed, and 1 other", "main.c changed", "✓ ready in 2.00 s (main.c): ready 0.50"]
+    assert texts(told) == ["main.c changed, and 1 other", "✓ ready in 2.00 s (main.c): ready 0.50"]
+
+
+def test_a_stage_says_why_it_runs_where_that_is_not_said_already():
+    _, told = after(CHANGED, BUILD, event("stage", name="xl", state="running", reason="xl.memory changed"))
+    assert told[1:] == [view.Line("xl", "xl.memory changed", "quiet")]
+
+
+def test_a_domain_that_ended_well_is_told_and_one_that_did_not_is_left_to_the_problem():
+    ended = event("domain", name="hello", host="lab", state="ended", why="hello powered off")
+    assert texts(after(ended)[1]) == ["hello powered off"]
+    assert after(CRASHED)[1] == []
 
 
 def test_the_errors_are_shown_again_after_the_cycle_and_kept_until_one_is_good():

@@ -59,7 +59,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
     from unibuild.tasks import hosts
     from unibuild.watch.inbox import Box
     from unibuild.watch.loop import Loop
-    from unibuild.watch.plain import Plain
+    from unibuild.watch.screen import make
     from unibuild.watch.tree import Tree
 
     if project.settings.host == ALL:
@@ -68,7 +68,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
         tree = Tree(project)
         hosts.open_host(project.settings)  # a lab that must be started says so on the terminal, which is free yet
         os.environ[BATCH] = "1"  # from here on the screen has it
-        with Box() as box, Plain(as_json=as_json) as screen:
+        with Box() as box, make(box, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, box, dodo=_dodo(), keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()
     if code:

@@ -32,6 +32,7 @@ KEYS = {
 }
 """What each key does."""
 
+_STATES = {"gone": "is out of reach"}
 _KEPT = 2000  # lines of a build in which errors are looked for
 
 Tone = Literal["said", "build", "console", "old", "good", "bad", "quiet"]
@@ -68,7 +69,7 @@ class View:
         root: the project's folder.
         domain: what runs, or ran last.
         stage: the stage that runs.
-        busy: whether a cycle is under way.
+        began: what began the cycle that is under way, as it was told; None: none is.
         cycle: the last one that ended with a result.
         paused: whether saves count for nothing.
         said: the last lines of the build of this cycle.
@@ -79,7 +80,7 @@ class View:
     root: str = ""
     domain: events.Domain | None = None
     stage: events.Stage | None = None
-    busy: bool = False
+    began: str | None = None
     cycle: events.Cycle | None = None
     paused: bool = False
     said: tuple[str, ...] = ()
@@ -102,10 +103,12 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
             more = (Line(OURS, f"looked at about once a second: {event.polling}"),) if event.polling else ()
             return dataclasses.replace(view, root=event.root), (Line(OURS, where), *more)
         case events.Changed():
-            return dataclasses.replace(view, busy=True, said=(), stage=None), (Line(OURS, _changed(event)),)
+            began = _changed(event)
+            return dataclasses.replace(view, began=began, said=(), stage=None), (Line(OURS, began),)
         case events.Stage():
             running = event.state == "running"
-            told = (Line(event.name, event.reason, "quiet"),) if running and event.reason else ()
+            is_new = event.reason and not (view.began or "").startswith(event.reason)
+            told = (Line(event.name, event.reason or "", "quiet"),) if running and is_new else ()
             return dataclasses.replace(view, stage=event if running else None), told
         case events.Cycle():
             return _cycle(view, event)
@@ -126,7 +129,7 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
         case events.Note():
             return view, tuple(Line(OURS, line) for line in event.message.splitlines())
         case events.Ended():
-            return dataclasses.replace(view, busy=False, stage=None), (Line(OURS, f"ended: {event.why}"),)
+            return dataclasses.replace(view, began=None, stage=None), (Line(OURS, f"ended: {event.why}"),)
 
 
 def help_lines() -> tuple[Line, ...]:
@@ -160,7 +163,7 @@ def parts(view: View, now: float) -> tuple[Part, ...]:
         if domain.since is not None:
             found.append(Part(4, f"up {_age(now - domain.since)}"))
     elif domain is not None and domain.state != "none":
-        found.append(Part(3, f"{domain.name} {_past(domain)}", "bad"))
+        found.append(Part(3, f"{domain.name} {_STATES.get(domain.state, domain.state)}", "bad"))
     else:
         found.append(Part(3, "no domain", "quiet"))
     return (*found, Part(7, "? help", "quiet"))
@@ -169,7 +172,7 @@ def parts(view: View, now: float) -> tuple[Part, ...]:
 def _state(view: View, now: float) -> Part:
     if view.stage is not None:
         return Part(0, f"{view.stage.name} {max(0.0, now - view.stage.at):.1f} s", "build")
-    if view.busy:
+    if view.began is not None:
         return Part(0, "at work", "build")
     if view.failed:
         assert view.cycle is not None
@@ -203,10 +206,10 @@ def _changed(event: events.Changed) -> str:
 def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
     if event.outcome == "stopped":
         told = Line(OURS, event.why or "stopped for what came after it", "quiet")
-        return dataclasses.replace(view, busy=False, stage=None, said=()), (told,)
+        return dataclasses.replace(view, began=None, stage=None, said=()), (told,)
     failed = event.outcome in ("failed", "not ready")
     found = problems(view.said) if event.outcome == "failed" else ()
-    after = dataclasses.replace(view, busy=False, stage=None, said=(), cycle=event, problems=found)
+    after = dataclasses.replace(view, began=None, stage=None, said=(), cycle=event, problems=found)
     by = f" ({event.trigger})" if event.trigger else ""
     spent = ", ".join(f"{name} {seconds:.2f}" for name, seconds in event.phases.items())
     timing = f"{event.seconds:.2f} s{by}" + (f": {spent}" if spent else "")
@@ -220,19 +223,14 @@ def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
 def _domain(view: View, event: events.Domain) -> tuple[Line, ...]:
     """Tell of a domain what the cycle's own line does not."""
     if event.state in ("running", "ready"):
-        if view.busy:
+        if view.began is not None:
             return ()
         generation = "" if event.generation is None else f", generation {event.generation}"
         return (Line(OURS, f"{event.name} runs as domain {event.domid} of {event.host}{generation}"),)
-    if event.state == "none":
+    if event.state != "ended":  # what went wrong a problem tells
         return ()
-    return (Line(OURS, f"{event.name} {_past(event)}", "said" if event.state == "ended" else "bad"),)
-
-
-def _past(event: events.Domain) -> str:
-    if event.state == "gone":
-        return f"is out of reach: {event.why}" if event.why else "is out of reach"
-    return event.why or event.state
+    why = event.why or "ended"
+    return (Line(OURS, why if why.startswith(event.name) else f"{event.name} {why}"),)
 
 
 def _count(number: int, noun: str) -> str:

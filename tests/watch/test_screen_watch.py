@@ -1,0 +1,106 @@
+"""The real `unibuild watch` on a pseudo-terminal, on a host that stands in for Xen."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+UNIBUILD = str(Path(sys.executable).with_name("unibuild"))
+
+
+@pytest.fixture
+def watch(on_terminal, project):
+    def start(*words, **more):
+        return on_terminal([UNIBUILD, "watch", *words], project.root, columns=200, **more)
+
+    return start
+
+
+def test_a_save_a_mistake_and_its_mend(watch, project):
+    screen = watch()
+    screen.expect(r"✓ booted in .* create [\d.]+")
+    screen.expect("hello.* · .*generation 1")
+    project.write("main.c", "comment")
+    screen.expect_exact("main.c changed")
+    screen.expect_exact("kernel and .xl unchanged: no reboot")
+    project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1:2: error: no; false\n")
+    screen.expect_exact("runs on")
+    screen.expect_exact("main.c:1:2: error: no")
+    screen.expect(r"✗ failed after .*Makefile")
+    screen.expect_exact("1 error")
+    project.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n")
+    screen.expect_exact("kernel and .xl unchanged: no reboot")
+    screen.send("q")
+    code, rest = screen.ends()
+    assert (code, "ended: q" in rest) == (0, True)
+
+
+def test_its_keys(watch, project, xen):
+    screen = watch()
+    before = screen.modes()
+    screen.expect_exact("✓ booted")
+    screen.send("p")
+    screen.expect_exact("paused")
+    project.write("main.c", "later")
+    screen.send("p")
+    screen.expect_exact("main.c changed")
+    screen.expect_exact("no reboot")
+    screen.send("r")
+    screen.expect_exact("asked to rebuild")
+    screen.expect_exact("no reboot")
+    screen.send("b")
+    screen.expect_exact("asked to reboot")
+    screen.expect_exact("✓ booted")
+    screen.expect_exact("domain 2 of local")
+    screen.send("c")
+    screen.expect_exact("Ctrl-] leaves it")
+    screen.send("bye\r")  # an order to the kernel that stands in
+    screen.send("\x1d")
+    screen.expect_exact("? help")
+    screen.send("l")
+    screen.expect_exact("booted")
+    screen.send("q")  # the pager's
+    screen.expect_exact("? help")
+    screen.send("q")
+    assert screen.ends()[0] == 0
+    assert screen.modes() == before
+    assert xen.domains() == {}
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "TERM"])
+def test_it_ends_in_order_and_leaves_the_terminal_as_it_was(watch, xen, how):
+    screen = watch()
+    before = screen.modes()
+    screen.expect_exact("✓ booted")
+    screen.send("\x03") if how == "Ctrl-C" else screen.kill(signal.SIGTERM)
+    code, rest = screen.ends()
+    assert (code, f"ended: {how}" in rest) == (0, True)
+    assert screen.modes() == before
+    assert xen.domains() == {}
+
+
+def test_it_stops_and_goes_on_under_a_shell(on_terminal, project):
+    shell = on_terminal(["bash", "--norc", "--noprofile", "-i"], project.root, PS1="[prompt]")
+    shell.expect_exact("[prompt]")
+    shell.sendline(f"{UNIBUILD} watch")
+    shell.expect_exact("✓ booted")
+    shell.expect_exact("? help")
+    shell.send("\x1a")
+    shell.expect_exact("[prompt]")
+    project.write("main.c", "while it stood still")
+    shell.sendline("fg")
+    shell.expect_exact("main.c changed")
+    shell.expect_exact("no reboot")
+    shell.send("q")
+    shell.expect_exact("[prompt]")
+
+
+def test_a_gone_reader_ends_it_and_not_the_domain(project, xen):
+    watch = project.start("unibuild", "watch")
+    while "booted in" not in watch.stdout.readline():
+        pass
+    watch.stdout.close()
+    project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1:2: error: no; false\n")
+    assert watch.wait(60) == 141
+    assert [one["reason"] for one in xen.domains().values()] == [None]
