@@ -85,10 +85,9 @@ class Paint:
         from rich.cells import cell_len, set_cell_size
 
         room = max(NARROWEST, self.width or 80) - 1
-        chosen = list(found)
+        chosen = [part._replace(text=_printable(part.text)) for part in found]
         while len(chosen) > 1 and cell_len("".join(f" · {part.text}" for part in chosen)) - 1 > room:
             chosen.remove(max(chosen, key=lambda part: part.rank))
-        chosen = [part._replace(text=_printable(part.text)) for part in chosen]
         if len(chosen) == 1 and cell_len(chosen[0].text) + 2 > room:
             chosen = [chosen[0]._replace(text=set_cell_size(chosen[0].text, room - 2))]
         styles = {"said": "", "good": "bold green", "bad": "bold red", "build": "bold blue"}
