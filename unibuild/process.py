@@ -93,14 +93,18 @@ class Child(contextlib.AbstractContextManager["Child"]):
         except subprocess.TimeoutExpired:
             return None
 
-    def stop(self, patience: float = PATIENCE) -> int:
-        """End its whole process group: TERM, then KILL after ``patience`` seconds."""
+    def end(self, patience: float = PATIENCE) -> int:
+        """End its whole process group: TERM, then KILL after ``patience`` seconds. What it said can still be read."""
         if self.popen.poll() is None:
             foreground.signal_group(self.popen.pid, signal.SIGTERM)
             foreground.signal_group(self.popen.pid, signal.SIGCONT)
             if self.wait(patience) is None:
                 foreground.signal_group(self.popen.pid, signal.SIGKILL)
-        status = self.popen.wait()
+        return self.popen.wait()
+
+    def stop(self, patience: float = PATIENCE) -> int:
+        """End it as ``end`` does, and close its pipes."""
+        status = self.end(patience)
         for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):

@@ -213,3 +213,13 @@ def domain_said(log: Path) -> bytes:
 )
 def test_exit_code(said, code):
     assert exit_code(said) == code
+
+
+def test_no_line_is_lost_or_told_twice_by_leaving(watch, log):
+    domain = watch(*(step for n in range(300) for step in (f"say line {n}", "sleep 0.003")), "poweroff")
+    outcomes = [domain.follow(log, wait=0.2)]
+    while isinstance(outcomes[-1], Left):
+        with console.Reader(domain.host, domain.domain, Log(log), domain.show) as reader:
+            outcomes.append(reader.follow(wait=0.1))
+    assert domain.said.decode().splitlines() == [f"line {n}" for n in range(300)]
+    assert len(outcomes) > 2

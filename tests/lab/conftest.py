@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from unibuild.domain import xl
+from unibuild.host.ssh import Ssh
 from unibuild.lab import box as lab_box
 from unibuild.settings.model import Lab
 
@@ -41,3 +43,14 @@ def _box_until_the_end(lab_cache: None) -> Iterator[None]:
 def box(_box_until_the_end: None) -> Box:
     """The running box, as ``box.up`` hands it out; a test that ended it leaves the next one a restored one."""
     return lab_box.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), tell)
+
+
+@pytest.fixture
+def dom0(box: Box) -> Iterator[Ssh]:
+    """The running box as a host; what a test leaves of domains and marks there goes."""
+    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    yield host
+    for domain in xl.domains(host):
+        if domain.domid:
+            xl.destroy(host, domain)
+    host.run(["xenstore-rm", "/unibuild"], check=False)

@@ -13,7 +13,6 @@ import pytest
 from unibuild import process
 from unibuild.domain import xl
 from unibuild.errors import DomainError, LabError
-from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, deploy, xlfile
 
@@ -48,15 +47,6 @@ class Tree:
 
     def boot(self, **words: str) -> None:
         boot.boot(*self.prepare(**words))
-
-
-@pytest.fixture
-def dom0(box):
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
-    yield host
-    for domain in xl.domains(host):
-        if domain.domid:
-            xl.destroy(host, domain)
 
 
 @pytest.fixture

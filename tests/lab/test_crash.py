@@ -9,20 +9,10 @@ import pytest
 from unibuild.domain import xl
 from unibuild.domain.crash import report
 from unibuild.errors import DomainError
-from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, xlfile
 
 pytestmark = pytest.mark.lab
-
-
-@pytest.fixture
-def dom0(box):
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
-    yield host
-    for domain in xl.domains(host):
-        if domain.name == "crash":
-            xl.destroy(host, domain)
 
 
 @pytest.fixture(params=["pv", "pvh"])

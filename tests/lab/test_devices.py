@@ -5,7 +5,6 @@ import os
 import pytest
 
 from unibuild.domain import xl
-from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, xlfile
 
@@ -14,15 +13,6 @@ pytestmark = pytest.mark.lab
 MACS = {0: "00:16:3e:00:00:00", 5: "00:16:3e:00:00:05"}
 XL = f"name = 'hello'\nmemory = 32\nvif = [ 'bridge=xenbr0,mac={MACS[5]}', 'bridge=xenbr0,mac={MACS[0]}' ]\n"
 XL_IN = "memory = @MEMORY@\nvif = [ 'bridge=@NETWORK:5@', 'bridge=@NETWORK:0@' ]\n"
-
-
-@pytest.fixture
-def dom0(box):
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
-    yield host
-    for domain in xl.domains(host):
-        if domain.domid:
-            xl.destroy(host, domain)
 
 
 def test_a_network_has_the_number_of_its_name(tmp_path, dom0, hello_kernels):

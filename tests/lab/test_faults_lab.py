@@ -13,7 +13,6 @@ import pytest
 
 from unibuild.domain import xl
 from unibuild.errors import DomainError, NotReadyError
-from unibuild.host.ssh import Ssh
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, xlfile
 
@@ -107,16 +106,6 @@ class Tree:
         found = self.dom0.run(["xenstore-ls", "-f", "/unibuild"]).text
         assert re.findall(r"/domains/(\S+) =", found) == [domain.uuid]
         assert not re.findall(r"/lock/\S+/", found)
-
-
-@pytest.fixture
-def dom0(box):
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
-    yield host
-    for domain in xl.domains(host):
-        if domain.domid:
-            xl.destroy(host, domain)
-    host.run(["xenstore-rm", "/unibuild"], check=False)
 
 
 @pytest.fixture

@@ -5,17 +5,11 @@ import pytest
 from unibuild import kernel as kernels
 from unibuild.domain import preflight, xl
 from unibuild.errors import DomainError
-from unibuild.host.ssh import Ssh
 from unibuild.xl import grammar
 
 pytestmark = pytest.mark.lab
 
 OTHER = "aaaaaaaa-2222-3333-4444-555555555555"
-
-
-@pytest.fixture
-def dom0(box):
-    return Ssh(box.alias, config=box.ssh_config, name="lab")
 
 
 @pytest.fixture

@@ -10,22 +10,12 @@ import pytest
 
 from unibuild import process
 from unibuild.domain import xl
-from unibuild.host.ssh import Ssh
 
 pytestmark = pytest.mark.lab
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BIN = Path(sys.executable).parent
 ENV = {"UNIBUILD_LAB_ACCEL": os.environ.get("UNIBUILD_LAB_ACCEL", "auto"), "UNIBUILD_BOOT_CONSOLE": "none"}
-
-
-@pytest.fixture
-def dom0(box):
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
-    yield host
-    for domain in xl.domains(host):
-        if domain.domid:
-            xl.destroy(host, domain)
 
 
 @pytest.fixture

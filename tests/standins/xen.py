@@ -21,6 +21,7 @@ import os
 import re
 import select
 import shlex
+import signal
 import sys
 import termios
 import time
@@ -318,8 +319,10 @@ def console(*args):
         while is_there:
             data = out.read(4096)
             if data:
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
                 os.write(1, data)
                 at.write_text(str(out.tell()))
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
             if interactive and select.select([0], [], [], 0)[0]:
                 keys = os.read(0, 60)
                 if keys in (b"", b"\x1d"):

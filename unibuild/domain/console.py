@@ -171,7 +171,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         changed. A kept connection does not tell the far side that its ssh is gone, so ``leave`` is typed in the end.
         """
         if not self._host.has_ttys:
-            return self._stack.enter_context(self._host.start(argv))
+            child = self._stack.enter_context(self._host.start(argv))
+            if leave == LEAVE:
+                self._stack.callback(self._take_rest, child)
+            return child
         keys, terminal = os.openpty()
         self._stack.callback(os.close, keys)
         self._stack.callback(os.close, terminal)
@@ -179,8 +182,17 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             tty.setraw(terminal)
             self._keys = keys
         child = self._stack.enter_context(self._host.start(argv, tty=True, stdin=terminal))
+        if leave == LEAVE:
+            self._stack.callback(self._take_rest, child)
         self._stack.callback(_leave, child, keys, leave)
         return child
+
+    def _take_rest(self, console: Child) -> None:
+        """Take what was on its way when we left: whoever reads the console next begins after that."""
+        console.end()
+        with contextlib.suppress(BrokenPipeError):  # nobody sees it, and the log has it
+            while self._readable(0) and self._read():
+                pass
 
     def _read(self) -> bool:
         """Take what the console says; return whether there can be more."""
