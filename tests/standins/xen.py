@@ -4,9 +4,9 @@ Source of the habits: Xen 4.17's tools/xl, tools/libs/light, tools/console (clie
 what they really say in the lab. Their world is the folder $STANDIN. A kernel is a text file: "#!kernel", then a line
 for each thing it does:
 
-    say TEXT | count N | flood BYTES | sleep SECONDS | echo (answers keys until "q") | store KEY VALUE (below its own
-    node) | stay | obey [TEXT] (stays, powers off when it is asked to) | stubborn (stays, and only says that it would) |
-    poweroff | reboot | crash
+    say TEXT | count N | flood BYTES | sleep SECONDS | until FILE (of $STANDIN is there) | echo (answers keys until
+    "q") | store KEY VALUE (below its own node) | stay | obey [TEXT] (stays, powers off when it is asked to) |
+    stubborn (stays, and only says that it would) | poweroff | reboot | crash
 
 A real kernel does what $STANDIN/script says, or says "booted" and stays.
 

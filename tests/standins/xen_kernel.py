@@ -51,6 +51,11 @@ def sleep(domid, out, rest):
     time.sleep(float(rest))
 
 
+def until(domid, out, rest):
+    while is_alive(domid) and not (WORLD / rest).exists():
+        time.sleep(0.02)
+
+
 def stay(domid, out, rest):
     while is_alive(domid):
         time.sleep(0.05)
@@ -116,4 +121,4 @@ def bury(state, domid):
     state["events"].append("@releaseDomain")
 
 
-WORDS = {word.__name__: word for word in (say, count, flood, sleep, stay, stubborn, obey, store, echo)}
+WORDS = {word.__name__: word for word in (say, count, flood, sleep, until, stay, stubborn, obey, store, echo)}

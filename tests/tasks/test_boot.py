@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+import time
 
 import pexpect
 import pytest
@@ -112,8 +113,11 @@ def test_a_changed_kernel_replaces_the_domain(tree_anywhere):
 
 
 def test_a_dead_domain_of_ours_is_removed(tree):
-    tree.write("sleep 1", "crash")
+    tree.write("until told", "crash")
     tree.boot()  # leaves it after half a second
+    (tree.xen.world / "told").touch()
+    while [domain["reason"] for domain in tree.xen.domains().values()] == [None]:
+        time.sleep(0.02)
     tree.write("say new", "stay")
     tree.boot()
     assert [domain["reason"] for domain in tree.xen.domains().values()] == [None]
@@ -230,8 +234,9 @@ def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
 
 
 def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
-    tree_anywhere.write("say one", "sleep 2", "say two", "poweroff")
+    tree_anywhere.write("say one", "until told", "say two", "poweroff")
     tree_anywhere.boot()
+    (tree_anywhere.xen.world / "told").touch()
     boot.console(load(tree_anywhere.root, {"host": tree_anywhere.words["host"]}, {}))
     assert capfd.readouterr().out == "one\ntwo\n"
     assert len((tree_anywhere.root / ".unibuild/console/hello.log").read_text().splitlines()) == 2
