@@ -65,3 +65,19 @@ def test_crash(domain):
     argv = [str(BIN / "pytest"), "-q", "-W", "error", "-p", "no:cacheprovider", "test_hello.py"]
     assert "2 passed" in process.run(argv, cwd=root, env=ENV, timeout=120).text
     assert uuids(dom0) == before
+
+
+def test_a_port_takes_a_connection_only_where_the_domain_does(example, dom0):
+    root = example("http")
+    (root / "test_http.py").write_text(
+        """
+import pytest
+
+def test_ports(domain):
+    domain.connect(80).close()
+    with pytest.raises(AssertionError, match="before it took a connection on port 81"):
+        domain.connect(81, timeout=1.0)
+"""
+    )
+    argv = [str(BIN / "pytest"), "-q", "-W", "error", "-p", "no:cacheprovider", "test_http.py"]
+    assert "1 passed" in process.run(argv, cwd=root, env=ENV, timeout=240).text
