@@ -72,6 +72,14 @@ class Watch:
         """Wait for a line with this text."""
         return self.until(events.Output, lambda event: text in event.text)
 
+    def settled(self, test: Callable[[], bool], what: str) -> None:
+        """Wait until something is so, looking again after each cycle."""
+        deadline = time.monotonic() + PATIENCE
+        while not test():
+            assert time.monotonic() < deadline, self.report(what)
+            with self._more:
+                self._more.wait(0.1)
+
     def quiet(self, seconds: float = 1.5) -> None:
         """See that no cycle begins for a while: longer than the time between two looks."""
         with self._more:

@@ -1,0 +1,212 @@
+"""A thousand saves of all kinds against a reference of what must be built: none is lost, none is built twice."""
+
+import os
+import random
+import shutil
+import time
+from dataclasses import dataclass
+
+import pytest
+
+SEED = 20261124
+SAVES = 1000
+SLACK = 200_000_000  # ns from a build's look at its inputs to what it notes of them, on a busy machine
+NAMES = [f"{folder}{name}" for folder in ("", "lib/", "lib/deep/", "src/") for name in ("a.c", "b.c", "c.h", "dune")]
+DROPPINGS = [".a.c.swp", "4913", "a.c~", "#a.c#", "lib/.b.c.un~", "notes.txt", "_build/x.c", "_opam/y.c", ".git/z.c"]
+MAKEFILE = """\
+hello.xen: FORCE
+	@./see >> log; cp base.bin $@
+FORCE:
+"""
+SEE = """\
+#!/bin/sh
+# When a build began, and what it sees: one word for the names and stamps of all inputs.
+date +%s%N | tr '\\n' ' '
+find -L . \\( -name .git -o -name _build -o -name _opam -o -name .unibuild \\) -prune -o -type f \\
+  \\( -name '*.c' -o -name '*.h' -o -name dune -o -name Makefile \\) -printf '%p %T@ %s %i\\n' \\
+  | sort | sha256sum | cut -c1-16
+"""
+
+
+class Saver:
+    """Somebody at work in a tree, in every way in which editors and git change files."""
+
+    def __init__(self, root, seed):
+        self.root = root
+        self.random = random.Random(seed)
+        self.count = 0
+        self.ways = [
+            *(self.in_place, self.atomic, self.backup, self.touch, self.new, self.delete, self.rename) * 3,
+            *(self.droppings, self.comment, self.move_folder, self.new_folder, self.link_folder, self.older),
+        ]
+
+    def text(self):
+        self.count += 1
+        return f"int x{self.count};\n" * self.random.randint(1, 20)
+
+    def sources(self):
+        found = [path for path in self.root.rglob("*") if path.suffix in (".c", ".h") or path.name == "dune"]
+        kept = [path for path in found if path.is_file() and not {"_build", "_opam", ".git"} & {*path.parts}]
+        return sorted(kept) or [self.new()]
+
+    def one(self):
+        return self.random.choice(self.sources())
+
+    def in_place(self):
+        self.one().write_text(self.text())
+
+    def atomic(self):
+        path = self.one()
+        beside = path.with_name(f".{path.name}.tmp")
+        beside.write_text(self.text())
+        beside.replace(path)
+
+    def backup(self):
+        """As vim does it: the old file becomes the backup, a new one is written, the backup goes."""
+        path = self.one()
+        kept = path.with_name(path.name + "~")
+        path.rename(kept)
+        path.write_text(self.text())
+        kept.unlink()
+
+    def touch(self):
+        os.utime(self.one())
+
+    def older(self):
+        """An older file in the place of a newer one, as from a backup or by `git stash`."""
+        path = self.one()
+        old = path.with_name("older.tmp")
+        old.write_text(self.text())
+        os.utime(old, (1.7e9 + self.count, 1.7e9 + self.count))
+        old.replace(path)
+
+    def new(self):
+        path = self.root / self.random.choice(["", "lib", "src"]) / f"new{self.random.randint(0, 30)}.c"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(self.text())
+        return path
+
+    def delete(self):
+        if len(self.sources()) > 5:
+            self.one().unlink()
+
+    def rename(self):
+        path = self.one()
+        path.rename(path.with_name(f"renamed{self.random.randint(0, 30)}.c"))
+
+    def comment(self):
+        with self.one().open("a") as file:
+            file.write("/* a comment */\n")
+
+    def new_folder(self):
+        folder = self.root / f"lib/f{self.random.randint(0, 5)}/g/h"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "x.c").write_text(self.text())
+
+    def move_folder(self):
+        """A folder goes elsewhere, and another one takes its place."""
+        lib, aside = self.root / "lib", self.root / "aside"
+        shutil.rmtree(aside, ignore_errors=True)
+        if lib.is_dir() and not lib.is_symlink():
+            shutil.copytree(lib, aside, symlinks=True)
+            gone = self.root.parent / f"gone{self.count}"
+            lib.rename(gone)
+            aside.rename(lib)
+            shutil.rmtree(gone)
+
+    def link_folder(self):
+        """A symbolic link to a folder elsewhere, led to another one."""
+        elsewhere = self.root.parent / f"elsewhere{self.random.randint(0, 2)}"
+        elsewhere.mkdir(exist_ok=True)
+        (elsewhere / "far.c").write_text(self.text())
+        beside = self.root / "link.tmp"
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(elsewhere)
+        beside.replace(self.root / "linked")
+
+    def branch(self):
+        """Hundreds of files at once."""
+        for number in range(300):
+            path = self.root / "src" / f"m{number % 20}" / f"s{number}.c"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.text())
+
+    def droppings(self):
+        path = self.root / self.random.choice(DROPPINGS)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("dropped")
+        if self.random.random() < 0.5:
+            path.unlink()
+
+    def save(self):
+        self.random.choice(self.ways)()
+
+
+@pytest.fixture
+def counted(project):
+    """A tree whose build notes what it saw of its inputs."""
+    project.write("Makefile", MAKEFILE)
+    project.write("see", SEE)
+    (project.root / "see").chmod(0o755)
+    for name in NAMES:
+        project.write(name, name)
+    return project
+
+
+def seen(project):
+    return project.run("./see").split()[1]
+
+
+@dataclass
+class Builds:
+    """What builds saw, and when they began (ns)."""
+
+    times: list[int]
+    states: list[str]
+
+    @classmethod
+    def of(cls, project):
+        words = project.log
+        return cls([int(word) for word in words[::2]], words[1::2])
+
+    def twice(self, bursts):
+        """Return those that saw what the one before had seen, unless somebody was saving when that one began."""
+        return [
+            place
+            for place in range(1, len(self.states))
+            if self.states[place] == self.states[place - 1]
+            and not any(began - SLACK <= self.times[place - 1] <= ended + SLACK for began, ended in bursts)
+        ]
+
+
+def test_a_thousand_saves_of_all_kinds_are_built_each_once(watching, counted):
+    watch = watching()
+    watch.cycle("booted")
+    saver, bursts, saves = Saver(counted.root, SEED), [], 0
+    while saves < SAVES:
+        number, began = saver.random.choice([1, 1, 4, 20, 40]), time.time_ns()
+        for _ in range(number):
+            saver.save()
+        if saver.random.random() < 0.1:
+            saver.branch()
+        saves += number
+        if number > 1:
+            bursts.append((began, time.time_ns()))
+        watch.settled(lambda: Builds.of(counted).states[-1] == seen(counted), f"after save {saves}")
+    watch.quiet()
+    found = Builds.of(counted)
+    assert found.states[-1] == seen(counted)
+    assert found.twice(bursts) == []
+    assert watch.end() == 0
+
+
+def test_droppings_and_what_a_build_leaves_begin_nothing(watching, counted):
+    watch = watching()
+    watch.cycle("booted")
+    for name in DROPPINGS:
+        counted.write(name, "dropped")
+    counted.write(".gitignore", "generated/\n")
+    watch.quiet()
+    counted.write("generated/y.c", "int y;")
+    watch.quiet()
+    assert len(Builds.of(counted).states) == 1
