@@ -122,10 +122,10 @@ def processor(pids: list[int]) -> float:
     return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def family(pid: int) -> list[int]:
-    """Return a process and all below it."""
+def ours_of(pid: int) -> list[int]:
+    """Return the processes of a watch: itself and its builder, and not what stands in for Xen."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in children for one in family(int(child)))]
+    return [pid, *(int(one) for one in children if b"unibuild.resident" in Path(f"/proc/{one}/cmdline").read_bytes())]
 
 
 def memory(pid: int) -> int:
@@ -172,7 +172,7 @@ def cost(folder: Path, kernel: Path, env: dict[str, str], saves: int, files: int
     time.sleep(8)
     one.save("first")
     time.sleep(5)
-    pids = family(one.process.pid)
+    pids = ours_of(one.process.pid)
     before = processor(pids)
     time.sleep(IDLE)
     print(f"idle over {files} files: {(processor(pids) - before) / IDLE:.2%} of a core")
@@ -181,7 +181,7 @@ def cost(folder: Path, kernel: Path, env: dict[str, str], saves: int, files: int
         one.save(f"save {number}")
         if number in (max(1, saves // 4), saves):
             time.sleep(2)
-            marks[number] = sum(memory(pid) for pid in family(one.process.pid)[:2])
+            marks[number] = sum(memory(pid) for pid in ours_of(one.process.pid))
     told = ", ".join(f"{kib / 1024:.1f} MiB after {number} saves" for number, kib in marks.items())
     print(f"memory of the loop and its builder: {told}")
     one.end()

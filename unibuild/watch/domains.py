@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from unibuild.domain import record
-from unibuild.errors import BusyError, DomainError, HostError, NotReadyError, UnibuildError
+from unibuild.errors import BusyError, HostError, NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import boot, hosts
 from unibuild.tasks.change import Attendant
@@ -55,11 +55,15 @@ class Swapped:
 
 @dataclass(frozen=True)
 class Lost:
-    """The domain that was followed is followed no more: it ended, badly with ``error``, or its host is out of reach."""
+    """The domain that was followed is followed no more.
+
+    Attributes:
+        error: how it ended, if badly; or why its console cannot be read.
+        is_again: it did not end: it is worth trying to follow it again.
+    """
 
     error: UnibuildError | None
-    why: str
-    is_host: bool
+    is_again: bool = False
 
 
 class _Swap(Attendant):
@@ -215,7 +219,13 @@ class Domains:
     def _follow(self, followed: Followed, voice: Voice, readers: contextlib.ExitStack) -> None:
         voice.name = followed.domain.name
         self.follower = Follower(
-            followed, readers.pop_all(), voice, self._changing, ended=self._lost, remade=self._tell
+            followed,
+            readers.pop_all(),
+            voice,
+            self._changing,
+            ended=self._lost,
+            unheard=self._unheard,
+            remade=self._tell,
         )
         self._tell(self.follower)
 
@@ -237,22 +247,26 @@ class Domains:
         )
 
     def _lost(self, follower: Follower, end: End | UnibuildError) -> None:
-        """Tell that a domain has ended, or is out of reach."""
+        """Tell that a domain has ended."""
+        if isinstance(end, UnibuildError):
+            state: events.State = "gone" if isinstance(end, HostError) else "crashed"
+            self._tell_lost(follower, state, end.message)
+            self.post(Lost(end, is_again=isinstance(end, HostError | BusyError)))
+        else:
+            self._tell_lost(follower, "ended", end.why)
+            self.post(Lost(None))
+
+    def _unheard(self, follower: Follower, error: UnibuildError) -> None:
+        """Tell that a domain cannot be heard, whatever becomes of it."""
+        self._tell_lost(follower, "gone" if isinstance(error, HostError) else "running", error.message)
+        self.post(Lost(error, is_again=True))
+
+    def _tell_lost(self, follower: Follower, state: events.State, why: str) -> None:
         if self.follower is follower:
             self.follower = None
-        error = end if isinstance(end, UnibuildError) else None
-        why = end.message if isinstance(end, UnibuildError) else end.why
-        is_host = isinstance(end, HostError)
-        self.post(
-            events.Domain(
-                at=time.time(),
-                name=follower.followed.domain.name,
-                host=follower.followed.host.name,
-                state="gone" if is_host else "crashed" if isinstance(end, DomainError) else "ended",
-                why=why,
-            )
-        )
-        self.post(Lost(error, why, is_host))
+        domain, host = follower.followed.domain, follower.followed.host
+        domid = domain.domid if state == "running" else None
+        self.post(events.Domain(at=time.time(), name=domain.name, host=host.name, state=state, domid=domid, why=why))
 
 
 def _shown(project: Project) -> Project:

@@ -48,6 +48,7 @@ __all__ = [
     "Screen",
     "Stage",
     "Started",
+    "State",
     "decode",
     "encode",
 ]

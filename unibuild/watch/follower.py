@@ -33,6 +33,7 @@ class Follower:
         changing: held while a domain is put in place: what is to be done at an end waits for that.
         ended: is called in the thread, when the domain has ended and no other one of it runs: with how it ended, or
             what failed.
+        unheard: is called in the thread, when the console can be read no more: the host is out of reach, for example.
         remade: is called in the thread, when the domain was made anew after a reboot.
     """
 
@@ -44,6 +45,7 @@ class Follower:
         changing: threading.Lock,
         *,
         ended: Callable[[Follower, End | UnibuildError], None],
+        unheard: Callable[[Follower, UnibuildError], None],
         remade: Callable[[Follower], None],
     ) -> None:
         self.followed = followed
@@ -53,6 +55,7 @@ class Follower:
         self._readers = readers
         self._changing = changing
         self._ended = ended
+        self._unheard = unheard
         self._remade = remade
         self._wake, self._wakes = os.pipe()
         self._is_left = False
@@ -93,7 +96,7 @@ class Follower:
             except UnibuildError as error:
                 self.heard.set()
                 if not self.replaced:
-                    self._ended(self, error)
+                    self._unheard(self, error)
                 return
             self.heard.set()  # all that it said was read: it may go
             if end is None:

@@ -77,7 +77,7 @@ class Loop:
         self._is_woken = False
         self._last_look = self._next_look = time.monotonic()
         self._told = ""
-        self._was_polling: str | None = None
+        self._synced = -1
         self._ending: str | None = None
         self._lent: Lent | None = None
 
@@ -97,7 +97,6 @@ class Loop:
             stack.callback(self._close)
             stack.enter_context(self._triggers)
             self._triggers.watch(self.tree.watched())
-            self._was_polling = self._triggers.failure
             self._emit(
                 events.Started(
                     at=time.time(),
@@ -222,11 +221,12 @@ class Loop:
 
     def _sync(self) -> None:
         """Watch the folders that matter now."""
-        before = self._triggers.folders
         self._triggers.check()
-        self._triggers.watch(self.tree.watched())
-        if self._triggers.folders - before:
-            self._is_woken = True  # what came into them before they were watched
+        if self._synced != self.tree.scans or self._triggers.is_stale:
+            before, self._synced = self._triggers.folders, self.tree.scans
+            self._triggers.watch(self.tree.watched())
+            if self._triggers.folders - before:
+                self._is_woken = True  # what came into them before they were watched
         self._tell_polling()
 
     def _tell_polling(self) -> None:
@@ -374,7 +374,6 @@ class Loop:
         if result.error is None:
             self.exit_code = 0
             self._backoff.reset()
-            self._told = "" if not self._triggers.failure else self._triggers.failure
             ran = {"configure", "depend", "build", "xl"} & cycle.phases.keys()
             same = "kernel and .xl are the same as before" if ran else "nothing had to be built"
             self._over(cycle, result.outcome, f"{same}: no reboot" if result.outcome == "unchanged" else "")
@@ -390,7 +389,7 @@ class Loop:
         if lost.error:
             self.exit_code = lost.error.exit_code
             self._problem(lost.error, kept=self._kept())
-        if lost.is_host:
+        if lost.is_again:
             self._backoff.failed(time.monotonic())
         elif lost.error is None and self._is_idle and not self._ending:  # perhaps another run has replaced it
             project = self.tree.project

@@ -81,6 +81,7 @@ class Tree:
         now: the stamps of the last look.
         is_racy: a folder changed so short a time before it was listed that its stamp does not tell of another change;
             the next look lists it anew.
+        scans: how often it was found out which inputs there are.
         cost: seconds of processor time that a look took where nothing had changed, at most for a while.
     """
 
@@ -90,6 +91,7 @@ class Tree:
     built: Snapshot = field(default_factory=dict)
     now: Snapshot = field(default_factory=dict)
     is_racy: bool = True
+    scans: int = 0
     cost: float = 0.0
     inputs: Inputs = _NONE
     graph: Graph = field(init=False)
@@ -121,6 +123,7 @@ class Tree:
             if not new:
                 break
             seen |= take(new)
+        self.scans += 1
         self._folders = {path: seen[path] for path in self.inputs.folders}
         self.is_racy = any(_age(stamp) > begun - stamps.TICK * 1e9 for stamp in self._folders.values())
 

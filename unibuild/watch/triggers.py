@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Triggers", "limit"]
 
-_LIMITS = Path("/proc/sys/fs/inotify")
+_SYSCTL = Path("/proc/sys")
 _ROOM = 8  # as many times of what we need is what we advise to allow: other programs watch too
 
 
@@ -62,6 +62,11 @@ class Triggers(contextlib.AbstractContextManager["Triggers"]):
     def is_polling(self) -> bool:
         """Whether nothing is watched."""
         return self.failure is not None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether a watched folder has gone or moved, so that the same ones have to be watched anew."""
+        return bool(self._stale)
 
     @property
     def folders(self) -> frozenset[str]:
@@ -134,15 +139,16 @@ class Triggers(contextlib.AbstractContextManager["Triggers"]):
 
     def _fail(self, error: OSError, wanted: int) -> None:
         if error.errno == errno.ENOSPC:
-            allowed = limit("max_user_watches")
+            key, allowed = limit("watches")
             self._give_up(
-                f"the kernel lets you watch {allowed} folders in all, and this project takes {wanted} of them more",
-                f"sudo sysctl fs.inotify.max_user_watches={max(_ROOM * wanted, 2 * allowed)}",
+                f"the kernel lets you watch {allowed} folders in all, and this project takes {wanted}",
+                f"sudo sysctl {key}={max(_ROOM * wanted, 2 * allowed)}",
             )
         elif error.errno == errno.EMFILE:
+            key, allowed = limit("instances")
             self._give_up(
-                "the kernel lets you have no more programs that watch folders",
-                f"sudo sysctl fs.inotify.max_user_instances={2 * limit('max_user_instances')}",
+                f"the kernel lets {allowed} of your programs watch folders, and so many do",
+                f"sudo sysctl {key}={2 * allowed}",
             )
         else:
             self._give_up(f"folders cannot be watched: {error.strerror or error}", None)
@@ -159,12 +165,17 @@ class Triggers(contextlib.AbstractContextManager["Triggers"]):
             fd.join(1.0)
 
 
-def limit(name: str) -> int:
-    """Return a limit of inotify, ``max_user_watches`` or ``max_user_instances``; 0: it is not known."""
-    try:
-        return int((_LIMITS / name).read_text())
-    except (OSError, ValueError):
-        return 0
+def limit(what: str) -> tuple[str, int]:
+    """Return the limit of inotify that is in force, for ``watches`` or ``instances``: sysctl's key and the number.
+
+    There is one for every user, and one for all users of a namespace (namespaces(7)); the lower one counts.
+    """
+    found = []
+    for key in (f"fs.inotify.max_user_{what}", f"user.max_inotify_{what}"):
+        with contextlib.suppress(OSError, ValueError):
+            found.append((int((_SYSCTL / key.replace(".", "/")).read_text()), key))
+    number, key = min(found, default=(0, f"fs.inotify.max_user_{what}"))
+    return key, number
 
 
 def _instance() -> InotifyFD:

@@ -1,0 +1,148 @@
+"""What comes from outside: kill -9, a laptop that sleeps, a host that goes away, other runs, domains that reboot."""
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from unibuild.watch import events
+
+
+def processes():
+    """Return the folder, the parent and the command line of each process."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            found[int(folder.name)] = ((folder / "cwd").readlink(), parent, [word.decode() for word in words])
+    return found
+
+
+def at_work(root):
+    """Return what runs in a folder, domains of the stand-in host apart."""
+    return [
+        words for cwd, _, words in processes().values() if cwd == root and not any("xen.py" in word for word in words)
+    ]
+
+
+def children(pid):
+    return {child: words for child, (_, parent, words) in processes().items() if parent == pid}
+
+
+@pytest.fixture
+def patient():
+    def wait(test, what):
+        deadline = time.monotonic() + 60
+        while not test():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.1)
+
+    return wait
+
+
+def test_a_watch_that_is_killed_ends_its_build_and_the_next_one_finds_the_domain(watching, project, xen, patient):
+    watch = watching()
+    watch.cycle("booted")
+    project.write("Makefile", "hello.xen: main.c\n\t@echo began; grep -q slow main.c && sleep 600; cp base.bin $@\n")
+    watch.cycle("unchanged")
+    project.write("main.c", "slow")
+    watch.said("began")
+    os.kill(watch.process.pid, signal.SIGKILL)
+    watch.process.wait()
+    patient(lambda: not at_work(project.root), "its builder, or the build, lives on")
+    project.write("main.c", "fast")
+    again = watching()
+    again.cycle("unchanged")
+    assert again.until(events.Domain).domid == 1
+    assert again.end() == 0
+    assert xen.domains() == {}
+
+
+def test_a_watch_that_is_killed_in_the_middle_of_a_swap_leaves_nothing_wrong(watching, project, xen, other_kernel):
+    (xen.world / "script").write_text("say booted\nobey\n")
+    watch = watching()
+    watch.cycle("booted")
+    other_kernel()
+    watch.until(events.Stage, lambda event: event.name == "create" and event.state == "running")
+    watch.until(events.Stage, lambda event: event.name == "create" and event.state == "running")
+    os.kill(watch.process.pid, signal.SIGKILL)
+    watch.process.wait()
+    again = watching()
+    again.cycle()
+    assert len(xen.domains()) == 1
+    assert again.end() == 0
+
+
+def test_a_watch_that_was_stopped_for_a_while_builds_what_was_saved_meanwhile_once(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    watch.process.send_signal(signal.SIGSTOP)
+    for number in range(300):
+        project.write(f"lib/f{number}.c", "x")
+    project.write("main.c", "two")
+    watch.process.send_signal(signal.SIGCONT)
+    watch.cycle("unchanged")
+    watch.quiet()
+    assert project.log == ["built"] * 2
+
+
+def test_a_host_that_goes_away_is_told_and_tried_again_until_it_is_back(watching, project, xen, patient):
+    watch = watching("host=ssh://there")
+    watch.cycle("booted")
+    xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
+    for pid, words in children(watch.process.pid).items():
+        if "console" in words:
+            os.kill(pid, signal.SIGKILL)
+    assert watch.until(events.Domain, lambda event: event.state == "gone").host
+    assert watch.until(events.Problem).exit_code == 4
+    assert watch.until(events.Changed, lambda event: event.what == "retry")
+    assert watch.cycle("failed").exit_code == 4
+    (xen.world / "ssh").unlink()
+    assert watch.until(events.Domain, lambda event: event.state == "running").domid == 1
+    watch.cycle("unchanged")
+    project.write("main.c", "two")
+    watch.cycle("unchanged")
+    assert watch.end() == 0
+
+
+def test_a_domain_that_another_run_put_in_place_is_followed(watching, project, xen):
+    watch = watching()
+    watch.cycle("booted")
+    (xen.world / "script").write_text("say another\nobey\n")
+    project.run("unibuild", "boot", "boot.console=none", "xl.memory=48")
+    watch.until(events.Domain, lambda event: event.domid == 2 and event.state == "running")
+    watch.said("another")
+
+
+def test_a_domain_that_reboots_is_made_anew_and_a_loop_of_it_is_stopped(watching, project, xen):
+    (xen.world / "script").write_text("say booted\nsleep 0.5\nreboot\n")
+    watch = watching("boot.restarts=2")
+    watch.cycle("booted")
+    watch.until(events.Domain, lambda event: event.domid == 2)
+    assert "in a loop" in watch.until(events.Problem).message
+    watch.quiet()
+    (xen.world / "script").write_text("say better\nobey\n")
+    project.write("main.c", "two")
+    watch.cycle("booted")
+    watch.said("better")
+
+
+def test_a_tree_that_another_run_builds_is_tried_again(watching, project):
+    slow = "hello.xen: main.c\n\t@echo began | tee -a log; grep -q slow main.c && sleep 3; cp base.bin $@\n"
+    project.write("Makefile", slow)
+    watch = watching()
+    watch.cycle("booted")
+    project.write("unibuild.toml", project.read("unibuild.toml") + "[watch]\nsettle = 1.0\n")
+    watch.until(events.Reloaded)
+    watch.cycle("unchanged")
+    project.write("main.c", "slow")
+    other = project.start("unibuild", "build")
+    assert "in use" in watch.until(events.Problem).message
+    assert other.wait(60) == 0
+    other.stdout.close()
+    watch.cycle("failed")
+    watch.settled(lambda: watch.told[-1].exit_code == 0 if isinstance(watch.told[-1], events.Cycle) else False, "retry")

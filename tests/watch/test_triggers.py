@@ -1,0 +1,140 @@
+"""What the kernel reports of folders, and what is done where it does not."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from unibuild.watch import triggers
+from unibuild.watch.triggers import Triggers
+
+PATIENCE = 20
+
+
+class Woken:
+    def __init__(self):
+        self.event = threading.Event()
+
+    def __call__(self):
+        self.event.set()
+
+    def by(self, act):
+        """Say whether something wakes the loop."""
+        self.event.clear()
+        act()
+        return self.event.wait(PATIENCE)
+
+
+@pytest.fixture
+def woken():
+    return Woken()
+
+
+@pytest.fixture
+def watched(tmp_path, woken):
+    with Triggers(woken) as found:
+        found.watch([str(tmp_path)])
+        yield found
+
+
+def test_whatever_happens_in_a_folder_wakes(tmp_path, woken, watched):
+    file = tmp_path / "a"
+    assert woken.by(file.touch)
+    assert woken.by(lambda: file.write_text("x"))
+    assert woken.by(lambda: os.utime(file))
+    assert woken.by(lambda: file.rename(tmp_path / "b"))
+    assert woken.by((tmp_path / "b").unlink)
+    assert woken.by((tmp_path / "folder").mkdir)
+
+
+def test_a_folder_in_it_is_another_one(tmp_path, woken, watched):
+    assert woken.by((tmp_path / "in").mkdir)
+    time.sleep(0.2)  # what else is told of that
+    woken.event.clear()
+    (tmp_path / "in" / "a").touch()
+    assert not woken.event.wait(0.3)
+    watched.watch([str(tmp_path), str(tmp_path / "in")])
+    assert woken.by((tmp_path / "in" / "b").touch)
+
+
+@pytest.mark.parametrize("gone", ["moved", "removed"])
+def test_a_folder_that_was_replaced_is_watched_again(tmp_path, woken, gone):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with Triggers(woken) as watched:
+        watched.watch([str(folder)])
+        assert woken.by(lambda: folder.rename(tmp_path / "other") if gone == "moved" else folder.rmdir())
+        folder.mkdir()
+        watched.watch([str(folder)])
+        assert woken.by((folder / "a").touch)
+
+
+def test_two_names_of_one_folder_and_one_that_is_not_there_do_no_harm(tmp_path, woken, watched):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    names = [str(tmp_path / name) for name in ("folder", "link", "nowhere")]
+    watched.watch(names)
+    watched.watch(names[1:])
+    assert not watched.is_polling
+    assert woken.by((tmp_path / "folder" / "a").touch)
+
+
+def test_nothing_is_watched_where_that_is_wanted(tmp_path, woken):
+    with Triggers(woken, poll=True) as watched:
+        watched.watch([str(tmp_path)])
+        assert (watched.is_polling, watched.folders) == (True, frozenset())
+
+
+def test_that_the_other_thread_has_died_is_noticed(tmp_path, woken, watched):
+    watched._fd.stop()
+    watched._fd.join(PATIENCE)
+    watched.check()
+    assert watched.failure == "the thread that hears of changes has died"
+
+
+LIMITED = """
+import sys
+from pathlib import Path
+from unibuild.watch.triggers import Triggers
+Path("/proc/sys/user/max_inotify_{what}").write_text("{number}")
+found = Triggers(lambda: None)
+found.watch(sys.argv[1:])
+print(found.failure)
+print(found.hint)
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "number", "hint"),
+    [
+        ("watches", 3, "sudo sysctl user.max_inotify_watches=80"),
+        ("instances", 0, "sudo sysctl user.max_inotify_instances=128"),
+    ],
+)
+def test_the_limits_of_the_kernel_are_told_with_the_line_that_raises_them(tmp_path, what, number, hint):
+    folders = [str(tmp_path / str(number)) for number in range(10)]
+    for folder in folders:
+        Path(folder).mkdir()
+    program = LIMITED.format(what=what, number=number)
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", program, *folders],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare" in done.stderr or "Permission" in done.stderr:
+        pytest.skip("no namespaces of one's own here")
+    assert done.returncode == 0, done.stderr
+    failure, told = done.stdout.splitlines()
+    assert str(number) in failure
+    assert told == hint
+
+
+def test_the_lower_limit_counts():
+    key, number = triggers.limit("watches")
+    assert key in ("fs.inotify.max_user_watches", "user.max_inotify_watches")
+    assert number > 0
