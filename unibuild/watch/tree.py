@@ -1,8 +1,8 @@
 """What a project is built from, as it is now: the stamps that decide, whatever the kernel reports or does not.
 
 Three kinds of paths: files that are built from; folders (and the like) whose stamps tell that there may be others now;
-and what the graph itself comes from, the settings and the ``dodo.py``. Of a file that a build makes the stamp *after*
-the build counts, of every other one that before it.
+and what the graph itself comes from, the settings and the ``dodo.py``. What a build leaves is none of them. Of a file
+that a build may write, and reads, the stamp *after* the build counts, of every other one that before it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Inputs(NamedTuple):
 
     Attributes:
         files: what is built from.
-        made: what a build makes, and reads or keeps.
+        made: what is built from, and may be made or changed by a step of the build itself: a Makefile that
+            ``configure`` writes, or a person.
         folders: what decides which files there are.
     """
 
@@ -48,10 +49,11 @@ _NONE = Inputs((), (), ())
 
 def inputs(found: Graph, more: Iterable[str] = ()) -> Inputs:
     """Return the paths of a graph; ``more`` are files that a person's own tasks read."""
-    made = {path for stage in found.stages for path in (*stage.watch.targets, *stage.watch.made)}
-    files = {path for stage in found.stages for path in stage.watch.inputs} | {*more}
-    folders = {path for stage in found.stages for path in stage.folders}
-    return Inputs(tuple(sorted(files - made)), tuple(sorted(made)), tuple(sorted(folders - files - made)))
+    targets = {path for stage in found.stages for path in stage.watch.targets}
+    made = {path for stage in found.stages for path in stage.watch.made} - targets
+    files = ({path for stage in found.stages for path in stage.watch.inputs} | {*more}) - targets - made
+    folders = {path for stage in found.stages for path in stage.folders} - files - made
+    return Inputs(tuple(sorted(files)), tuple(sorted(made)), tuple(sorted(folders)))
 
 
 def take(paths: Iterable[str]) -> Snapshot:
