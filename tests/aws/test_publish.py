@@ -15,7 +15,7 @@ from test_snapshot import Hasty
 from unibuild.aws import kernels, publish
 from unibuild.aws.client import Aws
 from unibuild.aws.plan import Plan
-from unibuild.aws.upload.journal import Journal
+from unibuild.aws.upload.journal import Begun, Journal
 from unibuild.errors import AwsError, InputError
 
 if TYPE_CHECKING:
@@ -47,11 +47,10 @@ class Publisher:
 
     def run(self, disk: Disk, plan: Plan | None = None, **how: object):
         aws = account(self.region, plan)
-        wanted = self.wanted(disk, **how)
-        there = publish.find(aws, wanted)
+        wanted, journal = self.wanted(disk, **how), Journal(self.folder, writing=plan is None)
+        there = publish.find(aws, wanted, journal)
         if there is not None:
             return there
-        journal = Journal(self.folder, writing=plan is None)
         return publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *said: None)
 
     @property
@@ -220,6 +219,23 @@ def test_a_complete_snapshot_without_an_ami_is_taken_by_the_next_run(publisher: 
     publisher.emulator.calls.clear()
     assert publisher.run(OLD).snapshot == kept
     assert publisher.emulator.calls.count("PutSnapshotBlock", "StartSnapshot") == 0
+
+
+def test_what_a_killed_run_had_begun_goes_once_the_ami_is_there(publisher: Publisher) -> None:
+    publisher.run(OLD)
+    journal = Journal(publisher.folder)
+    journal.begin(Begun(REGION, OLD.digest, None, snapshot=publisher.run(NEW, name="pending").snapshot))
+    publisher.emulator.region(REGION).images = {
+        name: image for name, image in publisher.emulator.region(REGION).images.items() if image.name != "pending"
+    }
+    assert not publisher.run(OLD).is_new
+    assert Journal(publisher.folder).begun == ()
+    assert len(publisher.snapshots) == 1
+
+
+def test_an_empty_description_is_left_out(publisher: Publisher) -> None:
+    made = publisher.run(OLD, description="")
+    assert publisher.images[made.image].description == ""
 
 
 def test_ec2_may_be_slow_to_see_what_there_is(publisher: Publisher) -> None:

@@ -205,6 +205,18 @@ def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
     made = uploads.make(Disk.of(1, 2, 3))
     assert made.puts == 3
     assert uploads.there(made).content == Disk.of(1, 2, 3).content
+    assert list(uploads.snapshots) == [made.id]
+
+
+def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads) -> None:
+    uploads.patience = Patience(budget=0.2, tries=2)
+    uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
+    with pytest.raises(AwsError):
+        uploads.make(Disk.of(1, 2, 3))
+    uploads.emulator.faults.clear()
+    uploads.snapshots.clear()
+    made = uploads.make(Disk.of(1, 2, 3))
+    assert uploads.there(made).content == Disk.of(1, 2, 3).content
 
 
 def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:

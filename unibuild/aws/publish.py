@@ -119,8 +119,8 @@ def identity(digest: str, encryption: str) -> str:
     return hashlib.sha256(f"{digest} {encryption}".encode()).hexdigest() if encryption else digest
 
 
-def find(aws: Aws, wanted: Wanted) -> Published | None:
-    """Return the AMI if it is there already: one call.
+def find(aws: Aws, wanted: Wanted, journal: Journal) -> Published | None:
+    """Return the AMI if it is there already: one call. What was begun for it by a run that was killed goes then.
 
     Raises:
         AwsError: another AMI has its name.
@@ -134,6 +134,7 @@ def find(aws: Aws, wanted: Wanted) -> Published | None:
             f"{image['ImageId']} in {ec2.region} has the name {wanted.name} already, and is made of another image",
             hint="[publish] name: put {hash} into it, or remove the other: `unibuild ami rm`",
         )
+    snapshot.Uploader(aws, ec2.region, journal).discard_all()
     if image.get("State") != "available":
         image = register.wait_available(ec2, image["ImageId"])
     return Published(image["ImageId"], register.root_snapshot(image), wanted.name, ec2.region, is_new=False)
@@ -193,12 +194,12 @@ def make(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags
     )
     try:
-        image = register.register(ec2, registration, made.id, source.volume_gib)
+        image, was_there = register.register(ec2, registration, made.id, source.volume_gib)
     except AwsError as error:
         error.add(f"the snapshot {made.id} is complete: the next run takes it, `unibuild ami gc` removes it")
         raise
-    used = register.root_snapshot(image)
-    if used != made.id and made.puts and aws.plan is None:  # another machine was faster with the same image
+    used = register.root_snapshot(image) or made.id
+    if was_there and used != made.id and made.puts:  # another machine was faster with the same image
         ec2.call("DeleteSnapshot", SnapshotId=made.id)
     return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
 

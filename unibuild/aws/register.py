@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unibuild.aws import tags
 from unibuild.errors import AwsError
@@ -58,7 +58,7 @@ class Registration:
         }
         params = {
             "Name": self.name,
-            "Description": self.description,
+            **({"Description": self.description} if self.description else {}),
             "Architecture": "x86_64",  # the default is i386
             "VirtualizationType": self.virtualization,
             "RootDeviceName": ROOT,
@@ -68,11 +68,18 @@ class Registration:
         return params | ({"KernelId": self.kernel} if self.kernel else {"BootMode": "legacy-bios"})
 
 
-def register(ec2: Client, wanted: Registration, snapshot: str, volume: int) -> dict[str, Any]:
-    """Return the AMI, as EC2 describes it, once it is available.
+class Registered(NamedTuple):
+    """An AMI, as EC2 describes it, that is available; and whether somebody else has registered it."""
+
+    image: dict[str, Any]
+    was_there: bool
+
+
+def register(ec2: Client, wanted: Registration, snapshot: str, volume: int) -> Registered:
+    """Return the AMI, once it is available.
 
     RegisterImage may be asked twice, for the name can be taken only once: if it is taken, and by the same image, an
-    earlier answer was lost, or another machine was faster. Its snapshot is another one then.
+    earlier answer was lost, or another machine was faster.
 
     Args:
         ec2: the service.
@@ -91,10 +98,10 @@ def register(ec2: Client, wanted: Registration, snapshot: str, volume: int) -> d
         found = ec2.aws.poll(lambda: named(ec2, wanted.name), _APPEARS)  # it may take a while until it is seen
         if found is None or tags.read(found.get("Tags", ())).get(tags.SHA256) != wanted.tags.get(tags.SHA256):
             raise
-        return wait_available(ec2, found["ImageId"])
+        return Registered(wait_available(ec2, found["ImageId"]), was_there=True)
     if answer is None:
         raise AwsError(f"{snapshot} in {ec2.region} cannot be registered: it is not complete", hint="run again")
-    return wait_available(ec2, answer["ImageId"])
+    return Registered(wait_available(ec2, answer["ImageId"]), was_there=False)
 
 
 def _registered(ec2: Client, params: dict[str, Any]) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from unibuild.errors import InputError, UnibuildError
 from unibuild.settings.sources import STATE, load
 from unibuild.state import StateFile
 from unibuild.tasks import hosts
-from unibuild.tasks.graph import BUILT_ALREADY, GOALS, graph
+from unibuild.tasks.graph import BUILT_ALREADY, EC2, GOALS, graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     goals = ["boot" if goal == "watch" else goal for goal in goals]  # its first cycle
     found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
     names = [stage.goal for stage in found.stages]
-    last = (*(stage.goal for stage in found.exports), "boot")  # goals that need all stages
+    last = (*(stage.goal for stage in found.exports), "boot", *EC2)  # goals that need all stages
     for goal in goals:
         if goal not in (*names, *last, *BUILT_ALREADY):
             close = difflib.get_close_matches(goal, GOALS, 1)
@@ -51,6 +51,8 @@ def main(argv: list[str]) -> int:
     stages = (*found.stages[: max(wanted, default=0)], *exports)
     for line in plan(found, stages, boot="boot" in goals):
         print(line)
+    for goal in (goal for goal in EC2 if goal in goals):
+        print(f"{goal}: would run ({GOALS[goal]}); `unibuild {goal} --plan` prints what it would call")
     return 0
 
 

@@ -28,7 +28,7 @@ def tasks(graph: Graph) -> list[Task]:
     """
     end_on_signals()
     guard = Guard(graph.project.root)
-    return [*whole(stage_tasks(graph, guard)), _boot_task(graph, guard)]
+    return [*whole(stage_tasks(graph, guard)), _boot_task(graph, guard), _publish_task(graph, guard)]
 
 
 def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
@@ -79,6 +79,25 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
         uptodate=[Running(graph)],
         params=[_WAIT, *SHARED],
         doc=GOALS["boot"],
+        **OWN_TERMINAL,
+    )
+
+
+def _publish_task(graph: Graph, guard: Guard) -> Task:
+    def act(planned: bool) -> None:
+        from unibuild.tasks import publish
+
+        guard.release()
+        publish.publish(graph, planned=planned)
+
+    return Task(
+        "publish_ami",
+        [telling(act)],
+        file_dep=[Watched(graph.kernel)],
+        task_dep=["xl"],
+        uptodate=[False],  # whether the AMI is there only AWS can tell
+        params=[_PLAN, *SHARED],
+        doc=GOALS["publish_ami"],
         **OWN_TERMINAL,
     )
 
@@ -172,6 +191,13 @@ def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) ->
     )
 
 
+_PLAN = {
+    "name": "planned",
+    "long": "plan",
+    "type": bool,
+    "default": False,
+    "help": "print the calls that would change something at AWS, and make none of them",
+}
 _WAIT = {
     "name": "wait",
     "long": "wait",

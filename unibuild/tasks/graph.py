@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.toolchain.base import Step, Toolchain
 
-__all__ = ["BUILT_ALREADY", "GOALS", "Graph", "Stage", "graph"]
+__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph"]
 
 GOALS = {
     "configure": "configure the tree",
@@ -38,6 +38,7 @@ GOALS = {
     "image": "write a disk image that a boot loader starts the kernel from",
     "boot": "create the domain and show its console",
     "watch": "build and boot on every save; --keep-domain, --json",
+    "publish_ami": "make an AMI of EC2 of the kernel; only what changed is sent; --plan",
     "console": "show the console of the running domain",
     "destroy": "end the domain at once",
     "status": "what runs where, from which sources, and whether the tree has moved on; --json",
@@ -47,6 +48,9 @@ GOALS = {
     "redeploy": "a new EC2 instance in the place of the one that runs, once it is ready",
 }
 """Every goal that a project can have, in the graph's order."""
+
+EC2 = ("publish_ami",)
+"""The goals that take what was built to EC2."""
 
 BUILT_ALREADY = ("console", "destroy", "status", "history", "rollback", "launch_ami", "redeploy")
 """The goals that take what was built and booted before, and so need no graph."""

@@ -59,7 +59,11 @@ class Made(NamedTuple):
 
 
 class _Gone(Exception):  # noqa: N818 (an attempt ends, and another one begins)
-    """The snapshot, or its parent, is not there any more."""
+    """The snapshot cannot be finished: ``parent`` is gone, or it is itself; ``left`` is what is left of it."""
+
+    def __init__(self, *, parent: str | None = None, left: str | None = None) -> None:
+        super().__init__()
+        self.parent, self.left = parent, left
 
 
 @dataclass
@@ -76,7 +80,7 @@ class Uploader:
     aws: Aws
     region: str
     journal: Journal
-    tell: Callable[[str, float | None, str], None]
+    tell: Callable[[str, float | None, str], None] = lambda what, fraction, detail: None  # noqa: ARG005
 
     def make(self, source: Source, about: About, bases: Sequence[Base] = ()) -> Made:
         """Return the finished snapshot of an image; what was begun is finished.
@@ -96,10 +100,11 @@ class Uploader:
             try:
                 return self._finish(begun, upload, source, about)
             except _Gone as gone:
+                self._delete(gone.left)
                 begun.snapshot, begun.sealed, begun.done = None, False, {}
                 begun.attempt += 1
-                if gone.args:
-                    bases = [base for base in bases if base.id != upload.parent]
+                if gone.parent is not None:
+                    bases = [base for base in bases if base.id != gone.parent]
                     self.journal.drop(begun)
             except UnibuildError as error:
                 if not (isinstance(error, AwsError) and error.passing):
@@ -109,11 +114,20 @@ class Uploader:
 
     def discard(self, begun: Begun) -> None:
         """Delete what is left of an upload, as far as that goes; what does not go ends after its timeout by itself."""
-        if begun.snapshot is not None:
+        self._delete(begun.snapshot)
+        self.journal.drop(begun)
+
+    def discard_all(self) -> None:
+        """Delete what is left of every upload that was begun in the region."""
+        for begun in self.journal.begun:
+            if begun.region == self.region:
+                self.discard(begun)
+
+    def _delete(self, snapshot: str | None) -> None:
+        if snapshot is not None:
             aws = self.aws.like(patience=_CLEANUP)
             with contextlib.suppress(AwsError):
-                aws.client("ec2", self.region).call("DeleteSnapshot", SnapshotId=begun.snapshot)
-        self.journal.drop(begun)
+                aws.client("ec2", self.region).call("DeleteSnapshot", SnapshotId=snapshot)
 
     def _begin(self, source: Source, about: About, bases: Sequence[Base]) -> tuple[Begun, Upload]:
         """Return the upload, which may have been begun by an earlier run; those of other images are given up."""
@@ -160,7 +174,7 @@ class Uploader:
         """Start the snapshot, or find it again; return its status."""
         params: dict[str, Any] = {
             "VolumeSize": upload.volume,
-            "Description": about.description,
+            **({"Description": about.description} if about.description else {}),
             "Tags": tags.write(about.tags),
             "Timeout": TIMEOUT,
         }
@@ -178,16 +192,16 @@ class Uploader:
             if error.code == "ConflictException":
                 raise _Gone from None
             if error.code == "ResourceNotFoundException" and error.reason != "DEPENDENCY_RESOURCE_NOT_FOUND":
-                raise _Gone(upload.parent) from None
+                raise _Gone(parent=upload.parent) from None
             if error.reason == "INVALID_SNAPSHOT_ID" and upload.parent is not None:
-                raise _Gone(upload.parent) from None
+                raise _Gone(parent=upload.parent) from None
             raise
         if answer.get("BlockSize") not in (None, 0, BLOCK):
             raise AwsError(
                 f"EBS has blocks of {answer['BlockSize']} bytes now", hint="unibuild knows blocks of 512 KiB"
             )
         if answer["Status"] == "error":
-            raise _Gone
+            raise _Gone(left=answer["SnapshotId"])
         if begun.snapshot != answer["SnapshotId"]:
             begun.snapshot, begun.sealed, begun.done = answer["SnapshotId"], False, {}
             self.journal.save()
@@ -234,7 +248,7 @@ class Uploader:
                     raise _Gone from None
                 raise
             if found and found[0]["State"] == "error":
-                raise _Gone
+                raise _Gone(left=begun.snapshot)
             return "completed" if found and found[0]["State"] == "completed" else None
 
         if self.aws.plan is None and self.aws.poll(look, _COMPLETES) is None:

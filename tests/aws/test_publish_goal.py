@@ -1,0 +1,109 @@
+"""`unibuild publish_ami`, as a person runs it, against the emulator."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from emulator import Emulator
+
+BIN = Path(sys.executable).parent
+MAKEFILE = "hello.xen: main.c\n\tcp kernel $@\n\tcat main.c >> $@\n"
+TOML = """\
+name = "hello"
+[build]
+kernel = "hello.xen"
+[publish]
+verify = "none"
+region = "us-east-1"
+"""
+
+
+class Project:
+    """A project whose kernel is made by `make`, and its AWS."""
+
+    def __init__(self, root: Path, emulator: Emulator) -> None:
+        self.root, self.emulator = root, emulator
+
+    def run(self, *words: str, code: int = 0) -> str:
+        argv = [str(BIN / "unibuild"), *words]
+        done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=200, check=False)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def edit(self, text: str) -> None:
+        (self.root / "main.c").write_text(text)
+
+    @property
+    def calls(self):
+        """What was called since the last look, but for what reads and what was refused."""
+        done = [call for call in self.emulator.calls if call.done and not call.operation.startswith("Describe")]
+        self.emulator.calls.clear()
+        return [call.operation for call in done]
+
+
+@pytest.fixture
+def project(aws: Emulator, tmp_path: Path, hello_kernels) -> Project:
+    shutil.copy(hello_kernels.pv, tmp_path / "kernel")
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "unibuild.toml").write_text(TOML)
+    found = Project(tmp_path, aws)
+    found.edit("// one\n")
+    return found
+
+
+def test_from_sources_to_an_ami_and_again(project: Project) -> None:
+    planned = project.run("publish_ami", "--plan")
+    assert project.calls == []
+    assert "ebs:StartSnapshot in us-east-1" in planned
+    assert "ec2:RegisterImage in us-east-1" in planned
+    told = project.run("publish_ami")
+    [image] = project.emulator.region("us-east-1").own_images.values()
+    assert f"{image.name} is {image.id} in us-east-1: 2 blocks (1.0 MiB) sent" in told
+    assert project.calls == [
+        "StartSnapshot",
+        "PutSnapshotBlock",
+        "PutSnapshotBlock",
+        "CompleteSnapshot",
+        "RegisterImage",
+    ]
+    assert f"{image.id} in us-east-1 already: nothing was sent" in project.run("publish_ami")
+    assert project.calls == []
+    project.edit("// two\n")
+    assert "1 block (0.5 MiB) sent, the rest is that of snap-" in project.run("publish_ami")
+    assert project.calls == ["StartSnapshot", "PutSnapshotBlock", "CompleteSnapshot", "RegisterImage"]
+    held = b"".join(path.read_bytes() for path in (project.root / ".unibuild").rglob("*") if path.is_file())
+    assert project.emulator.owner.secret_key.encode() not in held
+
+
+def test_what_cannot_be_published_is_told_with_the_mend(project: Project, hello_kernels) -> None:
+    told = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
+    assert "[publish] name has `{nome}`, which stands for nothing" in told
+    assert "[publish] name makes 'x'" in project.run("publish_ami", "publish.name=x", code=2)
+    assert "takes a key's ARN only" in project.run("publish_ami", "publish.kms_key=alias/mine", code=2)
+    shutil.copy(hello_kernels.pvh, project.root / "kernel")
+    project.edit("// PVH\n")
+    assert "PV-GRUB, which loads PV kernels only" in project.run("publish_ami", code=2)
+    assert project.calls == []
+
+
+def test_unibuild_plan_knows_the_goal(project: Project) -> None:
+    told = project.run("plan", "publish_ami")
+    assert "build: would run" in told
+    assert "publish_ami: would run" in told
+
+
+def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
+    project.run("xl")
+    code = "import sys; from unibuild.cli import main; main(GOAL); print(sorted(sys.modules))"
+    for goal in ("['list', '-s']", "['xl']", "['plan', 'boot']"):
+        argv = [sys.executable, "-c", code.replace("GOAL", goal)]
+        said = subprocess.run(argv, cwd=project.root, capture_output=True, text=True, timeout=200, check=True).stdout
+        assert "'unibuild.tasks.graph'" in said
+        assert not {"'boto3'", "'botocore'"} & set(said.replace("[", "").replace("]", "").split(", "))
