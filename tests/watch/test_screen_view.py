@@ -165,6 +165,12 @@ def test_a_plain_line_is_one_printable_line(happened):
         assert plain_line(line).isprintable()
 
 
+@pytest.mark.parametrize("width", [20, 60])
+def test_an_origin_of_wide_letters_takes_its_room(width):
+    rows = Paint(width).rows(view.Line("日本語日本語", "x" * 100, "build"))
+    assert max(cells(plain(row)) for row in rows) == width
+
+
 def test_prose_is_cut_at_its_words():
     rows = Paint(30).rows(view.Line("watch", "hello runs on as domain 3, generation 2", "good"))
     assert [plain(row) for row in rows] == ["watch │ hello runs on as ", "      │ domain 3, generation 2"]

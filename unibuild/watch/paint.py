@@ -6,6 +6,7 @@ What a program writes may hold colours, and what else moves a terminal: the colo
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +35,12 @@ _STYLES: dict[Tone, tuple[str, str]] = {  # of the origin, and of the text
     "good": ("cyan", "green"),
     "bad": ("cyan", "red"),
     "quiet": ("cyan", "dim"),
+}
+
+_MARKED = {  # what stands out in a line that has no colours
+    r"^\S+:\d+:(?:\d+:)?|^File \"[^\"]+\", lines? [\d-]+": "bold",
+    r"\b(?:fatal )?[eE]rror\b:?": "bold red",
+    r"\b[wW]arning\b:?": "bold yellow",
 }
 
 
@@ -70,7 +77,7 @@ class Paint:
         """Return a line's rows, without their ends."""
         label, body = _STYLES[line.tone]
         prefix, above = self._prefix(line.origin)
-        room = None if self.width is None else max(NARROWEST, self.width) - len(prefix)
+        room = None if self.width is None else max(NARROWEST, self.width) - _cells(prefix)
         text = self._text(line.text, body)
         at_words = line.tone not in ("build", "console", "old")
         rows = [text] if room is None else list(_folded(text, room, at_words=at_words))
@@ -114,6 +121,10 @@ class Paint:
         text.plain = _printable(text.plain)
         if body and not text.spans:
             text.stylize(self._style(body))
+        if "\x1b" not in said:  # a compiler that writes to a pipe as a rule has no colours of its own
+            for word, style in _MARKED.items():
+                for found in re.finditer(word, text.plain):
+                    text.stylize(self._style(style), *found.span())
         for start, end, address in self._addresses(text.plain):
             text.stylize(self._style(f"link {address}"), start, end)
         return text
