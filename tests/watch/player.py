@@ -1,8 +1,8 @@
 """Plays a script of events on the real screen: ``python player.py SCRIPT [--json]``; a stand-in for the loop.
 
 The script holds one thing a line: an event as JSON (without ``at``), ``wait SECONDS``, ``until COMMAND``, ``flood N``,
-``raise``, ``lend``. After it commands are answered until QUIT: PAUSE pauses, REBUILD and REBOOT are told, CONSOLE lends
-the terminal to ``cat`` of one line. INT and TERM end it in order, as they do the loop.
+``print WORDS``, ``raise``. After it commands are answered until QUIT: PAUSE pauses, REBUILD and REBOOT are told, CONSOLE
+lends the terminal for one line. INT and TERM end it in order, as they do the loop.
 """
 
 import json
@@ -62,6 +62,9 @@ def play(line, shown, inbox):
         case "flood":
             for number in range(int(rest)):
                 shown.show(events.Output(at=time.time(), origin="console", of="hello", text=f"line {number}"))
+        case "print":
+            print(rest)
+            print(rest, file=sys.stderr)
         case "raise":
             raise ZeroDivisionError
         case _:

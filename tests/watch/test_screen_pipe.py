@@ -76,6 +76,12 @@ def test_each_event_is_a_line_of_json(play):
     assert found[3].outcome == "failed" and found[3].phases == {"build": 1.0}
 
 
+def test_what_others_print_is_an_event_too(play):
+    played = play("print the box is started", FAILED, words=["--json"])
+    found = [events.decode(line) for line in lines_to(played, '"cycle"')]
+    assert [event.message for event in found if isinstance(event, events.Note)] == ["the box is started"] * 2
+
+
 def test_a_slow_reader_is_told_how_many_lines_it_was_not_given(play):
     played = play("flood 100000", READY, words=["--json"])
     os.set_blocking(played.stdout.fileno(), True)

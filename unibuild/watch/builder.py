@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Builder"]
 
 _LINE = 16384  # bytes of a line without an end that are told as they are
+_ONCE = 1 << 18  # bytes taken at once: a build that writes without a pause lets the loop hear of other things
 
 
 class Builder(contextlib.AbstractContextManager["Builder"]):
@@ -74,13 +75,18 @@ class Builder(contextlib.AbstractContextManager["Builder"]):
             data = b""
         return self._lines.feed(data) if data else None
 
-    def lines(self) -> list[str]:
-        """Return the lines that it and its commands wrote; bytes that are no UTF-8 are replaced."""
-        data = self._rest
+    def lines(self, most: int = _ONCE) -> list[str]:
+        """Return lines that it and its commands wrote; bytes that are no UTF-8 are replaced.
+
+        Args:
+            most: bytes to take at once, about.
+        """
+        data = bytearray(self._rest)
         with contextlib.suppress(OSError):
-            while more := os.read(self.output, 1 << 16):
+            while len(data) < most and (more := os.read(self.output, 1 << 16)):
                 data += more
-        *whole, self._rest = data.split(b"\n")
+        *whole, rest = bytes(data).split(b"\n")
+        self._rest = rest
         if len(self._rest) > _LINE:
             whole, self._rest = [*whole, self._rest], b""
         return [line.removesuffix(b"\r").decode(errors="replace") for line in whole]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import shlex
 import subprocess
 import threading
@@ -17,6 +18,7 @@ from unibuild.settings.sources import CYCLE, STATE
 from unibuild.watch import events
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from unibuild.process import Child
@@ -92,6 +94,25 @@ def facts(root: str, found: News, cycle: events.Cycle | None, domain: events.Dom
     return known
 
 
+class _Stray(io.TextIOBase):
+    """A file whose lines are notes: what code that knows no screen prints, as the progress of a lab that starts."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._rest = ""
+        self._gate = threading.Lock()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        with self._gate:
+            *whole, self._rest = (self._rest + text).split("\n")
+        for line in filter(None, whole):
+            self._note(line)
+        return len(text)
+
+
 class Announced(contextlib.AbstractContextManager["Announced"]):
     """A screen whose events are announced too.
 
@@ -109,18 +130,22 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
         self._is_good = True
         self._has_ended = False  # that event is the last one
         self._is_over = False
+        self._stack = contextlib.ExitStack()
         self._hooks: list[threading.Thread] = []
         self._children: list[Child] = []  # theirs
 
     def __enter__(self) -> Self:
-        self._screen.__enter__()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._screen)
+            stray = _Stray(self._note)
+            stack.enter_context(contextlib.redirect_stdout(stray))
+            stack.enter_context(contextlib.redirect_stderr(stray))
+            stack.callback(self._end_hooks)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        try:
-            self._end_hooks()
-        finally:
-            self._screen.__exit__(None, None, None)
+        self._stack.close()
 
     def show(self, event: events.AnyEvent) -> None:
         """Show an event, and announce it.

@@ -40,6 +40,7 @@ __all__ = ["Loop"]
 _LOOK = 1.0  # seconds between two looks that nothing asked for, at least
 _SHARE = 0.0025  # of a core that these looks may take
 _SHARE_POLLING = 0.02  # the same where nothing else tells of a change
+_REST = 1 << 23  # bytes that an ended build may have left to be told
 _PAUSE = 0.005  # seconds between two looks that were asked for
 
 
@@ -80,6 +81,7 @@ class Loop:
         self._synced = -1
         self._ending: str | None = None
         self._lent: Lent | None = None
+        self._is_unread = False  # what the screen shows
 
     @property
     def _settings(self) -> Any:  # noqa: ANN401
@@ -115,6 +117,8 @@ class Loop:
                 self._look()
                 self._step()
             self._finish()
+        if self._is_unread:
+            raise BrokenPipeError
         return self.exit_code
 
     # What happens
@@ -300,7 +304,9 @@ class Loop:
 
     def _hear_builder(self, builder: Builder) -> None:
         messages = builder.messages()
-        for line in builder.lines():  # before what the messages say: it was written before
+        has_ended = messages is None or any(isinstance(message, wire.Built) for message in messages)
+        lines = builder.lines(_REST) if has_ended else builder.lines()
+        for line in lines:  # before what the messages say: it was written before
             self._emit(events.Output(at=time.time(), origin="build", text=line))
         if messages is None:
             self._builder = None
@@ -480,15 +486,21 @@ class Loop:
         )
 
     def _emit(self, event: Any) -> None:  # noqa: ANN401
+        if self._is_unread:
+            return
         if self._lent:
             self._lent.hold(event)
-        else:
+            return
+        try:
             self._screen.show(event)
+        except BrokenPipeError:  # no reason to leave a swap half done
+            self._is_unread = True
+            self._ending = self._ending or "nobody reads it"
 
     def _finish(self) -> None:
         """End the domain, or leave it, and say good-bye."""
         self._give_back()
-        if self._keep:
+        if self._keep or self._is_unread:  # nobody said that it shall end
             self._domains.leave()
         else:
             try:
