@@ -1,8 +1,8 @@
 """Plays a script of events on the real screen: ``python player.py SCRIPT [--json]``; a stand-in for the loop.
 
 The script holds one thing a line: an event as JSON (without ``at``), ``wait SECONDS``, ``until COMMAND``, ``flood N``,
-``print WORDS``, ``raise``. After it commands are answered until QUIT: PAUSE pauses, REBUILD and REBOOT are told, CONSOLE
-lends the terminal for one line. INT and TERM end it in order, as they do the loop.
+``print WORDS``, ``raise``. After it commands are answered until QUIT: PAUSE pauses, REBUILD and REBOOT are told,
+CONSOLE lends the terminal for one line. INT and TERM end it in order, as they do the loop.
 """
 
 import json
