@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PORTS = ("IpProtocol", "FromPort", "ToPort")
 SOURCES = {"CidrIp": "IpRanges", "CidrIpv6": "Ipv6Ranges", "GroupId": "UserIdGroupPairs"}
 """The member that says where from, and the list of IpPermission that it belongs into."""
+EGRESS = {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0", "IsEgress": True}
 GROUP_FILTERS = {
     "description": "Description",
     "group-id": "GroupId",
@@ -125,12 +126,7 @@ def describe_security_group_rules(region: Region, params: Params) -> Params:
     """List single rules, among them the one that lets everything out, which each group has from the beginning."""
     told = []
     for group in region.network.groups.values():
-        egress = {
-            "Id": "sgr-" + group.id.partition("-")[2],
-            "IpProtocol": "-1",
-            "CidrIp": "0.0.0.0/0",
-            "IsEgress": True,
-        }
+        egress = {**EGRESS, "Id": group.id.replace("sg-", "sgr-")}
         told += [_rule_view(region, group, rule) for rule in (*group.rules, egress)]
     wanted = params.get("SecurityGroupRuleIds")
     told = [rule for rule in told if not wanted or rule["SecurityGroupRuleId"] in wanted]
