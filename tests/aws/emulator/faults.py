@@ -21,7 +21,9 @@ BEFORE = ("throttle", "500", "503", "502", "cut-before", "stall")
 """These keep the request from having an effect."""
 AFTER = ("cut-after", "cut-answer", "garbage", "slow")
 """These spoil the answer of a request that had its effect."""
-KINDS = (*BEFORE, "cut-upload", *AFTER)
+UPLOAD = "cut-upload"
+"""This ends the connection when half of the body has come, of services whose operations the first line tells."""
+KINDS = (*BEFORE, UPLOAD, *AFTER)
 
 _ERRORS = {
     ("throttle", "ebs"): AwsError("RequestThrottledException", "Rate exceeded", 400, Reason="ACCOUNT_THROTTLED"),
@@ -93,13 +95,18 @@ class Faults:
         self.watch = None
         self.latency = 0.0
 
-    def choose(self, call: Call) -> Rule | None:
-        """Return the rule that hits a request. The n-th try of the same request has the same fate in every run."""
+    def choose(self, call: Call, *kinds: str) -> Rule | None:
+        """Return the rule of one of these kinds that hits a request.
+
+        The n-th try of the same request has the same fate in every run.
+        """
+        if not any(rule.kind in kinds for rule in self.rules):
+            return None
         with self._lock:
             request = f"{call.region}/{call.operation}/{sorted(call.params.items())}"
             self._seen[request] += 1
             for number, rule in enumerate(self.rules):
-                if not fnmatch.fnmatch(call.operation, rule.operations) or rule.times == 0:
+                if rule.kind not in kinds or rule.times == 0 or not fnmatch.fnmatch(call.operation, rule.operations):
                     continue
                 if rule.skip > 0:
                     rule.skip -= 1

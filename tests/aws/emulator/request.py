@@ -21,7 +21,7 @@ class Request:
     body: bytes = field(default=b"", repr=False)
 
     @classmethod
-    def read(cls, method: str, target: str, headers: dict[str, str], body: bytes) -> Request:
+    def read(cls, method: str, target: str, headers: dict[str, str], body: bytes = b"") -> Request:
         path, _, query = target.partition("?")
         return cls(method, path, urllib.parse.parse_qsl(query, keep_blank_values=True), headers, body)
 

@@ -1,14 +1,12 @@
-"""The HTTP server: reads a request, finds who signed it and what it asks, lets the world do it, and answers."""
+"""The server: finds who signed a request and what it asks, lets the world do it, and answers."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 import traceback
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Self
 
 from . import json_protocol, rest, rest_xml, xml_protocol
@@ -17,10 +15,10 @@ from .calls import Call, Log
 from .ebs import EBS
 from .ec2 import EC2
 from .errors import AwsError
-from .faults import BAD_GATEWAY, Faults, error_of, garbled
+from .faults import AFTER, BAD_GATEWAY, BEFORE, UPLOAD, Faults, error_of, garbled
+from .http import CutError, Server, wire
 from .iam import IAM
 from .policy import check_policy
-from .request import Answer, Request
 from .s3 import S3
 from .service import commit, model_of
 from .signing import Principal, Scope, refusal, scope_of, verify
@@ -30,7 +28,7 @@ from .world import World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .request import Params
+    from .request import Answer, Params, Request
     from .service import Operation, Service
     from .world import Region
 
@@ -40,14 +38,6 @@ REST = {"rest-json": json_protocol, "rest-xml": rest_xml}
 
 def _protocol(service: Service) -> Any:
     return REST.get(service.model.metadata["protocol"], xml_protocol)
-
-
-class CutError(Exception):
-    """The connection ends without an answer, or amidst it; ``sent`` is what went out."""
-
-    def __init__(self, sent: bytes = b"") -> None:
-        super().__init__()
-        self.sent = sent
 
 
 class Emulator:
@@ -68,7 +58,7 @@ class Emulator:
         self.bugs: list[str] = []
         self.principals: dict[str, Principal] = {}
         self.owner = self.new_principal()
-        self._server = _Server(("127.0.0.1", port), self)
+        self._server = Server(("127.0.0.1", port), self)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
     @property
@@ -145,6 +135,20 @@ class Emulator:
         call.status = answer.status
         return answer
 
+    def interrupts(self, head: Request) -> bool:
+        """Tell whether a fault cuts the connection amidst the body of this request; ``head`` has none yet."""
+        scope = scope_of(head)
+        service = SERVICES.get(scope.service) if scope else None
+        if service is None or service.model.metadata["protocol"] not in REST:
+            return False
+        call = Call(service.name, scope.region, "", params={"target": head.path}, error="", began=time.monotonic())
+        with contextlib.suppress(AwsError):
+            call.operation, _ = rest.find(service, head)
+        if self.faults.choose(call, UPLOAD) is None:
+            return False
+        self.calls.append(call)
+        return True
+
     def _answer(
         self, request: Request, scope: Scope | None, service: Service | None, call: Call, request_id: str
     ) -> Answer:
@@ -155,8 +159,8 @@ class Emulator:
         principal = verify(request, self.principals, now=time.time(), unsigned_body=unsigned_body)
         params = decode()
         call.params = {key: len(value) if isinstance(value, bytes) else value for key, value in params.items()}
-        rule = self.faults.choose(call)
-        if rule and rule.kind in ("cut-before", "cut-upload", "stall"):
+        rule = self.faults.choose(call, *BEFORE, *AFTER)
+        if rule and rule.kind in ("cut-before", "stall"):
             time.sleep(self.faults.patience if rule.kind == "stall" else 0)
             raise CutError
         if rule and (injected := error_of(rule, service.name)):
@@ -228,61 +232,3 @@ def _error(service: Service | None, refused: AwsError, request_id: str) -> Answe
     if service is not None and service.model.metadata["protocol"] in REST:
         return _protocol(service).error(refused, request_id)
     return xml_protocol.error(service.model if service else model_of("ec2"), refused, request_id)
-
-
-def wire(answer: Answer) -> bytes:
-    """Return an answer as it goes over the wire."""
-    headers = {"Content-Type": answer.type, "Content-Length": str(len(answer.body)), **answer.headers}
-    lines = [f"HTTP/1.1 {answer.status} -", *(f"{name}: {value}" for name, value in headers.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle_any(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", 0)))
-        request = Request.read(self.command, self.path, headers, body)
-        try:
-            answer = wire(self.server.emulator.handle(request))
-            self.wfile.write(answer.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if self.command == "HEAD" else answer)
-        except CutError as cut:
-            self.wfile.write(cut.sent)
-            self.close_connection = True
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815
-
-    def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # the client went away
-            super().handle()
-
-
-class _Server(ThreadingHTTPServer):
-    request_queue_size = 256
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: tuple[str, int], emulator: Emulator) -> None:
-        super().__init__(address, _Handler)
-        self.emulator = emulator
-        self._open: set[socket.socket] = set()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
-        super().shutdown_request(request)
-
-    def end_connections(self) -> None:
-        """End what clients keep open, so that no thread of ours is left."""
-        for one in list(self._open):
-            with contextlib.suppress(OSError):  # it is closed already
-                one.shutdown(socket.SHUT_RDWR)
