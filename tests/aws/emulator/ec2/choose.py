@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
 def matches(value: Any, patterns: Iterable[str]) -> bool:
     """Tell whether a value is one of the patterns: ``*`` is any text, ``?`` a character, ``\\`` takes their meaning."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    return any(re.fullmatch(_pattern(pattern), text, re.DOTALL) for pattern in patterns)
+    return any(_pattern(pattern).fullmatch(text) for pattern in patterns)
 
 
-def _pattern(pattern: str) -> str:
+@functools.cache
+def _pattern(pattern: str) -> re.Pattern[str]:
     parts = re.findall(r"\\.|.", pattern, re.DOTALL)
-    return "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[-1]) for part in parts)
+    expression = "".join({"*": ".*", "?": "."}.get(part) or re.escape(part[-1]) for part in parts)
+    return re.compile(expression, re.DOTALL)
 
 
 def filtered(items: list[Params], filters: list[Params] | None, fields: Fields) -> list[Params]:
