@@ -7,10 +7,15 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unibuild.aws import publish
 from unibuild.aws.upload.blocks import BLOCK
+from unibuild.aws.upload.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from unibuild.aws.client import Aws
 
 
 @dataclass
@@ -42,3 +47,11 @@ class Disk:
     def read(self, index: int) -> bytes:
         number = self.numbers.get(index, 0)
         return random.Random(number).randbytes(1024).ljust(BLOCK, b"\0") if number else bytes(BLOCK)
+
+
+def publish_disk(aws: Aws, disk: Disk, folder: Path) -> publish.Published:
+    """Publish a disk as the goal ``publish_ami`` does it with a kernel's image; the journal is in a folder."""
+    about, journal = publish.About("hello", publish.identity(disk.digest, "")), Journal(folder)
+    wanted = publish.Wanted(f"hello-{disk.digest[:12]}", "a disk", "paravirtual", "gp2", "", about, {})
+    there = publish.find(aws, wanted, journal)
+    return there or publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *_: None)

@@ -1,0 +1,186 @@
+"""Whatever goes wrong at AWS, on the way there, or with us: the run that is not ended ends in one right AMI.
+
+Each seed is a story: a disk that is published for the first time or after another one, faults and delays of AWS, and
+runs that are ended at some call by SIGINT or SIGKILL. Nothing may be left but the AMIs and their snapshots.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from disks import Disk
+from emulator import Delay, Emulator, ManualClock, World
+from emulator.faults import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SEEDS, AT_ONCE = 200, 10
+HOUR = 3601.0
+"""Seconds after which EBS gives up a pending snapshot that nobody writes to."""
+
+
+@dataclass
+class Kill:
+    """The end of a run: at which of its calls, before or after that has its effect, by which signal, and what then."""
+
+    call: int
+    moment: str
+    signal: signal.Signals
+    then: str
+
+
+@dataclass
+class Story:
+    """What happens to the publishing of one disk."""
+
+    seed: int
+    old: list[int] | None
+    new: list[int]
+    kinds: dict[str, float]
+    delays: dict[str, Delay | float]
+    kills: list[Kill]
+
+    @classmethod
+    def of(cls, seed: int) -> Story:
+        dice = random.Random(seed)
+        old = [dice.choice((0, dice.randrange(1, 1000))) for _ in range(dice.randint(2, 5))]
+        new = [dice.choice((number, number, 0, dice.randrange(1000, 2000))) for number in old]
+        new += [dice.randrange(2000, 3000) for _ in range(dice.randint(0, 2))]
+        delays = {
+            "snapshot_appears": Delay(calls=dice.randint(1, 6)),
+            "image_appears": Delay(calls=dice.randint(1, 4)),
+            "tags_appear": Delay(calls=dice.randint(1, 3)),
+            "snapshot_completes": float(dice.randint(1, 8)),
+            "image_available": float(dice.randint(1, 8)),
+        }
+        return cls(
+            seed=seed,
+            old=dice.choice(([1, *old], None)),
+            new=[dice.choice((1, 2)), *new],
+            kinds={kind: dice.choice((0.05, 0.1, 0.2)) for kind in dice.sample(KINDS, dice.randint(0, 5))},
+            delays={name: delay for name, delay in delays.items() if dice.random() < 0.4},
+            kills=[Story._kill(dice) for _ in range(dice.choice((0, 0, 1, 1, 2, 3)))],
+        )
+
+    @staticmethod
+    def _kill(dice: random.Random) -> Kill:
+        then = dice.choice(("nothing", "nothing", "nothing", "time passes", "somebody deletes the snapshot"))
+        how = dice.choice((signal.SIGINT, signal.SIGKILL))
+        return Kill(dice.randint(1, 25), dice.choice(("before", "after")), how, then)
+
+
+@dataclass
+class Publisher:
+    """forking.py, and the emulator that it publishes to."""
+
+    emulator: Emulator
+    process: subprocess.Popen[str]
+    folder: Path
+    killed: list[Kill] = field(default_factory=list)
+
+    def play(self, story: Story) -> None:
+        """Let a story happen; return when a run has ended by itself."""
+        self.emulator.reset(World(ManualClock(), seed=story.seed))
+        self.folder.mkdir()
+        if story.old is not None:
+            assert self.run(story.old) == 0, self.log
+        self.emulator.faults.seed, self.emulator.faults.patience = story.seed, 0.02
+        for kind, rate in story.kinds.items():
+            self.emulator.faults.add(kind, rate=rate)
+        for name, delay in story.delays.items():
+            setattr(self.emulator.world.timing, name, delay)
+        for kill in story.kills:
+            if self.run(story.new, kill) == 0:
+                return
+            self.meanwhile(kill.then)
+        assert self.run(story.new) == 0, self.log
+
+    def run(self, disk: list[int], kill: Kill | None = None) -> int:
+        """Publish a disk; each call takes a second of the world. Return the exit code."""
+        start, started, process = len(self.emulator.calls), threading.Event(), 0
+
+        def watch(call, moment):
+            self.emulator.world.clock.advance(0.5)
+            if kill and moment == kill.moment and len(self.emulator.calls) - start == kill.call:
+                started.wait()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, kill.signal)
+
+        self.emulator.faults.watch = watch
+        asked = {"disk": disk, "folder": str(self.folder), "log": str(self.folder / "log")}
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        process = int(self.process.stdout.readline())
+        started.set()
+        code = int(self.process.stdout.readline())
+        allowed = (0,) if kill is None else (0, 130, -signal.SIGKILL)
+        assert code in allowed, self.log
+        return code
+
+    def meanwhile(self, what: str) -> None:
+        """Let something happen between two runs."""
+        region = self.emulator.region()
+        if what == "time passes":
+            self.emulator.world.clock.advance(HOUR)
+        elif what == "somebody deletes the snapshot":
+            for snapshot in [one for one in region.snapshots.values() if one.writable(region.now)]:
+                del region.snapshots[snapshot.id], region.tags[snapshot.id]
+
+    @property
+    def log(self) -> str:
+        log = self.folder / "log"
+        return log.read_text() if log.exists() else ""
+
+    def check(self, story: Story) -> None:
+        """See that there is one AMI of each disk, with that disk, and nothing else."""
+        region = self.emulator.region()
+        told = [Disk.of(*numbers).content for numbers in (story.old, story.new) if numbers is not None]
+        disks = told[:1] if told[0] == told[-1] else told
+        images = list(region.own_images.values())
+        assert [region.snapshots[image.root["SnapshotId"]].content for image in images] == disks
+        assert {image.state(region.now) for image in images} == {"available"}
+        assert region.snapshots.keys() == {image.root["SnapshotId"] for image in images}
+        assert json.loads((self.folder / "aws.json").read_text())["begun"] == []
+        assert not self.emulator.bugs
+
+
+@pytest.fixture(scope="module")
+def forking() -> Iterator[tuple[Emulator, subprocess.Popen[str]]]:
+    program = Path(__file__).with_name("forking.py")
+    with (
+        Emulator() as emulator,
+        subprocess.Popen(
+            [sys.executable, program],
+            env={**os.environ, **emulator.environment()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout.readline() == "ready\n"
+        yield emulator, process
+        process.stdin.close()
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
+def test_every_story_ends_in_one_right_ami(forking, tmp_path, first):
+    for seed in range(first, first + AT_ONCE):
+        story = Story.of(seed)
+        publisher = Publisher(*forking, tmp_path / str(seed))
+        try:
+            publisher.play(story)
+            publisher.check(story)
+        except AssertionError:
+            print(f"{story}\n{dict(publisher.emulator.faults.hits)}\n{publisher.log}")
+            raise
