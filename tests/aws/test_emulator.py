@@ -197,10 +197,6 @@ TOLD = {
     )[-1],
     "a deregistered AMI lets its snapshot go": lambda c: (
         s := c.snapshot(), c.ec2.deregister_image(ImageId=c.register(s)), c.ec2.delete_snapshot(SnapshotId=s))[-1],
-    "with it, where asked for": lambda c: (
-        c.ec2.deregister_image(ImageId=c.register(c.snapshot()), DeleteAssociatedSnapshots=True)[
-            "DeleteSnapshotResults"][0]["ReturnCode"] == "success"
-    ),
     "pages": lambda c: len([c.start() for _ in range(12)]) == len(
         c.ec2.get_paginator("describe_snapshots").paginate(PaginationConfig={"PageSize": 5}).build_full_result()["Snapshots"]),
     "t1.micro is PV only": lambda c: c.ec2.describe_instance_types(InstanceTypes=["t1.micro"])["InstanceTypes"][0][
@@ -215,3 +211,13 @@ TOLD = {
 @pytest.mark.parametrize("rule", TOLD)
 def test_told(call, rule):
     assert TOLD[rule](call) is not False
+
+
+def test_a_deregistered_ami_takes_its_snapshot_with_it_where_asked_for(call):
+    if (
+        "DeleteAssociatedSnapshots"
+        not in call.ec2.meta.service_model.operation_model("DeregisterImage").input_shape.members
+    ):
+        pytest.skip("this botocore is older than the parameter")
+    told = call.ec2.deregister_image(ImageId=call.ami(), DeleteAssociatedSnapshots=True)["DeleteSnapshotResults"]
+    assert [one["ReturnCode"] for one in told] == ["success"]

@@ -274,7 +274,7 @@ def test_key_pairs(call):
 
 
 def test_launch_templates(call):
-    made = call.ec2.create_launch_template(LaunchTemplateName="t", LaunchTemplateData=LAUNCH_DATA)["LaunchTemplate"]
+    made = call.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=LAUNCH_DATA)["LaunchTemplate"]
     call.ec2.create_launch_template_version(
         LaunchTemplateId=made["LaunchTemplateId"], LaunchTemplateData={**LAUNCH_DATA, "ImageId": "ami-2"}
     )

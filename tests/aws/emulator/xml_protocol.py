@@ -111,12 +111,9 @@ def _scalar(kind: str, text: str) -> Any:
 
 
 def encode(shape: Shape, value: Any) -> str:
-    """Return a value as XML; a member that the model does not have is a fault of the emulator."""
+    """Return a value as XML; a member that an older botocore's model does not have is left out."""
     kind = shape.type_name
     if kind == "structure":
-        unknown = value.keys() - shape.members.keys()
-        if unknown:
-            raise TypeError(f"{shape.name} has no {unknown}")
         return "".join(_member(key, member, value.get(key)) for key, member in shape.members.items())
     if kind == "list":
         item = shape.member.serialization.get("name", "member")

@@ -1,0 +1,100 @@
+"""From a kernel to an instance: the uploaded volume boots on the real Xen of the lab, and that is the console."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+from unibuild.tasks.publish import publish
+
+from unibuild.aws import look
+from unibuild.settings.sources import load
+from unibuild.tasks.account import account
+from unibuild.tasks.graph import Graph, graph
+from unibuild.tasks.image import plan
+from unibuild.tasks.launch import launching
+from unibuild.tasks.verify import verify
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "aws"))
+from emulator import Emulator
+from emulator.snapshot import BLOCK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from emulator.snapshot import Snapshot
+
+    from tests.conftest import Kernels
+    from unibuild.lab.box import Box
+
+pytestmark = pytest.mark.lab
+
+SETTINGS = """
+name = "hello"
+[build]
+kernel = "k.xen"
+[xl]
+memory = 32
+cmdline = 'from the volume'
+[publish]
+verify = "none"
+[boot.ready]
+console = "tick 1"
+"""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A snapshot as what ``verify`` boots: its volume, up to the last block in which there is something."""
+
+    snapshot: Snapshot
+    kind: Literal["pv", "pvh"] = "pv"
+
+    @property
+    def size(self) -> int:
+        return (max(self.snapshot.content) + 1) * BLOCK
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.snapshot.read(0, self.size)).hexdigest()
+
+    def blocks(self) -> Iterator[bytes]:
+        return (self.snapshot.read(at, BLOCK) for at in range(0, self.size, BLOCK))
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        for name, value in emulator.environment().items():
+            monkeypatch.setenv(name, value)
+        yield emulator
+        assert not emulator.bugs
+
+
+@pytest.fixture
+def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Graph:
+    (tmp_path / "unibuild.toml").write_text(SETTINGS)
+    (tmp_path / ".unibuild").mkdir()
+    shutil.copy(hello_kernels.pv, tmp_path / ".unibuild/hello.xen")
+    return graph(load(tmp_path))
+
+
+def test_what_was_uploaded_boots_and_is_launched(aws: Emulator, project: Graph) -> None:
+    publish(project)
+    (image,) = aws.region().own_images.values()
+    volume = Volume(aws.region().snapshots[image.root["SnapshotId"]])
+    assert volume.snapshot.read(0, (there := plan(project)).size) == b"".join(there.blocks())
+    verify(project, volume)
+    said = (project.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
+    assert "command line: from the volume" in said
+    aws.world.console = lambda instance: said if instance.volume is volume.snapshot else ""
+    client = account(project.project)
+    (ami,) = look.amis(client, client.region)
+    with launching(project.project, client, client.region) as launch:
+        launch.run(ami, replace=False, terminate=False)
+    assert "unibuild:verified" in aws.region().tags[image.id]
