@@ -79,6 +79,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 @pytest.fixture
 def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Graph:
     (tmp_path / "unibuild.toml").write_text(SETTINGS)
+    (tmp_path / "Makefile").touch()
     (tmp_path / ".unibuild").mkdir()
     shutil.copy(hello_kernels.pv, tmp_path / ".unibuild/hello.xen")
     return graph(load(tmp_path))
