@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
-from unibuild.tasks.publish import publish
 
 from unibuild.aws import look
 from unibuild.settings.sources import load
@@ -18,6 +17,7 @@ from unibuild.tasks.account import account
 from unibuild.tasks.graph import Graph, graph
 from unibuild.tasks.image import plan
 from unibuild.tasks.launch import launching
+from unibuild.tasks.publish import publish
 from unibuild.tasks.verify import verify
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "aws"))
