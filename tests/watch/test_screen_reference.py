@@ -1,13 +1,18 @@
-"""The reference page of the events says what the events are."""
+"""The pages of the watch say what the events, the keys and a hook's variables are."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from unibuild.watch import events, reference
+from unibuild.settings.sources import CYCLE
+from unibuild.watch import events, reference, view
 
-PAGE = Path(__file__).parents[2] / "docs" / "reference" / "watch.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "reference" / "watch.md"
+HOW_TO = (DOCS / "how-to" / "watch.md").read_text()
 
 
 def test_the_page_is_in_step(tmp_path):
@@ -27,3 +32,20 @@ def test_every_field_stands_on_the_page(kind):
 def test_the_line_on_the_page_is_an_event():
     (line,) = (line.strip() for line in PAGE.read_text().splitlines() if line.startswith("    {"))
     assert isinstance(events.decode(line), events.Changed)
+
+
+@pytest.mark.parametrize("key", view.KEYS)
+def test_every_key_stands_on_the_page(key):
+    assert f"| `{key}` | " in HOW_TO
+
+
+@pytest.mark.parametrize("fact", CYCLE)
+def test_every_variable_of_a_hook_stands_on_the_page(fact):
+    assert f"`{fact}`" in HOW_TO
+
+
+def test_a_screen_without_a_terminal_imports_no_rich():
+    code = (
+        "import sys; from unibuild.watch import screen; screen.PlainScreen(colour=False); print('rich' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from unibuild.domain.terminal import LEAVE, Keyboard
@@ -37,7 +38,7 @@ class Lent:
         loan.is_lent = True
         follower = domains.follower
         assert follower is not None
-        follower.voice.say(f"this is the console of {follower.voice.name}; Ctrl-] leaves it")
+        os.write(1, f"unibuild: this is the console of {follower.voice.name}; Ctrl-] leaves it\r\n".encode())
 
     @property
     def fd(self) -> int:
