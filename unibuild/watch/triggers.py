@@ -148,7 +148,7 @@ class Triggers(contextlib.AbstractContextManager["Triggers"]):
             key, allowed = limit("instances")
             self._give_up(
                 f"the kernel lets {allowed} of your programs watch folders, and so many do",
-                f"sudo sysctl {key}={2 * allowed}",
+                f"sudo sysctl {key}={max(128, 2 * allowed)}",
             )
         else:
             self._give_up(f"folders cannot be watched: {error.strerror or error}", None)
