@@ -17,7 +17,7 @@ from unibuild.watch import events
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PATIENCE = 60.0  # seconds; a busy machine passes, a lost save does not
 
@@ -118,8 +118,8 @@ def watching(project, xen, hello_kernels) -> Iterator[Callable[..., Watch]]:
     """Start a watch of the project with these words; it is ended with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(*words: str, door: str = "unibuild", **env: str) -> Watch:
-            started = Watch(project, project.start(door, "watch", "--json", *words, **env))
+        def start(*words: str, door: str = "unibuild", argv: Sequence[str] = (), **env: str) -> Watch:
+            started = Watch(project, project.start(*(argv or (door, "watch", "--json", *words)), **env))
 
             def end() -> None:
                 with contextlib.suppress(ProcessLookupError):

@@ -1,6 +1,9 @@
 """`unibuild watch --json` on a host that stands in for Xen: saves, and what comes of them."""
 
+import os
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -179,3 +182,49 @@ def test_a_domain_that_ends_is_told_and_the_next_save_boots_it_again(watching, p
     watch.cycle("booted")
     watch.said("better")
     assert watch.end() == 0
+
+
+def test_a_tree_that_cannot_be_built_for_a_while_is_told_once(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    (project.root / "Makefile").rename(project.root / "gone")
+    problem = watch.until(events.Problem)
+    assert (problem.message[:16], problem.kept) == ("nothing to build", "hello runs on (domain 1)")
+    project.write("main.c", "two")
+    watch.quiet()
+    assert watch.count(events.Problem) == 1
+    (project.root / "gone").rename(project.root / "Makefile")
+    watch.cycle("unchanged")
+    assert project.log == ["built"] * 2
+
+
+def test_a_setting_is_read_when_the_file_is_finished(watching, project):
+    watch = watching("watch.settle=0.3")
+    watch.cycle("booted")
+    text = project.read("unibuild.toml")
+    for size in range(len(text)):
+        project.write("unibuild.toml", text[:size])
+        time.sleep(0.01)
+    project.write("unibuild.toml", text + "# finished\n")
+    watch.until(events.Reloaded)
+    watch.cycle("unchanged")
+    assert watch.count(events.Problem) == 0
+
+
+@pytest.mark.parametrize("how", ["a limit", "a setting"])
+def test_where_the_kernel_tells_nothing_saves_are_looked_for(watching, project, tmp_path, how):
+    if how == "a limit":
+        limited = "echo 0 > /proc/sys/user/max_inotify_watches && exec unibuild watch --json"
+        argv = ["unshare", "--user", "--map-root-user", "sh", "-c", limited]
+        if subprocess.run([*argv[:-1], limited.partition("&&")[0]], check=False).returncode:
+            pytest.skip("no namespaces of one's own here")
+        path = f"{project.bin}:{os.environ['PATH']}"
+        watch = watching(argv=argv, PATH=path)
+        assert "sysctl user.max_inotify_watches=" in watch.until(events.Problem).hint
+    else:
+        watch = watching("watch.poll=true")
+    assert watch.until(events.Started).polling
+    watch.cycle("booted")
+    project.write("main.c", "two")
+    watch.cycle("unchanged")
+    assert watch.count(events.Problem) == (how == "a limit")

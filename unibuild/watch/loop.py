@@ -66,6 +66,9 @@ class Loop:
         self._domains = Domains(box.put, self._loan)
         self._triggers = Triggers(self._woken, poll=self._settings.poll)
         self._settle = Settle(self._settings.settle, self._settings.max_wait)
+        self._config = Settle(self._settings.settle, self._settings.max_wait)
+        self._stale: tuple[str, ...] = ()
+        self._broken = ""
         self._backoff = Backoff()
         self._builder: Builder | None = None
         self._candidate: tuple[Builder, Project, tuple[str, ...]] | None = None
@@ -132,17 +135,17 @@ class Loop:
     def _wait(self) -> None:
         """Wait for anything to happen, or for the next thing to do."""
         fds: list[Any] = [self._box]
-        for builder in (self._builder, self._candidate[0] if self._candidate else None):
+        for builder in (self._builder, self._candidate[0] if self._candidate and self._is_free else None):
             if builder:
                 fds += [builder.talk, builder.output]
         if self._lent:
             fds.append(self._lent.fd)
         now = time.monotonic()
-        moments = [self._look_at(), self._settle.due, self._backoff.at if self._is_idle else None]
-        if self._is_paused or not self._is_idle:
-            moments = [self._look_at()]
-            if self._settings.on_save == "restart":
-                moments.append(self._settle.due)
+        moments = [self._look_at(), self._config.due]
+        if self._is_idle and self._builder and not self._is_paused:
+            moments += [self._settle.due, self._backoff.at]
+        elif self._cycle and not self._cycle.is_stopped and not self._job and self._settings.on_save == "restart":
+            moments.append(self._settle.due)
         until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=None)
         ready = select.select(fds, [], [], until)[0]
         if self._lent and self._lent.fd in ready and not self._lent.type():
@@ -166,7 +169,7 @@ class Loop:
                     self._job = None
                 case _:
                     self._emit(one)
-        if self._candidate:
+        if self._candidate and self._is_free:
             self._hear_candidate(*self._candidate)
         if self._builder:
             self._hear_builder(self._builder)
@@ -192,6 +195,11 @@ class Loop:
     def _is_idle(self) -> bool:
         return self._cycle is None and self._job is None
 
+    @property
+    def _is_free(self) -> bool:
+        """Whether another builder may take over."""
+        return self._builder is None or self._cycle is None
+
     def _look_at(self) -> float | None:
         """Return when to look at the inputs next; None: not before something has ended."""
         if not self._is_idle and self._settings.on_save == "wait":
@@ -206,22 +214,33 @@ class Loop:
         if at is None or now < at:
             return
         self._is_woken = False
-        self._reload(self.tree.reloads())
-        try:
-            moved = self.tree.look()
-        except UnibuildError as error:
-            self._problem(error)
-            moved = False
-        changed = self.tree.changed() if self._is_idle else self.tree.edited()
-        if not changed:
-            self._settle.reset()
-        elif moved or self._settle.first is None:
-            self._settle.saw(now)
+        if paths := self.tree.reloads():
+            self._stale = tuple(dict.fromkeys((*self._stale, *paths)))
+            self._config.saw(now)
+        if (moved := self._is_moved()) is not None:
+            changed = self.tree.changed() if self._is_idle else self.tree.edited()
+            if not changed:
+                self._settle.reset()
+            elif moved or self._settle.first is None:
+                self._settle.saw(now)
         self._last_look = time.monotonic()
         share = _SHARE_POLLING if self._triggers.is_polling else _SHARE
         self._next_look = self._last_look + max(_LOOK, self.tree.cost / share)
         if self._is_idle:
             self._sync()
+
+    def _is_moved(self) -> bool | None:
+        """Look; say whether anything moved since the last time, or None: the tree cannot be built as it is."""
+        try:
+            moved = self.tree.look()
+        except UnibuildError as error:
+            self._settle.reset()
+            if error.message != self._broken:
+                self._broken = error.message
+                self._problem(error, kept=self._kept())
+            return None
+        self._broken = ""
+        return moved
 
     def _sync(self) -> None:
         """Watch the folders that matter now."""
@@ -246,6 +265,10 @@ class Loop:
     def _step(self) -> None:
         """Begin or end what is due."""
         now = time.monotonic()
+        if self._config.over(now) and not self._ending:
+            self._config.reset()
+            stale, self._stale = self._stale, ()
+            self._reload(stale)
         if self._cycle is not None and self._job is None:
             restart = self._settings.on_save == "restart" and self._settle.over(now)
             if (self._ending or restart) and not self._cycle.is_stopped and self._builder:
@@ -267,23 +290,20 @@ class Loop:
 
     def _begin_settled(self, now: float) -> None:
         """Begin a cycle for a save, unless it turns out that it goes on."""
-        with contextlib.suppress(UnibuildError):  # told by the next look
-            is_moving = self.tree.look()
-            if is_moving and self._settle.first is not None and now < self._settle.first + self._settle.longest:
-                self._settle.saw(now)
-                return
-            if self.tree.changed():
-                self._begin("save")
-            else:
-                self._settle.reset()
+        moved = self._is_moved()
+        if moved and self._settle.first is not None and now < self._settle.first + self._settle.longest:
+            self._settle.saw(now)
+        elif self.tree.changed() and moved is not None:
+            self._begin("save")
+        else:
+            self._settle.reset()
 
     def _begin(self, what: What, paths: Sequence[str] = ()) -> None:
         assert self._builder is not None
         now = time.monotonic()
         began = self._settle.first if self._settle.first is not None else now
         if what not in ("save", "retry"):
-            with contextlib.suppress(UnibuildError):
-                self.tree.look()
+            self._is_moved()
         found = [*paths, *(path for path in self.tree.changed() if path not in paths)]
         self._count += 1
         self._cycle = Cycle(self._count, what, relative(str(self.tree.project.root), found), began)
@@ -423,8 +443,6 @@ class Loop:
 
     def _reload(self, paths: Sequence[str]) -> None:
         """Load what the graph comes from anew, because of these files."""
-        if not paths:
-            return
         project = self.tree.project
         words = dict(word.split("=", 1) for word in project.words)
         try:
@@ -438,8 +456,6 @@ class Loop:
 
     def _hear_candidate(self, builder: Builder, project: Project, paths: tuple[str, ...]) -> None:
         """Take a new builder in the place of the old one, once it has loaded everything."""
-        if self._builder and self._cycle:
-            return
         messages = builder.messages()
         said = builder.lines()
         refused = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from doit.task import Task
 
 from unibuild import files
-from unibuild.errors import BusyError, InputError
+from unibuild.errors import BusyError, InputError, UnibuildError
 from unibuild.settings.named import ALL
 from unibuild.settings.sources import state_dir
 from unibuild.tasks.factory import OWN_TERMINAL, SHARED, telling
@@ -55,6 +55,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
         UnibuildError: the tree cannot be built, or the host is none.
         SystemExit: with the exit code of the last state.
     """
+    from unibuild.domain import terminal, xl
     from unibuild.host.base import BATCH
     from unibuild.tasks import hosts
     from unibuild.watch.inbox import Box
@@ -66,8 +67,13 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
         raise InputError("watch is for one host", hint=f"name it: {' or '.join(hosts.every(project.settings))}")
     with _alone(project.root):
         tree = Tree(project)
-        hosts.open_host(project.settings)  # a lab that must be started says so on the terminal, which is free yet
-        os.environ[BATCH] = "1"  # from here on the screen has it
+        host = hosts.open_host(
+            project.settings
+        )  # a lab that must be started says so on the terminal, which is free yet
+        if terminal.is_ours():
+            with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
+                xl.domains(host)  # sudo and ssh may ask for a password
+        os.environ[BATCH] = "1"  # from here on the screen has the terminal
         with Box() as box, make(box, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, box, dodo=_dodo(), keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()

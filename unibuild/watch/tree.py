@@ -83,6 +83,7 @@ class Tree:
         now: the stamps of the last look.
         is_racy: a folder changed so short a time before it was listed that its stamp does not tell of another change;
             the next look lists it anew.
+        is_broken: it could not be found out at the last look which inputs there are.
         scans: how often it was found out which inputs there are.
         cost: seconds of processor time that a look took where nothing had changed, at most for a while.
     """
@@ -93,6 +94,7 @@ class Tree:
     built: Snapshot = field(default_factory=dict)
     now: Snapshot = field(default_factory=dict)
     is_racy: bool = True
+    is_broken: bool = False
     scans: int = 0
     cost: float = 0.0
     inputs: Inputs = _NONE
@@ -117,6 +119,7 @@ class Tree:
             UnibuildError: the tree cannot be built as it is.
         """
         seen = take((str(self.project.root), *self.inputs.folders))
+        self.is_racy, self.is_broken = False, True
         while True:  # the stamp of a folder is that of before it was listed
             begun = time.time_ns()
             found = graph(self.project)
@@ -126,6 +129,7 @@ class Tree:
                 break
             seen |= take(new)
         self.scans += 1
+        self.is_broken = False
         self._folders = {path: seen[path] for path in self.inputs.folders}
         self.is_racy = any(_age(stamp) > begun - stamps.TICK * 1e9 for stamp in self._folders.values())
 
@@ -136,7 +140,9 @@ class Tree:
             UnibuildError: the tree cannot be built as it is.
         """
         began = time.thread_time()
-        is_other = self.is_racy or any(stamps.take(path) != stamp for path, stamp in self._folders.items())
+        is_other = (
+            self.is_racy or self.is_broken or any(stamps.take(path) != stamp for path, stamp in self._folders.items())
+        )
         if is_other:
             self.scan()
         now = take(self.inputs.files + self.inputs.made)
