@@ -47,7 +47,13 @@ class Launches:
         self.aws.world.console = lambda instance: "booting\nready\n"
 
     def ready(self, text: str, launch: str = "") -> None:
-        self.ours.settings(f"[boot.ready]\n{text}\n[launch]\n{launch}\n")
+        build = '[build]\nkernel = "hello.xen"\n[publish]\nverify = "none"\n'
+        self.ours.settings(f"{build}[boot.ready]\n{text}\n[launch]\n{launch}\n")
+
+    def kernel(self, data: bytes) -> None:
+        """Let the project's Makefile make this kernel."""
+        (self.ours.root / "made.xen").write_bytes(data)
+        (self.ours.root / "Makefile").write_text("hello.xen: made.xen\n\tcp made.xen $@\n")
 
     def run(self, image: str, *, replace: bool = False, terminate: bool = False) -> None:
         project = load(self.ours.root)

@@ -152,32 +152,53 @@ def test_end_ends_what_runs_and_what_was_begun(launches):
     assert launches.ours.json("end") == {"version": 1, "planned": False, "ended": []}
 
 
-def test_the_goals(launches):
-    first = launches.ours.ami()
-    launches.goal("launch_ami")
-    assert list(launches.alive.values()) == [first]
-    second = launches.ours.ami()
-    assert "redeploy" in launches.goal("launch_ami", code=5)
-    launches.goal("launch_ami", "--terminate")
-    assert list(launches.alive.values()) == [first]
-    launches.goal("redeploy")
-    assert list(launches.alive.values()) == [second]
-    assert "runs hello-2 already" in launches.goal("redeploy")
+@pytest.fixture
+def built(launches, hello_kernels) -> Launches:
+    """The project has a kernel, which a Makefile copies to its place."""
+    launches.kernel(hello_kernels.pv.read_bytes())
+    return launches
 
 
-def test_a_goal_without_an_ami(launches):
-    assert "there is no AMI of hello in us-east-1" in launches.goal("launch_ami", code=2)
+def test_the_goals(built):
+    built.goal("launch_ami")
+    (first,) = built.alive.values()
+    assert "runs hello-" in built.goal("launch_ami")
+    built.kernel((built.ours.root / "made.xen").read_bytes() + b"new")
+    assert "redeploy" in built.goal("launch_ami", code=5)
+    built.goal("launch_ami", "--terminate")
+    assert list(built.alive.values()) == [first]
+    said = built.goal("redeploy", "--plan")
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("ec2:")] == [
+        "ec2:RunInstances",
+        "ec2:CreateTags",
+        "ec2:TerminateInstances",
+    ]
+    built.goal("redeploy")
+    assert len(built.alive) == 1 and first not in built.alive.values()
+
+
+def test_the_plan_of_the_first_launch_is_all_that_would_be_called(built):
+    built.ready('console = "ready"', 'open = ["80"]')
+    said = built.goal("launch_ami", "--plan")
+    planned = [line.split()[0] for line in said.splitlines() if line.startswith(("ec2:", "ebs:"))]
+    assert planned[0] == "ebs:StartSnapshot" and "ec2:RegisterImage" in planned
+    assert planned[-4:] == [
+        "ec2:CreateSecurityGroup",
+        "ec2:AuthorizeSecurityGroupIngress",
+        "ec2:RunInstances",
+        "ec2:CreateTags",
+    ]
+    assert built.aws.region().snapshots == {} and built.alive == {}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_what_was_started(launches, number, code):
-    launches.ready('console = "never"')
-    launches.ours.ami()
-    program = launches.start("launch_ami")
+def test_a_signal_ends_what_was_started(built, number, code):
+    built.ready('console = "never"')
+    program = built.start("launch_ami")
     asked = threading.Event()
-    launches.aws.faults.watch = lambda call, moment: asked.set() if call.operation == "GetConsoleOutput" else None
+    built.aws.faults.watch = lambda call, moment: asked.set() if call.operation == "GetConsoleOutput" else None
     assert asked.wait(60)
     program.send_signal(number)
     _, said = program.communicate(timeout=60)
     assert program.returncode == code, said
-    assert launches.alive == {} and launches.record.pending is None
+    assert built.alive == {} and built.record.pending is None

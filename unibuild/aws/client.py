@@ -276,7 +276,7 @@ class Client:
         while True:
             answer = self.call(operation, **params, **token)
             found += answer.get(key, [])
-            if not answer.get("NextToken"):
+            if not answer.get("NextToken") or mentions_unknown(answer["NextToken"]):  # which is planned, and has no end
                 return found
             token = {"NextToken": answer["NextToken"]}
 

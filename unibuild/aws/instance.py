@@ -63,16 +63,19 @@ class Instance:
         return self.state in ("pending", "running")
 
 
-def parameters(settings: Launch, ami: Ami, groups: Sequence[str], user_data: bytes | None) -> dict[str, Any]:
+def parameters(
+    settings: Launch, ami: Ami, unikernel: str, groups: Sequence[str], user_data: bytes | None
+) -> dict[str, Any]:
     """Return what RunInstances is asked for, but for the ClientToken.
 
     Args:
         settings: ``[launch]``.
-        ami: what is launched; its tag names the unikernel.
+        ami: what is launched.
+        unikernel: the name that our tag has.
         groups: the ids of its security groups; none: the VPC's default one.
         user_data: the bytes of ``user_data``; botocore encodes them.
     """
-    given = {tags.UNIKERNEL: ami.unikernel or "", "Name": ami.unikernel or "", **settings.tags}
+    given = {tags.UNIKERNEL: unikernel, "Name": unikernel, **settings.tags}
     return {
         "ImageId": ami.id,
         "InstanceType": settings.type or default_type("hvm" if ami.virtualization == "hvm" else "paravirtual"),

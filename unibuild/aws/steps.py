@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from unibuild.aws import copies, sharing
+from unibuild.aws.plan import mentions_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,8 @@ def finish(aws: Aws, settings: Publish, region: str, image: str, tell: Callable[
         AwsError: AWS refused; what is done is done, and the next run goes on.
     """
     source = copies.wait_until_available(aws, region, image)
+    if mentions_unknown(image):
+        source = dataclasses.replace(source, virtualization=settings.virtualization)
     made = {region: source, **copies.copy_all(aws, settings, source, tell)}
     now = datetime.now(UTC)
     for one in made.values():

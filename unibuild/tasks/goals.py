@@ -28,7 +28,13 @@ def tasks(graph: Graph) -> list[Task]:
     """
     end_on_signals()
     guard = Guard(graph.project.root)
-    return [*whole(stage_tasks(graph, guard)), _boot_task(graph, guard), _publish_task(graph, guard)]
+    return [
+        *whole(stage_tasks(graph, guard)),
+        _boot_task(graph, guard),
+        _publish_task(graph, guard),
+        _launch_task(graph, guard, "launch_ami"),
+        _launch_task(graph, guard, "redeploy"),
+    ]
 
 
 def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
@@ -58,8 +64,6 @@ def later_tasks(project: Project) -> list[Task]:
         _telling_task(told, "status"),
         _telling_task(told, "history"),
         _rollback_task(project) if is_one else _everywhere_task(project, "rollback"),
-        _launch_task(project, "launch_ami"),
-        _launch_task(project, "redeploy"),
     ]
 
 
@@ -98,6 +102,28 @@ def _publish_task(graph: Graph, guard: Guard) -> Task:
         uptodate=[False],  # whether the AMI is there only AWS can tell
         params=[_PLAN, *SHARED],
         doc=GOALS["publish_ami"],
+        **OWN_TERMINAL,
+    )
+
+
+def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
+    """Return the task that publishes and launches; what was published it needs to know, so it is no other task's."""
+
+    def act(planned: bool, terminate: bool = False) -> None:
+        from unibuild.tasks import launch
+
+        guard.release()
+        is_trial = terminate or (goal == "launch_ami" and graph.project.settings.launch.terminate)
+        launch.launch_ami(graph, replace=goal == "redeploy", terminate=is_trial, planned=planned)
+
+    return Task(
+        goal,
+        [telling(act)],
+        file_dep=[Watched(graph.kernel)],
+        task_dep=["xl"],
+        uptodate=[False],  # whether the instance runs only AWS can tell
+        params=[_PLAN, *([_TERMINATE] if goal == "launch_ami" else []), *SHARED],
+        doc=GOALS[goal],
         **OWN_TERMINAL,
     )
 
@@ -155,19 +181,6 @@ def _rollback_task(project: Project) -> Task:
     )
 
 
-def _launch_task(project: Project, goal: str) -> Task:
-    def act(terminate: bool = False) -> None:
-        from unibuild.tasks.launch import launch_newest
-
-        ended = terminate or (goal == "launch_ami" and project.settings.launch.terminate)
-        launch_newest(project, replace=goal == "redeploy", terminate=ended)
-
-    told = "end the instance once it was ready: a trial; what runs stays"
-    terminate = {"name": "terminate", "long": "terminate", "type": bool, "default": False, "help": told}
-    params = [terminate, *SHARED] if goal == "launch_ami" else SHARED
-    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
-
-
 def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) -> Task:
     """Return the task of a goal on all hosts that have a name; ``guard`` where what it boots is built before."""
 
@@ -197,6 +210,13 @@ _PLAN = {
     "type": bool,
     "default": False,
     "help": "print the calls that would change something at AWS, and make none of them",
+}
+_TERMINATE = {
+    "name": "terminate",
+    "long": "terminate",
+    "type": bool,
+    "default": False,
+    "help": "end the instance once it was ready: a trial; what runs stays",
 }
 _WAIT = {
     "name": "wait",

@@ -39,20 +39,20 @@ GOALS = {
     "boot": "create the domain and show its console",
     "watch": "build and boot on every save; --keep-domain, --json",
     "publish_ami": "make an AMI of EC2 of the kernel; only what changed is sent; --plan",
+    "launch_ami": "make an EC2 instance of the AMI, and see that it is ready; --terminate, --plan",
+    "redeploy": "put a new EC2 instance in the place of the one that runs, once it is ready; --plan",
     "console": "show the console of the running domain",
     "destroy": "end the domain at once",
     "status": "what runs where, from which sources, and whether the tree has moved on; --json",
     "history": "the generations: what was booted when, and how it went; --json",
     "rollback": "boot an earlier generation without building: the last good one, or that of a number",
-    "launch_ami": "an EC2 instance of the AMI, seen to be ready; --terminate",
-    "redeploy": "a new EC2 instance in the place of the one that runs, once it is ready",
 }
 """Every goal that a project can have, in the graph's order."""
 
-EC2 = ("publish_ami",)
-"""The goals that take what was built to EC2."""
+EC2 = ("publish_ami", "launch_ami", "redeploy")
+"""The goals that take the kernel to EC2."""
 
-BUILT_ALREADY = ("console", "destroy", "status", "history", "rollback", "launch_ami", "redeploy")
+BUILT_ALREADY = ("console", "destroy", "status", "history", "rollback")
 """The goals that take what was built and booted before, and so need no graph."""
 
 

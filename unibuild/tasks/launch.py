@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from unibuild import files
 from unibuild.aws import instance, launched, network, tags
+from unibuild.aws.plan import Plan
 from unibuild.domain.log import Log, log_path
-from unibuild.errors import AwsError, DomainError, InputError, NotReadyError
+from unibuild.errors import AwsError, DomainError, NotReadyError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import instance_ready
-from unibuild.tasks.account import account, ours, unikernel
+from unibuild.tasks.account import account, unikernel
 from unibuild.tasks.instance_console import Console
 from unibuild.tasks.screen import Screen
 
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
     from unibuild.aws.inventory import Ami
     from unibuild.aws.launched import Launched, Record
     from unibuild.settings.sources import Project
+    from unibuild.tasks.graph import Graph
 
-__all__ = ["Launch", "launch_newest", "launching"]
+__all__ = ["Launch", "launch_ami", "launching"]
 
 _UNSEEN = 15.0  # seconds for which EC2 may not find an instance by its token
 _ADDRESS = 60.0  # seconds that the Elastic IP may take to lead to the new instance
@@ -115,13 +117,14 @@ class Launch:
 
     def _asked(self, ami: Ami) -> dict[str, Any]:
         settings = self.project.settings.launch
-        groups = network.security_group(self.aws, settings, self.region, ami.unikernel or "")
+        name = unikernel(self.project)
+        groups = network.security_group(self.aws, settings, self.region, name)
         data = None
         if settings.user_data:
             path = self.project.root / settings.user_data
             with files.reading(path):
                 data = path.read_bytes()
-        return instance.parameters(settings, ami, groups, data)
+        return instance.parameters(settings, ami, name, groups, data)
 
     def _start(self, ami: Ami, asked: dict[str, Any], digest: str) -> Instance:
         """Have the instance: a new one, or that of a launch which was broken off. It is running then."""
@@ -264,8 +267,7 @@ class Launch:
         return found if found and found.is_alive else None
 
     def _console(self, found: Instance) -> Console:
-        name = self.project.settings.name or self.project.root.name
-        log = Log(log_path(self.state, name, self.region))
+        log = Log(log_path(self.state, unikernel(self.project), self.region))
         return Console(self.aws, self.region, found.id, log, self.screen.show if self.show else lambda _: None)
 
     def _save(self, record: Record) -> None:
@@ -274,20 +276,27 @@ class Launch:
             launched.save(self.state, record)
 
 
-def launch_newest(project: Project, *, replace: bool, terminate: bool) -> None:
-    """Launch the AMI of a project that was made last, as ``Launch.run`` does it.
+def launch_ami(found: Graph, *, replace: bool, terminate: bool, planned: bool = False) -> None:
+    """Publish a project's kernel, where it is not published, and launch its AMI.
+
+    Args:
+        found: the project's graph.
+        replace: see ``Launch.run``.
+        terminate: see ``Launch.run``.
+        planned: change nothing; print the calls that would, in their order.
 
     Raises:
-        InputError: there is none.
-        UnibuildError: see ``Launch.run``.
+        UnibuildError: see ``publish.publish`` and ``Launch.run``.
     """
-    aws = account(project)
-    region, name = aws.region, unikernel(project)
-    ami = next((one for one in ours(aws, [region], name) if one.state == "available"), None)
-    if ami is None:
-        raise InputError(f"there is no AMI of {name} in {region}", hint="`unibuild publish_ami` makes one")
-    with launching(project, aws, region) as launch:
+    from unibuild.tasks.publish import publish
+
+    ami = next(iter(publish(found, planned=planned).values()))
+    plan = Plan() if planned else None
+    aws = account(found.project, plan=plan)
+    with launching(found.project, aws, ami.region) as launch:
         launch.run(ami, replace=replace, terminate=terminate)
+    if plan is not None:
+        print("\n".join(plan.lines()))
 
 
 @contextlib.contextmanager
