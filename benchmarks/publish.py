@@ -4,7 +4,8 @@ Run: python benchmarks/publish.py [MIB]
 
 A kernel of so many MiB (10), half of it random, is published to the emulator of tests/aws, each call taking 30 ms;
 then again; then with 100 bytes changed. The other ways put the same image: all blocks of the volume with 64 threads
-(what ops and NixOS's amis do), and all blocks that are not zeros with 64 threads (coldsnap's way).
+(what ops and NixOS's amis do), and all blocks that are not zeros with 64 threads (coldsnap's way). Of several runs
+the fastest is shown: client and emulator share the machine.
 
 Each client is a process of its own; its memory is the peak of its resident set over that of `import boto3`. A round
 trip is the median time of a PutSnapshotBlock as the emulator sees it, at least the 30 ms. The exit code is 1 where a
@@ -27,15 +28,15 @@ TESTS = Path(__file__).parents[1] / "tests" / "aws"
 sys.path.insert(0, str(TESTS))
 
 LATENCY = 0.03  # seconds
+RUNS = 1
 WORKERS = 8
-FIXED = 8  # calls one after the other beside the blocks: look twice, start, complete, look, register, look
 MEMORY = 80  # MB over the import of boto3
 
 COMMON = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak():  # of this program: what getrusage tells begins with that of the process that started us
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
 import boto3
 bare = peak()
 """
@@ -83,9 +84,10 @@ class Row:
 
     def __init__(self, emulator, code: str, *args: str) -> None:
         emulator.calls.clear()
+        emulator.faults.latency = LATENCY
         argv = [sys.executable, "-c", COMMON + code + END, *args]
         env = {**os.environ, **emulator.environment()}
-        said = json.loads(subprocess.run(argv, env=env, check=True, capture_output=True, text=True).stdout)
+        said = json.loads(subprocess.run(argv, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout)
         self.seconds, self.memory = said["seconds"], said["peak"] - said["bare"]
         puts = [call for call in emulator.calls if call.operation == "PutSnapshotBlock"]
         self.puts, self.others = len(puts), len(emulator.calls) - len(puts)
@@ -98,19 +100,27 @@ class Row:
         return f"{name:<42}{numbers} {self.rounds:7.1f} {self.memory:7.0f}"
 
 
+def fastest(emulator, code: str, *args: str) -> Row:
+    """Return the fastest of some runs, each in an empty world."""
+    rows = []
+    for _ in range(RUNS):
+        emulator.reset()
+        rows.append(Row(emulator, code, *args))
+    return min(rows, key=lambda row: row.seconds)
+
+
 def main(mib: int) -> int:
     from emulator import Emulator
 
     with tempfile.TemporaryDirectory() as folder, Emulator() as emulator:
-        emulator.faults.latency = LATENCY
         kernel = Path(folder) / "hello.xen"
         content = bytearray(random.Random(1).randbytes(mib << 19) + b"\x90" * (mib << 19))
         kernel.write_bytes(content)
-        rows = {"cold": Row(emulator, OURS, str(kernel)), "nothing changed": Row(emulator, OURS, str(kernel))}
+        rows = {"cold": fastest(emulator, OURS, str(kernel)), "nothing changed": Row(emulator, OURS, str(kernel))}
         content[5 << 18 : (5 << 18) + 100] = bytes(range(100))
         kernel.write_bytes(content)
         rows["100 bytes changed"] = Row(emulator, OURS, str(kernel))
-        rows["blocks that are not zeros, 64 threads"] = Row(emulator, OTHERS, str(kernel), "some")
+        rows["blocks that are not zeros, 64 threads"] = fastest(emulator, OTHERS, str(kernel), "some")
         rows["all blocks, 64 threads"] = Row(emulator, OTHERS, str(kernel), "all")
     print(f"a kernel of {mib} MiB, {LATENCY * 1000:.0f} ms a call\n")
     print(f"{'':<42}{'puts':>6} {'others':>6} {'MiB':>8} {'seconds':>8} {'rounds':>7} {'MB':>7}")

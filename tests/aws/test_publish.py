@@ -282,3 +282,12 @@ def test_a_cold_publish_makes_few_calls(publisher: Publisher) -> None:
     counts = publisher.emulator.calls.counts
     assert counts.pop("PutSnapshotBlock") == 4
     assert counts.total() <= 12
+
+
+def test_a_large_image_and_long_values_fit_into_tags(publisher: Publisher) -> None:
+    large = Disk({0: 1, 240: 2})
+    about = publish.About("hello", large.digest, "v" * 300)
+    made = publisher.run(large, about=about)
+    assert publisher.tags(made.snapshot)["unibuild:revision"] == "v" * 255
+    publisher.emulator.calls.clear()
+    assert publisher.run(Disk({0: 1, 240: 3})).puts == 1

@@ -52,7 +52,7 @@ class About(NamedTuple):
             tags.TOOLCHAIN: self.toolchain,
             tags.VERSION: unibuild.__version__,
         }
-        return {key: value[:256] for key, value in found.items() if value}
+        return {key: value[:255] for key, value in found.items() if value}
 
 
 @dataclass(frozen=True)

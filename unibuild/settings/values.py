@@ -160,9 +160,9 @@ Cidr = Annotated[
 TagKey = Annotated[
     str,
     Meta(
-        pattern=r"^(?!aws:|unibuild:).{1,128}$",
+        pattern=r"^(?!aws:|unibuild:).{1,127}$",
         title="KEY",
-        description="a tag's key, at most 128 characters, which starts with neither `aws:` nor `unibuild:`",
+        description="a tag's key, at most 127 characters, which starts with neither `aws:` nor `unibuild:`",
         extra={"case": "kept"},
     ),
 ]

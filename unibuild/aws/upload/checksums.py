@@ -15,8 +15,8 @@ __all__ = ["packed", "unpacked"]
 
 _TAG = "unibuild:blocks"  # and unibuild:blocks-2 ...: "21:" for 21 blocks, then base64
 _BYTES = 6  # of a block's SHA-256: 48 bits; 8 characters of base64
-_LENGTH = 256  # characters of a tag's value
-_MOST = 8  # tags of checksums, which are 128 MiB; 50 tags are allowed
+_LENGTH = 248  # characters of a tag's value, of which EBS direct takes 255
+_MOST = 9  # tags of checksums, which are 139 MiB; 50 tags are allowed
 
 
 def packed(digests: Mapping[int, bytes]) -> dict[str, str]:
