@@ -53,13 +53,21 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         log: keeps what it says.
         show: is given what it says, as it comes.
         silent: seconds to wait for the first byte of a dead domain.
+        kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
     """
 
     end: End | None = None
     """How the domain ended, once it has."""
 
     def __init__(
-        self, host: Host, domain: xl.Domain, log: Log, show: Callable[[bytes], None], *, silent: float = SILENT
+        self,
+        host: Host,
+        domain: xl.Domain,
+        log: Log,
+        show: Callable[[bytes], None],
+        *,
+        silent: float = SILENT,
+        kind: str | None = None,
     ) -> None:
         self.silent = silent
         self._host = host
@@ -75,7 +83,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._stack = contextlib.ExitStack()
         self._keys: int | None = None  # where keys are written to
         try:
-            self._console = self._start(["xl", "console", str(domain.domid)], LEAVE)
+            which = ["-t", kind] if kind else []
+            self._console = self._start(["xl", "console", *which, str(domain.domid)], LEAVE)
             self._watch = self._start(["xenstore-watch", "@releaseDomain"], INTERRUPT)
         except BaseException:
             self._stack.close()

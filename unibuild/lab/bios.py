@@ -23,6 +23,7 @@ __all__ = ["find"]
 _FOLDER = "usr/lib/grub/i386-pc"
 _PROGRAM = "usr/bin/grub-mkimage"
 _PACKAGES = ("grub-common", "grub-pc-bin")
+_NOTHING = re.compile("(?!)")  # of what they depend on
 _KEPT = ("boot.img", "core.img")
 
 
@@ -68,7 +69,7 @@ def _unpack(root: Path, downloads: Path, progress: Callable[[str, float | None],
     """Fetch the packages, and unpack what is needed of them."""
     downloads.mkdir()
     wanted = re.compile(rf"{re.escape(_FOLDER)}/[^/]+|{re.escape(_PROGRAM)}")
-    for package in packages.fetch(packages.this_machines(), downloads, progress, wanted=_PACKAGES):
+    for package in packages.fetch(packages.this_machines(), downloads, progress, roots=_PACKAGES, follow=_NOTHING):
         for name, member in deb.members(package, lambda name: wanted.fullmatch(name) is not None):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(member.data)

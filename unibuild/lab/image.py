@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unibuild.lab.deb import Member
     from unibuild.settings.model import Lab
 
-__all__ = ["Image", "assemble", "build", "find", "loader", "manifest", "pack", "unpack"]
+__all__ = ["Image", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
 
 RECIPE = 2  # raise it when what goes into the image changes: people's images are then built anew
 PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
@@ -72,11 +72,11 @@ def find(folder: Path) -> Image | None:
     return Image(folder) if complete and facts.get("recipe") == RECIPE else None
 
 
-def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
-    """Return GRUB as a kernel for a type of domain, out of the image of the box that runs.
+def current(lab: Lab) -> Image:
+    """Return the image that the running box was made of.
 
     Raises:
-        LabError: the box is from an older version of unibuild, whose image had none.
+        LabError: the box is from another version of unibuild, whose image is not there any more.
     """
     places = Places.of()
     image = find(places.image if lab.box is None else places.unpacked)
@@ -85,7 +85,16 @@ def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
             "the running lab is from another version of unibuild and has no boot loader for domains",
             hint="end it and its domains with `unibuild lab down`, then run again",
         )
-    return image.folder / LOADERS[kind]
+    return image
+
+
+def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
+    """Return GRUB as a kernel for a type of domain, out of the image of the box that runs.
+
+    Raises:
+        LabError: see ``current``.
+    """
+    return current(lab).folder / LOADERS[kind]
 
 
 def build(folder: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> Image:

@@ -11,11 +11,12 @@ from unibuild.lab import deb, linux
 from unibuild.lab.cpio import Cpio
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import BinaryIO
 
     from unibuild.lab.deb import Member
 
-__all__ = ["only", "write"]
+__all__ = ["libraries", "only", "write"]
 
 XEN_PROGRAMS = (
     *("xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"),
@@ -32,7 +33,7 @@ FOLDERS = (
 )
 
 
-def only(tree: dict[str, Member], pattern: str, what: str) -> re.Match[str]:
+def only(tree: Mapping[str, Member], pattern: str, what: str) -> re.Match[str]:
     """Return the match of the first file of the packages whose name has a pattern.
 
     Raises:
@@ -93,18 +94,27 @@ def _write_programs(cpio: Cpio, tree: dict[str, Member]) -> None:
     shim = f"{PurePosixPath(xen).parent}/boot/xen-shim"
     if shim in tree:
         cpio.file(shim, tree[shim].data)
-    done: set[str] = set()
+    for library, data in libraries(tree, todo).items():
+        loader = library.startswith("ld-linux")
+        cpio.file(f"usr/{'lib64' if loader else 'lib/x86_64-linux-gnu'}/{library}", data, 0o755)
+
+
+def libraries(tree: Mapping[str, Member], names: Iterable[str]) -> dict[str, bytes]:
+    """Return shared libraries out of packages, and all that they need, by name.
+
+    Raises:
+        LabError: one is not among them.
+    """
+    todo, found = list(names), dict[str, bytes]()
     while todo:
         library = todo.pop()
-        if library not in done:
-            done.add(library)
-            data = _library(tree, library)
-            todo += linux.needed_libraries(data)
-            loader = library.startswith("ld-linux")
-            cpio.file(f"usr/{'lib64' if loader else 'lib/x86_64-linux-gnu'}/{library}", data, 0o755)
+        if library not in found:
+            found[library] = _library(tree, library)
+            todo += linux.needed_libraries(found[library])
+    return found
 
 
-def _library(tree: dict[str, Member], library: str) -> bytes:
+def _library(tree: Mapping[str, Member], library: str) -> bytes:
     for folder in ("usr/lib/x86_64-linux-gnu", "usr/lib64", "usr/lib"):
         name = f"{folder}/{library}"
         while name in tree:

@@ -103,15 +103,17 @@ def parse_depends(text: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(needs) for name, needs in graph.items()}
 
 
-def closure(graph: Mapping[str, Iterable[str]], roots: Sequence[str]) -> tuple[str, ...]:
-    """Return the packages to unpack, sorted: the roots, and of what they depend on what is ``WANTED``."""
+def closure(
+    graph: Mapping[str, Iterable[str]], roots: Sequence[str], follow: re.Pattern[str] = WANTED
+) -> tuple[str, ...]:
+    """Return the packages to unpack, sorted: the roots, and of what they depend on what the pattern follows."""
     found: set[str] = set()
     todo = list(roots)
     while todo:
         package = todo.pop()
         if package not in found:
             found.add(package)
-            todo += [need for need in graph.get(package, ()) if WANTED.fullmatch(need)]
+            todo += [need for need in graph.get(package, ()) if follow.fullmatch(need)]
     return tuple(sorted(found))
 
 
@@ -135,16 +137,18 @@ def fetch(
     folder: Path,
     progress: Callable[[str, float | None], None],
     etc: Path = Path("/etc/apt"),
-    wanted: Sequence[str] = (),
+    roots: Sequence[str] = (),
+    follow: re.Pattern[str] = WANTED,
 ) -> list[Path]:
-    """Download the packages that the box is made of into ``folder``.
+    """Download the packages that the box, or something beside it, is made of into ``folder``.
 
     Args:
         here: whose packages.
         folder: holds apt's state too; what an earlier call left there is used again.
         progress: told what goes on.
         etc: where apt's sources are.
-        wanted: these packages and no others, instead.
+        roots: what is wanted; empty: the box.
+        follow: which packages of those that the roots depend on are wanted too.
 
     Returns:
         The packages' files.
@@ -156,7 +160,7 @@ def fetch(
         process.need(program)
     options = _prepare(folder, here, etc)
     _apt([*options, "update"], folder, "package lists", progress)
-    packages = wanted or _all(here, options)
+    packages = _all(here, options, roots or (*ROOTS, KERNELS[here.origin]), follow)
     # asked in a folder without packages: where one is there already apt says nothing of it
     planned = process.run(["apt-get", *options, "download", "--print-uris", *packages], cwd=folder).text
     rows = re.findall(r"(?m)^'[^']*' (\S+) (\d+) SHA256:(\w+)", planned)
@@ -171,15 +175,14 @@ def fetch(
     return [archives / name for name, _, _ in rows]
 
 
-def _all(here: Distribution, options: list[str]) -> tuple[str, ...]:
-    """Return the names of the packages that the box is made of."""
-    roots = [*ROOTS, KERNELS[here.origin]]
+def _all(here: Distribution, options: list[str], roots: Sequence[str], follow: re.Pattern[str]) -> tuple[str, ...]:
+    """Return the names of all packages that are wanted."""
     without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     listed = process.run(["apt-cache", *options, "depends", "--recurse", *without, *roots], check=False)
     if listed.returncode:
         said = listed.stderr.decode(errors="replace").strip()
         raise MissingError(f"{here} has not all packages of the lab: {said}", hint=ELSEWHERE)
-    return closure(parse_depends(listed.text), roots)
+    return closure(parse_depends(listed.text), roots, follow)
 
 
 def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:

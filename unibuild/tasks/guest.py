@@ -211,7 +211,8 @@ def booted(
         mailbox = Mailbox()
         undo.callback(mailbox.close)
         heard = Hearing(mailbox.ring)
-        reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed))
+        kind = "pv" if deployed.config.get("type") == "hvm" else None  # a kernel for Xen is silent on a serial port
+        reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed, kind=kind))
         heard.began = time.monotonic()
         xl.unpause(host, domain)
         yield Guest(host, domain, deployed.config, reader, mailbox, None, heard)

@@ -1,6 +1,7 @@
 """Seeing an image boot before it is sent anywhere: in the lab, from a disk, through a boot loader that reads it there.
 
-The loader is GRUB 2 as a kernel of Xen's: PV-GRUB itself, which EC2 has, is in no distribution any more.
+The loader is GRUB 2 as a kernel of Xen's: PV-GRUB itself, which EC2 has, is in no distribution any more. An image with
+boot code for a BIOS is booted by that, in an HVM domain whose device model is brought into the box for it.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from unibuild.aws import multiboot
 from unibuild.errors import KernelError, NotReadyError
 from unibuild.settings.model import Case
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import guest, trial, xlfile
+from unibuild.tasks import from_disk, guest, trial, xlfile
 from unibuild.tasks import image as images
-from unibuild.xl import grammar, patch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["verify"]
 
 _LOADING = 60.0  # seconds that the loader may take on a busy machine
-_MEMORY = 128  # MiB that the loader has enough of; an instance of EC2 has more
+_BIOS_LOADING = 120.0  # more of them, with a whole PC emulated around it
 _BOOTING = "Booting `"  # the loader has read its menu
 # What the kernel says: neither what GRUB tells of its own screen, nor what it tells where it fails.
 _KERNEL_SAYS = r"^(?!\r*(error: |WARNING: no console|Press any key)|.*  Booting `)[^\x1b]*[^\s\x1b]"
@@ -75,37 +75,29 @@ def verify(found: Graph, image: Image) -> None:
 
 
 def _boot(found: Graph, image: Image) -> trial.Result:
+    """Boot the image in the lab; a domain with a BIOS where it has boot code for one, else what its kernel is for."""
     from unibuild.lab import image as box
 
     ready = found.project.settings.boot.ready
-    within = ready.timeout + _LOADING
-    case = Case(
-        console=(_BOOTING, _KERNEL_SAYS), timeout=within + _LOADING, ready_within=within if ready.is_set else None
-    )
-    settings = msgspec.structs.replace(found.project.settings, host="lab", hosts={})
+    loading = _LOADING + (_BIOS_LOADING if image.has_bios else 0)
+    within = ready.timeout + loading
+    # An HVM domain's loader speaks on the serial port, and its kernel alone on the console that we read.
+    said = (r"\S",) if image.has_bios else (_BOOTING, _KERNEL_SAYS)
+    case = Case(console=said, timeout=within + loading, ready_within=within if ready.is_set else None)
+    lab = found.project.settings.lab
     name = guest.fresh_name(xlfile.domain_name(found.project, found.start))
     disk = state_dir(found.project.root) / "test" / f"{name}.img"
-    host = guest.open_host(settings)
-    loader = box.loader(settings.lab, image.kind)
+    host = guest.open_host(msgspec.structs.replace(found.project.settings, host="lab", hosts={}))
     try:
         images.write(image, disk)
         with guest.copies(host, found.project, name):
-            return trial.attempt(found, host, name, "image", case, lambda text: _from_disk(text, image, disk, loader))
+            if image.has_bios:
+                change = from_disk.from_bios(from_disk.bring_device_model(host, found, name), disk)
+            else:
+                change = from_disk.from_loader(box.loader(lab, image.kind), image.kind, disk)
+            return trial.attempt(found, host, name, "image", case, change)
     finally:
         disk.unlink(missing_ok=True)
-
-
-def _from_disk(text: str, image: Image, disk: Path, loader: Path) -> str:
-    """Return the text of an ``.xl`` whose domain starts a loader, with the image on its first free disk."""
-    config = grammar.parse(text)
-    taken = {one.vdev for one in xlfile.disks(config)}
-    vdev = next(f"xvd{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" if f"xvd{letter}" not in taken)
-    memory = max(_MEMORY, int(str(config.get("memory") or 0)))
-    changes: dict[str, patch.Setting] = {"kernel": str(loader), "type": image.kind, "memory": memory, "cmdline": ""}
-    if config.get("ramdisk"):
-        changes["ramdisk"] = ""
-    disks = {vdev: {"target": str(disk), "format": "raw", "access": "rw"}}
-    return patch.apply(text, patch.Changes(changes, disk=disks))
 
 
 def _identity(found: Graph, image: Image) -> str:
