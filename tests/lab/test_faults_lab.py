@@ -104,7 +104,7 @@ class Tree:
         (domain,) = self.running
         assert (domain.name, domain.has_ended, domain.is_paused) == ("hello", False, False)
         found = self.dom0.run(["xenstore-ls", "-f", "/unibuild"]).text
-        assert re.findall(r"/domains/(\S+) =", found) == [domain.uuid]
+        assert re.findall(rf'/domains/(\S+) = "\S+:{self.root}"', found) == [domain.uuid]
         assert not re.findall(r"/lock/\S+/", found)
 
 

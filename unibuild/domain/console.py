@@ -22,7 +22,7 @@ from unibuild.domain import xl
 from unibuild.domain.crash.xen_log import triple_faulted
 from unibuild.domain.ending import GONE, End, Left, exit_code
 from unibuild.domain.lines import Lines
-from unibuild.domain.terminal import LEAVE
+from unibuild.domain.terminal import LEAVE, end_by_key
 from unibuild.errors import DomainError
 from unibuild.process import Completed
 
@@ -193,7 +193,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         child = self._stack.enter_context(self._host.start(argv, tty=True, stdin=terminal))
         if leave == LEAVE:
             self._stack.callback(self._take_rest, child)
-        self._stack.callback(_leave, child, keys, leave)
+        self._stack.callback(end_by_key, child, keys, leave)
         return child
 
     def _take_rest(self, console: Child) -> None:
@@ -304,12 +304,3 @@ def _fd(child: Child) -> int:
     """Return the file descriptor that its output comes from."""
     assert child.stdout is not None
     return child.stdout.fileno()
-
-
-def _leave(child: Child, keys: int, key: bytes) -> None:
-    """End a command by the key that it knows; it may miss one that comes together with others."""
-    for _ in range(4):
-        if child.poll() is not None:
-            return
-        os.write(keys, key)
-        child.wait(0.5)

@@ -7,14 +7,18 @@ import os
 import signal
 import termios
 import threading
+import time
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["LEAVE", "Keyboard", "Settings", "Source", "is_ours", "key_by_key", "raw"]
+    from unibuild.process import Child
 
+__all__ = ["LEAVE", "Keyboard", "Settings", "Source", "end_by_key", "is_ours", "key_by_key", "raw"]
+
+_PATIENCE = 6.0  # seconds that a slow host has to end a command
 LEAVE = b"\x1d"  # Ctrl-], as in `xl console`
 
 Settings: TypeAlias = "list[int | list[bytes | int]]"
@@ -27,6 +31,20 @@ class Source(Protocol):
     fd: int
 
     def read(self) -> bytes: ...  # noqa: D102
+
+
+def end_by_key(child: Child, keys: int, key: bytes) -> None:
+    """End a command by the key that it knows; it may miss one that comes together with others.
+
+    Args:
+        child: the command.
+        keys: where keys for it are written to.
+        key: what it knows.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while child.poll() is None and time.monotonic() < deadline:
+        os.write(keys, key)
+        child.wait(0.5)
 
 
 def is_ours() -> bool:
