@@ -199,12 +199,12 @@ def test_a_tree_that_cannot_be_built_for_a_while_is_told_once(watching, project)
 
 
 def test_a_setting_is_read_when_the_file_is_finished(watching, project):
-    watch = watching("watch.settle=0.3")
+    watch = watching("watch.settle=2", "watch.max_wait=60")
     watch.cycle("booted")
     text = project.read("unibuild.toml")
     for size in range(len(text)):
         project.write("unibuild.toml", text[:size])
-        time.sleep(0.01)
+        time.sleep(0.005)
     project.write("unibuild.toml", text + "# finished\n")
     watch.until(events.Reloaded)
     watch.cycle("unchanged")

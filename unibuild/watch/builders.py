@@ -1,0 +1,100 @@
+"""The builder that is in force, and the one that loads changed settings or a changed ``dodo.py`` to take its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from unibuild.errors import UnibuildError
+from unibuild.settings.sources import load
+from unibuild.watch import wire
+from unibuild.watch.builder import Builder
+
+if TYPE_CHECKING:
+    from unibuild.settings.sources import Project
+
+__all__ = ["Builders", "Loaded"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A builder has loaded everything, and is in force: for which project, because of which files, and what it says."""
+
+    project: Project
+    paths: tuple[str, ...]
+    message: wire.Loaded
+
+
+class Builders:
+    """The builders of a loop.
+
+    Args:
+        dodo: the ``dodo.py`` that a person named, or nothing.
+
+    Attributes:
+        current: the one in force; None: none has loaded yet, or it has died.
+    """
+
+    def __init__(self, dodo: str) -> None:
+        self.current: Builder | None = None
+        self._dodo = dodo
+        self._next: tuple[Builder, Project, tuple[str, ...]] | None = None
+
+    def start(self, project: Project, paths: tuple[str, ...] = ()) -> None:
+        """Start another one, which shall take over."""
+        if self._next:
+            self._next[0].__exit__()
+        self._next = (Builder(project.root, self._dodo, project.words), project, paths)
+
+    def reload(self, project: Project, paths: tuple[str, ...]) -> None:
+        """Load the project's settings anew, because of these files, and start a builder for them.
+
+        Raises:
+            UnibuildError: they are wrong.
+        """
+        words = dict(word.split("=", 1) for word in project.words)
+        self.start(load(project.root, words, take=project.take), paths)
+
+    def fds(self, *, builds: bool) -> list[Any]:
+        """Return what to wait for; while one builds, the next one waits too."""
+        heard = [self.current, None if builds else self._next and self._next[0]]
+        return [fd for builder in heard if builder for fd in (builder.talk, builder.output)]
+
+    def hear_next(self) -> Loaded | UnibuildError | None:
+        """Return what became of the one that loads: it is in force now, or why it cannot be; None: it loads still."""
+        if self._next is None:
+            return None
+        builder, project, paths = self._next
+        messages, said = builder.messages(), builder.lines()
+        for message in messages or ():
+            if isinstance(message, wire.Loaded):
+                old, self.current, self._next = self.current, builder, None
+                if old:
+                    old.__exit__()
+                return Loaded(project, paths, message)
+            if isinstance(message, wire.Refused):
+                return self._refuse(message.text, "\n".join((*said, message.hint or "")), message.exit_code)
+        return None if messages is not None else self._refuse("the builder could not be started", "\n".join(said), 1)
+
+    def died(self, project: Project) -> None:
+        """Start another one in the place of the current one, which has died."""
+        if self.current:
+            self.current.__exit__()
+        self.current = None
+        if self._next is None:
+            self.start(project)
+
+    def close(self) -> None:
+        """End all."""
+        for builder in (self.current, self._next and self._next[0]):
+            if builder:
+                builder.__exit__()
+        self.current = self._next = None
+
+    def _refuse(self, text: str, hint: str, code: int) -> UnibuildError:
+        assert self._next is not None
+        self._next[0].__exit__()
+        self._next = None
+        error = UnibuildError(text, hint=hint.strip("\n") or None)
+        error.exit_code = code
+        return error
