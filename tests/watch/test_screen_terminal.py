@@ -74,6 +74,15 @@ def test_keys_are_commands_help_and_errors(play):
     assert (code, "ended: q" in rest) == (0, True)
 
 
+def test_an_end_that_has_to_wait_is_on_its_way(play):
+    screen = play(RUNS, "until rebuild")
+    screen.expect_exact("domain 3 of lab")
+    screen.send("q")
+    screen.expect_exact("ending; Ctrl-C twice: at once")
+    screen.send("rq")
+    assert screen.ends()[0] == 0
+
+
 def test_the_console_is_lent_the_terminal_as_it_was(play):
     screen = play(RUNS)
     screen.expect_exact("domain 3 of lab")

@@ -12,6 +12,7 @@ Nothing of the terminal is changed but how keys are read, so that even KILL leav
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import re
 import selectors
@@ -228,6 +229,8 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
     def _press(self, key: str) -> None:
         if key in _COMMANDS:
             self._inbox.put(_COMMANDS[key])
+            if key == "q":
+                self._view = dataclasses.replace(self._view, ending=True)
         elif key == "?":
             self.say(*view.help_lines())
         elif key == "e":

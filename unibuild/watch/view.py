@@ -72,6 +72,7 @@ class View:
         began: what began the cycle that is under way, as it was told; None: none is.
         cycle: the last one that ended with a result.
         paused: whether saves count for nothing.
+        ending: whether the person asked for the end, which what is under way delays.
         said: the last lines of the build of this cycle.
         problems: what was wrong with the sources the last time.
         unfinished: the beginning of a console's line.
@@ -83,6 +84,7 @@ class View:
     began: str | None = None
     cycle: events.Cycle | None = None
     paused: bool = False
+    ending: bool = False
     said: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unfinished: Line | None = None
@@ -150,6 +152,8 @@ def parts(view: View, now: float) -> tuple[Part, ...]:
         now: seconds since the epoch.
     """
     found = [_state(view, now)]
+    if view.ending:
+        found.append(Part(1, "ending; Ctrl-C twice: at once", "bad"))
     if view.paused:
         found.append(Part(1, "paused", "bad"))
     if view.problems:
