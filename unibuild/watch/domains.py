@@ -6,15 +6,17 @@ import contextlib
 import dataclasses
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from unibuild.domain import record
-from unibuild.errors import BusyError, HostError, NotReadyError, UnibuildError
+from unibuild.errors import BusyError, FileError, HostError, NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import boot, hosts
 from unibuild.tasks.change import Attendant
 from unibuild.tasks.follow import Followed
+from unibuild.tasks.tell import debugging
 from unibuild.tasks.words import LastWords
 from unibuild.watch import events
 from unibuild.watch.follower import Follower
@@ -136,7 +138,23 @@ class Domains:
         self._changing = threading.Lock()
 
     def put_in_place(self, graph: Graph, *, anew: bool) -> Swapped:
-        """Put the domain of what was built in place, unless it runs unchanged, and follow it."""
+        """Put the domain of what was built in place, unless it runs unchanged, and follow it.
+
+        Whatever goes wrong is in what is returned: a loop that waits for it would wait for ever.
+        """
+        try:
+            return self._put_in_place(graph, anew=anew)
+        except UnibuildError as error:
+            return Swapped("failed", error=error, is_again=isinstance(error, HostError | BusyError))
+        except OSError as error:
+            return Swapped("failed", error=FileError.of(error))
+        except Exception as error:  # a fault of ours
+            if debugging():
+                traceback.print_exception(error)
+            hint = "that is a fault of unibuild's; --debug shows where"
+            return Swapped("failed", error=UnibuildError(f"the domain was not put in place: {error!r}", hint=hint))
+
+    def _put_in_place(self, graph: Graph, *, anew: bool) -> Swapped:
         project = _shown(graph.project)
         voice = Voice(self.post, self._loan, graph.xl.stem)
         swap = _Swap(self, voice)
