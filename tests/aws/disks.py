@@ -44,6 +44,10 @@ class Disk:
         """What the volume must hold, as the emulator tells it."""
         return {index: self.read(index) for index in self.checksums}
 
+    @property
+    def size(self) -> int:
+        return (max(self.numbers) + 1) * BLOCK
+
     def read(self, index: int) -> bytes:
         number = self.numbers.get(index, 0)
         return random.Random(number).randbytes(1024).ljust(BLOCK, b"\0") if number else bytes(BLOCK)

@@ -93,6 +93,15 @@ def test_what_cannot_be_published_is_told_with_the_mend(project: Project, hello_
     assert project.calls == []
 
 
+def test_by_way_of_s3(project: Project, client) -> None:
+    client("s3").create_bucket(Bucket="images")
+    project.emulator.world.roles["vmimport"] = "images"
+    assert "needs a bucket" in project.run("publish_ami", "--via", "s3", code=2)
+    assert "2 blocks (1.0 MiB) sent" in project.run("publish_ami", "--via", "s3", "publish.bucket=images")
+    assert len(project.emulator.region("us-east-1").own_images) == 1
+    assert project.emulator.world.buckets["images"].objects == {}
+
+
 def test_unibuild_plan_knows_the_goal(project: Project) -> None:
     told = project.run("plan", "publish_ami")
     assert "build: would run" in told

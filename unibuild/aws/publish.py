@@ -12,6 +12,7 @@ from unibuild.aws.kernels import Virtualization, pv_grub
 from unibuild.aws.together import together
 from unibuild.aws.upload import checksums, snapshot
 from unibuild.aws.upload.blocks import Base
+from unibuild.aws.upload.s3 import Importer
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Wanted:
         about: what is known of the kernel.
         tags: a person's own tags.
         instance_type: what shall run it; None: any type that can.
+        bucket: the S3 bucket that the image goes through; None: it goes by the EBS direct API.
+        role: the role that EC2 reads the bucket with.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Wanted:
     about: About
     tags: Mapping[str, str] = field(hash=False)
     instance_type: str | None = None
+    bucket: str | None = None
+    role: str = ""
 
     @property
     def all_tags(self) -> dict[str, str]:
@@ -188,7 +193,10 @@ def make(
         tags={**wanted.all_tags, **checksums.packed(source.checksums), **_key(wanted.encryption)},
         encryption=wanted.encryption,
     )
-    made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
+    if wanted.bucket is not None:
+        made = Importer(aws, ec2.region, wanted.bucket, wanted.role, tell).make(source, about)
+    else:
+        made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
     tell("register the AMI", None, wanted.name)
     registration = register.Registration(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags

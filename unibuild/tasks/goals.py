@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from doit.task import Task
 
@@ -88,11 +88,11 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
 
 
 def _publish_task(graph: Graph, guard: Guard) -> Task:
-    def act(planned: bool) -> None:
+    def act(planned: bool, via: Literal["ebs", "s3"] | None) -> None:
         from unibuild.tasks import publish
 
         guard.release()
-        publish.publish(graph, planned=planned)
+        publish.publish(graph, planned=planned, via=via)
 
     return Task(
         "publish_ami",
@@ -100,7 +100,7 @@ def _publish_task(graph: Graph, guard: Guard) -> Task:
         file_dep=[Watched(graph.kernel)],
         task_dep=["xl"],
         uptodate=[False],  # whether the AMI is there only AWS can tell
-        params=[_PLAN, *SHARED],
+        params=[_PLAN, _VIA, *SHARED],
         doc=GOALS["publish_ami"],
         **OWN_TERMINAL,
     )
@@ -217,6 +217,14 @@ _TERMINATE = {
     "type": bool,
     "default": False,
     "help": "end the instance once it was ready: a trial; what runs stays",
+}
+_VIA = {
+    "name": "via",
+    "long": "via",
+    "type": str,
+    "default": None,
+    "choices": (("ebs", "the EBS direct API"), ("s3", "an S3 bucket")),
+    "help": "instead of [publish] via",
 }
 _WAIT = {
     "name": "wait",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from unibuild import files
 from unibuild.aws import publish as ami
@@ -12,6 +15,7 @@ from unibuild.aws.kernels import check_kind
 from unibuild.aws.plan import Plan
 from unibuild.aws.upload.blocks import BLOCK
 from unibuild.aws.upload.journal import Journal
+from unibuild.aws.upload.snapshot import DEFAULT_KEY
 from unibuild.errors import SettingsError
 from unibuild.progress import shown
 from unibuild.settings.sources import state_dir
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from unibuild.aws.image import Image
     from unibuild.aws.inventory import Ami
     from unibuild.settings.publish import Publish
+    from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph
 
 __all__ = ["publish", "wanted"]
@@ -34,10 +39,9 @@ __all__ = ["publish", "wanted"]
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9()\[\] ./'@_-]")  # of an AMI
 _LENGTHS = (3, 128)
 _LONGEST = 255  # characters of a description
-_DEFAULT_KEY = "aws/ebs"
 
 
-def publish(found: Graph, *, planned: bool = False) -> dict[str, Ami]:
+def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | None = None) -> dict[str, Ami]:
     """Make the AMI of a project whose kernel is built, with its copies, as ``[publish]`` says; tell what was done.
 
     What is there already is left as it is: with nothing changed it is one call.
@@ -45,6 +49,7 @@ def publish(found: Graph, *, planned: bool = False) -> dict[str, Ami]:
     Args:
         found: the project's graph.
         planned: change nothing; print the calls that would, in their order.
+        via: goes before ``[publish] via``.
 
     Returns:
         The AMIs by their regions, that of ``[publish] region`` first.
@@ -55,6 +60,8 @@ def publish(found: Graph, *, planned: bool = False) -> dict[str, Ami]:
         NotReadyError: the image does not boot in the lab.
         AwsError: AWS refused, or a fault did not pass.
     """
+    if via is not None:
+        found = found._replace(project=_going(found.project, via))
     settings = found.project.settings.publish
     sharing.check(settings)
     image = images.plan(found)
@@ -104,6 +111,8 @@ def wanted(found: Graph, image: Image) -> ami.Wanted:
         about=about,
         tags=settings.tags,
         instance_type=project.settings.launch.type,
+        bucket=_bucket(settings),
+        role=settings.role,
     )
 
 
@@ -121,11 +130,23 @@ def _make(aws: Aws, found: Graph, image: Image, asked: ami.Wanted, journal: Jour
         return ami.make(aws, image, asked, known, journal, tell)
 
 
+def _going(project: Project, via: Literal["ebs", "s3"]) -> Project:
+    settings = msgspec.structs.replace(project.settings.publish, via=via)
+    return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, publish=settings))
+
+
+def _bucket(settings: Publish) -> str | None:
+    """Return the bucket that the image goes through; None: it goes through none."""
+    if settings.via == "s3" and not settings.bucket:
+        raise SettingsError('[publish] via = "s3" needs a bucket', hint="[publish] bucket: one of the AMI's region")
+    return settings.bucket if settings.via == "s3" else None
+
+
 def _key(settings: Publish) -> str:
     """Return what the snapshot is encrypted with, as ``Wanted`` has it."""
     if settings.kms_key is None:
-        return _DEFAULT_KEY if settings.encrypt else ""
-    if not settings.kms_key.startswith("arn:"):
+        return DEFAULT_KEY if settings.encrypt else ""
+    if settings.via == "ebs" and not settings.kms_key.startswith("arn:"):
         raise SettingsError(
             f"[publish] kms_key is {settings.kms_key}, and the EBS direct API takes a key's ARN only",
             hint="`aws kms describe-key --key-id ...` tells it: arn:aws:kms:...:key/...",

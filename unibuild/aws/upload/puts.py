@@ -36,6 +36,10 @@ class Source(Protocol):
     def volume_gib(self) -> int:
         """The size of the volume that takes it."""
 
+    @property
+    def size(self) -> int:
+        """Its bytes, a whole number of blocks; what follows in the volume is zeros."""
+
     def read(self, index: int) -> bytes:
         """Return the bytes of a block."""
 

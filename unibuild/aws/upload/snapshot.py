@@ -21,8 +21,10 @@ from unibuild.errors import AwsError, UnibuildError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["About", "Made", "Uploader"]
+__all__ = ["DEFAULT_KEY", "About", "Made", "Uploader"]
 
+DEFAULT_KEY = "aws/ebs"
+"""What stands for the account's own key for EBS."""
 TIMEOUT = 60
 """Minutes without a block after which EBS gives up a pending snapshot."""
 
@@ -182,7 +184,7 @@ class Uploader:
             params["ParentSnapshotId"] = upload.parent
         elif about.encryption:
             params["Encrypted"] = True
-            if about.encryption.startswith("arn:"):
+            if about.encryption != DEFAULT_KEY:
                 params["KmsKeyArn"] = about.encryption
         token = blocks.token(upload, params, begun.attempt)
         ebs = self.aws.client("ebs", self.region)

@@ -1,0 +1,98 @@
+"""Snapshots by way of S3, against the emulator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from disks import Disk
+from test_snapshot import REGION, owner
+
+from unibuild.aws.client import Patience
+from unibuild.aws.upload.s3 import Importer
+from unibuild.aws.upload.snapshot import About, Made
+from unibuild.errors import AwsError
+
+if TYPE_CHECKING:
+    from emulator import Emulator
+
+LARGE = Disk({0: 1, 1: 2, 20: 3})
+TAGS = {"unibuild:unikernel": "hello", "unibuild:sha256": LARGE.digest, "team": "edge"}
+
+
+class Imports:
+    def __init__(self, emulator: Emulator, client) -> None:
+        self.emulator = emulator
+        client("s3").create_bucket(Bucket="images")
+        emulator.world.roles["vmimport"] = "images"
+        self.told: list[tuple[str, float | None, str]] = []
+
+    def make(self, disk: Disk = LARGE, bucket: str = "images", encryption: str = "") -> Made:
+        importer = Importer(owner(Patience()), REGION, bucket, "vmimport", lambda *said: self.told.append(said))
+        return importer.make(disk, About(disk.digest, "hello", TAGS, encryption))
+
+    @property
+    def left(self) -> list[object]:
+        """What is left in the bucket: objects, and uploads that did not end."""
+        bucket = self.emulator.world.buckets["images"]
+        return [*bucket.objects, *bucket.uploads]
+
+    @property
+    def snapshots(self):
+        return self.emulator.region(REGION).snapshots
+
+
+@pytest.fixture
+def imports(aws: Emulator, client) -> Imports:
+    return Imports(aws, client)
+
+
+def test_the_image_becomes_a_snapshot_and_the_object_goes(imports: Imports) -> None:
+    made = imports.make()
+    assert imports.snapshots[made.id].content == LARGE.content
+    assert imports.emulator.calls.count("UploadPart") == 2
+    assert imports.emulator.region(REGION).tags[made.id] == TAGS
+    assert imports.left == []
+    assert imports.told[1] == ("upload to s3://images", 16 / 21, "8.0 of 10.5 MiB")
+
+
+@pytest.mark.parametrize("kind", ["throttle", "500", "502", "cut-before", "cut-after", "cut-answer", "garbage"])
+def test_faults_on_the_way(imports: Imports, kind: str) -> None:
+    imports.emulator.faults.add(kind, rate=0.34)
+    made = imports.make()
+    assert imports.snapshots[made.id].content == LARGE.content
+    assert imports.left == []
+    assert list(imports.snapshots) == [made.id]
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload", "ImportSnapshot"])
+def test_the_object_goes_also_after_a_failure(imports: Imports, operation: str) -> None:
+    from emulator.errors import AwsError as Refused
+
+    imports.emulator.faults.add("500", operation, error=Refused("AccessDenied", "No.", 403))
+    with pytest.raises(AwsError, match="may not do this"):
+        imports.make()
+    assert imports.left == []
+
+
+def test_an_import_that_fails_is_told_and_can_be_tried_again(imports: Imports) -> None:
+    imports.emulator.world.roles["vmimport"] = "other"
+    with pytest.raises(AwsError, match="403 Forbidden") as caught:
+        imports.make()
+    assert "vmie.amazonaws.com" in caught.value.hint
+    imports.emulator.world.roles["vmimport"] = "images"
+    assert imports.snapshots[imports.make().id].content == LARGE.content
+
+
+def test_a_snapshot_that_was_deleted_meanwhile_is_imported_again(imports: Imports) -> None:
+    imports.snapshots.pop(imports.make().id)
+    assert imports.snapshots[imports.make().id].content == LARGE.content
+
+
+def test_encryption(imports: Imports) -> None:
+    assert imports.snapshots[imports.make(encryption="aws/ebs").id].key.startswith("arn:aws:kms:")
+
+
+def test_a_bucket_that_is_not_there(imports: Imports) -> None:
+    with pytest.raises(AwsError, match="there is no such bucket"):
+        imports.make(bucket="nowhere-to-be-found")
