@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unibuild.aws import launched, look
 from unibuild.settings.sources import load, state_dir
 from unibuild.tasks.account import account
-from unibuild.tasks.launch import launching
+from unibuild.tasks.instances import launching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ from pathlib import Path
 from unibuild.aws import look
 from unibuild.settings.sources import load
 from unibuild.tasks.account import account
-from unibuild.tasks.launch import launching
+from unibuild.tasks.instances import launching
 
 project = load(Path.cwd())
 aws = account(project)

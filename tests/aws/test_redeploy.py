@@ -59,6 +59,15 @@ def test_an_elastic_ip_may_be_named_by_its_address(launches, address):
     assert launches.leads_to(address) == launches.record.good.id
 
 
+def test_an_elastic_ip_that_is_set_later_leads_to_what_runs(launches):
+    ami, address = launches.ours.ami(), launches.ours.call.address()
+    launches.run(ami)
+    launches.ready('console = "ready"', f'elastic_ip = "{address}"')
+    launches.run(ami)
+    assert launches.leads_to(address) == launches.record.good.id
+    assert launches.aws.calls.count("RunInstances") == 1
+
+
 def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
     first, second = launches.ours.ami(), launches.ours.ami()
     launches.run(first)
@@ -72,7 +81,7 @@ def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
 
 
 def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, address, monkeypatch):
-    monkeypatch.setattr("unibuild.tasks.launch._ADDRESS", 1.0)
+    monkeypatch.setattr("unibuild.tasks.instances._ADDRESS", 1.0)
     launches.run(launches.ours.ami())
     old = launches.record.good.id
     with page("127.0.0.4") as port:  # the new instance serves there, and not at the Elastic IP

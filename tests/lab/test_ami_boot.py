@@ -16,7 +16,7 @@ from unibuild.settings.sources import load
 from unibuild.tasks.account import account
 from unibuild.tasks.graph import Graph, graph
 from unibuild.tasks.image import plan
-from unibuild.tasks.launch import launching
+from unibuild.tasks.instances import launching
 from unibuild.tasks.publish import publish
 from unibuild.tasks.verify import verify
 

@@ -215,7 +215,7 @@ def _rollback(asked: _Asked) -> int:
 
 def _end(asked: _Asked) -> int:
     from unibuild.aws.plan import Plan
-    from unibuild.tasks.launch import launching
+    from unibuild.tasks.instances import launching
 
     words = asked.words
     regions = account.regions(asked.project, asked.aws, words.region)

@@ -8,7 +8,7 @@ from unibuild.aws import launched, tags
 from unibuild.errors import InputError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import account
-from unibuild.tasks.launch import launching
+from unibuild.tasks.instances import launching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
