@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from unibuild import files
 from unibuild.domain import owner, record, swap, xl
@@ -19,7 +19,8 @@ from unibuild.domain.log import log_path
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import candidate, deploy, xlfile
-from unibuild.tasks.words import LastWords, first_words, hide
+from unibuild.tasks.attendant import Attendant, Made
+from unibuild.tasks.words import first_words, hide
 from unibuild.xl import grammar
 
 if TYPE_CHECKING:
@@ -36,34 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["Attendant", "Change", "Made", "changing", "locked"]
 
 _SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
-
-
-@dataclass(frozen=True)
-class Made:
-    """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
-
-    domain: xl.Domain
-    instance: record.Instance
-    config: grammar.Config
-    reader: Reader | None
-    log: Path
-
-
-class Attendant:
-    """Who takes part in a change from outside: nobody, as here, or the watch loop, which follows consoles meanwhile."""
-
-    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
-        """Return what reads the console of the old domain to its end."""
-        return LastWords(host, domain, state)
-
-    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
-        """Hear that a part of the change begins, and the one before it ends; None: none begins."""
-
-    def away(self, seconds: float) -> None:
-        """Hear how long no domain ran."""
-
-    def accepted(self, made: Made) -> None:
-        """Hear that a domain is the good one now; its reader is the hearer's from now on."""
 
 
 @dataclass
