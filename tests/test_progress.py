@@ -54,6 +54,15 @@ def test_on_a_terminal_a_step_that_is_left_before_its_end_is_crossed_out():
     assert "✓" in last[2]
 
 
+def test_a_detail_stands_beside_the_bar_only():
+    out, terminal = io.StringIO(), Terminal()
+    for file in (out, terminal):
+        with shown(file) as tell:
+            tell("upload", 0.5, "5.0 of [10.0] MiB")
+    assert out.getvalue() == "upload\n"
+    assert "5.0 of [10.0] MiB" in terminal.getvalue()
+
+
 def test_the_terminal_is_given_back_after_an_error():
     out = Terminal()
     with pytest.raises(KeyboardInterrupt), shown(out) as tell:
