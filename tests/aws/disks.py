@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Disk:
     def of(cls, *numbers: int) -> Disk:
         return cls(dict(enumerate(numbers)))
 
-    @property
+    @functools.cached_property
     def checksums(self) -> Mapping[int, bytes]:
         return {
             index: hashlib.sha256(self.read(index)).digest() for index in sorted(self.numbers) if self.numbers[index]

@@ -8,6 +8,7 @@ negative where a signal ended it. Waits of the AWS client take no time, but are 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -91,6 +92,7 @@ def warm_up() -> None:
         time.sleep(0.01)
     for client in MADE.values():
         client.close()
+    gc.freeze()  # what is there now stays, so that no collection makes a fork copy it
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,11 +88,11 @@ class Publisher:
     emulator: Emulator
     process: subprocess.Popen[str]
     folder: Path
-    killed: list[Kill] = field(default_factory=list)
 
-    def play(self, story: Story) -> None:
-        """Let a story happen; return when a run has ended by itself."""
+    def begin(self, story: Story) -> None:
+        """Let the world be as the story begins."""
         self.emulator.reset(World(ManualClock(), seed=story.seed))
+        self.emulator.faults.watch = lambda call, moment: self.emulator.world.clock.advance(0.5)
         self.folder.mkdir()
         if story.old is not None:
             assert self.run(story.old) == 0, self.log
@@ -101,6 +101,10 @@ class Publisher:
             self.emulator.faults.add(kind, rate=rate)
         for name, delay in story.delays.items():
             setattr(self.emulator.world.timing, name, delay)
+
+    def play(self, story: Story) -> None:
+        """Let a story happen; return when a run has ended by itself."""
+        self.begin(story)
         for kill in story.kills:
             if self.run(story.new, kill) == 0:
                 return
@@ -119,14 +123,22 @@ class Publisher:
                     os.kill(process, kill.signal)
 
         self.emulator.faults.watch = watch
-        asked = {"disk": disk, "folder": str(self.folder), "log": str(self.folder / "log")}
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
-        process = int(self.process.stdout.readline())
+        process = self.start(disk)
         started.set()
-        code = int(self.process.stdout.readline())
+        code = self.wait()
         allowed = (0,) if kill is None else (0, 130, -signal.SIGKILL)
         assert code in allowed, self.log
         return code
+
+    def start(self, disk: list[int]) -> int:
+        """Begin to publish a disk; return the number of the process."""
+        asked = {"disk": disk, "folder": str(self.folder), "log": str(self.folder / "log")}
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def wait(self) -> int:
+        """Return the exit code of what was started."""
+        return int(self.process.stdout.readline())
 
     def meanwhile(self, what: str) -> None:
         """Let something happen between two runs."""
@@ -155,32 +167,59 @@ class Publisher:
         assert not self.emulator.bugs
 
 
-@pytest.fixture(scope="module")
-def forking() -> Iterator[tuple[Emulator, subprocess.Popen[str]]]:
-    program = Path(__file__).with_name("forking.py")
-    with (
-        Emulator() as emulator,
-        subprocess.Popen(
-            [sys.executable, program],
-            env={**os.environ, **emulator.environment()},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as process,
-    ):
+@contextlib.contextmanager
+def forking_program(emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("forking.py")],
+        env={**os.environ, **emulator.environment()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout.readline() == "ready\n"
-        yield emulator, process
+        yield process
         process.stdin.close()
 
 
+@pytest.fixture(scope="module")
+def emulator() -> Iterator[Emulator]:
+    with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def program(emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
+    with forking_program(emulator) as process:
+        yield process
+
+
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-def test_every_story_ends_in_one_right_ami(forking, tmp_path, first):
+def test_every_story_ends_in_one_right_ami(emulator, program, tmp_path, first):
     for seed in range(first, first + AT_ONCE):
         story = Story.of(seed)
-        publisher = Publisher(*forking, tmp_path / str(seed))
+        publisher = Publisher(emulator, program, tmp_path / str(seed))
         try:
             publisher.play(story)
             publisher.check(story)
         except AssertionError:
-            print(f"{story}\n{dict(publisher.emulator.faults.hits)}\n{publisher.log}")
+            print(f"{story}\n{dict(emulator.faults.hits)}\n{publisher.log}")
             raise
+
+
+def test_two_machines_that_publish_the_same_at_the_same_time_make_one_ami(emulator, program, tmp_path):
+    with forking_program(emulator) as another:
+        for seed in range(1000, 1000 + AT_ONCE):
+            story = Story.of(seed)
+            story.old, story.kills = None, []
+            machines = [Publisher(emulator, one, tmp_path / f"{seed}{one.pid}") for one in (program, another)]
+            try:
+                machines[0].begin(story)
+                machines[1].folder.mkdir()
+                for machine in machines:
+                    machine.start(story.new)
+                assert [machine.wait() for machine in machines] == [0, 0]
+                for machine in machines:
+                    machine.check(story)
+            except AssertionError:
+                print(f"{story}\n{dict(emulator.faults.hits)}\n{machines[0].log}\n{machines[1].log}")
+                raise
