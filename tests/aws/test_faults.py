@@ -163,7 +163,8 @@ class Publisher:
         assert [region.snapshots[image.root["SnapshotId"]].content for image in images] == disks
         assert {image.state(region.now) for image in images} == {"available"}
         assert region.snapshots.keys() == {image.root["SnapshotId"] for image in images}
-        assert json.loads((self.folder / "aws.json").read_text())["begun"] == []
+        journal = self.folder / "aws.json"  # there is none where the AMI was found at once
+        assert not journal.exists() or json.loads(journal.read_text())["begun"] == []
         assert not self.emulator.bugs
 
 
