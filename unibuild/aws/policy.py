@@ -109,11 +109,11 @@ def _ebs(scope: _Scope) -> list[Statement]:
 
 def _s3(scope: _Scope) -> list[Statement]:
     bucket = f"arn:{scope.partition}:s3:::{scope.settings.publish.bucket or '*'}"
-    objects = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    objects = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]  # Get is HeadObject's
     home = (scope.home,)
     return [
         _allow("UploadToBucket", objects, [f"{bucket}/*"]),
-        _allow("FindBucket", ["s3:GetBucketLocation", "s3:ListBucketMultipartUploads"], [bucket]),
+        _allow("FindUploads", ["s3:ListBucketMultipartUploads"], [bucket]),
         _read("ec2:DescribeImportSnapshotTasks"),
         _allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", regions=home)),
         _allow(
