@@ -26,7 +26,7 @@ def test_a_save_is_built_and_a_new_kernel_is_booted_and_an_equal_one_is_not(watc
     assert {"settle", "build", "xl", "copy", "create", "outage"} <= new.phases.keys()
     assert watch.said("booted").of == "hello"
     assert (project.log, created(xen)) == (["built"] * 3, 2)
-    assert "bye" in [one.text for one in watch.told if isinstance(one, events.Output)]
+    assert ("bye", 1) in [(one.text, one.domid) for one in watch.told if isinstance(one, events.Output)]
     assert watch.end() == 0
     assert watch.told[-1] == events.Ended(at=watch.told[-1].at, exit_code=0, why="Ctrl-C")
     assert xen.domains() == {}

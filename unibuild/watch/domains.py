@@ -250,6 +250,7 @@ class Domains:
     def _tell(self, follower: Follower) -> None:
         """Tell what runs now."""
         domain, host, project = follower.followed.domain, follower.followed.host, follower.followed.project
+        follower.voice.domid = domain.domid
         good = record.load(state_dir(project.root), host.name).good
         ours = good if good and good.uuid == domain.uuid else None
         self.post(

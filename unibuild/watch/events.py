@@ -133,7 +133,7 @@ class Output(Event, frozen=True, kw_only=True, tag="output"):
         origin: ``build``, or ``console`` of the domain ``of``.
         text: the line; it may hold colours (ANSI escapes).
         of: the name of the domain.
-        domid: its number: in a swap the old and the new one speak under one name.
+        domid: its number, once it is good: in a swap the old and the new one speak under one name.
         whole: false for a beginning, a prompt for example, that was shown because nothing more came; the whole line
             comes again later.
     """

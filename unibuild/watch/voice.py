@@ -37,6 +37,7 @@ class Voice(Screen):
     def __init__(self, post: Callable[[events.Event], None], loan: Loan, name: str) -> None:
         super().__init__(raw=True)
         self.name = name
+        self.domid: int | None = None  # not known before the domain has proved itself
         self._post = post
         self._loan = loan
         self._text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
@@ -80,4 +81,5 @@ class Voice(Screen):
         if whole:
             self._prompted = ""
         if not self._loan.is_lent:
-            self._post(events.Output(at=time.time(), origin="console", text=text, of=self.name, whole=whole))
+            of, domid = self.name, self.domid
+            self._post(events.Output(at=time.time(), origin="console", text=text, of=of, domid=domid, whole=whole))
