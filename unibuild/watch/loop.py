@@ -21,10 +21,9 @@ from unibuild.watch.builders import Builders
 from unibuild.watch.cycle import Backoff, Cycle, relative
 from unibuild.watch.domains import Domains, Lost, Swapped
 from unibuild.watch.events import Command
-from unibuild.watch.lent import Lent
 from unibuild.watch.lookout import Lookout
 from unibuild.watch.signals import Signal, heeded
-from unibuild.watch.voice import Loan
+from unibuild.watch.teller import Teller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,12 +52,11 @@ class Loop:
     def __init__(self, tree: Tree, screen: events.Screen, box: Box, *, dodo: str = "", keep_domain: bool) -> None:
         self.tree = tree
         self.exit_code = 0
-        self._screen = screen
+        self._teller = Teller(screen)
         self._box = box
         self._keep = keep_domain
-        self._loan = Loan()
-        self._domains = Domains(box.put, self._loan)
-        self._lookout = Lookout(tree, box.wake, lambda error: self._problem(error, kept=self._kept()))
+        self._domains = Domains(box.put, self._teller.loan)
+        self._lookout = Lookout(tree, box.wake, lambda error: self._teller.problem(error, kept=self._kept()))
         self._builders = Builders(dodo)
         self._backoff = Backoff()
         self._cycle: Cycle | None = None
@@ -68,8 +66,6 @@ class Loop:
         self._reloaded: tuple[str, ...] = ()
         self._is_paused = False
         self._ending: str | None = None
-        self._lent: Lent | None = None
-        self._is_unread = False  # what the screen shows
 
     @property
     def _settings(self) -> Any:  # noqa: ANN401
@@ -86,7 +82,7 @@ class Loop:
         with heeded(self._box.put), contextlib.ExitStack() as stack:
             stack.callback(self._close)
             stack.enter_context(self._lookout)
-            self._emit(
+            self._teller.tell(
                 events.Started(
                     at=time.time(),
                     root=str(project.root),
@@ -103,8 +99,10 @@ class Loop:
                 if self._may_look:
                     self._lookout.look(builds=not self._is_idle)
                 self._step()
+                if self._teller.is_unread:
+                    self._ending = self._ending or "nobody reads it"
             self._finish()
-        if self._is_unread:
+        if self._teller.is_unread:
             raise BrokenPipeError
         return self.exit_code
 
@@ -113,9 +111,9 @@ class Loop:
     def _wait(self) -> None:
         """Wait for anything to happen, or for the next thing to do."""
         fds: list[Any] = [self._box, *self._builders.fds(builds=self._cycle is not None)]
-        if self._lent:
-            fds.append(self._lent.fd)
-        moments = [self._lookout.config.due]
+        if self._teller.keys is not None:
+            fds.append(self._teller.keys)
+        moments = [None if self._ending else self._lookout.config.due]
         if self._may_look:
             moments.append(self._lookout.at())
         if self._is_idle and self._builders.current and not self._is_paused:
@@ -125,8 +123,8 @@ class Loop:
         now = time.monotonic()
         until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=None)
         ready = select.select(fds, [], [], until)[0]
-        if self._lent and self._lent.fd in ready and not self._lent.type():
-            self._give_back()
+        if self._teller.keys in ready:
+            self._teller.type()
 
     def _hear(self) -> None:
         """Answer what came in."""
@@ -145,7 +143,7 @@ class Loop:
                 case None:
                     self._job = None
                 case _:
-                    self._emit(one)
+                    self._teller.tell(one)
         if self._builders.current:
             self._hear_builder(self._builders.current)
         if self._cycle is None:
@@ -159,10 +157,10 @@ class Loop:
                 self._wanted = "reboot"
             case Command.PAUSE:
                 self._is_paused = not self._is_paused
-                self._emit((events.Paused if self._is_paused else events.Resumed)(at=time.time()))
+                self._teller.tell((events.Paused if self._is_paused else events.Resumed)(at=time.time()))
                 self._lookout.ask()
             case Command.CONSOLE:
-                self._lend()
+                self._teller.lend(self._domains)
             case Command.QUIT:
                 self._ending = self._ending or "q"
 
@@ -218,7 +216,7 @@ class Loop:
         self._wanted, self._reloaded = None, ()
         self._backoff.at = None
         self._builders.current.build()
-        self._emit(self._cycle.changed())
+        self._teller.tell(self._cycle.changed())
         self._lookout.begun()
 
     # The build
@@ -228,21 +226,21 @@ class Loop:
         has_ended = messages is None or any(isinstance(message, wire.Built) for message in messages)
         lines = builder.lines(_REST) if has_ended else builder.lines()
         for line in lines:  # before what the messages say: it was written before
-            self._emit(events.Output(at=time.time(), origin="build", text=line))
+            self._teller.tell(events.Output(at=time.time(), origin="build", text=line))
         if messages is None:
             self._builders.died(self.tree.project)
-            self._problem(UnibuildError("the builder has died", hint="it is started again"))
+            self._teller.problem(UnibuildError("the builder has died", hint="it is started again"))
             if self._cycle and not self._job:
                 self._built(1)
             return
         for message in messages:
             match message:
                 case wire.Task() if self._cycle:
-                    self._emit(self._cycle.heard(message))
+                    self._teller.tell(self._cycle.heard(message))
                 case wire.Failure() if self._cycle:
                     self._cycle.failures.append(message)
                     if message.name:
-                        self._emit(events.Stage(at=time.time(), name=message.name, state="failed"))
+                        self._teller.tell(events.Stage(at=time.time(), name=message.name, state="failed"))
                 case wire.Built(exit_code=code) if self._cycle:
                     self._built(code)
 
@@ -258,12 +256,12 @@ class Loop:
             for failure in cycle.failures:
                 error = UnibuildError(failure.text, hint=failure.hint)
                 error.exit_code = failure.exit_code
-                self._problem(error, kept=self._kept())
+                self._teller.problem(error, kept=self._kept())
                 if failure.is_busy:
                     self._backoff.failed(time.monotonic())
             if not cycle.failures:
                 how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                self._problem(UnibuildError(f"the build {how}"), kept=self._kept())
+                self._teller.problem(UnibuildError(f"the build {how}"), kept=self._kept())
             first = cycle.failures[0] if cycle.failures else None
             self.exit_code = first.exit_code if first else max(1, code)
             self._over(cycle, "failed", first.text if first else "the build ended early")
@@ -304,7 +302,7 @@ class Loop:
             self._over(cycle, result.outcome, f"{same}: no reboot" if result.outcome == "unchanged" else "")
             return
         self.exit_code = result.error.exit_code
-        self._problem(result.error, kept=self._kept())
+        self._teller.problem(result.error, kept=self._kept())
         if result.is_again:
             self._backoff.failed(time.monotonic())
         self._over(cycle, result.outcome, result.error.message)
@@ -313,7 +311,7 @@ class Loop:
         """The domain is followed no more."""
         if lost.error:
             self.exit_code = lost.error.exit_code
-            self._problem(lost.error, kept=self._kept())
+            self._teller.problem(lost.error, kept=self._kept())
         if lost.is_again:
             self._backoff.failed(time.monotonic())
         elif lost.error is None and self._is_idle and not self._ending:  # perhaps another run has replaced it
@@ -327,17 +325,6 @@ class Loop:
         domain = follower.followed.domain
         return f"{domain.name} runs on (domain {domain.domid})"
 
-    def _lend(self) -> None:
-        if not self._domains.is_following:
-            self._emit(events.Note(at=time.time(), message="no domain runs"))
-        elif self._lent is None:
-            self._lent = Lent(self._screen, self._domains, self._loan)
-
-    def _give_back(self) -> None:
-        lent, self._lent = self._lent, None
-        for event in lent.close() if lent else ():
-            self._emit(event)
-
     # Settings
 
     def _reload(self, stale: Sequence[str]) -> None:
@@ -346,7 +333,7 @@ class Loop:
         try:
             self._builders.reload(project, relative(str(project.root), stale))
         except UnibuildError as error:
-            self._problem(error, kept="the last good settings are in force")
+            self._teller.problem(error, kept="the last good settings are in force")
 
     def _hear_next(self) -> None:
         """Hear whether another builder has loaded everything, and is in force."""
@@ -354,7 +341,7 @@ class Loop:
         if isinstance(heard, UnibuildError):
             if self._builders.current is None and self._count == 0:
                 raise heard
-            self._problem(heard, kept="the last good one is in force")
+            self._teller.problem(heard, kept="the last good one is in force")
         elif heard is not None:
             self.tree.project, self.tree.more, self.tree.modules = (
                 heard.project,
@@ -365,47 +352,30 @@ class Loop:
             self._lookout.renew()
             if heard.paths:
                 self._reloaded = heard.paths
-                self._emit(events.Reloaded(at=time.time(), paths=heard.paths))
+                self._teller.tell(events.Reloaded(at=time.time(), paths=heard.paths))
 
     # The end, and what is told
 
     def _over(self, cycle: Cycle, outcome: events.Outcome, why: str) -> None:
         self._cycle = None
-        self._emit(cycle.over(outcome, why, self.exit_code))
-
-    def _problem(self, error: UnibuildError, kept: str | None = None) -> None:
-        self._emit(
-            events.Problem(at=time.time(), message=error.message, hint=error.hint, exit_code=error.exit_code, kept=kept)
-        )
-
-    def _emit(self, event: Any) -> None:  # noqa: ANN401
-        if self._is_unread:
-            return
-        if self._lent:
-            self._lent.hold(event)
-            return
-        try:
-            self._screen.show(event)
-        except BrokenPipeError:  # no reason to leave a swap half done
-            self._is_unread = True
-            self._ending = self._ending or "nobody reads it"
+        self._teller.tell(cycle.over(outcome, why, self.exit_code))
 
     def _finish(self) -> None:
         """End the domain, or leave it, and say good-bye."""
-        self._give_back()
-        if self._keep or self._is_unread:  # nobody said that it shall end
+        self._teller.give_back()
+        if self._keep or self._teller.is_unread:  # nobody said that it shall end
             self._domains.leave()
         else:
             try:
                 self._domains.end(self.tree.project)
             except UnibuildError as error:
                 self.exit_code = self.exit_code or error.exit_code
-                self._problem(error)
+                self._teller.problem(error)
         for one in self._box.take():
             if isinstance(one, events.Event):
-                self._emit(one)
-        self._emit(events.Ended(at=time.time(), exit_code=self.exit_code, why=self._ending or ""))
+                self._teller.tell(one)
+        self._teller.tell(events.Ended(at=time.time(), exit_code=self.exit_code, why=self._ending or ""))
 
     def _close(self) -> None:
-        self._give_back()
+        self._teller.give_back()
         self._builders.close()
