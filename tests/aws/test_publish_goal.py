@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from unibuild.settings.sources import load
+from unibuild.tasks.graph import graph
+from unibuild.tasks.image import plan
 
 if TYPE_CHECKING:
     from emulator import Emulator
@@ -36,6 +41,21 @@ class Project:
         done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def killed(self, operation: str, moment: str, how: signal.Signals) -> int:
+        """Publish in a process that gets a signal before or after an operation has its effect; return its exit code."""
+        argv = [str(BIN / "unibuild"), "publish_ami"]
+        program = subprocess.Popen(argv, cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        def watch(call, when):
+            if (call.operation, when) == (operation, moment) and not call.params.get("DryRun"):
+                program.send_signal(how)
+
+        self.emulator.faults.watch = watch
+        try:
+            return program.wait(200)
+        finally:
+            self.emulator.faults.watch = None
 
     def edit(self, text: str) -> None:
         (self.root / "main.c").write_text(text)
@@ -116,3 +136,21 @@ def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
         said = subprocess.run(argv, cwd=project.root, capture_output=True, text=True, timeout=200, check=True).stdout
         assert "'unibuild.tasks.graph'" in said
         assert not {"'boto3'", "'botocore'"} & set(said.replace("[", "").replace("]", "").split(", "))
+
+
+@pytest.mark.parametrize(
+    ("operation", "moment", "how", "code"),
+    [
+        ("PutSnapshotBlock", "after", signal.SIGKILL, -9),
+        ("CompleteSnapshot", "before", signal.SIGINT, 130),
+        ("RegisterImage", "after", signal.SIGKILL, -9),
+    ],
+)
+def test_a_run_that_was_killed_is_finished_by_the_next_one(project: Project, operation, moment, how, code) -> None:
+    assert project.killed(operation, moment, how) == code
+    project.run("publish_ami")
+    region = project.emulator.region("us-east-1")
+    [image] = region.own_images.values()
+    assert region.snapshots.keys() == {image.root["SnapshotId"]}
+    expected = plan(graph(load(project.root)))
+    assert region.snapshots[image.root["SnapshotId"]].read(0, expected.size) == b"".join(expected.blocks())
