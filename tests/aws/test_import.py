@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from disks import Disk
+from emulator.errors import AwsError as Refused
 from test_snapshot import REGION, owner
 
 from unibuild.aws.client import Patience
@@ -67,8 +68,6 @@ def test_faults_on_the_way(imports: Imports, kind: str) -> None:
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload", "ImportSnapshot"])
 def test_the_object_goes_also_after_a_failure(imports: Imports, operation: str) -> None:
-    from emulator.errors import AwsError as Refused
-
     imports.emulator.faults.add("500", operation, error=Refused("AccessDenied", "No.", 403))
     with pytest.raises(AwsError, match="may not do this"):
         imports.make()
@@ -87,6 +86,23 @@ def test_an_import_that_fails_is_told_and_can_be_tried_again(imports: Imports) -
 def test_a_snapshot_that_was_deleted_meanwhile_is_imported_again(imports: Imports) -> None:
     imports.snapshots.pop(imports.make().id)
     assert imports.snapshots[imports.make().id].content == SMALL.content
+
+
+def test_an_import_that_a_killed_run_began_is_taken_up(imports: Imports) -> None:
+    def watch(call, moment):
+        if call.operation == "ImportSnapshot" and moment == "after":
+            imports.emulator.faults.add("500", error=Refused("AccessDenied", "No.", 403))
+
+    imports.emulator.faults.watch = watch  # from there on the run can do nothing any more
+    with pytest.raises(AwsError):
+        imports.make()
+    imports.emulator.faults.clear()
+    imports.emulator.faults.watch = None
+    [begun] = imports.snapshots
+    assert imports.make().id == begun
+    assert imports.emulator.calls.count("ImportSnapshot") == 1
+    assert imports.emulator.region(REGION).tags[begun] == TAGS
+    assert imports.left == []
 
 
 def test_encryption(imports: Imports) -> None:

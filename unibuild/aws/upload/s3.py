@@ -1,8 +1,8 @@
 """Makes a snapshot by way of S3 (``via = "s3"``): the whole image as an object, imported by EC2, and removed again.
 
 For accounts that may not use the EBS direct API. Needs a bucket in the region, and a role that EC2's import service may
-assume (VM Import/Export user guide, "Required permissions"). Nothing is incremental here, and nothing is resumed; what
-a killed run leaves in the bucket goes with the next one.
+assume (VM Import/Export user guide, "Required permissions"). Nothing is incremental here. An import that a killed run
+had begun is taken up by the next one, and what it left in the bucket goes.
 """
 
 from __future__ import annotations
@@ -59,14 +59,41 @@ class Importer:
             FileError: the image changed while it was read.
         """
         key = f"unibuild-{about.identity[:32]}.raw"
+        puts = 0
         try:
-            self._upload(source, key)
-            snapshot = self._import(key, about)
+            snapshot = self._begun(about)
+            if snapshot is None:
+                self._upload(source, key)
+                puts = source.size // BLOCK
+                snapshot = self._import(key, about)
         finally:
             self._remove(key)
         ec2 = self.aws.client("ec2", self.region)
         ec2.call("CreateTags", appears=_APPEARS, Resources=[snapshot], Tags=tags.write(about.tags))
-        return Made(snapshot, source.size // BLOCK, None)
+        return Made(snapshot, puts, None)
+
+    def _begun(self, about: About) -> str | None:
+        """Return the snapshot of an import that an earlier run began: it is known by the tags of its task."""
+        ec2 = self.aws.client("ec2", self.region)
+        for task in ec2.pages("DescribeImportSnapshotTasks", "ImportSnapshotTasks"):
+            held, detail = tags.read(task.get("Tags", ())), task.get("SnapshotTaskDetail", {})
+            if any(held.get(key) != value for key, value in _few(about.tags).items()):
+                continue
+            if detail.get("Status") == "active":
+                with contextlib.suppress(AwsError):  # it failed: then there is another
+                    return self._wait(str(task["ImportTaskId"]))
+            if detail.get("Status") == "completed" and self._is_there(str(detail["SnapshotId"])):
+                return str(detail["SnapshotId"])
+        return None
+
+    def _is_there(self, snapshot: str) -> bool:
+        try:
+            self.aws.client("ec2", self.region).call("DescribeSnapshots", SnapshotIds=[snapshot])
+        except AwsError as error:
+            if error.code != "InvalidSnapshot.NotFound":
+                raise
+            return False
+        return True
 
     def _upload(self, source: Source, key: str) -> None:
         s3 = self.aws.client("s3", self.region)
