@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import random
 import threading
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import unibuild
 from unibuild.aws.errors import Kind, explain, explain_local, kind_of
+from unibuild.aws.patience import Clock, Patience, Stopped
 from unibuild.aws.plan import Call, Plan, is_reading, mentions_unknown
 from unibuild.errors import AwsError, AwsLostError
 
@@ -30,56 +29,6 @@ Answer = dict[str, Any]
 T = TypeVar("T")
 
 _POLL = (0.2, 5.0)  # seconds between two looks: at first, and at most
-
-
-class Stopped(Exception):  # noqa: N818 (no failure: somebody set the clock's ``stop``)
-    """A wait was ended because the whole is to end."""
-
-
-class Clock:
-    """Time and chance, which a test may replace.
-
-    ``stop`` ends every wait: threads that sleep between two tries must not hold up Ctrl-C.
-    """
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self._random = random.Random()
-
-    def now(self) -> float:
-        """Return seconds that only grow."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait.
-
-        Raises:
-            Stopped: ``stop`` is set.
-        """
-        if self.stop.wait(seconds):
-            raise Stopped
-
-    def jitter(self, most: float) -> float:
-        """Return a number from 0 to ``most``, each as likely: full jitter."""
-        return self._random.uniform(0.0, most)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long a call is tried, in seconds, over every kind of fault.
-
-    A call gives up ``budget`` after its first fault, but not before ``tries``. While nothing was ever answered it is
-    ``first``: then the network or the endpoint is wrong. ``connect`` and ``read`` are the timeouts of one try; each
-    stall takes the next longer of ``read``. The waits between tries double from ``base`` to ``cap``.
-    """
-
-    budget: float = 180.0
-    tries: int = 5
-    first: float = 15.0
-    connect: float = 5.0
-    read: tuple[float, ...] = (20.0, 40.0, 80.0, 120.0)
-    base: float = 0.1
-    cap: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +48,7 @@ class Aws:
     Args:
         profile: the profile's name; None: the chain's.
         region: the region; None: the chain's.
-        patience: how long calls are tried.
+        patience: how long calls are tried; None: as ``Patience`` has it.
         clock: time and chance.
         plan: where calls that change something are written down instead of being made; None: they are made.
     """
@@ -109,11 +58,11 @@ class Aws:
         profile: str | None = None,
         region: str | None = None,
         *,
-        patience: Patience = Patience(),
+        patience: Patience | None = None,
         clock: Clock | None = None,
         plan: Plan | None = None,
     ) -> None:
-        self.patience = patience
+        self.patience = patience or Patience()
         self.clock = clock or Clock()
         self.plan = plan
         self.answered = False  # whether AWS ever was
