@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,7 +169,10 @@ class Case:
                 self.boot()
             except UnibuildError as error:
                 print(error, flush=True)
-            os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
         os.waitpid(pid, 0)
         self.words["boot.console"] = "none"
         return told.read_text() if told.exists() else None
@@ -317,4 +321,5 @@ def test_a_host_that_is_lost_at_any_step(case, capfd, kind, how):
             if how.endswith("for a moment"):
                 all_is_put_right(one)
             then_all_is_well(one, capfd)
-    assert verbs >= {"xl create", "xl rename", "xl shutdown", "xl unpause", "xl destroy"}
+    said = (one.root / "said").read_text()
+    assert verbs >= {"xl create", "xl rename", "xl shutdown", "xl unpause", "xl destroy"}, said
