@@ -28,7 +28,7 @@ TESTS = Path(__file__).parents[1] / "tests" / "aws"
 sys.path.insert(0, str(TESTS))
 
 LATENCY = 0.03  # seconds
-RUNS = 1
+RUNS = 5
 WORKERS = 8
 MEMORY = 80  # MB over the import of boto3
 
