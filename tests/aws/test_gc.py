@@ -66,6 +66,11 @@ def test_a_snapshot_that_another_ami_uses_stays():
     assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
 
 
+def test_a_snapshot_of_another_unikernel_stays():
+    found = Inventory("eu-west-1", (ami(0, "snap-0"), ami(1)), (snapshot("snap-0", unikernel="other"),))
+    assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
+
+
 def test_copies_of_one_content_are_one_publish():
     same = "f" * 64
     found = Inventory("eu-west-1", (ami(0), ami(1, sha256=same), ami(2, sha256=same)))

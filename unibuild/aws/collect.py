@@ -129,7 +129,7 @@ def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
     steps = list(starmap(_deregister, going))
     for one in found.snapshots:
         of = [ami for ami, _ in going if one.id in ami.snapshots]
-        if of and one.unikernel and one.id not in used:
+        if one.unikernel in {ami.unikernel for ami in of} and one.id not in used:
             steps.append(_delete(one, f"of {of[0].name}", *(ami.id for ami in of)))
     return steps
 
