@@ -54,6 +54,7 @@ class Volume:
 
     snapshot: Snapshot
     kind: Literal["pv", "pvh"] = "pv"
+    has_bios: bool = False
 
     @property
     def size(self) -> int:

@@ -6,7 +6,6 @@ foreground ask; those in the background ride on the ticket (``sudo -n``), and no
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
 import shutil
@@ -120,7 +119,7 @@ class Local(Host):
 class _RootChild(process.Child):
     """A child behind sudo: it is root's, so that we cannot signal it ourselves."""
 
-    def stop(self, patience: float = process.PATIENCE) -> int:
+    def end(self, patience: float = process.PATIENCE) -> int:
         for name in ("TERM", "KILL"):
             if self.poll() is None:
                 process.run(
@@ -128,13 +127,8 @@ class _RootChild(process.Child):
                     check=False,
                 )
                 self.wait(patience)
-        if self.poll() is not None:
-            return super().stop(0)
-        for pipe in (self.stdin, self.stdout, self.stderr):  # sudo's rules forbid `kill`: the next line it says ends it
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        return -signal.SIGPIPE
+        status = self.poll()
+        return -signal.SIGPIPE if status is None else status  # sudo's rules forbid `kill`: its next line ends it
 
 
 def _find(program: str) -> str | None:

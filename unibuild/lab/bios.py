@@ -23,7 +23,8 @@ __all__ = ["find"]
 _FOLDER = "usr/lib/grub/i386-pc"
 _PROGRAM = "usr/bin/grub-mkimage"
 _PACKAGES = ("grub-common", "grub-pc-bin")
-_NOTHING = re.compile("(?!)")  # of what they depend on
+_LIBRARY = re.compile("libdevmapper.*")  # all that grub-mkimage needs and a small system may not have
+_LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _KEPT = ("boot.img", "core.img")
 
 
@@ -53,10 +54,12 @@ def _make(scratch: Path, kept: Path, progress: Callable[[str, float | None], Non
         root = scratch / "root"
         _unpack(root, scratch / "apt", progress)
     folder = root / _FOLDER
-    program = "grub-mkimage" if root == Path("/") else str(root / _PROGRAM)
+    program, env = "grub-mkimage", {}
+    if root != Path("/"):
+        program, env = str(root / _PROGRAM), {"LD_LIBRARY_PATH": str(root / _LIBRARIES)}
     argv = [program, "-O", "i386-pc", "-d", str(folder), "-p", PREFIX, "-o", str(scratch / "core.img"), *MODULES]
     try:
-        process.run(argv)
+        process.run(argv, env=env)
     except CommandError as error:
         raise MissingError(
             f"grub-mkimage does not run here: {error.output.strip()}", hint=f"install {' and '.join(_PACKAGES)}"
@@ -68,8 +71,8 @@ def _make(scratch: Path, kept: Path, progress: Callable[[str, float | None], Non
 def _unpack(root: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> None:
     """Fetch the packages, and unpack what is needed of them."""
     downloads.mkdir()
-    wanted = re.compile(rf"{re.escape(_FOLDER)}/[^/]+|{re.escape(_PROGRAM)}")
-    for package in packages.fetch(packages.this_machines(), downloads, progress, roots=_PACKAGES, follow=_NOTHING):
+    wanted = re.compile(rf"{re.escape(_FOLDER)}/[^/]+|{re.escape(_PROGRAM)}|{re.escape(_LIBRARIES)}/[^/]+")
+    for package in packages.fetch(packages.this_machines(), downloads, progress, roots=_PACKAGES, follow=_LIBRARY):
         for name, member in deb.members(package, lambda name: wanted.fullmatch(name) is not None):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(member.data)

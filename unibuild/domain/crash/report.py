@@ -215,9 +215,15 @@ def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    for old in sorted(path for path in crashes.iterdir() if _OURS.fullmatch(path.name))[:-KEEP]:
+    ours = [path for path in crashes.iterdir() if _OURS.fullmatch(path.name)]
+    for old in sorted(ours, key=_age)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _age(folder: Path) -> tuple[str, int]:
+    """Return what sorts reports: their second, and of those of one second when they were written."""
+    return folder.name.partition("-")[0], folder.stat().st_mtime_ns
 
 
 def _console(said: bytes, log: Path, target: Path) -> None:
