@@ -78,10 +78,10 @@ class Aws:
         Raises:
             AwsError: none is set; or there is no such profile.
         """
-        with _local_errors("session", self._region or ""):
+        with _local_errors("AWS", self._region or ""):
             found = self.session().region_name
         if not found:
-            raise explain_local("session", "", "NoRegionError", "")
+            raise explain_local("AWS", "", "NoRegionError", "")
         return str(found)
 
     def client(self, service: str, region: str | None = None) -> Client:
