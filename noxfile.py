@@ -41,5 +41,5 @@ def minimums(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """The figures that we claim, as ratios measured in one run."""
     session.install("-e", ".[dev]")
-    for script in ("noop.py", "lab.py"):
+    for script in ("noop.py", "lab.py", "swap.py", "watch.py", "publish.py"):
         session.run("python", f"benchmarks/{script}")
