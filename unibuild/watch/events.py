@@ -234,7 +234,7 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
 
 
 class Reloaded(Event, frozen=True, kw_only=True, tag="reloaded"):
-    """Settings, ``dodo.py`` or templates were read anew, because of these files.
+    """Settings or ``dodo.py`` were read anew, because of these files.
 
     Attributes:
         paths: those.
