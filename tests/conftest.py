@@ -30,6 +30,7 @@ def pytest_configure() -> None:
     # Whoever started us in the background, as CI may, had them ignored, and what we start would ignore them too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -157,8 +158,11 @@ class Tree:
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
+        """Write a file at one stroke, that whoever looks on a busy machine never sees it half done."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        beside = self.root.with_name(f"{self.root.name}.beside")
+        beside.write_text(text)
+        beside.replace(path)
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()
@@ -193,7 +197,7 @@ class Tree:
 
     def wait_for(self, name: str) -> None:
         """Wait until a file is there and has a line."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not ((self.root / name).exists() and self.read(name).endswith("\n")):
             assert time.monotonic() < deadline, f"there never was {name}"
             time.sleep(0.01)

@@ -61,12 +61,12 @@ def test_a_traceback_only_where_it_is_asked_for(tree, door):
     said = tree.run(door, "build", code=1)
     assert "unibuild: `make` failed with exit code 2" in said
     program = tree.start(door, "build", UNIBUILD_DEBUG="1")
-    assert "Traceback" in program.communicate(timeout=20)[0]
+    assert "Traceback" in program.communicate(timeout=60)[0]
 
 
 def test_debug_is_an_option_too(tree):
     program = tree.start("unibuild", "--debug", "nowhere")
-    said = program.communicate(timeout=20)[0]
+    said = program.communicate(timeout=60)[0]
     assert (program.returncode, "there is no goal" in said) == (2, True)
 
 

@@ -155,7 +155,7 @@ def test_an_edit_during_a_build_that_is_killed_is_built_the_next_time(tree):
     (make,) = children(run.pid)
     run.kill()
     os.killpg(int(make), signal.SIGKILL)
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
     tree.run("unibuild", "build")
     assert tree.read("hello.xen") == "two\n"
 
@@ -177,7 +177,7 @@ def test_a_killed_run_keeps_what_had_finished(steps, door, number):
     run.send_signal(number)
     if number == signal.SIGKILL:
         os.kill(int(steps.read("pid")), number)  # nobody is left to end it
-    said, _ = run.communicate(timeout=20)
+    said, _ = run.communicate(timeout=60)
     assert run.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert gone(int(steps.read("pid")))
     assert "Traceback" not in said
@@ -265,13 +265,13 @@ def test_disk_full_is_told_and_the_next_run_goes_on(tree):
 def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
     good = tree.read("Makefile")
     tree.write("Makefile", HANG)
-    run = pexpect.spawn(str(tree.bin / argv[0]), list(argv[1:]), cwd=str(tree.root), encoding="utf-8", timeout=20)
+    run = pexpect.spawn(str(tree.bin / argv[0]), list(argv[1:]), cwd=str(tree.root), encoding="utf-8", timeout=60)
     tree.wait_for("pid")
     run.sendintr()
     run.expect(pexpect.EOF)
     run.close()
     assert run.exitstatus == 130
-    assert run.before.endswith("unibuild: interrupted\r\n")
+    assert "unibuild: interrupted\r\n" in run.before  # make may say more: of `-n 2` each process is interrupted
     assert "Traceback" not in run.before
     assert gone(int(tree.read("pid")))
     tree.write("Makefile", good)
@@ -285,7 +285,7 @@ def test_a_signal_to_us_alone_ends_the_children_too(tree, door, number):
     run = tree.start(door, "build")
     tree.wait_for("pid")
     run.send_signal(number)
-    said, _ = run.communicate(timeout=20)
+    said, _ = run.communicate(timeout=60)
     assert (run.returncode, gone(int(tree.read("pid")))) == (128 + number, True)
     assert "Traceback" not in said
 
@@ -296,7 +296,7 @@ def test_workers_end_with_the_run(tree, number):
     run = tree.start("doit", "-n", "2", "build")
     tree.wait_for("pid")
     run.send_signal(number)
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
     assert gone(int(tree.read("pid")))
 
 
@@ -310,7 +310,7 @@ def test_a_second_run_in_the_tree_is_told_who_has_it(tree):
     assert f"is in use by process {run.pid}" in tree.run("doit", "build", code=3)
     assert "build" in tree.run("unibuild", "list")
     run.terminate()
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
 
 
 # --- doit's own commands

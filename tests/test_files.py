@@ -97,7 +97,7 @@ def test_a_lock_held_elsewhere_names_its_holder_and_dies_with_it(tmp_path):
         ):
             pass
         holder.kill()
-    with files.lock(path, "the test", patience=5):
+    with files.lock(path, "the test", patience=30):
         pass
 
 

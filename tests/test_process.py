@@ -159,7 +159,7 @@ def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
     script = tmp_path / "script.py"
     slow = ["bash", "-c", "echo up >/dev/tty; sleep 1; echo down >/dev/tty"]
     script.write_text(f"from unibuild import process\n{call.format(slow)}\nprint('end')")
-    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=10) as shell:  # what follows is job control
+    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60) as shell:  # what follows is job control
         shell.sendline(f"{sys.executable} {script}")
         shell.expect_exact("up\r\n")
         shell.sendcontrol("z")
@@ -167,6 +167,21 @@ def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
         shell.sendline("fg")
         shell.expect_exact("down\r\n")
         shell.expect_exact("end")
+
+
+def test_ctrl_z_at_any_moment_stops_us(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("from unibuild import process\nprint('go')\nwhile True: process.run(['true'])")
+    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60) as shell:
+        shell.sendline(f"{sys.executable} {script}")
+        shell.expect_exact("go\r\n")
+        for moment in range(30):
+            time.sleep(moment / 10_000)
+            shell.sendcontrol("z")
+            while shell.expect_exact(["Stopped", pexpect.TIMEOUT], timeout=2):
+                shell.sendcontrol("z")  # one may be lost between two children
+            shell.sendline("fg")
+            shell.expect(r"fg\r\n.*script.py\r\n")
 
 
 def test_output_held_by_a_grandchild_is_waited_for_on_a_terminal(terminal):

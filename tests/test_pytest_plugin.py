@@ -126,7 +126,7 @@ def test_term_leaves_no_domain(run, xen):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     program.send_signal(signal.SIGTERM)
-    said, _ = program.communicate(timeout=30)
+    said, _ = program.communicate(timeout=60)
     assert program.returncode == 143, said
     assert xen.domains() == {}
 

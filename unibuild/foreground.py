@@ -7,6 +7,7 @@ without it sudo could not ask for a password.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Loan", "follow_stop", "lent", "signal_group", "signals_put_off"]
+__all__ = ["Loan", "follow_stop", "lent", "signal_group", "signals_put_off", "spawning"]
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -60,7 +61,10 @@ def lent(group: int) -> Iterator[Loan]:
                 os.tcsetpgrp(terminal, os.getpgrp())
             signal.signal(signal.SIGTTOU, before)
             os.close(terminal)
+            was_stopped = witness.is_stopped()
             loan.interrupted = witness.saw_interrupt()
+            if was_stopped:  # when the child had ended already
+                os.killpg(os.getpgrp(), signal.SIGTSTP)
 
 
 def _our_terminal() -> int | None:
@@ -80,10 +84,7 @@ def _our_terminal() -> int | None:
 
 def follow_stop(group: int) -> None:
     """Where the child was stopped from the terminal (Ctrl-Z), stop with it; go on when we are continued."""
-    try:
-        state = os.waitid(os.P_PID, group, os.WSTOPPED | os.WNOHANG)
-    except ChildProcessError:  # it has ended, and what it started still holds its output
-        return
+    state = _stopped(group)
     if state is None:
         return
     terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
@@ -101,6 +102,14 @@ def follow_stop(group: int) -> None:
     signal_group(group, signal.SIGCONT)
 
 
+def _stopped(pid: int) -> os.waitid_result | None:
+    """Return what stopped a child that is stopped now; of one stop this tells once."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:  # it has ended, and what it started may still hold its output
+        return None
+
+
 class _Witness(contextlib.AbstractContextManager["_Witness"]):
     """A process that does nothing in a child's group but die of the Ctrl-C that the child gets.
 
@@ -110,10 +119,14 @@ class _Witness(contextlib.AbstractContextManager["_Witness"]):
     def __init__(self, group: int) -> None:
         self._popen: subprocess.Popen[bytes] | None = None
         null = subprocess.DEVNULL
-        with contextlib.suppress(OSError), signals_put_off():  # the child may have gone already
+        with contextlib.suppress(OSError), spawning():  # the child may have gone already
             self._popen = subprocess.Popen(
                 ["sleep", "infinity"], stdin=null, stdout=null, stderr=null, process_group=group
             )
+
+    def is_stopped(self) -> bool:
+        """Say whether Ctrl-Z stopped it, and nobody has let it go on."""
+        return self._popen is not None and _stopped(self._popen.pid) is not None
 
     def saw_interrupt(self) -> bool:
         """End it, and say whether Ctrl-C had done so before, even if that was on its way only."""
@@ -127,6 +140,26 @@ class _Witness(contextlib.AbstractContextManager["_Witness"]):
         if self._popen is not None:
             self._popen.kill()
             self._popen.wait()
+
+
+@contextlib.contextmanager
+def spawning() -> Iterator[None]:
+    """Let a child be started inside the block, which no signal ends half-way."""
+    _stop_with_our_children()
+    with signals_put_off():
+        yield
+
+
+@functools.cache
+def _stop_with_our_children() -> None:
+    """Where there is a terminal, start children by fork, not by vfork.
+
+    A Ctrl-Z that came between vfork and exec would stop the child alone: we would wait for it unstoppably, and the
+    shell for us, for ever. ``_USE_VFORK`` is documented ("Disabling use of vfork() or posix_spawn()", subprocess).
+    """
+    with contextlib.suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
+        subprocess._USE_VFORK = False  # type: ignore[misc]  # Final is for others than its documentation means
 
 
 @contextlib.contextmanager

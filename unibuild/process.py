@@ -275,7 +275,7 @@ def start(
     """
     popen = None
     try:
-        with foreground.signals_put_off():
+        with foreground.spawning():
             popen = subprocess.Popen(
                 list(argv),
                 cwd=cwd,

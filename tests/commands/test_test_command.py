@@ -184,7 +184,7 @@ def test_a_signal_leaves_nothing(project, does, xen, number, code):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     program.send_signal(number)
-    said, _ = program.communicate(timeout=30)
+    said, _ = program.communicate(timeout=60)
     assert program.returncode == code, said
     assert xen.domains() == {}
 

@@ -223,6 +223,6 @@ def test_no_line_is_lost_or_told_twice_by_leaving(watch, log):
     outcomes = [domain.follow(log, wait=0.2)]
     while isinstance(outcomes[-1], Left):
         with console.Reader(domain.host, domain.domain, Log(log), domain.show) as reader:
-            outcomes.append(reader.follow(wait=0.1))
+            outcomes.append(reader.follow(wait=0.1 * len(outcomes)))  # a slow host takes a while to begin
     assert domain.said.decode().splitlines() == [f"line {n}" for n in range(300)]
     assert len(outcomes) > 2

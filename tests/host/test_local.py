@@ -14,7 +14,7 @@ import unibuild
 from unibuild.errors import HostError, MissingError
 from unibuild.host.local import Local, is_dom0
 
-USER = "unibuild-test"
+USER = f"unibuild-{os.getpid()}"
 RUN = """
 import sys
 sys.path.insert(0, {package!r})
@@ -134,7 +134,7 @@ def terminal(user):
         env={"PATH": f"{user}/bin:/usr/bin:/bin", "HOME": about.pw_dir},
         cwd="/",
         encoding="utf-8",
-        timeout=30,
+        timeout=60,
     ) as spawned:
         yield spawned
 

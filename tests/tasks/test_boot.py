@@ -402,7 +402,7 @@ def terminal(tree_anywhere):
         tree_anywhere.write(*script)
         where = [str(tree_anywhere.root), str(tree_anywhere.xl), str(tree_anywhere.kernel)]
         argv = ["-c", ON_A_TERMINAL, *where, console, tree_anywhere.words["host"]]
-        opened.append(pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=30))
+        opened.append(pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60))
         return opened[-1]
 
     yield spawn

@@ -101,7 +101,7 @@ def interrupted(project, xen, door, verb, first):
     ssh = xen.world / "bin" / "ssh"
     ssh.write_text(SSH.format(verb=verb, first=first, real=ssh.read_text().partition("\n")[2]))
     argv = ["boot", "host=ssh://there"]
-    run = pexpect.spawn(str(project.bin / door), argv, cwd=str(project.root), encoding="utf-8", timeout=30)
+    run = pexpect.spawn(str(project.bin / door), argv, cwd=str(project.root), encoding="utf-8", timeout=60)
     run.expect_exact("here")
     run.sendintr()
     run.expect(pexpect.EOF)
@@ -139,4 +139,4 @@ def test_a_build_can_run_while_a_console_is_shown(project):
     project.run("unibuild", "build")
     assert project.log == ["built", "built"]
     boot.terminate()
-    boot.communicate(timeout=20)
+    boot.communicate(timeout=60)

@@ -91,7 +91,7 @@ def unikernel(version, tmp_path, tree, hello_kernels, monkeypatch) -> Unikernel:
     made.use(version)
     for name in ("OPAMSWITCH", "OPAM_SWITCH_PREFIX", "MODE", "MIRAGE_EXTRA_REPOS", "MAKEFLAGS", "MAKELEVEL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("OPAMROOT", str(tmp_path / "opam"))
     monkeypatch.setenv("STANDIN_LOG", str(made.log))
     monkeypatch.setenv("STANDIN_PV", str(hello_kernels.pv))

@@ -67,7 +67,7 @@ def test_a_failure_is_the_exit_code(watching, project):
 
 
 def test_a_domain_that_is_not_ready_gives_way_to_the_last_good_one(watching, project, xen, other_kernel):
-    watch = watching("boot.ready.console=booted", "boot.ready.timeout=2")
+    watch = watching("boot.ready.console=booted", "boot.ready.timeout=6")
     watch.cycle("ready")
     (xen.world / "script").write_text("say no\nobey\n")
     other_kernel()
