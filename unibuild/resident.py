@@ -78,11 +78,14 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
                 item = item_of(task)
                 wire.send(loop, wire.Task(name=task.name, state="running", reason=item.reason if item else None))
 
+        def _took(self, task: Task) -> float | None:
+            began = self._began.get(task.name)
+            return None if began is None else time.monotonic() - began
+
         def add_success(self, task: Task) -> None:
             if task.actions:
-                took = time.monotonic() - self._began[task.name]
                 dated = task.meta.get("dated") if isinstance(task.meta, dict) else None
-                wire.send(loop, wire.Task(name=task.name, state="done", seconds=took, dated=dated or {}))
+                wire.send(loop, wire.Task(name=task.name, state="done", seconds=self._took(task), dated=dated or {}))
 
         def skip_uptodate(self, task: Task) -> None:
             wire.send(loop, wire.Task(name=task.name, state="current"))
@@ -97,6 +100,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
                     hint=error.hint,
                     exit_code=error.exit_code,
                     is_busy=fail.is_busy,
+                    seconds=self._took(task),
                 )
             else:
                 said = fail.get_msg().strip().splitlines()
@@ -105,6 +109,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
                     text=f"{task.title()}: {said[-1] if said else 'failed'}",
                     hint="\n".join(said[:-1][-_TRACE:]) or None,
                     exit_code=1,
+                    seconds=self._took(task),
                 )
             wire.send(loop, told)
 

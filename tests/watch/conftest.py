@@ -4,10 +4,12 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import termios
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pexpect
@@ -180,3 +182,25 @@ def on_terminal() -> Iterator[Callable[..., Played]]:
             return played
 
         yield start
+
+
+@pytest.fixture
+def unikernel(project, tmp_path, hello_kernels, monkeypatch):
+    """Make a MirageOS unikernel of the project, which the stand-ins for mirage and opam build."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
+    import mirage_standin
+
+    programs = tmp_path / "programs"
+    for folder in (programs, tmp_path / "switch"):
+        folder.mkdir()
+    mirage_standin.install(programs, "4.11.1")
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("OPAMROOT", str(tmp_path / "opam"))
+    monkeypatch.setenv("STANDIN_SWITCH", str(tmp_path / "switch"))
+    monkeypatch.setenv("STANDIN_PVH", str(hello_kernels.pvh))
+    for name in ("Makefile", "main.c", "dodo.py"):
+        (project.root / name).unlink()
+    project.write("config.ml", 'let main = main "Unikernel.Main" job\nlet () = register "hello" [ main ]\n')
+    project.write("unikernel.ml", "let start () = ()\n")
+    project.write("unibuild.toml", 'host = "local"\n')
+    return project

@@ -146,3 +146,21 @@ def test_a_tree_that_another_run_builds_is_tried_again(watching, project):
     other.stdout.close()
     watch.cycle("failed")
     watch.settled(lambda: watch.told[-1].exit_code == 0 if isinstance(watch.told[-1], events.Cycle) else False, "retry")
+
+
+def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching, project, patient):
+    def builders():
+        return [pid for pid, words in children(watch.process.pid).items() if "unibuild.resident" in words]
+
+    watch = watching()
+    watch.cycle("booted")
+    told = []
+    for _ in range(3):
+        patient(builders, "none is there")
+        for pid in builders():
+            os.kill(pid, signal.SIGKILL)
+        told.append(watch.until(events.Problem).hint)
+    assert told == ["it is started again", "it is started again in 1 s", "it is started again in 2 s"]
+    project.write("main.c", "two")
+    watch.cycle("unchanged")
+    assert watch.end() == 0

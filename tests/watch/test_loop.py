@@ -81,6 +81,45 @@ def test_a_domain_that_is_not_ready_gives_way_to_the_last_good_one(watching, pro
     assert watch.end() == 6
 
 
+@pytest.mark.parametrize("name", ["mirage/hello.xl", "mirage/main.ml"])
+def test_a_generated_file_that_a_person_edits_is_made_anew_and_one_that_the_build_writes_begins_nothing(
+    watching, unikernel, name
+):
+    watch = watching()
+    watch.cycle("booted")
+    watch.quiet()
+    unikernel.write(name, "edited")
+    same = watch.cycle("unchanged")
+    assert (same.trigger, "configure" in same.phases) == (name, True)
+    assert unikernel.read(name) != "edited"
+    watch.quiet()
+
+
+def added_up(cycle):
+    """Return the phases of a cycle, which have to be the whole of it."""
+    assert abs(sum(cycle.phases.values()) - cycle.seconds) < 0.006, cycle
+    return set(cycle.phases)
+
+
+def test_the_phases_are_the_whole_cycle_also_of_one_that_failed(watching, project, other_kernel):
+    watch = watching()
+    assert {"build", "xl", "copy", "create"} <= added_up(watch.cycle("booted"))
+    project.write("Makefile", "hello.xen: main.c Makefile\n\tsleep 0.1; false\n")
+    failed = watch.cycle("failed")
+    assert {"settle", "build"} <= added_up(failed)
+    assert failed.phases["build"] >= 0.1
+    assert watch.until(events.Stage, lambda event: event.state == "failed").seconds >= 0.1
+
+
+def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, xen, other_kernel):
+    (xen.world / "free").write_text("60")  # MiB, which are not enough for two
+    watch = watching("xl.memory=48")
+    watch.cycle("booted")
+    other_kernel()
+    phases = added_up(watch.cycle("booted"))
+    assert ("outage" in phases, "create" in phases) == (True, False)
+
+
 def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project):
     project.write("Makefile", "hello.xen: main.c\n\techo began | tee -a log; sleep 1; cp base.bin $@\n")
     watch = watching()

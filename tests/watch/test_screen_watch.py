@@ -76,6 +76,20 @@ def test_its_keys(watch, project, xen):
     assert xen.domains() == {}
 
 
+def test_a_domain_that_ends_gives_the_terminal_back(watch, xen):
+    (xen.world / "script").write_text("say booted\nuntil go\ncrash\n")
+    screen = watch()
+    screen.expect_exact("✓ booted")
+    screen.expect_exact("domain 1 of local")
+    screen.send("c")
+    screen.expect_exact("Ctrl-] leaves it")
+    (xen.world / "go").touch()
+    screen.expect_exact("no domain runs")
+    screen.expect_exact("? help")
+    screen.send("q")
+    assert "ended: q" in screen.ends()[1]
+
+
 def test_it_ends_in_order_and_leaves_the_terminal_as_it_was(watch, xen):
     screen = watch()
     before = screen.modes()

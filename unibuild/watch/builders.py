@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Builders", "Loaded"]
 
+_MINUTE = 60.0  # seconds within which a builder that dies again is one that dies repeatedly
+_LONGEST = 30.0  # seconds between the death of one and the start of the next, at most
+
 
 @dataclass(frozen=True)
 class Loaded:
@@ -33,10 +36,13 @@ class Builders:
 
     Attributes:
         current: the one in force; None: none has loaded yet, or it has died.
+        at: when, of the clock, another one is started in the place of one that has died; None: no such thing is due.
     """
 
     def __init__(self, dodo: str) -> None:
         self.current: Builder | None = None
+        self.at: float | None = None
+        self._died: list[float] = []  # when, of the clock
         self._dodo = dodo
         self._next: tuple[Builder, Project, tuple[str, ...]] | None = None
 
@@ -44,6 +50,7 @@ class Builders:
         """Start another one, which shall take over."""
         if self._next:
             self._next[0].__exit__()
+        self.at = None
         self._next = (Builder(project.root, self._dodo, project.words), project, paths)
 
     def reload(self, project: Project, paths: tuple[str, ...]) -> None:
@@ -60,7 +67,7 @@ class Builders:
         heard = [self.current, None if builds else self._next and self._next[0]]
         return [fd for builder in heard if builder for fd in (builder.talk, builder.output)]
 
-    def hear_next(self) -> Loaded | UnibuildError | None:
+    def hear_next(self, now: float) -> Loaded | UnibuildError | None:
         """Return what became of the one that loads: it is in force now, or why it cannot be; None: it loads still."""
         if self._next is None:
             return None
@@ -74,14 +81,26 @@ class Builders:
                 return Loaded(project, paths, message)
             if isinstance(message, wire.Refused):
                 return self._refuse(message.text, "\n".join((*said, message.hint or "")), message.exit_code)
-        return None if messages is not None else self._refuse("the builder could not be started", "\n".join(said), 1)
+        if messages is not None:
+            return None
+        error = self._refuse("the builder could not be started", "\n".join(said), 1)
+        if self.current is None:
+            error.add(self._again(now))
+        return error
 
-    def died(self, project: Project) -> None:
-        """Start another one in the place of the current one, which has died."""
+    def died(self, now: float) -> UnibuildError:
+        """Note that the current one has died, and see when another one takes its place; return what to tell of it.
+
+        At once the first time, and the more often it happens within a minute, the later.
+        """
         if self.current:
             self.current.__exit__()
         self.current = None
-        if self._next is None:
+        return UnibuildError("the builder has died", hint=self._again(now))
+
+    def revive(self, project: Project, now: float) -> None:
+        """Start another one in the place of one that has died, where that is due."""
+        if self.at is not None and now >= self.at:
             self.start(project)
 
     def close(self) -> None:
@@ -90,6 +109,14 @@ class Builders:
             if builder:
                 builder.__exit__()
         self.current = self._next = None
+
+    def _again(self, now: float) -> str:
+        """See when another one is started in the place of one that has died; return what to tell of it."""
+        self._died = [*(then for then in self._died if now - then < _MINUTE), now]
+        pause = 0.0 if len(self._died) < 2 else min(_LONGEST, 2.0 ** (len(self._died) - 2))
+        if self._next is None:
+            self.at = now + pause
+        return f"it is started again{f' in {pause:g} s' if pause else ''}"
 
     def _refuse(self, text: str, hint: str, code: int) -> UnibuildError:
         assert self._next is not None

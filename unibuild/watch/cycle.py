@@ -18,6 +18,7 @@ __all__ = ["Backoff", "Cycle", "relative"]
 
 What = Literal["save", "start", "rebuild", "reboot", "retry"]
 _STAGES = frozenset(("configure", "depend", "build", "xl")) & {*get_args(events.Phase)}
+_TOLD = 0.005  # seconds: less is 0.00 on a screen
 
 
 @dataclass
@@ -55,25 +56,41 @@ class Cycle:
     def heard(self, task: Task) -> events.Stage:
         """Note what became of a task; return its event."""
         self.dated |= task.dated
-        stage = task.name.partition(":")[0]
-        if task.seconds is not None and stage in _STAGES:
-            phase: events.Phase = stage  # type: ignore[assignment]  # it is one of them
-            self.phases[phase] = self.phases.get(phase, 0.0) + task.seconds
+        self._spent(task.name, task.seconds)
         return events.Stage(at=time.time(), name=task.name, state=task.state, seconds=task.seconds, reason=task.reason)
 
+    def failed(self, failure: Failure) -> events.Stage | None:
+        """Note a failure; return the event of the task that failed, None: it was none."""
+        self.failures.append(failure)
+        self._spent(failure.name, failure.seconds)
+        if not failure.name:
+            return None
+        return events.Stage(at=time.time(), name=failure.name, state="failed", seconds=failure.seconds)
+
     def over(self, outcome: events.Outcome, why: str, exit_code: int) -> events.Cycle:
-        """Return the event of its end."""
-        phases = {phase: round(self.phases[phase], 6) for phase in events.PHASES if phase in self.phases}
+        """Return the event of its end; what none of its parts took is told as ``other``."""
+        seconds = round(time.monotonic() - self.began, 6)
+        spent = {phase: round(self.phases.get(phase, 0.0), 6) for phase in events.PHASES}
+        phases = {phase: took for phase, took in spent.items() if took > 0}
+        left = round(seconds - sum(phases.values()), 6)
+        if left >= _TOLD:
+            phases["other"] = left
         return events.Cycle(
             at=time.time(),
             number=self.number,
             trigger=self.trigger,
             outcome=outcome,
             phases=phases,
-            seconds=round(time.monotonic() - self.began, 6),
+            seconds=seconds,
             why=why,
             exit_code=exit_code,
         )
+
+    def _spent(self, task: str, seconds: float | None) -> None:
+        stage = task.partition(":")[0]
+        if seconds is not None and stage in _STAGES:
+            phase: events.Phase = stage  # type: ignore[assignment]  # it is one of them
+            self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
 
 @dataclass

@@ -78,6 +78,7 @@ class _Swap(Attendant):
         self._voice = voice
         self._phase: events.Phase | None = None
         self._began = 0.0
+        self._created = (0.0, 0.0)  # when that began last, of the clock, and how long it took
 
     def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
         follower = self._domains.follower
@@ -95,15 +96,23 @@ class _Swap(Attendant):
     def ended(self, state: Literal["done", "failed"]) -> None:
         if self._phase is not None:
             took = time.monotonic() - self._began
-            self.phases[self._phase] = self.phases.get(self._phase, 0.0) + took
+            self._spent(self._phase, took)
             self._tell(self._phase, state, took)
+            if self._phase == "create":
+                self._created = (self._began, took)
         self._phase = None
 
     def away(self, seconds: float) -> None:
-        self.phases["outage"] = self.phases.get("outage", 0.0) + seconds
+        self._spent("outage", seconds)
+        began, took = self._created
+        if began >= time.monotonic() - seconds:  # it is in the outage, and counts there
+            self._spent("create", -took)
 
     def accepted(self, made: Made) -> None:
         self.made = made
+
+    def _spent(self, phase: events.Phase, seconds: float) -> None:
+        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
     def _tell(self, name: str, state: Literal["running", "done", "failed"], took: float | None) -> None:
         self._domains.post(events.Stage(at=time.time(), name=name, state=state, seconds=took))

@@ -53,12 +53,17 @@ __all__ = [
     "encode",
 ]
 
-Phase = Literal["settle", "configure", "depend", "build", "xl", "copy", "create", "outage", "ready"]
+Phase = Literal["settle", "configure", "depend", "build", "xl", "copy", "create", "outage", "ready", "other"]
 """A part of a cycle. ``configure``, ``depend``, ``build`` and ``xl`` are the stages that ran; ``copy`` brings files to
 the host, ``create`` makes the domain, ``outage`` is the time in which none ran, and ``ready`` the wait for what
-``[boot.ready]`` says."""
+``[boot.ready]`` says. Where the old domain had to end first, the new one is made in the ``outage``. ``other`` is what
+is left: tasks of a person's own, questions to the host, what became of a domain that was not good. Together they are
+the whole cycle."""
 
-PHASES: tuple[Phase, ...] = ("settle", "configure", "depend", "build", "xl", "copy", "create", "outage", "ready")
+PHASES: tuple[Phase, ...] = (
+    *("settle", "configure", "depend", "build", "xl"),
+    *("copy", "create", "outage", "ready", "other"),
+)
 """In their order; a phase that did not take place has no entry in ``Cycle.phases``."""
 
 Outcome = Literal["unchanged", "booted", "ready", "failed", "not ready", "stopped"]

@@ -113,7 +113,7 @@ class Loop:
         fds: list[Any] = [self._box, *self._builders.fds(builds=self._cycle is not None)]
         if self._teller.keys is not None:
             fds.append(self._teller.keys)
-        moments = [None if self._ending else self._lookout.config.due]
+        moments = [] if self._ending else [self._lookout.config.due, self._builders.at]
         if self._may_look:
             moments.append(self._lookout.at())
         if self._is_idle and self._builders.current and not self._is_paused:
@@ -183,8 +183,10 @@ class Loop:
     def _step(self) -> None:
         """Begin or end what is due."""
         now = time.monotonic()
-        if not self._ending and (stale := self._lookout.reloads(now)):
-            self._reload(stale)
+        if not self._ending:
+            self._builders.revive(self.tree.project, now)
+            if stale := self._lookout.reloads(now):
+                self._reload(stale)
         if self._cycle is not None and self._job is None:
             restart = self._may_restart and self._lookout.settle.over(now)
             if (self._ending or restart) and not self._cycle.is_stopped and self._builders.current:
@@ -228,8 +230,7 @@ class Loop:
         for line in lines:  # before what the messages say: it was written before
             self._teller.tell(events.Output(at=time.time(), origin="build", text=line))
         if messages is None:
-            self._builders.died(self.tree.project)
-            self._teller.problem(UnibuildError("the builder has died", hint="it is started again"))
+            self._teller.problem(self._builders.died(time.monotonic()))
             if self._cycle and not self._job:
                 self._built(1)
             return
@@ -238,9 +239,8 @@ class Loop:
                 case wire.Task() if self._cycle:
                     self._teller.tell(self._cycle.heard(message))
                 case wire.Failure() if self._cycle:
-                    self._cycle.failures.append(message)
-                    if message.name:
-                        self._teller.tell(events.Stage(at=time.time(), name=message.name, state="failed"))
+                    if told := self._cycle.failed(message):
+                        self._teller.tell(told)
                 case wire.Built(exit_code=code) if self._cycle:
                     self._built(code)
 
@@ -309,6 +309,7 @@ class Loop:
 
     def _lost(self, lost: Lost) -> None:
         """The domain is followed no more."""
+        self._teller.give_back()  # a console that is lent says nothing any more
         if lost.error:
             self.exit_code = lost.error.exit_code
             self._teller.problem(lost.error, kept=self._kept())
@@ -337,7 +338,7 @@ class Loop:
 
     def _hear_next(self) -> None:
         """Hear whether another builder has loaded everything, and is in force."""
-        heard = self._builders.hear_next()
+        heard = self._builders.hear_next(time.monotonic())
         if isinstance(heard, UnibuildError):
             if self._builders.current is None and self._count == 0:
                 raise heard

@@ -1,8 +1,8 @@
 """What a project is built from, as it is now: the stamps that decide, whatever the kernel reports or does not.
 
 Three kinds of paths: files that are built from; folders (and the like) whose stamps tell that there may be others now;
-and what the graph itself comes from, the settings and the ``dodo.py``. What a build leaves is none of them. Of a file
-that a build may write, and reads, the stamp *after* the build counts, of every other one that before it.
+and what the graph itself comes from, the settings and the ``dodo.py``. What a build leaves and does not read is none of
+them. Of a file that a build may write and reads the stamp *after* the build counts, of every other one that before it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Inputs(NamedTuple):
 
     Attributes:
         files: what is built from.
-        made: what is built from, and may be made or changed by a step of the build itself: a Makefile that
-            ``configure`` writes, or a person.
+        made: what is built from, and may be made or changed by a step of the build itself, or by a person: a Makefile
+            or an ``.xl`` that ``configure`` writes. What stands in our own folder is none of it.
         folders: what decides which files there are.
     """
 
@@ -50,7 +50,8 @@ _NONE = Inputs((), (), ())
 def inputs(found: Graph, more: Iterable[str] = ()) -> Inputs:
     """Return the paths of a graph; ``more`` are files that a person's own tasks read."""
     targets = {path for stage in found.stages for path in stage.watch.targets}
-    made = {path for stage in found.stages for path in stage.watch.made} - targets
+    ours = str(found.xl.parent)
+    made = {path for stage in found.stages for path in stage.watch.made if os.path.dirname(path) != ours}  # noqa: PTH120
     files = ({path for stage in found.stages for path in stage.watch.inputs} | {*more}) - targets - made
     folders = {path for stage in found.stages for path in stage.folders} - files - made
     return Inputs(tuple(sorted(files)), tuple(sorted(made)), tuple(sorted(folders)))

@@ -59,13 +59,14 @@ class Task(_Message, frozen=True, kw_only=True):
 
 
 class Failure(_Message, frozen=True, kw_only=True):
-    """A task, or the look at the tree before the first one (``name`` is empty then), failed."""
+    """A task, or the look at the tree before the first one (``name`` is empty then), failed after ``seconds``."""
 
     name: str
     text: str
     hint: str | None
     exit_code: int
     is_busy: bool = False
+    seconds: float | None = None
 
 
 class Built(_Message, frozen=True, kw_only=True):
