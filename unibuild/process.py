@@ -268,10 +268,12 @@ def start(
     stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.PIPE,
+    session: bool = False,
 ) -> Child:
     """Start a command in a process group of its own and return at once; use it in a ``with`` block.
 
-    ``stdin``, ``stdout`` and ``stderr`` are as in ``subprocess.Popen``; None there means our own.
+    ``stdin``, ``stdout`` and ``stderr`` are as in ``subprocess.Popen``; None there means our own. In a ``session`` of
+    its own it has no terminal: what it runs cannot ask on ours, and fails where it would else stand still for ever.
 
     Raises:
         MissingError: the program is not there.
@@ -286,7 +288,8 @@ def start(
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
-                process_group=0,
+                process_group=None if session else 0,
+                start_new_session=session,
                 pass_fds=_jobserver(),
             )
     except FileNotFoundError:

@@ -76,7 +76,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
             if task.actions:
                 self._began[task.name] = time.monotonic()
                 item = item_of(task)
-                wire.send(loop, wire.Task(name=task.name, state="running", reason=item.reason if item else None))
+                _tell(loop, wire.Task(name=task.name, state="running", reason=item.reason if item else None))
 
         def _took(self, task: Task) -> float | None:
             began = self._began.get(task.name)
@@ -85,10 +85,10 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
         def add_success(self, task: Task) -> None:
             if task.actions:
                 dated = task.meta.get("dated") if isinstance(task.meta, dict) else None
-                wire.send(loop, wire.Task(name=task.name, state="done", seconds=self._took(task), dated=dated or {}))
+                _tell(loop, wire.Task(name=task.name, state="done", seconds=self._took(task), dated=dated or {}))
 
         def skip_uptodate(self, task: Task) -> None:
-            wire.send(loop, wire.Task(name=task.name, state="current"))
+            _tell(loop, wire.Task(name=task.name, state="current"))
 
         def add_failure(self, task: Task, fail: BaseFail) -> None:
             if isinstance(fail, Failed):
@@ -111,10 +111,10 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
                     exit_code=1,
                     seconds=self._took(task),
                 )
-            wire.send(loop, told)
+            _tell(loop, told)
 
         def runtime_error(self, msg: str) -> None:
-            wire.send(loop, wire.Failure(name="", text=msg.strip(), hint=None, exit_code=2))
+            _tell(loop, wire.Failure(name="", text=msg.strip(), hint=None, exit_code=2))
 
         def complete_run(self) -> None:
             if self._exit_code and not isinstance(sys.exception(), SystemExit):
@@ -174,7 +174,7 @@ class _Builder:
         try:
             return int(self.command.parse_execute(list(self.goals)) or 0)
         except UnibuildError as error:
-            wire.send(
+            _tell(
                 self.loop,
                 wire.Failure(
                     name="",
@@ -187,7 +187,7 @@ class _Builder:
             return error.exit_code
         except Exception as error:  # whatever a dodo.py raises
             text, hint = _traced(error)
-            wire.send(self.loop, wire.Failure(name="", text=text, hint=hint, exit_code=2))
+            _tell(self.loop, wire.Failure(name="", text=text, hint=hint, exit_code=2))
             return 2
 
 
@@ -209,13 +209,21 @@ def main(argv: Sequence[str]) -> int:
         return _refuse(loop, f"loading the tasks ended with exit code {error.code}", None, 2)
     except Exception as error:  # whatever a dodo.py raises
         return _refuse(loop, *_traced(error), 2)
-    wire.send(loop, wire.Loaded(goals=builder.goals, modules=_modules(root), inputs=builder.inputs))
+    _tell(loop, wire.Loaded(goals=builder.goals, modules=_modules(root), inputs=builder.inputs))
     _serve(builder)
     return 0
 
 
+def _tell(loop: socket.socket, message: wire.Message) -> None:
+    """Tell the loop, and mark in the output what was written before."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(1, wire.MARK)
+    wire.send(loop, message)
+
+
 def _refuse(loop: socket.socket, text: str, hint: str | None, code: int) -> int:
-    wire.send(loop, wire.Refused(text=text, hint=hint, exit_code=code))
+    _tell(loop, wire.Refused(text=text, hint=hint, exit_code=code))
     return code
 
 
@@ -227,7 +235,7 @@ def _serve(builder: _Builder) -> None:
         waited: list[socket.socket | process.Fork] = [builder.loop, *([running] if running else [])]
         ready = select.select(waited, [], [], _until(deadline))[0]
         if running and running in ready:
-            wire.send(builder.loop, wire.Built(exit_code=running.reap()))
+            _tell(builder.loop, wire.Built(exit_code=running.reap()))
             running, deadline = None, None
         elif running and deadline is not None and time.monotonic() >= deadline:
             running.signal(signal.SIGKILL)

@@ -125,3 +125,36 @@ def test_a_gone_reader_ends_it_and_not_the_domain(project, xen):
     project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1:2: error: no; false\n")
     assert watch.wait(60) == 141
     assert [one["reason"] for one in xen.domains().values()] == [None]
+
+
+COLOURS = "hello.xen: main.c\n\t@test -t 1 && test -t 2 && stty size </dev/stdout; ! test -t 0; cp base.bin $@\n"
+
+
+def test_a_build_on_a_terminal_has_one_for_its_output_and_none_to_ask_on(watch, project):
+    project.write("Makefile", COLOURS + "\t@read x </dev/tty && echo asked || echo none to ask on\n")
+    screen = watch()
+    screen.expect_exact("24 192\r\n")  # the columns of the window, but those of the origin
+    screen.expect_exact("none to ask on\r\n")
+    screen.expect_exact("✓ booted")
+    screen.setwinsize(24, 100)
+    project.write("main.c", "two")
+    screen.expect_exact("24 92\r\n")
+
+
+@pytest.mark.parametrize(("words", "environ"), [((), {"NO_COLOR": "1"}), ((), {"TERM": "dumb"}), (("--json",), {})])
+def test_elsewhere_a_build_writes_to_a_pipe(watch, project, words, environ):
+    project.write("Makefile", "hello.xen: main.c\n\t@test -p /dev/stdout && echo a pipe; cp base.bin $@\n")
+    watch(*words, **environ).expect_exact("a pipe")
+
+
+def test_progress_is_shown_while_its_line_has_no_end(watch, project):
+    project.write(
+        "Makefile",
+        "hello.xen: main.c\n\t@printf '10%%\\r'; printf '20%%\\r'; until test -e go; do sleep 0.1; done; "
+        "printf '100%%\\n'; cp base.bin $@\n",
+    )
+    screen = watch()
+    screen.expect_exact("20%")
+    (project.root / "go").touch()
+    screen.expect_exact("100%\r\n")
+    screen.expect_exact("✓ booted")

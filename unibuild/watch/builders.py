@@ -11,6 +11,8 @@ from unibuild.watch import wire
 from unibuild.watch.builder import Builder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unibuild.settings.sources import Project
 
 __all__ = ["Builders", "Loaded"]
@@ -33,17 +35,20 @@ class Builders:
 
     Args:
         dodo: the ``dodo.py`` that a person named, or nothing.
+        columns: gives the columns that what a build writes may take; None: it writes to a pipe.
 
     Attributes:
         current: the one in force; None: none has loaded yet, or it has died.
         at: when, of the clock, another one is started in the place of one that has died; None: no such thing is due.
     """
 
-    def __init__(self, dodo: str) -> None:
+    def __init__(self, dodo: str, columns: Callable[[], int | None]) -> None:
         self.current: Builder | None = None
         self.at: float | None = None
+        self._said: list[str] = []  # by the one that loads
         self._died: list[float] = []  # when, of the clock
         self._dodo = dodo
+        self._columns = columns
         self._next: tuple[Builder, Project, tuple[str, ...]] | None = None
 
     def start(self, project: Project, paths: tuple[str, ...] = ()) -> None:
@@ -51,7 +56,8 @@ class Builders:
         if self._next:
             self._next[0].__exit__()
         self.at = None
-        self._next = (Builder(project.root, self._dodo, project.words), project, paths)
+        self._said = []
+        self._next = (Builder(project.root, self._dodo, project.words, self._columns), project, paths)
 
     def reload(self, project: Project, paths: tuple[str, ...]) -> None:
         """Load the project's settings anew, because of these files, and start a builder for them.
@@ -72,18 +78,19 @@ class Builders:
         if self._next is None:
             return None
         builder, project, paths = self._next
-        messages, said = builder.messages(), builder.lines()
-        for message in messages or ():
-            if isinstance(message, wire.Loaded):
+        for message in builder.hear():
+            if isinstance(message, str):
+                self._said.append(message)
+            elif isinstance(message, wire.Loaded):
                 old, self.current, self._next = self.current, builder, None
                 if old:
                     old.__exit__()
                 return Loaded(project, paths, message)
-            if isinstance(message, wire.Refused):
-                return self._refuse(message.text, "\n".join((*said, message.hint or "")), message.exit_code)
-        if messages is not None:
+            elif isinstance(message, wire.Refused):
+                return self._refuse(message.text, message.hint or "", message.exit_code)
+        if not builder.has_ended:
             return None
-        error = self._refuse("the builder could not be started", "\n".join(said), 1)
+        error = self._refuse("the builder could not be started", "", 1)
         if self.current is None:
             error.add(self._again(now))
         return error
@@ -122,6 +129,6 @@ class Builders:
         assert self._next is not None
         self._next[0].__exit__()
         self._next = None
-        error = UnibuildError(text, hint=hint.strip("\n") or None)
+        error = UnibuildError(text, hint="\n".join((*self._said, hint)).strip("\n") or None)
         error.exit_code = code
         return error

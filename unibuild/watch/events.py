@@ -139,8 +139,8 @@ class Output(Event, frozen=True, kw_only=True, tag="output"):
         text: the line; it may hold colours (ANSI escapes).
         of: the name of the domain.
         domid: its number, once it is good: in a swap the old and the new one speak under one name.
-        whole: false for a beginning, a prompt for example, that was shown because nothing more came; the whole line
-            comes again later.
+        whole: false for a beginning that is shown because nothing more came, as a prompt of a console, or on a
+            terminal the progress of a build; the whole line comes again later.
     """
 
     origin: Literal["build", "console"]
@@ -313,6 +313,10 @@ class Screen(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> bool | None: ...
+
+    @property
+    def columns(self) -> int | None:
+        """How much room there is for a line of a build that shows its colours and progress; None: it shall not."""
 
     def show(self, event: AnyEvent) -> None:
         """Tell an event; see the head of this module.

@@ -168,6 +168,11 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
             self._is_good = found.outcome in ("booted", "ready", "unchanged")
             self._announce(found)
 
+    @property
+    def columns(self) -> int | None:
+        """How much room there is for a line of a build."""
+        return self._screen.columns
+
     def lent(self) -> contextlib.AbstractContextManager[object]:
         """For the time of the block give up the terminal."""
         return self._screen.lent()

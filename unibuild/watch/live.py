@@ -129,6 +129,11 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
                     self._terminal.take()
             self._bell.ring()
 
+    @property
+    def columns(self) -> int | None:
+        """How much room there is for a line of a build; None where there are no colours."""
+        return self._look.of(_columns()).room("build") if self._look.colour else None
+
     def beep(self, data: bytes) -> None:
         """Send the terminal what makes it ring or tell."""
         if not self._lent:
@@ -203,11 +208,11 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         self._told = status
 
     def _bottom(self) -> str:
-        """Return the status line, and above it a console's line that has no end yet; nothing while we are behind."""
+        """Return the status line, and above it lines of a build and a console that have no end yet."""
         if not self._terminal.is_held and self._terminal.fd is not None:
             return ""
-        unfinished = self._view.unfinished
-        rows = self._look.rows(unfinished)[-1:] if unfinished else []
+        begun = [line for line in (self._view.progress, self._view.unfinished) if line]
+        rows = [row for line in begun for row in self._look.rows(line)[-1:]]
         rows.append(self._look.status(view.parts(self._view, time.time())))
         return "\n".join(rows) + (f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else "") + "\r"
 

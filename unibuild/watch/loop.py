@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
-_REST = 1 << 23  # bytes that an ended build may have left to be told
-
 
 class Loop:
     """The watch loop of a project.
@@ -52,12 +50,13 @@ class Loop:
     def __init__(self, tree: Tree, screen: events.Screen, box: Box, *, dodo: str = "", keep_domain: bool) -> None:
         self.tree = tree
         self.exit_code = 0
+        self._screen = screen
         self._teller = Teller(screen)
         self._box = box
         self._keep = keep_domain
         self._domains = Domains(box.put, self._teller.loan)
         self._lookout = Lookout(tree, box.wake, lambda error: self._teller.problem(error, kept=self._kept()))
-        self._builders = Builders(dodo)
+        self._builders = Builders(dodo, lambda: screen.columns)
         self._backoff = Backoff()
         self._cycle: Cycle | None = None
         self._count = 0
@@ -66,6 +65,7 @@ class Loop:
         self._reloaded: tuple[str, ...] = ()
         self._is_paused = False
         self._ending: str | None = None
+        self._begun = ""  # of a line of the build
 
     @property
     def _settings(self) -> Any:  # noqa: ANN401
@@ -224,25 +224,28 @@ class Loop:
     # The build
 
     def _hear_builder(self, builder: Builder) -> None:
-        messages = builder.messages()
-        has_ended = messages is None or any(isinstance(message, wire.Built) for message in messages)
-        lines = builder.lines(_REST) if has_ended else builder.lines()
-        for line in lines:  # before what the messages say: it was written before
-            self._teller.tell(events.Output(at=time.time(), origin="build", text=line))
-        if messages is None:
-            self._teller.problem(self._builders.died(time.monotonic()))
-            if self._cycle and not self._job:
-                self._built(1)
-            return
-        for message in messages:
-            match message:
+        for one in builder.hear():
+            match one:
+                case str():
+                    self._teller.tell(events.Output(at=time.time(), origin="build", text=one))
                 case wire.Task() if self._cycle:
-                    self._teller.tell(self._cycle.heard(message))
+                    self._teller.tell(self._cycle.heard(one))
                 case wire.Failure() if self._cycle:
-                    if told := self._cycle.failed(message):
+                    if told := self._cycle.failed(one):
                         self._teller.tell(told)
                 case wire.Built(exit_code=code) if self._cycle:
                     self._built(code)
+        self._show_progress(builder.unfinished)
+        if builder.has_ended:
+            self._teller.problem(self._builders.died(time.monotonic()))
+            if self._cycle and not self._job:
+                self._built(1)
+
+    def _show_progress(self, text: str) -> None:
+        """Tell the beginning of a line, where a person sees it and it is another one."""
+        if text != self._begun and self._screen.columns:
+            self._teller.tell(events.Output(at=time.time(), origin="build", text=text, whole=False))
+        self._begun = text
 
     def _built(self, code: int) -> None:
         """A build has ended."""

@@ -77,12 +77,16 @@ class Paint:
         """Return a line's rows, without their ends."""
         label, body = _STYLES[line.tone]
         prefix, above = self._prefix(line.origin)
-        room = None if self.width is None else max(NARROWEST, self.width) - _cells(prefix)
+        room = self.room(line.origin)
         text = self._text(line.text, body)
         at_words = line.tone not in ("build", "console", "old")
         rows = [text] if room is None else list(_folded(text, room, at_words=at_words))
         lead = (self._styled(prefix, label), self._styled(above, label))
         return [lead[number > 0] + self._ansi(row) for number, row in enumerate(rows)]
+
+    def room(self, origin: str) -> int | None:
+        """Return the columns for what someone says; None: as many as it takes."""
+        return None if self.width is None else max(NARROWEST, self.width) - _cells(self._prefix(origin)[0])
 
     def status(self, found: Sequence[Part]) -> str:
         """Return the status line, which is one row, and one column narrower than the terminal.

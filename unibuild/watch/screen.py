@@ -111,6 +111,10 @@ class _Written(contextlib.AbstractContextManager["_Written"]):
         """There is no terminal of ours to give up."""
         return contextlib.nullcontext()
 
+    @property
+    def columns(self) -> None:
+        """There is no terminal to be wide."""
+
     def beep(self, data: bytes) -> None:
         """There is no terminal to ring."""
 

@@ -76,6 +76,7 @@ class View:
         said: the last lines of the build of this cycle.
         problems: what was wrong with the sources the last time.
         unfinished: the beginning of a console's line.
+        progress: the beginning of a build's line, which it may write again and again.
     """
 
     root: str = ""
@@ -88,6 +89,7 @@ class View:
     said: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     unfinished: Line | None = None
+    progress: Line | None = None
 
     @property
     def failed(self) -> bool:
@@ -106,7 +108,7 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
             return dataclasses.replace(view, root=event.root), (Line(OURS, where), *more)
         case events.Changed():
             began = _changed(event)
-            return dataclasses.replace(view, began=began, said=(), stage=None), (Line(OURS, began),)
+            return dataclasses.replace(view, began=began, said=(), stage=None, progress=None), (Line(OURS, began),)
         case events.Stage():
             running = event.state == "running"
             is_new = event.reason and not (view.began or "").startswith(event.reason)
@@ -188,9 +190,11 @@ def _state(view: View, now: float) -> Part:
 
 def _output(view: View, event: events.Output) -> tuple[View, tuple[Line, ...]]:
     if event.origin == "build":
-        name = view.stage.name if view.stage else "build"
+        line = Line(view.stage.name if view.stage else "build", event.text, "build")
+        if not event.whole:
+            return dataclasses.replace(view, progress=line if event.text else None), ()
         said = (*view.said[-_KEPT + 1 :], event.text)
-        return dataclasses.replace(view, said=said), (Line(name, event.text, "build"),)
+        return dataclasses.replace(view, said=said, progress=None), (line,)
     domid = event.domid
     now = view.domain.domid if view.domain else None
     old = domid is not None and now is not None and domid < now
@@ -210,10 +214,10 @@ def _changed(event: events.Changed) -> str:
 def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
     if event.outcome == "stopped":
         told = Line(OURS, event.why or "stopped for what came after it", "quiet")
-        return dataclasses.replace(view, began=None, stage=None, said=()), (told,)
+        return dataclasses.replace(view, began=None, stage=None, said=(), progress=None), (told,)
     failed = event.outcome in ("failed", "not ready")
     found = problems(view.said) if event.outcome == "failed" else ()
-    after = dataclasses.replace(view, began=None, stage=None, said=(), cycle=event, problems=found)
+    after = dataclasses.replace(view, began=None, stage=None, said=(), progress=None, cycle=event, problems=found)
     by = f" ({event.trigger})" if event.trigger else ""
     spent = ", ".join(f"{name} {seconds:.2f}" for name, seconds in event.phases.items())
     timing = f"{event.seconds:.2f} s{by}" + (f": {spent}" if spent else "")

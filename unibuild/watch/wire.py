@@ -1,4 +1,8 @@
-"""What the loop and its builder say to each other: JSON, one message a line, on one socket."""
+"""What the loop and its builder say to each other: JSON, one message a line, on one socket.
+
+Before each message the builder writes ``MARK`` to its output, where all that it runs writes too. So the loop knows what
+was written before: a pseudo-terminal hands on what is written with a delay.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ import msgspec
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Build", "Built", "Failure", "Lines", "Loaded", "Message", "Refused", "Stop", "Task", "send"]
+__all__ = ["MARK", "Build", "Built", "Failure", "Lines", "Loaded", "Message", "Refused", "Stop", "Task", "send"]
+
+MARK = b"\x1b_unibuild\x1b\\"  # a string that no terminal shows (ECMA-48, APC)
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", tag=str.lower):

@@ -1,0 +1,50 @@
+"""A builder's lines and messages in one order, however the output is cut and whichever comes first."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unibuild.watch import wire
+from unibuild.watch.merged import Merged
+
+LINES = st.text("ab\N{SNOWMAN}\x1b_u", max_size=6)
+
+
+def written(items):
+    """Return what a builder writes for these lines and messages."""
+    return b"".join(wire.MARK if isinstance(one, wire.Built) else f"{one}\n".encode() for one in items)
+
+
+@given(st.lists(LINES | st.builds(wire.Built, exit_code=st.integers(0, 255))), st.lists(st.integers(0, 200)), st.data())
+def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, data):
+    output, messages = written(items), [one for one in items if isinstance(one, wire.Built)]
+    places = sorted({0, len(output), *(cut for cut in cuts if cut < len(output))})
+    events = [output[a:b] for a, b in itertools.pairwise(places)]
+    for message in messages:
+        events.insert(data.draw(st.integers(0, len(events))), message)
+    said = iter(messages)  # in their order, at those moments
+    merged, found = Merged(), []
+    for event in events:
+        merged.write(event) if isinstance(event, bytes) else merged.say([next(said)])
+        found += merged.take()
+    assert found == items
+    assert not merged.is_behind and merged.unfinished == ""
+
+
+def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progress_is_none():
+    merged = Merged()
+    merged.write(b"no end" + wire.MARK + b"50%\r100%\r    \r")
+    assert merged.unfinished == "50%\r100%\r    "
+    merged.write(wire.MARK)
+    merged.say([wire.Built(exit_code=0)] * 2)
+    assert merged.take() == ["no end", *[wire.Built(exit_code=0)] * 2]
+
+
+def test_what_lost_its_mark_is_told_in_the_end():
+    merged = Merged()
+    merged.write(b"a\n" + wire.MARK + b"b\n")
+    merged.say([wire.Built(exit_code=0), wire.Built(exit_code=1)])
+    assert merged.take() == ["a", wire.Built(exit_code=0), "b"]
+    assert merged.is_behind
+    assert merged.take(all_of_it=True) == [wire.Built(exit_code=1)]
