@@ -23,7 +23,9 @@ def reboot(tmp_path, xen):
 def test_a_loop_of_reboots_is_stopped(reboot, xen, capfd):
     with pytest.raises(DomainError, match="hello rebooted 3 times within a minute: it is in a loop"):
         reboot(2)
-    assert capfd.readouterr().out == "up\n" * 3
+    said = capfd.readouterr()
+    assert said.out == "up\n" * 3
+    assert "hello asked for a reboot again: it is made anew in 1 s" in said.err
     assert xen.domains() == {}
 
 

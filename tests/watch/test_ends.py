@@ -123,12 +123,60 @@ def test_a_domain_that_reboots_is_made_anew_and_a_loop_of_it_is_stopped(watching
     watch = watching("boot.restarts=2")
     watch.cycle("booted")
     watch.until(events.Domain, lambda event: event.domid == 2)
+    waits = watch.until(events.Domain, lambda event: event.state == "ended")
+    assert waits.why == "hello asked for a reboot again: it is made anew in 1 s"
+    watch.until(events.Domain, lambda event: event.domid == 3)
     assert "in a loop" in watch.until(events.Problem).message
     watch.quiet()
     (xen.world / "script").write_text("say better\nobey\n")
     project.write("main.c", "two")
     watch.cycle("booted")
     watch.said("better")
+
+
+def test_a_save_does_not_wait_for_a_domain_that_is_made_anew_later(watching, project, xen):
+    (xen.world / "script").write_text("say booted\nreboot\n")
+    watch = watching("boot.restarts=20")
+    watch.cycle("booted")
+    watch.until(events.Domain, lambda event: "in 4 s" in (event.why or ""))
+    (xen.world / "script").write_text("say better\nobey\n")
+    project.write("main.c", "two")
+    watch.cycle("booted")
+    watch.said("better")
+    assert watch.end() == 0
+
+
+@pytest.fixture
+def held_up(watching, xen, project):
+    """A watch whose domain has crashed, and whose xl does not come to an end of clearing up before ``go`` is there."""
+    (xen.world / "script").write_text("say booted\nuntil end\ncrash\n")
+    watch = watching()
+    watch.cycle("booted")
+    program = xen.world / "bin" / "xl"
+    wait = f'test "$1" != destroy || {{ touch {xen.world}/held; until test -e {xen.world}/go; do sleep 0.05; done; }}'
+    project.write("xl.new", program.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{wait}\n"))
+    (project.root / "xl.new").chmod(0o755)
+    (project.root / "xl.new").rename(program)
+    (xen.world / "end").touch()
+    return watch
+
+
+def test_an_end_says_what_it_waits_for(held_up, xen, patient):
+    patient((xen.world / "held").exists, "nothing is cleared up")
+    held_up.process.send_signal(signal.SIGINT)
+    held_up.until(events.Note, lambda event: event.message.startswith("waiting until hello, which has ended"))
+    (xen.world / "go").touch()
+    assert held_up.process.wait(60) == 5
+    assert held_up.told[-1].why == "Ctrl-C"
+
+
+def test_a_second_ctrl_c_does_not_wait(held_up, xen, patient):
+    patient((xen.world / "held").exists, "nothing is cleared up")
+    held_up.process.send_signal(signal.SIGINT)
+    held_up.until(events.Note, lambda event: event.message.startswith("waiting until hello, which has ended"))
+    held_up.process.send_signal(signal.SIGINT)
+    assert held_up.process.wait(60) == 130
+    (xen.world / "go").touch()
 
 
 def test_a_tree_that_another_run_builds_is_tried_again(watching, project):

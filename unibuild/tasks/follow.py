@@ -20,16 +20,17 @@ from unibuild.tasks.change import changing, locked
 from unibuild.xl import grammar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from unibuild.domain.ending import End
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
     from unibuild.tasks.screen import Screen
 
-__all__ = ["Followed", "follow", "go_on", "runs"]
+__all__ = ["Followed", "follow", "go_on", "put_off", "runs"]
 
 _MINUTE = 60.0  # seconds within which [boot] restarts counts
+_LONGEST_PAUSE = 30.0  # seconds before a domain is made anew
 _REMAKE = 4.0  # seconds for xl to make a domain anew
 _ENDS = dict(zip((xl.REASONS[code] for code in (0, 1, 3, 4)), xlfile.ENDS, strict=True))
 
@@ -70,10 +71,33 @@ def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
             if isinstance(outcome, Left):
                 screen.say(runs(followed.host, followed.domain))
                 return
+            time.sleep(put_off(followed, outcome, reboots, screen.say))
             again = go_on(followed, outcome, reboots, screen, readers)
             if again is None:
                 return
             followed = again
+
+
+def put_off(followed: Followed, end: End, reboots: list[float], tell: Callable[[str], None]) -> float:
+    """Return the seconds that the caller is to wait before ``go_on``, the longer the more often a domain has rebooted.
+
+    They do not count in the minute of ``[boot] restarts``.
+
+    Args:
+        followed: the domain.
+        end: how it ended.
+        reboots: as in ``go_on``; moved by the pause.
+        tell: is told of the pause in a sentence.
+    """
+    now = time.monotonic()
+    lately = sum(now - then < _MINUTE for then in reboots)
+    restarts = followed.project.settings.boot.restarts
+    if end.why != xl.REASONS[1] or not 0 < lately < restarts or _is_remade_by_xl(followed, [_ENDS[end.why]]):
+        return 0.0
+    seconds = min(_LONGEST_PAUSE, 2.0 ** (lately - 1))
+    reboots[:] = [then + seconds for then in reboots]
+    tell(f"{followed.domain.name} asked for a reboot again: it is made anew in {seconds:g} s")
+    return seconds
 
 
 def go_on(
@@ -153,21 +177,25 @@ def _reborn(followed: Followed, keys: Collection[str]) -> xl.Domain | None:
 
     It has the same uuid and another number; between the two there is none for a moment.
     """
+    name = _is_remade_by_xl(followed, keys)
+    deadline = time.monotonic() + _REMAKE
+    while name and time.monotonic() < deadline:
+        domain = xl.find(followed.host, uuid=followed.domain.uuid)
+        if domain and domain.domid != followed.domain.domid and domain.name == name:
+            return domain
+        time.sleep(0.2)
+    return None
+
+
+def _is_remade_by_xl(followed: Followed, keys: Collection[str]) -> str | None:
+    """Return the name of the domain where one of these keys of its ``.xl`` says that xl shall make it anew."""
     state = state_dir(followed.project.root)
     known = record.load(state, followed.host.name).good
     if known is None or known.uuid != followed.domain.uuid:
         return None
     kept = Store(state).get(known.generation).xl
     config = grammar.parse(xlfile.read(kept), str(kept))
-    if not any("restart" in str(config.get(key)) for key in keys):
-        return None
-    deadline = time.monotonic() + _REMAKE
-    while time.monotonic() < deadline:
-        domain = xl.find(followed.host, uuid=followed.domain.uuid)
-        if domain and domain.domid != followed.domain.domid and domain.name == known.name:
-            return domain
-        time.sleep(0.2)
-    return None
+    return known.name if any("restart" in str(config.get(key)) for key in keys) else None
 
 
 def _reread(followed: Followed, domain: xl.Domain, screen: Screen, readers: contextlib.ExitStack) -> Followed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from unibuild.tasks.tell import debugging
 from unibuild.tasks.words import LastWords
 from unibuild.watch import events
 from unibuild.watch.follower import Follower
+from unibuild.watch.turn import Turn
 from unibuild.watch.voice import Loan, Voice
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Domains:
         self.post = post
         self.follower: Follower | None = None
         self._loan = loan
-        self._changing = threading.Lock()
+        self._turn = Turn()
 
     def put_in_place(self, graph: Graph, *, anew: bool) -> Swapped:
         """Put the domain of what was built in place, unless it runs unchanged, and follow it.
@@ -167,7 +167,7 @@ class Domains:
         project = _shown(graph.project)
         voice = Voice(self.post, self._loan, graph.xl.stem)
         swap = _Swap(self, voice)
-        with contextlib.ExitStack() as reading, self._changing:
+        with contextlib.ExitStack() as reading, self._turn.taken("the new domain is in place", voice.say):
             try:
                 host = hosts.open_host(project.settings)
                 made = boot.put_in_place(
@@ -224,8 +224,9 @@ class Domains:
         """
         if self.follower:
             self.follower.replaced = True
-        with self._changing:
-            boot.destroy(project, Voice(self.post, self._loan, ""))
+        voice = Voice(self.post, self._loan, "")
+        with self._turn.taken("the domain is ended", voice.say):
+            boot.destroy(project, voice)
         self.leave()
 
     def _take_up(self, project: Project, swap: _Swap, voice: Voice, reading: contextlib.ExitStack) -> None:
@@ -249,10 +250,11 @@ class Domains:
             followed,
             readers.pop_all(),
             voice,
-            self._changing,
+            self._turn,
             ended=self._lost,
             unheard=self._unheard,
             remade=self._tell,
+            waits=self._waits,
         )
         self._tell(self.follower)
 
@@ -288,6 +290,11 @@ class Domains:
         """Tell that a domain cannot be heard, whatever becomes of it."""
         self._tell_lost(follower, "gone" if isinstance(error, HostError) else "running", error.message)
         self.post(Lost(error, is_again=True))
+
+    def _waits(self, follower: Follower, why: str) -> None:
+        """Tell that a domain will run again, but not yet."""
+        domain, host = follower.followed.domain, follower.followed.host
+        self.post(events.Domain(at=time.time(), name=domain.name, host=host.name, state="ended", why=why))
 
     def _tell_lost(self, follower: Follower, state: events.State, why: str) -> None:
         if self.follower is follower:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from unibuild.errors import UnibuildError
-from unibuild.tasks.follow import go_on
+from unibuild.tasks.follow import go_on, put_off
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable
 
     from unibuild.domain.console import End
     from unibuild.tasks.follow import Followed
+    from unibuild.watch.turn import Turn
     from unibuild.watch.voice import Voice
 
 __all__ = ["Follower"]
@@ -30,11 +32,12 @@ class Follower:
         followed: the domain, and its reader.
         readers: holds the reader.
         voice: what the domain says, as events.
-        changing: held while a domain is put in place: what is to be done at an end waits for that.
+        turn: whose it is to change the domain: what is to be done at an end waits while one is put in place.
         ended: is called in the thread, when the domain has ended and no other one of it runs: with how it ended, or
             what failed.
         unheard: is called in the thread, when the console can be read no more: the host is out of reach, for example.
         remade: is called in the thread, when the domain was made anew after a reboot.
+        waits: is called in the thread, when that is put off, with a sentence about it.
     """
 
     def __init__(
@@ -42,21 +45,23 @@ class Follower:
         followed: Followed,
         readers: contextlib.ExitStack,
         voice: Voice,
-        changing: threading.Lock,
+        turn: Turn,
         *,
         ended: Callable[[Follower, End | UnibuildError], None],
         unheard: Callable[[Follower, UnibuildError], None],
         remade: Callable[[Follower], None],
+        waits: Callable[[Follower, str], None],
     ) -> None:
         self.followed = followed
         self.voice = voice
         self.heard = threading.Event()
         self.replaced = False
         self._readers = readers
-        self._changing = changing
+        self._turn = turn
         self._ended = ended
         self._unheard = unheard
         self._remade = remade
+        self._waits = waits
         self._wake, self._wakes = os.pipe()
         self._is_left = False
         self._is_over = False
@@ -101,7 +106,8 @@ class Follower:
             self.heard.set()  # all that it said was read: it may go
             if end is None:
                 return
-            with self._changing:
+            self._put_off(end, reboots)
+            with self._turn.taken(f"{self.voice.name}, which has ended, is cleared up or made anew"):
                 if self.replaced or self._is_left:
                     return
                 try:
@@ -115,6 +121,14 @@ class Follower:
                 self.heard.clear()
                 self.followed = again
             self._remade(self)
+
+    def _put_off(self, end: End, reboots: list[float]) -> None:
+        """Wait, before a domain that reboots again and again is made anew; until it is left at most."""
+        seconds = 0.0
+        with contextlib.suppress(UnibuildError):  # who goes on meets it too
+            seconds = put_off(self.followed, end, reboots, lambda why: self._waits(self, why))
+        if seconds:
+            select.select([self._wake], [], [], seconds)
 
     def _read(self) -> End | None:
         """Read to the domain's end; None: it was left."""

@@ -133,13 +133,16 @@ class Loop:
                 case Command():
                     self._obey(one)
                 case Signal(name=name):
-                    self._ending = self._ending or name
+                    self._end(name)
                 case Swapped():
                     self._swapped(one)
                 case Lost():
                     self._lost(one)
                 case UnibuildError():
                     self._job = None
+                    if self._ending:
+                        self.exit_code = self.exit_code or one.exit_code
+                        self._teller.problem(one)
                 case None:
                     self._job = None
                 case _:
@@ -162,7 +165,13 @@ class Loop:
             case Command.CONSOLE:
                 self._teller.lend(self._domains)
             case Command.QUIT:
-                self._ending = self._ending or "q"
+                self._end("q")
+
+    def _end(self, why: str) -> None:
+        """End, as soon as what may not be interrupted is done."""
+        if self._ending is None and self._cycle is not None and self._job is not None:
+            self._teller.tell(events.Note(at=time.time(), message="the swap is finished first; Ctrl-C twice: at once"))
+        self._ending = self._ending or why
 
     @property
     def _is_idle(self) -> bool:
@@ -170,7 +179,7 @@ class Loop:
 
     @property
     def _may_look(self) -> bool:
-        return self._is_idle or self._settings.on_save == "restart"
+        return not self._ending and (self._is_idle or self._settings.on_save == "restart")
 
     @property
     def _may_restart(self) -> bool:
@@ -370,11 +379,10 @@ class Loop:
         if self._keep or self._teller.is_unread:  # nobody said that it shall end
             self._domains.leave()
         else:
-            try:
-                self._domains.end(self.tree.project)
-            except UnibuildError as error:
-                self.exit_code = self.exit_code or error.exit_code
-                self._teller.problem(error)
+            self._do(lambda: self._domains.end(self.tree.project))
+            while self._job is not None:
+                self._wait()
+                self._hear()
         for one in self._box.take():
             if isinstance(one, events.Event):
                 self._teller.tell(one)
