@@ -157,8 +157,8 @@ class Tree:
     bin: Path = BIN
 
     def write(self, name: str, text: str) -> None:
-        path = self.root / name
         """Write a file at one stroke, that whoever looks on a busy machine never sees it half done."""
+        path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.root.with_name(f"{self.root.name}.beside")
         beside.write_text(text)

@@ -42,9 +42,6 @@ PACKAGES = {  # the Debian package of each program that we call by name
     "sudo": "sudo",
     "xl": "xen-utils-4.17",
 }
-# After vfork our thread stands still, deaf to signals, until the child has become the program. A Ctrl-Z that stops the
-# child before that, while it is in our group, would stop all of us but that thread: no shell would take the terminal.
-subprocess._USE_VFORK = False  # type: ignore[misc]  # the manual names it as the way to do without
 _TAIL = 4000  # characters of a failed command's output that go into the error
 
 
