@@ -24,6 +24,26 @@ def test_list_shows_only_ours(ours):
     assert len(ours.json("list", "--all")["amis"]) == 3
 
 
+def test_list_tells_what_uses_each(ours, client):
+    one, other = ours.ami(), ours.ami()
+    instance = ours.call.run(one)
+    data = {"ImageId": one, "InstanceType": "t1.micro"}
+    for name in ("web", "more"):
+        client("ec2").create_launch_template(LaunchTemplateName=name, LaunchTemplateData=data)
+    lines = ours.run("list").splitlines()
+    assert lines[0].endswith("USED BY")
+    assert lines[2].endswith(f"instance {instance}, version 1 of launch template web, and 1 more")
+    used = {found["id"]: found["used_by"] for found in ours.json("list")["amis"]}
+    assert used[other] == [] and len(used[one]) == 3
+
+
+def test_list_of_who_may_not_see_what_uses_them(ours):
+    ours.ami()
+    ours.aws.faults.add("500", "DescribeInstances", error=Refusal("UnauthorizedOperation", "No.", 403))
+    assert "not told" in ours.run("list")
+    assert ours.json("list")["amis"][0]["used_by"] is None
+
+
 def test_list_of_nothing_says_where_it_looked(ours):
     ours.settings('[publish]\nregions = ["eu-west-1"]\n')
     assert ours.run("list") == "no AMI of ours is in us-east-1, eu-west-1; `unibuild publish_ami` makes one\n"
@@ -144,6 +164,28 @@ def test_rm_refuses_what_is_used_and_protected(ours, client):
         command.main(["rm", one, "--force"])
     client("ec2").disable_image_deregistration_protection(ImageId=one)
     ours.run("rm", one, "--force")
+    assert ours.images == []
+
+
+def test_rm_lifts_the_protection_when_told(ours, client):
+    one = ours.ami()
+    client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=False)
+    assert "`unibuild ami rm --unprotect` lifts it" in ours.run("show", one)
+    ours.run("rm", one, "--unprotect")
+    assert ours.images == [] and ours.snapshots == []
+
+
+def test_an_ami_whose_protection_has_a_cooldown_goes_a_day_later(ours, client):
+    one = ours.ami()
+    client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=True)
+    assert "for 24 hours after that is lifted" in ours.run("show", one)
+    said = ours.run("rm", one, "--unprotect")
+    assert "DisableImageDeregistrationProtection" in said and "EC2 lets it go 24 hours after" in said
+    with pytest.raises(AwsError, match="not permitted") as caught:
+        command.main(["rm", one])
+    assert "24 hours after it is lifted" in caught.value.hint
+    ours.aws.world.clock.advance(24 * 3600 + 1)
+    ours.run("rm", one)
     assert ours.images == []
 
 

@@ -114,6 +114,12 @@ def test_all_of_no_host_is_a_sentence(tree):
     assert '"all" means the hosts that have names' in tree.run("unibuild", "boot", "--host", "all", code=2)
 
 
+@pytest.mark.parametrize("goal", ["publish_ami", "launch_ami", "redeploy"])
+def test_an_ami_is_of_one_host(tree, hosts, goal):
+    said = tree.run("unibuild", goal, "--host", "all", "--plan", code=2)
+    assert "this goal takes one host, not all of them\n  --host one or --host two" in said
+
+
 def test_status_tells_of_all_anyway(tree, hosts):
     tree.run("unibuild", "boot", "--host", "all")
     said = tree.run("unibuild", "status", "--host", "all")

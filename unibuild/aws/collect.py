@@ -24,15 +24,20 @@ __all__ = ["ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "joined", "remove
 ORPHAN_AGE = timedelta(days=1)
 """How old a snapshot without an AMI must be: a publish of a slow connection may still be at it."""
 
+_COOLDOWN = "EC2 lets it go 24 hours after its protection is lifted: run again then"
 _BROKEN = ("failed", "error", "invalid")  # states of an AMI that will never be launched
 
 
 @dataclass(frozen=True)
 class Kept:
-    """An AMI that stays, though it is none of the newest or was named; ``why`` is a clause."""
+    """An AMI that stays, though it is none of the newest or was named; ``why`` is a clause.
+
+    ``later``: it stays only for now, and a step brings nearer that it goes.
+    """
 
     ami: Ami
     why: str
+    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,22 @@ def collect(
     return Removal((*_removal(found, old), *orphans), tuple(kept))
 
 
-def remove(found: Inventory, amis: Sequence[Ami], *, force: bool) -> Removal:
-    """Return the removal of AMIs that a person named; with ``force`` those too that something uses.
+def remove(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: bool = False) -> Removal:
+    """Return the removal of AMIs that a person named.
 
-    A protected AMI stays: EC2 would refuse.
+    Args:
+        found: what is in the region.
+        amis: the AMIs.
+        force: those go too that something uses.
+        unprotect: the protection against deregistration is lifted first. Where it has a cooldown that is all that can
+            be done now. Else a protected AMI stays: EC2 would refuse.
     """
-    kept = [Kept(one, why) for one in amis if (why := _needed(found, one, force=force))]
+    kept = [Kept(one, why) for one in amis if (why := _needed(found, one, force=force, unprotect=unprotect))]
     stay = {one.ami.id for one in kept}
-    return Removal(tuple(_removal(found, [(one, "") for one in amis if one.id not in stay])), tuple(kept))
+    going = [one for one in amis if one.id not in stay]
+    lifted = [_unprotect(one) for one in going if one.is_protected]
+    kept += [Kept(one, _COOLDOWN, later=True) for one in going if one.has_cooldown]
+    return Removal((*lifted, *_removal(found, [(one, "") for one in going if not one.has_cooldown])), tuple(kept))
 
 
 def _old(found: Inventory, unikernel: str | None, keep: int) -> tuple[list[tuple[Ami, str]], list[Kept]]:
@@ -115,11 +128,11 @@ def _old(found: Inventory, unikernel: str | None, keep: int) -> tuple[list[tuple
     return old, kept
 
 
-def _needed(found: Inventory, one: Ami, *, force: bool) -> str | None:
+def _needed(found: Inventory, one: Ami, *, force: bool, unprotect: bool = False) -> str | None:
     """Say why an AMI must stay; None: it need not."""
     if (users := found.users.get(one.id)) and not force:
         return f"it is used by {', '.join(users)}"
-    return "it is protected against deregistration" if one.is_protected else None
+    return "it is protected against deregistration" if one.is_protected and not unprotect else None
 
 
 def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
@@ -132,6 +145,11 @@ def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
         if one.unikernel in {ami.unikernel for ami in of} and one.id not in used:
             steps.append(_delete(one, f"of {of[0].name}", *(ami.id for ami in of)))
     return steps
+
+
+def _unprotect(one: Ami) -> Step:
+    call = Call("ec2", one.region, "DisableImageDeregistrationProtection", {"ImageId": one.id})
+    return Step(call, f"{one.name}: it is protected")
 
 
 def _deregister(one: Ami, why: str) -> Step:

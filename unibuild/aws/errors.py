@@ -15,7 +15,7 @@ from unibuild.errors import AwsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOT_FOUND", "Kind", "explain", "explain_local", "kind_of"]
+__all__ = ["DENIED", "NOT_FOUND", "Kind", "explain", "explain_local", "kind_of"]
 
 
 class Kind(enum.Enum):
@@ -40,6 +40,8 @@ _TRANSIENTS = frozenset(
         *("ServiceUnavailableException", "Unavailable", "RequestTimeout", "RequestTimeoutException"),
     )
 )
+DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
+"""What the services say where the account may not do something."""
 NOT_FOUND = re.compile(r"NotFound$|NotFoundException$|^NoSuch|^404$|\.NotFound\b")
 
 _AGAIN = "a later run goes on where this one stopped"
@@ -104,7 +106,10 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "IncorrectState": ("the resource is in a state that does not allow this", _AGAIN),
     "KmsKeyNotFound": ("the KMS key is not there", "[publish] kms_key: of this region, and one that you may use"),
     "InvalidKmsKeyId": ("the KMS key is not there", "[publish] kms_key: of this region, and one that you may use"),
-    "OperationNotPermitted": ("this is not permitted", "deregistration or termination protection may be on"),
+    "OperationNotPermitted": (
+        "this is not permitted",
+        "deregistration or termination protection may be on; with a cooldown it is for 24 hours after it is lifted",
+    ),
     "InvalidTagKey.Malformed": ("a tag's key is not allowed", "[publish] tags: it must not start with aws:"),
     "TagLimitExceeded": ("more than 50 tags", "[publish] tags: fewer of them"),
     # instances

@@ -36,6 +36,7 @@ class Ami:
         kernel: the id of its kernel image (AKI), if it has one.
         is_public: whether every account may launch it.
         is_protected: whether EC2 refuses to deregister it.
+        has_cooldown: whether it refuses that for 24 hours more, once the protection is lifted.
         is_encrypted: whether its snapshots are.
         deprecated: when it is taken out of other accounts' lists: UTC, as ISO 8601 has it.
         tags: its tags.
@@ -52,6 +53,7 @@ class Ami:
     kernel: str | None = None
     is_public: bool = False
     is_protected: bool = False
+    has_cooldown: bool = False
     is_encrypted: bool = False
     deprecated: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -111,6 +113,7 @@ class Inventory:
 def ami(region: str, said: Mapping[str, Any]) -> Ami:
     """Return an AMI as DescribeImages tells it."""
     volumes = [mapping["Ebs"] for mapping in said.get("BlockDeviceMappings", ()) if "Ebs" in mapping]
+    protection = said.get("DeregistrationProtection") or "disabled"
     return Ami(
         id=said["ImageId"],
         region=region,
@@ -122,7 +125,8 @@ def ami(region: str, said: Mapping[str, Any]) -> Ami:
         virtualization=said.get("VirtualizationType", ""),
         kernel=said.get("KernelId") or None,
         is_public=bool(said.get("Public")),
-        is_protected=said.get("DeregistrationProtection", "disabled") != "disabled",
+        is_protected=protection != "disabled",
+        has_cooldown=protection == "enabled-with-cooldown",
         is_encrypted=any(volume.get("Encrypted") for volume in volumes),
         deprecated=said.get("DeprecationTime") or None,
         tags=tags.read(said.get("Tags", ())),

@@ -207,10 +207,16 @@ def _security_group(scope: _Scope) -> list[Statement]:
 
 def _clean(scope: _Scope) -> list[Statement]:
     """Return the statements of ``unibuild ami gc`` and ``rm``."""
+    is_protecting = scope.settings.publish.protect
     return [
         _read("ec2:DescribeInstances", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
         _read("autoscaling:DescribeLaunchConfigurations", "autoscaling:DescribeAutoScalingGroups"),
-        _allow("Deregister", ["ec2:DeregisterImage"], scope.arns("image"), scope.ours),
+        _allow(
+            "Deregister",
+            ["ec2:DeregisterImage", *(["ec2:DisableImageDeregistrationProtection"] if is_protecting else [])],
+            scope.arns("image"),
+            scope.ours,
+        ),
     ]
 
 

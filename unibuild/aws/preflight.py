@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unibuild.aws.errors import DENIED
 from unibuild.aws.kernels import HVM_TYPES, PV_TYPES, Virtualization
 from unibuild.errors import AwsError
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_types", "may_delete", "may_register"]
 
-_TELLING = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "InvalidAMIName.Malformed")
+_TELLING = (*DENIED, "InvalidAMIName.Malformed")
 _NOBODY = "snap-00000000000000000"
 
 

@@ -18,7 +18,8 @@ __all__ = ["HEAD", "VERSION", "as_object", "detail", "difference_lines", "facts"
 VERSION = 1
 """Of the objects that ``--json`` prints; a new one where a field changes its meaning or goes."""
 
-HEAD = ("AMI", "REGION", "NAME", "MADE (UTC)", "TYPE", "STATE", "FROM", "VERIFIED (UTC)")
+HEAD = ("AMI", "REGION", "NAME", "MADE (UTC)", "TYPE", "STATE", "FROM", "VERIFIED (UTC)", "USED BY")
+_SHOWN = 2  # of what uses an AMI, in a table
 _FACTS = {
     "unikernel": tags.UNIKERNEL,
     "sha256": tags.SHA256,
@@ -29,8 +30,8 @@ _FACTS = {
 }
 
 
-def row(one: Ami) -> tuple[str, ...]:
-    """Return the row of an AMI in a table with ``HEAD``."""
+def row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the row of an AMI in a table with ``HEAD``; with None for ``users``, nobody could be asked."""
     notes = [note for note, is_so in (("public", one.is_public), ("protected", one.is_protected)) if is_so]
     return (
         one.id,
@@ -41,6 +42,7 @@ def row(one: Ami) -> tuple[str, ...]:
         ", ".join((one.state, *notes)),
         one.tags.get(tags.REVISION, ""),
         _minute(one.tags.get(tags.VERIFIED, "")),
+        "not told" if users is None else _few(users),
     )
 
 
@@ -83,7 +85,7 @@ def detail(one: Ami, users: Sequence[str]) -> Iterator[str]:
         **{name: text or "" for name, text in facts(one).items()},
         "deprecated": one.deprecated or "",
         "public": "everybody may launch it" if one.is_public else "",
-        "protected": "EC2 refuses to deregister it" if one.is_protected else "",
+        "protected": _protection(one),
         "used by": ", ".join(users),
     }
     ours = set(_FACTS.values())
@@ -134,6 +136,18 @@ def removal_as_object(removal: Removal, failures: Mapping[int, str], *, planned:
     ]
     kept = [{"id": one.ami.id, "region": one.ami.region, "name": one.ami.name, "why": one.why} for one in removal.kept]
     return {"version": VERSION, "planned": planned, "steps": steps, "kept": kept}
+
+
+def _protection(one: Ami) -> str:
+    if not one.is_protected:
+        return ""
+    after = ", and for 24 hours after that is lifted" if one.has_cooldown else ""
+    return f"EC2 refuses to deregister it{after}; `unibuild ami rm --unprotect` lifts it"
+
+
+def _few(users: Sequence[str]) -> str:
+    more = len(users) - _SHOWN
+    return ", ".join(users[:_SHOWN]) + (f", and {more} more" if more > 0 else "")
 
 
 def _minute(text: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.aws import collect, look, telling
-from unibuild.errors import InputError
+from unibuild.aws.errors import DENIED
+from unibuild.errors import AwsError, InputError
 from unibuild.settings.sources import Project, load
 from unibuild.tasks import account
 from unibuild.tasks.table import table
@@ -99,18 +100,36 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
         "--orphans", type=float, default=24.0, metavar="HOURS", help="age of a snapshot without an AMI that goes (24)"
     )
     rm.add_argument("--force", action="store_true", help="also one that something uses")
+    rm.add_argument(
+        "--unprotect",
+        action="store_true",
+        help="also one that is protected: the protection is lifted first; with a cooldown it can go 24 hours later",
+    )
     return parser, verbs.choices
 
 
 def _list(asked: _Asked) -> int:
     amis = asked.amis
+    users = {region: _users(asked.aws, region) for region in {one.region for one in amis}}
+    told = [(one, None if (used := users[one.region]) is None else used.get(one.id, ())) for one in amis]
     if asked.words.json:
-        _print({"version": telling.VERSION, "amis": [telling.as_object(one) for one in amis]})
+        objects = [{**telling.as_object(one), "used_by": used} for one, used in told]
+        _print({"version": telling.VERSION, "amis": objects})
     elif amis:
-        print("\n".join(table(telling.HEAD, [telling.row(one) for one in amis])))
+        print("\n".join(table(telling.HEAD, [telling.row(one, used) for one, used in told])))
     else:
         print(f"no AMI of ours is in {', '.join(asked.regions)}; `unibuild publish_ami` makes one")
     return 0
+
+
+def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
+    """Return what uses an AMI, by its id; None where we may not ask: a table is worth having without it."""
+    try:
+        return look.used_by(aws, region)
+    except AwsError as error:
+        if error.code in DENIED:
+            return None
+        raise
 
 
 def _show(asked: _Asked) -> int:
@@ -156,11 +175,18 @@ def _rm(asked: _Asked) -> int:
     removals = []
     for region in dict.fromkeys(one.region for one in found):
         there = [one for one in found if one.region == region]
-        removals.append(collect.remove(look.inventory(asked.aws, region), there, force=asked.words.force))
+        removals.append(
+            collect.remove(
+                look.inventory(asked.aws, region), there, force=asked.words.force, unprotect=asked.words.unprotect
+            )
+        )
     removal = collect.joined(removals)
-    if removal.kept and not asked.words.plan:
-        refused = "\n".join(f"{one.ami.id} {one.ami.name}: {one.why}" for one in removal.kept)
-        raise InputError(f"not all of that can be removed, so nothing is:\n{refused}", hint="see --force")
+    staying = [one for one in removal.kept if not one.later]
+    if staying and not asked.words.plan:
+        refused = "\n".join(f"{one.ami.id} {one.ami.name}: {one.why}" for one in staying)
+        raise InputError(
+            f"not all of that can be removed, so nothing is:\n{refused}", hint="see --force and --unprotect"
+        )
     return _remove(asked, removal)
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["later_tasks", "tasks", "tasks_for_all"]
 
 
+_OF_ONE_HOST = ("publish_ami", "launch_ami", "redeploy")  # an image has the command line of one host's .xl
+
+
 def tasks(graph: Graph) -> list[Task]:
     """Return the doit tasks of a project up to ``boot``, in the graph's order.
 
@@ -49,7 +52,7 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
     stages = {task.name: task for graph in graphs for task in stage_tasks(graph, guard)}
     boot = _everywhere_task(project, "boot", guard)
     boot.file_dep.add(Watched(graphs[0].kernel))
-    return [*whole(list(stages.values())), boot]
+    return [*whole(list(stages.values())), boot, *(_refused_task(project, goal) for goal in _OF_ONE_HOST)]
 
 
 def later_tasks(project: Project) -> list[Task]:
@@ -179,6 +182,16 @@ def _rollback_task(project: Project) -> Task:
         doc=GOALS["rollback"],
         **OWN_TERMINAL,
     )
+
+
+def _refused_task(project: Project, goal: str) -> Task:
+    """Return the task of a goal that is for one host, where all are meant: it says so."""
+
+    def act(**_: object) -> None:
+        hosts.address(project.settings)  # raises
+
+    params = [_PLAN, _VIA, _TERMINATE, *SHARED]
+    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
 
 
 def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) -> Task:
