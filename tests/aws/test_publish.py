@@ -144,8 +144,20 @@ def test_the_newest_pv_grub_is_the_greatest_number(found: list[str], newest: str
     assert kernels.newest(names(*found)) == newest
 
 
+def test_a_pv_grub_that_is_deprecated_or_not_shown_is_used_all_the_same(publisher: Publisher) -> None:
+    region = publisher.emulator.region(REGION)
+    for image in region.images.values():
+        image.deprecated = "2018-01-01T00:00:00.000Z"
+    first = publisher.run(OLD)
+    assert publisher.images[first.image].kernel == "aki-5c21674b"
+    for image in list(region.images):
+        region.unseen.hide(f"tags:{image}", Delay(calls=99))
+    second = publisher.run(NEW)
+    assert publisher.images[second.image].kernel == "aki-5c21674b"
+
+
 REFUSED = {
-    "a region without PV-GRUB": ({}, "eu-west-3", "has no PV-GRUB"),
+    "a region without PV-GRUB": ({}, "eu-west-3", "has no PV-GRUB|offers no instance type"),
     "a type without PV": ({"instance_type": "t2.micro"}, REGION, "t2.micro runs no paravirtual AMI"),
     "a type without Xen": ({"instance_type": "t3.micro", "virtualization": "hvm"}, REGION, "t3.micro has no Xen"),
     "no such type": ({"instance_type": "t9.tiny"}, REGION, "t9.tiny"),

@@ -1,8 +1,8 @@
 """AWS as the rest of ``aws/`` sees it: one function through which every call goes, with our own retries.
 
-Nothing else imports boto3 or botocore, and this imports them when the first client is made. Who we are, the region and
-the endpoint are found by boto3's usual chain: environment, profiles, SSO, roles, ``AWS_ENDPOINT_URL``. What is secret
-stays inside boto3.
+Nothing else imports boto3, and this imports it when the first client is made. Who we are, the region and the endpoint
+are found by boto3's usual chain: environment, profiles, SSO, roles, ``AWS_ENDPOINT_URL``. What is secret stays inside
+boto3.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import unibuild
-from unibuild.aws.errors import Kind, explain, explain_local, kind_of
+from unibuild.aws.errors import explain_local
+from unibuild.aws.faults import fault, garbage, local_errors
 from unibuild.aws.patience import Clock, Patience, Stopped
 from unibuild.aws.plan import Call, Plan, is_reading, mentions_unknown
-from unibuild.errors import AwsError, AwsLostError
+from unibuild.aws.tries import Tries
+from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
+
+    from unibuild.aws.errors import Kind
 
 __all__ = ["Aws", "Client", "Clock", "Patience", "Stopped"]
 
@@ -29,17 +33,6 @@ Answer = dict[str, Any]
 T = TypeVar("T")
 
 _POLL = (0.2, 5.0)  # seconds between two looks: at first, and at most
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """What went wrong in one try, and the error to raise if it is the last one."""
-
-    kind: Kind
-    error: AwsError
-    answered: bool = False  # AWS was there
-    lost: bool = False  # it may have been done
-    stalled: bool = False
 
 
 class Aws:
@@ -78,11 +71,17 @@ class Aws:
         Raises:
             AwsError: none is set; or there is no such profile.
         """
-        with _local_errors("AWS", self._region or ""):
+        with local_errors("AWS", self._region or "", self._profile or ""):
             found = self.session().region_name
         if not found:
             raise explain_local("AWS", "", "NoRegionError", "")
         return str(found)
+
+    @property
+    def profile(self) -> str:
+        """The name of the profile that the credentials are of; empty: the default one."""
+        name = self._session.profile_name if self._session is not None else self._profile or ""
+        return "" if name == "default" else str(name)
 
     def client(self, service: str, region: str | None = None) -> Client:
         """Return the client of a service, as ``ec2``, ``ebs``, ``s3``, ``sts``; nothing is called yet."""
@@ -183,7 +182,7 @@ class Client:
         """
         if self.aws.plan is not None and (mentions_unknown(params) or not is_reading(operation, params)):
             return self._written_down(self.aws.plan, operation, params)
-        tries = _Tries(self, operation, idempotent=idempotent, appears=appears)
+        tries = Tries(self.aws, operation, idempotent=idempotent, appears=appears)
         while True:
             with turn or contextlib.nullcontext():
                 if self.aws.clock.stop.is_set():
@@ -194,12 +193,12 @@ class Client:
                     if not missing:
                         self.aws.answered = True
                         return answer
-                    fault = _garbage(operation, self.region, f"it has no {missing[0]}")
+                    found = garbage(operation, self.region, f"it has no {missing[0]}")
                 except Exception as error:  # told apart there; what is no fault of a call is raised again
-                    fault = _fault(operation, self.region, error)
-            wait = tries.another(fault)
+                    found = fault(operation, self.region, error, self.aws.profile)
+            wait = tries.another(found)
             if heed is not None:
-                heed(fault.kind)
+                heed(found.kind)
             self.aws.clock.sleep(wait)
 
     def dry_run(self, operation: str, /, **params: Any) -> None:  # noqa: ANN401
@@ -230,7 +229,7 @@ class Client:
             token = {"NextToken": answer["NextToken"]}
 
     def _written_down(self, plan: Plan, operation: str, params: Mapping[str, object]) -> Answer:
-        with _local_errors(operation, self.region):
+        with local_errors(operation, self.region, self.aws.profile):
             from botocore.exceptions import ParamValidationError
             from botocore.validate import ParamValidator
 
@@ -248,86 +247,3 @@ class Client:
         answer: Answer = method(**params)
         # a stream is read here, where its faults are those of the call
         return {key: value.read() if hasattr(value, "read") else value for key, value in answer.items()}
-
-
-class _Tries:
-    """The tries of one call: how long to wait before the next one, and when to give up."""
-
-    def __init__(self, client: Client, operation: str, *, idempotent: bool, appears: float) -> None:
-        self.stalls = 0
-        self._aws, self._operation = client.aws, operation
-        self._idempotent, self._appears = idempotent, appears
-        self._count = 0
-        self._since: float | None = None
-
-    def another(self, fault: _Fault) -> float:
-        """Return the seconds to wait before the next try.
-
-        Raises:
-            AwsError: there shall be none.
-        """
-        patience, now = self._aws.patience, self._aws.clock.now()
-        self._count += 1
-        self._since = now if self._since is None else self._since
-        self.stalls += fault.stalled
-        self._aws.answered |= fault.answered
-        spent = now - self._since
-        if fault.kind is Kind.FATAL or (fault.kind is Kind.ABSENT and spent >= self._appears):
-            raise fault.error
-        if not self._idempotent and fault.lost:
-            raise AwsLostError(
-                f"{fault.error.message}; it may have been done",
-                hint=fault.error.hint,
-                code=fault.error.code,
-                passing=True,
-            )
-        fault.error.passing = True
-        if not self._aws.answered and spent >= patience.first:
-            raise fault.error
-        if spent >= patience.budget and self._count >= patience.tries:
-            fault.error.add(f"{self._operation} was tried {self._count} times in {spent:.0f} s")
-            raise fault.error
-        return self._aws.clock.jitter(min(patience.cap, patience.base * 2 ** min(self._count, 16)))
-
-
-def _fault(operation: str, region: str, error: Exception) -> _Fault:
-    """Return what an exception of a try means.
-
-    Raises:
-        Exception: the same, where it is none of AWS, botocore or the network.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
-
-    name = type(error).__name__
-    if isinstance(error, ClientError):
-        said, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-        code, status = str(said.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
-        reason = str(error.response.get("Reason", ""))
-        kind = kind_of(code, status, reason)
-        told = explain(operation, region, code, str(said.get("Message", "")), reason)
-        return _Fault(kind, told, answered=True, lost=kind is Kind.TRANSIENT)
-    told = explain_local(operation, region, name, str(error))
-    if isinstance(error, HTTPClientError) or name in ("ResponseStreamingError", "IncompleteReadError"):
-        unsent = name in ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError")
-        kind = Kind.FATAL if name == "SSLError" else Kind.TRANSIENT
-        return _Fault(kind, told, lost=not unsent, stalled=name == "ReadTimeoutError")
-    if isinstance(error, BotoCoreError) and name != "ResponseParserError":
-        return _Fault(Kind.FATAL, told)
-    if name == "ResponseParserError" or isinstance(error, (ValueError, LookupError, TypeError, AttributeError)):
-        return _garbage(operation, region, "")  # botocore's parsers on damaged bytes
-    if isinstance(error, OSError):
-        return _Fault(Kind.TRANSIENT, told, lost=True)
-    raise error
-
-
-def _garbage(operation: str, region: str, why: str) -> _Fault:
-    return _Fault(Kind.TRANSIENT, explain_local(operation, region, "ResponseParserError", why), lost=True)
-
-
-@contextlib.contextmanager
-def _local_errors(operation: str, region: str) -> Iterator[None]:
-    """Turn the errors of making a session or client into sentences."""
-    try:
-        yield
-    except Exception as error:
-        raise _fault(operation, region, error).error from None

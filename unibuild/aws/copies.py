@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import register, sharing, tags
+from unibuild.aws import kernels, register, sharing, tags
 from unibuild.aws.inventory import Ami, ami
 from unibuild.aws.plan import Call, mentions_unknown
 from unibuild.aws.together import together
@@ -138,10 +138,7 @@ def _same(aws: Aws, source: Ami, region: str) -> str | None:
 
 
 def _refuse_without_kernel(aws: Aws, name: str | None, region: str) -> None:
-    if name is None:
-        return
-    wanted = [{"Name": "name", "Values": [name]}, {"Name": "image-type", "Values": ["kernel"]}]
-    if not aws.client("ec2", region).call("DescribeImages", Owners=["amazon"], Filters=wanted).get("Images"):
+    if name is not None and not kernels.is_there(aws.client("ec2", region), name):
         raise AwsError(
             f"{region} has no kernel image {name}, so no paravirtual AMI can be copied there",
             hint="take it out of [publish] regions; docs/explanation/ec2.md lists the regions that have PV-GRUB",

@@ -46,6 +46,7 @@ NOT_FOUND = re.compile(r"NotFound$|NotFoundException$|^NoSuch|^404$|\.NotFound\b
 
 _AGAIN = "a later run goes on where this one stopped"
 _PERMISSION = "the account's policy must allow this; `unibuild iam-policy` prints what this configuration needs"
+_TRUST = "`role_arn` of the profile: the role must be there, and its trust policy must name who asks"
 _SIGN_IN = "sign in again, or look at the profile: `aws sts get-caller-identity` must work"
 _CLOCK = "see that this machine's clock is right"
 _PV_TYPES = "a paravirtual AMI runs on C1, C3, HS1, M1, M2, M3 and T1 instances only: [launch] type"
@@ -159,10 +160,10 @@ _LOCAL: Mapping[str, tuple[str, str]] = {  # botocore's exceptions, which need n
     "InvalidRegionError": ("this is no region's name", "[publish] region: as in eu-west-1"),
     "ConfigParseError": ("~/.aws/config cannot be read", "its grammar is that of an INI file"),
     "InvalidConfigError": ("the profile's configuration is wrong", "look at ~/.aws/config"),
-    "SSOTokenLoadError": ("there is no SSO session", "`aws sso login` with this profile"),
-    "UnauthorizedSSOTokenError": ("the SSO session has expired", "`aws sso login` with this profile"),
-    "TokenRetrievalError": ("the SSO session has expired", "`aws sso login` with this profile"),
-    "SSOError": ("the SSO session cannot be used", "`aws sso login` with this profile"),
+    "SSOTokenLoadError": ("there is no SSO session", "`aws sso login{profile}`"),
+    "UnauthorizedSSOTokenError": ("the SSO session has expired", "`aws sso login{profile}`"),
+    "TokenRetrievalError": ("the SSO session has expired", "`aws sso login{profile}`"),
+    "SSOError": ("the SSO session cannot be used", "`aws sso login{profile}`"),
     "MetadataRetrievalError": ("the credentials cannot be had from the metadata service", _SIGN_IN),
     "MissingDependencyException": ("a library for this way to sign in is not installed", "pip install 'botocore[crt]'"),
     "ParamValidationError": ("a parameter cannot be sent", "a setting of [publish] or [launch] has a wrong value"),
@@ -210,17 +211,31 @@ def explain(operation: str, region: str, code: str, message: str, reason: str = 
         reason: the ``Reason`` that the EBS direct API adds.
     """
     sentence, mend = _SENTENCES.get(code, ("", "see what AWS says"))
+    if operation.startswith("AssumeRole") and code in DENIED:
+        mend = _TRUST
     said = "" if _QUIET.search(code) else _cleaned(message)
     told = ": ".join(filter(None, (sentence, said))) or "no reason given"
     return AwsError(f"{operation} in {region}: {told} ({code})", hint=mend, code=code, reason=reason)
 
 
-def explain_local(operation: str, region: str, name: str, message: str) -> AwsError:
-    """Return the sentence for an exception of botocore's or the network's, known by its class name."""
+def explain_local(operation: str, region: str, name: str, message: str, profile: str = "") -> AwsError:
+    """Return the sentence for an exception of botocore's or the network's, known by its class name.
+
+    Args:
+        operation: what was called.
+        region: where; empty: nowhere yet.
+        name: the exception's class.
+        message: what it says.
+        profile: the profile that the credentials are of; empty: the default one.
+    """
     sentence, mend = _LOCAL.get(name, ("the answer cannot be understood", _AGAIN))
     said = "" if _QUIET.search(name) else _cleaned(message)
     where = f" in {region}" if region else ""
-    return AwsError(f"{operation}{where}: {sentence}" + (f": {said}" if said else ""), hint=mend, code=name)
+    return AwsError(
+        f"{operation}{where}: {sentence}" + (f": {said}" if said else ""),
+        hint=mend.format(profile=f" --profile {profile}" if profile else ""),
+        code=name,
+    )
 
 
 def _cleaned(message: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unibuild.aws.client import Client
 
-__all__ = ["HVM_TYPES", "PV_TYPES", "Virtualization", "check_kind", "default_type", "newest", "pv_grub"]
+__all__ = ["HVM_TYPES", "PV_TYPES", "Virtualization", "check_kind", "default_type", "is_there", "newest", "pv_grub"]
 
 Virtualization = Literal["paravirtual", "hvm"]
 
@@ -30,10 +30,19 @@ HVM_TYPES = (
     *("m4.large", "m4.xlarge", "c4.large", "c4.xlarge", "r3.large", "r4.large", "i2.xlarge", "i3.large"),
 )
 """Some instance types whose hypervisor is Xen; on Nitro (T3 and all later ones) no Xen kernel runs."""
-_PV_REGIONS = (
-    "ap-northeast-1, ap-southeast-1, ap-southeast-2, eu-central-1, eu-west-1, sa-east-1, us-east-1, us-west-1 and "
-    "us-west-2 have them"
-)
+_LISTED_NAME = "pv-grub-hd0_1.05-x86_64.gz"  # the last one
+_LISTED = {
+    "ap-northeast-1": "aki-7077ab11",
+    "ap-southeast-1": "aki-73a50110",
+    "ap-southeast-2": "aki-66506305",
+    "eu-central-1": "aki-931fe3fc",
+    "eu-west-1": "aki-dc9ed9af",
+    "sa-east-1": "aki-912fbcfd",
+    "us-east-1": "aki-5c21674b",
+    "us-gov-west-1": "aki-9ee55bff",
+    "us-west-1": "aki-59cc8239",
+    "us-west-2": "aki-70cb0e10",
+}  # "Amazon PV-GRUB kernel image IDs" of the user guide
 _NAME = re.compile(r"pv-grub-hd0_(\d+(?:\.\d+)*)-x86_64\.gz")
 
 
@@ -64,17 +73,33 @@ def default_type(virtualization: Virtualization) -> str:
 def pv_grub(ec2: Client) -> str:
     """Return the id of the newest PV-GRUB for 64-bit kernels on disks without partitions (``hd0``) in a region.
 
+    Where EC2 shows none it is that of the user guide's list: RegisterImage sees whether it is there.
+
     Raises:
         AwsError: the region has none.
     """
-    named = [{"Name": "image-type", "Values": ["kernel"]}, {"Name": "name", "Values": ["pv-grub-hd0_*-x86_64.gz"]}]
-    found = newest(ec2.call("DescribeImages", wants=("Images",), Owners=["amazon"], Filters=named)["Images"])
+    found = newest(_shown(ec2, "pv-grub-hd0_*-x86_64.gz")) or _LISTED.get(ec2.region)
     if found is None:
         raise AwsError(
             f"{ec2.region} has no PV-GRUB, so no paravirtual AMI can be started there",
-            hint=f"[publish] region: {_PV_REGIONS}",
+            hint=f"[publish] region: {', '.join(_LISTED)} have one",
         )
     return found
+
+
+def is_there(ec2: Client, name: str) -> bool:
+    """Tell whether a region has Amazon's kernel image of a name.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    return bool(_shown(ec2, name)) or (name == _LISTED_NAME and ec2.region in _LISTED)
+
+
+def _shown(ec2: Client, name: str) -> list[dict[str, Any]]:
+    named = [{"Name": "image-type", "Values": ["kernel"]}, {"Name": "name", "Values": [name]}]
+    asked: dict[str, Any] = {"Owners": ["amazon"], "Filters": named, "IncludeDeprecated": True}  # they are of 2016
+    return list(ec2.call("DescribeImages", wants=("Images",), **asked)["Images"])
 
 
 def newest(images: Iterable[dict[str, Any]]) -> str | None:

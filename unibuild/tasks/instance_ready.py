@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.domain import ready
 from unibuild.domain.probe import Connection, Page
+from unibuild.errors import NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Settings
     from unibuild.tasks.instance_console import Console
 
-__all__ = ["address", "asks_anything", "await_ready"]
+__all__ = ["address", "asks_anything", "await_ready", "prove"]
 
 
 def asks_anything(settings: Settings) -> bool:
@@ -34,6 +35,44 @@ def address(settings: Settings, found: Instance) -> str | None:
         case "private":
             return found.private
     return found.public or found.private
+
+
+def prove(
+    settings: Settings,
+    console: Console,
+    found: Instance,
+    timeout: float,
+    *,
+    who: str,
+    old: Instance | None,
+    with_console: bool = True,
+) -> str:
+    """See that an instance is ready; return the words that say why it is held to be so.
+
+    Args:
+        settings: the project's.
+        console: its console.
+        found: the instance.
+        timeout: seconds.
+        who: what to call it.
+        old: the one that runs beside it, to tell of it.
+        with_console: see ``await_ready``.
+
+    Raises:
+        NotReadyError: it is not, or has no address where it could be asked.
+        AwsError: AWS refused.
+    """
+    at = address(settings, found)
+    if at is None:
+        raise NotReadyError(
+            f"{found.id} has no {settings.launch.address} address to ask it at",
+            hint='[launch] subnet: one that gives public addresses; or address = "private", from inside the VPC',
+        )
+    verdict = await_ready(settings, console, at, timeout, with_console=with_console)
+    if not verdict.ready:
+        runs = f"{old.id} runs on" if old else "no instance runs"
+        raise NotReadyError(f"{who} {verdict.why}", hint=f"what it said: {console.log.path}\n{runs}")
+    return verdict.why
 
 
 def await_ready(

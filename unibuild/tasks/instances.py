@@ -175,23 +175,12 @@ class Launch:
             if not instance_ready.asks_anything(settings):
                 self.screen.say(f"{found.id} runs; [boot.ready] says nothing that it could be asked")
                 return
-            verdict = instance_ready.await_ready(settings, console, self._address(found), settings.launch.timeout)
-            if not verdict.ready:
-                raise NotReadyError(f"{found.id} of {ami.name} {verdict.why}", hint=_hint(console, old))
-            self.screen.say(f"{found.id} {verdict.why}")
+            who, patience = f"{found.id} of {ami.name}", settings.launch.timeout
+            why = instance_ready.prove(settings, console, found, patience, who=who, old=old)
+            self.screen.say(f"{found.id} {why}")
         marks = tags.write({tags.VERIFIED: _now()})
         client = self.aws.client("ec2", self.region)
         client.call("CreateTags", appears=instance.APPEARS, Resources=[ami.id, found.id], Tags=marks)
-
-    def _address(self, found: Instance) -> str:
-        at = instance_ready.address(self.project.settings, found)
-        if at is None:
-            kind = self.project.settings.launch.address
-            raise NotReadyError(
-                f"{found.id} has no {kind} address to ask it at",
-                hint='[launch] subnet: one that gives public addresses; or address = "private", from inside the VPC',
-            )
-        return at
 
     def _move_address(self, console: Console, found: Instance, old: Instance | None) -> Instance:
         """Let the Elastic IP lead to the new instance, and ask it there once more; return it at its new address."""
@@ -203,10 +192,15 @@ class Launch:
         found = dataclasses.replace(found, public=address)
         if self.aws.plan is not None or not (ready.tcp or ready.http):
             return found
-        at = self._address(found)
-        verdict = instance_ready.await_ready(self.project.settings, console, at, _ADDRESS, with_console=False)
-        if not verdict.ready:
-            raise NotReadyError(f"{found.id}, at {at}, {verdict.why}", hint=_hint(console, old))
+        instance_ready.prove(
+            self.project.settings,
+            console,
+            found,
+            _ADDRESS,
+            who=f"{found.id}, at its Elastic IP,",
+            old=old,
+            with_console=False,
+        )
         return found
 
     def _accept(self, found: Instance, ami: Ami, *, terminate: bool) -> None:
@@ -292,11 +286,6 @@ def launching(project: Project, aws: Aws, region: str, *, show: bool = True) -> 
     state = state_dir(project.root)
     with files.lock(launched.lock_path(state), f"the launch of {project.root.name}"):
         yield Launch(project, aws, region, launched.load(state, region), Screen(raw=False), state, show)
-
-
-def _hint(console: Console, old: Instance | None) -> str:
-    runs = f"{old.id} runs on" if old else "no instance runs"
-    return f"what it said: {console.log.path}\n{runs}"
 
 
 def _at(found: Instance) -> str:

@@ -53,6 +53,9 @@ class Image:
     def state(self, now: float) -> str:
         return "available" if now >= self.created + self.settles else "pending"
 
+    def is_deprecated(self, now: float) -> bool:
+        return self.deprecated is not None and self.deprecated <= iso(now)
+
     @property
     def snapshot_ids(self) -> list[str]:
         found = [mapping.get("Ebs", {}).get("SnapshotId") for mapping in self.mappings]

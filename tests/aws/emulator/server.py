@@ -155,8 +155,9 @@ class Emulator:
         if scope is None or service is None or not _is_region(scope.region):
             raise refusal("unsigned" if scope is None else "wrong", scope.service if scope else "ec2")
         operation, decode = _find(service, request, call)
+        known = {**self.principals, **self.world.sessions}
         unsigned_body = operation.model.auth_type == "v4-unsigned-body"
-        principal = verify(request, self.principals, now=time.time(), unsigned_body=unsigned_body)
+        principal = verify(request, known, now=time.time(), unsigned_body=unsigned_body)
         params = decode()
         call.params = {key: len(value) if isinstance(value, bytes) else value for key, value in params.items()}
         rule = self.faults.choose(call, *BEFORE, *AFTER)

@@ -180,6 +180,8 @@ class World:
         no_capacity: Instance types of which there are none left.
         block_public_access: AMIs may not be shared with all.
         buckets: By name, those of all regions; ``taken_buckets`` are names that others have.
+        trusting: Roles that whoever has keys may assume, with their policies (None: everything).
+        sessions: Who has assumed one, by access key.
         roles: What the import service may assume ("vmimport"), with a pattern of the buckets that each may read.
     """
 
@@ -197,6 +199,8 @@ class World:
         self.buckets: dict[str, Bucket] = {}
         self.taken_buckets: set[str] = set()
         self.roles: dict[str, str] = {}
+        self.trusting: dict[str, dict[str, Any] | None] = {}
+        self.sessions: dict[str, Principal] = {}
         self._random = random.Random(seed)
         self._blocks: dict[bytes, Block] = {}
         self.seal = self._random.randbytes(16)

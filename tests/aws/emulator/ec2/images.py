@@ -63,6 +63,8 @@ def describe_images(region: Region, params: Params) -> Params:
     shown = [one for one in seen.values() if (not ids or one.id in ids) and (not owners or _owned(one, owners))]
     if not ids:
         shown = [one for one in shown if not region.unseen.hides(f"tags:{one.id}")]
+    if not params.get("IncludeDeprecated"):
+        shown = [one for one in shown if one.owner == ACCOUNT or not one.is_deprecated(region.now)]
     views = [{**one.view(region), "Tags": tag_list(region, one.id)} for one in shown]
     found, more = page(filtered(views, params.get("Filters"), FILTERS), params, "ImageIds", low=1)
     return {"Images": found, **more}
