@@ -26,6 +26,14 @@ sso_role_name = Publisher
 sso_region = us-east-1
 sso_start_url = {START}
 """
+OF_SESSION = f"""
+sso_account_id = 123456789012
+sso_role_name = Publisher
+sso_session = ours
+[sso-session ours]
+sso_region = us-east-1
+sso_start_url = {START}
+"""
 
 
 class Home:
@@ -113,17 +121,11 @@ def test_a_program_tells_the_keys(home: Home) -> None:
     [
         (SSO, START, "the SSO session has expired"),
         (SSO, "another", "there is no SSO session"),
-        (
-            SSO + f"sso_session = ours\n[sso-session ours]\nsso_region = us-east-1\nsso_start_url = {START}",
-            "ours",
-            "has expired",
-        ),
+        (OF_SESSION, "ours", "the SSO session has expired"),
     ],
     ids=["expired", "never", "expired, of an sso-session"],
 )
-def test_sso_without_a_session_is_told_with_the_mend(
-    home: Home, monkeypatch, settings: str, cached: str, sentence: str
-) -> None:
+def test_sso_without_a_session_is_told_with_the_mend(home, monkeypatch, settings, cached, sentence) -> None:
     monkeypatch.setattr("botocore.tokens.SSOTokenProvider._SSO_TOKEN_CACHE_DIR", str(home.folder))
     monkeypatch.setattr("botocore.credentials.SSOProvider._SSO_TOKEN_CACHE_DIR", str(home.folder))
     held = {"accessToken": TOKEN, "expiresAt": "2020-01-01T00:00:00Z", "region": "us-east-1", "startUrl": START}

@@ -192,15 +192,8 @@ class Launch:
         found = dataclasses.replace(found, public=address)
         if self.aws.plan is not None or not (ready.tcp or ready.http):
             return found
-        instance_ready.prove(
-            self.project.settings,
-            console,
-            found,
-            _ADDRESS,
-            who=f"{found.id}, at its Elastic IP,",
-            old=old,
-            with_console=False,
-        )
+        who = f"{found.id}, at {instance_ready.address(self.project.settings, found)},"
+        instance_ready.prove(self.project.settings, console, found, _ADDRESS, who=who, old=old, with_console=False)
         return found
 
     def _accept(self, found: Instance, ami: Ami, *, terminate: bool) -> None:
