@@ -123,12 +123,28 @@ def test_gc_removes_orphans_and_spares_what_is_not_ours(ours):
     assert {young, at_it, foreign, other} <= set(left)
 
 
+def test_gc_finds_what_an_import_made_that_no_run_came_back_to(ours, client):
+    client("s3").create_bucket(Bucket="images")
+    ours.aws.world.roles["vmimport"] = "images"
+    client("s3").put_object(Bucket="images", Key="disk", Body=DATA)
+    disk = {"Format": "RAW", "UserBucket": {"S3Bucket": "images", "S3Key": "disk"}}
+    for unikernel in ("hello", "other", None):
+        marked = tags.write(ours.marks(unikernel)) if unikernel else [{"Key": "team", "Value": "edge"}]
+        given = [{"ResourceType": "import-snapshot-task", "Tags": marked}]
+        client("ec2").import_snapshot(DiskContainer=disk, TagSpecifications=given)
+    made, *others = ours.snapshots
+    assert ours.run("gc", "--orphans", "72") == "nothing is to be removed\n"
+    said = ours.run("gc")
+    assert "CreateTags" in said and f"DeleteSnapshot in us-east-1: SnapshotId={made}" in said
+    assert ours.snapshots == others
+
+
 def test_gc_goes_on_when_something_fails(ours):
     amis = [ours.ami() for _ in range(3)]
     ours.aws.faults.add("500", "DeregisterImage", times=1, error=Refusal("OperationNotPermitted", "No.", 400))
     with pytest.raises(AwsError, match="not permitted") as caught:
         command.main(["gc", "--keep", "1"])
-    assert "stays, for its AMI does" in str(caught.value)
+    assert "is not done, for its AMI stays" in str(caught.value)
     assert ours.images == amis[1:]
     assert len(ours.snapshots) == 2
 

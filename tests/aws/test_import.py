@@ -105,6 +105,21 @@ def test_an_import_that_a_killed_run_began_is_taken_up(imports: Imports) -> None
     assert imports.left == []
 
 
+def test_what_other_runs_left_in_the_bucket_goes_after_a_day(imports: Imports, client) -> None:
+    s3, bucket = client("s3"), imports.emulator.world.buckets["images"]
+    for key in ("unibuild/hello/old.raw", "unibuild/hello/young.raw", "unibuild/other/old.raw", "old.raw"):
+        s3.put_object(Bucket="images", Key=key, Body=b"")
+        s3.create_multipart_upload(Bucket="images", Key=key)
+    for key in bucket.stored:
+        bucket.stored[key] -= 25 * 3600 * ("old" in key)
+    for upload in bucket.uploads.values():
+        upload.started -= 25 * 3600 * ("old" in upload.key)
+    imports.make()
+    kept = ["unibuild/hello/young.raw", "unibuild/other/old.raw", "old.raw"]
+    assert list(bucket.objects) == kept
+    assert [upload.key for upload in bucket.uploads.values()] == kept
+
+
 def test_encryption(imports: Imports) -> None:
     assert imports.snapshots[imports.make(encryption="aws/ebs").id].key.startswith("arn:aws:kms:")
 

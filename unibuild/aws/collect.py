@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import starmap
+from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
 from unibuild.aws import tags
@@ -83,7 +83,7 @@ def collect(
     """
     old, kept = _old(found, unikernel, keep)
     orphans = [_delete(one, why) for one, why in _orphans(found, unikernel, now - orphan_age)]
-    return Removal((*_removal(found, old), *orphans), tuple(kept))
+    return Removal((*_removal(found, old), *chain.from_iterable(orphans)), tuple(kept))
 
 
 def remove(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: bool = False) -> Removal:
@@ -143,7 +143,7 @@ def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
     for one in found.snapshots:
         of = [ami for ami, _ in going if one.id in ami.snapshots]
         if one.unikernel in {ami.unikernel for ami in of} and one.id not in used:
-            steps.append(_delete(one, f"of {of[0].name}", *(ami.id for ami in of)))
+            steps += _delete(one, f"of {of[0].name}", *(ami.id for ami in of))
     return steps
 
 
@@ -157,8 +157,13 @@ def _deregister(one: Ami, why: str) -> Step:
     return Step(call, f"{one.name}: {why}" if why else one.name)
 
 
-def _delete(one: Snapshot, why: str, *amis: str) -> Step:
-    return Step(Call("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why, amis)
+def _delete(one: Snapshot, why: str, *amis: str) -> list[Step]:
+    """Return the calls that delete a snapshot; one without our tags gets them first, for the policy asks for them."""
+    delete = Step(Call("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why, amis)
+    if one.is_marked:
+        return [delete]
+    marks = {"Resources": [one.id], "Tags": tags.write(one.tags)}
+    return [Step(Call("ec2", one.region, "CreateTags", marks), "an import of ours made it", amis), delete]
 
 
 def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Iterator[tuple[Snapshot, str]]:

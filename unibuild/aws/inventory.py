@@ -15,7 +15,7 @@ from unibuild.aws import tags
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Ami", "Inventory", "Snapshot", "ami", "snapshot", "users"]
+__all__ = ["Ami", "Inventory", "Snapshot", "ami", "imported", "snapshot", "users"]
 
 _GONE = ("shutting-down", "terminated")
 
@@ -74,6 +74,7 @@ class Snapshot:
         state: ``pending``, ``completed``, ``error`` ...
         started: when it was begun.
         tags: its tags.
+        is_marked: whether they are its own; else they are those of the import that made it, and it has none of ours.
     """
 
     id: str
@@ -81,6 +82,7 @@ class Snapshot:
     state: str
     started: datetime
     tags: Mapping[str, str] = field(default_factory=dict)
+    is_marked: bool = True
 
     @property
     def unikernel(self) -> str | None:
@@ -137,6 +139,20 @@ def snapshot(region: str, said: Mapping[str, Any]) -> Snapshot:
     """Return a snapshot as DescribeSnapshots tells it."""
     started = said.get("StartTime") or datetime.now(UTC)
     return Snapshot(said["SnapshotId"], region, said.get("State", ""), started, tags.read(said.get("Tags", ())))
+
+
+def imported(tasks: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the tags of the imports of ours that have ended well, by the ids of the snapshots that they made.
+
+    Args:
+        tasks: of DescribeImportSnapshotTasks. EC2 gives the tags of an import to its task alone.
+    """
+    found = {}
+    for task in tasks:
+        detail, held = task.get("SnapshotTaskDetail", {}), tags.read(task.get("Tags", ()))
+        if detail.get("Status") == "completed" and detail.get("SnapshotId") and tags.UNIKERNEL in held:
+            found[detail["SnapshotId"]] = held
+    return found
 
 
 def users(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
-from unibuild.aws.inventory import Ami, Inventory, ami, snapshot, users
+from unibuild.aws.inventory import Ami, Inventory, ami, imported, snapshot, users
 
 if TYPE_CHECKING:
     from unibuild.aws.client import Aws
@@ -43,13 +44,18 @@ def inventory(aws: Aws, region: str) -> Inventory:
     Raises:
         AwsError: AWS refused.
     """
-    snapshots = aws.client("ec2", region).pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=[_OURS])
-    return Inventory(
-        region,
-        amis(aws, region, ours=False),
-        tuple(snapshot(region, one) for one in snapshots),
-        used_by(aws, region),
-    )
+    marked = [snapshot(region, one) for one in _snapshots(aws, region, _OURS)]
+    made = imported(aws.client("ec2", region).pages("DescribeImportSnapshotTasks", "ImportSnapshotTasks"))
+    for one in marked:
+        made.pop(one.id, None)
+    named = {"Name": "snapshot-id", "Values": list(made)}  # those that are gone are not told
+    others = [snapshot(region, one) for one in _snapshots(aws, region, named)] if made else []
+    others = [dataclasses.replace(one, tags=made[one.id], is_marked=False) for one in others]
+    return Inventory(region, amis(aws, region, ours=False), (*marked, *others), used_by(aws, region))
+
+
+def _snapshots(aws: Aws, region: str, wanted: dict[str, Any]) -> list[Any]:
+    return aws.client("ec2", region).pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=[wanted])
 
 
 def used_by(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:

@@ -113,7 +113,7 @@ def _s3(scope: _Scope) -> list[Statement]:
     home = (scope.home,)
     return [
         _allow("UploadToBucket", objects, [f"{bucket}/*"]),
-        _allow("FindUploads", ["s3:ListBucketMultipartUploads"], [bucket]),
+        _allow("FindUploads", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
         _read("ec2:DescribeImportSnapshotTasks"),
         _allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", regions=home)),
         _allow(
@@ -210,6 +210,7 @@ def _clean(scope: _Scope) -> list[Statement]:
     is_protecting = scope.settings.publish.protect
     return [
         _read("ec2:DescribeInstances", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
+        _read("ec2:DescribeImportSnapshotTasks"),
         _read("autoscaling:DescribeLaunchConfigurations", "autoscaling:DescribeAutoScalingGroups"),
         _allow(
             "Deregister",

@@ -33,7 +33,7 @@ def carry_out(aws: Aws, removal: Removal) -> dict[int, AwsError]:
     staying: set[object] = set()
     for number, step in enumerate(removal.steps):
         if staying.intersection(step.amis):
-            errors[number] = AwsError(f"{step.call.params['SnapshotId']} stays, for its AMI does")
+            errors[number] = AwsError(f"{step.call} is not done, for its AMI stays")
             continue
         try:
             _send(aws, step)

@@ -38,6 +38,10 @@ class Bucket:
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     etags: dict[str, str] = field(default_factory=dict)
+    stored: dict[str, float] = field(default_factory=dict)
+
+    def keep(self, key: str, data: bytes, tag: str, now: float) -> None:
+        self.objects[key], self.etags[key], self.stored[key] = data, tag, now
 
 
 def bucket_of(region: Region, params: Params) -> Bucket:
@@ -104,8 +108,7 @@ def delete_bucket(region: Region, params: Params) -> None:
 def put_object(region: Region, params: Params) -> Params:
     bucket = bucket_of(region, params)
     check_sum(params)
-    bucket.objects[params["Key"]] = params["Body"]
-    bucket.etags[params["Key"]] = etag(params["Body"])
+    bucket.keep(params["Key"], params["Body"], etag(params["Body"]), region.now)
     return {"ETag": bucket.etags[params["Key"]]}
 
 
@@ -137,7 +140,7 @@ def delete_object(region: Region, params: Params) -> None:
 def list_objects_v2(region: Region, params: Params) -> Params:
     bucket, prefix = bucket_of(region, params), params.get("Prefix", "")
     found = [
-        {"Key": key, "Size": len(data), "ETag": bucket.etags[key]}
+        {"Key": key, "Size": len(data), "ETag": bucket.etags[key], "LastModified": bucket.stored[key]}
         for key, data in sorted(bucket.objects.items())
         if key.startswith(prefix)
     ]
@@ -192,8 +195,7 @@ def complete_multipart_upload(region: Region, params: Params) -> Params:
         raise AwsError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
     chosen = [upload.parts[number] for number in numbers]
     digest = hashlib.md5(b"".join(hashlib.md5(data).digest() for data in chosen)).hexdigest()
-    bucket.objects[upload.key] = b"".join(chosen)
-    bucket.etags[upload.key] = f'"{digest}-{len(chosen)}"'
+    bucket.keep(upload.key, b"".join(chosen), f'"{digest}-{len(chosen)}"', region.now)
     del bucket.uploads[params["UploadId"]]
     return {"Bucket": params["Bucket"], "Key": upload.key, "ETag": bucket.etags[upload.key]}
 
@@ -206,6 +208,10 @@ def abort_multipart_upload(region: Region, params: Params) -> None:
 
 @S3.operation
 def list_multipart_uploads(region: Region, params: Params) -> Params:
-    uploads = bucket_of(region, params).uploads
-    told = [{"Key": one.key, "UploadId": name, "Initiated": one.started} for name, one in uploads.items()]
+    uploads, prefix = bucket_of(region, params).uploads, params.get("Prefix", "")
+    told = [
+        {"Key": one.key, "UploadId": name, "Initiated": one.started}
+        for name, one in uploads.items()
+        if one.key.startswith(prefix)
+    ]
     return {"Bucket": params["Bucket"], "IsTruncated": False, "Uploads": told}

@@ -10,11 +10,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import re
 import uuid
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
+from unibuild.aws.collect import ORPHAN_AGE
 from unibuild.aws.upload.blocks import BLOCK
 from unibuild.aws.upload.snapshot import DEFAULT_KEY, Made
 from unibuild.errors import AwsError
@@ -58,7 +61,8 @@ class Importer:
             AwsError: AWS refused, or the import failed.
             FileError: the image changed while it was read.
         """
-        key = f"unibuild-{about.identity[:32]}.raw"
+        folder = f"unibuild/{re.sub(r'[^A-Za-z0-9._-]', '-', about.tags.get(tags.UNIKERNEL, ''))}/"
+        key = f"{folder}{about.identity[:32]}.raw"
         puts = 0
         try:
             snapshot = self._begun(about)
@@ -67,7 +71,7 @@ class Importer:
                 puts = source.size // BLOCK
                 snapshot = self._import(key, about)
         finally:
-            self._remove(key)
+            self._remove(key, folder)
         ec2 = self.aws.client("ec2", self.region)
         ec2.call("CreateTags", appears=_APPEARS, Resources=[snapshot], Tags=tags.write(about.tags))
         return Made(snapshot, puts, None)
@@ -163,15 +167,22 @@ class Importer:
             raise AwsError(f"{task} in {self.region} is not done after {_IMPORTS / 3600:.0f} hours", hint="run again")
         return found
 
-    def _remove(self, key: str) -> None:
-        """Remove the object, and the parts of uploads that did not come to their end, as far as that goes."""
-        s3 = self.aws.client("s3", self.region)
+    def _remove(self, key: str, folder: str) -> None:
+        """Remove the object, and the parts of uploads that did not come to their end, as far as that goes.
+
+        What other runs of the unikernel have left goes too, once nobody can be at it any more.
+        """
+        s3, before = self.aws.client("s3", self.region), datetime.now(UTC) - ORPHAN_AGE
+        place: dict[str, Any] = {"Bucket": self.bucket}
         with contextlib.suppress(AwsError):
-            found = s3.call("ListMultipartUploads", Bucket=self.bucket, Prefix=key).get("Uploads", [])
-            for one in found:
-                s3.call("AbortMultipartUpload", Bucket=self.bucket, Key=key, UploadId=one["UploadId"])
+            for one in s3.call("ListMultipartUploads", Prefix=folder, **place).get("Uploads", []):
+                if one["Key"] == key or one["Initiated"] < before:
+                    s3.call("AbortMultipartUpload", Key=one["Key"], UploadId=one["UploadId"], **place)
         with contextlib.suppress(AwsError):
-            s3.call("DeleteObject", Bucket=self.bucket, Key=key)
+            s3.call("DeleteObject", Key=key, **place)
+            for one in s3.call("ListObjectsV2", Prefix=folder, **place).get("Contents", []):
+                if one["LastModified"] < before:
+                    s3.call("DeleteObject", Key=one["Key"], **place)
 
 
 def _few(known: Mapping[str, str]) -> dict[str, str]:
