@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.aws import publish
+from unibuild.aws import publish, steps
 from unibuild.aws.upload.blocks import BLOCK
 from unibuild.aws.upload.journal import Journal
+from unibuild.settings.publish import Publish
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from unibuild.aws.client import Aws
@@ -54,9 +56,22 @@ class Disk:
         return random.Random(number).randbytes(1024).ljust(BLOCK, b"\0") if number else bytes(BLOCK)
 
 
-def publish_disk(aws: Aws, disk: Disk, folder: Path) -> publish.Published:
-    """Publish a disk as the goal ``publish_ami`` does it with a kernel's image; the journal is in a folder."""
+def publish_disk(
+    aws: Aws, disk: Disk, folder: Path, bucket: str | None = None, regions: Sequence[str] = ()
+) -> publish.Published:
+    """Publish a disk as the goal ``publish_ami`` does it with a kernel's image.
+
+    Args:
+        aws: the account.
+        disk: the disk.
+        folder: where the journal is.
+        bucket: it goes through S3.
+        regions: where copies shall be.
+    """
     about, journal = publish.About("hello", publish.identity(disk.digest, "")), Journal(folder)
     wanted = publish.Wanted(f"hello-{disk.digest[:12]}", "a disk", "paravirtual", "gp2", "", about, {})
-    there = publish.find(aws, wanted, journal)
-    return there or publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *_: None)
+    wanted = dataclasses.replace(wanted, bucket=bucket, role="vmimport")
+    made = publish.find(aws, wanted, journal)
+    made = made or publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *_: None)
+    steps.finish(aws, Publish(regions=tuple(regions)), made.region, made.image, lambda _: None)
+    return made

@@ -1,14 +1,14 @@
-"""A program that publishes a disk for each line on its standard input, in a process that it forks for that.
+"""A program that does a task for each line on its standard input, in a process that it forks for that.
 
 They are real processes, which signals reach and end, and boto3, of which the import and EC2's client take a second, is
-there already. A line is a JSON object: "disk" (the numbers of a ``disks.Disk``), "folder" (its journal's), "log" (where
-its output goes). The answer is the number of the process at once, and a second line when it has ended: its exit code,
-negative where a signal ended it. Waits of the AWS client take no time, but are seen on its clock.
+there already. A line is a JSON object: "task" (one of ``TASKS``), "log" (where its output goes), and the task's
+arguments. The answer is the number of the process at once, and a second line when it has ended: its exit code, negative
+where a signal ended it. Waits of the AWS client take no time, but are seen on its clock.
 """
 
 from __future__ import annotations
 
-import gc
+import gc as garbage
 import json
 import os
 import signal
@@ -17,13 +17,23 @@ import tempfile
 import threading
 import time
 import traceback
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from disks import Disk, publish_disk
 
+from unibuild.aws import look
 from unibuild.aws.client import Aws, Clock, Stopped
+from unibuild.aws.collect import collect
+from unibuild.aws.removing import carry_out
 from unibuild.errors import UnibuildError
+from unibuild.settings.sources import load
+from unibuild.tasks.instances import launching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MADE = {}
 make_client = boto3.Session.client
@@ -53,10 +63,36 @@ def shared_client(self, service, region_name=None, config=None):
     return MADE[key]
 
 
-def run(disk: list[int], folder: str) -> int:
-    """Publish a disk as `unibuild publish_ami` does; return the exit code."""
+def publish(disk: list[int], folder: str, bucket: str | None = None, regions: Sequence[str] = ()) -> None:
+    """Publish a disk, as `unibuild publish_ami` does; ``folder`` is its journal's."""
+    publish_disk(Aws(clock=Hurried()), Disk.of(*disk), Path(folder), bucket, regions)
+
+
+def gc(now: float) -> None:
+    """Remove what nobody comes back to, as `unibuild ami gc` does; ``now`` is the world's time."""
+    aws = Aws(clock=Hurried())
+    found = look.inventory(aws, aws.region)
+    errors = carry_out(aws, collect(found, "hello", 99, datetime.fromtimestamp(now, UTC), timedelta()))
+    for error in errors.values():
+        raise error
+
+
+def launch(folder: str, image: str) -> None:
+    """Put an instance of an AMI in the place of what runs, as `unibuild redeploy` does in this folder."""
+    project = load(Path(folder))
+    aws = Aws(region=project.settings.publish.region, clock=Hurried())
+    ami = next(one for one in look.amis(aws, aws.region) if one.id == image)
+    with launching(project, aws, aws.region) as instances:
+        instances.run(ami, replace=True, terminate=False)
+
+
+TASKS = {"publish": publish, "gc": gc, "launch": launch}
+
+
+def run(task: str, **asked: Any) -> int:
+    """Do a task; return the exit code."""
     try:
-        publish_disk(Aws(clock=Hurried()), Disk.of(*disk), Path(folder))
+        TASKS[task](**asked)
     except UnibuildError:
         traceback.print_exc()
         return 7
@@ -65,13 +101,13 @@ def run(disk: list[int], folder: str) -> int:
     return 0
 
 
-def child(disk: list[int], folder: str, log: str) -> int:
+def child(log: str, **asked: Any) -> int:
     """Be a process of its own; return the exit code."""
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     os.dup2(1, 2)
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = run(disk, folder)
+        code = run(**asked)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         return 130
@@ -87,12 +123,14 @@ def child(disk: list[int], folder: str, log: str) -> int:
 def warm_up() -> None:
     """Publish once, so that all is imported and each operation's model is read; leave no thread and no connection."""
     with tempfile.TemporaryDirectory() as folder:
-        run([1], folder)
+        for how in ({}, {"bucket": "nowhere"}, {"regions": ["eu-west-1"]}):
+            run("publish", disk=[1], folder=folder, **how)
+            run("gc", now=0.0)
     while threading.active_count() > 1:
         time.sleep(0.01)
     for client in MADE.values():
         client.close()
-    gc.freeze()  # what is there now stays, so that no collection makes a fork copy it
+    garbage.freeze()  # what is there now stays, so that no collection makes a fork copy it
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Whatever goes wrong at AWS, on the way there, or with us: the run that is not ended ends in one right AMI.
 
 Each seed is a story: a disk that is published for the first time or after another one, faults and delays of AWS, and
-runs that are ended at some call by SIGINT or SIGKILL. Nothing may be left but the AMIs and their snapshots.
+runs that are ended at some call by SIGINT or SIGKILL. Of four disks one goes through S3, and one is copied to another
+region. Nothing may be left but the AMIs and their snapshots, and of an import what `unibuild ami gc` finds.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ import pytest
 from disks import Disk
 from emulator import Delay, Emulator, ManualClock, World
 from emulator.faults import KINDS
+from emulator.s3 import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEEDS, AT_ONCE = 200, 10
+HERE, ELSEWHERE = "us-east-1", "eu-west-1"
 HOUR = 3601.0
 """Seconds after which EBS gives up a pending snapshot that nobody writes to."""
 
@@ -51,6 +54,8 @@ class Story:
     kinds: dict[str, float]
     delays: dict[str, Delay | float]
     kills: list[Kill]
+    bucket: str | None = None
+    regions: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, seed: int) -> Story:
@@ -64,6 +69,8 @@ class Story:
             "tags_appear": Delay(calls=dice.randint(1, 3)),
             "snapshot_completes": float(dice.randint(1, 8)),
             "image_available": float(dice.randint(1, 8)),
+            "import_completes": float(dice.randint(1, 8)),
+            "copy_completes": float(dice.randint(1, 8)),
         }
         return cls(
             seed=seed,
@@ -72,6 +79,8 @@ class Story:
             kinds={kind: dice.choice((0.05, 0.1, 0.2)) for kind in dice.sample(KINDS, dice.randint(0, 5))},
             delays={name: delay for name, delay in delays.items() if dice.random() < 0.4},
             kills=[Story._kill(dice) for _ in range(dice.choice((0, 0, 1, 1, 2, 3)))],
+            bucket="images" if seed % 4 == 1 else None,
+            regions=(ELSEWHERE,) if seed % 4 == 2 else (),
         )
 
     @staticmethod
@@ -94,8 +103,10 @@ class Publisher:
         self.emulator.reset(World(ManualClock(), seed=story.seed))
         self.emulator.faults.watch = lambda call, moment: self.emulator.world.clock.advance(0.5)
         self.folder.mkdir()
+        self.emulator.world.buckets["images"] = Bucket(HERE, 0.0)
+        self.emulator.world.roles["vmimport"] = "images"
         if story.old is not None:
-            assert self.run(story.old) == 0, self.log
+            assert self.run(story, story.old) == 0, self.log
         self.emulator.faults.seed, self.emulator.faults.patience = story.seed, 0.02
         for kind, rate in story.kinds.items():
             self.emulator.faults.add(kind, rate=rate)
@@ -106,12 +117,12 @@ class Publisher:
         """Let a story happen; return when a run has ended by itself."""
         self.begin(story)
         for kill in story.kills:
-            if self.run(story.new, kill) == 0:
+            if self.run(story, story.new, kill) == 0:
                 return
             self.meanwhile(kill.then)
-        assert self.run(story.new) == 0, self.log
+        assert self.run(story, story.new) == 0, self.log
 
-    def run(self, disk: list[int], kill: Kill | None = None) -> int:
+    def run(self, story: Story, disk: list[int], kill: Kill | None = None) -> int:
         """Publish a disk; each call takes a second of the world. Return the exit code."""
         start, started, process = len(self.emulator.calls), threading.Event(), 0
 
@@ -123,16 +134,20 @@ class Publisher:
                     os.kill(process, kill.signal)
 
         self.emulator.faults.watch = watch
-        process = self.start(disk)
+        process = self.start(story, disk)
         started.set()
         code = self.wait()
         allowed = (0,) if kill is None else (0, 130, -signal.SIGKILL)
         assert code in allowed, self.log
         return code
 
-    def start(self, disk: list[int]) -> int:
+    def start(self, story: Story, disk: list[int]) -> int:
         """Begin to publish a disk; return the number of the process."""
-        asked = {"disk": disk, "folder": str(self.folder), "log": str(self.folder / "log")}
+        how = {"bucket": story.bucket, "regions": story.regions}
+        return self.start_task("publish", disk=disk, folder=str(self.folder), **how)
+
+    def start_task(self, task: str, **how: object) -> int:
+        asked = {"task": task, "log": str(self.folder / "log"), **how}
         print(json.dumps(asked), file=self.process.stdin, flush=True)
         return int(self.process.stdout.readline())
 
@@ -154,15 +169,26 @@ class Publisher:
         log = self.folder / "log"
         return log.read_text() if log.exists() else ""
 
+    def collect(self, bucket: str) -> None:
+        """Let `ami gc` remove what imports have left; see that nothing is left in the bucket."""
+        assert self.emulator.world.buckets[bucket] == Bucket(HERE, 0.0)
+        self.emulator.faults.clear()
+        self.emulator.region().unseen.end()
+        self.emulator.world.clock.advance(1)
+        self.start_task("gc", now=self.emulator.world.clock.now())
+        assert self.wait() == 0, self.log
+
     def check(self, story: Story) -> None:
         """See that there is one AMI of each disk, with that disk, and nothing else."""
-        region = self.emulator.region()
+        if story.bucket:
+            self.collect(story.bucket)
         told = [Disk.of(*numbers).content for numbers in (story.old, story.new) if numbers is not None]
         disks = told[:1] if told[0] == told[-1] else told
-        images = list(region.own_images.values())
-        assert [region.snapshots[image.root["SnapshotId"]].content for image in images] == disks
-        assert {image.state(region.now) for image in images} == {"available"}
-        assert region.snapshots.keys() == {image.root["SnapshotId"] for image in images}
+        for region in map(self.emulator.region, (HERE, *story.regions)):
+            images = list(region.own_images.values())
+            assert [region.snapshots[image.root["SnapshotId"]].content for image in images] == disks
+            assert {image.state(region.now) for image in images} == {"available"}
+            assert region.snapshots.keys() == {image.root["SnapshotId"] for image in images}
         journal = self.folder / "aws.json"  # there is none where the AMI was found at once
         assert not journal.exists() or json.loads(journal.read_text())["begun"] == []
         assert not self.emulator.bugs
@@ -217,7 +243,7 @@ def test_two_machines_that_publish_the_same_at_the_same_time_make_one_ami(emulat
                 machines[0].begin(story)
                 machines[1].folder.mkdir()
                 for machine in machines:
-                    machine.start(story.new)
+                    machine.start(story, story.new)
                 assert [machine.wait() for machine in machines] == [0, 0]
                 for machine in machines:
                     machine.check(story)

@@ -29,7 +29,7 @@ class Imports:
         self.told: list[tuple[str, float | None, str]] = []
 
     def make(self, disk: Disk = SMALL, bucket: str = "images", encryption: str = "") -> Made:
-        importer = Importer(owner(Patience()), REGION, bucket, "vmimport", lambda *said: self.told.append(said))
+        importer = Importer(owner(Patience()), REGION, bucket, "vmimport", "we", lambda *said: self.told.append(said))
         return importer.make(disk, About(disk.digest, "hello", TAGS, encryption))
 
     @property

@@ -109,7 +109,7 @@ def _ebs(scope: _Scope) -> list[Statement]:
 
 def _s3(scope: _Scope) -> list[Statement]:
     bucket = f"arn:{scope.partition}:s3:::{scope.settings.publish.bucket or '*'}"
-    objects = ["s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]  # Get is HeadObject's
+    objects = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
     home = (scope.home,)
     return [
         _allow("UploadToBucket", objects, [f"{bucket}/*"]),

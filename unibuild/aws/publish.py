@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import unibuild
 from unibuild.aws import preflight, register, tags
+from unibuild.aws.errors import NOT_FOUND
 from unibuild.aws.kernels import Virtualization, pv_grub
 from unibuild.aws.together import together
 from unibuild.aws.upload import checksums, snapshot
@@ -194,7 +196,8 @@ def make(
         encryption=wanted.encryption,
     )
     if wanted.bucket is not None:
-        made = Importer(aws, ec2.region, wanted.bucket, wanted.role, tell).make(source, about)
+        owner = f"{socket.gethostname()}:{journal.path.resolve()}"
+        made = Importer(aws, ec2.region, wanted.bucket, wanted.role, owner, tell).make(source, about)
     else:
         made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
     tell("register the AMI", None, wanted.name)
@@ -208,7 +211,11 @@ def make(
         raise
     used = register.root_snapshot(image) or made.id
     if was_there and used != made.id and made.puts:  # another machine was faster with the same image
-        ec2.call("DeleteSnapshot", SnapshotId=made.id)
+        try:
+            ec2.call("DeleteSnapshot", SnapshotId=made.id)
+        except AwsError as error:
+            if not NOT_FOUND.search(error.code):  # an answer was lost
+                raise
     return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
 
 

@@ -37,8 +37,8 @@ class Bucket:
     created: float
     objects: dict[str, bytes] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
-    etags: dict[str, str] = field(default_factory=dict)
-    stored: dict[str, float] = field(default_factory=dict)
+    etags: dict[str, str] = field(default_factory=dict, compare=False)
+    stored: dict[str, float] = field(default_factory=dict, compare=False)
 
     def keep(self, key: str, data: bytes, tag: str, now: float) -> None:
         self.objects[key], self.etags[key], self.stored[key] = data, tag, now

@@ -80,6 +80,10 @@ class Unseen:
         if delay != Delay():
             self._until[name] = (self._clock.now() + delay.seconds, delay.calls)
 
+    def end(self) -> None:
+        """Let everything be seen, as it is after a while."""
+        self._until.clear()
+
     def hides(self, name: str) -> bool:
         """Tell whether it is still not to be seen; each question counts."""
         if name not in self._until:

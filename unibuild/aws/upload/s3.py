@@ -45,6 +45,7 @@ class Importer:
         region: the region of the bucket and the snapshot.
         bucket: the bucket's name.
         role: the role that EC2 reads the bucket with.
+        owner: who is at it: the same for each run of a project on a machine. Another machine has objects of its own.
         tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
     """
 
@@ -52,6 +53,7 @@ class Importer:
     region: str
     bucket: str
     role: str
+    owner: str
     tell: Callable[[str, float | None, str], None]
 
     def make(self, source: Source, about: About) -> Made:
@@ -62,7 +64,7 @@ class Importer:
             FileError: the image changed while it was read.
         """
         folder = f"unibuild/{re.sub(r'[^A-Za-z0-9._-]', '-', about.tags.get(tags.UNIKERNEL, ''))}/"
-        key = f"{folder}{about.identity[:32]}.raw"
+        key = f"{folder}{about.identity[:32]}-{hashlib.sha256(self.owner.encode()).hexdigest()[:8]}.raw"
         puts = 0
         try:
             snapshot = self._begun(about)
@@ -123,9 +125,15 @@ class Importer:
         try:
             s3.call("CompleteMultipartUpload", UploadId=upload, MultipartUpload={"Parts": parts}, **place)
         except AwsError as error:  # an answer may have been lost: then the upload is gone, and the object there
-            there = error.code == "NoSuchUpload" and s3.call("HeadObject", **place)["ContentLength"] == source.size
-            if not there:
+            if error.code != "NoSuchUpload" or not self._has(key, source.size):
                 raise
+
+    def _has(self, key: str, size: int) -> bool:
+        """Tell whether the object is there; the answer of HeadObject has no body that would show damage."""
+        answer = self.aws.client("s3", self.region).call(
+            "ListObjectsV2", wants=("KeyCount",), Bucket=self.bucket, Prefix=key
+        )
+        return any((one["Key"], one["Size"]) == (key, size) for one in answer.get("Contents", []))
 
     def _import(self, key: str, about: About) -> str:
         """Let EC2 import the object; return the snapshot's id."""
