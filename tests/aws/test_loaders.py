@@ -1,4 +1,4 @@
-"""Boot loaders that run on this machine, where they are installed: pygrub, GRUB 0.97's shell, GRUB 2's parser.
+"""Boot loaders that run on this machine: pygrub, GRUB 0.97's shell, GRUB 2's parser.
 
 GRUB 0.97 as PV-GRUB has it takes an ext2 on a whole disk; as everybody else has it only on a whole floppy disk, so that
 here (fd0) stands for PV-GRUB's (hd0): stubdom/grub.patches/50fs_fulldisk.diff of Xen 4.14 is that difference.
@@ -6,10 +6,10 @@ here (fd0) stands for PV-GRUB's (hd0): stubdom/grub.patches/50fs_fulldisk.diff o
 
 from __future__ import annotations
 
-import glob
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +19,13 @@ from unibuild.aws.image import make
 from unibuild.aws.menu import Line
 from unibuild.tasks.image import write
 
+sys.path.insert(0, str(Path(__file__).parent))
+import loaders as boot_loaders
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PROGRAMS = os.pathsep.join([os.environ["PATH"], "/usr/sbin", *sorted(glob.glob("/usr/lib/xen-*/bin"), reverse=True)])  # noqa: PTH207
+PROGRAMS = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
 LINES = [
     "",
     "hello",
@@ -36,6 +39,11 @@ LINES = [
 
 def program(name: str) -> str:
     return shutil.which(name, path=PROGRAMS) or pytest.skip(f"{name} is not installed")
+
+
+@pytest.fixture(scope="session")
+def loaders(pytestconfig: pytest.Config) -> boot_loaders.Loaders:
+    return boot_loaders.fetch(pytestconfig.cache.mkdir("loaders"))
 
 
 @pytest.fixture
@@ -53,9 +61,9 @@ def image(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_pygrub_hands_over_kernel_ramdisk_and_line(image, tmp_path, line):
+def test_pygrub_hands_over_kernel_ramdisk_and_line(loaders, image, tmp_path, line):
     (tmp_path / "out").mkdir()
-    argv = [program("pygrub"), "-q", "--output-format=simple0", f"--output-directory={tmp_path / 'out'}", image(line)]
+    argv = [*loaders.pygrub, "-q", "--output-format=simple0", f"--output-directory={tmp_path / 'out'}", image(line)]
     said = subprocess.run(argv, capture_output=True, check=True).stdout.decode()
     found = dict(item.split(" ", 1) for item in said.split("\0") if item)
     assert found.get("args", "") == line
@@ -63,19 +71,19 @@ def test_pygrub_hands_over_kernel_ramdisk_and_line(image, tmp_path, line):
     assert Path(found["ramdisk"]).read_bytes() == b"the ramdisk"
 
 
-def test_pygrub_starts_nothing_where_it_would_hand_over_another_line(image, tmp_path):
-    argv = [program("pygrub"), "-q", "--not-really", image("""it's "$x" """.strip())]
+def test_pygrub_starts_nothing_where_it_would_hand_over_another_line(loaders, image):
+    argv = [*loaders.pygrub, "-q", "--not-really", image("""it's "$x" """.strip())]
     done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode != 0
+    assert "Unable to find partition containing kernel" in done.stderr
 
 
 @pytest.mark.parametrize("device", ["(fd0)", "(hd0,0)"])
 @pytest.mark.parametrize("size", [0, 3 << 20, 140 << 20])
-def test_grub_0_97_reads_menu_and_kernel(image, tmp_path, device, size):
+def test_grub_0_97_reads_menu_and_kernel(loaders, image, tmp_path, device, size):
     path = image("""it's "a  b" $x #e \\f""", size=size)
     (tmp_path / "map").write_text(f"(fd0) {path}\n(hd0) {path}\n")
     asked = f"root {device}\ncat /boot/grub/menu.lst\nkernel --type=multiboot /kernel\ncmp /module-1 /module-1\nquit\n"
-    argv = [program("grub"), "--batch", f"--device-map={tmp_path / 'map'}"]
+    argv = [*loaders.grub, "--batch", f"--device-map={tmp_path / 'map'}"]
     said = subprocess.run(argv, input=asked, capture_output=True, text=True).stdout
     assert "Filesystem type is ext2fs" in said
     assert """\nkernel /kernel it's "a  b" $x #e \\f\n""" in said
