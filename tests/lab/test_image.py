@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -40,22 +41,25 @@ ramdisks = ["Makefile"]
 
 @pytest.fixture
 def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Callable[..., Graph]:
-    """Return a function that makes a project of which the kernel is built."""
+    """Return a function that makes a project of which the kernel is built; its file has a size at least."""
 
-    def make(kind: str, more: str = "") -> Graph:
+    def make(kind: str, more: str = "", size: int = 0) -> Graph:
         (tmp_path / "unibuild.toml").write_text(SETTINGS.format(line=LINE) + more + '[build]\nkernel = "k.xen"\n')
         (tmp_path / "Makefile").write_text("a ramdisk too")
         (tmp_path / ".unibuild").mkdir()
-        shutil.copy(getattr(hello_kernels, kind), tmp_path / ".unibuild/hello.xen")
+        kernel = Path(shutil.copy(getattr(hello_kernels, kind), tmp_path / ".unibuild/hello.xen"))
+        os.truncate(kernel, max(size, kernel.stat().st_size))
         return graph(load(tmp_path))
 
     return make
 
 
-@pytest.mark.parametrize("kind", ["pv", "pvh"])
-def test_the_image_boots_with_its_command_line(project, kind, capsys):
-    found = project(kind, '[boot.ready]\nconsole = "tick 1"\n')
+@pytest.mark.parametrize(("kind", "size"), [("pv", 150 << 20), ("pvh", 0)])
+def test_the_image_boots_with_its_command_line(project, box, kind, size, capsys):
+    found = project(kind, '[boot.ready]\nconsole = "tick 1"\n', size)
     verify(found, plan(found))
+    with box.monitor() as monitor:
+        assert monitor.plugged() == []
     said = (found.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
     assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said
     assert "the image boots in the lab" in capsys.readouterr().out

@@ -99,3 +99,11 @@ def test_a_forward_moves(qemu):
         monitor.forward(8080, "10.0.2.51:80")
     lines = [sent["arguments"]["command-line"] for sent in qemu.sent[2:]]
     assert lines == ["hostfwd_remove n0 tcp:127.0.0.1:8080", "hostfwd_add n0 tcp:127.0.0.1:8080-10.0.2.51:80"]
+
+
+def test_a_disk_is_gone_only_when_the_machine_has_let_go_of_it(qemu):
+    there, in_use = {"return": [{"node-name": "d1-0a", "drv": "raw"}]}, {"error": {"desc": "Node d1-0a is in use"}}
+    asked, gone = {"error": {"desc": "Device d1-0a is already in the process of unplug"}}, {"return": {}}
+    with qemu(gone, there, in_use, asked, there, gone, gone, {"return": []}) as monitor:
+        assert [monitor.unplug("d1-0a") for _ in range(3)] == [False, True, True]
+    assert [sent["execute"] for sent in qemu.sent[1:4]] == ["device_del", "query-named-block-nodes", "blockdev-del"]

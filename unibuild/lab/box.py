@@ -55,13 +55,23 @@ class Box:
             LabError: another program has the port.
         """
         port, address = parse_forward(rule)
-        with _locked(self.places, _silent), Monitor(self.places.monitor) as monitor:
+        with self.monitor() as monitor:
             monitor.forward(port, address)
 
     def unforward(self, port: int) -> None:
         """Close a port that ``forward`` opened; where the box is down there is none."""
-        with contextlib.suppress(LabError), _locked(self.places, _silent), Monitor(self.places.monitor) as monitor:
+        with contextlib.suppress(LabError), self.monitor() as monitor:
             monitor.unforward(port)
+
+    @contextlib.contextmanager
+    def monitor(self) -> Iterator[Monitor]:
+        """Give its QEMU's monitor; meanwhile no other unibuild changes the box.
+
+        Raises:
+            LabError: it is down.
+        """
+        with _locked(self.places, _silent), Monitor(self.places.monitor) as found:
+            yield found
 
 
 @dataclass(frozen=True)

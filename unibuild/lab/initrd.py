@@ -25,7 +25,7 @@ XEN_PROGRAMS = (
 OTHER_PROGRAMS = ("usr/bin/busybox", "usr/bin/flock", "usr/bin/dropbear", "usr/sbin/dropbear")
 MODULES = (
     *("xen_privcmd", "xenfs", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback"),
-    *("loop", "bridge", "virtio_pci", "virtio_net", "virtio_rng"),
+    *("loop", "bridge", "virtio_pci", "virtio_blk", "virtio_net", "virtio_rng"),
 )
 FOLDERS = (
     *("dev", "proc", "sys", "run", "tmp", "root", "usr/lib64"),

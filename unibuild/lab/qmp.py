@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -117,6 +118,30 @@ class Monitor(AbstractContextManager["Monitor"]):
             raise LabError(
                 f"cannot forward port {port} to {address}", hint=f"is another program on port {port}? ({said.strip()})"
             )
+
+    def plug(self, name: str, file: Path) -> None:
+        """Give the machine a disk: a raw file, to read and write. The machine knows it by ``name``, its serial number.
+
+        Raises:
+            LabError: QEMU cannot open the file, or there is such a disk.
+        """
+        self.run("blockdev-add", driver="raw", node_name=name, file={"driver": "file", "filename": str(file)})
+        self.run("device_add", driver="virtio-blk-pci", id=name, drive=name, serial=name)
+
+    def unplug(self, name: str) -> bool:
+        """Ask the machine to let go of a disk that ``plug`` gave it; return whether it has: else ask again."""
+        with contextlib.suppress(LabError):  # it was asked already, or has let go
+            self.run("device_del", id=name)
+        if name not in self.plugged():
+            return True
+        with contextlib.suppress(LabError):  # it is still in use
+            self.run("blockdev-del", node_name=name)
+            return True
+        return False
+
+    def plugged(self) -> list[str]:
+        """Return the names of the disks that ``plug`` gave the machine."""
+        return [str(node["node-name"]) for node in self.run("query-named-block-nodes") if node["drv"] == "raw"]
 
     def unforward(self, port: int) -> None:
         """Make a port of 127.0.0.1 lead nowhere any more.

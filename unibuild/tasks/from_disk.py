@@ -22,8 +22,14 @@ __all__ = ["bring_device_model", "from_bios", "from_loader"]
 _MEMORY = 128  # MiB that the loader has enough of; an instance of EC2 has more
 
 
-def from_loader(loader: Path, kind: Literal["pv", "pvh"], disk: Path) -> Callable[[str], str]:
-    """Return what makes an ``.xl`` one whose domain starts a loader, with the image on its first free disk."""
+def from_loader(loader: Path, kind: Literal["pv", "pvh"], disk: str) -> Callable[[str], str]:
+    """Return what makes an ``.xl`` one whose domain starts a loader, with the image on its first free disk.
+
+    Args:
+        loader: its file here.
+        kind: the type of the domain.
+        disk: the image on the host.
+    """
 
     def change(text: str) -> str:
         config = grammar.parse(text)
@@ -40,12 +46,12 @@ def from_loader(loader: Path, kind: Literal["pv", "pvh"], disk: Path) -> Callabl
     return change
 
 
-def from_bios(device_model: str, disk: Path) -> Callable[[str], str]:
+def from_bios(device_model: str, disk: str) -> Callable[[str], str]:
     """Return what makes an ``.xl`` that of an HVM domain, with the image on its first free disk.
 
     Args:
         device_model: the folder on the host where it is.
-        disk: the image's file here.
+        disk: the image on the host.
     """
     from unibuild.lab.device_model import BIOS, LOADER, PROGRAM
 
@@ -88,7 +94,7 @@ def _memory(config: grammar.Config) -> int:
     return max(_MEMORY, int(str(config.get("memory") or 0)))
 
 
-def _disk(config: grammar.Config, disk: Path) -> dict[str, Device]:
+def _disk(config: grammar.Config, disk: str) -> dict[str, Device]:
     taken = {one.vdev for one in xlfile.disks(config)}
     vdev = next(f"xvd{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" if f"xvd{letter}" not in taken)
-    return {vdev: {"target": str(disk), "format": "raw", "access": "rw"}}
+    return {vdev: {"target": disk, "format": "raw", "access": "rw"}}

@@ -77,6 +77,7 @@ def verify(found: Graph, image: Image) -> None:
 def _boot(found: Graph, image: Image) -> trial.Result:
     """Boot the image in the lab; a domain with a BIOS where it has boot code for one, else what its kernel is for."""
     from unibuild.lab import image as box
+    from unibuild.lab.disk import plugged
 
     ready = found.project.settings.boot.ready
     loading = _LOADING + (_BIOS_LOADING if image.has_bios else 0)
@@ -90,11 +91,12 @@ def _boot(found: Graph, image: Image) -> trial.Result:
     host = guest.open_host(msgspec.structs.replace(found.project.settings, host="lab", hosts={}))
     try:
         images.write(image, disk)
-        with guest.copies(host, found.project, name):
+        loader = box.loader(lab, image.kind)
+        with guest.copies(host, found.project, name), plugged(host, disk) as device:
             if image.has_bios:
-                change = from_disk.from_bios(from_disk.bring_device_model(host, found, name), disk)
+                change = from_disk.from_bios(from_disk.bring_device_model(host, found, name), device)
             else:
-                change = from_disk.from_loader(box.loader(lab, image.kind), image.kind, disk)
+                change = from_disk.from_loader(loader, image.kind, device)
             return trial.attempt(found, host, name, "image", case, change)
     finally:
         disk.unlink(missing_ok=True)

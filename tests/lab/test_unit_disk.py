@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from unibuild.lab import disk
+
+
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as child:
+        return child.pid
+
+
+def test_the_disk_of_a_process_that_is_gone_is_left_over(gone):
+    assert disk._is_left(f"d{gone}-0123ab")
+    assert not disk._is_left(f"d{os.getpid()}-0123ab")
+
+
+def test_disks_that_are_not_ours_are_left_alone(gone):
+    assert not disk._is_left(f"#block{gone}")
+    assert not disk._is_left(f"d{gone}-0123ab-x")
