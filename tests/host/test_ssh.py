@@ -147,7 +147,7 @@ def test_a_copy_to_write_to_is_kept(xen, tmp_path):
 @pytest.mark.parametrize(
     ("program", "script", "sentence"),
     [
-        ("dd", "echo 'dd: No space left on device' >&2; exit 1", "the disk of ssh://there is full"),
+        ("dd", "echo 'dd: No space left on device' >&2; exit 1", r"ssh://there is full: .*/k \(0\.0 MiB\) there"),
         ("dd", "cat >/dev/null; echo x >${1#of=}", "arrived damaged on ssh://there"),
         ("dd", "echo 'dd: what' >&2; exit 1", "to ssh://there: dd: what"),
     ],

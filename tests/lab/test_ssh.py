@@ -136,7 +136,7 @@ def test_a_full_dom0_is_told_and_lives_on(box, full_dom0, tmp_path):
     (tmp_path / "kernel").write_bytes(b"new" * 100_000)
     with pytest.raises(HostError, match="the disk of lab is full: cannot copy") as error:
         full_dom0.put(tmp_path / "kernel")
-    assert "/var/lib/unibuild" in error.value.hint
+    assert "free some room in /var/lib/unibuild there, which has 100 MiB in all, and" in error.value.hint
     assert "Domain-0" in full_dom0.run(["xl", "list"]).text
     assert lab_box.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None) == box
     assert lab_box.status().facts["process"] == before

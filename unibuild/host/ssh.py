@@ -188,9 +188,11 @@ class Ssh(Host):
             self.run(["mkdir", "-p", posixpath.dirname(target)], root=False)
             said = self._write(path, target)
         if "No space left" in said or "Disk quota" in said:
+            room = self.run(["df", "-Pk", self.folder], root=False, check=False).text.split()[-5:-4]
+            has = f", which has {int(room[0]) >> 10} MiB in all," if room and room[0].isdecimal() else ""
             raise HostError(
-                f"the disk of {self.name} is full: cannot copy {path} there",
-                hint=f"free some room in {self.folder} there and run again",
+                f"the disk of {self.name} is full: cannot copy {path} ({path.stat().st_size / (1 << 20):.1f} MiB) there",
+                hint=f"free some room in {self.folder} there{has} and run again",
             )
         if said:
             raise HostError(f"cannot copy {path} to {self.name}: {said.splitlines()[-1]}")
