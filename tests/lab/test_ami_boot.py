@@ -25,7 +25,7 @@ from emulator import Emulator
 from emulator.snapshot import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from emulator.snapshot import Snapshot
 
@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.lab
 
+LINE = "from the volume  $x ${y} #e ; | & < > *"
 SETTINGS = """
 name = "hello"
 [build]
 kernel = "k.xen"
 [xl]
 memory = 32
-cmdline = 'from the volume'
+cmdline = '{line}'
 [publish]
 verify = "none"
+virtualization = "{virtualization}"
 [boot.ready]
 console = "tick 1"
 """
@@ -53,8 +55,8 @@ class Volume:
     """A snapshot as what ``verify`` boots: its volume, up to the last block in which there is something."""
 
     snapshot: Snapshot
-    kind: Literal["pv", "pvh"] = "pv"
-    has_bios: bool = False
+    kind: Literal["pv", "pvh"]
+    has_bios: bool
 
     @property
     def size(self) -> int:
@@ -78,22 +80,31 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Graph:
-    (tmp_path / "unibuild.toml").write_text(SETTINGS)
-    (tmp_path / "Makefile").touch()
-    (tmp_path / ".unibuild").mkdir()
-    shutil.copy(hello_kernels.pv, tmp_path / ".unibuild/hello.xen")
-    return graph(load(tmp_path))
+def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Callable[..., Graph]:
+    """Return a function that makes a project of which the kernel is built."""
+
+    def make(kind: str, virtualization: str) -> Graph:
+        (tmp_path / "unibuild.toml").write_text(SETTINGS.format(line=LINE, virtualization=virtualization))
+        (tmp_path / "Makefile").touch()
+        (tmp_path / ".unibuild").mkdir()
+        shutil.copy(getattr(hello_kernels, kind), tmp_path / ".unibuild/hello.xen")
+        return graph(load(tmp_path))
+
+    return make
 
 
-def test_what_was_uploaded_boots_and_is_launched(aws: Emulator, project: Graph) -> None:
+@pytest.mark.parametrize(("kind", "virtualization"), [("pv", "paravirtual"), ("pvh", "hvm")])
+def test_what_was_uploaded_boots_and_is_launched(aws: Emulator, project, kind, virtualization) -> None:
+    project = project(kind, virtualization)
     publish(project)
     (image,) = aws.region().own_images.values()
-    volume = Volume(aws.region().snapshots[image.root["SnapshotId"]])
-    assert volume.snapshot.read(0, (there := plan(project)).size) == b"".join(there.blocks())
+    assert image.virtualization == virtualization
+    there = plan(project)
+    volume = Volume(aws.region().snapshots[image.root["SnapshotId"]], kind, has_bios=there.has_bios)
+    assert volume.snapshot.read(0, there.size) == b"".join(there.blocks())
     verify(project, volume)
     said = (project.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
-    assert "command line: from the volume" in said
+    assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said
     aws.world.console = lambda instance: said if instance.volume is volume.snapshot else ""
     client = account(project.project)
     (ami,) = look.amis(client, client.region)

@@ -96,12 +96,3 @@ def test_a_bios_boots_the_image(lab_cache: None, tmp_path: Path) -> None:
     argv = ["qemu-system-x86_64", *machine, "-serial", "stdio", "-drive", drive]
     said = process.run(argv, check=False, timeout=120).text
     assert said.endswith(f"{line}\nmasked\n")
-
-
-def test_an_image_with_boot_code_boots_in_an_hvm_domain(project, capsys):
-    found = project("pvh", '[boot.ready]\nconsole = "tick 1"\n')
-    image = plan(graph(load(found.project.root, {"image.bios": "true"})))
-    assert image.has_bios
-    verify(found, image)
-    said = (found.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
-    assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said

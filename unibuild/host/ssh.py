@@ -190,8 +190,9 @@ class Ssh(Host):
         if "No space left" in said or "Disk quota" in said:
             room = self.run(["df", "-Pk", self.folder], root=False, check=False).text.split()[-5:-4]
             has = f", which has {int(room[0]) >> 10} MiB in all," if room and room[0].isdecimal() else ""
+            size = path.stat().st_size / (1 << 20)
             raise HostError(
-                f"the disk of {self.name} is full: cannot copy {path} ({path.stat().st_size / (1 << 20):.1f} MiB) there",
+                f"the disk of {self.name} is full: cannot copy {path} ({size:.1f} MiB) there",
                 hint=f"free some room in {self.folder} there{has} and run again",
             )
         if said:
