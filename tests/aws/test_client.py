@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import http.server
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -237,9 +238,12 @@ def test_what_is_wrong_with_the_chain_is_said(
     assert server.asked == 0
 
 
-def test_a_region_must_be_set() -> None:
-    with pytest.raises(AwsError, match="no region is set"):
+def test_a_region_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AwsError, match="no region is set") as caught:
         Aws().client("ec2")
+    (variable,) = re.findall(r"AWS_\w+", caught.value.hint)
+    monkeypatch.setenv(variable, "eu-west-1")
+    assert Aws().client("ec2").region == "eu-west-1"
 
 
 def test_a_plan_writes_down_what_would_change_something(server: Scripted) -> None:

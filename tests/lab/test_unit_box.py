@@ -151,6 +151,12 @@ def test_a_record_that_was_saved_is_loaded(places):
     assert places.record.stat().st_mode & 0o777 == 0o600
 
 
+def test_how_a_box_stands_is_told_without_ssh(running, monkeypatch):
+    running.places.ssh_socket.touch()
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert box.status().state == "up"
+
+
 @pytest.mark.parametrize("wanted", [512, 768])
 def test_a_box_with_as_much_memory_or_more_will_do(running, wanted):
     assert box.up(Lab(memory=wanted), quiet) == box.Box(running.places)

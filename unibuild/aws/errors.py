@@ -156,7 +156,7 @@ _LOCAL: Mapping[str, tuple[str, str]] = {  # botocore's exceptions, which need n
     "PartialCredentialsError": ("the credentials are incomplete", "both the access key and the secret key are needed"),
     "CredentialRetrievalError": ("the credentials cannot be had", _SIGN_IN),
     "ProfileNotFound": ("there is no such profile", "[publish] profile, AWS_PROFILE: one of ~/.aws/config"),
-    "NoRegionError": ("no region is set", "[publish] region, AWS_REGION, or `region` of the profile"),
+    "NoRegionError": ("no region is set", "[publish] region, AWS_DEFAULT_REGION, or `region` of the profile"),
     "InvalidRegionError": ("this is no region's name", "[publish] region: as in eu-west-1"),
     "ConfigParseError": ("~/.aws/config cannot be read", "its grammar is that of an INI file"),
     "InvalidConfigError": ("the profile's configuration is wrong", "look at ~/.aws/config"),

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild import files, process
+from unibuild.errors import MissingError
 from unibuild.lab.qmp import Monitor
 
 if TYPE_CHECKING:
@@ -86,8 +87,9 @@ def answers(places: Places, port: int) -> bool:
     that a connection is accepted says nothing, QEMU accepts it for a dead dom0 too.
     """
     check = ["ssh", "-F", str(places.ssh_config), "-O", "check", "box"]
-    if places.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
-        return True
+    with contextlib.suppress(MissingError):  # without ssh the greeting still tells
+        if places.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
+            return True
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         return connection.recv(4) == b"SSH-"
     return False
