@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -133,6 +134,17 @@ class Case:
     def boot(self) -> None:
         boot.boot(load(self.root, self.words, {}), self.xl, self.kernel)
 
+    def _nodes(self) -> set[tuple[str, str]]:
+        """Return what the domains say of themselves in XenStore."""
+        return {(path.split("/", 4)[-1], value) for path, value in self.xen.store("/local/domain").items()}
+
+    def wait_until_it_obeys(self) -> None:
+        """Wait until the domain has told Xen that it can be asked to shut down."""
+        deadline = time.monotonic() + 60
+        while ("control/feature-poweroff", "1") not in self._nodes():
+            assert time.monotonic() < deadline, "it never said that it can be asked to shut down"
+            time.sleep(0.01)
+
     def killed(self, at: int) -> str | None:
         """Boot in a process that is killed at a step; return what that is, None where there is no such step."""
         return self._forked(at, lambda _: os.kill(os.getpid(), signal.SIGKILL))
@@ -232,6 +244,7 @@ def first_boot(case: Case) -> None:
 def beside(case: Case) -> None:
     case.write(*OLD)
     case.boot()
+    case.wait_until_it_obeys()  # else it is not asked to shut down, and that step is none
     case.is_first = False
     case.write(*NEW)
 
