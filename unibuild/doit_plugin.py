@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doit import loader
-from doit.cmd_base import DodoTaskLoader, opt_dodo
+from doit.cmd_base import DodoTaskLoader, check_tasks_exist, opt_dodo
 from doit.cmd_clean import Clean
 from doit.cmd_completion import TabCompletion
 from doit.cmd_forget import Forget
@@ -176,6 +176,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
             found += ours[0].tasks()
             for task in found:
                 task.cfg_values = (self.config or {}).get(f"task:{task.name}", task.cfg_values)
+        if isinstance(cmd, (Help, Info)):  # the others look by themselves whether there is such a task
+            cmd.task_list = found
+            check_tasks_exist({task.name for task in found}, pos_args)
         return found
 
 
@@ -204,9 +207,11 @@ class _Told:
             told = InputError(said.strip(), hint="options stand before the goal; `unibuild help run` lists them")
             raise SystemExit(tell(told)) from None
         except InvalidCommand as error:
-            if error.not_found is None:
+            no_task = re.fullmatch("'(.*)' is not a task.", str(error))  # doit.cmd_base.check_tasks_exist
+            goal = no_task[1] if no_task else error.not_found
+            if goal is None:
                 raise
-            raise SystemExit(tell(_unknown(error.not_found, [task.name for task in self.task_list]))) from None
+            raise SystemExit(tell(_unknown(goal, [task.name for task in self.task_list]))) from None
 
 
 class Main(DoitMain):  # type: ignore[misc]

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pexpect
 import pytest
@@ -202,7 +203,8 @@ def test_a_bad_end_is_an_error(tree, script, sentence):
     tree.write(*script)
     with pytest.raises(DomainError, match=f"^{sentence}") as error:
         tree.boot()
-    assert "console/hello.log" in error.value.hint
+    told = re.search("what it said: (.*)", error.value.hint)[1]
+    assert script[0].removeprefix("say ") in Path(told).read_text()
     assert tree.running() == []
 
 

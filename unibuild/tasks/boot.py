@@ -294,6 +294,7 @@ def _bring_back(change: Change, before: Generation | None, error: UnibuildError,
         return
     if not (lost or change.has_ended_one):
         return
+    change.screen.say(f"generation {before.number}, which was good, is booted again")
     try:
         made = change.put(before, mark(before.kernel), mark(before.xl))
         change.accept(made, "running", "brought back")

@@ -55,12 +55,15 @@ def write(project: Project, host: Host, domain: xl.Domain, end: End | None, read
 
 
 def lines(report: Report | None, reader: Reader) -> str:
-    """Return what stands below the sentence of a bad end."""
-    log = f"what it said: {reader.log.path}"
-    if report is None:
-        return log
-    folder = [f"the report: {report.folder}"] if report.folder else []
-    return "\n".join((*report.details, *folder, log))
+    """Return what stands below the sentence of a bad end.
+
+    The report has its console too, which is that of this domain still when the next one has begun its log.
+    """
+    from unibuild.domain.crash.report import CONSOLE
+
+    if report is None or report.folder is None:
+        return "\n".join((*(report.details if report else ()), f"what it said: {reader.log.path}"))
+    return "\n".join((*report.details, f"the report: {report.folder}", f"what it said: {report.folder / CONSOLE}"))
 
 
 def _generation(state: Path, host: Host, domain: xl.Domain) -> Generation | None:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from unibuild.domain.ending import End
     from unibuild.host.base import Host
 
-__all__ = ["KEEP", "Found", "Report", "collect"]
+__all__ = ["CONSOLE", "KEEP", "Found", "Report", "collect"]
 
+CONSOLE = "console.log"  # in the folder
 KEEP = 10  # reports
 _LOG_LINES = 200  # of Xen's log
 _BY_ITSELF = ("exit", "help", "argument")  # where it was then is of no interest
@@ -198,7 +199,7 @@ def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes
     try:
         beside.chmod(0o755)
         missing = list(found.missing)
-        _console(said, log, beside / "console.log")
+        _console(said, log, beside / CONSOLE)
         _kernel(kernel, beside / "kernel", crashes.parent, missing)
         try:
             (beside / xl.name).write_text(_masked(xl.read_text("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
