@@ -29,6 +29,7 @@ from unibuild.lab import box
 from unibuild.settings.model import Lab
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, xlfile
+from unibuild.tasks.destroy import destroy
 
 if TYPE_CHECKING:
     from unibuild.host.base import Host
@@ -131,7 +132,7 @@ def measure(rounds: int, tree: Tree) -> dict[str, list[float]]:
             seconds["destroy, create"].append(whole)
             seconds["  from the ring"].append(outage)
     finally:
-        boot.destroy(tree.project())
+        destroy(tree.project())
         host.run(["xl", "destroy", "by-hand"])
     return seconds
 

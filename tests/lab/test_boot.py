@@ -15,6 +15,9 @@ from unibuild.domain import xl
 from unibuild.errors import DomainError, LabError
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, deploy, xlfile
+from unibuild.tasks.console import console
+from unibuild.tasks.current import is_current
+from unibuild.tasks.destroy import destroy
 
 pytestmark = pytest.mark.lab
 
@@ -101,7 +104,7 @@ def test_the_end_by_xl_shutdown(tree, capfd, dom0):
 def test_boot_twice_and_then_changed(tree, capfd, dom0):
     tree.boot()
     first = xl.find(dom0, name="hello")
-    assert boot.is_current(*tree.prepare())
+    assert is_current(*tree.prepare())
     tree.boot()
     assert "already, unchanged" in capfd.readouterr().err
     assert xl.find(dom0, name="hello").uuid == first.uuid
@@ -112,7 +115,7 @@ def test_boot_twice_and_then_changed(tree, capfd, dom0):
 
 def test_the_console_can_be_left_and_come_back_to(tree, capfd):
     tree.boot()
-    boot.console(load(tree.root, tree.words, {}))
+    console(load(tree.root, tree.words, {}))
     ticks = [line for line in said(capfd) if line.startswith("tick ")]
     assert ticks == [f"tick {n}" for n in range(1, len(ticks) + 1)]
 
@@ -120,8 +123,8 @@ def test_the_console_can_be_left_and_come_back_to(tree, capfd):
 def test_a_lab_with_too_little_memory_will_do_to_look_and_to_end(tree, dom0):
     tree.boot()
     more = load(tree.root, {**tree.words, "lab.memory": "1024"}, {})
-    boot.console(more)
-    boot.destroy(more)
+    console(more)
+    destroy(more)
     assert xl.find(dom0, name="hello") is None
     with pytest.raises(LabError, match="768 MiB of memory, not 1024"):
         tree.boot(lab__memory="1024")
@@ -200,7 +203,7 @@ def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
     words = {"xl__disk__xvda__target": "data.img", "boot__console": "none"}
     tree.boot(**words)
     folder = f"{dom0.folder}/{deploy.folder(tree.root, 'hello')}"
-    boot.destroy(load(tree.root, tree.words, {}))
+    destroy(load(tree.root, tree.words, {}))
     (kept,) = dom0.run(["ls", folder]).text.split()
     assert capfd.readouterr().err.endswith(f"what it wrote stays on lab for the next boot: {folder}/{kept}\n")
     tree.boot(**words)

@@ -12,11 +12,14 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from unibuild.domain import owner
+from unibuild.domain import owner, xl
 from unibuild.errors import DomainError, HostError, InputError
 from unibuild.host import local
 from unibuild.settings.sources import load
 from unibuild.tasks import boot
+from unibuild.tasks.console import console
+from unibuild.tasks.current import is_current
+from unibuild.tasks.destroy import destroy
 
 
 class Tree:
@@ -40,7 +43,7 @@ class Tree:
         boot.boot(self.project, self.xl, self.kernel)
 
     def is_current(self) -> bool:
-        return boot.is_current(self.project, self.xl, self.kernel)
+        return is_current(self.project, self.xl, self.kernel)
 
     def forget(self, whose: str | None = None) -> None:
         """Let the running domain be nobody's that we know, or someone else's."""
@@ -211,9 +214,9 @@ def test_a_bad_end_is_an_error(tree, script, sentence):
 def test_a_host_has_its_own_record(tree):
     tree.boot()
     tree.words["host"] = "ssh://there"  # in the stand-ins' world both hosts are one
-    boot.destroy(tree.project)
+    destroy(tree.project)
     assert len(tree.running()) == 1
-    boot.destroy(load(tree.root, {"host": "local"}, {}))
+    destroy(load(tree.root, {"host": "local"}, {}))
     tree.boot()
     assert set(json.loads((tree.root / ".unibuild/domain.json").read_text())["hosts"]) == {"ssh://there"}
 
@@ -229,8 +232,8 @@ def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
     tree.words["host"] = "ssh://there"
     tree.boot()
     named = {"host": "xen1", "hosts.xen1.address": "ssh://there", "boot.wait": "0.5"}
-    boot.console(load(tree.root, named, {}))
-    boot.destroy(load(tree.root, named, {}))
+    console(load(tree.root, named, {}))
+    destroy(load(tree.root, named, {}))
     assert capfd.readouterr().err.endswith("unibuild: hello is gone from ssh://there\n")
     assert tree.running() == []
 
@@ -239,20 +242,20 @@ def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
     tree_anywhere.write("say one", "until told", "say two", "poweroff")
     tree_anywhere.boot()
     (tree_anywhere.xen.world / "told").touch()
-    boot.console(load(tree_anywhere.root, {"host": tree_anywhere.words["host"]}, {}))
+    console(load(tree_anywhere.root, {"host": tree_anywhere.words["host"]}, {}))
     assert capfd.readouterr().out == "one\ntwo\n"
     assert len((tree_anywhere.root / ".unibuild/console/hello.log").read_text().splitlines()) == 2
 
 
 def test_console_without_a_domain(tree):
     with pytest.raises(DomainError, match="no domain of this project is on local"):
-        boot.console(tree.project)
+        console(tree.project)
 
 
 def test_destroy(tree_anywhere, capfd):
     tree_anywhere.boot()
-    boot.destroy(tree_anywhere.project)
-    boot.destroy(tree_anywhere.project)
+    destroy(tree_anywhere.project)
+    destroy(tree_anywhere.project)
     assert tree_anywhere.running() == []
     told = capfd.readouterr().err.splitlines()[-2:]
     where = tree_anywhere.words["host"]
@@ -282,20 +285,20 @@ def test_a_remote_kernel_is_copied_once(tree):
 
 
 def test_a_failure_between_create_and_unpause_leaves_no_domain(tree, monkeypatch):
-    monkeypatch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
+    monkeypatch.setattr(xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
     with pytest.raises(HostError):
         tree.boot()
     assert tree.running() == []
 
 
 def test_ctrl_c_while_xl_creates_leaves_no_domain(tree, monkeypatch):
-    create = boot.xl.create_paused
+    create = xl.create_paused
 
     def interrupted(*args: object, **words: object) -> None:
         create(*args, **words)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(boot.xl, "create_paused", interrupted)
+    monkeypatch.setattr(xl, "create_paused", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tree.boot()
     assert tree.running() == []
@@ -306,7 +309,7 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
     with monkeypatch.context() as patch, pytest.raises(type(failure)) as caught:
-        patch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(failure))
+        patch.setattr(xl, "unpause", lambda *_: (_ for _ in ()).throw(failure))
         tree_anywhere.boot()
     told = getattr(caught.value, "hint", "") + capfd.readouterr().err
     assert re.search("older hello was ended, and none runs on|generation 1 could not be brought back, and none", told)
@@ -317,9 +320,9 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
 def test_a_swap_that_fails_brings_the_older_one_back(tree_anywhere, monkeypatch):
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
-    unpause = boot.xl.unpause
+    unpause = xl.unpause
     failures = [HostError("gone")]
-    monkeypatch.setattr(boot.xl, "unpause", lambda *what: fail(failures.pop()) if failures else unpause(*what))
+    monkeypatch.setattr(xl, "unpause", lambda *what: fail(failures.pop()) if failures else unpause(*what))
     with pytest.raises(HostError, match="generation 1 runs again as domain 3"):
         tree_anywhere.boot()
     assert [domain["script"] for domain in tree_anywhere.xen.domains().values()] == [["say up", "stay"]]
@@ -330,15 +333,15 @@ def fail(error: Exception) -> None:
 
 
 def test_a_failure_without_an_older_domain_tells_of_none(tree, monkeypatch):
-    monkeypatch.setattr(boot.xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
+    monkeypatch.setattr(xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
     with pytest.raises(HostError) as caught:
         tree.boot()
     assert caught.value.hint is None
 
 
 def test_an_interrupt_as_soon_as_xl_has_created_leaves_no_domain(tree, monkeypatch):
-    find = boot.xl.find
-    monkeypatch.setattr(boot.xl, "find", lambda *args, **how: find(*args, **how) if how.get("background") else stop())
+    find = xl.find
+    monkeypatch.setattr(xl, "find", lambda *args, **how: find(*args, **how) if how.get("background") else stop())
     with pytest.raises(KeyboardInterrupt):
         tree.boot()
     assert tree.running() == []
@@ -374,9 +377,9 @@ def lab(tree, monkeypatch):
 def test_a_lab_that_is_down_is_not_started_to_look_for_a_domain(lab, capfd):
     assert not lab.is_current()
     with pytest.raises(DomainError, match="no domain of this project is on lab: the lab is down"):
-        boot.console(lab.project)
-    boot.destroy(lab.project)
-    boot.destroy(lab.project)
+        console(lab.project)
+    destroy(lab.project)
+    destroy(lab.project)
     assert capfd.readouterr().err.splitlines()[-2:] == [
         "unibuild: hello was not on lab any more: the lab is down",
         "unibuild: no domain of this project is on lab",

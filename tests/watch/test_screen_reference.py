@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from unibuild.settings.sources import CYCLE
+from unibuild.settings.environment import CYCLE
 from unibuild.watch import events, reference, view
 
 DOCS = Path(__file__).parents[2] / "docs"

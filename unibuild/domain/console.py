@@ -13,16 +13,15 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import subprocess
 import time
-import tty
 from typing import TYPE_CHECKING, NoReturn
 
 from unibuild.domain import xl
+from unibuild.domain.attach import Attached
 from unibuild.domain.crash.xen_log import triple_faulted
 from unibuild.domain.ending import GONE, End, Left, exit_code
 from unibuild.domain.lines import Lines
-from unibuild.domain.terminal import LEAVE, end_by_key
+from unibuild.domain.terminal import LEAVE
 from unibuild.errors import DomainError
 from unibuild.process import Completed
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["End", "Reader"]
 
-INTERRUPT = b"\x03"  # Ctrl-C
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
 SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
@@ -80,18 +78,11 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._listeners: list[Lines] = []
         self._is_told = True  # when some domain ends
         self._next_look = 0.0  # of the clock, where it is not
-        self._stack = contextlib.ExitStack()
-        self._keys: int | None = None  # where keys are written to
-        try:
-            which = ["-t", kind] if kind else []
-            self._console = self._start(["xl", "console", *which, str(domain.domid)], LEAVE)
-            self._watch = self._start(["xenstore-watch", "@releaseDomain"], INTERRUPT)
-        except BaseException:
-            self._stack.close()
-            raise
+        self._attached = Attached(host, domain, kind, self._take_rest)
+        self._console = self._attached.console
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._attached.__exit__()
         self.log.close()
 
     def follow(self, keys: Source | None = None, wait: float | None = None) -> End | Left:
@@ -129,7 +120,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             HostError: the host went out of reach.
             DomainError: the console cannot be read, or ended before the domain.
         """
-        console, watch = _fd(self._console), _fd(self._watch)
+        console, watch = _fd(self._console), _fd(self._attached.watch)
         with selectors.DefaultSelector() as ready:
             for fd in (console, watch if self._is_told else None, wake):
                 if fd is not None:
@@ -173,31 +164,9 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         moments = [moment for moment in (until, None if self._is_told else self._next_look) if moment is not None]
         return max(0.0, min(moments) - time.monotonic()) if moments else None
 
-    def _start(self, argv: list[str], leave: bytes) -> Child:
-        """Start a command on the host.
-
-        Over SSH it gets a terminal there, and we one to type on, whose settings ssh hands on: no key is echoed or
-        changed. A kept connection does not tell the far side that its ssh is gone, so ``leave`` is typed in the end.
-        """
-        if not self._host.has_ttys:
-            child = self._stack.enter_context(self._host.start(argv))
-            if leave == LEAVE:
-                self._stack.callback(self._take_rest, child)
-            return child
-        keys, terminal = os.openpty()
-        self._stack.callback(os.close, keys)
-        self._stack.callback(os.close, terminal)
-        if leave == LEAVE:
-            tty.setraw(terminal)
-            self._keys = keys
-        child = self._stack.enter_context(self._host.start(argv, tty=True, stdin=terminal))
-        if leave == LEAVE:
-            self._stack.callback(self._take_rest, child)
-        self._stack.callback(end_by_key, child, keys, leave)
-        return child
-
     def _take_rest(self, console: Child) -> None:
         """Take what was on its way when we left: whoever reads the console next begins after that."""
+        self._console = console  # where this comes of a failure to start the rest
         console.end()
         with contextlib.suppress(BrokenPipeError):  # nobody sees it, and the log has it
             while self._readable(0) and self._read():
@@ -224,20 +193,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         return bool(data) and not leave
 
     def send(self, data: bytes) -> None:
-        """Write keys to the console.
-
-        `xl console` itself takes keys only on a terminal. Behind sudo here it has none (sudo would put its own
-        between), so they go to the terminal in dom0 that xenconsoled made for the domain (its name is in xenstore).
-        """
-        if self._keys is None:
-            path = f"/local/domain/{self._domain.domid}/console/tty"
-            there = self._host.run(["xenstore-read", path], background=True).text.strip()
-            child = self._host.start(["tee", "-a", there], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-            self._stack.enter_context(child)
-            assert child.stdin is not None
-            self._keys = child.stdin.fileno()
-        with contextlib.suppress(BrokenPipeError):
-            os.write(self._keys, data)
+        """Write keys to the console."""
+        self._attached.send(data)
 
     def _look(self) -> xl.Domain | None:
         began = time.monotonic()

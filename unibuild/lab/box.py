@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import shutil
 import time
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild import files
-from unibuild.errors import BusyError, LabError, SettingsError
+from unibuild.errors import BusyError, LabError
 from unibuild.lab import login, qemu, record
+from unibuild.lab.forward import parse_forward
 from unibuild.lab.places import Places
 from unibuild.lab.qmp import Monitor
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from unibuild.lab.image import Image
     from unibuild.settings.model import Lab
 
-__all__ = ["Box", "Status", "down", "pack", "parse_forward", "reset", "running", "status", "up"]
+__all__ = ["Box", "Status", "down", "pack", "reset", "running", "status", "up"]
 
-FIRST_ADDRESS = "10.0.2.50"
 PATIENCE = 600.0  # seconds to wait for another unibuild that downloads and starts the box
 
 
@@ -85,21 +84,6 @@ class Status:
 
     state: str
     facts: dict[str, str] = field(default_factory=dict)
-
-
-def parse_forward(rule: str) -> tuple[int, str]:
-    """Split "8080:80" or "8080:10.0.2.51:80" into the port here and the address there, (8080, "10.0.2.50:80").
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    found = re.fullmatch(r"(\d{1,5}):(?:(10\.0\.2\.\d{1,3}):)?(\d{1,5})", rule)
-    if not found or not all(0 < int(port) < 65536 for port in (found[1], found[3])):
-        raise SettingsError(
-            f'lab.forward: "{rule}" is no port to forward',
-            hint='write "8080:80", or "8080:10.0.2.51:80" for a domain that has not the first address',
-        )
-    return int(found[1]), f"{found[2] or FIRST_ADDRESS}:{int(found[3])}"
 
 
 def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:

@@ -14,9 +14,9 @@ from typing import get_args
 import msgspec
 
 from unibuild.files import write_whole
+from unibuild.settings.environment import RESERVED
 from unibuild.settings.fields import Leaf, bare, child, expected, key_type, known, leaves, metas
 from unibuild.settings.model import Settings
-from unibuild.settings.sources import RESERVED
 
 __all__ = ["main", "markdown", "schema"]
 

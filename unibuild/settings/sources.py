@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
 from unibuild.files import find_upward, write_whole
+from unibuild.settings.environment import RESERVED, variable_path
 from unibuild.settings.origin import PREFIX, Variable, Word, read_toml
 
 if TYPE_CHECKING:
@@ -30,30 +31,10 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Settings
     from unibuild.settings.origin import KeyPath, Source
 
-__all__ = ["CYCLE", "FILE", "RESERVED", "STATE", "Project", "load", "state_dir"]
+__all__ = ["FILE", "STATE", "Project", "load", "state_dir"]
 
 FILE = "unibuild.toml"
 STATE = ".unibuild"
-CYCLE = {
-    "UNIBUILD_CYCLE_NUMBER": "in a hook of the watch: number of the cycle, from 1",
-    "UNIBUILD_CYCLE_OUTCOME": "in a hook of the watch: booted, ready, failed, not ready; later perhaps crashed",
-    "UNIBUILD_CYCLE_TRIGGER": "in a hook of the watch: the file that began it",
-    "UNIBUILD_CYCLE_SECONDS": "in a hook of the watch: how long it took",
-    "UNIBUILD_CYCLE_WHY": "in a hook of the watch: more of it, in a sentence",
-    "UNIBUILD_CYCLE_DOMAIN": "in a hook of the watch: name of the domain",
-    "UNIBUILD_CYCLE_DOMID": "in a hook of the watch: its number on the host; empty where none runs",
-    "UNIBUILD_CYCLE_HOST": "in a hook of the watch: where it runs",
-    "UNIBUILD_CYCLE_GENERATION": "in a hook of the watch: number of its generation",
-    "UNIBUILD_CYCLE_CONSOLE": "in a hook of the watch: the log of its console",
-}
-"""The environment variables of the commands that `unibuild watch` runs (``watch.on_ready``, ``watch.on_fail``)."""
-RESERVED = {  # variables with our prefix that are no settings, and what they are
-    "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
-    "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
-    "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
-    "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
-    **CYCLE,
-}
 _MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
 
 
@@ -111,7 +92,7 @@ def load(
         _merge(tree, raw, source, Settings, ())
     for name in sorted(environ):
         if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
-            _put(tree, _variable_path(name), environ[name], Variable(name))
+            _put(tree, variable_path(name), environ[name], Variable(name))
     for key, text in overrides.items():
         _put(tree, _key_path(key), text, Word(f"{key}={text}"))
     _complete(tree, Settings, (), source)
@@ -236,27 +217,6 @@ def _nearest(table: object, path: KeyPath, source: Source) -> str:
         places = [place for place in elsewhere if place[-1] in close]
     mean = f"did you mean {' or '.join(f'`{source.spell(place)}`' for place in places)}? " if places else ""
     return f"{mean}known here: {', '.join(place[-1] for place in beside)}"
-
-
-def _variable_path(name: str) -> KeyPath:
-    """Return the key that an environment variable names.
-
-    Raises:
-        SettingsError: it names none.
-    """
-    import difflib
-
-    from unibuild.settings.fields import leaves, spellings
-    from unibuild.settings.model import Settings
-
-    for path in spellings(Settings, name.removeprefix(PREFIX)):
-        return path
-    names = [leaf.variable for leaf in leaves()] + list(RESERVED)
-    close = difflib.get_close_matches(name, names, 1)
-    raise SettingsError(
-        f"environment: `{name}` is no setting",
-        hint=f"did you mean `{close[0]}`?" if close else f"unset it: names that start with {PREFIX} are ours",
-    )
 
 
 def _checked(value: object, kind: object, path: KeyPath, source: Source, *, strict: bool = True) -> object:

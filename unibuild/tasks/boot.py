@@ -6,17 +6,15 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from unibuild.domain import owner, record, terminal, xl
-from unibuild.domain.console import Reader
+from unibuild.domain import record, xl
 from unibuild.domain.generations import Store
-from unibuild.domain.log import Log, log_path
-from unibuild.errors import DomainError, InputError, NotReadyError, UnibuildError
+from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import arguments, deploy, hosts, ready, report, xlfile
+from unibuild.tasks import arguments, hosts, ready, report, xlfile
 from unibuild.tasks.change import changing, locked
-from unibuild.tasks.current import is_current, mark, running
+from unibuild.tasks.current import mark, running
 from unibuild.tasks.follow import Followed, follow, runs
-from unibuild.tasks.screen import Screen
+from unibuild.tasks.screen import opened
 from unibuild.xl import grammar
 
 if TYPE_CHECKING:
@@ -27,10 +25,9 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
     from unibuild.tasks.change import Attendant, Change, Made
+    from unibuild.tasks.screen import Screen
 
-__all__ = ["boot", "boot_generation", "console", "destroy", "is_current", "put_in_place", "reread"]
-
-_DOWN = "the lab is down"
+__all__ = ["boot", "boot_generation", "put_in_place"]
 
 
 def boot(project: Project, xl_file: Path, kernel: Path) -> None:
@@ -52,7 +49,7 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
         BusyError: another run is at it.
         FileError: a file cannot be read.
     """
-    screen, attached = _screen(project)
+    screen, attached = opened(project.settings)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
         made = put_in_place(project, host, xl_file, kernel, screen, reading)
@@ -105,90 +102,13 @@ def boot_generation(project: Project, generation: Generation) -> None:
     Raises:
         UnibuildError: see ``boot``.
     """
-    screen, attached = _screen(project)
+    screen, attached = opened(project.settings)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
         with locked(project, host.name):
             made_from = (mark(generation.kernel), mark(generation.xl))
             made = _replace(project, host, generation, made_from, screen, reading)
         _watch(project, host, made, screen, attached=attached)
-
-
-def console(project: Project) -> None:
-    """Follow the console of the domain that we made last, as ``[boot]`` says.
-
-    One that has ended meanwhile still tells its last lines.
-
-    Raises:
-        HostError: the host cannot be reached, or refused.
-        DomainError: there is none; its console is being read already; or it ended badly.
-    """
-    screen, attached = _screen(project)
-    follow(reread(project, screen), screen, attached=attached)
-
-
-def reread(project: Project, screen: Screen) -> Followed:
-    """Begin to read the console of the domain that we made last.
-
-    Raises:
-        HostError: the host cannot be reached, or refused.
-        DomainError: there is none; its console is being read already.
-    """
-    state = state_dir(project.root)
-    project = _as_recorded(project, state)
-    place = hosts.place(project.settings)
-    known = record.load(state, place)
-    host = hosts.open_running(project.settings, any_lab=True) if known.uuids else None
-    domain = _ours(host, known) if host else None
-    if host is None or domain is None:
-        down = f": {_DOWN}" if known.uuids and not host else ""
-        raise DomainError(f"no domain of this project is on {place}{down}", hint="`unibuild boot` makes one")
-    reader = Reader(host, domain, Log(log_path(state, domain.name, host.name)), screen.show)
-    return Followed(project, host, domain, reader)
-
-
-def destroy(project: Project, screen: Screen | None = None) -> None:
-    """End the domain that we made last, at once; where there is none, say so.
-
-    Raises:
-        HostError: the host cannot be reached, or refused.
-        BusyError: another run is at it.
-    """
-    screen = screen or Screen(raw=False)
-    state = state_dir(project.root)
-    project = _as_recorded(project, state)
-    place = hosts.place(project.settings)
-    known = record.load(state, place)
-    ours = known.good or known.pending
-    if ours is None:
-        screen.say(f"no domain of this project is on {place}")
-        return
-    host = hosts.open_running(project.settings, any_lab=True)
-    ended = False
-    disks: tuple[str, ...] = ()
-    with locked(project, place):
-        known = record.load(state, place)
-        if host:
-            for domain in xl.domains(host):
-                if domain.uuid in known.uuids:
-                    xl.destroy(host, domain)
-                    ended = True
-            owner.unmark(host, *known.uuids)
-            disks = host.discard(deploy.folder(project.root, ours.name))
-        for uuid in known.uuids:
-            Store(state).ended(uuid, "destroyed", "")
-        record.forget(state, place)
-    if ended:
-        screen.say(f"{ours.name} is gone from {place}")
-    else:
-        screen.say(f"{ours.name} was not on {place} any more" + ("" if host else f": {_DOWN}"))
-    for disk in disks:
-        screen.say(f"what it wrote stays on {place} for the next boot: {disk}")
-
-
-def _as_recorded(project: Project, state: Path) -> Project:
-    """Return the project with its host called as it was when the domain was made."""
-    return dataclasses.replace(project, settings=hosts.as_recorded(project.settings, record.every(state)))
 
 
 def _is_there(state: Path, host: Host, made_from: tuple[record.Mark, record.Mark], screen: Screen) -> bool:
@@ -311,13 +231,6 @@ def _watch(project: Project, host: Host, made: Made, screen: Screen, *, attached
     follow(Followed(project, host, made.domain, made.reader), screen, attached=attached)
 
 
-def _ours(host: Host, known: record.Record) -> xl.Domain | None:
-    """Return our domain: the one that a swap has begun with where it runs, else the good one."""
-    there = {domain.uuid: domain for domain in xl.domains(host) if domain.uuid in known.uuids}
-    found = [there[one.uuid] for one in (known.pending, known.good) if one and one.uuid in there]
-    return next((one for one in found if not one.is_paused), found[0] if found else None)
-
-
 def _facts(project: Project) -> dict[str, str]:
     from unibuild.tasks import facts
     from unibuild.toolchain.choose import choose
@@ -326,15 +239,3 @@ def _facts(project: Project) -> dict[str, str]:
         return facts.facts(project, choose(project))
     except UnibuildError:  # a kernel that nothing here builds
         return {}
-
-
-def _screen(project: Project) -> tuple[Screen, bool]:
-    """Return the screen, and whether the keyboard goes to the console."""
-    asked = project.settings.boot.console
-    if asked == "attach" and not terminal.is_ours():
-        raise InputError(
-            'boot.console = "attach" wants a terminal, and there is none here',
-            hint='"print" shows the lines without one',
-        )
-    attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
-    return Screen(raw=attached), attached

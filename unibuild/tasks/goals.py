@@ -133,18 +133,18 @@ def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
 
 def _console_task(project: Project) -> Task:
     def act() -> None:
-        from unibuild.tasks import boot
+        from unibuild.tasks.console import console
 
-        boot.console(project)
+        console(project)
 
     return Task("console", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **OWN_TERMINAL)
 
 
 def _destroy_task(project: Project) -> Task:
     def act() -> None:
-        from unibuild.tasks import boot
+        from unibuild.tasks.destroy import destroy
 
-        boot.destroy(project)
+        destroy(project)
 
     return Task("destroy", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **OWN_TERMINAL)
 

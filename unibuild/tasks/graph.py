@@ -155,13 +155,11 @@ def graph(project: Project) -> Graph:
     steps = toolchain.steps()
     stages = [Stage(step.name, step.doc, watch(step), _strings((project.root, *step.folders)), step) for step in steps]
     start = project.root / project.settings.xl.file if project.settings.xl.file else toolchain.xl
-    by_step = start is not None and any(start in step.targets for step in steps)
+    by_step = any(start in step.targets for step in steps)
     xl_watch = Watch(
         root=str(project.root),
         inputs=_strings([start] if start and not by_step else []),
-        made=_strings(
-            [kernel, *([start] if start and by_step else []), *([toolchain.xl_in] if toolchain.xl_in else [])]
-        ),
+        made=_strings([path for path in (kernel, start if by_step else None, toolchain.xl_in) if path]),
         targets=(str(xl),),
         fingerprint=_xl_fingerprint(project),
         digest=digest("xl"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import TYPE_CHECKING
 
+from unibuild.domain import record
 from unibuild.errors import InputError, SettingsError, UnibuildError
 from unibuild.host import local, ssh
 from unibuild.settings.named import ALL
+from unibuild.settings.sources import state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,8 +18,11 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.lab.box import Box
     from unibuild.settings.model import Settings
+    from unibuild.settings.sources import Project
 
-__all__ = ["address", "as_recorded", "every", "open_host", "open_running", "place"]
+__all__ = ["DOWN", "address", "as_recorded", "every", "open_host", "open_running", "place", "recorded"]
+
+DOWN = "the lab is down"
 
 
 def place(settings: Settings) -> str:
@@ -51,6 +57,12 @@ def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
             if address(other) == where:
                 return other
     return settings
+
+
+def recorded(project: Project) -> Project:
+    """Return the project with its host called as it was when the domain was made; see ``as_recorded``."""
+    known = record.every(state_dir(project.root))
+    return dataclasses.replace(project, settings=as_recorded(project.settings, known))
 
 
 def every(settings: Settings) -> tuple[str, ...]:

@@ -89,6 +89,7 @@ def way(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[t
         yield to, port
         return
     from unibuild.lab import box
+    from unibuild.lab.forward import parse_forward
 
     lab = box.running()
     if lab is None:
@@ -96,7 +97,7 @@ def way(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[t
     if not _is_in_lab(to):
         raise HostError(f"the lab's domains are reached at 10.0.2.*, and {to} is none of these")
     for rule in rules:
-        here, there = box.parse_forward(rule)
+        here, there = parse_forward(rule)
         if there == f"{to}:{port}":
             lab.forward(rule)
             yield "127.0.0.1", here

@@ -7,8 +7,15 @@ import contextlib
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
-__all__ = ["Screen"]
+from unibuild.domain import terminal
+from unibuild.errors import InputError
+
+if TYPE_CHECKING:
+    from unibuild.settings.model import Settings
+
+__all__ = ["Screen", "opened"]
 
 
 class Screen:
@@ -49,3 +56,19 @@ class Screen:
             with contextlib.suppress(BrokenPipeError):
                 self.show(b"\n")
         print(f"unibuild: {sentence}", file=sys.stderr, flush=True)
+
+
+def opened(settings: Settings) -> tuple[Screen, bool]:
+    """Return the screen of a boot, and whether the keyboard goes to the console, as ``[boot] console`` says.
+
+    Raises:
+        InputError: it shall, and there is no terminal.
+    """
+    asked = settings.boot.console
+    if asked == "attach" and not terminal.is_ours():
+        raise InputError(
+            'boot.console = "attach" wants a terminal, and there is none here',
+            hint='"print" shows the lines without one',
+        )
+    attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
+    return Screen(raw=attached), attached

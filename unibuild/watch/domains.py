@@ -14,6 +14,8 @@ from unibuild.errors import BusyError, FileError, HostError, NotReadyError, Unib
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import boot, hosts
 from unibuild.tasks.change import Attendant
+from unibuild.tasks.console import reread
+from unibuild.tasks.destroy import destroy
 from unibuild.tasks.follow import Followed
 from unibuild.tasks.tell import debugging
 from unibuild.tasks.words import LastWords
@@ -200,7 +202,7 @@ class Domains:
         name = known.good.name if known.good else known.pending.name if known.pending else ""
         voice = Voice(self.post, self._loan, name)
         with contextlib.ExitStack() as readers:
-            followed = boot.reread(project, voice)
+            followed = reread(project, voice)
             readers.enter_context(followed.reader)
             self._follow(followed, voice, readers)
         return True
@@ -226,7 +228,7 @@ class Domains:
             self.follower.replaced = True
         voice = Voice(self.post, self._loan, "")
         with self._turn.taken("the domain is ended", voice.say):
-            boot.destroy(project, voice)
+            destroy(project, voice)
         self.leave()
 
     def _take_up(self, project: Project, swap: _Swap, voice: Voice, reading: contextlib.ExitStack) -> None:

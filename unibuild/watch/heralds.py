@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from unibuild import process
 from unibuild.domain.log import log_path
 from unibuild.errors import UnibuildError
-from unibuild.settings.sources import CYCLE, STATE
+from unibuild.settings.environment import CYCLE
+from unibuild.settings.sources import STATE
 from unibuild.watch import events
 
 if TYPE_CHECKING:

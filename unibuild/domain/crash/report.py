@@ -30,6 +30,7 @@ __all__ = ["CONSOLE", "KEEP", "Found", "Report", "collect"]
 
 CONSOLE = "console.log"  # in the folder
 KEEP = 10  # reports
+_QUESTIONS = (("xl", "list", "-v"), ("xl", "info"), ("uname", "-a"), ("xl", "dmesg"))
 _LOG_LINES = 200  # of Xen's log
 _BY_ITSELF = ("exit", "help", "argument")  # where it was then is of no interest
 _OURS = re.compile(r"\d{8}T\d{6}Z-.*")
@@ -118,17 +119,8 @@ def collect(
     """
     asking = Asking(host)
     vcpus = registers.take(asking, domain.domid) if domain else ()  # first: it may run, or be destroyed by others
-    answers = {
-        title: asking.ask(argv, root=argv[0] == "xl")
-        for title, argv in (
-            ("xl list -v", ("xl", "list", "-v")),
-            ("xl info", ("xl", "info")),
-            ("uname -a", ("uname", "-a")),
-            ("xl dmesg", ("xl", "dmesg")),
-        )
-    }
+    answers = {" ".join(argv): asking.ask(argv, root=argv[0] == "xl") for argv in _QUESTIONS}
     xen = answers["xl dmesg"]
-    answers["xl dmesg"] = "\n".join(xen.splitlines()[-_LOG_LINES:])
     if domain and end and not vcpus:
         vcpus = registers.from_xen_log(xen, domain.domid)
     finding = banners.read(said)
@@ -145,15 +137,14 @@ def collect(
         frames=frames,
         facts=dict(facts),
         console=text.last_lines(said),
-        answers=answers,
+        answers={**answers, "xl dmesg": "\n".join(xen.splitlines()[-_LOG_LINES:])},
         missing=tuple(asking.missing),
     )
-    details = text.details(found)
+    sentence, details = text.sentence(found), text.details(found)
     try:
-        folder = _write(found, said, log, kernel, xl, state / "crashes")
+        return Report(sentence, details, _write(found, said, log, kernel, xl, state / "crashes"))
     except (OSError, UnibuildError) as error:
-        return Report(text.sentence(found), (*details, f"the report could not be written: {error}"), None)
-    return Report(text.sentence(found), details, folder)
+        return Report(sentence, (*details, f"the report could not be written: {error}"), None)
 
 
 def _cause(xen: str, domain: xl_verbs.Domain | None, end: End | None, vcpu: registers.Vcpu | None) -> str | None:

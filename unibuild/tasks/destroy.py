@@ -1,0 +1,56 @@
+"""The end of the domain that we made last: the goal ``destroy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unibuild.domain import owner, record, xl
+from unibuild.domain.generations import Store
+from unibuild.settings.sources import state_dir
+from unibuild.tasks import deploy, hosts
+from unibuild.tasks.change import locked
+from unibuild.tasks.screen import Screen
+
+if TYPE_CHECKING:
+    from unibuild.settings.sources import Project
+
+__all__ = ["destroy"]
+
+
+def destroy(project: Project, screen: Screen | None = None) -> None:
+    """End the domain that we made last, at once; where there is none, say so.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+        BusyError: another run is at it.
+    """
+    screen = screen or Screen(raw=False)
+    state = state_dir(project.root)
+    project = hosts.recorded(project)
+    place = hosts.place(project.settings)
+    known = record.load(state, place)
+    ours = known.good or known.pending
+    if ours is None:
+        screen.say(f"no domain of this project is on {place}")
+        return
+    host = hosts.open_running(project.settings, any_lab=True)
+    ended = False
+    disks: tuple[str, ...] = ()
+    with locked(project, place):
+        known = record.load(state, place)
+        if host:
+            for domain in xl.domains(host):
+                if domain.uuid in known.uuids:
+                    xl.destroy(host, domain)
+                    ended = True
+            owner.unmark(host, *known.uuids)
+            disks = host.discard(deploy.folder(project.root, ours.name))
+        for uuid in known.uuids:
+            Store(state).ended(uuid, "destroyed", "")
+        record.forget(state, place)
+    if ended:
+        screen.say(f"{ours.name} is gone from {place}")
+    else:
+        screen.say(f"{ours.name} was not on {place} any more" + ("" if host else f": {hosts.DOWN}"))
+    for disk in disks:
+        screen.say(f"what it wrote stays on {place} for the next boot: {disk}")
