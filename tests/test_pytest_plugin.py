@@ -121,7 +121,7 @@ def test_term_leaves_no_domain(run, xen):
     run.tree.write("tests/test_it.py", "def test_it(domain): domain.expect('never', timeout=60)\n")
     log = run.tree.root / ".unibuild/test/test_it.log"
     program = run.tree.start("pytest", "-p", "no:cacheprovider", "--unibuild-host", "local", "tests")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not log.exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)

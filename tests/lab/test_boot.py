@@ -38,7 +38,7 @@ class Tree:
         self.root, self.kernels = root, kernels
         (root / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
         self.kernel = kernels.pv
-        self.words: dict[str, str] = {"boot.wait": "2", "lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}
+        self.words: dict[str, str] = {"boot.wait": "1", "lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}
 
     def prepare(self, **words: str):
         """Return what `boot` takes; the words are settings (`__` is a dot)."""
@@ -69,7 +69,7 @@ def said(capfd) -> list[str]:
 
 def test_all_lines_of_a_domain_that_dies_at_once(either, capfd):
     with pytest.raises(DomainError, match="hello crashed"):
-        either.boot(xl__cmdline="lines=1000 crash=1", boot__wait="60")
+        either.boot(xl__cmdline="lines=1000 crash=1", boot__wait="200")
     lines = said(capfd)
     assert lines[0].startswith("hello from hello, a PV")
     assert [line for line in lines if line.startswith("line ")] == [f"line {n} of 1000" for n in range(1, 1001)]
@@ -80,7 +80,7 @@ def test_all_lines_of_a_domain_that_dies_at_once(either, capfd):
 
 
 def test_the_end_by_itself(either, capfd, dom0):
-    either.boot(xl__cmdline="exit=1", boot__wait="60")
+    either.boot(xl__cmdline="exit=1", boot__wait="200")
     out, err = capfd.readouterr()
     assert out.splitlines()[-2:] == ["tick 1", "bye"]
     assert err.splitlines()[-1] == "unibuild: hello powered off"
@@ -89,14 +89,12 @@ def test_the_end_by_itself(either, capfd, dom0):
 
 def test_the_end_by_xl_shutdown(tree, capfd, dom0):
     def shutdown_soon() -> None:
-        while not (domain := xl.find(dom0, name="hello")) or domain.is_paused:
+        while not (domain := xl.find(dom0, name="hello")) or xl.shutdown(dom0, domain) is None:
             time.sleep(0.3)
-        time.sleep(2)
-        dom0.run(["xl", "shutdown", str(domain.domid)])
 
     helper = threading.Thread(target=shutdown_soon)
     helper.start()
-    tree.boot(boot__wait="60")
+    tree.boot(boot__wait="200")
     helper.join()
     assert capfd.readouterr().err.splitlines()[-1] == "unibuild: hello powered off"
 
@@ -108,7 +106,7 @@ def test_boot_twice_and_then_changed(tree, capfd, dom0):
     tree.boot()
     assert "already, unchanged" in capfd.readouterr().err
     assert xl.find(dom0, name="hello").uuid == first.uuid
-    tree.boot(xl__cmdline="changed")
+    tree.boot(xl__cmdline="changed", boot__ready__console="^command line", boot__ready__timeout="120")
     assert xl.find(dom0, name="hello").uuid != first.uuid
     assert "command line: changed" in said(capfd)
 

@@ -85,8 +85,9 @@ def test_it_can_run_pvh_domains(box):
 
 
 def test_its_clock_is_right(box):
+    before = time.time()
     there = int(dom0("date +%s"))
-    assert abs(there - time.time()) < 5
+    assert before - 5 < there < time.time() + 5
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -108,7 +109,7 @@ def test_a_forwarded_port_leads_into_the_box(box):
     )
     box.forward(f"{port}:10.0.2.15:8000")
     box.forward(f"{port}:10.0.2.15:8000")
-    with urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+    with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         assert answer.read() == b"served\n"
     assert f"127.0.0.1:{port} -> 10.0.2.15:8000" in lab_box.status().facts["forward"]
 
@@ -175,7 +176,7 @@ def test_a_start_that_is_broken_off_leaves_no_second_box(box, number):
         while not qemus():
             time.sleep(0.005)
         os.killpg(other.pid, number)
-        other.wait(timeout=30)
+        other.wait(timeout=60)
     if number == signal.SIGINT:
         assert qemus() == []
     lab_box.up(Lab(), lambda *_: None)

@@ -23,7 +23,7 @@ def start(request, tmp_path, dom0, hello_kernels):
     def boot_it(words: str) -> None:
         (tmp_path / "unibuild.toml").write_text('name = "crash"\nhost = "lab"\n[xl]\nmemory = 32\n')
         accel = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
-        project = load(tmp_path, {"xl.cmdline": words, "boot.wait": "20", "lab.accel": accel}, {})
+        project = load(tmp_path, {"xl.cmdline": words, "boot.wait": "200", "lab.accel": accel}, {})
         path = tmp_path / "crash.xl"
         path.write_text(xlfile.render(project, kernel, None))
         boot.boot(project, path, kernel)
@@ -56,7 +56,9 @@ def test_a_domain_that_hangs_is_looked_at_and_runs_on(tmp_path, dom0, hello_kern
     xl.create_paused(dom0, dom0.put(path), name="crash", uuid="c7a5c7a5-0000-4000-8000-000000000001")
     domain = xl.find(dom0, name="crash")
     xl.unpause(dom0, domain)
-    time.sleep(2)
+    hears = ["xenstore-read", f"/local/domain/{domain.domid}/control/feature-poweroff"]
+    while dom0.run(hears, check=False).text.strip() != "1":  # it goes round and round from then on
+        time.sleep(0.2)
     made = report.collect(
         dom0,
         domain,

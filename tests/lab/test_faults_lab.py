@@ -91,7 +91,7 @@ class Tree:
     def hurt(self, *fault: object) -> tuple[int, str]:
         """Boot so to the end; return the exit code and what was said."""
         with self.start(*fault) as program:
-            _, said = program.communicate(timeout=120)
+            _, said = program.communicate(timeout=250)
         return program.returncode, said
 
     @property
@@ -147,9 +147,12 @@ def test_memory_for_one_only(tree, dom0, capfd):
 
 def test_one_that_dies_at_once_and_one_that_never_gets_ready(tree):
     tree.boot()
-    for cmdline, sentence in (("crash=1", "hello crashed before it was ready"), ("quiet", "not ready within 3 s")):
+    for cmdline, timeout, sentence in (
+        ("crash=1", "120", "hello crashed before it was ready"),
+        ("quiet", "2", "not ready within 2 s"),
+    ):
         with pytest.raises(NotReadyError, match=sentence) as error:
-            tree.boot(xl__cmdline=cmdline, boot__ready__console="^tick", boot__ready__timeout="3")
+            tree.boot(xl__cmdline=cmdline, boot__ready__console="^tick", boot__ready__timeout=timeout)
         assert "generation 1 runs again as domain" in error.value.hint
         assert [domain.name for domain in tree.running] == ["hello"]
     tree.boots_again()
@@ -168,7 +171,7 @@ def test_a_megabyte_of_console_before_the_end(tree, capfd):
 def test_two_boots_at_the_same_moment(tree, dom0, tmp_path, hello_kernels):
     other = Tree(tmp_path / "other", hello_kernels, dom0)
     programs = [one.start() for one in (tree, tree, other)]
-    said = [program.communicate(timeout=120)[1] for program in programs]
+    said = [program.communicate(timeout=250)[1] for program in programs]
     codes = [program.returncode for program in programs]
     assert 0 in codes, "".join(said)
     assert [domain.name for domain in tree.running] == ["hello"]

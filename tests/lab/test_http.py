@@ -37,7 +37,7 @@ class Server:
     def run(self, goal: str, *words: str) -> str:
         program = Path(sys.executable).with_name("unibuild")
         accel = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
-        fixed = ["host=lab", f"lab.accel={accel}", f'lab.forward=["{self.port}:80"]', "boot.console=print"]
+        fixed = ["host=lab", f"lab.accel={accel}", f'lab.forward=["{self.port}:80"]', "boot.console=none"]
         return process.run([str(program), goal, *fixed, *words], cwd=self.root, timeout=120).text
 
     def get(self, path: str, patience: float = 60) -> str:
@@ -61,13 +61,13 @@ def server(box, tmp_path):
 
 
 def test_many_at_once(server):
-    server.run("boot", "boot.wait=1")
+    server.run("boot")
     assert "hello from http, a PV domain" in server.wait()
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(server.get, ["/lines"] * 48)) == {LINES}
 
 
 def test_lost_frames_are_sent_again(server):
-    server.run("boot", "boot.wait=1", "build.kernel=http-pvh.xen", "xl.cmdline=lose=9")
+    server.run("boot", "build.kernel=http-pvh.xen", "xl.cmdline=lose=9")
     assert "hello from http, a PVH domain" in server.wait()
     assert [server.get("/lines") for _ in range(3)] == [LINES] * 3

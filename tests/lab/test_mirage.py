@@ -33,7 +33,9 @@ def unikernel(box, tmp_path, monkeypatch):
         words = [
             f"lab.accel={os.environ.get('UNIBUILD_LAB_ACCEL', 'auto')}",
             "boot.console=print",
-            "boot.wait=3",
+            "boot.ready.console=^command line: ",
+            "boot.ready.timeout=100",
+            "boot.wait=0",
             "boot.args=--hello=world",
         ]
         return process.run([str(program), goal, *words], cwd=root, timeout=120).text

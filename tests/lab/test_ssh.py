@@ -5,6 +5,7 @@ import re
 import signal
 import tempfile
 import threading
+import time
 
 import pytest
 
@@ -102,13 +103,19 @@ def test_a_connection_that_was_killed_is_made_anew(kept):
     assert "Domain-0" in host.run(["xl", "list"]).text
 
 
-def test_a_connection_that_is_cut_in_the_middle_is_told(kept):
+def test_a_connection_that_is_cut_in_the_middle_is_told(box, kept):
     host, kill = kept
-    cut = threading.Timer(0.5, kill)
-    cut.start()
+
+    def cut() -> None:
+        while "sleep 277" not in Ssh(box.alias, config=box.ssh_config).run(["ps"]).text:
+            time.sleep(0.1)
+        kill()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
     with pytest.raises(LostError, match="the connection to lab broke"):
-        host.run(["sleep", "60"])
-    cut.join()
+        host.run(["sleep", "277"])
+    cutter.join()
     assert host.run(["true"]).returncode == 0
 
 

@@ -36,7 +36,7 @@ def test_answers_beside_the_domain_that_runs(example, dom0):
     process.run([str(BIN / "unibuild"), "boot", "host=lab", "lab.forward=[]"], cwd=root, env=ENV)
     before, record = uuids(dom0), (root / ".unibuild/domain.json").read_bytes()
     files = dom0.run(["find", "/var/lib/unibuild", "-type", "f"]).text
-    said = process.run([str(BIN / "unibuild"), "test", "--json", "-"], cwd=root, env=ENV, timeout=120).text
+    said = process.run([str(BIN / "unibuild"), "test", "--json", "-"], cwd=root, env=ENV, timeout=240).text
     assert [(one["name"], one["outcome"]) for one in json.loads(said)["tests"]] == [("serves", "passed")]
     assert (uuids(dom0), (root / ".unibuild/domain.json").read_bytes()) == (before, record)
     assert dom0.run(["find", "/var/lib/unibuild", "-type", "f"]).text == files
@@ -49,21 +49,21 @@ def test_a_test_in_python(example, dom0):
 import pytest
 
 def test_keys(domain):
-    assert domain.expect(r"hello from (\\S+),")[1] == domain.name
+    assert domain.expect(r"hello from (\\S+),", timeout=120)[1] == domain.name
     domain.send("abc\\r")
-    domain.expect("heard: abc")
-    assert domain.shutdown().is_good
+    domain.expect("heard: abc", timeout=120)
+    assert domain.shutdown(timeout=120).is_good
 
 @pytest.mark.unikernel(args=["lines=1000", "crash=1"])
 def test_crash(domain):
-    assert not domain.wait_end().is_good
+    assert not domain.wait_end(timeout=120).is_good
     assert sum(line.startswith("line ") for line in domain.lines) == 1000
     assert "crashed" in domain.crash
 """
     )
     before = uuids(dom0)
     argv = [str(BIN / "pytest"), "-q", "-W", "error", "-p", "no:cacheprovider", "test_hello.py"]
-    assert "2 passed" in process.run(argv, cwd=root, env=ENV, timeout=120).text
+    assert "2 passed" in process.run(argv, cwd=root, env=ENV, timeout=240).text
     assert uuids(dom0) == before
 
 
@@ -74,7 +74,7 @@ def test_a_port_takes_a_connection_only_where_the_domain_does(example, dom0):
 import pytest
 
 def test_ports(domain):
-    domain.connect(80).close()
+    domain.connect(80, timeout=120).close()
     with pytest.raises(AssertionError, match="before it took a connection on port 81"):
         domain.connect(81, timeout=1.0)
 """

@@ -27,17 +27,19 @@ class Tree:
 
     def __init__(self, root, xen) -> None:
         self.root, self.xen = root, xen
-        self.words = {"host": "local", "boot.wait": "0.5"}
+        self.words = {"host": "local"}
         (root / "unibuild.toml").write_text("")
         self.write("say up", "stay")
 
     def write(self, *script: str, xl: tuple[str, ...] = ()) -> None:
+        self.stays = script[-1] == "stay"
         self.kernel = self.xen.kernel(*script)
         self.xl = self.xen.xl_file(self.kernel, *xl)
 
     @property
     def project(self):
-        return load(self.root, self.words, {})
+        """Its settings: the console is read to the end, where there will be one."""
+        return load(self.root, {"boot.wait": "0.1", **self.words} if self.stays else self.words, {})
 
     def boot(self) -> None:
         boot.boot(self.project, self.xl, self.kernel)
@@ -118,7 +120,9 @@ def test_a_changed_kernel_replaces_the_domain(tree_anywhere):
 
 def test_a_dead_domain_of_ours_is_removed(tree):
     tree.write("until told", "crash")
-    tree.boot()  # leaves it after half a second
+    tree.words["boot.wait"] = "0.1"
+    tree.boot()
+    del tree.words["boot.wait"]
     (tree.xen.world / "told").touch()
     while [domain["reason"] for domain in tree.xen.domains().values()] == [None]:
         time.sleep(0.02)
@@ -231,7 +235,7 @@ def test_one_host_by_two_names_has_one_domain(tree):
 def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
     tree.words["host"] = "ssh://there"
     tree.boot()
-    named = {"host": "xen1", "hosts.xen1.address": "ssh://there", "boot.wait": "0.5"}
+    named = {"host": "xen1", "hosts.xen1.address": "ssh://there", "boot.wait": "0.1"}
     console(load(tree.root, named, {}))
     destroy(load(tree.root, named, {}))
     assert capfd.readouterr().err.endswith("unibuild: hello is gone from ssh://there\n")
@@ -240,6 +244,7 @@ def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
 
 def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
     tree_anywhere.write("say one", "until told", "say two", "poweroff")
+    tree_anywhere.words["boot.wait"] = "0.1"
     tree_anywhere.boot()
     (tree_anywhere.xen.world / "told").touch()
     console(load(tree_anywhere.root, {"host": tree_anywhere.words["host"]}, {}))

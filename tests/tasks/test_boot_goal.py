@@ -26,16 +26,16 @@ def domain(xen):
 
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
 def test_boot_builds_and_boots_and_does_nothing_the_second_time(project, xen, door):
-    said = project.run(door, "boot", "boot.wait=1")
+    said = project.run(door, "boot", "boot.ready.console=booted", "boot.wait=0")
     assert said.index("build: ") < said.index("xl: ") < said.index("boot: ") < said.index("booted")
     assert domain(xen)["name"] == "hello"
     before = len(xen.calls("xl"))
-    assert project.run(door, "boot", "boot.wait=1") == "boot: the domain runs already, and nothing has changed\n"
+    assert project.run(door, "boot", "boot.wait=0") == "boot: the domain runs already, and nothing has changed\n"
     assert len(xen.calls("xl")) - before == 1, "one query, and nothing else"
 
 
 def test_wait_is_an_option_of_the_goal_too(project):
-    assert "booted" in project.run("doit", "boot", "--wait", "1")
+    assert "booted" in project.run("doit", "boot", "--wait", "0", "boot.ready.console=booted")
 
 
 def test_a_kernel_built_the_same_is_not_booted_again(project, xen):
