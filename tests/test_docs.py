@@ -65,3 +65,10 @@ def test_the_floors_are_those_of_the_contract():
     assert [set(re.findall(r"\w+", layer)) for layer in contracts[0]["layers"]] == [
         set(re.findall(r"\w+", row)) for row in rows
     ]
+
+
+def test_the_map_of_the_tasks_has_every_module():
+    text = (DOCS / "explanation" / "design.md").read_text().partition("## Inside `tasks`")[2].partition("\n## ")[0]
+    mapped = re.findall(r"`(\w+)`", "".join(line.split("|", 2)[2] for line in text.splitlines() if line.count("|") > 2))
+    modules = [path.stem for path in (DOCS.parent / "unibuild" / "tasks").glob("*.py") if path.stem != "__init__"]
+    assert sorted(mapped) == sorted(modules)
