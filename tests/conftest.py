@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 import os
 import shlex
 import shutil
@@ -109,14 +110,16 @@ class Standins:
         (self.world / "xl-info.lines").write_text("".join(f"{key}: {value}\n" for key, value in facts.items()))
 
     def domains(self) -> dict[str, dict[str, object]]:
-        path = self.world / "xen.json"
-        return json.loads(path.read_text())["domains"] if path.exists() else {}
+        return self._state["domains"]
 
     def store(self, under: str) -> dict[str, str]:
         """Return what XenStore holds below a path."""
-        path = self.world / "xen.json"
-        held = json.loads(path.read_text())["store"] if path.exists() else {}
-        return {key: value for key, value in held.items() if key.startswith(f"{under}/")}
+        return {key: value for key, value in self._state["store"].items() if key.startswith(f"{under}/")}
+
+    @property
+    def _state(self) -> dict[str, dict[str, object]]:
+        path = self.world / "xen.state"
+        return marshal.loads(path.read_bytes()) if path.exists() else {"domains": {}, "store": {}}
 
     def calls(self, program: str) -> list[list[str]]:
         """Return the argument lists that xl, sudo or ssh was called with."""

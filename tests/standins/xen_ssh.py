@@ -1,23 +1,14 @@
 """Stand-ins for sudo and ssh."""
 
-import contextlib
 import os
-import pty
-import select
-import shlex
-import signal
-import sys
-import termios
-import tty
 
-from xen_world import WORLD, fail
+from xen_world import WORLD, fail, note
 
 
 def sudo(*args):
     """$STANDIN/sudo says how it is set up: "ok", or its words of refusal."""
     args = list(args)
-    with (WORLD / "sudo.log").open("a") as log:
-        log.write(shlex.join(args) + "\n")
+    note("sudo", *args)
     if args[0] == "-n":
         args.pop(0)
     only_asks = args[0] == "-l"
@@ -38,8 +29,7 @@ def sudo(*args):
 
 def ssh(*args):
     """$STANDIN/ssh says what a failing connection says; $STANDIN/ssh-config what `ssh -G` says."""
-    with (WORLD / "ssh.log").open("a") as log:
-        log.write(shlex.join(args) + "\n")
+    note("ssh", *args)
     rest, wants_tty = list(args), False
     while rest[0] != "--":
         option = rest.pop(0)
@@ -54,7 +44,7 @@ def ssh(*args):
     if failure.exists():
         fail(failure.read_text().rstrip(), 255)
     home = WORLD / "home"
-    home.mkdir(exist_ok=True)
+    os.makedirs(home, exist_ok=True)
     os.chdir(home)
     command = ["/bin/sh", "-c", rest[2]]
     if not wants_tty:
@@ -64,6 +54,14 @@ def ssh(*args):
 
 def with_tty(command):
     """Run a command on a terminal of its own, which hangs up when we end."""
+    import contextlib
+    import pty
+    import select
+    import signal
+    import sys
+    import termios
+    import tty
+
     modes = termios.tcgetattr(0) if os.isatty(0) else None
     pid, fd = pty.fork()
     if pid == 0:

@@ -1,45 +1,89 @@
 """The world of the stand-ins: the folder $STANDIN with its domains and its store, held by one program at a time."""
 
-import contextlib
 import fcntl
-import json
+import marshal
 import os
 import sys
-from pathlib import Path
 
 
-class _Folder:
+class Place(str):
+    """A path, with as much of pathlib as is needed here."""
+
+    __slots__ = ()
+
+    def __truediv__(self, name):
+        return Place(f"{self}/{name}")
+
+    def exists(self):
+        return os.path.exists(self)
+
+    def open(self, mode="r", **how):
+        return open(self, mode, **how)
+
+    def read_text(self):
+        with open(self) as file:
+            return file.read()
+
+    def read_bytes(self):
+        with open(self, "rb") as file:
+            return file.read()
+
+    def write_bytes(self, data):
+        with open(self, "wb") as file:
+            file.write(data)
+
+    def write_text(self, text):
+        with open(self, "w") as file:
+            file.write(text)
+
+
+class _World:
     """The folder, looked up whenever it is used: tests play the programs in their own process too."""
 
     def __truediv__(self, name):
-        return Path(os.environ["STANDIN"]) / name
+        return Place(os.environ["STANDIN"]) / name
 
     def __str__(self):
         return os.environ["STANDIN"]
 
 
-WORLD = _Folder()
+WORLD = _World()
 
 
-@contextlib.contextmanager
-def world():
+class world:  # noqa: N801 (it is called as a function is)
     """The state, held and then written; one that failed is not."""
-    with (WORLD / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        path = WORLD / "xen.json"
-        if path.exists():
-            before = path.read_text()
-            state = json.loads(before)
+
+    def __enter__(self):
+        self.lock = (WORLD / "lock").open("w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
+        self.path = WORLD / "xen.state"
+        if self.path.exists():
+            self.before = self.path.read_bytes()
+            self.state = marshal.loads(self.before)
         else:
-            before, free = None, WORLD / "free"
-            state = {"next": 1, "free": int(free.read_text()) if free.exists() else 512}
-            state |= {"domains": {}, "store": {"/": "", "/local": "", "/local/domain": "", "/vm": ""}, "events": []}
-        yield state
-        after = json.dumps(state)
-        if after != before:
-            beside = WORLD / "xen.new"
-            beside.write_text(after)
-            beside.replace(path)
+            self.before, free = None, WORLD / "free"
+            self.state = {"next": 1, "free": int(free.read_text()) if free.exists() else 512}
+            self.state |= {
+                "domains": {},
+                "store": {"/": "", "/local": "", "/local/domain": "", "/vm": ""},
+                "events": [],
+            }
+        return self.state
+
+    def __exit__(self, failed, *_):
+        with self.lock:
+            after = None if failed else marshal.dumps(self.state, 0)
+            if after not in (None, self.before):
+                beside = WORLD / "xen.new"
+                beside.write_bytes(after)
+                os.replace(beside, self.path)
+
+
+def note(program, *args):
+    """Write a call down, for tests to read."""
+    words = ("'" + arg.replace("'", "'\"'\"'") + "'" for arg in args)
+    with (WORLD / f"{program}.log").open("a") as log:
+        log.write(" ".join(words) + "\n")
 
 
 def is_over():
