@@ -109,18 +109,29 @@ def paced(pace: Pace, watch: Watch, seconds: float) -> None:
     pace.good()
 
 
-def test_the_pace_grows_with_what_goes_well_and_halves_with_a_fault():
+def test_the_pace_doubles_at_first_and_halves_with_a_fault_and_then_grows_by_one_a_round():
     watch = Watch()
     pace = Pace(watch)
     for _ in range(8):
         paced(pace, watch, 0.1)
-    assert 8.9 < pace.limit < 9.1
+    assert pace.limit == 16
     pace.bad(Kind.THROTTLE)
     pace.bad(Kind.THROTTLE)  # of the same moment
-    assert 4.4 < pace.limit < 4.6
+    assert pace.limit == 8
+    for _ in range(8):
+        paced(pace, watch, 0.1)
+    assert 8.9 < pace.limit < 9.1
     watch.time += 10
     pace.bad(Kind.ABSENT)
-    assert pace.limit > 4.4
+    assert pace.limit > 8.9
+
+
+def test_the_pace_does_not_double_where_the_line_is_full():
+    watch = Watch()
+    pace = Pace(watch)
+    for _ in range(8):
+        paced(pace, watch, 3.0)
+    assert 8.9 < pace.limit < 9.1
 
 
 def test_the_pace_does_not_grow_where_that_only_makes_calls_wait():
