@@ -78,6 +78,12 @@ def test_another_program_of_that_name_is_seen(built, tmp_path):
     assert not took_fast_path(built, PATH=path)
 
 
+def test_a_folder_of_path_that_cannot_be_looked_at_is_passed_over(built):
+    path = f"/{'x' * 300}:{os.environ['PATH']}"
+    built.run("unibuild", "build", PATH=path)
+    assert took_fast_path(built, PATH=path)
+
+
 def test_a_nearer_project_is_seen(built):
     built.write("lib/unibuild.toml", '[build]\nkernel = "k"\n')
     assert "nothing to build" in built.run("unibuild", "build", cwd=built.root / "lib", code=2)

@@ -83,7 +83,8 @@ def _around(found: Graph) -> Iterator[str]:
             if place is not None:
                 yield place
                 folders = search.split(os.pathsep)
-                yield from (folder for folder in folders[: _index(folders, place)] if Path(folder).is_dir())
+                # not Path.is_dir: a folder of PATH that may not be looked at is an error to it
+                yield from filter(os.path.isdir, folders[: _index(folders, place)])
 
 
 def _index(folders: list[str], place: str) -> int:
