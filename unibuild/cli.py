@@ -30,7 +30,7 @@ COMMANDS = {
 DOIT = {
     "list": "the goals of this project; -s shows which are stale",
     "info": "what a goal depends on and leaves, and why it is stale",
-    "clean": "remove what the build left; never a source",
+    "clean": "remove the kernel, the .xl and the image; never a source",
     "forget": "take a goal for stale the next time",
     "ignore": "skip a goal until it is forgotten",
     "reset-dep": "take what is there for up to date",
