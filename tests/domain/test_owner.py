@@ -19,7 +19,8 @@ US, THEM = "ann@here:/src/hello", "bob@there:/src/hello"
 
 
 @pytest.fixture
-def host(xen):
+def host(xen, monkeypatch):
+    monkeypatch.setattr(owner, "_PATIENCE", 0.1)
     return Local()
 
 

@@ -89,8 +89,10 @@ def test_the_end_by_itself(either, capfd, dom0):
 
 def test_the_end_by_xl_shutdown(tree, capfd, dom0):
     def shutdown_soon() -> None:
-        while not (domain := xl.find(dom0, name="hello")) or xl.shutdown(dom0, domain) is None:
+        while not (domain := xl.find(dom0, name="hello")) or not (asked := xl.shutdown(dom0, domain)):
             time.sleep(0.3)
+        with asked:
+            asked.wait(200)
 
     helper = threading.Thread(target=shutdown_soon)
     helper.start()

@@ -50,7 +50,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         domain: which one; it may be paused, running or dead.
         log: keeps what it says.
         show: is given what it says, as it comes.
-        silent: seconds to wait for the first byte of a dead domain.
+        silent: seconds to wait for the first byte of a dead domain; None: ``SILENT``.
         kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
     """
 
@@ -64,10 +64,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         log: Log,
         show: Callable[[bytes], None],
         *,
-        silent: float = SILENT,
+        silent: float | None = None,
         kind: str | None = None,
     ) -> None:
-        self.silent = silent
+        self.silent = SILENT if silent is None else silent
         self._host = host
         self._domain = domain
         self.log = log
