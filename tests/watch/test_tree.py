@@ -59,6 +59,17 @@ def test_settings_and_dodo_are_told_once(tree, look):
     assert look.reloads() == []
 
 
+def test_a_template_is_told_when_it_is_new_changed_and_gone(tree, look):
+    name = "dodo_templates/libvirt.xml.j2"
+    tree.write(name, "one")
+    assert look.reloads() == [f"{tree.root}/dodo_templates"]
+    assert f"{tree.root}/dodo_templates" in look.watched()
+    (tree.root / name).write_text("another one")
+    assert look.reloads() == [f"{tree.root}/{name}"]
+    (tree.root / name).unlink()
+    assert look.reloads() == [f"{tree.root}/dodo_templates"]
+
+
 def test_folders_with_sources_matter_and_no_others(tree, look):
     for name in ("lib/a.c", "_build/b.c", "duniverse/c.c", "duniverse/deep/d.c", "_opam/e.c"):
         tree.write(name, "x")

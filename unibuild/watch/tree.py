@@ -1,7 +1,7 @@
 """What a project is built from, as it is now: the stamps that decide, whatever the kernel reports or does not.
 
 Three kinds of paths: files that are built from; folders (and the like) whose stamps tell that there may be others now;
-and what the graph itself comes from, the settings and the ``dodo.py``. What a build leaves and does not read is none of
+and what the graph itself comes from: settings, ``dodo.py``, templates. What a build leaves and does not read is none of
 them. Of a file that a build may write and reads the stamp *after* the build counts, of every other one that before it.
 """
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild import stamps
 from unibuild.tasks.graph import graph
+from unibuild.templates import FOLDER
 from unibuild.toolchain.sources import PRUNED
 
 if TYPE_CHECKING:
@@ -110,8 +111,9 @@ class Tree:
     @property
     def sources(self) -> tuple[str, ...]:
         """What the graph comes from."""
-        root = self.project.root
-        return tuple(dict.fromkeys((*map(str, (root / "unibuild.toml", root / "dodo.py")), *self.modules)))
+        root, templates = self.project.root, self.project.root / FOLDER
+        found = (root / "unibuild.toml", root / "dodo.py", templates, *sorted(templates.glob("*")))
+        return tuple(dict.fromkeys((*map(str, found), *self.modules)))
 
     def scan(self) -> None:
         """Find out anew which inputs there are.

@@ -23,7 +23,7 @@ OURS = "watch"
 KEYS = {
     "r": "rebuild: run what is stale, and what failed, again",
     "b": "boot the domain anew although nothing changed",
-    "c": "the domain's console, with the keyboard; Ctrl-] comes back",
+    "c": "the domain's console, with the keyboard; Ctrl-], or its end, comes back",
     "l": "its log, in $PAGER",
     "e": "the errors once more",
     "p": "pause: saves begin nothing; again: they count",
