@@ -27,9 +27,9 @@ from doit.cmd_list import List
 from doit.cmd_run import Run
 from doit.doit_cmd import DoitMain
 
-from unibuild import process
 from unibuild.doit_plugin import Loader
 from unibuild.errors import BusyError, UnibuildError
+from unibuild.forks import Fork, fork
 from unibuild.settings.sources import load
 from unibuild.tasks.factory import Failed, Watched
 from unibuild.tasks.reporter import Reporter, item_of
@@ -232,7 +232,7 @@ def _serve(builder: _Builder) -> None:
     lines, running = wire.Lines(), None
     deadline = None
     while True:
-        waited: list[socket.socket | process.Fork] = [builder.loop, *([running] if running else [])]
+        waited: list[socket.socket | Fork] = [builder.loop, *([running] if running else [])]
         ready = select.select(waited, [], [], _until(deadline))[0]
         if running and running in ready:
             _tell(builder.loop, wire.Built(exit_code=running.reap()))
@@ -246,7 +246,7 @@ def _serve(builder: _Builder) -> None:
         for message in lines.feed(data):
             match message:
                 case wire.Build() if running is None:
-                    running = process.fork(builder.build)
+                    running = fork(builder.build)
                 case wire.Stop(patience=patience) if running:
                     running.signal(signal.SIGTERM)
                     deadline = time.monotonic() + patience

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from unibuild.settings.watching import Watch
-from unibuild.watch import events, screen
+from unibuild.watch import contract, events, screen
 
 
 class Inbox:
@@ -41,11 +41,11 @@ def note(message):
 
 
 def answer(command, shown):
-    if command is events.Command.CONSOLE:
+    if command is contract.Command.CONSOLE:
         with shown.lent():
             os.write(1, b"<console>\n")
             os.write(1, b"<said " + os.read(0, 100).strip() + b">\n")
-    elif command is events.Command.PAUSE:
+    elif command is contract.Command.PAUSE:
         shown.show(events.Paused(at=time.time()))
     else:
         shown.show(note(f"<{command.value}>"))
@@ -85,7 +85,7 @@ def main(script, *words):
             try:
                 for line in Path(script).read_text().splitlines():
                     play(line, shown, inbox)
-                while (command := inbox.get()) is not events.Command.QUIT:
+                while (command := inbox.get()) is not contract.Command.QUIT:
                     answer(command, shown)
                 shown.show(events.Ended(at=time.time(), exit_code=0, why="q"))
             except SystemExit as ending:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from unibuild.watch.wire import Failure, Task
 
-__all__ = ["Backoff", "Cycle", "relative"]
+__all__ = ["Cycle", "relative"]
 
 What = Literal["save", "start", "rebuild", "reboot", "retry"]
 _STAGES = frozenset(("configure", "depend", "build", "xl")) & {*get_args(events.Phase)}
@@ -91,30 +91,6 @@ class Cycle:
         if seconds is not None and stage in _STAGES:
             phase: events.Phase = stage  # type: ignore[assignment]  # it is one of them
             self.phases[phase] = self.phases.get(phase, 0.0) + seconds
-
-
-@dataclass
-class Backoff:
-    """When to try again what needs no save to be tried: each time twice as long after the last time.
-
-    Attributes:
-        at: when, of the clock; None: there is nothing to try.
-    """
-
-    first: float = 1.0
-    longest: float = 60.0
-    at: float | None = None
-    _pause: float = 0.0
-
-    def failed(self, now: float) -> float:
-        """Note a failure; return the seconds to wait."""
-        self._pause = min(self.longest, 2 * self._pause) if self._pause else self.first
-        self.at = now + self._pause
-        return self._pause
-
-    def reset(self) -> None:
-        """Note that there is nothing to try again."""
-        self.at, self._pause = None, 0.0
 
 
 def relative(root: str, paths: Sequence[str]) -> tuple[str, ...]:

@@ -6,55 +6,31 @@ import contextlib
 import dataclasses
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from unibuild.domain import record
 from unibuild.errors import BusyError, FileError, HostError, NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import boot, hosts
-from unibuild.tasks.change import Attendant
 from unibuild.tasks.console import reread
 from unibuild.tasks.destroy import destroy
 from unibuild.tasks.follow import Followed
 from unibuild.tasks.tell import debugging
-from unibuild.tasks.words import LastWords
 from unibuild.watch import events
 from unibuild.watch.follower import Follower
+from unibuild.watch.swaps import Swap, Swapped
 from unibuild.watch.turn import Turn
 from unibuild.watch.voice import Loan, Voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from unibuild.domain import xl
     from unibuild.domain.console import End
-    from unibuild.host.base import Host
     from unibuild.settings.sources import Project
-    from unibuild.tasks.change import Made
     from unibuild.tasks.graph import Graph
 
-__all__ = ["Domains", "Lost", "Swapped"]
-
-_PATIENCE = 20.0  # seconds for what an ended domain still has to say
-
-
-@dataclass(frozen=True)
-class Swapped:
-    """How an attempt to put a domain in place ended.
-
-    Attributes:
-        outcome: as ``events.Cycle`` has it.
-        phases: seconds of its parts.
-        error: what failed.
-        is_again: whether it is worth trying again without a save: the host, or another run, was in the way.
-    """
-
-    outcome: Literal["unchanged", "booted", "ready", "failed", "not ready"]
-    phases: dict[events.Phase, float] = field(default_factory=dict)
-    error: UnibuildError | None = None
-    is_again: bool = False
+__all__ = ["Domains", "Lost"]
 
 
 @dataclass(frozen=True)
@@ -68,70 +44,6 @@ class Lost:
 
     error: UnibuildError | None
     is_again: bool = False
-
-
-class _Swap(Attendant):
-    """Takes part in a change: the old console is read to its end by who follows it, the new one is handed on."""
-
-    def __init__(self, domains: Domains, voice: Voice) -> None:
-        self.phases: dict[events.Phase, float] = {}
-        self.made: Made | None = None
-        self._domains = domains
-        self._voice = voice
-        self._phase: events.Phase | None = None
-        self._began = 0.0
-        self._created = (0.0, 0.0)  # when that began last, of the clock, and how long it took
-
-    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
-        follower = self._domains.follower
-        if follower is None or follower.followed.domain.uuid != domain.uuid or not follower.is_alive:
-            return LastWords(host, domain, state)
-        follower.replaced = True
-        return _Heard(follower)
-
-    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
-        self.ended("done")
-        self._phase, self._began = phase, time.monotonic()
-        if phase is not None:
-            self._tell(phase, "running", None)
-
-    def ended(self, state: Literal["done", "failed"]) -> None:
-        if self._phase is not None:
-            took = time.monotonic() - self._began
-            self._spent(self._phase, took)
-            self._tell(self._phase, state, took)
-            if self._phase == "create":
-                self._created = (self._began, took)
-        self._phase = None
-
-    def away(self, seconds: float) -> None:
-        self._spent("outage", seconds)
-        began, took = self._created
-        if began >= time.monotonic() - seconds:  # it is in the outage, and counts there
-            self._spent("create", -took)
-
-    def accepted(self, made: Made) -> None:
-        self.made = made
-
-    def _spent(self, phase: events.Phase, seconds: float) -> None:
-        self.phases[phase] = self.phases.get(phase, 0.0) + seconds
-
-    def _tell(self, name: str, state: Literal["running", "done", "failed"], took: float | None) -> None:
-        self._domains.post(events.Stage(at=time.time(), name=name, state=state, seconds=took))
-
-
-class _Heard(LastWords):
-    """The last words of a domain that a follower reads."""
-
-    def __init__(self, follower: Follower) -> None:
-        self._follower = follower
-
-    def __exit__(self, *_: object) -> None:
-        if not self._follower.heard.is_set():  # it runs on
-            self._follower.replaced = False
-
-    def hear(self) -> None:
-        self._follower.heard.wait(_PATIENCE)
 
 
 class Domains:
@@ -168,7 +80,7 @@ class Domains:
     def _put_in_place(self, graph: Graph, *, anew: bool) -> Swapped:
         project = _shown(graph.project)
         voice = Voice(self.post, self._loan, graph.xl.stem)
-        swap = _Swap(self, voice)
+        swap = Swap(self)
         with contextlib.ExitStack() as reading, self._turn.taken("the new domain is in place", voice.say):
             try:
                 host = hosts.open_host(project.settings)
@@ -231,7 +143,7 @@ class Domains:
             destroy(project, voice)
         self.leave()
 
-    def _take_up(self, project: Project, swap: _Swap, voice: Voice, reading: contextlib.ExitStack) -> None:
+    def _take_up(self, project: Project, swap: Swap, voice: Voice, reading: contextlib.ExitStack) -> None:
         """Follow what runs after a change, whether that did what it should or not."""
         made = swap.made
         if made and made.reader:

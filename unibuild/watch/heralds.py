@@ -16,7 +16,7 @@ from unibuild.domain.log import log_path
 from unibuild.errors import UnibuildError
 from unibuild.settings.environment import CYCLE
 from unibuild.settings.sources import STATE
-from unibuild.watch import events
+from unibuild.watch import contract, events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unibuild.process import Child
     from unibuild.settings.watching import Watch
 
-    class Shown(events.Screen, Protocol):
+    class Shown(contract.Screen, Protocol):
         """A screen that the bell can be rung on."""
 
         def beep(self, data: bytes) -> None:

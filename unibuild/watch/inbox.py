@@ -1,13 +1,21 @@
-"""What wakes the loop, from any thread and from a signal's handler."""
+"""What wakes the loop: whatever is put into its box, from any thread, and the signals that end it in order."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import queue
-from typing import Any
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Box"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+__all__ = ["Box", "Signal", "heeded"]
+
+_NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "TERM", signal.SIGHUP: "HUP"}
 
 
 class Box(contextlib.AbstractContextManager["Box"]):
@@ -45,3 +53,34 @@ class Box(contextlib.AbstractContextManager["Box"]):
             while True:
                 found.append(self._waiting.get_nowait())
         return found
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal came: ``Ctrl-C``, ``TERM`` or ``HUP``."""
+
+    name: str
+
+
+@contextlib.contextmanager
+def heeded(put: Callable[[Signal], None]) -> Iterator[None]:
+    """For the time of the block hand the first signal to ``put``; a second one does not wait for an orderly end.
+
+    Raises:
+        SystemExit: for the second one.
+    """
+    seen: list[int] = []
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            raise SystemExit(128 + number)
+        put(Signal(_NAMES[signal.Signals(number)]))
+
+    numbers = [number for number in _NAMES if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, hear) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -27,12 +27,12 @@ from unibuild.domain.asking import Bell
 from unibuild.domain.log import log_path
 from unibuild.errors import UnibuildError
 from unibuild.settings.sources import STATE
-from unibuild.watch import events, pager, view
+from unibuild.watch import contract, events, pager, view
 from unibuild.watch.output import Output
-from unibuild.watch.tty import Terminal, as_usual
+from unibuild.watch.tty import Terminal, answering, as_usual, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from unibuild.watch.paint import Paint
 
@@ -43,11 +43,11 @@ _BATCH = 500  # events drawn at once
 _CLEAR = "\r\x1b[J"
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
 _COMMANDS = {
-    "r": events.Command.REBUILD,
-    "b": events.Command.REBOOT,
-    "c": events.Command.CONSOLE,
-    "p": events.Command.PAUSE,
-    "q": events.Command.QUIT,
+    "r": contract.Command.REBUILD,
+    "b": contract.Command.REBOOT,
+    "c": contract.Command.CONSOLE,
+    "p": contract.Command.PAUSE,
+    "q": contract.Command.QUIT,
 }
 
 
@@ -59,7 +59,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         paint: how lines look; its width is the terminal's.
     """
 
-    def __init__(self, inbox: events.Inbox, paint: Paint) -> None:
+    def __init__(self, inbox: contract.Inbox, paint: Paint) -> None:
         self._inbox = inbox
         self._look = paint
         self._view = view.View()
@@ -86,7 +86,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
                 signal.SIGWINCH: self._bell.ring,
             }
             for number, answer in answers.items():
-                stack.enter_context(_answering(number, answer))
+                stack.enter_context(answering(number, answer))
             self._thread.start()
             self._stack = stack.pop_all()
         return self
@@ -132,7 +132,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
     @property
     def columns(self) -> int | None:
         """How much room there is for a line of a build; None where there are no colours."""
-        return self._look.of(_columns()).room("build") if self._look.colour else None
+        return self._look.of(columns()).room("build") if self._look.colour else None
 
     def beep(self, data: bytes) -> None:
         """Send the terminal what makes it ring or tell."""
@@ -182,7 +182,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
     def _tell(self) -> None:
         """Draw what has come."""
         rows: list[str] = []
-        width = _columns()
+        width = columns()
         if width != self._look.width:
             self._look = self._look.of(width)
         for _ in range(min(_BATCH, len(self._queue))):
@@ -282,24 +282,3 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             self._terminal.give_back()
             with as_usual(signal.SIGQUIT):
                 os.kill(os.getpid(), signal.SIGQUIT)
-
-
-@contextlib.contextmanager
-def _answering(number: signal.Signals, answer: Callable[[], None]) -> Iterator[None]:
-    """Answer a signal for the time of the block, unless it is ignored."""
-    before = signal.getsignal(number)
-    if before is signal.SIG_IGN:
-        yield
-        return
-    signal.signal(number, lambda *_: answer())
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:
-        return 80

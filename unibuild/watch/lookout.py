@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from unibuild.errors import UnibuildError
-from unibuild.watch.settle import Settle
+from unibuild.watch.timing import Settle
 from unibuild.watch.triggers import Triggers
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from unibuild.watch import events, view
+from unibuild.watch import contract, events, view
 from unibuild.watch.heralds import Announced
 from unibuild.watch.output import Output
 from unibuild.watch.paint import Paint, plain_line
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonScreen", "PlainScreen", "hyperlink", "make", "wants_colour"]
 
 
-def make(inbox: events.Inbox, settings: Watch, *, as_json: bool) -> Announced:
+def make(inbox: contract.Inbox, settings: Watch, *, as_json: bool) -> Announced:
     """Return the screen for where standard output leads.
 
     Args:

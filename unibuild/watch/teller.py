@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from unibuild.watch import events
-from unibuild.watch.lent import Lent
+from unibuild.domain.terminal import LEAVE, Keyboard
+from unibuild.watch import contract, events
 from unibuild.watch.voice import Loan
 
 if TYPE_CHECKING:
@@ -14,6 +16,53 @@ if TYPE_CHECKING:
     from unibuild.watch.domains import Domains
 
 __all__ = ["Teller"]
+
+_HELD = 2000  # events that are told after the console had the terminal; the older ones go
+
+
+class _Lent:
+    """The terminal for the console; events wait meanwhile.
+
+    Args:
+        screen: gives up the terminal, and has it again.
+        domains: whose console it is.
+        loan: tells the console's reader.
+    """
+
+    def __init__(self, screen: contract.Screen, domains: Domains, loan: Loan) -> None:
+        self._domains = domains
+        self._loan = loan
+        self._held: list[Any] = []
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(screen.lent())
+        self._stack.callback(setattr, loan, "is_lent", False)
+        self._keys = self._stack.enter_context(Keyboard())
+        loan.is_lent = True
+        follower = domains.follower
+        assert follower is not None
+        os.write(1, f"unibuild: this is the console of {follower.voice.name}; Ctrl-] leaves it\r\n".encode())
+
+    @property
+    def fd(self) -> int:
+        """Where keys come from."""
+        return self._keys.fd
+
+    def hold(self, event: object) -> None:
+        """Keep an event for later."""
+        self._held = [*self._held[1 - _HELD :], event]
+
+    def type(self) -> bool:
+        """Hand keys to the domain; return whether more are welcome."""
+        data = self._keys.read()
+        before, leave, _ = data.partition(LEAVE)
+        if before and self._domains.follower and self._domains.is_following:
+            self._domains.follower.followed.reader.send(before)
+        return bool(data) and not leave
+
+    def close(self) -> list[Any]:
+        """Give the terminal back; return the events that waited."""
+        self._stack.close()
+        return self._held
 
 
 class Teller:
@@ -27,11 +76,12 @@ class Teller:
         is_unread: nobody reads what the screen shows any more.
     """
 
-    def __init__(self, screen: events.Screen) -> None:
+    def __init__(self, screen: contract.Screen) -> None:
         self.loan = Loan()
         self.is_unread = False
         self._screen = screen
-        self._lent: Lent | None = None
+        self._lent: _Lent | None = None
+        self._begun = ""  # of a build's line
 
     def tell(self, event: Any) -> None:  # noqa: ANN401 (one of events.AnyEvent)
         """Tell an event; while the terminal is lent it waits."""
@@ -45,6 +95,12 @@ class Teller:
         except BrokenPipeError:  # no reason to leave a swap half done
             self.is_unread = True
 
+    def show_progress(self, text: str) -> None:
+        """Tell the beginning of a build's line, where a person sees it and it is another one."""
+        if text != self._begun and self._screen.columns:
+            self.tell(events.Output(at=time.time(), origin="build", text=text, whole=False))
+        self._begun = text
+
     def problem(self, error: UnibuildError, kept: str | None = None) -> None:
         """Tell a failure, and what still runs."""
         self.tell(
@@ -56,7 +112,7 @@ class Teller:
         if not domains.is_following:
             self.tell(events.Note(at=time.time(), message="no domain runs"))
         elif self._lent is None:
-            self._lent = Lent(self._screen, domains, self.loan)
+            self._lent = _Lent(self._screen, domains, self.loan)
 
     @property
     def keys(self) -> int | None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Self
 from unibuild.domain import terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Terminal", "as_usual", "undisturbed"]
+__all__ = ["Terminal", "answering", "as_usual", "columns", "undisturbed"]
 
 
 class Terminal(contextlib.AbstractContextManager["Terminal"]):
@@ -110,3 +110,25 @@ def undisturbed(number: signal.Signals) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def answering(number: signal.Signals, answer: Callable[[], None]) -> Iterator[None]:
+    """Answer a signal for the time of the block, unless it is ignored."""
+    before = signal.getsignal(number)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(number, lambda *_: answer())
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def columns() -> int:
+    """Return the columns of the terminal that standard output is."""
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80

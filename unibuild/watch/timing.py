@@ -1,10 +1,10 @@
-"""When a save is finished: a pure state machine; the caller has the clock (``time.monotonic``, seconds)."""
+"""When a save is finished, and when to try again: pure; the caller has the clock (``time.monotonic``, seconds)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Settle"]
+__all__ = ["Backoff", "Settle"]
 
 
 @dataclass
@@ -40,3 +40,27 @@ class Settle:
     def reset(self) -> None:
         """Begin anew."""
         self.first, self.last = None, 0.0
+
+
+@dataclass
+class Backoff:
+    """When to try again what needs no save to be tried: each time twice as long after the last time.
+
+    Attributes:
+        at: when, of the clock; None: there is nothing to try.
+    """
+
+    first: float = 1.0
+    longest: float = 60.0
+    at: float | None = None
+    _pause: float = 0.0
+
+    def failed(self, now: float) -> float:
+        """Note a failure; return the seconds to wait."""
+        self._pause = min(self.longest, 2 * self._pause) if self._pause else self.first
+        self.at = now + self._pause
+        return self._pause
+
+    def reset(self) -> None:
+        """Note that there is nothing to try again."""
+        self.at, self._pause = None, 0.0
