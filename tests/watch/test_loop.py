@@ -121,11 +121,13 @@ def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, x
 
 
 def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project):
-    project.write("Makefile", "hello.xen: main.c\n\techo began | tee -a log; sleep 1; cp base.bin $@\n")
+    slow = "until test -e go; do sleep 0.05; done"
+    project.write("Makefile", f"hello.xen: main.c\n\techo began | tee -a log; {slow}; cp base.bin $@\n")
     watch = watching()
     watch.until(events.Output, lambda event: "began" in event.text)
     for number in range(5):
         project.write("main.c", f"{number}")
+    project.write("go", "")
     watch.cycle("booted")
     watch.cycle("unchanged")
     watch.quiet()
