@@ -139,7 +139,7 @@ def test_a_save_does_not_wait_for_a_domain_that_is_made_anew_later(watching, pro
     (xen.world / "script").write_text("say booted\nreboot\n")
     watch = watching("boot.restarts=20")
     watch.cycle("booted")
-    watch.until(events.Domain, lambda event: "in 2 s" in (event.why or ""))
+    watch.until(events.Domain, lambda event: "in 1 s" in (event.why or ""))
     (xen.world / "script").write_text("say better\nobey\n")
     project.write("main.c", "two")
     watch.cycle("booted")
