@@ -184,7 +184,8 @@ class Work:
         self._lookout.ask()
         if result.error is None:
             self.exit_code = 0
-            self.backoff.reset()
+            if cycle.what != "retry":  # what failed again and again may do so once more
+                self.backoff.reset()
             ran = {"configure", "depend", "build", "xl"} & cycle.phases.keys()
             same = "kernel and .xl are the same as before" if ran else "nothing had to be built"
             self._over(cycle, result.outcome, f"{same}: no reboot" if result.outcome == "unchanged" else "")
