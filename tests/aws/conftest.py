@@ -47,7 +47,7 @@ def _clients(_emulator: Emulator) -> Iterator[Callable[..., Any]]:
 
     @functools.cache
     def new(service: str, region: str = "us-east-1") -> Any:
-        config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=20)
+        config = Config(retries={"total_max_attempts": 1}, connect_timeout=60, read_timeout=120)
         made.append(session.client(service, region, endpoint_url=_emulator.url, config=config))
         return made[-1]
 

@@ -72,13 +72,13 @@ class Launches:
                 program.wait()
 
         self.aws.faults.watch = watch
-        assert program.wait(60) == -signal.SIGKILL
+        assert program.wait(200) == -signal.SIGKILL
         self.aws.faults.watch = None
 
     def goal(self, *words: str, code: int = 0) -> str:
         """Run a goal of unibuild and return what it said."""
         program = self.start(*words)
-        out, err = program.communicate(timeout=120)
+        out, err = program.communicate(timeout=200)
         assert program.returncode == code, err
         return out + err
 

@@ -46,7 +46,7 @@ def test_all_regions_get_a_copy_with_its_tags_and_its_kernel(ours, finish):
 
 
 def test_copies_are_made_at_the_same_time(ours, finish):
-    meeting = threading.Barrier(3, timeout=30)  # none goes on before all have come
+    meeting = threading.Barrier(3, timeout=120)  # none goes on before all have come
 
     def watch(call, moment):
         if call.operation == "CopyImage" and moment == "before":

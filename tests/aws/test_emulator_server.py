@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from emulator import Delay, ManualClock, World
 
-ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=5)
+ONCE = Config(retries={"total_max_attempts": 1}, read_timeout=120)
 
 
 def refusal(function, **params):

@@ -60,7 +60,7 @@ NAMES = st.from_regex(r"(/[a-z0-9_]{1,9}){1,3}", fullmatch=True)
 
 
 @needs_e2fsprogs
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     small=st.dictionaries(NAMES, st.binary(max_size=9000), max_size=5),
     large=st.dictionaries(NAMES, st.tuples(st.binary(max_size=600), st.integers(600, 9 << 20)), min_size=1, max_size=3),

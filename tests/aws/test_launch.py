@@ -60,6 +60,7 @@ def test_one_that_was_kept_is_taken_up(launches):
     launches.aws.world.console = lambda instance: "booting\n"
     with pytest.raises(NotReadyError):
         launches.run(ami)
+    launches.ready('console = "ready"', 'otherwise = "keep"')
     launches.aws.world.console = lambda instance: "ready\n"
     launches.run(ami)
     assert list(launches.alive) == [launches.record.good.id]

@@ -143,14 +143,21 @@ def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
     [
         ("PutSnapshotBlock", "after", signal.SIGKILL, -9),
         ("CompleteSnapshot", "before", signal.SIGINT, 130),
-        ("RegisterImage", "after", signal.SIGKILL, -9),
+        ("ImportSnapshot", "after", signal.SIGKILL, -9),
+        ("CopyImage", "after", signal.SIGKILL, -9),
     ],
 )
-def test_a_run_that_was_killed_is_finished_by_the_next_one(project: Project, operation, moment, how, code) -> None:
+def test_a_run_that_was_killed_is_finished_by_the_next_one(project: Project, client, operation, moment, how, code):
+    client("s3").create_bucket(Bucket="images")
+    project.emulator.world.roles["vmimport"] = "images"
+    more = {"ImportSnapshot": 'via = "s3"\nbucket = "images"\n', "CopyImage": 'regions = ["eu-west-1"]\n'}
+    (project.root / "unibuild.toml").write_text(TOML + more.get(operation, ""))
     assert project.killed(operation, moment, how) == code
     project.run("publish_ami")
-    region = project.emulator.region("us-east-1")
-    [image] = region.own_images.values()
-    assert region.snapshots.keys() == {image.root["SnapshotId"]}
     expected = plan(graph(load(project.root)))
-    assert region.snapshots[image.root["SnapshotId"]].read(0, expected.size) == b"".join(expected.blocks())
+    for name in ("us-east-1", "eu-west-1") if operation == "CopyImage" else ("us-east-1",):
+        region = project.emulator.region(name)
+        [image] = region.own_images.values()
+        assert region.snapshots.keys() == {image.root["SnapshotId"]}
+        assert region.snapshots[image.root["SnapshotId"]].read(0, expected.size) == b"".join(expected.blocks())
+    assert project.emulator.world.buckets["images"].objects == {}

@@ -206,8 +206,8 @@ def test_a_signal_ends_what_was_started(built, number, code):
     program = built.start("launch_ami")
     asked = threading.Event()
     built.aws.faults.watch = lambda call, moment: asked.set() if call.operation == "GetConsoleOutput" else None
-    assert asked.wait(60)
+    assert asked.wait(200)
     program.send_signal(number)
-    _, said = program.communicate(timeout=60)
+    _, said = program.communicate(timeout=200)
     assert program.returncode == code, said
     assert built.alive == {} and built.record.pending is None

@@ -137,7 +137,7 @@ def test_a_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
     uploads.emulator.faults.add("stall", "PutSnapshotBlock", times=2)
     made = uploads.make(Disk.of(1, 2, 3))
     assert uploads.there(made).content == Disk.of(1, 2, 3).content
-    assert uploads.count("PutSnapshotBlock") == 5
+    assert uploads.emulator.faults.hits == {"stall": 2}
 
 
 def test_a_new_snapshot_may_not_be_there_for_minutes(uploads: Uploads) -> None:
@@ -280,13 +280,13 @@ def test_a_killed_upload_goes_on_where_it_stopped(uploads: Uploads, blow: signal
                 os.kill(child.pid, blow)
 
         uploads.emulator.faults.watch = watch
-        child.wait(60)
+        child.wait(200)
         assert child.returncode == (-blow if blow is signal.SIGKILL else -signal.SIGINT)
     uploads.emulator.faults.clear()
     uploads.emulator.calls.clear()
     with run() as child:
-        assert child.wait(60) == 0
+        assert child.wait(200) == 0
     [made] = uploads.snapshots.values()
     assert made.content == Disk.of(*range(1, 21)).content
-    if blow is signal.SIGINT:  # what was put is written down at once; a killed run may lose half a second
-        assert uploads.count("PutSnapshotBlock") <= 12
+    if blow is signal.SIGINT:  # what was answered is written down; a killed run may lose half a second
+        assert uploads.count("PutSnapshotBlock") <= 18  # the 11th is sent once two are answered: see Pace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +14,7 @@ from unibuild.aws.upload.pace import Pace
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from unibuild.aws.client import Client
 
@@ -45,9 +46,16 @@ class Source(Protocol):
 
 
 def put_all(
-    ebs: Client, snapshot: str, source: Source, puts: Mapping[int, bytes], *, appears: float, beat: Callable[[], None]
-) -> Iterator[int]:
-    """Put blocks, and give the index of each one that is there, in no order.
+    ebs: Client,
+    snapshot: str,
+    source: Source,
+    puts: Mapping[int, bytes],
+    *,
+    appears: float,
+    there: Callable[[int], None],
+    beat: Callable[[], None],
+) -> None:
+    """Put blocks.
 
     Args:
         ebs: the service.
@@ -55,6 +63,7 @@ def put_all(
         source: where the blocks come from; what is zeros in ``puts`` need not be in it.
         puts: the SHA-256 of each block, by index.
         appears: seconds for which the snapshot may not be there yet.
+        there: given the index of each one that is there, in no order; also of those that got there before a failure.
         beat: called several times a second, also while no block gets there.
 
     Raises:
@@ -91,9 +100,13 @@ def put_all(
             if isinstance(result, BaseException):
                 raise result
             missing -= 1
-            yield result
+            there(result)
     finally:
         pace.close()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                if isinstance(result := results.get_nowait(), int):
+                    there(result)
 
 
 def _put(ebs: Client, snapshot: str, index: int, source: Source, digest: bytes, pace: Pace, appears: float) -> None:

@@ -216,10 +216,13 @@ class Uploader:
         show = _Shown(self, len(upload.puts), len(upload.puts) - len(left))
         appears = _RESUMED if begun.done else _APPEARS
         ebs = self.aws.client("ebs", self.region)
+
+        def there(index: int) -> None:
+            begun.done[index] = left[index].hex()
+            show.put()
+
         try:
-            for index in put_all(ebs, begun.snapshot, source, left, appears=appears, beat=show.beat):
-                begun.done[index] = left[index].hex()
-                show.put()
+            put_all(ebs, begun.snapshot, source, left, appears=appears, there=there, beat=show.beat)
         finally:
             self.journal.save()
         return len(left)
