@@ -38,7 +38,7 @@ class Tree:
         self.root, self.kernels = root, kernels
         (root / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
         self.kernel = kernels.pv
-        self.words: dict[str, str] = {"boot.wait": "1", "lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}
+        self.words: dict[str, str] = {"boot.wait": "2", "lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}
 
     def prepare(self, **words: str):
         """Return what `boot` takes; the words are settings (`__` is a dot)."""
