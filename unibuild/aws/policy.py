@@ -45,6 +45,7 @@ class _Scope:
     Attributes:
         ours: the condition that a thing carries our tag with the unikernel's name.
         asked: the condition that it is made with that tag.
+        unless_of_another: the condition that it gets that tag, and does not have that of another unikernel.
         regions: all regions of the configuration.
     """
 
@@ -54,6 +55,7 @@ class _Scope:
         self.regions = list(dict.fromkeys((region, *settings.publish.regions)))
         self.ours = {"StringEquals": {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}}
         self.asked = {"StringEquals": {f"aws:RequestTag/{tags.UNIKERNEL}": unikernel}}
+        self.unless_of_another = {**self.asked, "StringEqualsIfExists": self.ours["StringEquals"]}
 
     def made_by(self, *operations: str) -> dict[str, Any]:
         """Return the condition of a tag that is given by the call that makes the thing, and never later."""
@@ -63,11 +65,11 @@ class _Scope:
     def partition(self) -> str:
         return next((name for start, name in _PARTITIONS.items() if self.home.startswith(start)), "aws")
 
-    def arns(self, *kinds: str, regions: Iterable[str] = (), account: str = "*") -> list[str]:
-        """Return the ARNs of all things of these kinds; AMIs and snapshots have no account in theirs."""
+    def arns(self, *kinds: str, regions: Iterable[str] = (), account: str = "*", name: str = "*") -> list[str]:
+        """Return the ARNs of all things of these kinds, or of those of a name; AMIs and snapshots have no account."""
         owner = {"image": "", "snapshot": ""}
         return [
-            f"arn:{self.partition}:ec2:{region}:{owner.get(kind, account)}:{kind}/*"
+            f"arn:{self.partition}:ec2:{region}:{owner.get(kind, account)}:{kind}/{name}"
             for kind in kinds
             for region in regions or self.regions
         ]
@@ -83,8 +85,8 @@ def _publish(scope: _Scope) -> list[Statement]:
         _allow("Register", ["ec2:RegisterImage"], scope.arns("image", regions=home), scope.asked),
         _allow("RegisterFrom", ["ec2:RegisterImage"], scope.arns("snapshot", regions=home), scope.ours),
         _allow("TagImages", ["ec2:CreateTags"], scope.arns("image"), scope.made_by("RegisterImage", "CopyImage")),
-        # which ec2:CreateAction a StartSnapshot of the EBS direct API has is nowhere written
-        _allow("TagSnapshots", ["ec2:CreateTags"], scope.arns("snapshot"), scope.asked),
+        # which ec2:CreateAction a StartSnapshot of the EBS direct API has is nowhere written; an import tags later
+        _allow("TagSnapshots", ["ec2:CreateTags"], scope.arns("snapshot"), scope.unless_of_another),
         _allow("TagWhatIsOurs", ["ec2:CreateTags"], scope.arns("image", "snapshot"), scope.ours),
         _allow("DeleteUnfinished", ["ec2:DeleteSnapshot"], scope.arns("snapshot"), scope.ours),
         *(_s3(scope) if settings.via == "s3" else _ebs(scope)),
@@ -156,12 +158,12 @@ def _launch(scope: _Scope) -> list[Statement]:
     """Return the statements of ``launch_ami``, ``redeploy`` and ``unibuild ami rollback``."""
     settings = scope.settings.launch
     home = (scope.home,)
-    around = ["network-interface", "subnet", "security-group", *(["key-pair"] if settings.key else [])]
+    places = ["network-interface", "subnet", "security-group", *(["key-pair"] if settings.key else [])]
     found = [
         _read("ec2:DescribeInstances", "ec2:DescribeAddresses", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups"),
         _allow("LaunchOurs", ["ec2:RunInstances"], scope.arns("image", regions=home), scope.ours),
         _allow("LaunchAs", ["ec2:RunInstances"], scope.arns("instance", "volume", regions=home), scope.asked),
-        _allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*around, regions=home)),
+        _allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*places, regions=home)),
         _allow(
             "TagLaunched",
             ["ec2:CreateTags"],
@@ -178,9 +180,10 @@ def _launch(scope: _Scope) -> list[Statement]:
     if settings.security_group is None and settings.open:
         found += _security_group(scope)
     if settings.elastic_ip:
-        arns = scope.arns("elastic-ip", "network-interface", regions=home)
+        given = settings.elastic_ip if settings.elastic_ip.startswith("eipalloc-") else "*"
+        address = scope.arns("elastic-ip", regions=home, name=given)
         found += [
-            _allow("MoveAddress", ["ec2:AssociateAddress"], arns),
+            _allow("MoveAddress", ["ec2:AssociateAddress"], [*address, *scope.arns("network-interface", regions=home)]),
             _allow("MoveAddressTo", ["ec2:AssociateAddress"], scope.arns("instance", regions=home), scope.ours),
         ]
     return found

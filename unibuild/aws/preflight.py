@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from unibuild.aws import tags
 from unibuild.aws.errors import DENIED
 from unibuild.aws.kernels import HVM_TYPES, PV_TYPES, Virtualization
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from unibuild.aws.client import Client
 
 __all__ = ["check_types", "may_delete", "may_register"]
 
 _TELLING = (*DENIED, "InvalidAMIName.Malformed")
-_NOBODY = "snap-00000000000000000"
 
 
 def check_types(ec2: Client, wanted: str | None, virtualization: Virtualization) -> None:
@@ -49,23 +51,33 @@ def check_types(ec2: Client, wanted: str | None, virtualization: Virtualization)
         )
 
 
-def may_register(ec2: Client, name: str) -> None:
-    """See that we may register an AMI of this name; EBS direct has no such question.
+def may_register(ec2: Client, name: str, marks: Mapping[str, str]) -> None:
+    """See that we may register an AMI of this name and these tags; EBS direct has no such question.
+
+    It is asked without a snapshot: of one that is not there no policy can tell whether it is ours.
 
     Raises:
         AwsError: we may not.
     """
-    root = {"DeviceName": "/dev/sda1", "Ebs": {"SnapshotId": _NOBODY}}
-    _ask(ec2, "RegisterImage", Name=name, RootDeviceName="/dev/sda1", BlockDeviceMappings=[root])
+    root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 1}}
+    given = {"ResourceType": "image", "Tags": tags.write(marks)}
+    _ask(
+        ec2,
+        "RegisterImage",
+        Name=name,
+        RootDeviceName="/dev/sda1",
+        BlockDeviceMappings=[root],
+        TagSpecifications=[given],
+    )
 
 
-def may_delete(ec2: Client) -> None:
-    """See that we may delete a snapshot that failed.
+def may_delete(ec2: Client, snapshot: str) -> None:
+    """See that we may delete a snapshot of ours, as one that fails has to be.
 
     Raises:
         AwsError: we may not.
     """
-    _ask(ec2, "DeleteSnapshot", SnapshotId=_NOBODY)
+    _ask(ec2, "DeleteSnapshot", SnapshotId=snapshot)
 
 
 def _ask(ec2: Client, operation: str, **params: Any) -> None:  # noqa: ANN401

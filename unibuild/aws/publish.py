@@ -159,8 +159,7 @@ def look(aws: Aws, wanted: Wanted) -> Found:
         lambda: pv_grub(ec2) if is_pv else None,
         lambda: _bases(ec2, wanted),
         lambda: preflight.check_types(ec2, wanted.instance_type, wanted.virtualization),
-        lambda: preflight.may_register(ec2, wanted.name),
-        lambda: preflight.may_delete(ec2),
+        lambda: preflight.may_register(ec2, wanted.name, wanted.all_tags),
     ]
     kernel, bases, *_ = together(jobs)
     return Found(kernel, tuple(bases))
@@ -220,7 +219,11 @@ def make(
 
 
 def _bases(ec2: Client, wanted: Wanted) -> list[Base]:
-    """Return the unikernel's finished snapshots that tell their blocks, the newest first."""
+    """Return the unikernel's finished snapshots that tell their blocks, the newest first; see that we may delete them.
+
+    Raises:
+        AwsError: we may not.
+    """
     filters = [
         {"Name": f"tag:{tags.UNIKERNEL}", "Values": [wanted.about.unikernel]},
         {"Name": "status", "Values": ["completed"]},
@@ -233,6 +236,8 @@ def _bases(ec2: Client, wanted: Wanted) -> list[Base]:
         digests = checksums.unpacked(held)
         if digests is not None and held.get(_KEY, "") == wanted.encryption:
             bases.append(Base(one["SnapshotId"], one["VolumeSize"], digests))
+    if bases:
+        preflight.may_delete(ec2, bases[0].id)
     return bases[:_BASES]
 
 

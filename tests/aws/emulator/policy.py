@@ -1,48 +1,105 @@
-"""IAM policies: whether somebody's policy allows an operation. Actions with wildcards; no conditions.
+"""What an IAM policy allows: pure, by the IAM user guide ("Policy evaluation logic", "Resource", "Condition").
 
-Resources are not compared: who may call an operation may call it on everything.
+What no statement allows is denied, and a Deny wins. A statement holds where its action, its resource and all of its
+conditions do. Known are the condition operators of the string and boolean kinds that policies of ours use.
 """
 
 from __future__ import annotations
 
-import fnmatch
+import functools
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .errors import AwsError
-
 if TYPE_CHECKING:
-    from .request import Params
-    from .signing import Principal, Scope
+    from collections.abc import Callable, Mapping, Sequence
 
-REFUSED = {"ec2": "UnauthorizedOperation", "ebs": "AccessDeniedException"}
-FREE = ("sts:GetCallerIdentity",)
-"""What needs no permission."""
+EVERYTHING = "*"
+"""The resource of an action that has no resource-level permissions."""
 
 
-def actions_of(service: str, operation: str, params: Params) -> list[str]:
-    """Return the actions that a request needs: tags that are given with a new thing need ec2:CreateTags too."""
-    needed = [f"{service}:{operation}"]
-    if (service == "ebs" and params.get("Tags")) or (service == "ec2" and params.get("TagSpecifications")):
-        needed.append("ec2:CreateTags")
-    return needed
+@dataclass(frozen=True)
+class Resource:
+    """What a call touches.
+
+    Attributes:
+        arn: Its ARN; of something that the call makes it ends in ``*``, as EC2 has it.
+        tags: Those that it has; a new one has none.
+        asked: Those that the call gives it.
+    """
+
+    arn: str = EVERYTHING
+    tags: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, str] = field(default_factory=dict)
+
+    def keys(self) -> dict[str, list[str]]:
+        """Return the condition keys that it adds to those of the request, in small letters, as keys are compared."""
+        held = {f"aws:resourcetag/{key}": [value] for key, value in self.tags.items()}
+        given = {f"aws:requesttag/{key}": [value] for key, value in self.asked.items()}
+        names = {"aws:tagkeys": list(self.asked)} if self.asked else {}
+        return {key.lower(): values for key, values in {**held, **given, **names}.items()}
 
 
-def check_policy(principal: Principal, scope: Scope, operation: str, params: Params) -> None:
-    """Refuse what the policy does not allow, in the service's own words."""
-    if principal.policy is None:
-        return
-    for action in actions_of(scope.service, operation, params):
-        if action not in FREE and not allowed(principal.policy, action):
-            message = f"User: {principal.arn} is not authorized to perform: {action}"
-            raise AwsError(REFUSED.get(scope.service, "AccessDenied"), message, 403)
+def allows(policy: Mapping[str, Any], action: str, resource: Resource, keys: Mapping[str, str]) -> bool:
+    """Tell whether a policy allows an action on a resource; a call needs that for each one that it touches.
 
-
-def allowed(policy: dict[str, Any], action: str) -> bool:
-    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
-    effects = {one["Effect"] for one in statements if _names(one, action)}
+    Args:
+        policy: the document, as JSON has it.
+        action: as ``ec2:DeleteSnapshot``.
+        resource: the resource.
+        keys: the request's own condition keys, as ``aws:RequestedRegion``.
+    """
+    known = {**{key.lower(): [value] for key, value in keys.items()}, **resource.keys()}
+    effects = {
+        one["Effect"]
+        for one in _list(policy["Statement"])
+        if any(_pattern(name.lower()).fullmatch(action.lower()) for name in _list(one["Action"]))
+        and any(_names(arn, resource.arn) for arn in _list(one["Resource"]))
+        and _holds(one.get("Condition", {}), known)
+    }
     return effects == {"Allow"}
 
 
-def _names(statement: dict[str, Any], action: str) -> bool:
-    actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-    return any(fnmatch.fnmatchcase(action.lower(), one.lower()) for one in actions)
+def _names(pattern: str, arn: str) -> bool:
+    """Compare ARNs part by part: a wildcard does not reach over a colon, but for those of the last part."""
+    if EVERYTHING in (pattern, arn):
+        return pattern == EVERYTHING
+    wanted, parts = pattern.split(":", 5), arn.split(":", 5)
+    return len(wanted) == len(parts) and all(
+        _pattern(one).fullmatch(part) for one, part in zip(wanted, parts, strict=True)
+    )
+
+
+def _holds(conditions: Mapping[str, Mapping[str, Any]], known: Mapping[str, Sequence[str]]) -> bool:
+    return all(
+        _compares(operator, known.get(key.lower()), _list(wanted))
+        for operator, compared in conditions.items()
+        for key, wanted in compared.items()
+    )
+
+
+def _compares(operator: str, values: Sequence[str] | None, wanted: Sequence[Any]) -> bool:
+    """Compare the values of a key, None where the request has no such key, with any of those that are wanted."""
+    quantifier, _, name = operator.rpartition(":")
+    compare = OPERATORS[name.removesuffix("IfExists")]
+    if values is None:
+        return name.endswith("IfExists") or quantifier == "ForAllValues"
+    matching = [any(compare(value, one) for one in wanted) for value in values]
+    return any(matching) if quantifier == "ForAnyValue" else all(matching)
+
+
+OPERATORS: dict[str, Callable[[str, Any], bool]] = {
+    "StringEquals": lambda value, wanted: value == wanted,
+    "StringLike": lambda value, wanted: bool(_pattern(wanted).fullmatch(value)),
+    "Bool": lambda value, wanted: value.lower() == str(wanted).lower(),
+}
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    parts = ({"*": ".*", "?": "."}.get(one) or re.escape(one) for one in text)
+    return re.compile("".join(parts), re.DOTALL)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -10,6 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 from . import json_protocol, rest, rest_xml, xml_protocol
+from .authorization import authorize
 from .autoscaling import AUTOSCALING
 from .calls import Call, Log
 from .ebs import EBS
@@ -18,7 +19,6 @@ from .errors import AwsError
 from .faults import AFTER, BAD_GATEWAY, BEFORE, UPLOAD, Faults, error_of, garbled
 from .http import CutError, Server, wire
 from .iam import IAM
-from .policy import check_policy
 from .s3 import S3
 from .service import commit, model_of
 from .signing import Principal, Scope, refusal, scope_of, verify
@@ -187,10 +187,11 @@ class Emulator:
     def _run(
         self, operation: Operation, params: Params, scope: Scope, principal: Principal, call: Call
     ) -> Params | None:
-        check_policy(principal, scope, call.operation, params)
+        region = self.world.region(scope.region)
+        with self.world.lock:
+            authorize(principal, region, scope.service, call.operation, params)
         if not operation.validates:
             commit(params)
-        region = self.world.region(scope.region)
         if not operation.locked:
             result = operation.run(region, params)
         else:
