@@ -81,3 +81,17 @@ def test_a_state_that_cannot_be_written_ends_the_run_with_a_sentence(path, capsy
         succeed(StateFile(str(path)), "build", 1)
     assert caught.value.code == 3
     assert f"cannot write {path}" in capsys.readouterr().err
+
+
+def test_what_always_runs_leaves_nothing_and_needs_no_folder(path):
+    state = StateFile(str(path))
+    for key, value in (("_values_:", {}), ("checker:", "Checker"), ("deps:", ())):
+        state.set("status", key, value)
+    assert not path.parent.exists()
+
+
+def test_what_is_known_already_is_not_written_again(path):
+    succeed(StateFile(str(path)), "build", 1)
+    path.with_suffix(".lock").unlink()
+    succeed(StateFile(str(path)), "build", 1)
+    assert not path.with_suffix(".lock").exists()

@@ -94,17 +94,18 @@ class StateFile:
         self.emptied = True
 
     def dump(self) -> None:
-        """Write what changed here into the file, and leave there what others changed."""
+        """Write what changed here into the file, and leave there what others changed.
+
+        Where nothing is new the folder need not be one that can be written to.
+        """
         if not (self.changed or self.removed or self.emptied):
             return
         try:
-            with files.lock(self.path.with_suffix(".lock"), f"the state in {self.path}", patience=_PATIENCE):
-                tasks = {} if self.emptied else self._read()
-                for task_id in self.removed:
-                    tasks.pop(task_id, None)
-                tasks.update({task_id: self.tasks[task_id] for task_id in self.changed})
-                text = self.codec.encode({"version": VERSION, "tasks": tasks})
-                files.write_whole(self.path, text.encode())
+            if self._merged() is not None:
+                with files.lock(self.path.with_suffix(".lock"), f"the state in {self.path}", patience=_PATIENCE):
+                    text = self._merged()
+                    if text is not None:
+                        files.write_whole(self.path, text.encode())
         except FileError as error:
             self._give_up(error)
         except OSError as error:
@@ -112,6 +113,18 @@ class StateFile:
         self.changed.clear()
         self.removed.clear()
         self.emptied = False
+
+    def _merged(self) -> str | None:
+        """Return the file's next text; None: it would be as it is."""
+        there = self._read()
+        tasks = {} if self.emptied else {name: task for name, task in there.items() if name not in self.removed}
+        changed = {name: self.tasks[name] for name in self.changed}
+        tasks.update({name: task for name, task in changed.items() if name in tasks or _tells(task)})
+        text = self._encode(tasks)
+        return None if text == self._encode(there) else text
+
+    def _encode(self, tasks: Tasks) -> str:
+        return self.codec.encode({"version": VERSION, "tasks": tasks})
 
     def _read(self) -> Tasks:
         try:
@@ -128,3 +141,8 @@ class StateFile:
         self.removed.clear()
         self.emptied = False
         raise SystemExit(tell(error))
+
+
+def _tells(task: dict[str, Any]) -> bool:
+    """Say whether anything is known of a task but that it ran: what always runs leaves nothing else."""
+    return any(value for key, value in task.items() if key != "checker:")

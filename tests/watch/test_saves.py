@@ -12,7 +12,7 @@ from unibuild.watch import events
 
 SEED = 20261124
 SAVES = 1000
-SLACK = 0.05  # seconds between two clocks, and two lines of a program
+SLACK = 0.2  # seconds between two clocks, and two lines of a program, on a busy machine
 NAMES = [f"{folder}{name}" for folder in ("", "lib/", "lib/deep/", "src/") for name in ("a.c", "b.c", "c.h", "dune")]
 DROPPINGS = [".a.c.swp", "4913", "a.c~", "#a.c#", "lib/.b.c.un~", "notes.txt", "_build/x.c", "_opam/y.c", ".git/z.c"]
 MAKEFILE = """\
