@@ -101,7 +101,7 @@ def test_a_session_that_is_over(home: Home) -> None:
         one.expires = 0.0
     with pytest.raises(AwsError, match="the session has expired") as caught:
         aws.client("sts").call("GetCallerIdentity")
-    assert "sign in again" in caught.value.hint
+    assert "`aws sts get-caller-identity --profile deploy` must work" in caught.value.hint
 
 
 def test_a_program_tells_the_keys(home: Home) -> None:

@@ -47,7 +47,7 @@ NOT_FOUND = re.compile(r"NotFound$|NotFoundException$|^NoSuch|^404$|\.NotFound\b
 _AGAIN = "a later run goes on where this one stopped"
 _PERMISSION = "the account's policy must allow this; `unibuild iam-policy` prints what this configuration needs"
 _TRUST = "`role_arn` of the profile: the role must be there, and its trust policy must name who asks"
-_SIGN_IN = "sign in again, or look at the profile: `aws sts get-caller-identity` must work"
+_SIGN_IN = "sign in again, or look at the profile: `aws sts get-caller-identity{profile}` must work"
 _CLOCK = "see that this machine's clock is right"
 _PV_TYPES = "a paravirtual AMI runs on C1, C3, HS1, M1, M2, M3 and T1 instances only: [launch] type"
 
@@ -200,7 +200,7 @@ def kind_of(code: str, status: int, reason: str = "") -> Kind:
     return Kind.TRANSIENT if status >= 500 else Kind.THROTTLE if status == 429 else Kind.FATAL
 
 
-def explain(operation: str, region: str, code: str, message: str, reason: str = "") -> AwsError:
+def explain(operation: str, region: str, code: str, message: str, reason: str = "", profile: str = "") -> AwsError:
     """Return the sentence for an error that AWS answered with.
 
     Args:
@@ -209,13 +209,16 @@ def explain(operation: str, region: str, code: str, message: str, reason: str = 
         code: the error's code.
         message: what AWS says of it; it is shown where it cannot hold a secret.
         reason: the ``Reason`` that the EBS direct API adds.
+        profile: the profile that the credentials are of; empty: the default one.
     """
     sentence, mend = _SENTENCES.get(code, ("", "see what AWS says"))
     if operation.startswith("AssumeRole") and code in DENIED:
         mend = _TRUST
     said = "" if _QUIET.search(code) else _cleaned(message)
     told = ": ".join(filter(None, (sentence, said))) or "no reason given"
-    return AwsError(f"{operation} in {region}: {told} ({code})", hint=mend, code=code, reason=reason)
+    return AwsError(
+        f"{operation} in {region}: {told} ({code})", hint=_of_profile(mend, profile), code=code, reason=reason
+    )
 
 
 def explain_local(operation: str, region: str, name: str, message: str, profile: str = "") -> AwsError:
@@ -233,9 +236,14 @@ def explain_local(operation: str, region: str, name: str, message: str, profile:
     where = f" in {region}" if region else ""
     return AwsError(
         f"{operation}{where}: {sentence}" + (f": {said}" if said else ""),
-        hint=mend.format(profile=f" --profile {profile}" if profile else ""),
+        hint=_of_profile(mend, profile),
         code=name,
     )
+
+
+def _of_profile(mend: str, profile: str) -> str:
+    """Let the commands of a mend name the profile."""
+    return mend.replace("{profile}", f" --profile {profile}" if profile else "")
 
 
 def _cleaned(message: str) -> str:

@@ -56,7 +56,7 @@ def fault(operation: str, region: str, error: Exception, profile: str = "") -> F
         reason = str(error.response.get("Reason", ""))
         kind = kind_of(code, status, reason)
         asked = str(getattr(error, "operation_name", operation))  # of a role's credentials it is AssumeRole
-        told = explain(asked, region, code, str(said.get("Message", "")), reason)
+        told = explain(asked, region, code, str(said.get("Message", "")), reason, profile)
         return Fault(kind, told, answered=True, lost=kind is Kind.TRANSIENT)
     told = explain_local(operation, region, name, str(error), profile)
     if isinstance(error, HTTPClientError) or name in ("ResponseStreamingError", "IncompleteReadError"):
