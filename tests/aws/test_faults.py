@@ -123,7 +123,11 @@ class Publisher:
         assert self.run(story, story.new) == 0, self.log
 
     def run(self, story: Story, disk: list[int], kill: Kill | None = None) -> int:
-        """Publish a disk; each call takes a second of the world. Return the exit code."""
+        """Publish a disk; return the exit code."""
+        return self.run_task("publish", kill, **self._how(story, disk))
+
+    def run_task(self, task: str, kill: Kill | None = None, **how: object) -> int:
+        """Do a task of forking.py; each call takes a second of the world. Return the exit code."""
         start, started, process = len(self.emulator.calls), threading.Event(), 0
 
         def watch(call, moment):
@@ -134,7 +138,7 @@ class Publisher:
                     os.kill(process, kill.signal)
 
         self.emulator.faults.watch = watch
-        process = self.start(story, disk)
+        process = self.start_task(task, **how)
         started.set()
         code = self.wait()
         allowed = (0,) if kill is None else (0, 130, -signal.SIGKILL)
@@ -143,8 +147,10 @@ class Publisher:
 
     def start(self, story: Story, disk: list[int]) -> int:
         """Begin to publish a disk; return the number of the process."""
-        how = {"bucket": story.bucket, "regions": story.regions}
-        return self.start_task("publish", disk=disk, folder=str(self.folder), **how)
+        return self.start_task("publish", **self._how(story, disk))
+
+    def _how(self, story: Story, disk: list[int]) -> dict[str, object]:
+        return {"disk": disk, "folder": str(self.folder), "bucket": story.bucket, "regions": story.regions}
 
     def start_task(self, task: str, **how: object) -> int:
         asked = {"task": task, "log": str(self.folder / "log"), **how}

@@ -131,15 +131,21 @@ def find(aws: Aws, region: str, token: str) -> Instance | None:
     return next(iter(_instances(aws.client("ec2", region).call("DescribeInstances", Filters=wanted))), None)
 
 
-def terminate(aws: Aws, region: str, names: Sequence[str]) -> None:
+def terminate(aws: Aws, region: str, names: Sequence[str], *, appears: float = 0.0) -> None:
     """End instances; those that EC2 does not know any more have ended.
+
+    Args:
+        aws: the account.
+        region: where.
+        names: their ids.
+        appears: seconds for which EC2 may not know them yet.
 
     Raises:
         AwsError: AWS refused.
     """
     for name in names:
         try:
-            aws.client("ec2", region).call("TerminateInstances", InstanceIds=[name])
+            aws.client("ec2", region).call("TerminateInstances", InstanceIds=[name], appears=appears)
         except AwsError as error:
             if error.code != "InvalidInstanceID.NotFound":
                 raise

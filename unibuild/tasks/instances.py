@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Launch", "launching"]
 
-_UNSEEN = 15.0  # seconds for which EC2 may not find an instance by its token
+_UNSEEN = 15.0  # seconds for which EC2 may not find a new instance by its token or its id
 _ADDRESS = 60.0  # seconds that the Elastic IP may take to lead to the new instance
 
 
@@ -225,7 +225,7 @@ class Launch:
             network.move_address(self.aws, self.region, given, good.id)
             self.screen.say(f"{given} leads to {good.id} again")
         if name:
-            instance.terminate(self.aws, self.region, [name])
+            instance.terminate(self.aws, self.region, [name], appears=_UNSEEN)
         self._save(self.record.reject())
 
     def _sought(self, pending: Launched) -> str | None:
