@@ -89,6 +89,14 @@ class Watch:
         time.sleep(seconds)
         assert not [one for one in self.told[before:] if isinstance(one, events.Changed)], self.report("quiet")
 
+    def rests(self, seconds: float = 1.5) -> None:
+        """Wait until no cycle begins for a while; one may be due for what a build saw more than it was begun for."""
+        deadline = time.monotonic() + PATIENCE
+        before = -1
+        while before != (before := self.count(events.Changed)):
+            assert time.monotonic() < deadline, self.report("rest")
+            time.sleep(seconds)
+
     def count(self, kind: type) -> int:
         with self._more:
             return sum(isinstance(one, kind) for one in self.told)

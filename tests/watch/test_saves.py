@@ -208,7 +208,7 @@ def test_a_thousand_saves_of_all_kinds_are_built_each_once(watching, counted):
         saves += number
         bursts.append((began, time.time()))
         watch.settled(lambda: Builds.of(counted).states[-1] == seen(counted), f"after save {saves}")
-    watch.quiet()
+    watch.rests()
     assert watch.end() == 0
     found = Builds.of(counted)
     assert found.states[-1] == seen(counted)
