@@ -120,6 +120,14 @@ def test_what_other_runs_left_in_the_bucket_goes_after_a_day(imports: Imports, c
     assert [upload.key for upload in bucket.uploads.values()] == kept
 
 
+def test_every_abandoned_upload_goes_also_after_a_lost_answer(imports: Imports) -> None:
+    faults = imports.emulator.faults
+    faults.add("cut-after", "CreateMultipartUpload", times=2)
+    faults.add("cut-after", "AbortMultipartUpload", times=1)
+    imports.make()
+    assert imports.left == []
+
+
 def test_encryption(imports: Imports) -> None:
     assert imports.snapshots[imports.make(encryption="aws/ebs").id].key.startswith("arn:aws:kms:")
 

@@ -221,6 +221,26 @@ def test_another_machine_that_was_faster_leaves_one_ami_and_one_snapshot(publish
     assert list(publisher.snapshots) == [made.snapshot]
 
 
+def test_a_resumed_upload_whose_snapshot_is_complete_leaves_none_when_another_run_was_faster(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    wanted, journal, aws = publisher.wanted(OLD), Journal(publisher.folder), account(REGION, None)
+
+    def interrupt(what: str, *_: object) -> None:
+        if what == "EC2 completes the snapshot":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish.make(aws, OLD, wanted, publish.look(aws, wanted), journal, interrupt)
+    region = publisher.emulator.region(REGION)
+    [begun] = region.snapshots
+    region.unseen.hide(f"tags:{begun}", Delay(calls=99))  # so the other machine makes a snapshot of its own
+    known = publish.look(aws, wanted)
+    faster = Publisher(publisher.emulator, tmp_path / "elsewhere").run(OLD, description="of another machine")
+    made = publish.make(aws, OLD, wanted, known, Journal(publisher.folder), lambda *_: None)
+    assert (made.image, list(region.snapshots)) == (faster.image, [faster.snapshot])
+
+
 def test_a_complete_snapshot_without_an_ami_is_taken_by_the_next_run(publisher: Publisher) -> None:
     publisher.emulator.faults.add("500", "RegisterImage", skip=1, error=Refused("ResourceLimitExceeded", "No."))
     with pytest.raises(AwsError, match="a limit of the account") as caught:

@@ -209,11 +209,11 @@ def make(
         error.add(f"the snapshot {made.id} is complete: the next run takes it, `unibuild ami gc` removes it")
         raise
     used = register.root_snapshot(image) or made.id
-    if was_there and used != made.id and made.puts:  # another machine was faster with the same image
+    if was_there and used != made.id and not made.is_found:  # another run was faster with the same image
         try:
             ec2.call("DeleteSnapshot", SnapshotId=made.id)
         except AwsError as error:
-            if not NOT_FOUND.search(error.code):  # an answer was lost
+            if not NOT_FOUND.search(error.code) and error.code != "InvalidSnapshot.InUse":  # an answer was lost
                 raise
     return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
 

@@ -182,14 +182,21 @@ class Importer:
         """
         s3, before = self.aws.client("s3", self.region), datetime.now(UTC) - ORPHAN_AGE
         place: dict[str, Any] = {"Bucket": self.bucket}
+        uploads: list[dict[str, Any]] = []
+        objects: list[dict[str, Any]] = []
         with contextlib.suppress(AwsError):
-            for one in s3.call("ListMultipartUploads", Prefix=folder, **place).get("Uploads", []):
-                if one["Key"] == key or one["Initiated"] < before:
+            uploads = s3.call("ListMultipartUploads", Prefix=folder, **place).get("Uploads", [])
+        for one in uploads:
+            if one["Key"] == key or one["Initiated"] < before:
+                with contextlib.suppress(AwsError):  # after a lost answer the second try finds no such upload
                     s3.call("AbortMultipartUpload", Key=one["Key"], UploadId=one["UploadId"], **place)
         with contextlib.suppress(AwsError):
             s3.call("DeleteObject", Key=key, **place)
-            for one in s3.call("ListObjectsV2", Prefix=folder, **place).get("Contents", []):
-                if one["LastModified"] < before:
+        with contextlib.suppress(AwsError):
+            objects = s3.call("ListObjectsV2", Prefix=folder, **place).get("Contents", [])
+        for one in objects:
+            if one["LastModified"] < before:
+                with contextlib.suppress(AwsError):
                     s3.call("DeleteObject", Key=one["Key"], **place)
 
 

@@ -53,11 +53,19 @@ class About(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A finished snapshot: its id, how many blocks were put for it in this run, and what it began with."""
+    """A finished snapshot.
+
+    Attributes:
+        id: its id.
+        puts: how many blocks this run put.
+        parent: the snapshot that it began with.
+        is_found: it was complete before this upload began, and other AMIs may use it.
+    """
 
     id: str
     puts: int
     parent: str | None
+    is_found: bool = False
 
 
 class _Gone(Exception):  # noqa: N818 (an attempt ends, and another one begins)
@@ -157,7 +165,7 @@ class Uploader:
         count = 0
         if upload.parent is not None and not upload.puts:  # it is there, and no AMI of it
             self.journal.drop(begun)
-            return Made(upload.parent, 0, None)
+            return Made(upload.parent, 0, None, is_found=True)
         if self._start(begun, upload, about) != "completed":
             try:
                 count = self._put(begun, upload, source)
