@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from unibuild.progress import shown
+from unibuild.progress import note, shown
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +69,24 @@ def test_the_terminal_is_given_back_after_an_error():
         tell("download", 0.1)
         raise KeyboardInterrupt
     assert "\x1b[?25h" in out.getvalue()
+
+
+def test_a_note_is_a_line_among_the_steps(capsys):
+    out = io.StringIO()
+    with shown(out) as tell:
+        note("before")
+        tell("upload", 0.5)
+        note("trying again")
+    note("after")
+    assert out.getvalue() == "before\nupload\ntrying again\n"
+    assert capsys.readouterr().err == "after\n"
+
+
+def test_a_note_on_a_terminal_keeps_the_bar():
+    out = Terminal()
+    with shown(out) as tell:
+        tell("upload", 0.5)
+        note("trying [again]")
+        tell("upload", 1.0)
+    assert "trying [again]\n" in out.getvalue()
+    assert "upload" in out.getvalue().rpartition("trying [again]")[2]

@@ -11,13 +11,18 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    class _Display(Protocol):
+        def note(self, line: str) -> None: ...
+
     class Tell(Protocol):
         """What steps are told to."""
 
         def __call__(self, what: str, fraction: float | None, detail: str = "", /) -> None: ...
 
 
-__all__ = ["shown"]
+__all__ = ["note", "shown"]
+
+_displays: list[_Display] = []  # those of the ``shown`` blocks that are open, the innermost last
 
 
 @contextmanager
@@ -33,12 +38,22 @@ def shown(file: TextIO | None = None) -> Iterator[Tell]:
     """
     out = file or sys.stderr
     display = _Bars(out) if out.isatty() else _Lines(out)
+    _displays.append(display)
     try:
         yield display.tell
     except BaseException:
         display.end(done=False)
         raise
-    display.end(done=True)
+    else:
+        display.end(done=True)
+    finally:
+        _displays.remove(display)
+
+
+def note(line: str) -> None:
+    """Print a line above the progress that is shown, or on standard error where none is."""
+    display = _displays[-1] if _displays else _Lines(sys.stderr)
+    display.note(line)
 
 
 class _Lines:
@@ -51,6 +66,9 @@ class _Lines:
         if what != self._now:
             print(what, file=self._file, flush=True)
             self._now = what
+
+    def note(self, line: str) -> None:
+        print(line, file=self._file, flush=True)
 
     def end(self, *, done: bool) -> None:
         """A line needs no end."""
@@ -76,6 +94,12 @@ class _Bars:
         self._progress.update(self._task, detail=detail)
         if fraction is not None:
             self._progress.update(self._task, total=1.0, completed=fraction)
+
+    def note(self, line: str) -> None:
+        if self._progress is None:
+            print(line, file=self._file, flush=True)
+        else:
+            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def end(self, *, done: bool) -> None:
         self._finish(done=done)

@@ -44,6 +44,18 @@ def test_list_of_who_may_not_see_what_uses_them(ours):
     assert ours.json("list")["amis"][0]["used_by"] is None
 
 
+def test_an_endpoint_without_auto_scaling_and_imports(ours):
+    one, other = ours.ami(), ours.ami()
+    lacking = Refusal("InternalFailure", "not included in your license", 501)
+    for operation in ("DescribeLaunchConfigurations", "DescribeAutoScalingGroups", "DescribeImportSnapshotTasks"):
+        ours.aws.faults.add("500", operation, error=lacking)
+    assert ours.json("list")["amis"][0]["used_by"] == []
+    ours.run("show", one)
+    ours.run("gc", "--keep", "1")
+    ours.run("rm", other)
+    assert ours.images == []
+
+
 def test_list_of_nothing_says_where_it_looked(ours):
     ours.settings('[publish]\nregions = ["eu-west-1"]\n')
     assert ours.run("list") == "no AMI of ours is in us-east-1, eu-west-1; `unibuild publish_ami` makes one\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unibuild.aws.client import Aws, Clock, Patience, Stopped
-from unibuild.aws.errors import Kind, explain, kind_of
+from unibuild.aws.errors import NOT_IMPLEMENTED, Kind, explain, kind_of
 from unibuild.aws.plan import Plan
 from unibuild.errors import AwsError, AwsLostError
 
@@ -269,6 +269,76 @@ def test_a_plan_checks_the_parameters(server: Scripted) -> None:
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        (
+            501,
+            "<Response><Errors><Error><Code>InternalFailure</Code><Message>No.</Message></Error></Errors></Response>",
+        ),
+        refusal("NotImplemented", status=501),
+        refusal("UnknownOperation", status=500),
+        refusal("InvalidAction"),
+    ],
+)
+def test_an_operation_that_the_endpoint_lacks_is_not_tried_again(server: Scripted, answer: tuple[int, str]) -> None:
+    server.script = [answer]
+    with pytest.raises(AwsError) as caught:
+        server.aws().client("ec2").call("DescribeImages")
+    assert (caught.value.code, caught.value.passing, server.asked) == (NOT_IMPLEMENTED, False, 1)
+    assert "AWS_ENDPOINT_URL" in caught.value.hint
+
+
+def test_without_ebs_direct_the_hint_is_s3() -> None:
+    error = explain("StartSnapshot", "eu-west-1", "InternalFailure", "no license", status=501)
+    assert error.code == NOT_IMPLEMENTED
+    assert 'via = "s3"' in error.hint
+
+
+@pytest.mark.parametrize(
+    "page", ["<html><title>500</title></html>", "<!doctype html>\n<title>500 Oops</title>\x1b[2J<p>a"]
+)
+def test_a_web_page_of_status_500_is_tried_a_few_times_only(server: Scripted, page: str) -> None:
+    server.script = [(500, page)]
+    aws = server.aws()
+    with pytest.raises(AwsError) as caught:
+        aws.client("ec2").call("DescribeImages")
+    assert server.asked == 3
+    assert aws.clock.now() < 2
+    assert "AWS_ENDPOINT_URL" in caught.value.hint
+    assert "\x1b" not in str(caught.value)
+
+
+def test_an_answer_that_cannot_be_understood_is_quoted(server: Scripted) -> None:
+    server.script = [(502, "<!doctype html>\n<title>502 Bad Gateway</title>\n<p>the proxy has no upstream")]
+    with pytest.raises(AwsError, match=r'HTTP 502, "502 Bad Gateway the proxy has no upstream"'):
+        server.aws(patience=Patience(budget=1, tries=1)).client("ec2").call("DescribeImages")
+
+
+def test_a_good_answer_that_cannot_be_understood_is_not_quoted(server: Scripted) -> None:
+    server.script = [(200, f"<AssumeRole><SecretAccessKey>{SECRET}")]
+    with pytest.raises(AwsError, match="HTTP 200, 69 bytes") as caught:
+        server.aws(patience=Patience(budget=1, tries=1)).client("ec2").call("DescribeImages")
+    assert SECRET not in str(caught.value)
+
+
+def test_the_user_is_informed_while_a_call_is_tried_for_long(server: Scripted) -> None:
+    server.script = [refusal("InternalError", status=500)]
+    lines: list[str] = []
+    aws = Aws(region="eu-west-1", clock=Hurried(), patience=Patience(budget=60), notify=lines.append)
+    with pytest.raises(AwsError):
+        aws.client("ec2").call("DescribeImages")
+    assert 3 <= len(lines) <= 5
+    assert all("DescribeImages in eu-west-1" in line and "of 60 s" in line for line in lines)
+
+
+def test_a_short_disturbance_is_not_reported(server: Scripted) -> None:
+    server.script = [*[refusal("RequestLimitExceeded", status=503)] * 3, (200, NONE)]
+    lines: list[str] = []
+    Aws(region="eu-west-1", clock=Hurried(), notify=lines.append).client("ec2").call("DescribeImages")
+    assert lines == []
+
+
+@pytest.mark.parametrize(
     ("code", "status", "reason", "kind"),
     [
         ("ValidationException", 400, "", Kind.FATAL),
@@ -277,6 +347,8 @@ def test_a_plan_checks_the_parameters(server: Scripted) -> None:
         ("ResourceNotFoundException", 404, "SNAPSHOT_NOT_FOUND", Kind.ABSENT),
         ("InvalidSnapshot.NotFound", 400, "", Kind.ABSENT),
         ("Whatever", 503, "", Kind.TRANSIENT),
+        ("InternalFailure", 500, "", Kind.TRANSIENT),
+        ("InternalFailure", 501, "", Kind.FATAL),
         ("Whatever", 403, "", Kind.FATAL),
     ],
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import unibuild
 from unibuild.aws.errors import explain_local
-from unibuild.aws.faults import fault, garbage, local_errors
+from unibuild.aws.faults import fault, garbage, local_errors, remember_answers
 from unibuild.aws.patience import Clock, Patience, Stopped
 from unibuild.aws.plan import Call, Plan, is_reading, mentions_unknown
 from unibuild.aws.tries import Tries
@@ -33,6 +33,7 @@ Answer = dict[str, Any]
 T = TypeVar("T")
 
 _POLL = (0.2, 5.0)  # seconds between two looks: at first, and at most
+_INFORM = 15.0  # seconds between two notices of one operation
 
 
 class Aws:
@@ -44,6 +45,7 @@ class Aws:
         patience: how long calls are tried; None: as ``Patience`` has it.
         clock: time and chance.
         plan: where calls that change something are written down instead of being made; None: they are made.
+        notify: gets a line for the user while a call is tried again and again; None: no line is needed.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Aws:
         patience: Patience | None = None,
         clock: Clock | None = None,
         plan: Plan | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         self.patience = patience or Patience()
         self.clock = clock or Clock()
@@ -62,6 +65,8 @@ class Aws:
         self._profile, self._region = profile, region
         self._session: Any = None
         self._made: dict[tuple[str, str, float, float], Any] = {}
+        self._notify = notify
+        self._informed: dict[str, float] = {}  # when the user was informed last, by operation
         self._lock = threading.RLock()
 
     @property
@@ -105,6 +110,18 @@ class Aws:
         other.plan = plan or self.plan
         return other
 
+    def inform(self, operation: str, line: str) -> None:
+        """Give the user a line about an operation, unless one was given some seconds ago."""
+        if self._notify is None:
+            return
+        with self._lock:
+            now = self.clock.now()
+            if now - self._informed.get(operation, -_INFORM) < _INFORM:
+                return
+            self._informed[operation] = now
+        with contextlib.suppress(OSError):  # nobody reads standard error any more
+            self._notify(line)
+
     def poll(self, look: Callable[[], T | None], seconds: float) -> T | None:
         """Look again and again, after pauses that grow, until there is something; None after so many seconds."""
         until, pause = self.clock.now() + seconds, _POLL[0]
@@ -141,6 +158,7 @@ class Aws:
                     response_checksum_validation="when_required",
                 )
                 self._made[key] = self.session().client(service, region_name=region, config=config)
+                remember_answers(self._made[key])
             return self._made[key]
 
 

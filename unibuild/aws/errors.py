@@ -15,7 +15,7 @@ from unibuild.errors import AwsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DENIED", "NOT_FOUND", "Kind", "explain", "explain_local", "kind_of"]
+__all__ = ["DENIED", "NOT_FOUND", "NOT_IMPLEMENTED", "UNREADABLE", "Kind", "explain", "explain_local", "kind_of"]
 
 
 class Kind(enum.Enum):
@@ -42,6 +42,19 @@ _TRANSIENTS = frozenset(
 )
 DENIED = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
 """What the services say where the account may not do something."""
+NOT_IMPLEMENTED = "NotImplemented"
+"""The code of an ``AwsError`` where the endpoint does not know the operation."""
+UNREADABLE = "ResponseParserError"
+"""The code of an ``AwsError`` where the answer cannot be parsed."""
+_UNIMPLEMENTED = frozenset(
+    (
+        *(NOT_IMPLEMENTED, "NotImplementedException", "UnknownOperation", "UnknownOperationException"),
+        *("InvalidAction", "UnknownAction"),
+    )
+)
+_NOT_THERE = "AWS_ENDPOINT_URL: the endpoint must implement this operation"
+_THROUGH_S3 = '[publish] via = "s3" publishes without the EBS direct API'
+_EBS_WRITING = ("StartSnapshot", "PutSnapshotBlock", "CompleteSnapshot")
 NOT_FOUND = re.compile(r"NotFound$|NotFoundException$|^NoSuch|^404$|\.NotFound\b")
 
 _AGAIN = "a later run goes on where this one stopped"
@@ -187,6 +200,8 @@ def kind_of(code: str, status: int, reason: str = "") -> Kind:
         status: the answer's HTTP status.
         reason: the ``Reason`` that the EBS direct API adds.
     """
+    if _is_unimplemented(code, status):
+        return Kind.FATAL
     if code in _THROTTLES:
         return Kind.THROTTLE
     if code == "ValidationException" and reason == "WRITE_REQUEST_TIMEOUT":
@@ -200,7 +215,14 @@ def kind_of(code: str, status: int, reason: str = "") -> Kind:
     return Kind.TRANSIENT if status >= 500 else Kind.THROTTLE if status == 429 else Kind.FATAL
 
 
-def explain(operation: str, region: str, code: str, message: str, reason: str = "", profile: str = "") -> AwsError:
+def _is_unimplemented(code: str, status: int) -> bool:
+    """Tell whether the endpoint does not know the operation: RFC 9110 has status 501 for that."""
+    return status == 501 or code in _UNIMPLEMENTED
+
+
+def explain(
+    operation: str, region: str, code: str, message: str, reason: str = "", profile: str = "", status: int = 400
+) -> AwsError:
     """Return the sentence for an error that AWS answered with.
 
     Args:
@@ -210,14 +232,22 @@ def explain(operation: str, region: str, code: str, message: str, reason: str = 
         message: what AWS says of it; it is shown where it cannot hold a secret.
         reason: the ``Reason`` that the EBS direct API adds.
         profile: the profile that the credentials are of; empty: the default one.
+        status: the answer's HTTP status.
     """
     sentence, mend = _SENTENCES.get(code, ("", "see what AWS says"))
+    is_unimplemented = _is_unimplemented(code, status)
+    if is_unimplemented:
+        sentence = f"the endpoint does not implement {operation}"
+        mend = _THROUGH_S3 if operation in _EBS_WRITING else _NOT_THERE
     if operation.startswith("AssumeRole") and code in DENIED:
         mend = _TRUST
     said = "" if _QUIET.search(code) else _cleaned(message)
     told = ": ".join(filter(None, (sentence, said))) or "no reason given"
     return AwsError(
-        f"{operation} in {region}: {told} ({code})", hint=_of_profile(mend, profile), code=code, reason=reason
+        f"{operation} in {region}: {told} ({code})",
+        hint=_of_profile(mend, profile),
+        code=NOT_IMPLEMENTED if is_unimplemented else code,
+        reason=reason,
     )
 
 

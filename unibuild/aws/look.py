@@ -6,10 +6,12 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
+from unibuild.aws.errors import NOT_IMPLEMENTED, UNREADABLE
 from unibuild.aws.inventory import Ami, Inventory, ami, imported, snapshot, users
+from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
-    from unibuild.aws.client import Aws
+    from unibuild.aws.client import Aws, Client
 
 __all__ = ["amis", "inventory", "used_by"]
 
@@ -45,7 +47,9 @@ def inventory(aws: Aws, region: str) -> Inventory:
         AwsError: AWS refused.
     """
     marked = [snapshot(region, one) for one in _snapshots(aws, region, _OURS)]
-    made = imported(aws.client("ec2", region).pages("DescribeImportSnapshotTasks", "ImportSnapshotTasks"))
+    ec2 = aws.client("ec2", region)
+    # without its tasks the snapshot of an import only stays longer than it must
+    made = imported(_where_implemented(ec2, "DescribeImportSnapshotTasks", "ImportSnapshotTasks", UNREADABLE))
     for one in marked:
         made.pop(one.id, None)
     named = {"Name": "snapshot-id", "Values": list(made)}  # those that are gone are not told
@@ -56,6 +60,26 @@ def inventory(aws: Aws, region: str) -> Inventory:
 
 def _snapshots(aws: Aws, region: str, wanted: dict[str, Any]) -> list[Any]:
     return aws.client("ec2", region).pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=[wanted])
+
+
+def _where_implemented(client: Client, operation: str, key: str, *also: str) -> list[Any]:
+    """Return the list ``key`` of an answer, empty where the endpoint lacks the operation: then it made no such thing.
+
+    Args:
+        client: the service.
+        operation: what is called.
+        key: the list's name.
+        also: further codes of errors that count so.
+
+    Raises:
+        AwsError: another error.
+    """
+    try:
+        return client.pages(operation, key)
+    except AwsError as error:
+        if error.code in (NOT_IMPLEMENTED, *also):
+            return []
+        raise
 
 
 def used_by(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:
@@ -80,6 +104,6 @@ def used_by(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:
     return users(
         [instance for reservation in reservations for instance in reservation["Instances"]],
         versions,
-        scaling.pages("DescribeLaunchConfigurations", "LaunchConfigurations"),
-        scaling.pages("DescribeAutoScalingGroups", "AutoScalingGroups"),
+        _where_implemented(scaling, "DescribeLaunchConfigurations", "LaunchConfigurations"),
+        _where_implemented(scaling, "DescribeAutoScalingGroups", "AutoScalingGroups"),
     )

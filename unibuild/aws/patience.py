@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-__all__ = ["Clock", "Patience", "Stopped"]
+__all__ = ["READING", "Clock", "Patience", "Stopped"]
 
 
 class Stopped(Exception):  # noqa: N818 (no failure: somebody set the clock's ``stop``)
@@ -58,3 +58,7 @@ class Patience:
     read: tuple[float, ...] = (20.0, 40.0, 80.0, 120.0)
     base: float = 0.1
     cap: float = 8.0
+
+
+READING = Patience(budget=20.0, tries=3, first=10.0)
+"""For a command that only reads: the user waits for it and can run it again."""

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Tries"]
 
+_QUIET = 3.0  # seconds of tries before the user is informed
+_DOUBTS = 3  # tries of a call that the endpoint seems not to implement
+
 
 class Tries:
     """The tries of one call.
@@ -31,11 +34,11 @@ class Tries:
         self.stalls = 0
         self._aws, self._operation = aws, operation
         self._idempotent, self._appears = idempotent, appears
-        self._count = 0
+        self._count = self._doubts = 0
         self._since: float | None = None
 
     def another(self, fault: Fault) -> float:
-        """Return the seconds to wait before the next try.
+        """Return the seconds to wait before the next try; inform the user where the call takes long.
 
         Raises:
             AwsError: there shall be none.
@@ -58,7 +61,16 @@ class Tries:
         fault.error.passing = True
         if not self._aws.answered and spent >= patience.first:
             raise fault.error
+        self._doubts += fault.doubtful
+        if self._doubts >= _DOUBTS:
+            fault.error.add("AWS_ENDPOINT_URL: the endpoint may not implement this operation")
+            raise fault.error
         if spent >= patience.budget and self._count >= patience.tries:
             fault.error.add(f"{self._operation} was tried {self._count} times in {spent:.0f} s")
             raise fault.error
+        if spent >= _QUIET:
+            told = (
+                f"{fault.error.message}; trying again (try {self._count + 1}, {spent:.0f} of {patience.budget:.0f} s)"
+            )
+            self._aws.inform(self._operation, told)
         return self._aws.clock.jitter(min(patience.cap, patience.base * 2 ** min(self._count, 16)))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.aws import collect, look, telling
 from unibuild.aws.errors import DENIED
+from unibuild.aws.patience import READING
 from unibuild.errors import AwsError, InputError
 from unibuild.settings.sources import Project, load
 from unibuild.tasks import account
@@ -36,6 +37,11 @@ class _Asked:
     aws: Aws
 
     @property
+    def reading(self) -> Aws:
+        """The account for calls that only read: they give up soon."""
+        return self.aws.like(patience=READING)
+
+    @property
     def regions(self) -> list[str]:
         return account.regions(self.project, self.aws, self.words.region)
 
@@ -45,7 +51,7 @@ class _Asked:
 
     @property
     def amis(self) -> list[Ami]:
-        return account.ours(self.aws, self.regions, self.unikernel)
+        return account.ours(self.reading, self.regions, self.unikernel)
 
 
 def main(argv: list[str]) -> int:
@@ -110,7 +116,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
 
 def _list(asked: _Asked) -> int:
     amis = asked.amis
-    users = {region: _users(asked.aws, region) for region in {one.region for one in amis}}
+    users = {region: _users(asked.reading, region) for region in {one.region for one in amis}}
     told = [(one, None if (used := users[one.region]) is None else used.get(one.id, ())) for one in amis]
     if asked.words.json:
         objects = [{**telling.as_object(one), "used_by": used} for one, used in told]
@@ -134,7 +140,7 @@ def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
 
 def _show(asked: _Asked) -> int:
     found = account.find(asked.amis, asked.words.words[0])
-    users = {region: look.used_by(asked.aws, region) for region in {one.region for one in found}}
+    users = {region: look.used_by(asked.reading, region) for region in {one.region for one in found}}
     told = [(one, users[one.region].get(one.id, ())) for one in found]
     if asked.words.json:
         _print({"version": telling.VERSION, "amis": [telling.as_object(one, used) for one, used in told]})
@@ -150,7 +156,7 @@ def _diff(asked: _Asked) -> int:
 
     amis = asked.amis
     first, second = (account.find(amis, word)[0] for word in asked.words.words)
-    blocks, found = compare_amis(asked.aws, first, second)
+    blocks, found = compare_amis(asked.reading, first, second)
     if asked.words.json:
         told = [dataclasses.asdict(one) for one in found]
         of = {"first": telling.as_object(first), "second": telling.as_object(second)}
@@ -163,7 +169,7 @@ def _diff(asked: _Asked) -> int:
 def _gc(asked: _Asked) -> int:
     now, age = datetime.now(UTC), timedelta(hours=asked.words.orphans)
     removals = [
-        collect.collect(look.inventory(asked.aws, region), asked.unikernel, asked.words.keep, now, age)
+        collect.collect(look.inventory(asked.reading, region), asked.unikernel, asked.words.keep, now, age)
         for region in asked.regions
     ]
     return _remove(asked, collect.joined(removals))
@@ -177,7 +183,7 @@ def _rm(asked: _Asked) -> int:
         there = [one for one in found if one.region == region]
         removals.append(
             collect.remove(
-                look.inventory(asked.aws, region), there, force=asked.words.force, unprotect=asked.words.unprotect
+                look.inventory(asked.reading, region), there, force=asked.words.force, unprotect=asked.words.unprotect
             )
         )
     removal = collect.joined(removals)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from unibuild.aws import look
 from unibuild.aws.client import Aws
 from unibuild.errors import InputError
+from unibuild.progress import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def account(project: Project, region: str | None = None, plan: Plan | None = Non
         plan: where calls that change something are written down instead of being made.
     """
     settings = project.settings.publish
-    return Aws(settings.profile, region or settings.region, plan=plan)
+    return Aws(settings.profile, region or settings.region, plan=plan, notify=note)
 
 
 def unikernel(project: Project) -> str:
