@@ -46,6 +46,22 @@ def test_run_feeds_input_and_environment(tmp_path):
     assert done.text == f"in b {tmp_path}\n"
 
 
+@pytest.mark.parametrize("env", [None, {"A": "b"}])
+def test_a_child_in_another_folder_has_its_pwd(tmp_path, monkeypatch, env):
+    monkeypatch.setenv("PWD", "/")
+    done = process.run(
+        ["sh", "-c", "echo $PWD; make -s -f /dev/stdin"], input=b"all:;@echo $(PWD)\n", cwd=tmp_path, env=env
+    )
+    assert done.text.split() == [str(tmp_path)] * 2
+
+
+def test_a_pwd_through_a_link_stays(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("PWD", str(tmp_path / "link"))
+    assert process.run(["printenv", "PWD"], cwd=tmp_path / "real").text == f"{tmp_path}/link\n"
+
+
 def test_a_failure_tells_the_command_the_status_and_what_was_said():
     with pytest.raises(CommandError, match=r"exit code 4:\nno such bridge") as caught:
         process.run(python("import sys; sys.exit(print('no such bridge', file=sys.stderr) or 4)"))

@@ -13,7 +13,7 @@ import unibuild
 
 __all__ = ["FORMAT", "PASSED_ON", "current", "main"]
 
-FORMAT = f"unibuild {unibuild.__version__} fast 1"
+FORMAT = f"unibuild {unibuild.__version__} fast 2"
 GOALS = ("configure", "depend", "build", "xl")
 PASSED_ON = (  # what decides which programs run, and what `mirage configure` reads
     *("HOME", "PATH", "OPAMROOT", "OPAMSWITCH", "OPAM_SWITCH_PREFIX", "OCAMLPATH"),
@@ -62,8 +62,8 @@ def current(goal: str) -> bool:
             folder = folder[: folder.rindex("/")]
     try:
         with open(folder + "/.unibuild/fast", "rb") as file:
-            made, environment, layers = marshal.loads(file.read())
-        if made != FORMAT or environment != signature(os.environ):
+            made, variables, environment, layers = marshal.loads(file.read())
+        if made != FORMAT or environment != signature(os.environ, variables):
             return False
         for name, paths, stamps in layers:
             if [(s.st_mtime_ns, s.st_size, s.st_ino) for s in map(stat, paths)] != stamps:
@@ -75,6 +75,12 @@ def current(goal: str) -> bool:
     return False
 
 
-def signature(environ: "os._Environ[str]") -> dict[str, str]:
-    """Return the part of the environment that decides what the settings and the programs are."""
-    return {key: environ[key] for key in environ if key.startswith("UNIBUILD_") or key in PASSED_ON}
+def signature(environ: "os._Environ[str]", variables: tuple[str, ...]) -> dict[str, str]:
+    """Return the part of the environment that decides what the settings, the programs and the build's results are.
+
+    Args:
+        environ: the environment.
+        variables: names of variables that the project's build reads.
+    """
+    names = {*PASSED_ON, *variables}
+    return {key: environ[key] for key in environ if key.startswith("UNIBUILD_") or key in names}

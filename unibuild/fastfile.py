@@ -45,8 +45,9 @@ def write(start: Path) -> None:
     layers += _stage_layers(found)
     youngest = max(mtime for _, _, stats in layers for mtime, *_ in stats)
     if time.time_ns() - youngest > stamps.TICK * 1e9:
-        content = marshal.dumps((_fast.FORMAT, _fast.signature(os.environ), layers))
-        files.write_whole(found.project.root / STATE / "fast", content)
+        variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))
+        content = marshal.dumps((_fast.FORMAT, variables, _fast.signature(os.environ, variables), layers))
+        files.write_whole(found.project.root / STATE / "fast", content, mode=0o600)  # it holds variables' values
 
 
 def _stage_layers(found: Graph) -> Iterator[Layer]:

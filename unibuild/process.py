@@ -223,7 +223,7 @@ def start(
             popen = subprocess.Popen(
                 list(argv),
                 cwd=cwd,
-                env=None if env is None else {**os.environ, **env},
+                env=_environment(cwd, env),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
@@ -242,6 +242,24 @@ def start(
             Child(popen, argv).stop()
         raise
     return Child(popen, argv)
+
+
+def _environment(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, str] | None:
+    """Return the environment of a child that runs in ``cwd``; None: that of this process.
+
+    A shell sets PWD when it changes the folder, and Makefiles rely on it. A PWD that names ``cwd`` through a symbolic
+    link stays as it is, as it does in a shell.
+    """
+    if cwd is None:
+        return None if env is None else {**os.environ, **env}
+    found = {**os.environ, **(env or {})}
+    try:
+        is_there = os.path.samefile(found.get("PWD", ""), cwd)
+    except OSError:
+        is_there = False
+    if not is_there:
+        found["PWD"] = str(cwd)
+    return found
 
 
 def _missing(program: str, hint: str | None) -> MissingError:

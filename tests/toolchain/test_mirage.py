@@ -271,6 +271,22 @@ def test_a_name_that_was_told_is_enough(plan, unikernel, carry_out):
     assert carry_out(plan(kernel=kernel)).kernel == unikernel.root / kernel
 
 
+@pytest.mark.parametrize("version", ["2.6.1", "2.9.1"])
+def test_before_mirage_3_the_name_is_that_of_the_kernel_without_mir(plan, unikernel, carry_out):
+    unikernel.write("config.ml", DYNAMIC.format("hello"))
+    assert carry_out(plan(kernel="mir-hello.xen"), "configure").xl == unikernel.root / "hello.xl"
+
+
+def test_variables_that_the_configuration_names_are_in_the_fingerprint_and_others_are_not(plan, unikernel, monkeypatch):
+    unikernel.write("config.ml", 'let target = get "TARGET"\nlet () = register "hello" [ main ]\n')
+    before = step(plan(), "configure").fingerprint
+    monkeypatch.setenv("UNRELATED", "x")
+    assert step(plan(), "configure").fingerprint == before
+    monkeypatch.setenv("TARGET", "two")
+    after = step(plan(), "configure").fingerprint
+    assert {key for key in after if after[key] != before.get(key)} == {"TARGET"}
+
+
 def test_after_configure_the_generated_files_tell_the_name(plan, unikernel, carry_out):
     carry_out(plan(), "configure")
     unikernel.write("config.ml", DYNAMIC.format("hello"))

@@ -6,6 +6,7 @@ A plan starts no child but to ask for a version, and writes no file but what spa
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import shutil
@@ -18,7 +19,8 @@ from unibuild.errors import MissingError
 from unibuild.files import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
 __all__ = [
     "OURS",
     "Step",
@@ -29,6 +31,7 @@ __all__ = [
     "installed",
     "make_argv",
     "spelled",
+    "values",
 ]
 
 OURS = ("/dodo.py", "/unibuild.mk")
@@ -53,6 +56,7 @@ class Step:
         targets: absolute paths of files that must be there afterwards. A tool that rewrites one of them in a later
             step leaves the same digest.
         fingerprint: everything else that matters, by a name to report: ``{"arguments": ..., "mirage": ...}``.
+        variables: names of environment variables whose values are in the fingerprint, set or not.
         needs: programs that must be on PATH when the step runs, each with what to do where it is not.
         left_over: files in its way that another release of the tool generated; they are gone where it succeeds. While
             there is one the step is stale.
@@ -73,6 +77,7 @@ class Step:
     made: tuple[Path, ...] = ()
     targets: tuple[Path, ...] = ()
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     left_over: tuple[Path, ...] = ()
     why: str | None = None
@@ -136,6 +141,12 @@ def environment(env: Mapping[str, str]) -> dict[str, str]:
 def spelled(env: Mapping[str, str]) -> str:
     """Return variables as one string for a fingerprint; their order in the settings has no meaning."""
     return shlex.join(f"{key}={value}" for key, value in sorted(env.items()))
+
+
+def values(names: Iterable[str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the variables that are set, as a fingerprint: hashes, because a value may be a secret."""
+    found = environment(env)
+    return {name: hashlib.sha256(os.fsencode(found[name])).hexdigest()[:16] for name in names if name in found}
 
 
 def identity(program: str, env: Mapping[str, str]) -> str:

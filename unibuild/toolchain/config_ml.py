@@ -9,7 +9,9 @@ import itertools
 import re
 from typing import NamedTuple
 
-__all__ = ["name", "strings", "used"]
+__all__ = ["name", "strings", "used", "variables"]
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _TOKEN = re.compile(
     r"""
@@ -56,6 +58,14 @@ def name(text: str) -> str | None:
 def strings(text: str) -> list[str]:
     """Return the values of its string literals, in order."""
     return [token.text for token in _tokens(text) if token.kind == "string"]
+
+
+def variables(text: str) -> set[str]:
+    """Return the names of environment variables that it may read.
+
+    A name can reach ``Sys.getenv`` through a function of the file, so every string that could be a name counts.
+    """
+    return {word for word in strings(text) if _VARIABLE.fullmatch(word)}
 
 
 def used(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
 from unibuild.toolchain import config_ml, flags, listing, opam, required, sources, unikernel
-from unibuild.toolchain.base import Step, behind_door, environment, identity, installed, make_argv, spelled
+from unibuild.toolchain.base import Step, behind_door, environment, identity, installed, make_argv, spelled, values
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.mirage_tree import Tree
 from unibuild.toolchain.release import Names
@@ -129,6 +129,7 @@ class Mirage:
         argv = ("mirage", "configure", *self.release.target, *self._config_argument(), *self.settings.mirage.args)
         env = environment(self.env)
         read = {name: env.get(name, "") for name in self.release.environment}
+        variables = tuple(sorted({*self.tree.variables()} - {*self.env, *read}))
         data = self.tree.data() if self.release.crunches == "configure" else sources.Found((), ())
         return Step(
             name="configure",
@@ -142,10 +143,12 @@ class Mirage:
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled({**self.env, **read}),
+                **values(variables, self.env),
                 "mirage": identity("mirage", self.env),
                 "bridge of this machine": next((name for name in BRIDGES if Path("/sys/class/net", name).exists()), ""),
                 **({"opam switch": opam.switch(self.cwd, env)} if self.release.installs else {}),
             },
+            variables=variables,
             needs={name: NEEDS[name] for name in (*self.release.needs, *(("opam",) if self.release.installs else ()))},
             left_over=self.tree.left_over,
             why=unikernel.why(self.release, self.version, self.root, self.cwd, self.names),
@@ -237,12 +240,19 @@ class Mirage:
         if generated is not None:
             return generated[1]
         if self.settings.build.kernel is not None:
-            return Path(self.settings.build.kernel).stem
+            return self._name_of(self.settings.build.kernel, sub)
         kernel = self.release.path(self.release.kernel, Names(sub, "NAME"))
         raise SettingsError(
             f'{self.config} does not say the unikernel\'s name in plain text (`register "hello" ...`)',
             hint=f'say which kernel it makes:\n  [build]\n  kernel = "{kernel}"',
         )
+
+    def _name_of(self, kernel: str, sub: str) -> str:
+        """Return the unikernel's name from its kernel's: before 3.0 that has ``mir-`` in front."""
+        before, _, after = self.release.path(self.release.kernel, Names(sub, "\0")).partition("\0")
+        if kernel.startswith(before) and kernel.endswith(after) and len(kernel) > len(before + after):
+            return kernel[len(before) : len(kernel) - len(after)]
+        return Path(kernel).stem
 
     def _written_in(self, sub: str) -> Path:
         """Return the folder of the files that are named after the unikernel."""

@@ -81,6 +81,11 @@ class Tree:
             found |= {dune, *(folder / f"{module.lower()}.ml" for module in " ".join(modules).split())}
         return tuple(sorted(path for path in found if path.is_file()))
 
+    def variables(self) -> set[str]:
+        """Return the names of environment variables that the configuration may read."""
+        texts = (path.read_text(errors="replace") for path in self.config_modules())
+        return set().union(*map(config_ml.variables, texts))
+
     def data(self) -> sources.Found:
         """Return what is in the data folders."""
         folders = self.data_folders()
