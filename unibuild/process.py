@@ -254,7 +254,7 @@ def _environment(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, s
         return None if env is None else {**os.environ, **env}
     found = {**os.environ, **(env or {})}
     try:
-        is_there = os.path.samefile(found.get("PWD", ""), cwd)
+        is_there = os.path.samefile(found.get("PWD", ""), cwd)  # noqa: PTH121 (PWD may be empty)
     except OSError:
         is_there = False
     if not is_there:
