@@ -82,6 +82,27 @@ def help_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "help-pvh.xen"
 
 
+OCAML = ("mirage", "opam", "dune", "ocamlbuild", "ocamlc", "ocamlfind")
+
+
+@pytest.fixture(scope="session")
+def path_without_ocaml(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return PATH without the machine's own mirage, opam and OCaml.
+
+    A folder that has one of them is replaced by links to its other programs.
+    """
+    folders = []
+    for number, folder in enumerate(map(Path, os.environ["PATH"].split(os.pathsep))):
+        if any(os.access(folder / program, os.X_OK) for program in OCAML):
+            links = tmp_path_factory.mktemp(f"programs{number}")
+            for program in folder.iterdir():
+                if program.name not in OCAML:
+                    (links / program.name).symlink_to(program)
+            folder = links
+        folders.append(str(folder))
+    return os.pathsep.join(folders)
+
+
 @dataclass(frozen=True)
 class Standins:
     """A Xen host played by tests/standins/xen.py; its world is a folder."""

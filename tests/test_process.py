@@ -12,7 +12,7 @@ import pexpect
 import pytest
 
 from unibuild import foreground, process
-from unibuild.errors import CommandError, MissingError
+from unibuild.errors import CommandError, MissingError, UnibuildError
 
 
 def python(code, *args):
@@ -73,6 +73,16 @@ def test_a_missing_program_names_its_package(monkeypatch, tmp_path):
     with pytest.raises(MissingError, match="qemu-system-x86_64 is not installed") as caught:
         process.run(["qemu-system-x86_64"])
     assert "apt install qemu-system-x86" in caught.value.hint
+
+
+def test_missing_program_is_reported_past_folder_that_cannot_be_searched(monkeypatch, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")  # as another user's folder for one who is not root
+    monkeypatch.setenv("PATH", f"{tmp_path / 'loop'}:{tmp_path}")
+    with pytest.raises(MissingError):
+        process.run(["no-such-program"])
+    (tmp_path / "no-such-program").touch(mode=0o644)
+    with pytest.raises(UnibuildError, match="cannot start"):
+        process.run(["no-such-program"])
 
 
 def test_a_missing_folder_is_not_taken_for_a_missing_program(tmp_path):

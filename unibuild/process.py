@@ -236,6 +236,8 @@ def start(
             raise MissingError(f"there is no folder {cwd} to run {argv[0]} in") from None
         raise _missing(argv[0], None) from None
     except OSError as error:
+        if not _is_anywhere(argv[0], {**os.environ, **(env or {})}):
+            raise _missing(argv[0], None) from None
         raise UnibuildError(f"cannot start {argv[0]}: {error.strerror}") from error
     except BaseException:
         if popen is not None:
@@ -260,6 +262,14 @@ def _environment(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, s
     if not is_there:
         found["PWD"] = str(cwd)
     return found
+
+
+def _is_anywhere(program: str, env: Mapping[str, str]) -> bool:
+    """Say whether a program is in a folder of PATH that can be searched, or named by a path.
+
+    A folder of PATH that cannot be searched (another user's, a loop of links) gives exec's error instead of ENOENT.
+    """
+    return os.sep in program or shutil.which(program, os.F_OK, env.get("PATH")) is not None
 
 
 def _missing(program: str, hint: str | None) -> MissingError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -81,7 +80,7 @@ def version(request) -> str:
 
 
 @pytest.fixture
-def unikernel(version, tmp_path, tree, hello_kernels, monkeypatch) -> Unikernel:
+def unikernel(version, tmp_path, tree, hello_kernels, monkeypatch, path_without_ocaml) -> Unikernel:
     programs, switch = tmp_path / "programs", tmp_path / "switch"
     programs.mkdir()
     switch.mkdir()
@@ -91,7 +90,7 @@ def unikernel(version, tmp_path, tree, hello_kernels, monkeypatch) -> Unikernel:
     made.use(version)
     for name in ("OPAMSWITCH", "OPAM_SWITCH_PREFIX", "MODE", "MIRAGE_EXTRA_REPOS", "MAKEFLAGS", "MAKELEVEL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PATH", f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{programs}:{Path(sys.executable).parent}:{path_without_ocaml}")
     monkeypatch.setenv("OPAMROOT", str(tmp_path / "opam"))
     monkeypatch.setenv("STANDIN_LOG", str(made.log))
     monkeypatch.setenv("STANDIN_PV", str(hello_kernels.pv))

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from unibuild.watch import events
 
 PLAYER = Path(__file__).with_name("player.py")
-PATIENCE = 30
+PATIENCE = 60
 STARTED = '{"event":"started","root":"%s","goal":"boot","host":"lab","pid":1}'
 RUNS = '{"event":"domain","name":"hello","host":"lab","state":"ready","domid":3,"generation":2}'
 ERROR = '{"event":"output","origin":"build","text":"main.c:12:5: \\u001b[31merror: no"}'
@@ -43,10 +45,22 @@ def play(tmp_path):
 def lines_to(played, last):
     """Read lines up to one that holds ``last``."""
     found = []
-    while not found or last not in found[-1]:
-        found.append(played.stdout.readline().decode())
-        assert found[-1], f"it ended before it said {last!r}"
+    limit = threading.Timer(PATIENCE, played.kill)
+    limit.start()
+    try:
+        while not found or last not in found[-1]:
+            found.append(played.stdout.readline().decode())
+            assert found[-1], f"{last!r} is missing: {found}"
+    finally:
+        limit.cancel()
     return found
+
+
+def wait_for(path):
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline, f"there never was {path}"
+        time.sleep(0.01)
 
 
 def end(played):
@@ -127,8 +141,7 @@ def test_a_hook_that_does_not_end_is_not_waited_for(play, tmp_path):
         FAILED, "wait 0.5", '{"event":"note","message":"on"}', PLAYER_SETTINGS=json.dumps({"on_fail": [script]})
     )
     lines_to(played, "on")
-    while not (tmp_path / "begun").exists():
-        pass
+    wait_for(tmp_path / "begun")
     assert "ended: a signal" in end(played)[-1]
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
@@ -139,6 +152,5 @@ def test_the_desktop_is_told(play, tmp_path):
     path = f"{tmp_path}:{os.environ['PATH']}"
     played = play(RUNS, FAILED, PLAYER_SETTINGS='{"notify": "desktop"}', PATH=path)
     lines_to(played, "failed")
-    while not (tmp_path / "done").exists():
-        pass
+    wait_for(tmp_path / "done")
     assert (tmp_path / "done").read_text() == "hello: ✗ failed: main.c\n"

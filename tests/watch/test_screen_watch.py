@@ -120,7 +120,7 @@ def test_it_stops_and_goes_on_under_a_shell(on_terminal, project):
 def test_a_gone_reader_ends_it_and_not_the_domain(project, xen):
     watch = project.start("unibuild", "watch")
     while "booted in" not in watch.stdout.readline():
-        pass
+        assert watch.poll() is None
     watch.stdout.close()
     project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1:2: error: no; false\n")
     assert watch.wait(60) == 141
