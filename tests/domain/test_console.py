@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -175,6 +176,33 @@ def test_pump_returns_when_it_is_woken(watch, log):
         timer.join()
     os.close(bell)
     os.close(rope)
+
+
+class SignalError(Exception):
+    """What a signal's handler raises."""
+
+
+def test_signal_in_the_instant_before_the_wait_is_answered(watch, log):
+    def interrupt(*_):
+        raise SignalError
+
+    def send():  # to this thread: the main thread's wait goes on, as for a signal just before it
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        with reading(watch("stay"), log) as reader:
+            timer = threading.Timer(0.5, send)
+            timer.start()
+            began = time.monotonic()
+            with pytest.raises(SignalError):
+                reader.follow(wait=60)
+            assert time.monotonic() - began < 30
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_chatty_domain_is_seen_to_end_without_xenstore_watch(watch, log, xen, monkeypatch):

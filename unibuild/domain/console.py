@@ -39,6 +39,7 @@ QUIET = 0.4  # seconds of silence, and a question to the host besides, after whi
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
 SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
 POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
+ATTENTION = 1.0  # seconds of one wait: a signal in the instant before it is answered only after it
 SAID = 65536  # bytes of the end that are kept in memory
 
 
@@ -159,10 +160,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         """What the domain said since this was made: the last ``SAID`` bytes of it."""
         return bytes(self._said)
 
-    def _pause(self, until: float | None) -> float | None:
-        """Return the seconds to wait for a sign; None: for ever."""
+    def _pause(self, until: float | None) -> float:
+        """Return the seconds to wait for a sign, at most ``ATTENTION``.
+
+        Python runs a signal's handler between two bytecodes. If the signal arrives after the last one before the wait,
+        nothing ends the wait, and TERM would be ignored until the domain speaks again.
+        """
         moments = [moment for moment in (until, None if self._is_told else self._next_look) if moment is not None]
-        return max(0.0, min(moments) - time.monotonic()) if moments else None
+        return max(0.0, min([ATTENTION, *(moment - time.monotonic() for moment in moments)]))
 
     def _take_rest(self, console: Child) -> None:
         """Take what was on its way when we left: whoever reads the console next begins after that."""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Loop"]
 
+_ATTENTION = 1.0  # seconds of the longest wait: a signal in the instant before it is answered only after it
+
 
 class Loop:
     """The watch loop of a project.
@@ -116,7 +118,7 @@ class Loop:
         elif self._may_restart:
             moments.append(self._lookout.settle.due)
         now = time.monotonic()
-        until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=None)
+        until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=_ATTENTION)
         ready = select.select(fds, [], [], until)[0]
         if self._teller.keys in ready:
             self._teller.type()
