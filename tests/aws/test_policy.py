@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
+import tomllib
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
 
 import boto3
+import msgspec
 import pytest
 from botocore.config import Config
-from calling import code
+from calling import bdm, code
 from disks import Disk, publish_disk
 from emulator.s3 import Bucket
 from launches import Launches
@@ -26,10 +29,11 @@ from launches import Launches
 from unibuild.aws import steps, tags
 from unibuild.aws.client import Aws
 from unibuild.aws.errors import DENIED
-from unibuild.aws.policy import policy
+from unibuild.aws.policy import LIMIT, policy, size, split
 from unibuild.commands import iam_policy
 from unibuild.settings.model import Settings
 from unibuild.settings.publish import Launch, Publish
+from unibuild.settings.sources import load
 
 KNOWN = json.loads((Path(__file__).parent / "iam_actions.json").read_text())
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/1"
@@ -65,11 +69,20 @@ def test_aws_knows_what_it_names(settings):
             if action.startswith("kms:"):
                 continue
             known = KNOWN[action]
-            assert kinds(one) <= set(known["resources"]), (one["Sid"], action)
-            touched[action] |= kinds(one) if one["Resource"] != ["*"] else set()
-            for kind in kinds(one):
+            assert not known["resources"] or one["Resource"] != ["*"], action
+            assert bool(kinds(one) & set(known["resources"])) == (
+                action.partition(":")[0] in ("ec2", "ebs") and bool(known["resources"])
+            )
+        for kind in kinds(one):
+            assert any(kind in KNOWN[action]["resources"] for action in one["Action"]), (one["Sid"], kind)
+        for action in one["Action"]:
+            if action.startswith("kms:"):
+                continue
+            known = KNOWN[action]
+            for kind in kinds(one) & set(known["resources"]):
                 keys = {*known["keys"], *known["resources"][kind]}
-                assert {key for key in asked if key.endswith("}")} <= keys, (one["Sid"], action, kind)
+                if {key for key in asked if key.endswith("}")} <= keys:
+                    touched[action].add(kind)
     for action, kinds_of in touched.items():
         if action.startswith(("ec2:", "ebs:")):
             assert set(KNOWN[action]["required"]) <= kinds_of, action
@@ -87,14 +100,14 @@ def test_what_can_be_destroyed_carries_our_tag(settings):
     for one in statements(settings):
         destroying = [action for action in one["Action"] if re.search(":(Delete|Deregister|Terminate|Modify)", action)]
         if any(action.startswith("ec2:") for action in destroying):
-            assert one["Condition"] == {"StringEquals": {f"aws:ResourceTag/{tags.UNIKERNEL}": "hello"}}
+            assert one["Condition"]["StringEquals"][f"aws:ResourceTag/{tags.UNIKERNEL}"] == "hello"
 
 
 def test_actions_follow_from_the_settings():
     least = actions(Settings())
     assert actions(Settings(publish=Publish(regions=("us-east-1",)))) - least == {"ec2:CopyImage"}
     shared = actions(Settings(publish=Publish(share=("111122223333",)))) - least
-    assert shared == {"ec2:ModifyImageAttribute", "ec2:ModifySnapshotAttribute"}
+    assert shared == {"ec2:ModifySnapshotAttribute"}
     assert actions(Settings(publish=Publish(deprecate_after=1))) - least == {"ec2:EnableImageDeprecation"}
     assert "ec2:AssociateAddress" in actions(Settings(launch=Launch(elastic_ip="eipalloc-1"))) - least
     assert "ec2:AuthorizeSecurityGroupIngress" in actions(Settings(launch=Launch(open=("80",)))) - least
@@ -104,7 +117,8 @@ def test_actions_follow_from_the_settings():
 
 def test_the_key_of_each_region():
     found = {one["Sid"]: one for one in statements(SETTINGS[1])}["UseKey"]
-    assert found["Resource"] == [f"arn:aws:kms:{name}:111122223333:key/*" for name in ("eu-west-1", "us-east-1")]
+    assert found["Resource"] == ["arn:aws:kms:*:111122223333:key/*"]
+    assert found["Condition"]["StringEquals"]["aws:RequestedRegion"] == ["eu-west-1", "us-east-1"]
     assert found["Condition"]["ForAnyValue:StringEquals"] == {"kms:ResourceAliases": "alias/ours"}
     assert {one["Sid"]: one for one in statements(SETTINGS[2])}["UseKey"]["Resource"] == [KEY]
 
@@ -125,6 +139,71 @@ def test_the_command_prints_it(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert iam_policy.main(["publish.protect=true"]) == 0
     assert json.loads(capsys.readouterr().out) == policy(Settings(publish=Publish(protect=True)), "hello", "eu-west-1")
+
+
+PAGES = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
+
+
+def shown():
+    """Give the settings of each page: all that its pieces of unibuild.toml and its `iam-policy` lines say."""
+    for page in PAGES:
+        text, tree, words = page.read_text(), {}, {}
+        for block in re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE):
+            if re.match(r"\n*    (\[[a-z]|\w+ = )", block):
+                for table, found in tomllib.loads(textwrap.dedent(block)).items():
+                    tree[table] = {**tree.get(table, {}), **found} if isinstance(found, dict) else found
+        for line in re.findall(r"unibuild iam-policy .*", text):
+            words |= dict(re.findall(r"(\w+\.\w+)=(\S+)", line))
+        if words or tree.keys() & {"publish", "launch"}:
+            yield pytest.param({key: tree[key] for key in tree.keys() & {"publish", "launch"}}, words, id=page.stem)
+
+
+@pytest.mark.parametrize(("tree", "words"), list(shown()))
+def test_a_documented_configuration_is_one_managed_policy(tmp_path, monkeypatch, tree, words):
+    settings = msgspec.convert(tree, Settings)
+    assert size(policy(settings, "a-unikernel-of-a-longer-name", "ap-northeast-1")) <= LIMIT
+    (tmp_path / "unibuild.toml").touch()
+    with_words = load(tmp_path, words, {}).settings
+    assert size(policy(with_words, "a-unikernel-of-a-longer-name", "ap-northeast-1")) <= LIMIT
+
+
+def sids(*documents) -> list[str]:
+    return sorted(one["Sid"] for part in documents for one in part["Statement"])
+
+
+REGIONS = tuple(f"ap-northeast-{number}" for number in range(1, 35))
+LARGEST = Publish(
+    regions=REGIONS, share=("111122223333", "all"), deprecate_after=9, protect=True, kms_key=ALIAS, encrypt=True
+)
+
+
+@pytest.mark.parametrize("publish", [LARGEST, msgspec.structs.replace(LARGEST, via="s3", bucket="b" * 63)])
+@pytest.mark.parametrize("regions", [0, 6, 34])
+def test_the_largest_configuration_is_one_managed_policy_up_to_all_regions(publish, regions):
+    launch = Launch(open=("80",), elastic_ip="eipalloc-0123456789abcdef0", key="ops")
+    settings = Settings(publish=msgspec.structs.replace(publish, regions=REGIONS[:regions]), launch=launch)
+    told = policy(settings, "a-unikernel-of-a-longer-name", "eu-west-1")
+    assert size(told) <= LIMIT or regions == 34
+    parts = split(told)
+    assert sids(*parts) == sids(told)
+    assert all(size(part) <= LIMIT for part in parts)
+
+
+def test_several_documents_are_written_where_one_is_too_long(tmp_path, monkeypatch, capsys):
+    regions = ", ".join(f'"{one}"' for one in REGIONS)
+    (tmp_path / "unibuild.toml").write_text(
+        f'[publish]\nregion = "eu-west-1"\nregions = [{regions}]\nkms_key = "{ALIAS}"\nprotect = true\n'
+        'share = ["111122223333", "all"]\n[launch]\nopen = ["80"]\nelastic_ip = "203.0.113.5"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    assert iam_policy.main([]) == 0
+    printed = capsys.readouterr()
+    assert "--split" in printed.err
+    assert iam_policy.main(["--split", "policies"]) == 0
+    names = capsys.readouterr().out.split()
+    documents = [json.loads((tmp_path / name).read_text()) for name in names]
+    assert sids(*documents) == sids(json.loads(printed.out))
+    assert len(names) == 2 and all(size(one) <= LIMIT for one in documents)
 
 
 @pytest.fixture(scope="module")
@@ -231,14 +310,41 @@ def test_what_is_ours_can(guest, changes):
         assert code(getattr(ec2, operation), **params, DryRun=True) == "DryRunOperation"
 
 
-def test_nothing_of_another_unikernel_becomes_ours(ours, guest):
-    ours_now = tags.write({tags.UNIKERNEL: "hello"})
-    ec2 = guest()("ec2")
-    made = ours.snapshot(unikernel="another")
-    assert code(ec2.create_tags, Resources=[made], Tags=ours_now) == "UnauthorizedOperation"
-    plain = ours.call.snapshot()  # docs/reference/ami.md says that this is so
-    ec2.create_tags(Resources=[plain], Tags=ours_now)
-    ec2.delete_snapshot(SnapshotId=plain)
+@pytest.mark.parametrize("publish", [Publish(), Publish(**ALL, encrypt=True, kms_key=ALIAS)])
+@pytest.mark.parametrize("held", [{}, {"Name": "db-backup"}, {tags.UNIKERNEL: "another"}])
+def test_nothing_else_becomes_the_unikernels(ours, guest, publish, held):
+    mark = {"Tags": tags.write({tags.UNIKERNEL: "hello"})}
+    snapshot = ours.call.snapshot(Tags=tags.write(held))
+    others = [snapshot, ours.call.register(snapshot, Name="other"), ours.call.run()]
+    client = guest(publish=publish)
+    for one in others:
+        assert code(client("ec2").create_tags, Resources=[one], **mark) == "UnauthorizedOperation"
+    assert code(client("ebs").list_snapshot_blocks, SnapshotId=snapshot) == "AccessDeniedException"
+    assert code(client("ec2").delete_snapshot, SnapshotId=snapshot) == "UnauthorizedOperation"
+    registered = [{"ResourceType": "image", **mark}]
+    asked = {"Name": "taken", "RootDeviceName": "/dev/sda1", "BlockDeviceMappings": bdm(snapshot)}
+    assert code(client("ec2").register_image, **asked, TagSpecifications=registered) == "UnauthorizedOperation"
+
+
+def test_an_import_needs_to_tag_what_nobody_has_tagged(ours, guest):
+    """docs/reference/ami.md says that this is so: a snapshot of an import cannot be told from another one."""
+    ec2, mark = guest(publish=Publish(via="s3", bucket="images"))("ec2"), tags.write({tags.UNIKERNEL: "hello"})
+    assert code(ec2.create_tags, Resources=[ours.snapshot(unikernel="another")], Tags=mark) == "UnauthorizedOperation"
+    ec2.create_tags(Resources=[ours.call.snapshot()], Tags=mark)
+
+
+def test_no_port_of_another_group_is_opened_and_no_other_snapshot_launched(ours, guest):
+    ec2 = guest(launch=Launch(open=("80",)))("ec2")
+    [group] = ours.call.ec2.describe_security_groups()["SecurityGroups"]
+    rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    marked = [{"ResourceType": "security-group-rule", "Tags": tags.write({tags.UNIKERNEL: "hello"})}]
+    asked = {"GroupId": group["GroupId"], "IpPermissions": [rule], "TagSpecifications": marked}
+    assert code(ec2.authorize_security_group_ingress, **asked) == "UnauthorizedOperation"
+    launched = [{"ResourceType": one, "Tags": tags.write({tags.UNIKERNEL: "hello"})} for one in ("instance", "volume")]
+    asked = {"ImageId": ours.ami(), "InstanceType": "t1.micro", "MinCount": 1, "MaxCount": 1}
+    other = {**asked, "BlockDeviceMappings": bdm(ours.call.snapshot())}
+    assert code(ec2.run_instances, **other, TagSpecifications=launched) == "UnauthorizedOperation"
+    ec2.run_instances(**asked, TagSpecifications=launched)
 
 
 def test_an_elastic_ip_of_another_stays_where_it_is(ours, guest):

@@ -1,22 +1,30 @@
 """The least IAM policy for a configuration: which calls its goals and commands make, and on what.
 
 Resources and condition keys are those of AWS's Service Authorization Reference. Where EC2 can tell by a tag, only what
-carries our tag with this unikernel's name may be changed. Reading EC2 knows no resources, so it is bounded by region.
+carries unibuild's tag with this unikernel's name may be changed, and that tag is given by the call that makes the
+thing, never later. Reading EC2 knows no resources, so it is bounded by region.
+
+One statement holds all actions of one condition, because a managed policy has at most ``LIMIT`` characters. Actions
+share a statement only where no action knows a resource type that was meant for another one.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import sharing, tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from unibuild.settings.model import Settings
 
-__all__ = ["policy"]
+__all__ = ["LIMIT", "policy", "size", "split"]
+
+LIMIT = 6144
+"""Characters of a managed policy, white space not counted (IAM and STS quotas)."""
 
 Statement = dict[str, Any]
 _PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
@@ -33,10 +41,37 @@ def policy(settings: Settings, unikernel: str, region: str, *, launch: bool = Tr
         clean: also what ``unibuild ami gc`` and ``rm`` need.
     """
     scope = _Scope(unikernel, region, settings)
-    statements = [*_publish(scope)]
-    statements += _launch(scope) if launch else []
-    statements += _clean(scope) if clean else []
-    return {"Version": "2012-10-17", "Statement": [_reading(statements, scope), *filter(_is_changing, statements)]}
+    statements = [
+        _look(scope, launch=launch, clean=clean),
+        _ours(scope, launch=launch, clean=clean),
+        *_making(scope, launch=launch),
+        *(_places(scope) if launch else ()),
+        *(_s3(scope) if settings.publish.via == "s3" else ()),
+        *(_kms(scope) if sharing.is_encrypted(settings.publish) and settings.publish.kms_key else ()),
+    ]
+    return _document(statements)
+
+
+def size(document: Mapping[str, Any]) -> int:
+    """Return the characters of a policy as IAM counts them: without white space."""
+    return len("".join(json.dumps(document, separators=(",", ":")).split()))
+
+
+def split(document: Mapping[str, Any]) -> list[Statement]:
+    """Return documents of at most ``LIMIT`` characters that allow the same together."""
+    found: list[list[Statement]] = [[]]
+    for statement in document["Statement"]:
+        for parts in found:
+            if size(_document([*parts, statement])) <= LIMIT:
+                parts.append(statement)
+                break
+        else:
+            found.append([statement])
+    return [_document(parts) for parts in found if parts]
+
+
+def _document(statements: list[Statement]) -> Statement:
+    return {"Version": "2012-10-17", "Statement": statements}
 
 
 class _Scope:
@@ -45,201 +80,162 @@ class _Scope:
     Attributes:
         ours: the condition that a thing carries our tag with the unikernel's name.
         asked: the condition that it is made with that tag.
-        unless_of_another: the condition that it gets that tag, and does not have that of another unikernel.
         regions: all regions of the configuration.
+        in_regions: the condition that a call is for one of them; empty where the ARNs name the only one.
     """
 
     def __init__(self, unikernel: str, region: str, settings: Settings) -> None:
         self.settings = settings
         self.home = region
         self.regions = list(dict.fromkeys((region, *settings.publish.regions)))
-        self.ours = {"StringEquals": {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}}
-        self.asked = {"StringEquals": {f"aws:RequestTag/{tags.UNIKERNEL}": unikernel}}
-        self.unless_of_another = {**self.asked, "StringEqualsIfExists": self.ours["StringEquals"]}
-
-    def made_by(self, *operations: str) -> dict[str, Any]:
-        """Return the condition of a tag that is given by the call that makes the thing, and never later."""
-        return {"StringEquals": {**self.asked["StringEquals"], "ec2:CreateAction": list(operations)}}
+        many = len(self.regions) > 1
+        self.in_regions = {"aws:RequestedRegion": self.regions} if many else {}
+        self.ours = {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}
+        self.asked = {f"aws:RequestTag/{tags.UNIKERNEL}": unikernel}
+        self._everywhere = "*" if many else region
 
     @property
     def partition(self) -> str:
         return next((name for start, name in _PARTITIONS.items() if self.home.startswith(start)), "aws")
 
-    def arns(self, *kinds: str, regions: Iterable[str] = (), account: str = "*", name: str = "*") -> list[str]:
-        """Return the ARNs of all things of these kinds, or of those of a name; AMIs and snapshots have no account."""
+    def arns(self, *kinds: str, home: bool = False, name: str = "*") -> list[str]:
+        """Return the ARNs of all things of these kinds, or of those of a name; AMIs and snapshots have no account.
+
+        Args:
+            kinds: resource types of EC2.
+            home: only in the AMI's region; else in all regions, which ``in_regions`` bounds.
+            name: their id.
+        """
         owner = {"image": "", "snapshot": ""}
-        return [
-            f"arn:{self.partition}:ec2:{region}:{owner.get(kind, account)}:{kind}/{name}"
-            for kind in kinds
-            for region in regions or self.regions
-        ]
+        region = self.home if home else self._everywhere
+        return [f"arn:{self.partition}:ec2:{region}:{owner.get(kind, '*')}:{kind}/{name}" for kind in kinds]
+
+    @property
+    def has_group(self) -> bool:
+        """Whether unibuild makes a security group."""
+        return self.settings.launch.security_group is None and bool(self.settings.launch.open)
 
 
-def _publish(scope: _Scope) -> list[Statement]:
-    """Return the statements of ``publish_ami``."""
-    settings = scope.settings.publish
-    home = (scope.home,)
-    found = [
-        _read("ec2:DescribeImages", "ec2:DescribeSnapshots", "ec2:DescribeInstanceTypes"),
-        _read("ec2:DescribeInstanceTypeOfferings"),
-        _allow("Register", ["ec2:RegisterImage"], scope.arns("image", regions=home), scope.asked),
-        _allow("RegisterFrom", ["ec2:RegisterImage"], scope.arns("snapshot", regions=home), scope.ours),
-        _allow("TagImages", ["ec2:CreateTags"], scope.arns("image"), scope.made_by("RegisterImage", "CopyImage")),
-        # which ec2:CreateAction a StartSnapshot of the EBS direct API has is nowhere written; an import tags later
-        _allow("TagSnapshots", ["ec2:CreateTags"], scope.arns("snapshot"), scope.unless_of_another),
-        _allow("TagWhatIsOurs", ["ec2:CreateTags"], scope.arns("image", "snapshot"), scope.ours),
-        _allow("DeleteUnfinished", ["ec2:DeleteSnapshot"], scope.arns("snapshot"), scope.ours),
-        *(_s3(scope) if settings.via == "s3" else _ebs(scope)),
-        *_sharing(scope),
-    ]
-    if settings.regions:
-        found.append(_allow("Copy", ["ec2:CopyImage"], scope.arns("image", "snapshot"), scope.asked))
-    if sharing.is_encrypted(settings) and settings.kms_key:
-        found += _kms(scope)
-    return found
+def _look(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
+    """Return the one statement of all that only reads, which has no resources to name."""
+    publish = scope.settings.publish
+    is_public = sharing.ALL in publish.share
+    actions = {
+        *("ec2:DescribeImages", "ec2:DescribeSnapshots", "ec2:DescribeInstanceTypes"),
+        *("ec2:DescribeInstanceTypeOfferings", "ec2:GetEbsEncryptionByDefault"),
+        *(("ec2:GetImageBlockPublicAccessState", "ec2:GetSnapshotBlockPublicAccessState") if is_public else ()),
+        *(("ec2:DescribeImportSnapshotTasks",) if clean or publish.via == "s3" else ()),
+    }
+    if launch:
+        actions |= {"ec2:DescribeInstances", "ec2:DescribeAddresses", "ec2:DescribeSubnets"}
+        actions |= {"ec2:DescribeSecurityGroups"}
+        actions |= {"ec2:DescribeSecurityGroupRules", "ec2:DescribeVpcs"} if scope.has_group else set()
+    if clean:
+        actions |= {"ec2:DescribeInstances", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"}
+        actions |= {"autoscaling:DescribeLaunchConfigurations", "autoscaling:DescribeAutoScalingGroups"}
+    return _allow("Look", actions, ["*"], {"StringEquals": {"aws:RequestedRegion": scope.regions}})
 
 
-def _ebs(scope: _Scope) -> list[Statement]:
-    snapshots = scope.arns("snapshot", regions=(scope.home,))
-    writing = ["ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"]
-    reading = ["ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"]
-    return [
-        _allow("StartSnapshot", ["ebs:StartSnapshot"], snapshots, scope.asked),
-        _allow("WriteBlocks", [*writing, *reading], snapshots, scope.ours),
-    ]
+def _ours(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
+    """Return what may be done to things that carry our tag with the unikernel's name."""
+    publish = scope.settings.publish
+    kinds = ["image", "snapshot"]
+    actions = {"ec2:CreateTags", "ec2:DeleteSnapshot", "ec2:ModifyImageAttribute", "ec2:RegisterImage"}
+    actions |= {"ec2:DisableImageDeprecation"}
+    actions |= {"ec2:ModifySnapshotAttribute"} if publish.share else set()
+    actions |= {"ec2:EnableImageDeprecation"} if publish.deprecate_after else set()
+    actions |= {"ec2:EnableImageDeregistrationProtection"} if publish.protect else set()
+    if publish.via == "ebs":
+        actions |= {"ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"}
+    actions |= {"ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"}
+    if clean:
+        actions |= {"ec2:DeregisterImage"}
+        actions |= {"ec2:DisableImageDeregistrationProtection"} if publish.protect else set()
+    if launch:
+        kinds.append("instance")
+        actions |= {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:GetConsoleOutput"}
+        actions |= {"ec2:AssociateAddress"} if scope.settings.launch.elastic_ip else set()
+        if scope.has_group:
+            kinds.append("security-group")
+            actions |= {"ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"}
+            actions |= {"ec2:DeleteSecurityGroup"}
+    return _allow("Ours", actions, scope.arns(*kinds), {"StringEquals": {**scope.ours, **scope.in_regions}})
+
+
+def _making(scope: _Scope, *, launch: bool) -> list[Statement]:
+    """Return what may be made, with our tag only; a tag is given by the call that makes the thing."""
+    publish, has_group = scope.settings.publish, launch and scope.has_group
+    copying = ["ec2:CopyImage"] if publish.regions else []
+    starting = ["ebs:StartSnapshot"] if publish.via == "ebs" else []
+    asked = {"StringEquals": {**scope.asked, **scope.in_regions}}
+    tagged = ["image", "snapshot"]
+    found = []
+    images = scope.arns("image", *(["security-group"] if has_group else []))
+    actions = ["ec2:RegisterImage", *copying, *(["ec2:CreateSecurityGroup"] if has_group else [])]
+    found.append(_allow("Make", actions, images, asked))
+    if starting or copying:
+        found.append(_allow("MakeSnapshots", [*starting, *copying], scope.arns("snapshot"), asked))
+    if launch:
+        kinds = ["instance", "volume", *(["security-group-rule"] if has_group else [])]
+        tagged += [*kinds, *(["security-group"] if has_group else [])]
+        actions = ["ec2:RunInstances", *(["ec2:AuthorizeSecurityGroupIngress"] if has_group else [])]
+        found.append(_allow("Launch", actions, scope.arns(*kinds, home=True), {"StringEquals": scope.asked}))
+    tagged += ["import-snapshot-task"] if publish.via == "s3" else []
+    made = {**asked, "Null": {"ec2:CreateAction": "false"}}
+    return [*found, _allow("TagNew", ["ec2:CreateTags"], scope.arns(*tagged), made)]
+
+
+def _places(scope: _Scope) -> list[Statement]:
+    """Return what an instance may be launched into; nothing of it can be known by our tag."""
+    settings = scope.settings.launch
+    kinds = ["network-interface", "subnet", "security-group", *(["key-pair"] if settings.key else [])]
+    found = [_allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*kinds, home=True))]
+    places, actions = [], []
+    if scope.has_group:
+        places, actions = scope.arns("vpc", home=True), ["ec2:CreateSecurityGroup"]
+    if settings.elastic_ip:
+        given = settings.elastic_ip if settings.elastic_ip.startswith("eipalloc-") else "*"
+        places += [*scope.arns("elastic-ip", home=True, name=given), *scope.arns("network-interface", home=True)]
+        actions.append("ec2:AssociateAddress")
+    return [*found, _allow("Places", actions, places)] if actions else found
 
 
 def _s3(scope: _Scope) -> list[Statement]:
+    """Return what an import needs: its snapshot gets tags later, for the import gives it none."""
     bucket = f"arn:{scope.partition}:s3:::{scope.settings.publish.bucket or '*'}"
     objects = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
-    home = (scope.home,)
+    not_of_another = {"StringEquals": scope.asked, "StringEqualsIfExists": scope.ours}
     return [
-        _allow("UploadToBucket", objects, [f"{bucket}/*"]),
+        _allow("Upload", objects, [f"{bucket}/*"]),
         _allow("FindUploads", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
-        _read("ec2:DescribeImportSnapshotTasks"),
-        _allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", regions=home)),
-        _allow(
-            "TagImport",
-            ["ec2:CreateTags"],
-            scope.arns("import-snapshot-task", regions=home),
-            scope.made_by("ImportSnapshot"),
-        ),
+        _allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", home=True)),
+        _allow("TagImported", ["ec2:CreateTags"], scope.arns("snapshot", home=True), not_of_another),
     ]
-
-
-def _sharing(scope: _Scope) -> list[Statement]:
-    settings = scope.settings.publish
-    images = [
-        *(["ec2:ModifyImageAttribute"] if settings.share else []),
-        *(["ec2:EnableImageDeprecation"] if settings.deprecate_after else []),
-        *(["ec2:EnableImageDeregistrationProtection"] if settings.protect else []),
-    ]
-    found = [_allow("FinishImage", images, scope.arns("image"), scope.ours)] if images else []
-    if settings.share:
-        found.append(_allow("ShareSnapshot", ["ec2:ModifySnapshotAttribute"], scope.arns("snapshot"), scope.ours))
-    return found
 
 
 def _kms(scope: _Scope) -> list[Statement]:
     """Return what EC2 does with a key in our name; an alias is no resource that such a statement may name."""
-    using = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
-    services = [f"ec2.{region}.amazonaws.com" for region in scope.regions]
-    through: Mapping[str, Any] = {"StringEquals": {"kms:ViaService": services}}
-    keys = [found for region in scope.regions if (found := sharing.kms_key(scope.settings.publish, region, scope.home))]
-    aliases = [one.rpartition(":")[2] for one in keys if ":alias/" in one]
-    if aliases:
-        keys = [re.sub(":alias/.*", ":key/*", one) for one in keys]
-        through = {**through, "ForAnyValue:StringEquals": {"kms:ResourceAliases": aliases[0]}}
+    using = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"]
+    found = (sharing.kms_key(scope.settings.publish, region, scope.home) for region in scope.regions)
+    keys = list(dict.fromkeys(filter(None, found)))
+    alias = next((one.rpartition(":")[2] for one in keys if ":alias/" in one), None)
+    named = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}} if alias else {}
+    keys = [re.sub(":alias/.*", ":key/*", one) for one in keys]
+    services: Mapping[str, Any] = {"StringEquals": {"kms:ViaService": f"ec2.{scope.home}.amazonaws.com"}}
+    if len(keys) > 1:  # the same key, or alias, in all regions
+        keys = [re.sub("(:kms:)[^:]+:", r"\1*:", keys[0])]
+        services = {"StringLike": {"kms:ViaService": "ec2.*.amazonaws.com"}, "StringEquals": dict(scope.in_regions)}
+    through = {**services, **named}
     grant = {**through, "Bool": {"kms:GrantIsForAWSResource": "true"}}
-    return [_allow("UseKey", using, keys, through), _allow("GrantKey", ["kms:CreateGrant"], keys, grant)]
-
-
-def _launch(scope: _Scope) -> list[Statement]:
-    """Return the statements of ``launch_ami``, ``redeploy`` and ``unibuild ami rollback``."""
-    settings = scope.settings.launch
-    home = (scope.home,)
-    places = ["network-interface", "subnet", "security-group", *(["key-pair"] if settings.key else [])]
-    found = [
-        _read("ec2:DescribeInstances", "ec2:DescribeAddresses", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups"),
-        _allow("LaunchOurs", ["ec2:RunInstances"], scope.arns("image", regions=home), scope.ours),
-        _allow("LaunchAs", ["ec2:RunInstances"], scope.arns("instance", "volume", regions=home), scope.asked),
-        _allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*places, regions=home)),
-        _allow(
-            "TagLaunched",
-            ["ec2:CreateTags"],
-            scope.arns("instance", "volume", regions=home),
-            scope.made_by("RunInstances"),
-        ),
-        _allow(
-            "OurInstances",
-            ["ec2:TerminateInstances", "ec2:GetConsoleOutput", "ec2:CreateTags"],
-            scope.arns("instance", regions=home),
-            scope.ours,
-        ),
-    ]
-    if settings.security_group is None and settings.open:
-        found += _security_group(scope)
-    if settings.elastic_ip:
-        given = settings.elastic_ip if settings.elastic_ip.startswith("eipalloc-") else "*"
-        address = scope.arns("elastic-ip", regions=home, name=given)
-        found += [
-            _allow("MoveAddress", ["ec2:AssociateAddress"], [*address, *scope.arns("network-interface", regions=home)]),
-            _allow("MoveAddressTo", ["ec2:AssociateAddress"], scope.arns("instance", regions=home), scope.ours),
-        ]
-    return found
-
-
-def _security_group(scope: _Scope) -> list[Statement]:
-    home = (scope.home,)
-    groups, rules = scope.arns("security-group", regions=home), scope.arns("security-group-rule", regions=home)
-    opening = ["ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"]
     return [
-        _read("ec2:DescribeSecurityGroupRules", "ec2:DescribeVpcs"),
-        _allow("MakeGroup", ["ec2:CreateSecurityGroup"], groups, scope.asked),
-        _allow("MakeGroupIn", ["ec2:CreateSecurityGroup"], scope.arns("vpc", regions=home)),
-        _allow("OpenPorts", opening, groups, scope.ours),
-        _allow("OpenPortsAs", opening[:1], rules, scope.asked),
-        _allow(
-            "TagGroup",
-            ["ec2:CreateTags"],
-            [*groups, *rules],
-            scope.made_by("CreateSecurityGroup", "AuthorizeSecurityGroupIngress"),
-        ),
-    ]
-
-
-def _clean(scope: _Scope) -> list[Statement]:
-    """Return the statements of ``unibuild ami gc`` and ``rm``."""
-    is_protecting = scope.settings.publish.protect
-    return [
-        _read("ec2:DescribeInstances", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"),
-        _read("ec2:DescribeImportSnapshotTasks"),
-        _read("autoscaling:DescribeLaunchConfigurations", "autoscaling:DescribeAutoScalingGroups"),
-        _allow(
-            "Deregister",
-            ["ec2:DeregisterImage", *(["ec2:DisableImageDeregistrationProtection"] if is_protecting else [])],
-            scope.arns("image"),
-            scope.ours,
-        ),
+        _allow("UseKey", using, keys, through),
+        _allow("GrantKey", ["kms:CreateGrant"], keys, grant),
+        _allow("FindKey", ["kms:DescribeKey"], keys, named),
     ]
 
 
 def _allow(
-    sid: str, actions: Sequence[str], resources: Sequence[str], condition: Mapping[str, Any] | None = None
+    sid: str, actions: Iterable[str], resources: Iterable[str], condition: Mapping[str, Any] | None = None
 ) -> Statement:
     found: Statement = {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": list(resources)}
     return {**found, "Condition": dict(condition)} if condition else found
-
-
-def _read(*actions: str) -> Statement:
-    return {"Action": list(actions)}
-
-
-def _is_changing(statement: Statement) -> bool:
-    return "Sid" in statement
-
-
-def _reading(statements: Iterable[Statement], scope: _Scope) -> Statement:
-    """Return the one statement of all that only reads, which has no resources to name."""
-    actions = {action for one in statements if not _is_changing(one) for action in one["Action"]}
-    return _allow("Look", sorted(actions), ["*"], {"StringEquals": {"aws:RequestedRegion": scope.regions}})

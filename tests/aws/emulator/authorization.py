@@ -2,7 +2,7 @@
 
 Which kinds of resources an action touches, and whether it makes or names them, is in ``iam_actions.json``. Not
 documented, and assumed here: what is not there has no tags; a StartSnapshot of EBS direct that gives tags needs
-ec2:CreateTags without an ec2:CreateAction; where a default subnet or group is taken, its tags count as none.
+ec2:CreateTags with an ec2:CreateAction of its name; where a default subnet or group is taken, its tags count as none.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def needs(region: Region, service: str, operation: str, params: Params) -> Itera
         touched = list(_touched(region, action, params)) or [Resource()]
     yield from (Need(action, one, {}) for one in touched)
     if service == "ebs" and "Tags" in params:
-        yield Need("ec2:CreateTags", _new(region, "snapshot", params), {})
+        yield Need("ec2:CreateTags", _new(region, "snapshot", params), {"ec2:CreateAction": operation})
     for one in params.get("TagSpecifications", []) if service == "ec2" else []:
         new = _new(region, one.get("ResourceType", ""), params)
         yield Need("ec2:CreateTags", new, {"ec2:CreateAction": operation})

@@ -1,7 +1,7 @@
 """What an IAM policy allows: pure, by the IAM user guide ("Policy evaluation logic", "Resource", "Condition").
 
 What no statement allows is denied, and a Deny wins. A statement holds where its action, its resource and all of its
-conditions do. Known are the condition operators of the string and boolean kinds that policies of ours use.
+conditions do. Known are the condition operators that policies of unibuild use: of strings, booleans, and Null.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def _holds(conditions: Mapping[str, Mapping[str, Any]], known: Mapping[str, Sequ
 def _compares(operator: str, values: Sequence[str] | None, wanted: Sequence[Any]) -> bool:
     """Compare the values of a key, None where the request has no such key, with any of those that are wanted."""
     quantifier, _, name = operator.rpartition(":")
+    if name == "Null":
+        return any((values is None) == (str(one).lower() == "true") for one in wanted)
     compare = OPERATORS[name.removesuffix("IfExists")]
     if values is None:
         return name.endswith("IfExists") or quantifier == "ForAllValues"
