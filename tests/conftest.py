@@ -69,17 +69,29 @@ def hello_kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     return Kernels(pv=folder / "hello-pv.xen", pvh=folder / "hello-pvh.xen")
 
 
+def _build_kernel(folder: Path, name: str, **files: str) -> Path:
+    """Build the PVH kernel of tests/standins/NAME_kernel, with more files ("page.h" is ``page``) beside its main.c."""
+    shutil.copytree(EXAMPLES / "hello" / "lib", folder / "lib")
+    shutil.copy(STANDINS.with_name(f"{name}_kernel") / "main.c", folder)
+    for stem, text in files.items():
+        (folder / f"{stem}.h").write_text(text)
+    (folder / "Makefile").write_text(f"NAME := {name}\ninclude lib/kernel.mk\n")
+    process.run(["make", "-s", f"{name}-pvh.xen"], cwd=folder)
+    return folder / f"{name}-pvh.xen"
+
+
 @pytest.fixture(scope="session")
 def help_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PVH kernel with Solo5's note, which prints a Mirage unikernel's manual page for `--help=plain`."""
-    folder = tmp_path_factory.mktemp("kernels") / "help"
-    shutil.copytree(EXAMPLES / "hello" / "lib", folder / "lib")
-    shutil.copy(STANDINS.with_name("help_kernel") / "main.c", folder)
     page = (Path(__file__).parent / "domain" / "manual_page.txt").read_text().encode("ascii", "replace").decode()
-    (folder / "page.h").write_text(f"static const char page[] = {json.dumps(page)};\n")
-    (folder / "Makefile").write_text("NAME := help\ninclude lib/kernel.mk\n")
-    process.run(["make", "-s", "help-pvh.xen"], cwd=folder)
-    return folder / "help-pvh.xen"
+    text = f"static const char page[] = {json.dumps(page)};\n"
+    return _build_kernel(tmp_path_factory.mktemp("help"), "help", page=text)
+
+
+@pytest.fixture(scope="session")
+def float_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PVH kernel that keeps numbers in floating point registers, and reports when one has changed."""
+    return _build_kernel(tmp_path_factory.mktemp("float"), "float")
 
 
 OCAML = ("mirage", "opam", "dune", "ocamlbuild", "ocamlc", "ocamlfind")

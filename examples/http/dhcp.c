@@ -93,7 +93,7 @@ void dhcp_input(const void *data, size_t size)
     uint32_t lease = be32(read_number(find(packet, size, OPTION_LEASE, 4)));
     if (type && *type == OFFER && state == LOOKING) {
         offered = packet->yours;
-        server = read_number(find(packet, size, OPTION_SERVER, 4));
+        server = packet->server; /* as Mirage's client does, which does not look at option 54 */
         state = ASKING;
         tries = 0;
         next = now();

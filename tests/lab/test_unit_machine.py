@@ -27,6 +27,11 @@ def test_memory_that_freed_pages_hold_is_scrubbed():
     assert "bootscrub" not in qemu.XEN_OPTIONS
 
 
+def test_xen_switches_the_fpu_eagerly():
+    options = qemu.XEN_OPTIONS.split()
+    assert options.index("spec-ctrl=eager-fpu") > options.index("spec-ctrl=no")
+
+
 def test_a_boot_has_a_kernel_and_shares_its_memory():
     argv = qemu.arguments(MACHINE, PLACES, Path("/s/ram"))
     assert after(argv, "-kernel") == "xen"
@@ -66,6 +71,13 @@ def test_only_this_machine_reaches_the_box():
 )
 def test_whatever_changes_makes_another_snapshot(other):
     assert snapshot.key(*other) != snapshot.key(MACHINE, "7.2", b"image", b"overlay")
+
+
+@pytest.mark.parametrize("options", ["XEN_OPTIONS", "LINUX_OPTIONS"])
+def test_other_boot_options_make_another_snapshot(monkeypatch, options):
+    before = snapshot.key(MACHINE, "7.2", b"image", b"overlay")
+    monkeypatch.setattr(qemu, options, "others")
+    assert snapshot.key(MACHINE, "7.2", b"image", b"overlay") != before
 
 
 def test_a_snapshot_without_its_key_is_none(tmp_path):

@@ -23,9 +23,11 @@ __all__ = ["PROGRAM", "Machine", "arguments", "cpu_time", "find", "start", "stop
 PROGRAM = "qemu-system-x86_64"
 DOM0_MEMORY = 256  # MiB
 XEN_OPTIONS = (
-    # never bootscrub=0: memory that Xen freed while booting would reach the first domain unscrubbed
+    # Never bootscrub=0: memory that Xen freed while booting would reach the first domain unscrubbed.
+    # spec-ctrl=no also turns eager FPU switching off, and lazy switching loses XSAVE state under emulation: programs in
+    # dom0 crash while a PVH domain runs. So eager-fpu follows it.
     f"console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_mem={DOM0_MEMORY}M,max:{DOM0_MEMORY}M "
-    "dom0_max_vcpus=1 spec-ctrl=no xpti=no edd=off"
+    "dom0_max_vcpus=1 spec-ctrl=no spec-ctrl=eager-fpu xpti=no edd=off"
 )
 LINUX_OPTIONS = (
     # swiotlb: 8 MiB of it are plenty for one network card, and 64 would be a quarter of dom0's memory
