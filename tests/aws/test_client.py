@@ -356,6 +356,18 @@ def test_the_kinds_of_errors(code: str, status: int, reason: str, kind: Kind) ->
     assert kind_of(code, status, reason) is kind
 
 
+@pytest.mark.parametrize(
+    ("message", "hint"),
+    [
+        ("HttpTokens must be set to required", "[launch] metadata"),
+        ("virtualization type of 'paravirtual' is not supported", "[launch] type"),
+        ("The operation is not supported for this volume", "AWS says"),
+    ],
+)
+def test_the_hint_of_a_code_of_many_meanings_is_by_its_message(message: str, hint: str) -> None:
+    assert hint in explain("RunInstances", "eu-west-1", "UnsupportedOperation", message).hint
+
+
 def test_the_encoded_part_of_a_refusal_is_left_out() -> None:
     coded = base64.b64encode(b"x" * 100).decode()
     error = explain(

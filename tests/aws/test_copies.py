@@ -80,7 +80,7 @@ def test_a_region_without_that_kernel_is_refused_and_the_others_are_done(ours, f
 def test_another_ami_of_that_name_is_left_alone(ours, finish):
     other = ours.call.ami(Name="other")
     ours.call.copy(other, Name="hello-1")
-    with pytest.raises(AwsError, match="another AMI called hello-1"):
+    with pytest.raises(AwsError, match="has the name hello-1 already"):
         finish(ours.ami(), regions=("eu-west-1",))
 
 

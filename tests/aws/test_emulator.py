@@ -42,6 +42,13 @@ REFUSED = {
         lambda c: c.start(Encrypted=True, KmsKeyArn="arn:aws:kms:us-east-1:123456789012:key/a"),
     ),
     "start: the 101st that is pending": ("ConcurrentLimitExceededException", lambda c: [c.start() for _ in range(101)]),
+    "start: an alias is no key": (
+        VALIDATION,
+        lambda c: c.start(Encrypted=True, KmsKeyArn="arn:aws:kms:us-east-1:123456789012:alias/aws/ebs"),
+    ),
+    "start: long description": (VALIDATION, lambda c: c.start(Description="d" * 256)),
+    "start: long tag": (VALIDATION, lambda c: c.start(Tags=[{"Key": "k", "Value": "v" * 256}])),
+    "start: empty token": (VALIDATION, lambda c: c.start(ClientToken="a b")),
     "start: timeout": (VALIDATION, lambda c: c.start(Timeout=5000)),
     "put: wrong checksum": (
         "ValidationException/INVALID_BLOCK",

@@ -7,6 +7,7 @@ import base64
 
 import pytest
 from emulator import Delay
+from emulator.ec2 import types
 from launches import Launches, page
 
 from unibuild.aws import tags
@@ -34,6 +35,47 @@ def test_an_instance_that_is_ready_is_marked_and_written_down(launches, capsys):
 def test_the_console_is_never_asked_for_what_nitro_alone_has(launches):
     launches.run(launches.ours.ami())
     assert all("Latest" not in call.params for call in launches.aws.calls.named("GetConsoleOutput"))
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        (("m3.medium", "c3.large", "c3.8xlarge"), "m3.medium"),
+        (("c3.8xlarge", "c3.large"), "c3.large"),
+        (("m1.small", "t1.micro"), "t1.micro"),
+    ],
+)
+def test_the_default_type_is_the_smallest_that_is_offered(launches, monkeypatch, offered, taken):
+    kinds = {name: one for name, one in types.TYPES.items() if name in offered}
+    monkeypatch.setattr(types, "offered", lambda region: kinds)
+    launches.run(launches.ours.ami())
+    [asked] = launches.aws.calls.named("RunInstances")
+    assert asked.params["InstanceType"] == taken
+
+
+@pytest.mark.parametrize("metadata", ["off", "v2", "on"])
+def test_the_metadata_service(launches, metadata):
+    launches.ready('console = "ready"', f'metadata = "{metadata}"')
+    launches.run(launches.ours.ami())
+    [asked] = launches.aws.calls.named("RunInstances")
+    assert (
+        asked.params["MetadataOptions"]
+        == {
+            "off": {"HttpEndpoint": "disabled"},
+            "v2": {"HttpEndpoint": "enabled", "HttpTokens": "required"},
+            "on": {"HttpEndpoint": "enabled", "HttpTokens": "optional"},
+        }[metadata]
+    )
+
+
+def test_an_account_that_enforces_tokens(launches):
+    launches.aws.region().http_tokens_enforced = True
+    launches.run(launches.ours.ami())
+    launches.ready('console = "ready"', 'metadata = "on"')
+    with pytest.raises(AwsError) as caught:
+        launches.run(launches.ours.ami(), replace=True)
+    assert caught.value.code == "UnsupportedOperation"
+    assert "[launch] metadata" in caught.value.hint
 
 
 def test_ready_over_the_network(launches):

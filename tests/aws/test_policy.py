@@ -107,7 +107,7 @@ def test_actions_follow_from_the_settings():
     least = actions(Settings())
     assert actions(Settings(publish=Publish(regions=("us-east-1",)))) - least == {"ec2:CopyImage"}
     shared = actions(Settings(publish=Publish(share=("111122223333",)))) - least
-    assert shared == {"ec2:ModifySnapshotAttribute"}
+    assert shared == {"ec2:GetEbsDefaultKmsKeyId", "ec2:ModifySnapshotAttribute"}
     assert actions(Settings(publish=Publish(deprecate_after=1))) - least == {"ec2:EnableImageDeprecation"}
     assert "ec2:AssociateAddress" in actions(Settings(launch=Launch(elastic_ip="eipalloc-1"))) - least
     assert "ec2:AuthorizeSecurityGroupIngress" in actions(Settings(launch=Launch(open=("80",)))) - least

@@ -14,7 +14,7 @@ from test_snapshot import Hasty
 
 from unibuild.aws import kernels, publish
 from unibuild.aws.client import Aws
-from unibuild.aws.plan import Plan
+from unibuild.aws.plan import Plan, is_reading
 from unibuild.aws.upload.journal import Begun, Journal
 from unibuild.errors import AwsError, InputError
 
@@ -116,6 +116,7 @@ def test_an_hvm_ami(publisher: Publisher) -> None:
     made = publisher.run(OLD, virtualization="hvm")
     image = publisher.images[made.image]
     assert (image.virtualization, image.kernel) == ("hvm", None)
+    assert image.settings["ImdsSupport"] == "v2.0"
 
 
 def test_a_kernel_that_cannot_be_started_so_is_refused_with_the_reason() -> None:
@@ -292,10 +293,10 @@ def test_a_plan_prints_every_call_and_makes_none(publisher: Publisher) -> None:
         "CompleteSnapshot",
         "RegisterImage",
     ]
-    assert not [call for call in publisher.emulator.calls if not call.operation.startswith("Describe") and call.done]
+    assert all(is_reading(call.operation, call.params) for call in publisher.emulator.calls if call.done)
     assert not (publisher.folder / "aws.json").read_text().count("<")
     publisher.run(NEW)
-    sent = [call for call in publisher.emulator.calls if call.done and not call.operation.startswith("Describe")]
+    sent = [call for call in publisher.emulator.calls if call.done and not is_reading(call.operation, call.params)]
     assert [call.operation for call in sent] == [call.operation for call in plan.calls]
 
 
@@ -307,6 +308,105 @@ def test_an_encrypted_ami_has_a_parent_of_the_same_key_only(publisher: Publisher
     assert (first.puts, publisher.snapshots[first.snapshot].key is not None) == (4, True)
     second = publisher.run(NEW, encryption=key)
     assert (second.puts, second.parent) == (1, first.snapshot)
+
+
+ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/ours"
+
+
+def test_an_account_that_encrypts_by_default_publishes_changes(publisher: Publisher) -> None:
+    publisher.run(OLD)
+    publisher.emulator.region(REGION).encrypts_by_default = True
+    first = publisher.run(NEW)
+    assert (first.puts, first.parent, publisher.snapshots[first.snapshot].key is not None) == (4, None, True)
+    second = publisher.run(Disk.of(1, 2, 0, 4, 77))
+    assert (second.puts, second.parent) == (1, first.snapshot)
+    publisher.emulator.region(REGION).encrypts_by_default = False
+    third = publisher.run(Disk.of(1, 2, 0, 4, 78))
+    assert publisher.snapshots[third.snapshot].key is None
+
+
+def test_a_parent_that_ebs_refuses_is_left_out(publisher: Publisher) -> None:
+    """As when the policy does not allow to ask whether the account encrypts by default."""
+    publisher.run(OLD)
+    publisher.emulator.region(REGION).encrypts_by_default = True
+    no = Refused("UnauthorizedOperation", "No.", 403)
+    publisher.emulator.faults.add("500", "GetEbsEncryptionByDefault", error=no)
+    made = publisher.run(NEW)
+    assert (made.puts, made.parent) == (4, None)
+    assert len(publisher.snapshots) == 2
+
+
+def test_an_alias_is_resolved_for_ebs_direct(publisher: Publisher) -> None:
+    region = publisher.emulator.region(REGION)
+    region.kms["alias/ours"] = region.arn("kms", "key/ours")
+    made = publisher.run(OLD, encryption=ALIAS)
+    assert publisher.snapshots[made.snapshot].key == region.kms["alias/ours"]
+    region.kms["alias/ours"] = region.arn("kms", "key/next")  # what was encrypted with the old key is no parent
+    after = publisher.run(NEW, encryption=ALIAS)
+    assert (after.parent, publisher.snapshots[after.snapshot].key) == (None, region.kms["alias/ours"])
+    assert publisher.run(Disk.of(1, 2, 0, 4, 77), encryption=ALIAS).parent == after.snapshot
+
+
+def test_an_alias_of_no_key_is_refused_before_anything_is_sent(publisher: Publisher) -> None:
+    with pytest.raises(AwsError, match="the KMS key is not there"):
+        publisher.run(OLD, encryption=ALIAS)
+    assert publisher.emulator.calls.count("StartSnapshot") == 0
+
+
+def test_an_ami_that_lost_its_snapshot_is_not_published(publisher: Publisher) -> None:
+    made = publisher.run(OLD)
+    publisher.images[made.image].mappings = []
+    with pytest.raises(AwsError, match="no root snapshot") as caught:
+        publisher.run(OLD)
+    assert f"unibuild ami rm {made.image}" in caught.value.hint
+
+
+def test_an_ami_that_lost_its_tags_is_reported_as_such(publisher: Publisher) -> None:
+    made = publisher.run(OLD)
+    publisher.emulator.region(REGION).tags[made.image].clear()
+    with pytest.raises(AwsError, match="no tag unibuild:sha256") as caught:
+        publisher.run(OLD)
+    assert "{hash}" not in caught.value.hint
+
+
+def test_the_dry_run_is_of_another_name_and_content(publisher: Publisher) -> None:
+    name = "n" * 128
+    publisher.run(OLD, name=name)
+    [asked] = [call for call in publisher.emulator.calls.named("RegisterImage") if call.params.get("DryRun")]
+    [marked] = asked.params["TagSpecifications"]
+    assert asked.params["Name"] != name and len(asked.params["Name"]) <= 128
+    assert "unibuild:sha256" not in {tag["Key"] for tag in marked["Tags"]}
+
+
+SHARING = {
+    "encrypted by default, to accounts": ({"encrypts_by_default": True}, ("111122223333",), "default key"),
+    "encrypted by default, to all": ({"encrypts_by_default": True}, ("all",), "with all"),
+    "snapshots blocked": ({"block_snapshot_access": True}, ("all",), "snapshots in us-east-1"),
+}
+
+
+@pytest.mark.parametrize("case", SHARING)
+def test_sharing_that_the_account_does_not_allow_is_refused_before_anything_is_sent(
+    publisher: Publisher, case: str
+) -> None:
+    traits, share, sentence = SHARING[case]
+    for name, value in traits.items():
+        setattr(publisher.emulator.region(REGION), name, value)
+    with pytest.raises(AwsError, match=sentence):
+        publisher.run(OLD, share=share)
+    assert publisher.emulator.calls.count("StartSnapshot") == 0
+
+
+def test_blocked_public_access_is_found_in_every_region(publisher: Publisher) -> None:
+    publisher.emulator.world.block_public_access = True
+    with pytest.raises(AwsError, match="AMIs in"):
+        publisher.run(OLD, share=("all",), regions=("eu-west-1",))
+    assert publisher.emulator.calls.count("GetImageBlockPublicAccessState") >= 1
+    publisher.emulator.world.block_public_access = False
+    publisher.emulator.region("eu-west-1").block_snapshot_access = True
+    with pytest.raises(AwsError, match="snapshots in eu-west-1"):
+        publisher.run(OLD, share=("all",), regions=("eu-west-1",))
+    assert publisher.run(OLD, share=("111122223333",), regions=("eu-west-1",)).is_new
 
 
 def test_a_cold_publish_makes_few_calls(publisher: Publisher) -> None:

@@ -109,7 +109,7 @@ def test_an_image_that_is_there_needs_no_call(uploads: Uploads) -> None:
     disk = Disk.of(1, 2)
     first = uploads.make(disk)
     uploads.emulator.calls.clear()
-    assert uploads.make(disk, uploads.base(first, disk)) == snapshot.Made(first.id, 0, None)
+    assert uploads.make(disk, uploads.base(first, disk)) == snapshot.Made(first.id, 0, None, is_found=True)
     assert uploads.emulator.calls.count() == 0
 
 

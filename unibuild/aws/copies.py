@@ -128,13 +128,8 @@ def _same(aws: Aws, source: Ami, region: str) -> str | None:
     found = register.named(aws.client("ec2", region), source.name)
     if found is None:
         return None
-    there = ami(region, found)
-    if there.tags.get(tags.SHA256) == source.tags.get(tags.SHA256):
-        return there.id
-    raise AwsError(
-        f"{region} has another AMI called {source.name}: {there.id}",
-        hint="[publish] name: put {hash} into it, or remove the other",
-    )
+    register.check_identity(aws.client("ec2", region), found, source.tags.get(tags.SHA256, ""))
+    return str(found["ImageId"])
 
 
 def _refuse_without_kernel(aws: Aws, name: str | None, region: str) -> None:

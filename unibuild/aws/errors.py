@@ -62,7 +62,12 @@ _PERMISSION = "the account's policy must allow this; `unibuild iam-policy` print
 _TRUST = "`role_arn` of the profile: the role must be there, and its trust policy must name who asks"
 _SIGN_IN = "sign in again, or look at the profile: `aws sts get-caller-identity{profile}` must work"
 _CLOCK = "see that this machine's clock is right"
-_PV_TYPES = "a paravirtual AMI runs on C1, C3, HS1, M1, M2, M3 and T1 instances only: [launch] type"
+_SEE = "see what AWS says"
+_PV_TYPES = "a paravirtual AMI runs on C1, C3, M1, M2, M3 and T1 instances only: [launch] type"
+_BY_MESSAGE = (  # a code that stands for many things: what its message mentions, and the hint
+    (re.compile(r"HttpTokens|IMDS|metadata", re.IGNORECASE), '[launch] metadata = "v2": the account enforces IMDSv2'),
+    (re.compile(r"virtualization|paravirtual", re.IGNORECASE), _PV_TYPES),
+)
 
 _SENTENCES: Mapping[str, tuple[str, str]] = {
     # who we are
@@ -119,6 +124,7 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "ResourceLimitExceeded": ("a limit of the account is reached", "ask for more in Service Quotas"),
     "IncorrectState": ("the resource is in a state that does not allow this", _AGAIN),
     "KmsKeyNotFound": ("the KMS key is not there", "[publish] kms_key: of this region, and one that you may use"),
+    "NotFoundException": ("the KMS key is not there", "[publish] kms_key: of this region, and one that you may use"),
     "InvalidKmsKeyId": ("the KMS key is not there", "[publish] kms_key: of this region, and one that you may use"),
     "OperationNotPermitted": (
         "this is not permitted",
@@ -127,9 +133,9 @@ _SENTENCES: Mapping[str, tuple[str, str]] = {
     "InvalidTagKey.Malformed": ("a tag's key is not allowed", "[publish] tags: it must not start with aws:"),
     "TagLimitExceeded": ("more than 50 tags", "[publish] tags: fewer of them"),
     # instances
-    "InvalidParameterCombination": ("the instance cannot be made so", _PV_TYPES),
+    "InvalidParameterCombination": ("the parameters do not go together", _SEE),
     "Unsupported": ("the instance type is not offered so", f"{_PV_TYPES}; not every zone has them: [launch] subnet"),
-    "UnsupportedOperation": ("the operation is not supported here", _PV_TYPES),
+    "UnsupportedOperation": ("the operation is not supported here", _SEE),
     "InvalidInstanceType": ("there is no such instance type", "[launch] type"),
     "InsufficientInstanceCapacity": (
         "AWS has no free instance of this type in the zone",
@@ -234,7 +240,9 @@ def explain(
         profile: the profile that the credentials are of; empty: the default one.
         status: the answer's HTTP status.
     """
-    sentence, mend = _SENTENCES.get(code, ("", "see what AWS says"))
+    sentence, mend = _SENTENCES.get(code, ("", _SEE))
+    if code in ("UnsupportedOperation", "InvalidParameterCombination"):
+        mend = next((hint for mentioned, hint in _BY_MESSAGE if mentioned.search(message)), mend)
     is_unimplemented = _is_unimplemented(code, status)
     if is_unimplemented:
         sentence = f"the endpoint does not implement {operation}"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
-from unibuild.aws.kernels import default_type
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -33,6 +32,11 @@ __all__ = [
 
 GONE = ("shutting-down", "terminated")
 """States from which no instance comes back."""
+_METADATA: Mapping[str, Mapping[str, str]] = {  # EC2 takes no HttpTokens where the endpoint is disabled
+    "off": {"HttpEndpoint": "disabled"},
+    "v2": {"HttpEndpoint": "enabled", "HttpTokens": "required"},
+    "on": {"HttpEndpoint": "enabled", "HttpTokens": "optional"},
+}
 APPEARS = 180.0
 """Seconds for which EC2 may not know what it has just made."""
 
@@ -64,13 +68,14 @@ class Instance:
 
 
 def parameters(
-    settings: Launch, ami: Ami, unikernel: str, groups: Sequence[str], user_data: bytes | None
+    settings: Launch, ami: Ami, kind: str, unikernel: str, groups: Sequence[str], user_data: bytes | None
 ) -> dict[str, Any]:
     """Return what RunInstances is asked for, but for the ClientToken.
 
     Args:
         settings: ``[launch]``.
         ami: what is launched.
+        kind: the instance type.
         unikernel: the name that our tag has.
         groups: the ids of its security groups; none: the VPC's default one.
         user_data: the bytes of ``user_data``; botocore encodes them.
@@ -78,13 +83,14 @@ def parameters(
     given = {tags.UNIKERNEL: unikernel, "Name": unikernel, **settings.tags}
     return {
         "ImageId": ami.id,
-        "InstanceType": settings.type or default_type("hvm" if ami.virtualization == "hvm" else "paravirtual"),
+        "InstanceType": kind,
         "MinCount": 1,
         "MaxCount": 1,
         **({"KeyName": settings.key} if settings.key else {}),
         **({"SubnetId": settings.subnet} if settings.subnet else {}),
         **({"SecurityGroupIds": list(groups)} if groups else {}),
         **({"UserData": user_data} if user_data else {}),
+        "MetadataOptions": dict(_METADATA[settings.metadata]),
         "TagSpecifications": [{"ResourceType": kind, "Tags": tags.write(given)} for kind in ("instance", "volume")],
     }
 

@@ -15,21 +15,35 @@ if TYPE_CHECKING:
 
     from unibuild.aws.client import Client
 
-__all__ = ["HVM_TYPES", "PV_TYPES", "Virtualization", "check_kind", "default_type", "is_there", "newest", "pv_grub"]
+__all__ = [
+    "HVM_TYPES",
+    "PV_TYPES",
+    "Virtualization",
+    "check_kind",
+    "is_there",
+    "newest",
+    "pv_grub",
+    "smallest_offered",
+    "types_for",
+]
 
 Virtualization = Literal["paravirtual", "hvm"]
 
 PV_TYPES = (
-    *("t1.micro", "m1.small", "m1.medium", "m1.large", "m1.xlarge", "m3.medium", "m3.large", "m3.xlarge"),
-    *("m3.2xlarge", "c1.medium", "c1.xlarge", "c3.large", "c3.xlarge", "c3.2xlarge", "c3.4xlarge", "c3.8xlarge"),
-    *("m2.xlarge", "m2.2xlarge", "m2.4xlarge", "hs1.8xlarge"),
+    *("t1.micro", "m1.small", "m3.medium", "m1.medium", "c1.medium", "c3.large", "m1.large", "m3.large"),
+    *("m2.xlarge", "c3.xlarge", "m3.xlarge", "m1.xlarge", "m2.2xlarge", "c1.xlarge", "c3.2xlarge", "m3.2xlarge"),
+    *("m2.4xlarge", "c3.4xlarge", "c3.8xlarge"),
 )
-"""The instance types that run paravirtual AMIs; no newer one does."""
+"""The instance types that run paravirtual AMIs, the smallest first; no newer one does."""
 HVM_TYPES = (
-    *("t2.micro", "t2.nano", "t2.small", "t2.medium", "t2.large", "m3.medium", "m3.large", "c3.large"),
-    *("m4.large", "m4.xlarge", "c4.large", "c4.xlarge", "r3.large", "r4.large", "i2.xlarge", "i3.large"),
+    *("t2.micro", "t2.nano", "t2.small", "t2.medium", "m3.medium", "t2.large", "m4.large", "c4.large", "c3.large"),
+    *("m3.large", "r4.large", "i3.large", "r3.large", "c4.xlarge", "m4.xlarge", "d2.xlarge", "i2.xlarge"),
+    *("h1.2xlarge", "x1e.xlarge", "x1.16xlarge"),
 )
-"""Some instance types whose hypervisor is Xen; on Nitro (T3 and all later ones) no Xen kernel runs."""
+"""Some instance types whose hypervisor is Xen, the smallest first, but T2's free one before all.
+
+On Nitro (T3 and all later ones) no Xen kernel runs.
+"""
 _LISTED_NAME = "pv-grub-hd0_1.05-x86_64.gz"  # the last one
 _LISTED = {
     "ap-northeast-1": "aki-7077ab11",
@@ -65,9 +79,28 @@ def check_kind(kind: Literal["pv", "pvh"], virtualization: Virtualization) -> No
         )
 
 
-def default_type(virtualization: Virtualization) -> str:
-    """Return the instance type where none is set: the smallest one."""
-    return (PV_TYPES if virtualization == "paravirtual" else HVM_TYPES)[0]
+def types_for(virtualization: Virtualization) -> tuple[str, ...]:
+    """Return the instance types that run an AMI of this virtualization type on Xen, the smallest first."""
+    return PV_TYPES if virtualization == "paravirtual" else HVM_TYPES
+
+
+def smallest_offered(ec2: Client, virtualization: Virtualization) -> str:
+    """Return the smallest instance type of a region that runs an AMI of this virtualization type.
+
+    Raises:
+        AwsError: the region offers none.
+    """
+    usable = types_for(virtualization)
+    named = [{"Name": "instance-type", "Values": list(usable)}]
+    offerings = ec2.pages("DescribeInstanceTypeOfferings", "InstanceTypeOfferings", Filters=named)
+    offered = {one["InstanceType"] for one in offerings}
+    found = next((one for one in usable if one in offered), None)
+    if found is None:
+        raise AwsError(
+            f"{ec2.region} offers no instance type that runs a {virtualization} AMI on Xen",
+            hint=f"[publish] region: another one; the types are {', '.join(usable)}",
+        )
+    return found
 
 
 def pv_grub(ec2: Client) -> str:

@@ -124,6 +124,7 @@ def _look(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
         *("ec2:DescribeImages", "ec2:DescribeSnapshots", "ec2:DescribeInstanceTypes"),
         *("ec2:DescribeInstanceTypeOfferings", "ec2:GetEbsEncryptionByDefault"),
         *(("ec2:GetImageBlockPublicAccessState", "ec2:GetSnapshotBlockPublicAccessState") if is_public else ()),
+        *(("ec2:GetEbsDefaultKmsKeyId",) if publish.share else ()),
         *(("ec2:DescribeImportSnapshotTasks",) if clean or publish.via == "s3" else ()),
     }
     if launch:

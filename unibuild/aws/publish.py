@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import socket
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ class Wanted:
         instance_type: what shall run it; None: any type that can.
         bucket: the S3 bucket that the image goes through; None: it goes by the EBS direct API.
         role: the role that EC2 reads the bucket with.
+        share: who else may launch it, as ``[publish] share``.
+        regions: where copies of it shall be.
     """
 
     name: str
@@ -85,6 +88,8 @@ class Wanted:
     instance_type: str | None = None
     bucket: str | None = None
     role: str = ""
+    share: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
 
     @property
     def all_tags(self) -> dict[str, str]:
@@ -115,10 +120,17 @@ class Published(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is known before anything is sent: the AKI of a paravirtual AMI, and what may be the snapshot's parent."""
+    """What is known before anything is sent.
+
+    Attributes:
+        kernel: the AKI of a paravirtual AMI.
+        bases: what may be the snapshot's parent.
+        key: what the snapshot is encrypted with, as ``Wanted.encryption``, with an alias's ARN resolved.
+    """
 
     kernel: str | None
     bases: tuple[Base, ...]
+    key: str = ""
 
 
 def identity(digest: str, encryption: str) -> str:
@@ -130,21 +142,23 @@ def find(aws: Aws, wanted: Wanted, journal: Journal) -> Published | None:
     """Return the AMI if it is there already: one call. What was begun for it by a run that was killed goes then.
 
     Raises:
-        AwsError: another AMI has its name.
+        AwsError: another AMI has its name, or the AMI lacks a snapshot.
     """
     ec2 = aws.client("ec2")
     image = register.named(ec2, wanted.name)
     if image is None:
         return None
-    if tags.read(image.get("Tags", ())).get(tags.SHA256) != wanted.about.identity:
-        raise AwsError(
-            f"{image['ImageId']} in {ec2.region} has the name {wanted.name} already, and is made of another image",
-            hint="[publish] name: put {hash} into it, or remove the other: `unibuild ami rm`",
-        )
+    register.check_identity(ec2, image, wanted.about.identity)
     snapshot.Uploader(aws, ec2.region, journal).discard_all()
     if image.get("State") != "available":
         image = register.wait_available(ec2, image["ImageId"])
-    return Published(image["ImageId"], register.root_snapshot(image), wanted.name, ec2.region, is_new=False)
+    root = register.root_snapshot(image)
+    if not root:
+        raise AwsError(
+            f"{image['ImageId']} in {ec2.region} has the name {wanted.name}, and no root snapshot",
+            hint=f"unibuild ami rm {image['ImageId']} --region {ec2.region}, then publish again",
+        )
+    return Published(image["ImageId"], root, wanted.name, ec2.region, is_new=False)
 
 
 def look(aws: Aws, wanted: Wanted) -> Found:
@@ -157,12 +171,18 @@ def look(aws: Aws, wanted: Wanted) -> Found:
     is_pv = wanted.virtualization == "paravirtual"
     jobs: list[Callable[[], Any]] = [
         lambda: pv_grub(ec2) if is_pv else None,
-        lambda: _bases(ec2, wanted),
+        lambda: _snapshots(ec2, wanted),
+        lambda: preflight.encrypts_by_default(ec2),
+        lambda: preflight.kms_key(ec2, wanted.encryption) if wanted.bucket is None else wanted.encryption,
         lambda: preflight.check_types(ec2, wanted.instance_type, wanted.virtualization),
         lambda: preflight.may_register(ec2, wanted.name, wanted.all_tags),
     ]
-    kernel, bases, *_ = together(jobs)
-    return Found(kernel, tuple(bases))
+    if wanted.share:
+        regions = [aws.client("ec2", one) for one in dict.fromkeys((ec2.region, *wanted.regions))]
+        jobs += [functools.partial(preflight.may_share, one, wanted.share, wanted.encryption) for one in regions]
+    kernel, there, by_default, key, *_ = together(jobs)
+    bases = _bases(there, wanted, key, is_encrypted=by_default or bool(wanted.encryption))
+    return Found(kernel, tuple(bases), key)
 
 
 def make(
@@ -192,7 +212,7 @@ def make(
         identity=wanted.about.identity,
         description=wanted.description,
         tags={**wanted.all_tags, **checksums.packed(source.checksums), **_key(wanted.encryption)},
-        encryption=wanted.encryption,
+        encryption=found.key or wanted.encryption,
     )
     if wanted.bucket is not None:
         owner = f"{socket.gethostname()}:{journal.path.resolve()}"
@@ -218,26 +238,41 @@ def make(
     return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
 
 
-def _bases(ec2: Client, wanted: Wanted) -> list[Base]:
-    """Return the unikernel's finished snapshots that tell their blocks, the newest first; see that we may delete them.
+def _snapshots(ec2: Client, wanted: Wanted) -> list[dict[str, Any]]:
+    """Return the unikernel's finished snapshots, as EC2 describes them; see that they may be deleted.
 
     Raises:
-        AwsError: we may not.
+        AwsError: they may not.
     """
     filters = [
         {"Name": f"tag:{tags.UNIKERNEL}", "Values": [wanted.about.unikernel]},
         {"Name": "status", "Values": ["completed"]},
     ]
     found = ec2.pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=filters)
-    found = sorted(found, key=lambda one: one["StartTime"], reverse=True)
+    if found:
+        preflight.may_delete(ec2, found[0]["SnapshotId"])
+    return found
+
+
+def _bases(there: list[dict[str, Any]], wanted: Wanted, key: str, *, is_encrypted: bool) -> list[Base]:
+    """Return the snapshots that can be the parent of a new one, the newest first.
+
+    A child is encrypted as its parent is, so EBS refuses an unencrypted parent where all is to be encrypted.
+
+    Args:
+        there: the unikernel's snapshots.
+        wanted: the AMI as it shall be.
+        key: what the new snapshot is encrypted with.
+        is_encrypted: whether the new snapshot is, also by the account's default.
+    """
     bases = []
-    for one in found:
+    for one in sorted(there, key=lambda one: one["StartTime"], reverse=True):
         held = tags.read(one.get("Tags", ()))
         digests = checksums.unpacked(held)
-        if digests is not None and held.get(_KEY, "") == wanted.encryption:
+        of_key = not key.startswith("arn:") or one.get("KmsKeyId", key) == key
+        same = held.get(_KEY, "") == wanted.encryption and bool(one.get("Encrypted")) == is_encrypted and of_key
+        if digests is not None and same:
             bases.append(Base(one["SnapshotId"], one["VolumeSize"], digests))
-    if bases:
-        preflight.may_delete(ec2, bases[0].id)
     return bases[:_BASES]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unibuild.aws.client import Client
     from unibuild.aws.kernels import Virtualization
 
-__all__ = ["Registration", "named", "register", "root_snapshot", "wait_available"]
+__all__ = ["Registration", "check_identity", "named", "register", "root_snapshot", "wait_available"]
 
 ROOT = "/dev/sda1"
 """The root device's name, for PV-GRUB and for HVM."""
@@ -47,8 +47,8 @@ class Registration:
     def params(self, snapshot: str, volume: int) -> dict[str, Any]:
         """Return the parameters of RegisterImage.
 
-        For a paravirtual AMI nothing of ENA, SR-IOV, boot mode or TPM may be said; for an HVM one the network card is
-        Xen's, so it need not be.
+        For a paravirtual AMI nothing of ENA, SR-IOV, boot mode, TPM or metadata may be said; for an HVM one the network
+        card is Xen's, so it need not be. ``v2.0`` makes its instances ask for session tokens (IMDSv2).
         """
         ebs = {
             "SnapshotId": snapshot,
@@ -65,7 +65,8 @@ class Registration:
             "BlockDeviceMappings": [{"DeviceName": ROOT, "Ebs": ebs}],
             "TagSpecifications": [{"ResourceType": "image", "Tags": tags.write(self.tags)}],
         }
-        return params | ({"KernelId": self.kernel} if self.kernel else {"BootMode": "legacy-bios"})
+        hvm = {"BootMode": "legacy-bios", "ImdsSupport": "v2.0"}
+        return params | ({"KernelId": self.kernel} if self.kernel else hvm)
 
 
 class Registered(NamedTuple):
@@ -118,6 +119,27 @@ def named(ec2: Client, name: str) -> dict[str, Any] | None:
     filters = [{"Name": "name", "Values": [name]}]
     found = ec2.call("DescribeImages", wants=("Images",), Owners=["self"], Filters=filters)["Images"]
     return dict(found[0]) if found else None
+
+
+def check_identity(ec2: Client, image: Mapping[str, Any], identity: str) -> None:
+    """See that an AMI of the wanted name is made of the wanted image.
+
+    Raises:
+        AwsError: it is not, or it lost the tag that says so.
+    """
+    held = tags.read(image.get("Tags", ())).get(tags.SHA256)
+    if held == identity:
+        return
+    taken = f"{image['ImageId']} in {ec2.region} has the name {image.get('Name', '')} already"
+    if held is None:
+        raise AwsError(
+            f"{taken}, and no tag {tags.SHA256}",
+            hint="[publish] name: another one, or deregister that AMI",
+        )
+    raise AwsError(
+        f"{taken}, and is made of another image",
+        hint="[publish] name: put {hash} into it, or remove the other: `unibuild ami rm`",
+    )
 
 
 def wait_available(ec2: Client, image: str, patience: float = _AVAILABLE) -> dict[str, Any]:

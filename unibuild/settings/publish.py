@@ -75,7 +75,8 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         False
     )
     kms_key: Annotated[
-        str | None, Meta(description="The ARN of a KMS key of this region; setting it turns `encrypt` on.")
+        str | None,
+        Meta(description="The ARN of a KMS key of this region, or of its alias; setting it turns `encrypt` on."),
     ] = None
     tags: Annotated[
         dict[TagKey, str],
@@ -90,7 +91,10 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     type: Annotated[
         str | None,
-        Meta(description="The instance type. Not set: `t1.micro` for a paravirtual AMI, `t2.micro` for an HVM one."),
+        Meta(
+            description="The instance type. Not set: the smallest that the region offers, as `t1.micro` for a "
+            "paravirtual AMI and `t2.micro` for an HVM one."
+        ),
     ] = None
     key: Annotated[
         str | None, Meta(description="A key pair to name; a unikernel has no use for it, some policies have.")
@@ -114,6 +118,13 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         str | None,
         Meta(description="A file, from the project's folder, whose content is the user data (at most 16 KiB)."),
     ] = None
+    metadata: Annotated[
+        Literal["off", "v2", "on"],
+        Meta(
+            description="The instance metadata service at 169.254.169.254. `v2`: with session tokens only (IMDSv2). "
+            "`on`: also without. `off`: not at all."
+        ),
+    ] = "v2"
     tags: Annotated[dict[TagKey, str], Meta(description="Tags for the instance and its volume, beside ours.")] = {}
     address: Annotated[
         Literal["auto", "public", "private"],

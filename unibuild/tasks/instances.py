@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unibuild import files
-from unibuild.aws import instance, launched, network, tags
+from unibuild.aws import instance, kernels, launched, network, tags
 from unibuild.domain.log import Log, log_path
 from unibuild.errors import AwsError, DomainError, NotReadyError
 from unibuild.settings.sources import state_dir
@@ -124,7 +124,9 @@ class Launch:
             path = self.project.root / settings.user_data
             with files.reading(path):
                 data = path.read_bytes()
-        return instance.parameters(settings, ami, name, groups, data)
+        virtualization: kernels.Virtualization = "hvm" if ami.virtualization == "hvm" else "paravirtual"
+        kind = settings.type or kernels.smallest_offered(self.aws.client("ec2", self.region), virtualization)
+        return instance.parameters(settings, ami, kind, name, groups, data)
 
     def _start(self, ami: Ami, asked: dict[str, Any], digest: str) -> Instance:
         """Have the instance: a new one, or that of a launch which was broken off. It is running then."""

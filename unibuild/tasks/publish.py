@@ -113,6 +113,8 @@ def wanted(found: Graph, image: Image) -> ami.Wanted:
         instance_type=project.settings.launch.type,
         bucket=_bucket(settings),
         role=settings.role,
+        share=settings.share,
+        regions=settings.regions,
     )
 
 

@@ -84,6 +84,9 @@ def needs(region: Region, service: str, operation: str, params: Params) -> Itera
     action = f"{service}:{S3_ACTIONS.get(operation, operation) if service == 's3' else operation}"
     if operation in ("CreateTags", "DeleteTags"):
         touched = list(_tagged(region, params))
+    elif service == "kms":
+        yield _of_key(region, action, params)
+        return
     elif service == "s3":
         touched = [Resource("arn:aws:s3:::" + "/".join(params[one] for one in ("Bucket", "Key") if one in params))]
     else:
@@ -94,6 +97,15 @@ def needs(region: Region, service: str, operation: str, params: Params) -> Itera
     for one in params.get("TagSpecifications", []) if service == "ec2" else []:
         new = _new(region, one.get("ResourceType", ""), params)
         yield Need("ec2:CreateTags", new, {"ec2:CreateAction": operation})
+
+
+def _of_key(region: Region, action: str, params: Params) -> Need:
+    try:
+        key = region.kms_key(params["KeyId"])
+    except AwsError:
+        return Need(action, Resource(region.arn("kms", "key/none")), {})
+    aliases = [name for name, arn in region.kms.items() if arn == key]
+    return Need(action, Resource(key), {"kms:ResourceAliases": aliases[0]} if aliases else {})
 
 
 def _touched(region: Region, action: str, params: Params) -> Iterator[Resource]:

@@ -71,6 +71,8 @@ def _start(region: Region, params: Params) -> str:
         raise invalid(f"VolumeSize {size} is more than {MAX_SIZE}", "INVALID_VOLUME_SIZE")
     if "ParentSnapshotId" in params:
         parent = _parent(region, params)
+        if region.encrypts_by_default and parent.key is None:
+            raise invalid(f"The parent snapshot {parent.id} is not encrypted.", "INVALID_DEPENDENCY_REQUEST")
     tags = read_tags(params.get("Tags", []), "ValidationException")
     if sum(one.writable(now) for one in region.snapshots.values()) >= region.world.quotas.pending_snapshots:
         raise AwsError("ConcurrentLimitExceededException", "You have reached the limit for pending snapshots.")
@@ -101,7 +103,7 @@ def _key(region: Region, params: Params, parent: Snapshot | None) -> str | None:
         return parent.key
     if "KmsKeyArn" in params and not params.get("Encrypted"):
         raise invalid("KmsKeyArn is specified, and Encrypted is not true")
-    if not params.get("Encrypted"):
+    if not params.get("Encrypted") and not region.encrypts_by_default:
         return None
     try:
         return region.kms_key(params.get("KmsKeyArn"))

@@ -1,4 +1,7 @@
-"""REST with JSON, EBS direct's protocol. Where a member stands (path, query, header, body) is in botocore's model."""
+"""REST with JSON, EBS direct's protocol, and plain JSON, that of KMS.
+
+Where a member stands (path, query, header, body) is in botocore's model; of plain JSON all stand in the body.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import AwsError, invalid
 from .request import Answer
 from .rest import located, refuse
-from .shapes import check_members, check_scalar
+from .shapes import check_members, check_scalar, check_size
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel, Shape
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
     from .request import Params, Request
 
 TYPES = {"string": str, "integer": int, "long": int, "boolean": bool, "structure": dict, "list": list}
+
+
+def action(request: Request) -> str:
+    """Return the name of the operation that a request of plain JSON means."""
+    return request.headers.get("x-amz-target", "").partition(".")[2]
 
 
 def decode(operation: OperationModel, in_path: dict[str, str], request: Request) -> Params:
@@ -51,6 +59,7 @@ def _from_json(shape: Shape, value: Any, path: str) -> Any:
     if not isinstance(value, TYPES[shape.type_name]) or (isinstance(value, bool) and shape.type_name != "boolean"):
         raise AwsError("SerializationException", f"{path} is not a {shape.type_name}")
     if shape.type_name == "list":
+        check_size(shape, value, path, refuse)
         return [_from_json(shape.member, one, path) for one in value]
     if shape.type_name != "structure":
         return value if isinstance(value, bool) else check_scalar(shape, value, path, refuse)
@@ -85,5 +94,5 @@ def answer(operation: OperationModel, result: Params | None, request_id: str) ->
 
 def error(refusal: AwsError, request_id: str) -> Answer:
     headers = {"x-amzn-ErrorType": refusal.code, "x-amzn-RequestId": request_id}
-    body = json.dumps({"Message": refusal.message, **refusal.fields})
+    body = json.dumps({"__type": refusal.code, "Message": refusal.message, **refusal.fields})
     return Answer(body.encode(), refusal.status, headers, "application/json")

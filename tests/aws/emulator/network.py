@@ -74,11 +74,12 @@ class Network:
 
 def add_vpc(region: Region, *, default: bool) -> str:
     """Add a VPC with a subnet in each zone and its default group; return its id."""
-    vpc, second = region.new_id("vpc"), 31 if default else len(region.network.vpcs)
+    # networks for documentation only: no address that an instance gets is anybody's
+    vpc, network = region.new_id("vpc"), "192.0.2" if default else "198.51.100"
     region.network.vpcs[vpc] = default
     region.tags[vpc] = {}
     for number, zone in enumerate(region.zones):
-        cidr = f"172.{second}.{16 * number}.0/20"
+        cidr = f"{network}.{64 * number}/26"
         subnet = Subnet(region.new_id("subnet"), vpc, zone, cidr, default, public=default)
         region.network.subnets[subnet.id] = subnet
         region.tags[subnet.id] = {}

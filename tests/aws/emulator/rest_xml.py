@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from .errors import AwsError
 from .request import Answer
 from .rest import located, refuse
-from .shapes import check_members
+from .shapes import check_members, check_scalar, check_size
 from .xml_protocol import encode
 
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ def _document(body: bytes) -> ElementTree.Element:
 
 def _element(shape: Shape, element: ElementTree.Element) -> Any:
     if shape.type_name != "structure":
-        return int(element.text or 0) if shape.type_name in ("integer", "long") else element.text or ""
+        value = int(element.text or 0) if shape.type_name in ("integer", "long") else element.text or ""
+        return check_scalar(shape, value, shape.name, refuse)
     decoded = {}
     for key, member in shape.members.items():
         found = element.findall(f"{{*}}{member.serialization.get('name', key)}")
         if found and member.type_name == "list":
             decoded[key] = [_element(member.member, one) for one in found]
+            check_size(member, decoded[key], key, refuse)
         elif found:
             decoded[key] = _element(member, found[0])
     return decoded

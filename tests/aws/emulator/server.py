@@ -19,6 +19,7 @@ from .errors import AwsError
 from .faults import AFTER, BAD_GATEWAY, BEFORE, UPLOAD, Faults, error_of, garbled
 from .http import CutError, Server, wire
 from .iam import IAM
+from .kms import KMS
 from .s3 import S3
 from .service import commit, model_of
 from .signing import Principal, Scope, refusal, scope_of, verify
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
     from .service import Operation, Service
     from .world import Region
 
-SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS, AUTOSCALING, IAM, S3)}
+SERVICES: dict[str, Service] = {one.name: one for one in (EC2, EBS, STS, AUTOSCALING, IAM, S3, KMS)}
 REST = {"rest-json": json_protocol, "rest-xml": rest_xml}
+PROTOCOLS = {**REST, "json": json_protocol}
 
 
 def _protocol(service: Service) -> Any:
-    return REST.get(service.model.metadata["protocol"], xml_protocol)
+    return PROTOCOLS.get(service.model.metadata["protocol"], xml_protocol)
 
 
 class Emulator:
@@ -225,12 +227,16 @@ def _find(service: Service, request: Request, call: Call) -> tuple[Operation, Ca
         call.operation, in_path = rest.find(service, request)
         operation = service.find(call.operation)
         return operation, lambda: REST[service.model.metadata["protocol"]].decode(operation.model, in_path, request)
+    if service.model.metadata["protocol"] == "json":
+        call.operation = json_protocol.action(request)
+        operation = service.find(call.operation)
+        return operation, lambda: json_protocol.decode(operation.model, {}, request)
     call.operation, tree = xml_protocol.action(request)
     operation = service.find(call.operation)
     return operation, lambda: xml_protocol.decode(operation.model, tree)
 
 
 def _error(service: Service | None, refused: AwsError, request_id: str) -> Answer:
-    if service is not None and service.model.metadata["protocol"] in REST:
+    if service is not None and service.model.metadata["protocol"] in PROTOCOLS:
         return _protocol(service).error(refused, request_id)
     return xml_protocol.error(service.model if service else model_of("ec2"), refused, request_id)

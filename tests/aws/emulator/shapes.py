@@ -1,7 +1,11 @@
-"""What both protocols check of a value, by botocore's model: required members, enumerations, ranges, patterns."""
+"""What all protocols check of a value, by botocore's model: required members, enumerations, ranges, patterns.
+
+botocore itself checks no pattern and no greatest length before it sends a request.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +34,23 @@ def check_scalar(shape: Shape, value: Any, path: str, refuse: Refuse) -> Any:
     allowed = () if shape.name in OPEN else getattr(shape, "enum", ())
     if allowed and value not in allowed:
         raise refuse(path, f"Invalid value '{value}'")
-    size = len(value) if isinstance(value, str | bytes) else value
+    check_size(shape, value, path, refuse)
+    pattern = shape.metadata.get("pattern")
+    if pattern and isinstance(value, str) and not compiled(pattern).fullmatch(value):
+        raise refuse(path, f"Invalid value '{value}'")
+    return value
+
+
+def check_size(shape: Shape, value: Any, path: str, refuse: Refuse) -> None:
+    """See that a number, or the length of a string or a list, is one that the model allows."""
+    size = len(value) if isinstance(value, str | bytes | list) else value
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if (low is not None and size < low) or (high is not None and size > high):
         raise refuse(path, f"{size} is not between {low} and {high}")
-    pattern = shape.metadata.get("pattern")
-    if pattern and "\\u" not in pattern and isinstance(value, str) and not re.search(pattern, value):  # \\u is Java's
-        raise refuse(path, f"Invalid value '{value}'")
-    return value
+
+
+@functools.cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return a pattern of the models, which are Java's: pairs of surrogates, and classes of Unicode."""
+    text = re.sub(r"\\u[dD]800\\u[dD][cC]00-\\u[dD][bB][fF]{2}\\u[dD][fF]{3}", r"\\U00010000-\\U0010FFFF", pattern)
+    return re.compile(text.replace(r"\p{L}\p{Z}\p{N}", r"\w\s"))

@@ -114,6 +114,12 @@ class Region:
     scaling_groups: dict[str, Params] = field(default_factory=dict)
     launch_configurations: dict[str, Params] = field(default_factory=dict)
     imports: dict[str, Params] = field(default_factory=dict)
+    encrypts_by_default: bool = False
+    """The account's setting that every new snapshot and volume is encrypted."""
+    http_tokens_enforced: bool = False
+    """The account's setting that every instance asks its metadata service with tokens (IMDSv2)."""
+    block_snapshot_access: bool = False
+    """Snapshots may not be shared with all."""
 
     def __post_init__(self) -> None:
         self.kms["alias/aws/ebs"] = self.arn("kms", "key/" + self.world.hex(8))
@@ -168,7 +174,7 @@ class Region:
     def kms_key(self, named: str | None) -> str:
         """Return the ARN of a KMS key by its ARN, id or alias; the account's default key where none is named."""
         for alias, arn in self.kms.items():
-            if (named or "alias/aws/ebs") in (alias, arn, arn.rpartition("/")[2]):
+            if (named or "alias/aws/ebs") in (alias, arn, arn.rpartition("/")[2], self.arn("kms", alias)):
                 return arn
         raise AwsError("InvalidKmsKey.NotFound" if named else "KMSKeyNotFoundException", f"There is no key {named}")
 
@@ -180,7 +186,8 @@ class World:
         console: What an instance has said on its console: called with the Instance, returns text. Its ``volume`` is
             what it was booted from.
         caller: Who is calling; only while an operation runs.
-        public_ips: The public and Elastic IPs that come next; of 203.0.113.0/24 where a test gives no others.
+        public_ips: The public and Elastic IPs that come next; of 203.0.113.0/24, which is for documentation only, where
+            a test gives no others. Only loopback addresses and those for documentation are given out.
         no_capacity: Instance types of which there are none left.
         block_public_access: AMIs may not be shared with all.
         buckets: By name, those of all regions; ``taken_buckets`` are names that others have.
@@ -220,7 +227,9 @@ class World:
             return self.regions[name]
 
     def new_public_ip(self) -> str:
-        return next(self.public_ips)
+        found = next(self.public_ips)
+        assert found.startswith(("127.", "203.0.113.")), f"{found} may be somebody's"
+        return found
 
     def hex(self, digits: int) -> str:
         return f"{self._random.getrandbits(4 * digits):0{digits}x}"

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 
 from .errors import AwsError
 from .request import Answer
-from .shapes import check_members, check_scalar
+from .shapes import check_members, check_scalar, check_size
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel, ServiceModel, Shape
@@ -94,6 +94,7 @@ class _Decoder:
             (tree,) = tree.values()
         if not isinstance(tree, dict) or sorted(tree) != sorted(str(number) for number in range(1, len(tree) + 1)):
             raise AwsError("MalformedQueryString", f"{path} is not a list that is numbered from 1 on")
+        check_size(shape, list(tree), path, refuse)
         inner = "." if shape.member.type_name == "structure" else ""
         return [self.value(shape.member, tree[key], f"{path}.{key}{inner}") for key in sorted(tree, key=int)]
 

@@ -203,7 +203,7 @@ class Uploader:
                 raise _Gone from None
             if error.code == "ResourceNotFoundException" and error.reason != "DEPENDENCY_RESOURCE_NOT_FOUND":
                 raise _Gone(parent=upload.parent) from None
-            if error.reason == "INVALID_SNAPSHOT_ID" and upload.parent is not None:
+            if error.code == "ValidationException" and upload.parent is not None:  # it may be the parent's encryption
                 raise _Gone(parent=upload.parent) from None
             raise
         if answer.get("BlockSize") not in (None, 0, BLOCK):

@@ -15,6 +15,7 @@ from . import (  # noqa: E402
     instances,  # noqa: F401
     launch,  # noqa: F401
     network,  # noqa: F401
+    settings,  # noqa: F401
     snapshots,  # noqa: F401
     tags,  # noqa: F401
     templates,  # noqa: F401

@@ -75,7 +75,8 @@ def _copied(region: Region, there: Region, mapping: dict[str, Any], description:
     if "SnapshotId" not in mapping.get("Ebs", {}):
         return mapping
     old = there.snapshot(mapping["Ebs"]["SnapshotId"])
-    key = region.kms_key(params.get("KmsKeyId")) if params.get("Encrypted") or old.key else None
+    is_encrypted = params.get("Encrypted") or old.key or region.encrypts_by_default
+    key = region.kms_key(params.get("KmsKeyId")) if is_encrypted else None
     new = Snapshot(region.new_id("snap"), old.size, region.now, description, own=old.blocks, sealed=region.now, key=key)
     new.settles = region.world.timing.copy_completes
     region.snapshots[new.id] = new

@@ -71,7 +71,7 @@ def _source(disk: Params) -> tuple[str, str]:
 
 def _snapshot(region: Region, task: str, data: bytes, params: Params) -> Snapshot:
     size = max(1, -(-len(data) // GIB))
-    key = region.kms_key(params.get("KmsKeyId")) if params.get("Encrypted") else None
+    key = region.kms_key(params.get("KmsKeyId")) if params.get("Encrypted") or region.encrypts_by_default else None
     snapshot = Snapshot(region.new_id("snap"), size, region.now, f"Created by AWS-VMImport service for {task}", key=key)
     for index in range(-(-len(data) // BLOCK)):
         block = Block.of(data[index * BLOCK : (index + 1) * BLOCK].ljust(BLOCK, b"\0"))

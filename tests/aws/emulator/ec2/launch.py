@@ -46,6 +46,7 @@ def _run(region: Region, params: Params) -> str:
     image, kind = region.image(params["ImageId"]), type_of(region, params.get("InstanceType", "m1.small"))
     check_type(region, image, kind)
     _check_user_data(params.get("UserData"))
+    _check_metadata(region, image, params.get("MetadataOptions", {}))
     if "KeyName" in params and params["KeyName"] not in region.network.key_pairs:
         raise AwsError("InvalidKeyPair.NotFound", f"The key pair '{params['KeyName']}' does not exist")
     subnet, groups, public = _place(region, params)
@@ -65,10 +66,11 @@ def _run(region: Region, params: Params) -> str:
 def _instance(
     region: Region, params: Params, image: Image, kind: Type, subnet: Subnet, groups: list[str], public: bool
 ) -> Instance:
-    number = len(region.instances) + 4
+    start = int(subnet.cidr.partition("/")[0].rpartition(".")[2])
+    number = start + len(region.instances) % 58 + 4
     one = Instance(
         region.new_id("i"), "", image, region.snapshot(image.root["SnapshotId"]), kind.name, subnet, groups,
-        f"{subnet.cidr.rpartition('.')[0]}.{number % 250}", region.world.new_public_ip() if public else None,
+        f"{subnet.cidr.rpartition('.')[0]}.{number}", region.world.new_public_ip() if public else None,
         region.now, params, public=public,
     )  # fmt: skip
     one.become(region.now, "pending", "running", region.world.timing.instance_runs)
@@ -89,6 +91,20 @@ def check_type(region: Region, image: Image, kind: Type) -> None:
             "InvalidParameterCombination",
             f"Non-Windows instances with a virtualization type of '{image.virtualization}' "
             f"are currently not supported for this instance type : {kind.name}.",
+        )
+
+
+def _check_metadata(region: Region, image: Image, options: Params) -> None:
+    """Refuse what does not go together, and instances without tokens where the account enforces them.
+
+    Not documented, and assumed here: the enforcement asks for tokens also where the endpoint is disabled.
+    """
+    if options.get("HttpEndpoint") == "disabled" and len(options) > 1:
+        raise AwsError("InvalidParameterCombination", "HttpEndpoint must be enabled to set other metadata options.")
+    tokens = options.get("HttpTokens", "required" if image.settings.get("ImdsSupport") == "v2.0" else "optional")
+    if region.http_tokens_enforced and tokens != "required":
+        raise AwsError(
+            "UnsupportedOperation", "HttpTokens must be set to required: the account enforces IMDSv2 in this Region."
         )
 
 

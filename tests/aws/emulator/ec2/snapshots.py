@@ -96,6 +96,10 @@ def modify_snapshot_attribute(region: Region, params: Params) -> None:
         )
     if "all" in added and snapshot.key:
         raise AwsError("OperationNotPermitted", "Encrypted snapshots cannot be shared publicly")
+    if added and snapshot.key == region.kms["alias/aws/ebs"]:
+        raise AwsError("OperationNotPermitted", "Encrypted snapshots with EBS default key cannot be shared")
+    if "all" in added and region.block_snapshot_access:
+        raise AwsError("OperationNotPermitted", "Block public access for snapshots is enabled in this Region")
     kept = [one for one in snapshot.permissions if one not in removed]
     snapshot.permissions = [*kept, *(one for one in added if one not in kept)]
 

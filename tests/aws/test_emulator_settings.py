@@ -1,0 +1,114 @@
+"""The emulator knows settings of the account that change what other calls do, and checks what botocore does not."""
+
+from __future__ import annotations
+
+import pytest
+from calling import code
+from emulator import service
+from emulator.server import SERVICES
+from emulator.shapes import check_scalar, check_size, compiled
+
+KEY = "arn:aws:kms:us-east-1:123456789012:key/ours"
+
+
+def patterns():
+    for name in SERVICES:
+        model = service.model_of(name)
+        for shape in map(model.shape_for, model.shape_names):
+            if "pattern" in shape.metadata:
+                yield pytest.param(shape.metadata["pattern"], id=f"{name}-{shape.name}")
+
+
+def test_every_pattern_of_the_models_can_be_checked():
+    found = [one.values[0] for one in patterns()]
+    assert len(found) > 100
+    for pattern in found:
+        compiled(pattern)
+
+
+def refuse(path, why):
+    return ValueError(f"{path}: {why}")
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("KmsKeyArn", KEY, KEY.replace("key/", "alias/")),
+        ("KmsKeyArn", KEY, f"x{KEY}"),
+        ("SnapshotId", "snap-0123456789abcdef0", "snap-x"),
+        ("TagValue", "v" * 255, "v" * 256),
+        ("TagKey", "k" * 127, "k" * 128),
+        ("Timeout", 10, 9),
+        ("BlockIndex", 0, -1),
+    ],
+)
+def test_a_value_is_what_the_model_allows(name, good, bad):
+    shape = service.model_of("ebs").shape_for(name)
+    assert check_scalar(shape, good, name, refuse) == good
+    with pytest.raises(ValueError, match=name):
+        check_scalar(shape, bad, name, refuse)
+
+
+def test_a_list_is_as_long_as_the_model_allows():
+    shape = service.model_of("ec2").operation_model("DescribeImageReferences").input_shape.members["ImageIds"]
+    check_size(shape, ["ami-1"] * 10, "ImageIds", refuse)
+    with pytest.raises(ValueError, match="ImageIds"):
+        check_size(shape, ["ami-1"] * 11, "ImageIds", refuse)
+
+
+def test_encryption_by_default(aws, call, client):
+    plain = call.snapshot()
+    assert call.ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"] is False
+    call.ec2.enable_ebs_encryption_by_default()
+    refused = "ValidationException/INVALID_DEPENDENCY_REQUEST"
+    assert code(call.start, ParentSnapshotId=plain) == refused
+    made = call.snapshot()
+    assert call.ec2.describe_snapshots(SnapshotIds=[made])["Snapshots"][0]["Encrypted"]
+    call.start(ParentSnapshotId=made)
+    client("ec2", "eu-west-1").enable_ebs_encryption_by_default()
+    copied = call.copy(call.register(plain))
+    assert copied["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
+
+
+def test_a_snapshot_under_the_default_key_is_shared_with_nobody(call):
+    shared = {"Attribute": "createVolumePermission", "OperationType": "add", "UserIds": ["111122223333"]}
+    made = call.snapshot(Encrypted=True)
+    assert code(call.ec2.modify_snapshot_attribute, SnapshotId=made, **shared) == "OperationNotPermitted"
+
+
+def test_blocked_access_to_snapshots(aws, call):
+    aws.region().block_snapshot_access = True
+    shared = {"Attribute": "createVolumePermission", "OperationType": "add", "GroupNames": ["all"]}
+    assert call.ec2.get_snapshot_block_public_access_state()["State"] == "block-new-sharing"
+    assert code(call.ec2.modify_snapshot_attribute, SnapshotId=call.snapshot(), **shared) == "OperationNotPermitted"
+
+
+def test_enforced_tokens_of_the_metadata_service(aws, call):
+    image = call.ami()
+    aws.region().http_tokens_enforced = True
+    assert code(call.run, image) == "UnsupportedOperation"
+    call.run(image, MetadataOptions={"HttpTokens": "required"})
+    of_hvm = call.ami(Name="hvm", KernelId=None, VirtualizationType="hvm", BootMode="legacy-bios", ImdsSupport="v2.0")
+    call.run(of_hvm, InstanceType="t2.micro")
+
+
+def test_no_option_goes_with_a_disabled_metadata_service(call):
+    options = {"HttpEndpoint": "disabled", "HttpTokens": "required"}
+    assert code(call.run, MetadataOptions=options) == "InvalidParameterCombination"
+
+
+def test_kms_tells_what_an_alias_stands_for(aws, client):
+    region = aws.region()
+    region.kms["alias/ours"] = KEY
+    for name in ("alias/ours", region.arn("kms", "alias/ours"), KEY, "ours"):
+        assert client("kms").describe_key(KeyId=name)["KeyMetadata"]["Arn"] == KEY
+    assert code(client("kms").describe_key, KeyId="alias/none") == "NotFoundException"
+
+
+def test_no_address_is_anybodys(aws, call):
+    made = call.instance(call.run())
+    assert made["PublicIpAddress"].startswith("203.0.113.")
+    assert made["PrivateIpAddress"].startswith("192.0.2.")
+    aws.world.public_ips = iter(["8.8.8.8"])
+    code(call.run, call.ami(Name="another"))
+    assert "may be somebody's" in aws.bugs.pop()
