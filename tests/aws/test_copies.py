@@ -9,7 +9,7 @@ from emulator import AwsError as Refusal
 
 from unibuild.aws import steps, tags
 from unibuild.aws.client import Aws
-from unibuild.aws.plan import Plan
+from unibuild.aws.plan import Plan, is_reading
 from unibuild.errors import AwsError
 from unibuild.settings.publish import Publish
 
@@ -106,6 +106,7 @@ def test_the_plan_of_an_ami_that_is_not_there_yet(ours):
     assert [call.operation for call in plan.calls].count("CopyImage") == 1
     assert {call.operation for call in plan.calls} == {
         "CopyImage",
+        "CreateTags",
         "ModifyImageAttribute",
         "ModifySnapshotAttribute",
         "EnableImageDeprecation",
@@ -148,6 +149,37 @@ def test_a_region_that_fails_does_not_keep_the_others_from_their_copy(ours, fini
     assert sum(made) == 1
 
 
-def test_nothing_more_is_needed_where_nothing_is_set():
-    assert not steps.needed(Publish())
-    assert all(steps.needed(Publish(**one)) for one in ({"regions": ("x",)}, {"share": ("all",)}, {"protect": True}))
+def test_what_was_removed_from_the_settings_is_taken_back_in_all_regions(ours, finish):
+    image = ours.ami()
+    finish(image, regions=("eu-west-1",), share=(ACCOUNT,), deprecate_after=9, protect=True)
+    copy = there(ours, "eu-west-1")
+    assert copy.permissions == [{"UserId": ACCOUNT}]
+    finish(image, regions=("eu-west-1",))
+    for one, region in ((ours.aws.region().images[image], "us-east-1"), (copy, "eu-west-1")):
+        assert (one.permissions, one.deprecated, one.protected) == ([], None, "disabled")
+        assert ours.aws.region(region).snapshot(one.snapshot_ids[0]).permissions == []
+    ours.aws.calls.clear()
+    finish(image, regions=("eu-west-1",))
+    assert all(is_reading(call.operation, call.params) for call in ours.aws.calls)
+
+
+def test_what_the_policy_does_not_let_take_back_is_reported(ours, finish):
+    image = ours.ami()
+    finish(image, protect=True)
+    no = Refusal("UnauthorizedOperation", "No.", 403)
+    ours.aws.faults.add("500", "DisableImageDeregistrationProtection", error=no)
+    finish(image)
+    assert "DisableImageDeregistrationProtection" in finish.told[-1]
+    assert ours.aws.region().images[image].protected != "disabled"
+
+
+def test_changed_tags_and_description_reach_an_ami_and_its_copies(ours, finish):
+    image = ours.ami()
+    finish(image, regions=("eu-west-1",))
+    settings = Publish(regions=("eu-west-1",), tags={"Owner": "me"}, volume="gp3")
+    steps.finish(Aws(), settings, "us-east-1", image, finish.told.append, description="another")
+    for region, one in (("us-east-1", ours.aws.region().images[image]), ("eu-west-1", there(ours, "eu-west-1"))):
+        assert one.description == "another"
+        assert ours.aws.region(region).tags[one.id]["Owner"] == "me"
+        assert ours.aws.region(region).tags[one.snapshot_ids[0]]["Owner"] == "me"
+    assert len([line for line in finish.told if "gp2 volume" in line]) == 2

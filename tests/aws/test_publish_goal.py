@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from unibuild.aws.plan import is_reading
 from unibuild.settings.sources import load
 from unibuild.tasks.graph import graph
 from unibuild.tasks.image import plan
@@ -63,7 +64,7 @@ class Project:
     @property
     def calls(self):
         """What was called since the last look, but for what reads and what was refused."""
-        done = [call for call in self.emulator.calls if call.done and not call.operation.startswith("Describe")]
+        done = [call for call in self.emulator.calls if call.done and not is_reading(call.operation, call.params)]
         self.emulator.calls.clear()
         return [call.operation for call in done]
 
@@ -93,7 +94,14 @@ def test_from_sources_to_an_ami_and_again(project: Project) -> None:
         "CompleteSnapshot",
         "RegisterImage",
     ]
+    project.emulator.calls.clear()
     assert f"{image.id} in us-east-1 already: nothing was sent" in project.run("publish_ami")
+    assert project.emulator.calls.counts == {"DescribeImages": 1}
+    changed = ("publish.tags.Owner=me", "publish.description=another {name}", "publish.volume=gp3")
+    assert "keeps its gp2 volume" in project.run("publish_ami", *changed)
+    assert project.calls == ["CreateTags", "ModifyImageAttribute"]
+    assert (image.description, project.emulator.region().tags[image.id]["Owner"]) == ("another hello", "me")
+    project.run("publish_ami", *changed)
     assert project.calls == []
     project.edit("// two\n")
     assert "1 block (0.5 MiB) sent, the rest is that of snap-" in project.run("publish_ami")

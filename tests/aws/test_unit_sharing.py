@@ -1,11 +1,13 @@
 """Which calls share, deprecate and protect an AMI, and which of them EC2 would refuse."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
 
+from unibuild.aws import tags
 from unibuild.aws.inventory import Ami
-from unibuild.aws.sharing import check, finishing, kms_key
+from unibuild.aws.sharing import check, finishing, kms_key, shared_with, taking_back
 from unibuild.errors import SettingsError
 from unibuild.settings.publish import Publish
 
@@ -43,7 +45,7 @@ def test_everybody_gets_the_snapshot_too():
 
 def test_an_organization_gets_the_ami_alone():
     calls = planned(share=(ORGANIZATION, UNIT))
-    assert calls.keys() == {"ModifyImageAttribute"}
+    assert calls.keys() == {"CreateTags", "ModifyImageAttribute"}
     wanted = [{"OrganizationArn": ORGANIZATION}, {"OrganizationalUnitArn": UNIT}]
     assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Add": wanted}
 
@@ -57,6 +59,67 @@ def test_deprecation_counts_from_now_in_whole_minutes():
 def test_what_is_so_already_is_left():
     done = Ami(*list(vars(AMI).values())[:6], is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
     assert finishing(Publish(share=("all",), deprecate_after=90, protect=True), done, NOW) == ()
+
+
+def after(settings: Publish, ami: Ami = AMI) -> Ami:
+    """Return the AMI as it is once all of its calls were made."""
+    held = dict(ami.tags)
+    for call in (*finishing(settings, ami, NOW), *taking_back(settings, ami)):
+        match call.operation:
+            case "CreateTags":
+                held |= tags.read(call.params["Tags"])
+            case "EnableImageDeprecation" | "DisableImageDeprecation":
+                ami = dataclasses.replace(ami, deprecated=call.params.get("DeprecateAt"))
+            case "EnableImageDeregistrationProtection" | "DisableImageDeregistrationProtection":
+                ami = dataclasses.replace(ami, is_protected=call.operation.startswith("Enable"))
+    return dataclasses.replace(ami, tags=held)
+
+
+def test_what_unibuild_set_is_taken_back():
+    done = after(Publish(share=("111122223333", ORGANIZATION), deprecate_after=90, protect=True))
+    assert (done.is_protected, done.deprecated is not None) == (True, True)
+    calls = {call.operation: dict(call.params) for call in taking_back(Publish(share=(ORGANIZATION,)), done)}
+    assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Remove": [{"UserId": "111122223333"}]}
+    assert calls["ModifySnapshotAttribute"]["OperationType"] == "remove"
+    assert {"DisableImageDeprecation", "DisableImageDeregistrationProtection"} <= calls.keys()
+    undone = after(Publish(share=(ORGANIZATION,)), done)
+    assert (undone.is_protected, undone.deprecated, shared_with(undone)) == (False, None, [ORGANIZATION])
+    assert taking_back(Publish(share=(ORGANIZATION,)), undone) == ()
+
+
+def test_what_somebody_else_set_stays():
+    theirs = dataclasses.replace(AMI, is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
+    assert taking_back(Publish(), theirs) == ()
+    assert taking_back(Publish(), after(Publish(share=("all",), deprecate_after=90, protect=True), theirs)) == ()
+
+
+def test_another_number_of_days_is_applied_to_what_unibuild_deprecated():
+    done = after(Publish(deprecate_after=90))
+    assert finishing(Publish(deprecate_after=90), done, NOW) == ()
+    assert {call.operation for call in finishing(Publish(deprecate_after=30), done, NOW)} == {
+        "CreateTags",
+        "EnableImageDeprecation",
+    }
+
+
+@pytest.mark.parametrize("count", [1, 19, 20, 60])
+def test_the_record_holds_many_accounts_in_tags_that_ec2_takes(count):
+    accounts = tuple(f"{number:012}" for number in range(count))
+    done = after(Publish(share=accounts))
+    assert shared_with(done) == list(accounts)
+    assert all(len(value) <= 255 for value in done.tags.values())
+    assert shared_with(after(Publish(share=accounts[:1]), done)) == [accounts[0]]
+    assert shared_with(after(Publish(), done)) == []
+
+
+def test_changed_tags_and_description_are_applied():
+    there = dataclasses.replace(AMI, tags={"team": "edge", "other": "stays"}, description="old")
+    settings = Publish(tags={"team": "core"})
+    tagging, described = finishing(settings, there, NOW, "new")
+    assert tagging.params == {"Resources": ["ami-1", "snap-1"], "Tags": [{"Key": "team", "Value": "core"}]}
+    assert described.params == {"ImageId": "ami-1", "Description": {"Value": "new"}}
+    assert finishing(Publish(tags={"team": "edge"}), there, NOW, "old") == ()
+    assert finishing(Publish(tags={"team": "edge"}), there, NOW) == ()
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ def call(settings: Publish, source: Ami, region: str) -> Call:
     """
     parameters: dict[str, Any] = {
         "Name": source.name,
+        **({"Description": source.description} if source.description else {}),
         "SourceImageId": source.id,
         "SourceRegion": source.region,
         "ClientToken": source.id,

@@ -39,6 +39,9 @@ class Ami:
         has_cooldown: whether it refuses that for 24 hours more, once the protection is lifted.
         is_encrypted: whether its snapshots are.
         deprecated: when it is taken out of other accounts' lists: UTC, as ISO 8601 has it.
+        description: for people.
+        volume_type: of its root volume, as ``gp2``; empty: not known.
+        last_launched: when it was launched last, by any account, as EC2 knows it a day later: UTC, ISO 8601.
         tags: its tags.
     """
 
@@ -56,6 +59,9 @@ class Ami:
     has_cooldown: bool = False
     is_encrypted: bool = False
     deprecated: str | None = None
+    description: str = ""
+    volume_type: str = ""
+    last_launched: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -131,6 +137,9 @@ def ami(region: str, said: Mapping[str, Any]) -> Ami:
         has_cooldown=protection == "enabled-with-cooldown",
         is_encrypted=any(volume.get("Encrypted") for volume in volumes),
         deprecated=said.get("DeprecationTime") or None,
+        description=said.get("Description") or "",
+        volume_type=next((volume.get("VolumeType", "") for volume in volumes), ""),
+        last_launched=said.get("LastLaunchedTime") or None,
         tags=tags.read(said.get("Tags", ())),
     )
 

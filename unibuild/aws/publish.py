@@ -108,6 +108,7 @@ class Published(NamedTuple):
         is_new: whether it was registered now.
         puts: how many blocks were sent for it now.
         parent: the snapshot that its own began with.
+        described: it as DescribeImages has it.
     """
 
     image: str
@@ -117,6 +118,7 @@ class Published(NamedTuple):
     is_new: bool
     puts: int = 0
     parent: str | None = None
+    described: Mapping[str, Any] = {}
 
 
 class Found(NamedTuple):
@@ -158,7 +160,7 @@ def find(aws: Aws, wanted: Wanted, journal: Journal) -> Published | None:
             f"{image['ImageId']} in {ec2.region} has the name {wanted.name}, and no root snapshot",
             hint=f"unibuild ami rm {image['ImageId']} --region {ec2.region}, then publish again",
         )
-    return Published(image["ImageId"], root, wanted.name, ec2.region, is_new=False)
+    return Published(image["ImageId"], root, wanted.name, ec2.region, is_new=False, described=image)
 
 
 def look(aws: Aws, wanted: Wanted) -> Found:
@@ -235,7 +237,9 @@ def make(
         except AwsError as error:
             if not NOT_FOUND.search(error.code) and error.code != "InvalidSnapshot.InUse":  # an answer was lost
                 raise
-    return Published(image["ImageId"], used, wanted.name, ec2.region, is_new=True, puts=made.puts, parent=made.parent)
+    return Published(
+        image["ImageId"], used, wanted.name, ec2.region, True, made.puts, parent=made.parent, described=image
+    )
 
 
 def _snapshots(ec2: Client, wanted: Wanted) -> list[dict[str, Any]]:

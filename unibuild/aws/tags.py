@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["REVISION", "SHA256", "TOOLCHAIN", "UNIKERNEL", "VERIFIED", "VERSION", "read", "write"]
+__all__ = [
+    "DEPRECATED",
+    "PROTECTED",
+    "REVISION",
+    "SHA256",
+    "SHARED",
+    "TOOLCHAIN",
+    "UNIKERNEL",
+    "VERIFIED",
+    "VERSION",
+    "read",
+    "write",
+]
 
 UNIKERNEL = "unibuild:unikernel"
 """The unikernel's name. All that we make carries it from the call on that makes it: what does not is not ours."""
@@ -19,6 +31,12 @@ TOOLCHAIN = "unibuild:toolchain"
 """What built the kernel."""
 VERSION = "unibuild:version"
 """The version of unibuild."""
+SHARED = "unibuild:shared"
+"""With whom unibuild shared an AMI: the words of ``[publish] share``; goes on in ``unibuild:shared-2`` ..."""
+DEPRECATED = "unibuild:deprecate-after"
+"""The ``[publish] deprecate_after`` that unibuild deprecated an AMI by."""
+PROTECTED = "unibuild:protected"
+"""``yes`` where unibuild turned the deregistration protection of an AMI on."""
 VERIFIED = "unibuild:verified"
 """When an instance of the AMI was ready: UTC, as ISO 8601 has it."""
 

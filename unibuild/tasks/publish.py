@@ -11,8 +11,9 @@ import msgspec
 from unibuild import files
 from unibuild.aws import publish as ami
 from unibuild.aws import sharing, steps
+from unibuild.aws.inventory import ami as described
 from unibuild.aws.kernels import check_kind
-from unibuild.aws.plan import Plan
+from unibuild.aws.plan import Plan, mentions_unknown
 from unibuild.aws.upload.blocks import BLOCK
 from unibuild.aws.upload.journal import Journal
 from unibuild.aws.upload.snapshot import DEFAULT_KEY
@@ -44,7 +45,8 @@ _LONGEST = 255  # characters of a description
 def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | None = None) -> dict[str, Ami]:
     """Make the AMI of a project whose kernel is built, with its copies, as ``[publish]`` says; tell what was done.
 
-    What is there already is left as it is: with nothing changed it is one call.
+    What is there already is not sent again: with nothing changed it is one call. Changed tags, description, sharing,
+    deprecation and protection are applied to it.
 
     Args:
         found: the project's graph.
@@ -73,7 +75,15 @@ def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | 
     with files.lock(state / "aws.lock", f"the AMI of {found.project.root}"):
         made = _make(aws, found, image, asked, Journal(state, writing=not planned))
         with shown() as tell:
-            result = steps.finish(aws, settings, made.region, made.image, lambda what: tell(what, None))
+            result = steps.finish(
+                aws,
+                settings,
+                made.region,
+                made.image,
+                lambda what: tell(what, None),
+                description=asked.description if settings.description else None,
+                known=None if mentions_unknown(made.image) else described(made.region, made.described),
+            )
     if plan is not None:
         print("\n".join(plan.lines()) or f"{made.name} is {made.image} in {made.region} already: nothing would be sent")
     else:
