@@ -28,13 +28,26 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    _cache_bytecode(config)
     # Whoever started us in the background, as CI may, had them ignored, and what we start would ignore them too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     settings.register_profile("patient", deadline=None)  # an example may stand still for as long as the machine does
     settings.load_profile("patient")
+
+
+def _cache_bytecode(config: pytest.Config) -> None:
+    """Let the thousands of Pythons that the tests start compile each module once, also where nothing may be written.
+
+    Without a cache `unibuild plan` takes twice as long. The cache is in pytest's own, not in the tree.
+    """
+    folder = config.rootpath / ".pytest_cache" / "d" / "bytecode"
+    if sys.dont_write_bytecode and os.access(config.rootpath, os.W_OK):
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
+        sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

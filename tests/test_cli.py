@@ -3,6 +3,9 @@
 import pytest
 
 import unibuild
+from unibuild import cli
+from unibuild.tasks.graph import GOALS
+from unibuild.tasks.usage import OPTIONS, SHARED, goal_page
 
 
 def test_help_names_goals_commands_and_exit_codes(tree):
@@ -12,8 +15,34 @@ def test_help_names_goals_commands_and_exit_codes(tree):
         assert word in said
 
 
-def test_help_fits_a_terminal(tree):
-    assert max(map(len, tree.run("unibuild", "--help").splitlines())) <= 120
+@pytest.mark.parametrize("columns", [80, 90, 200])
+def test_help_fits_the_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    pages = [cli._usage(), *map(goal_page, GOALS)]
+    assert max(len(line) for page in pages for line in page.splitlines()) <= min(columns, 100)
+    assert " ".join(cli._usage().split()).count(" ".join(GOALS["launch_ami"].split())) == 1  # no word is broken
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_every_goal_has_a_help_page_without_a_project(goal, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for argv in ([goal, "--help"], [goal, "-h"], ["help", goal], [goal, "host=lab", "--help"]):
+        assert cli.main(argv) == 0
+    page = capsys.readouterr().out
+    assert page == 4 * goal_page(goal)
+    assert all(f"--{option['long']}" in page for option in (*OPTIONS.get(goal, ()), *SHARED))
+
+
+def test_every_command_has_a_help_page(tree):
+    tree.write("dodo.py", "def task_hi():\n    return {'actions': ['true'], 'doc': 'say hi'}\n")
+    for command in (*cli.COMMANDS, *cli.DOIT, "hi"):
+        said = tree.run("unibuild", command, "--help")
+        assert said and "``" not in said
+
+
+def test_help_settings_prints_the_reference(capsys):
+    assert cli.main(["help", "settings"]) == 0
+    assert "xl.memory" in capsys.readouterr().out
 
 
 def test_version(tree):
@@ -44,9 +73,21 @@ def test_without_a_project_it_says_how_to_make_one(tree, tmp_path):
     assert "`unibuild init` writes one" in tree.run("unibuild", "build", cwd=tmp_path, code=2)
 
 
-@pytest.mark.parametrize("words", [("build", "--frobnicate"), ("--frobnicate", "build")])
-def test_an_option_that_nobody_knows_is_a_sentence(tree, words):
-    assert tree.run("unibuild", *words, code=2).startswith("unibuild: option --frobnicate not recognized\n  options")
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("build", "--frobnicate"), "`unibuild build --help`"),
+        (("--frobnicate", "build"), "`unibuild --help`"),
+        (("watch", "--jsn"), "did you mean --json?"),
+        (("boot", "--wiat=3"), "did you mean --wait?"),
+        (("--versoin",), "did you mean --version?"),
+        (("boot", "--always-execute"), "`unibuild --always-execute boot`"),
+    ],
+)
+def test_unknown_option_is_reported_with_the_nearest_one(tree, words, hint):
+    option = next(word for word in words if word.startswith("-")).partition("=")[0]
+    said = tree.run("unibuild", *words, code=2)
+    assert f"has no option {option}\n" in said and hint in said
 
 
 def test_force_runs_a_goal_that_is_up_to_date_and_no_other(tree):

@@ -317,12 +317,30 @@ def test_a_second_run_in_the_tree_is_told_who_has_it(tree):
 
 
 def test_list_info_and_dependencies(tree, door):
-    assert "R build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
+    stale, fresh = ("R", "U") if door == "doit" else ("to run", "up to date")
+    assert f"{stale} build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
     assert "not done yet" in tree.run(door, "info", "build", code=1)
     tree.run(door, "build")
-    assert "U build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
+    assert f"{fresh} build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
     assert str(tree.root / "main.c") in tree.run(door, "info", "build")
     assert str(tree.root / "main.c") in tree.run(door, "list", "--deps")
+
+
+def test_list_with_states_leaves_out_what_always_runs(tree):
+    listed = [line[12:].split()[0] for line in tree.run("unibuild", "list", "-s").splitlines()]
+    assert {"build", "boot"} <= {*listed}
+    assert not {"console", "status", "watch"} & {*listed}
+
+
+def test_reset_dep_records_a_kernel_that_a_plain_make_built(tree):
+    assert "hello.xen is missing" in tree.run("unibuild", "reset-dep", "build")
+    tree.run("make")
+    tree.run("unibuild", "reset-dep", "build")
+    assert tree.run("unibuild", "build") == "build: up to date\n"
+    assert (tree.root / ".unibuild/hello.xen").read_bytes() == (tree.root / "hello.xen").read_bytes()
+    tree.write("main.c", "two")
+    tree.run("unibuild", "build")
+    assert tree.log == ["built", "built"]
 
 
 def test_clean_removes_what_we_made_and_nothing_else(tree, door):

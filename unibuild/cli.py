@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import unibuild
 from unibuild.errors import FileError, InputError, UnibuildError
+from unibuild.tasks import usage
 from unibuild.tasks.options import Asked, take_out
 from unibuild.tasks.tell import DEBUG, hang_up, tell
 
@@ -22,18 +23,18 @@ COMMANDS = {
     "init": "write an unibuild.toml, and a dodo.py or Makefile.user where wanted",
     "lab": "the real Xen in QEMU: up, down, status, ssh, reset",
     "plan": "what a goal would run, and why, without running it",
-    "doctor": "what is here and on the hosts, what is missing, and how to mend it",
-    "test": "boot the unikernel, in the lab, and see that it does what [test] wants",
-    "ami": "the AMIs of ours in AWS: list, show, diff, gc, rm, rollback, end",
+    "doctor": "check this machine and the hosts, and suggest fixes",
+    "test": "boot the unikernel in the lab and check what [test] asks for",
+    "ami": "the AMIs of this project in AWS: list, show, diff, gc, rm, rollback, end",
     "iam-policy": "the least IAM policy that this configuration needs, as JSON",
 }
 DOIT = {
-    "list": "the goals of this project; -s shows which are stale",
-    "info": "what a goal depends on and leaves, and why it is stale",
+    "list": "the goals of this project; -s shows which are up to date",
+    "info": "what a goal depends on and makes, and why it is out of date",
     "clean": "remove the kernel, the .xl and the image; never a source",
-    "forget": "take a goal for stale the next time",
+    "forget": "run a goal the next time, even if it is up to date",
     "ignore": "skip a goal until it is forgotten",
-    "reset-dep": "take what is there for up to date",
+    "reset-dep": "record what is there as up to date, without building",
     "run": "run goals, as without this word",
     "tabcompletion": "write a completion script for bash or zsh",
     "help": "doit's help for a command or a goal",
@@ -42,33 +43,14 @@ DOIT = {
 USAGE = """\
 usage: unibuild [-C DIR] [--debug] GOAL... [key=value...]
        unibuild [-C DIR] [--debug] COMMAND [...]
-
-Builds a unikernel and boots it on Xen: only what is stale. The project is the nearest folder with an unibuild.toml,
-from here upward.
-
-goals:
-{goals}
-
-commands:
-{commands}
-
-options:
-  -C DIR           go to this folder first
-  --host NAME      run the domain there: the name of a [hosts] table, local, lab, ssh://...; `all`: on all with a name
-  --take           boot, rollback: take over a domain of that name from someone else
-  --dry-run        the same as `plan`
-  --force          run these goals, and no others, even if they are up to date: `unibuild depend --force`
-  --debug          show tracebacks
-  --version        print the version
-  -h, --help       print this; `unibuild COMMAND --help` tells more about a command
-  -a               run goals even if they are up to date
-  -c               go on after a failure where that is possible
-  -n N             run goals that do not depend on each other in N processes
-
-key=value overrides a setting: `unibuild boot host=lab xl.memory=64`.
-Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 6 not ready,
-7 AWS, 130 Ctrl-C.
 """
+ABOUT = """Build a unikernel and boot it on Xen. Only out-of-date steps run. The project is the nearest folder with an
+unibuild.toml, from here upward."""
+AFTER = (
+    "key=value overrides a setting: `unibuild boot host=lab xl.memory=64`. `unibuild help settings` lists them.",
+    "Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 6 not ready, "
+    "7 AWS, 130 Ctrl-C.",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -115,9 +97,14 @@ def _main(argv: list[str]) -> int:
     asked = Asked()
     if argv and argv[0] not in COMMANDS:
         asked, argv = take_out(argv)
-    if not argv or argv == ["help"]:
+    if not argv:
         print(_usage(), end="")
         return 0
+    if argv[0] == "help" or (argv[0] not in COMMANDS and not {"-h", "--help"}.isdisjoint(argv)):
+        page = _help(argv)
+        if page is None:
+            return 0
+        argv = page
     if dry or ("--dry-run" in argv and argv[0] not in DOIT):
         argv = ["plan", *(word for word in argv if word != "--dry-run")]
     if "--force" in argv and argv[0] not in (*COMMANDS, *DOIT):
@@ -131,11 +118,33 @@ def _main(argv: list[str]) -> int:
 def _usage() -> str:
     from unibuild.tasks.graph import GOALS
 
-    def table(rows: dict[str, str]) -> str:
-        return "\n".join(f"  {name:<16} {doc}" for name, doc in rows.items())
-
     commands = {**COMMANDS, **{name: DOIT[name] for name in ("list", "info", "clean", "forget")}}
-    return USAGE.format(goals=table(GOALS), commands=table(commands))
+    width = max(map(len, (*GOALS, *commands, *usage.PROGRAM_OPTIONS)))
+    parts = [USAGE.splitlines(), usage.wrapped(ABOUT)]
+    for head, table in (("goals", GOALS), ("commands", commands), ("options", usage.PROGRAM_OPTIONS)):
+        parts.append([f"{head}:", *usage.rows({f"{name:<{width}}": what for name, what in table.items()})])
+    parts.append([line for text in AFTER for line in usage.wrapped(text)])
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
+def _help(words: list[str]) -> list[str] | None:
+    """Print the help page that a command line asks for; return the command line that prints it, or None: done."""
+    from unibuild.tasks.graph import GOALS
+
+    about = [word for word in words if not word.startswith("-") and "=" not in word and word != "help"]
+    if not about:
+        print(_usage(), end="")
+    elif about == ["settings"]:
+        from unibuild.settings.reference import markdown
+
+        print(markdown())
+    elif about[0] in GOALS:
+        print("\n".join(usage.goal_page(goal) for goal in about if goal in GOALS), end="")
+    elif about[0] in COMMANDS:
+        return [about[0], "--help"]
+    else:
+        return ["help", about[0]]  # a command of doit's, or a task of the project's dodo.py
+    return None
 
 
 def _enter(folder: str) -> None:

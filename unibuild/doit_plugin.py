@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from doit import loader
 from doit.cmd_base import DodoTaskLoader, check_tasks_exist, opt_dodo
@@ -32,12 +32,13 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.files import find_upward
 from unibuild.settings.sources import FILE, STATE
-from unibuild.tasks.factory import Checker
+from unibuild.tasks.factory import Checker, StageTask
 from unibuild.tasks.goals import later_tasks, tasks, tasks_for_all
 from unibuild.tasks.graph import BUILT_ALREADY, GOALS
 from unibuild.tasks.options import Asked, of_goals
 from unibuild.tasks.reporter import Reporter
 from unibuild.tasks.tell import hang_up, tell
+from unibuild.tasks.usage import unknown_option
 from unibuild.watch.task import watch_task
 
 if TYPE_CHECKING:
@@ -203,8 +204,10 @@ class _Told:
             hang_up()
             raise SystemExit(tell(FileError.of(error))) from None
         except CmdParseError as error:
-            said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL)
-            told = InputError(said.strip(), hint="options stand before the goal; `unibuild help run` lists them")
+            said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL).strip()
+            unknown = re.fullmatch(r"option (-\S+) not recognized", said)
+            hint = "`unibuild --help` and `unibuild GOAL --help` list the options"
+            told = unknown_option(unknown[1], in_args) if unknown else InputError(said, hint=hint)
             raise SystemExit(tell(told)) from None
         except InvalidCommand as error:
             no_task = re.fullmatch("'(.*)' is not a task.", str(error))  # doit.cmd_base.check_tasks_exist
@@ -214,13 +217,64 @@ class _Told:
             raise SystemExit(tell(_unknown(goal, [task.name for task in self.task_list]))) from None
 
 
+class _List(List):  # type: ignore[misc]
+    """doit's ``list``, with the state of a goal in words."""
+
+    name = "list"
+
+    STATUS_MAP: ClassVar = {"ignore": "ignored", "up-to-date": "up to date", "run": "to run", "error": "error"}
+    _is_filtered = True
+
+    def _list_all(self, include_subtasks: bool) -> list[Task]:
+        self._is_filtered = False
+        return list(super()._list_all(include_subtasks))
+
+    def _print_task(self, template: str, task: Task, status: bool, *more: Any) -> None:  # noqa: ANN401 (doit's)
+        always_runs = task.uptodate == [(False, None, None)]
+        if not status or self._is_filtered or not always_runs:  # what always runs has no state worth a line
+            template = template.replace("{status} {name:<", "{status:<12}{name:<")  # doit's own
+            super()._print_task(template, task, status, *more)
+
+
+class _ResetDep(ResetDep):  # type: ignore[misc]
+    """doit's ``reset-dep``: record what is there as up to date, without running anything."""
+
+    doc_purpose = "record what is there as up to date, without building"
+    doc_description = "The kernel is copied to .unibuild as after a build. A goal whose file is missing is left alone."
+
+    def _execute(self, pos_args: list[str] | None = None) -> None:
+        names = pos_args or [task.name for task in self.task_list if not _is_export(task)]
+        known = {task.name: task for task in self.task_list}
+        check_tasks_exist(known, names)
+        for name in names:
+            task = known[name]
+            if isinstance(task, StageTask):
+                self.outstream.write(f"{name}: {self._record(task, known)}\n")
+        others = [name for name in names if not isinstance(known[name], StageTask) and name not in GOALS]
+        if others:
+            super()._execute(others)
+        else:
+            self.dep_manager.close()
+
+    def _record(self, task: StageTask, known: dict[str, Task]) -> str:
+        """Record the files of a stage; return what to tell of it."""
+        missing = task.accept()
+        if missing:
+            return f"{missing} is missing; nothing recorded"
+        if self.dep_manager.get_status(task, known).status == "up-to-date":
+            return "up to date already"
+        task.save_extra_values()
+        self.dep_manager.save_success(task)
+        return "recorded as up to date"
+
+
 class Main(DoitMain):  # type: ignore[misc]
     """doit's command line with our loader and settings, whatever configures doit itself in the folder."""
 
     BIN_NAME = "unibuild"
     DOIT_CMDS = tuple(
         type(command.__name__, (_Told, command), {"name": command.get_name()})
-        for command in (Help, Run, List, Info, Clean, Forget, Ignore, TabCompletion, ResetDep)
+        for command in (Help, Run, _List, Info, Clean, Forget, Ignore, TabCompletion, _ResetDep)
     )
 
     def __init__(self, asked: Asked | None = None) -> None:
@@ -228,6 +282,10 @@ class Main(DoitMain):  # type: ignore[misc]
         loads = Loader()
         loads.asked = asked
         super().__init__(loads, config_filenames=(), extra_config={"BACKEND": backend})
+
+
+def _is_export(task: Task) -> bool:
+    return isinstance(task, StageTask) and task.fresh.stage in task.graph.exports
 
 
 def _needs_graph(words: list[str]) -> bool:

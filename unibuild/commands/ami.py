@@ -85,7 +85,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     changing = argparse.ArgumentParser(add_help=False)
     changing.add_argument("--plan", action="store_true", help="print the calls that would be made, and make none")
     changing.add_argument("--yes", action="store_true", help="do not ask before something is removed")
-    parser = argparse.ArgumentParser(prog="unibuild ami", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unibuild ami", description=__doc__.replace("``", "`"))
     verbs = parser.add_subparsers(required=True, metavar="list | show | diff | gc | rm | rollback | end")
     many = sys.maxsize
 

@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     Raises:
         SettingsError: a setting on the command line is wrong, or there is no such host.
     """
-    parser = argparse.ArgumentParser(prog="unibuild doctor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unibuild doctor", description=__doc__.replace("``", "`"))
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time")
     parser.add_argument(
         "--host", metavar="NAME", help="this host, or `all` that have a name; else that of the settings"

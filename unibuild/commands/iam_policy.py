@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     """
     from unibuild.aws import policy
 
-    parser = argparse.ArgumentParser(prog="unibuild iam-policy", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unibuild iam-policy", description=__doc__.replace("``", "`"))
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time")
     parser.add_argument("--region", help="where AMIs are published; else that of the settings")
     parser.add_argument("--no-launch", action="store_true", help="without what launch_ami and redeploy need")

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unibuild lab", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unibuild lab", description=__doc__.replace("``", "`"))
     verbs = parser.add_subparsers(required=True, metavar="up | down | status | ssh | reset | pack")
     up = verbs.add_parser("up", help="start the box, or restore it")
     up.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time: lab.memory=1024")

@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: there is no such goal; or a setting is wrong.
     """
-    parser = argparse.ArgumentParser(prog="unibuild plan", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unibuild plan", description=__doc__.replace("``", "`"))
     parser.add_argument("words", nargs="*", metavar="GOAL | KEY=VALUE", help="goals (boot), and settings for this time")
     parser.add_argument("--host", help="as if this were the setting `host`")
     asked = parser.parse_intermixed_args(argv)
@@ -42,7 +42,9 @@ def main(argv: list[str]) -> int:
     for goal in goals:
         if goal not in (*names, *last, *BUILT_ALREADY):
             close = difflib.get_close_matches(goal, GOALS, 1)
-            raise InputError(f"there is no goal `{goal}`", hint=f"did you mean `{close[0]}`?" if close else None)
+            known = ", ".join((*names, *last, *BUILT_ALREADY))
+            mean = f"did you mean `{close[0]}`? " if close else ""
+            raise InputError(f"there is no goal `{goal}`", hint=f"{mean}goals: {known}")
     for goal in BUILT_ALREADY:
         if goal in goals:
             print(f"{goal}: would run ({GOALS[goal]}, on {hosts.place(found.project.settings)})")

@@ -75,7 +75,7 @@ def choose(tables: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unibuild test",
-        description=__doc__,
+        description=__doc__.replace("``", "`"),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit code: 0 all passed, 1 a test failed, others as those of every unibuild.",
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unibuild.tasks.graph import Graph, Stage
     from unibuild.toolchain.base import Step
 
-__all__ = ["LOCK_PATIENCE", "run_stage"]
+__all__ = ["LOCK_PATIENCE", "accept", "run_stage"]
 
 LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
@@ -58,6 +58,23 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
         if stage.name == "build":
             files.copy_whole(graph.toolchain.kernel, graph.kernel)
     return dated
+
+
+def accept(graph: Graph, stage: Stage) -> str | None:
+    """Take the files that are there for what a stage makes; return the name of one that is missing.
+
+    Raises:
+        BuildError: what is there is not what the stage makes.
+        FileError: the kernel cannot be copied.
+    """
+    if stage.name == "build" and graph.toolchain.kernel.is_file():
+        files.copy_whole(graph.toolchain.kernel, graph.kernel)
+    missing = next((path for path in stage.watch.targets if not Path(path).exists()), None)
+    if missing is not None:
+        return stage.watch.name(missing)
+    if stage.step is not None:
+        graph.toolchain.check(stage.name)
+    return None
 
 
 def _write(graph: Graph, stage: Stage) -> None:

@@ -17,6 +17,7 @@ from unibuild import stamps
 from unibuild.errors import BusyError, FileError, UnibuildError
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.tell import debugging, hang_up, tell
+from unibuild.tasks.usage import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OWN_TERMINAL",
-    "SHARED",
     "Checker",
     "Failed",
     "Fresh",
     "Running",
+    "StageTask",
     "Watched",
     "stage_tasks",
     "telling",
@@ -121,7 +122,7 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
         def save() -> dict[str, stamps.Record]:
             for path in self.stage.watch.targets:
                 self._state.set(_MADE, path, True)
-            verdict.record["inputs"].update(task.meta["dated"])
+            verdict.record["inputs"].update((task.meta or {}).get("dated", {}))
             return {"stamps": stamps.seal(self.stage.watch, verdict.record)}
 
         task.value_savers.append(save)
@@ -159,12 +160,32 @@ class Running:
 class StageTask(Task):  # type: ignore[misc]
     """A stage as a task of doit's."""
 
+    graph: Graph
+    """The graph that the stage belongs to."""
+
+    @property
+    def fresh(self) -> Fresh:
+        """What judges the stage."""
+        return next(item for item, *_ in self.uptodate if isinstance(item, Fresh))
+
+    def accept(self) -> str | None:
+        """Prepare to record what is there as the stage's result; return the name of a target that is missing.
+
+        Raises:
+            BuildError: what is there is not what the stage makes.
+            FileError: the kernel cannot be copied.
+        """
+        from unibuild.tasks.build import accept
+
+        self.meta: dict[str, Any] = {"dated": {}}
+        return accept(self.graph, self.fresh.stage)
+
     def clean(self, outstream: TextIO, dryrun: bool) -> None:
         """Remove the targets that we made, and no file that was there before us (``doit clean``)."""
         from doit import Globals
 
         state = Globals.dep_manager.backend
-        watch = next(item for item, *_ in self.uptodate if isinstance(item, Fresh)).stage.watch
+        watch = self.fresh.stage.watch
         for path in watch.targets:
             if state.get(_MADE, path) and Path(path).exists():
                 outstream.write(f"{self.name}: {'would remove' if dryrun else 'removing'} {watch.name(path)}\n")
@@ -201,7 +222,7 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         found = task.meta
         task.meta = {"dated": run_stage(graph, stage, found.get("suspects", ()), found.get("late", ()))}
 
-    return StageTask(
+    task = StageTask(
         stage.name,
         [telling(act)],
         file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
@@ -213,19 +234,9 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         doc=stage.doc,
         **OWN_TERMINAL,
     )
+    task.graph = graph
+    return task
 
-
-SHARED = [
-    {"name": "host", "long": "host", "type": str, "default": "", "help": "where the domain runs: a name, or `all`"},
-    {
-        "name": "take",
-        "long": "take",
-        "type": bool,
-        "default": False,
-        "help": "take over a domain of that name from someone else",
-    },
-]
-"""Options of every goal; what they say is read when the project is loaded."""
 
 OWN_TERMINAL: dict[str, Any] = {
     "verbosity": 2,

@@ -8,9 +8,10 @@ from doit.task import Task
 
 from unibuild.settings.named import ALL, at
 from unibuild.tasks import hosts
-from unibuild.tasks.factory import OWN_TERMINAL, SHARED, Running, Watched, stage_tasks, telling, whole
+from unibuild.tasks.factory import OWN_TERMINAL, Running, Watched, stage_tasks, telling, whole
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.guard import Guard, end_on_signals
+from unibuild.tasks.usage import OPTIONS, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,7 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
         file_dep=[Watched(graph.kernel)],  # not the .xl, which another host has another of: doit would see a change
         task_dep=["xl"],
         uptodate=[Running(graph)],
-        params=[_WAIT, *SHARED],
+        params=[*OPTIONS["boot"], *SHARED],
         doc=GOALS["boot"],
         **OWN_TERMINAL,
     )
@@ -103,7 +104,7 @@ def _publish_task(graph: Graph, guard: Guard) -> Task:
         file_dep=[Watched(graph.kernel)],
         task_dep=["xl"],
         uptodate=[False],  # whether the AMI is there only AWS can tell
-        params=[_PLAN, _VIA, *SHARED],
+        params=[*OPTIONS["publish_ami"], *SHARED],
         doc=GOALS["publish_ami"],
         **OWN_TERMINAL,
     )
@@ -125,7 +126,7 @@ def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
         file_dep=[Watched(graph.kernel)],
         task_dep=["xl"],
         uptodate=[False],  # whether the instance runs only AWS can tell
-        params=[_PLAN, *([_TERMINATE] if goal == "launch_ami" else []), *SHARED],
+        params=[*OPTIONS[goal], *SHARED],
         doc=GOALS[goal],
         **OWN_TERMINAL,
     )
@@ -163,8 +164,8 @@ def _telling_task(project: Project, goal: str) -> Task:
         state = Globals.dep_manager.backend
         status(project, lambda name: state.get(name, "_values_:"), as_json=as_json)
 
-    as_json = {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "one JSON object"}
-    return Task(goal, [telling(act)], uptodate=[False], params=[as_json, *SHARED], doc=GOALS[goal], **OWN_TERMINAL)
+    params = [*OPTIONS[goal], *SHARED]
+    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
 
 
 def _rollback_task(project: Project) -> Task:
@@ -177,7 +178,7 @@ def _rollback_task(project: Project) -> Task:
         "rollback",
         [telling(act)],
         uptodate=[False],
-        params=[_WAIT, *SHARED],
+        params=[*OPTIONS["boot"], *SHARED],
         pos_arg="words",
         doc=GOALS["rollback"],
         **OWN_TERMINAL,
@@ -190,7 +191,8 @@ def _refused_task(project: Project, goal: str) -> Task:
     def act(**_: object) -> None:
         hosts.address(project.settings)  # raises
 
-    params = [_PLAN, _VIA, _TERMINATE, *SHARED]
+    options = {each["name"]: each for of in _OF_ONE_HOST for each in OPTIONS[of]}
+    params = [*options.values(), *SHARED]
     return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
 
 
@@ -210,42 +212,11 @@ def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) ->
         [telling(act)],
         task_dep=["xl"] if guard else [],
         uptodate=[False],
-        params=[_WAIT, *SHARED],
+        params=[*OPTIONS["boot"], *SHARED],
         pos_arg="words" if goal == "rollback" else None,
         doc=GOALS[goal],
         **OWN_TERMINAL,
     )
-
-
-_PLAN = {
-    "name": "planned",
-    "long": "plan",
-    "type": bool,
-    "default": False,
-    "help": "print the calls that would change something at AWS, and make none of them",
-}
-_TERMINATE = {
-    "name": "terminate",
-    "long": "terminate",
-    "type": bool,
-    "default": False,
-    "help": "end the instance once it was ready: a trial; what runs stays",
-}
-_VIA = {
-    "name": "via",
-    "long": "via",
-    "type": str,
-    "default": None,
-    "choices": (("ebs", "the EBS direct API"), ("s3", "an S3 bucket")),
-    "help": "instead of [publish] via",
-}
-_WAIT = {
-    "name": "wait",
-    "long": "wait",
-    "type": float,
-    "default": None,
-    "help": "seconds after which to leave the console, where it is printed",
-}
 
 
 def _waiting(project: Project, wait: float) -> Project:

@@ -13,8 +13,9 @@ from unibuild import files
 from unibuild.errors import BusyError, InputError, UnibuildError
 from unibuild.settings.named import ALL
 from unibuild.settings.sources import state_dir
-from unibuild.tasks.factory import OWN_TERMINAL, SHARED, telling
+from unibuild.tasks.factory import OWN_TERMINAL, telling
 from unibuild.tasks.graph import GOALS
+from unibuild.tasks.usage import OPTIONS, SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,19 +32,8 @@ def watch_task(project: Project) -> Task:
     def act(keep: bool, as_json: bool) -> None:
         watch(project, keep=keep, as_json=as_json)
 
-    params = [
-        {
-            "name": "keep",
-            "long": "keep-domain",
-            "type": bool,
-            "default": False,
-            "help": "let the domain run on when the watch ends",
-        },
-        {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "one event a line, as JSON"},
-    ]
-    return Task(
-        "watch", [telling(act)], uptodate=[False], params=[*params, *SHARED], doc=GOALS["watch"], **OWN_TERMINAL
-    )
+    params = [*OPTIONS["watch"], *SHARED]
+    return Task("watch", [telling(act)], uptodate=[False], params=params, doc=GOALS["watch"], **OWN_TERMINAL)
 
 
 def watch(project: Project, *, keep: bool, as_json: bool) -> None:
