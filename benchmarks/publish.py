@@ -1,6 +1,6 @@
 """What a publish costs: calls, bytes, time and memory, beside two other ways to make the same snapshot.
 
-Run: python benchmarks/publish.py [MIB]
+Run: python benchmarks/publish.py [--quick | MIB]
 
 A kernel of so many MiB (10), half of it random, is published to the emulator of tests/aws, each call taking 30 ms;
 then again; then with 100 bytes changed. The other ways put the same image: all blocks of the volume with 64 threads
@@ -28,7 +28,8 @@ TESTS = Path(__file__).parents[1] / "tests" / "aws"
 sys.path.insert(0, str(TESTS))
 
 LATENCY = 0.03  # seconds
-RUNS = 5
+QUICK = "--quick" in sys.argv  # one run with a small kernel, to see that this script works
+RUNS = 1 if QUICK else 5
 WORKERS = 8
 MEMORY = 80  # MB over the import of boto3
 
@@ -121,7 +122,8 @@ def main(mib: int) -> int:
         kernel.write_bytes(content)
         rows["100 bytes changed"] = Row(emulator, OURS, str(kernel))
         rows["blocks that are not zeros, 64 threads"] = fastest(emulator, OTHERS, str(kernel), "some")
-        rows["all blocks, 64 threads"] = Row(emulator, OTHERS, str(kernel), "all")
+        if not QUICK:
+            rows["all blocks, 64 threads"] = Row(emulator, OTHERS, str(kernel), "all")
     print(f"a kernel of {mib} MiB, {LATENCY * 1000:.0f} ms a call\n")
     print(f"{'':<42}{'puts':>6} {'others':>6} {'MiB':>8} {'seconds':>8} {'rounds':>7} {'MB':>7}")
     for name, row in rows.items():
@@ -137,8 +139,8 @@ def main(mib: int) -> int:
     print()
     for claim, holds in claims.items():
         print(f"{'yes' if holds else 'NO':<4}{claim}")
-    return 0 if all(claims.values()) else 1
+    return 0 if QUICK or all(claims.values()) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10))
+    sys.exit(main(1 if QUICK else int(sys.argv[1]) if len(sys.argv) > 1 else 10))

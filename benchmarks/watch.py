@@ -1,6 +1,6 @@
 """From a save to the start of the build, against entr, watchmedo and watchfiles in one run; what an idle watch costs.
 
-Run: python benchmarks/watch.py [ROUNDS [SAVES [FILES]]]
+Run: python benchmarks/watch.py [--quick | ROUNDS [SAVES [FILES]]]
 
 Each tool watches a tree of its own and runs a command that notes the time; the saves go round among them. entr is
 taken from PATH (apt install entr), watchfiles is installed into a venv of its own; one that is absent is said to be.
@@ -23,7 +23,9 @@ from pathlib import Path
 HERE = Path(__file__).parent.parent
 NOTE = 'date +%s%N >> "$PWD/started"'
 PATIENCE = 60.0
-IDLE = 30.0
+QUICK = "--quick" in sys.argv  # one round without the other tools, to see that this script works
+IDLE = 0.5 if QUICK else 30.0
+PAUSE = 0.1 if QUICK else 1.0  # of the times that a tool gets to come to rest
 
 
 class Watched:
@@ -43,6 +45,12 @@ class Watched:
     def starts(self) -> list[int]:
         file = self.root / "started"
         return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    def begun(self) -> None:
+        """Wait for the first run of the command, where this is unibuild: it builds when it starts."""
+        deadline = time.monotonic() + PATIENCE
+        while "unibuild" in self.process.args[0] and not self.starts() and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def save(self, text: str) -> float:
         """Save; return the seconds to the start of the command."""
@@ -135,8 +143,9 @@ def memory(pid: int) -> int:
 
 
 def main() -> None:
-    rounds, saves, files = (int(word) for word in (*sys.argv[1:], *("20", "900", "3000")[len(sys.argv) - 1 :]))
-    with tempfile.TemporaryDirectory() as name:
+    asked = ["1", "1", "10"] if QUICK else sys.argv[1:]
+    rounds, saves, files = (int(word) for word in (*asked, *("20", "900", "3000")[len(asked) :]))
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         subprocess.run(["make", "-s", "-C", shutil.copytree(HERE / "examples/hello", folder / "hello")], check=True)
         kernel = folder / "hello" / "hello-pv.xen"
@@ -147,15 +156,20 @@ def main() -> None:
 
 
 def latency(folder: Path, kernel: Path, env: dict[str, str], rounds: int) -> None:
-    watched = {"unibuild": ours(tree(folder / "unibuild", kernel), env), **others(folder, kernel, env)}
-    time.sleep(5)
+    watched = {
+        "unibuild": ours(tree(folder / "unibuild", kernel), env),
+        **({} if QUICK else others(folder, kernel, env)),
+    }
+    for one in watched.values():
+        one.begun()
+    time.sleep(5 * PAUSE)
     seconds: dict[str, list[float]] = {tool: [] for tool in watched}
     for number in range(rounds + 1):
         for tool, one in watched.items():
             took = one.save(f"save {number}")
             if number:
                 seconds[tool].append(took)
-            time.sleep(0.7)
+            time.sleep(0.7 * PAUSE)
     for one in watched.values():
         one.end()
     print(f"save to start of the command ({rounds} rounds)   median    least    most")
@@ -169,9 +183,10 @@ def latency(folder: Path, kernel: Path, env: dict[str, str], rounds: int) -> Non
 
 def cost(folder: Path, kernel: Path, env: dict[str, str], saves: int, files: int) -> None:
     one = ours(tree(folder / "large", kernel, files), env)
-    time.sleep(8)
+    one.begun()
+    time.sleep(8 * PAUSE)
     one.save("first")
-    time.sleep(5)
+    time.sleep(5 * PAUSE)
     pids = ours_of(one.process.pid)
     before = processor(pids)
     time.sleep(IDLE)
@@ -180,7 +195,7 @@ def cost(folder: Path, kernel: Path, env: dict[str, str], saves: int, files: int
     for number in range(1, saves + 1):
         one.save(f"save {number}")
         if number in (max(1, saves // 4), saves):
-            time.sleep(2)
+            time.sleep(2 * PAUSE)
             marks[number] = sum(memory(pid) for pid in ours_of(one.process.pid))
     told = ", ".join(f"{kib / 1024:.1f} MiB after {number} saves" for number, kib in marks.items())
     print(f"memory of the loop and its builder: {told}")
