@@ -43,3 +43,10 @@ def bench(session: nox.Session) -> None:
     session.install("-e", ".[dev]")
     for script in ("noop.py", "lab.py", "swap.py", "watch.py", "publish.py"):
         session.run("python", f"benchmarks/{script}")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The tests of runs that are killed or not read, at every step where `tests` takes a random sample."""
+    session.install("-e", ".[dev]")
+    session.run("pytest", "--every-step", "tests/tasks/test_faults.py")

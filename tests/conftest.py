@@ -28,6 +28,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every-step", action="store_true", help="tests of faults try every step, not a random sample")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     _cache_bytecode(config)
     # Whoever started us in the background, as CI may, had them ignored, and what we start would ignore them too.

@@ -27,6 +27,7 @@ def main() -> int:
     Returns:
         The exit code.
     """
+    _open_standard_files()
     try:
         if len(sys.argv) == 2 and sys.argv[1] in GOALS and current(sys.argv[1]):
             try:
@@ -35,14 +36,27 @@ def main() -> int:
                 return 0
             except OSError:  # the reader has gone, or the disk is full: the rest knows how to tell it
                 pass
+        from unibuild import output
         from unibuild.cli import main as slow
 
+        output.install()
         return slow(sys.argv[1:])
     except KeyboardInterrupt:
         if "--debug" in sys.argv:
             raise
         sys.stderr.write("unibuild: interrupted\n")
         return 130
+
+
+def _open_standard_files() -> None:
+    """Open /dev/null where standard input, output or error is closed: another file would get its number."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # gets the lowest free number
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 (it stays open)
 
 
 def current(goal: str) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import unibuild
+from unibuild import output
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.tasks import usage
 from unibuild.tasks.options import Asked, take_out
-from unibuild.tasks.tell import DEBUG, hang_up, tell
+from unibuild.tasks.tell import DEBUG, hang_up, lost_output, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,16 +61,15 @@ def main(argv: Sequence[str]) -> int:
         KeyboardInterrupt: after Ctrl-C, which ``unibuild._fast`` answers.
     """
     try:
-        try:
-            return _main(list(argv))
-        finally:
-            sys.stdout.flush()  # here, where its errors can still be told
+        code = _main(list(argv))
+        sys.stdout.flush()  # here, where its errors can still be reported
+        return code or lost_output()
     except UnibuildError as error:
         return tell(error)
     except BrokenPipeError:
         return hang_up()
     except OSError as error:
-        hang_up()
+        output.hang_up(error)
         return tell(FileError.of(error))
 
 

@@ -29,6 +29,7 @@ from doit.cmdparse import CmdParseError
 from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
+from unibuild import output
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.files import find_upward
 from unibuild.settings.sources import FILE, STATE
@@ -201,7 +202,7 @@ class _Told:
         except BrokenPipeError:
             raise SystemExit(hang_up()) from None
         except OSError as error:
-            hang_up()
+            output.hang_up(error)
             raise SystemExit(tell(FileError.of(error))) from None
         except CmdParseError as error:
             said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL).strip()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Loan", "follow_stop", "lent", "signal_group", "signals_put_off", "spawning"]
+__all__ = ["Loan", "follow_stop", "hang_up_put_off", "lent", "signal_group", "signals_put_off", "spawning"]
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -167,7 +167,8 @@ def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
     """Let no handler of Ctrl-C, TERM or HUP raise inside the block: they are called after it.
 
     Args:
-        first_only: the second signal is answered at once: somebody has lost patience.
+        first_only: the second signal is answered at once: somebody has lost patience. A block within such a block
+            leaves this to the outer one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers run in the main thread only
@@ -180,10 +181,11 @@ def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
             handlers[signal.Signals(number)](number, frame)
         caught.append(number)
 
+    catch.is_put_off = True  # type: ignore[attr-defined]  # for a block within this one
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             handler = signal.getsignal(number)
-            if callable(handler):
+            if callable(handler) and not (first_only and getattr(handler, "is_put_off", False)):
                 handlers[number] = handler  # first: the signal may come before the next line has ended
                 signal.signal(number, catch)
         yield
@@ -192,3 +194,26 @@ def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
             signal.signal(number, handler)
         for caught_number in caught:
             signal.raise_signal(caught_number)
+
+
+@contextlib.contextmanager
+def hang_up_put_off() -> Iterator[None]:
+    """Let a closed terminal end neither this process nor a child that the main thread starts inside the block.
+
+    HUP is answered after the block. Ctrl-C and TERM are answered at once: somebody wants an end.
+    """
+    before = signal.getsignal(signal.SIGHUP)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    caught: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    signal.signal(signal.SIGHUP, lambda number, _: caught.append(number))  # another thread may be given the signal
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # a child inherits this
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGHUP, before)
+        for number in caught:
+            signal.raise_signal(number)

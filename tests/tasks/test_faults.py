@@ -7,6 +7,7 @@ which a file of ours is replaced. A run that is killed before a step is one that
 import contextlib
 import io
 import os
+import random
 import shlex
 import signal
 import sys
@@ -19,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
+from unibuild import _fast, process
 from unibuild.domain import console, record
-from unibuild.errors import CommandError, LostError, UnibuildError
+from unibuild.domain.generations import Store
+from unibuild.errors import CommandError, LostError, NotReadyError, UnibuildError
 from unibuild.host import base, local, ssh
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, hosts, words
@@ -42,13 +44,20 @@ class Fuse:
     steps: list[str] = field(default_factory=list)
 
     commands_only: bool = False
+    kill_at: int = -1
+
+    log: Path = Path(os.devnull)
 
     def step(self, what: str) -> None:
         if self.commands_only and what.startswith("write "):
             return
         self.steps.append(what)
+        with self.log.open("a") as file:
+            file.write(f"{what}\n")
         if len(self.steps) == self.at + 1:
             self.blow(what)
+        if len(self.steps) == self.kill_at + 1:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Played:
@@ -104,6 +113,27 @@ def play(argv) -> process.Completed:
         except SystemExit as end:
             status = int(end.code or 0)
     return process.Completed(tuple(argv), status, out.getvalue().encode(), err.getvalue().encode())
+
+
+def redirect(output: str, said: Path) -> Callable[[], object]:
+    """Let standard output and error lead elsewhere; return what makes them go away.
+
+    Args:
+        output: ``kept`` in a file, ``closed``, ``full`` as a full disk is, or ``gone`` at the moment of the call.
+        said: the file.
+    """
+    if output == "closed":
+        for fd in (0, 1, 2):
+            os.close(fd)
+        sys.stdin = sys.stdout = sys.stderr = None
+        _fast._open_standard_files()
+    reader, writer = os.pipe()
+    target = {"kept": said, "full": Path("/dev/full")}.get(output)
+    fd = writer if target is None else os.open(target, os.O_WRONLY | os.O_CREAT)
+    if output != "closed":
+        os.dup2(fd, 1)
+        os.dup2(fd, 2)
+    return lambda: os.close(reader) if output == "gone" else None
 
 
 class Case:
@@ -163,20 +193,34 @@ class Case:
 
         return self._forked(at, cut, commands_only=True)
 
-    def _forked(self, at: int, blow: Callable[[str], None], **how: bool) -> str | None:
-        told = self.root / "cut-off"
+    def unread(self, output: str, at: int, kill_at: int = -1) -> int:
+        """Boot in a process whose output cannot be written, or goes away at a step; return how many steps it took."""
+        self._forked(at, lambda _: None, output=output, kill_at=kill_at)
+        return len((self.root / "steps").read_text().splitlines())
+
+    def _forked(
+        self,
+        at: int,
+        blow: Callable[[str], None],
+        *,
+        output: str = "kept",
+        kill_at: int = -1,
+        commands_only: bool = False,
+    ) -> str | None:
+        told, steps = self.root / "cut-off", self.root / "steps"
+
+        lose = contextlib.nullcontext
 
         def tell(what: str) -> None:
             told.write_text(what)
+            lose()
             blow(what)
 
         self.words["boot.console"] = "print"
         pid = os.fork()
         if pid == 0:
-            said = os.open(self.root / "said", os.O_WRONLY | os.O_CREAT)
-            os.dup2(said, 1)
-            os.dup2(said, 2)
-            self.host.fuse = Fuse(at, tell, **how)
+            lose = redirect(output, self.root / "said")
+            self.host.fuse = Fuse(at, tell, commands_only=commands_only, kill_at=kill_at, log=steps)
             try:
                 self.boot()
             except UnibuildError as error:
@@ -235,6 +279,18 @@ def case(tmp_path, xen, monkeypatch) -> Iterator[Callable[..., Case]]:
     yield make
     for case in made[-1:]:
         (case.xen.world / "over").touch()
+
+
+@pytest.fixture
+def steps_of(request) -> Callable[[int, int], list[int]]:
+    """Choose steps at random, the same ones for the same test; all of them with ``--every-step``."""
+
+    def choose(steps: int, sample: int) -> list[int]:
+        if request.config.getoption("every_step"):
+            return list(range(steps))
+        return sorted(random.Random(request.node.name).sample(range(steps), min(sample, steps)))
+
+    return choose
 
 
 def first_boot(case: Case) -> None:
@@ -301,10 +357,10 @@ def telling(step: str) -> Iterator[None]:
         raise
 
 
-@pytest.mark.parametrize(
-    ("scene", "steps"),
-    [(first_boot, 16), (beside, 20), (stop_first, 18), (rollback, 24), (not_ready, 30)],
-)
+SCENES = [(first_boot, 16), (beside, 20), (stop_first, 18), (rollback, 24), (not_ready, 30)]
+
+
+@pytest.mark.parametrize(("scene", "steps"), SCENES)
 def test_a_run_that_is_killed_at_any_step(case, capfd, scene, steps):
     for step in range(100):
         one = case()
@@ -336,3 +392,51 @@ def test_a_host_that_is_lost_at_any_step(case, capfd, kind, how):
             then_all_is_well(one, capfd)
     said = (one.root / "said").read_text()
     assert verbs >= {"xl create", "xl rename", "xl shutdown", "xl unpause", "xl destroy"}, said
+
+
+def is_complete(case: Case, scene: Callable[[Case], None]) -> None:
+    """See that a run did all that it does when its output is read: the new domain is good, or the old one is back."""
+    (one,) = case.xen.domains().values()
+    failed = scene in (rollback, not_ready)
+    assert (one["script"], one["name"], one["reason"], one["paused"]) == ([*(OLD if failed else NEW)], "hello", None, 0)
+    known = record.load(case.root / ".unibuild", case.host.name)
+    assert (known.good.uuid, known.pending) == (one["uuid"], None)
+
+
+@pytest.mark.parametrize("output", ["closed", "full", "gone"])
+@pytest.mark.parametrize("scene", [scene for scene, _ in SCENES])
+def test_output_that_cannot_be_written_stops_nothing(case, capfd, steps_of, scene, output):
+    for step in steps_of(30 if output == "gone" else 1, 2):
+        one = case()
+        scene(one)
+        one.unread(output, step)
+        with telling(f"step {step}"):
+            is_complete(one, scene)
+            then_all_is_well(one, capfd)
+
+
+@pytest.mark.parametrize("output", ["closed", "full", "gone"])
+@pytest.mark.parametrize("scene", [scene for scene, _ in SCENES])
+def test_a_run_that_is_killed_while_nobody_reads_its_output(case, capfd, steps_of, scene, output):
+    for step in steps_of(30, 1):
+        one = case()
+        scene(one)
+        one.unread(output, step // 2, kill_at=step)
+        with telling(f"step {step}"):
+            then_all_is_well(one, capfd)
+
+
+@pytest.mark.parametrize("scene", [beside, not_ready])
+def test_after_a_run_that_was_killed_the_last_proven_generation_comes_back(case, steps_of, scene):
+    for step in steps_of(34, 5):
+        one = case()
+        scene(one)
+        what = one.killed(step) or "its end"
+        proven = {boot.uuid for kept in Store(one.root / ".unibuild").all() for boot in kept.boots if boot.good}
+        was_new = NEW in {tuple(found["script"]) for found in one.xen.domains().values() if found["uuid"] in proven}
+        one.words |= {"boot.ready.console": "never said", "boot.ready.timeout": "0.2"}
+        one.write("say next", "obey")
+        with telling(what), pytest.raises(NotReadyError):
+            one.boot()
+        with telling(what):
+            assert [found["script"] for found in one.xen.domains().values()] == [[*(NEW if was_new else OLD)]]

@@ -173,9 +173,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         """Take what was on its way when we left: whoever reads the console next begins after that."""
         self._console = console  # where this comes of a failure to start the rest
         console.end()
-        with contextlib.suppress(BrokenPipeError):  # nobody sees it, and the log has it
-            while self._readable(0) and self._read():
-                pass
+        while self._readable(0) and self._read():
+            pass
 
     def _read(self) -> bool:
         """Take what the console says; return whether there can be more."""

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["FILES", "Boot", "Content", "Generation", "Kept", "load", "read", "write"]
+__all__ = ["FILES", "FOLDER", "Boot", "Content", "Generation", "Kept", "load", "outcome", "read", "write"]
 
 FILES = {"kernel": "kernel", "xl": "domain.xl", "ramdisk": "ramdisk"}
 """What a generation's folder holds beside ``generation.json``."""
+
+FOLDER = "generations"
+"""The folder of all generations, in the state folder."""
 
 VERSION = 1
 _ABOUT = "generation.json"
@@ -166,6 +169,18 @@ def read(folder: Path) -> Kept | None:
     except (OSError, ValueError):  # msgspec's own errors are ValueErrors
         return None
     return kept if kept.version == VERSION else None
+
+
+def outcome(state: Path, number: int, uuid: str) -> str | None:
+    """Return how the boot of a domain went, by the generation that it was made from; None: that is not known any more.
+
+    Args:
+        state: the state folder.
+        number: that of the generation.
+        uuid: that of the domain.
+    """
+    kept = read(state / FOLDER / str(number))
+    return next((boot.outcome for boot in kept.boots if boot.uuid == uuid), None) if kept else None
 
 
 def write(folder: Path, kept: Kept) -> None:

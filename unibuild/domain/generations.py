@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unibuild.domain.generation import FILES, Boot, Content, Generation, Kept, load, read, write
+from unibuild.domain.generation import FILES, FOLDER, Boot, Content, Generation, Kept, load, read, write
 from unibuild.errors import FileError, InputError
 from unibuild.files import copy_whole, lock, reading, sha256, write_whole, writing_errors
 from unibuild.xl import grammar
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["BOOTS", "Boot", "Generation", "Store"]
 
 BOOTS = 20  # the newest boots that a generation tells of; the last good one of each host besides
-_FOLDER = "generations"
 _COUNT = "count"  # in the folder: the highest number ever given
 
 
@@ -45,7 +44,7 @@ class Store:
     """
 
     def __init__(self, state: Path, now: Callable[[], datetime] | None = None) -> None:
-        self.folder = state / _FOLDER
+        self.folder = state / FOLDER
         self._now = now or (lambda: datetime.now(UTC))
 
     def all(self) -> tuple[Generation, ...]:
@@ -141,6 +140,14 @@ class Store:
                 boots = tuple(told(boot) if boot.uuid == uuid else boot for boot in one.boots)
                 if boots != one.boots:
                     self._change(one, boots=boots)
+
+    def is_proven(self, uuid: str) -> bool:
+        """Say whether the boot of a domain was good, or how it went is not known any more.
+
+        A run that was cut off leaves a domain that is not: nothing ever said that it was ready.
+        """
+        boots = [boot for one in self.all() for boot in one.boots if boot.uuid == uuid]
+        return all(boot.good for boot in boots)
 
     def prune(self, keep: int, size: int, needed: Collection[int]) -> None:
         """Remove the oldest generations.

@@ -85,6 +85,14 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "`none`: neither. `auto`: `attach` on a terminal, else `print`."
         ),
     ] = "auto"
+    escapes: Annotated[
+        Literal["safe", "all"],
+        Meta(
+            description="Which control sequences of the console reach the terminal. `safe`: where the keyboard is "
+            "attached, none that makes the terminal answer, reports the mouse, sets the clipboard or prints; else "
+            "colours only. `all`: all of them, where the keyboard is attached. The log keeps every byte."
+        ),
+    ] = "safe"
     wait: Annotated[
         Seconds | None,
         Meta(description="With `print`: seconds after which to leave the console. Not set: until the domain ends."),

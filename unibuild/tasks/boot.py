@@ -12,7 +12,7 @@ from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import arguments, hosts, ready, report, xlfile
 from unibuild.tasks.change import changing, locked
-from unibuild.tasks.current import mark, running
+from unibuild.tasks.current import mark, running, was_seen
 from unibuild.tasks.follow import Followed, follow, runs
 from unibuild.tasks.screen import opened
 from unibuild.xl import grammar
@@ -118,11 +118,12 @@ def _is_there(state: Path, host: Host, made_from: tuple[record.Mark, record.Mark
     if not good or known.pending or (good.kernel.sha256, good.xl.sha256) != tuple(one.sha256 for one in made_from):
         return False
     domain = running(host, known)
-    if domain:
+    if domain and was_seen(state, good):
         kernel, xl_file = made_from
         record.save(state, record.Record(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
         screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
-    return domain is not None
+        return True
+    return False
 
 
 def _replace(
@@ -149,7 +150,9 @@ def _replace(
             _bring_back(change, before, error)
             raise
         except KeyboardInterrupt:
-            if change.has_ended_one:
+            if change.is_running:
+                screen.say(f"{generation.name} runs on {host.name}, and was not seen to be ready")
+            elif change.has_ended_one:
                 screen.say(f"the older {generation.name} was ended, and none runs on {host.name} now")
             raise
         if project.settings.boot.ready.is_set:

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from unibuild import files
+from unibuild import files, foreground
 from unibuild.domain import owner, record, swap, xl
 from unibuild.domain.generations import Store
 from unibuild.domain.log import log_path
@@ -60,6 +60,7 @@ class Change:
     store: Store = field(init=False)
     state: Path = field(init=False)
     has_ended_one: bool = False  # a domain of ours that ran
+    is_running: bool = False  # the new domain, which was not accepted yet
     attendant: Attendant = field(default_factory=Attendant)
 
     def __post_init__(self) -> None:
@@ -120,18 +121,21 @@ class Change:
             if beside and self.old:
                 with self.attendant.last_words(self.host, self.old, self.state) as words:
                     domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
-                    away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
-                    undo.pop_all()
-                    self.attendant.away(away)
-                    self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
-                    words.hear()
-                self._gone("replaced")
+                    with foreground.signals_put_off(first_only=True):
+                        away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
+                        undo.pop_all()
+                        self.is_running = True
+                        self.attendant.away(away)
+                        self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
+                        words.hear()
+                        self._gone("replaced")
             else:
                 ran, began = self._ran, time.monotonic()
                 self.bury("replaced")
                 domain, reader = self._create(deployed, new, new.name)
                 xl.unpause(self.host, domain)
                 undo.pop_all()
+                self.is_running = True
                 if ran:
                     self.attendant.away(time.monotonic() - began)
         for name in {new.name, before} - {None}:
@@ -141,9 +145,10 @@ class Change:
 
     def accept(self, made: Made, outcome: str, why: str = "") -> None:
         """Write down that a domain that runs is the good one."""
+        self.store.ended(made.instance.uuid, outcome, why)  # first: a run that is killed here has proven it
         self.save(made.instance)
-        self.store.ended(made.instance.uuid, outcome, why)
         self.attendant.accepted(made)
+        self.is_running = False
         self._prune()
 
     @property
@@ -152,10 +157,11 @@ class Change:
         return self.old is not None and not self.old.has_ended and not self.old.is_paused
 
     def good_generation(self, but: int) -> Generation | None:
-        """Return what to go back to, not ``but``: what runs now, else what was good last on this host."""
-        if self.known.good and self._ran and self.known.good.generation != but:
+        """Return what to go back to, not ``but``: what runs now if that is proven, else what was good last here."""
+        runs = self.known.good if self._ran else None
+        if runs and runs.generation != but and self.store.is_proven(runs.uuid):
             with contextlib.suppress(UnibuildError):
-                return self.store.get(self.known.good.generation)
+                return self.store.get(runs.generation)
         found = self.store.last_good(self.host.name)
         return self.store.last_good(self.host.name, before=but) if found and found.number == but else found
 
@@ -170,6 +176,7 @@ class Change:
 
     def drop(self, made: Made, outcome: str, why: str) -> None:
         """Remove a new domain that was not good."""
+        self.is_running = False
         xl.destroy(self.host, made.domain)
         owner.unmark(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
@@ -289,7 +296,8 @@ def changing(
     boot = project.settings.boot
     seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
     whose = owner.whoami(project.root)
-    with owner.locked(host, name, whose, seconds=seconds, take=project.take) as marks:
+    take = project.take
+    with foreground.hang_up_put_off(), owner.locked(host, name, whose, seconds=seconds, take=take) as marks:
         now = record.load(state_dir(project.root), host.name)
         change = Change(project, host, screen, reading, now, marks, attendant=attendant or Attendant())
         change.settle(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unibuild import files, stamps
-from unibuild.domain import record, xl
+from unibuild.domain import generation, record, xl
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import hosts
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.sources import Project
 
-__all__ = ["is_current", "mark", "running"]
+__all__ = ["is_current", "mark", "running", "was_seen"]
 
 
 def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
@@ -33,6 +33,8 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     good = known.good
     if good is None or known.pending or not (_is_same(good.xl, xl_file) and _is_same(good.kernel, kernel)):
         return False
+    if not was_seen(state_dir(project.root), good):
+        return False
     host = hosts.open_running(project.settings)
     return host is not None and running(host, known) is not None
 
@@ -41,6 +43,11 @@ def running(host: Host, known: record.Record) -> xl.Domain | None:
     """Return the good domain, where it runs; one that was never started, or has ended, does not."""
     domain = xl.find(host, uuid=known.good.uuid) if known.good else None
     return domain if domain and not domain.has_ended and not domain.is_paused else None
+
+
+def was_seen(state: Path, instance: record.Instance) -> bool:
+    """Say whether a run saw how the boot of a domain went; one that was cut off did not."""
+    return generation.outcome(state, instance.generation, instance.uuid) != "started"
 
 
 def mark(path: Path) -> record.Mark:

@@ -135,14 +135,14 @@ def _read(followed: Followed, screen: Screen, *, attached: bool) -> End | Left:
     """Read the console to its end or ours."""
     domain, reader = followed.domain, followed.reader
     try:
-        with reader:
+        with reader, screen.reading():
             if not attached:
                 outcome = reader.follow(wait=followed.project.settings.boot.wait)
             else:
                 screen.say(f"this is the console of {domain.name} on {followed.host.name}; Ctrl-] leaves it")
                 with terminal.Keyboard() as keys:
                     outcome = reader.follow(keys)
-    except (KeyboardInterrupt, BrokenPipeError):
+    except (KeyboardInterrupt, OSError):
         screen.say(runs(followed.host, domain))
         raise
     if reader.log.failure:
@@ -159,10 +159,12 @@ def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) ->
         if known is None or known.uuid != followed.domain.uuid:
             return None
         screen.say(f"{known.name} asked for a reboot")
-        generation = Store(state).get(known.generation)
+        store = Store(state)
+        generation = store.get(known.generation)
+        outcome = "running" if store.is_proven(known.uuid) else "not ready"
         with changing(project, host, known.name, screen, readers) as change:
             made = change.put(generation, known.kernel, known.xl)
-            change.accept(made, "running", "rebooted")
+            change.accept(made, outcome, "rebooted")
     return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import secrets
-import sys
 import time
 import uuid
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unibuild import files
+from unibuild import files, output
 from unibuild.domain import owner, xl
 from unibuild.domain.console import Reader
 from unibuild.domain.ending import End
@@ -160,7 +159,7 @@ def copies(host: Host, project: Project, name: str) -> Iterator[None]:
         FileError: nothing can be noted here.
     """
     for gone in leftover.sweep(host, project.root):
-        print(f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it", file=sys.stderr)
+        output.text(2, f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it\n")
     with leftover.noted(host, project.root, name):
         try:
             yield

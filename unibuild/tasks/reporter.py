@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from doit.reporter import ConsoleReporter
 
+from unibuild import output
 from unibuild.tasks.factory import Failed, Fresh, Running
 from unibuild.tasks.graph import GOALS
-from unibuild.tasks.tell import interrupted, tell
+from unibuild.tasks.tell import interrupted, lost_output, tell
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -69,7 +70,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             return
         self.outstream.flush()
         if fail.traceback:
-            sys.stderr.write("".join(fail.traceback))
+            output.text(2, "".join(fail.traceback))
         self._exit_code = self._exit_code or tell(fail.error())
 
     def complete_run(self) -> None:
@@ -86,12 +87,13 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         asked = [name for name in self._selected if name in (*self._fresh, *goals)]
         if asked and not self._began:
             self._line(f"{', '.join(asked)}: up to date")
-        if self._exit_code and not isinstance(sys.exception(), SystemExit):
-            raise SystemExit(self._exit_code)
+        code = self._exit_code or lost_output()
+        if code and not isinstance(sys.exception(), SystemExit):
+            raise SystemExit(code)
 
     def _line(self, text: str) -> None:
         self.write(f"{text}\n")
-        self.outstream.flush()  # what a child writes comes after it
+        self.outstream.flush()  # a child's output comes after it
 
 
 def item_of(task: Task) -> Fresh | Running | None:

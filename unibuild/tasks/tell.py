@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING
+
+from unibuild import output
+from unibuild.errors import FileError
 
 if TYPE_CHECKING:
     from unibuild.errors import UnibuildError
 
-__all__ = ["DEBUG", "debugging", "hang_up", "interrupted", "tell"]
+__all__ = ["DEBUG", "debugging", "hang_up", "interrupted", "lost_output", "tell"]
 
 DEBUG = "UNIBUILD_DEBUG"
 
@@ -25,20 +28,30 @@ def tell(error: UnibuildError) -> int:
     if debugging():
         import traceback
 
-        traceback.print_exception(error)
-    print(f"unibuild: {error.message}", file=sys.stderr)
-    if error.hint:
-        print("\n".join(f"  {line}" for line in error.hint.splitlines()), file=sys.stderr)
+        output.text(2, "".join(traceback.format_exception(error)))
+    hint = "".join(f"  {line}\n" for line in (error.hint or "").splitlines())
+    output.text(2, f"unibuild: {error.message}\n{hint}")
     return error.exit_code
+
+
+def lost_output() -> int:
+    """Return the exit code for output that could not be written, which a full disk is reported as; 0: all was."""
+    try:
+        output.check()
+    except BrokenPipeError:
+        return hang_up()
+    except OSError as error:
+        return tell(FileError.of(error))
+    return 0
 
 
 def interrupted() -> int:
     """Answer Ctrl-C with a line on standard error; return the exit code."""
-    print("unibuild: interrupted", file=sys.stderr)
+    output.text(2, "unibuild: interrupted\n")
     return 128 + signal.SIGINT
 
 
 def hang_up() -> int:
     """Answer a reader of our output that has gone (``unibuild list | head -1``): say no more; return the exit code."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    output.hang_up(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
     return 128 + signal.SIGPIPE

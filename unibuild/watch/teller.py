@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from unibuild import output
 from unibuild.domain.terminal import LEAVE, Keyboard
 from unibuild.watch import contract, events
 from unibuild.watch.voice import Loan
@@ -40,7 +40,7 @@ class _Lent:
         loan.is_lent = True
         follower = domains.follower
         assert follower is not None
-        os.write(1, f"unibuild: this is the console of {follower.voice.name}; Ctrl-] leaves it\r\n".encode())
+        output.write(1, f"unibuild: this is the console of {follower.voice.name}; Ctrl-] leaves it\r\n".encode())
 
     @property
     def fd(self) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
 import time
 from typing import TYPE_CHECKING
 
+from unibuild import output
 from unibuild.tasks.screen import Screen
 from unibuild.watch import events
 
@@ -62,7 +62,7 @@ class Voice(Screen):
     def say(self, sentence: str) -> None:
         """Tell a sentence of our own."""
         if self._loan.is_lent:
-            os.write(1, f"\r\nunibuild: {sentence}\r\n".encode())
+            output.write(1, f"\r\nunibuild: {sentence}\r\n".encode())
         self._post(events.Note(at=time.time(), message=sentence))
 
     def prompt(self) -> None:
