@@ -178,7 +178,7 @@ def test_prose_is_cut_at_its_words():
 
 def test_colours_of_a_compiler_are_kept_and_what_moves_the_terminal_is_not():
     (row,) = Paint(80).rows(view.Line("build", "10%\r\x1b[31mno\x1b[0m\x1b[2J\x07\x1b[3", "build"))
-    assert plain(row).partition("│ ")[2].startswith("no\N{REPLACEMENT CHARACTER}")
+    assert plain(row).partition("│ ")[2] == "no"
     assert "\x1b[31mno" in row and "\x1b[2J" not in row and "\a" not in row
 
 

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild.domain.judge import Said
+from unibuild.domain.lines import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ class Hearing:
         began: when the domain was started, by the clock (``time.monotonic``).
         lines: those that have come.
         count: of the bytes that have come.
-        rest: the line that has no end yet.
+        rest: the line that has no end yet; one of ``lines.LONGEST`` characters is cut.
 
     Args:
         came: is called when there is a new line.
@@ -73,6 +74,8 @@ class Hearing:
         """Take what has come."""
         self.count += len(data)
         *whole, self.rest = (self.rest + self._decode(data)).split("\n")
+        if len(self.rest) >= LONGEST:
+            whole, self.rest = [*whole, self.rest], ""
         now = time.monotonic() - self.began
         self.lines += [Said(now, line.removesuffix("\r")) for line in whole]
         if whole:

@@ -5,6 +5,7 @@ What a program writes may hold colours, and what else moves a terminal: the colo
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import re
 import socket
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from unibuild.domain.escapes import Escapes, colours_only
 from unibuild.watch.problems import places, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.style import Style
-    from rich.text import Text
+    from rich.text import Span, Text
 
     from unibuild.watch.view import Line, Part, Tone
 
@@ -27,6 +29,8 @@ __all__ = ["NARROWEST", "Paint", "plain_line"]
 
 NARROWEST = 4  # columns: what is said to be narrower is taken for this
 _LABEL = 12  # columns of an origin, at most
+_LONGEST = 8192  # characters of a line that are shown; the log has all of it
+_LINKS = 20  # places in a line that are looked for on disk
 _STYLES: dict[Tone, tuple[str, str]] = {  # of the origin, and of the text
     "said": ("cyan", ""),
     "build": ("blue", ""),
@@ -119,7 +123,7 @@ class Paint:
         from rich.ansi import AnsiDecoder
         from rich.text import Text
 
-        said = _last_writing(said)
+        said = Escapes(colours_only).feed(_shortened(_last_writing(said)))  # the decoder takes long for all else
         text = AnsiDecoder().decode_line(said) if "\x1b" in said else Text(said)
         text.expand_tabs(8)
         text.plain = _printable(text.plain)
@@ -137,7 +141,7 @@ class Paint:
         """Give the places in a line that a click leads to: those of files that are there."""
         if self.hyperlink is None:
             return
-        for place in places(said):
+        for place in itertools.islice(places(said), _LINKS):
             path = Path(self.root, place.path)
             if path.is_file():
                 named = quote(str(path.resolve()))
@@ -166,8 +170,13 @@ class Paint:
             return text.plain
         edges = sorted({0, len(text), *(edge for span in text.spans for edge in (span.start, span.end))})
         out = ""
+        coming = sorted(enumerate(text.spans), key=lambda pair: pair[1].start, reverse=True)
+        present: list[tuple[int, Span]] = []  # with its place in the order of spans
         for start, end in itertools.pairwise(edges):
-            held = [span.style for span in text.spans if span.start <= start and end <= span.end]
+            while coming and coming[-1][1].start <= start:
+                present.append(coming.pop())
+            present = sorted((number, span) for number, span in present if end <= span.end)
+            held = [span.style for _, span in present]
             style = Style.combine([Style.null(), *(self._style(one) if isinstance(one, str) else one for one in held)])
             out += self._shown(text.plain[start:end], style)
         return out
@@ -189,10 +198,11 @@ def _folded(text: Text, room: int, *, at_words: bool) -> Iterator[Text]:
     """
     said = text.plain
     cuts = [0]
-    while _cells(rest := said[cuts[-1] :]) > room:
-        end = 1
-        while end < len(rest) and _cells(rest[: end + 1]) <= room:
-            end += 1
+    while True:
+        rest = said[cuts[-1] : cuts[-1] + 4 * room]  # characters of no width make more than that a row of its own
+        if len(rest) < 4 * room and _cells(rest) <= room:
+            break
+        end = max(1, bisect.bisect(range(len(rest) + 1), room, key=lambda end: _cells(rest[:end])) - 1)
         space = rest.rfind(" ", 0, end) + 1
         cuts.append(cuts[-1] + (space if at_words and space > end // 2 else end))
     yield from text.divide(cuts[1:])
@@ -207,9 +217,15 @@ def _cells(text: str) -> int:
 def _cut(text: str, most: int) -> str:
     if _cells(text) <= most:
         return text
+    text = text[: 4 * most]
     while _cells(text) > most - 1:
         text = text[:-1]
     return text + "…"
+
+
+def _shortened(text: str) -> str:
+    """Return a line, cut where it is longer than anybody reads."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _last_writing(text: str) -> str:

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "Place", "Problem", "places", "plain", "problems"]
 
 MOST = 20  # problems that are kept of one build
+_LONGEST = 4096  # characters of a line in which a problem is looked for
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-_COLON = r"(?P<path>[^\s:\"'`()\[\]<>,;=]+):(?P<line>\d+)(?::(?P<column>\d+))?(?![\w.])"
+# No pattern here may take time that grows faster than the line: a unikernel writes what it wants. So a path is looked
+# for from its end, for from every possible beginning that takes time with the square of the length.
+_NUMBER = re.compile(r":(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?(?![\w.])")
+_PATH = r"[^\s:\"'`()\[\]<>,;=]+"
+_PATH_BACKWARD = re.compile(_PATH)
+_COLON = rf"(?P<path>{_PATH}):(?P<line>\d+)(?::(?P<column>\d+))?(?![\w.])"
 _QUOTED = r"[Ff]ile \"(?P<path>[^\"]+)\", lines? (?P<line>\d+)(?:-\d+)?(?:, characters (?P<column>\d+)-\d+)?"
-_PLACES = (re.compile(_COLON), re.compile(_QUOTED))
+_QUOTED_PLACE = re.compile(_QUOTED)
 _ERROR = re.compile(rf"^{_COLON}: (?P<text>(?:fatal )?error: .*)")
 _LINK = re.compile(
     r"^(?:\S*ld(?:\.\w+)?: )?(?P<path>[^\s:]+):(?:(?P<line>\d+)|\([^)]*\)): (?P<text>(?:undefined reference to|"
@@ -74,16 +80,28 @@ def plain(line: str) -> str:
 
 def places(line: str) -> Iterator[Place]:
     """Give the places that a line names, from left to right; whether there is such a file it does not say."""
-    found = [match for form in _PLACES for match in form.finditer(line)]
-    for match in sorted(found, key=re.Match.start):
-        yield Place(match.start(), match.end(), match["path"], int(match["line"]), _column(match))
+    quoted = (
+        Place(match.start(), match.end(), match["path"], int(match["line"]), _column(match))
+        for match in _QUOTED_PLACE.finditer(line)
+    )
+    yield from sorted([*_places_with_colons(line), *quoted])
+
+
+def _places_with_colons(line: str) -> Iterator[Place]:
+    end = 0
+    for number in _NUMBER.finditer(line):
+        path = _PATH_BACKWARD.match(line[end : number.start()][::-1])
+        if path:
+            column = int(number["column"]) if number["column"] else None
+            yield Place(number.start() - path.end(), number.end(), path[0][::-1], int(number["line"]), column)
+        end = number.end()
 
 
 def problems(lines: Iterable[str]) -> tuple[Problem, ...]:
     """Return what is wrong by the output of a build, each once, at most ``MOST``; warnings are left out."""
     found: dict[Problem, None] = {}
     above: re.Match[str] | None = None
-    for line in map(plain, lines):
+    for line in (plain(one)[:_LONGEST] for one in lines):
         match = _ERROR.match(line) or _LINK.match(line)
         if match:
             column = _column(match) if match.re is _ERROR else None
@@ -103,4 +121,4 @@ def _column(match: re.Match[str]) -> int | None:
     """Return the column from 1; OCaml counts characters from 0."""
     if match["column"] is None:
         return None
-    return int(match["column"]) + (match.re in (_PLACES[1], _ABOVE))
+    return int(match["column"]) + (match.re in (_QUOTED_PLACE, _ABOVE))

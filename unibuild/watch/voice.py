@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -53,9 +52,9 @@ class Voice(Screen):
         """Tell what a console says."""
         if self._loan.is_lent:
             super().show(data)
-        *whole, self._line = re.split(r"\r*\n", self._line + self._text(data))
+        *whole, self._line = (self._line + self._text(data)).split("\n")
         for line in whole:
-            self._tell(line)
+            self._tell(line.rstrip("\r"))
         if len(self._line) > _LINE:
             self.finish()
 

@@ -1,0 +1,94 @@
+"""What a hostile unikernel or compiler writes costs time by its length, never by the square of it."""
+
+import time
+
+import pytest
+
+from unibuild.domain.crash import banners, text
+from unibuild.domain.escapes import Escapes, colours_only, of_a_console
+from unibuild.domain.hearing import Hearing
+from unibuild.watch import problems
+from unibuild.watch.paint import Paint, plain_line
+from unibuild.watch.view import Line
+from unibuild.watch.voice import Loan, Voice
+
+SHORT = 2048
+UNITS = [
+    "a",
+    "0",
+    ":",
+    ":1",
+    "a:1 ",
+    "a:1:",
+    "\r",
+    "\t",
+    " ",
+    "\x1b",
+    "\x1b[",
+    "\x1b[1;",
+    "\x1b]",
+    "\x1b]0;",
+    "\x1b[31m",
+    "\x1b[1mé",
+]
+UNITS += [
+    'File "',
+    'File "a", line 1',
+    "ld.",
+    "ld: ",
+    "a(",
+    "é",
+    "\N{ZERO WIDTH JOINER}",
+    "字",
+    "/a.c",
+    "error: ",
+    "fatal ",
+    "\x9b",
+    "\\x1bP",
+]
+LOOKED = Paint(width=80, hyperlink="file://{path}", root="/nonexistent")
+
+
+def voice(line: str) -> None:
+    Voice(lambda _: None, Loan(), "hello").show(line.encode())
+
+
+READERS = {
+    "places": lambda line: list(problems.places(line)),
+    "problems": lambda line: problems.problems([line]),
+    "plain": problems.plain,
+    "on a terminal": lambda line: LOOKED.rows(Line("hello", line, "console")),
+    "as prose": lambda line: LOOKED.rows(Line("hello", line, "said")),
+    "in colours": lambda line: Paint(hyperlink="file://{path}").rows(Line("hello", line, "console")),
+    "in a log": lambda line: plain_line(Line("hello", line, "console")),
+    "voice": voice,
+    "hearing": lambda line: Hearing(lambda: None).feed(line.encode()),
+    "colours only": lambda line: Escapes(colours_only).feed(line),
+    "console": lambda line: Escapes(of_a_console).feed(line),
+    "banners": lambda line: banners.read(b"Fatal error\n" + line.encode()),
+    "last lines": lambda line: text.last_lines(line.encode()),
+}
+
+
+def seconds(read, line: str) -> float:
+    def once() -> float:
+        began = time.process_time()
+        read(line)
+        return time.process_time() - began
+
+    return min(once(), once())
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_eight_times_the_length_takes_no_square_of_the_time(reader):
+    read = READERS[reader]
+    for unit in UNITS:
+        short, long = ((unit * (length // len(unit)) + "x\n") for length in (SHORT, 8 * SHORT))
+        base = seconds(read, short)
+        assert seconds(read, long) < 24 * base + 0.05, repr(unit)
+
+
+def test_a_long_line_is_shown_cut():
+    rows = Paint(width=80).rows(Line("hello", "x" * 60000, "console"))
+    assert 8000 < sum(row.count("x") for row in rows) < 9000
+    assert rows[-1].endswith("…")
