@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "PRIVATE",
+    "PUBLIC",
     "Lock",
     "copy_whole",
     "find_upward",
@@ -32,22 +34,37 @@ __all__ = [
 ]
 
 
+PRIVATE = 0o600
+"""Permissions of a file for the user alone."""
+
+PUBLIC = 0o644
+"""Permissions of a file that the user asked for."""
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with reading(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o644) -> bool:
+def write_whole(path: Path, data: bytes, *, mode: int = PRIVATE) -> bool:
     """Write ``data`` beside ``path``, then rename: readers see the old file or the new one.
 
     A file that has these bytes already is left alone, so that its time stamp tells when it changed.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        mode: its permissions: for the user alone, since boot arguments, logs and ``.xl`` files may hold secrets.
+            ``PUBLIC`` is for files that the user asked for.
 
     Returns:
         Whether the file was written.
     """
     with contextlib.suppress(OSError):
-        if path.read_bytes() == data and path.stat().st_mode & 0o777 == mode:
+        if path.read_bytes() == data:
+            if path.stat().st_mode & 0o777 != mode:
+                path.chmod(mode)
             return False
     with writing(path, mode=mode) as beside:
         beside.write_bytes(data)
@@ -59,6 +76,9 @@ def copy_whole(source: Path, target: Path) -> bool:
     with reading(source):
         size = source.stat().st_size
         if target.exists() and target.stat().st_size == size and sha256(target) == sha256(source):
+            if target.stat().st_mode & 0o077:
+                with contextlib.suppress(OSError):
+                    target.chmod(PRIVATE)
             return False
         with writing(target) as beside:
             shutil.copyfile(source, beside)
@@ -66,7 +86,7 @@ def copy_whole(source: Path, target: Path) -> bool:
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+def writing(path: Path, *, mode: int = PRIVATE) -> Iterator[Path]:
     """Give a name beside ``path`` to write to, and rename it to ``path`` at the end.
 
     Whatever goes wrong inside, ``path`` is as it was and the other file is gone.
@@ -74,7 +94,7 @@ def writing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o777 if mode & 0o077 else 0o700, parents=True, exist_ok=True)
             _sweep(path)
             os.close(os.open(beside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, mode))
             yield beside
@@ -149,8 +169,8 @@ class Lock:
     def __init__(self, path: Path, what: str) -> None:
         self.what = what
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a+")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = open(path, "a+", opener=lambda name, flags: os.open(name, flags, PRIVATE))  # noqa: SIM115
         except OSError as error:
             raise FileError(f"cannot write {path}: {error.strerror}") from error
 

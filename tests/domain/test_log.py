@@ -53,12 +53,36 @@ def test_boots_are_kept_apart_and_old_ones_go(tmp_path):
 
 
 def test_a_log_that_grows_too_long_is_continued_in_a_new_file(tmp_path):
-    log = Log(tmp_path / "x.log", size=60)
+    log = Log(tmp_path / "x.log", size=70)
     for number in range(5):
         log.feed(b"line %d\n" % number)
     log.close()
     parts = [tmp_path / "x.2.log", tmp_path / "x.1.log", tmp_path / "x.log"]
     assert re.findall(rb"line \d", b"".join(part.read_bytes() for part in parts)) == [b"line %d" % n for n in range(5)]
+
+
+@pytest.mark.parametrize("chunk", [b"x" * 62 + b"\r\n", b"y" * 10 + b"x" * 70 + b"\r\nz", b"x" * 4096])
+def test_no_file_is_longer_than_the_limit_however_the_bytes_come(tmp_path, chunk):
+    log = Log(tmp_path / "x.log", size=2000)
+    for _ in range(10000 // len(chunk)):
+        log.feed(chunk)
+    log.close()
+    files = sorted(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert max(path.stat().st_size for path in files) <= 2000
+    assert len(files) >= 5
+    kept = b"".join(
+        path.read_bytes() for path in [tmp_path / f"x.{n}.log" for n in range(9, 0, -1)] + [log.path] if path.exists()
+    )
+    assert re.sub(rb"\d{4}-\S+Z ", b"", kept).rstrip(b"\n") in (chunk * (10000 // len(chunk))).replace(b"\r", b"")
+
+
+def test_a_log_is_for_the_user_alone(tmp_path):
+    (tmp_path / "console").mkdir()
+    (tmp_path / "console" / "x.log").touch(0o644)
+    log = Log(tmp_path / "console" / "x.log")
+    log.feed(b"password\n")
+    log.close()
+    assert oct(log.path.stat().st_mode & 0o777) == "0o600"
 
 
 def test_a_log_that_cannot_be_written_does_not_stop_the_console(tmp_path):

@@ -508,3 +508,13 @@ def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
 )
 def test_what_named_tables_get_wrong(refusal, toml, sentence):
     assert refusal(toml) == sentence
+
+
+def test_what_may_hold_secrets_is_for_the_user_alone(tree):
+    (tree.root / ".unibuild").mkdir()
+    (tree.root / ".unibuild").chmod(0o755)  # of an older unibuild
+    tree.run("unibuild", "build")
+    folder = tree.root / ".unibuild"
+    made = [path for path in folder.rglob("*") if path.is_file()]
+    assert (oct(folder.stat().st_mode & 0o777), len(made) > 3) == ("0o700", True)
+    assert [path.name for path in made if path.stat().st_size and path.stat().st_mode & 0o077] == []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from unibuild import makefile
 from unibuild.errors import InputError
-from unibuild.files import reading, write_whole
+from unibuild.files import PUBLIC, reading, write_whole
 from unibuild.settings.sources import FILE
 from unibuild.templates import render
 
@@ -133,7 +133,7 @@ def _write(draft: Draft, *, force: bool) -> bool:
     """Write one file where nothing is in the way, and say so; return whether the file now serves."""
     name = draft.path.name
     if not draft.path.exists():
-        write_whole(draft.path, draft.text.encode())
+        write_whole(draft.path, draft.text.encode(), mode=PUBLIC)
         print(f"wrote {name}")
         return True
     with reading(draft.path):
@@ -144,7 +144,7 @@ def _write(draft: Draft, *, force: bool) -> bool:
     change = difflib.unified_diff(before.splitlines(), draft.text.splitlines(), name, f"{name} (new)", lineterm="")
     print("\n".join(change).encode(errors="replace").decode())
     if force:
-        write_whole(draft.path, draft.text.encode(errors="surrogateescape"))
+        write_whole(draft.path, draft.text.encode(errors="surrogateescape"), mode=PUBLIC)
         print(f"changed {name}")
         return True
     print(

@@ -124,13 +124,13 @@ def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: 
     from unibuild.tasks import junit
 
     if asked.junit:
-        files.write_whole(asked.junit.absolute(), junit.as_xml(name, results))
+        files.write_whole(asked.junit.absolute(), junit.as_xml(name, results), mode=files.PUBLIC)
     if asked.json == "-":
         sys.stdout.flush()
         with os.fdopen(out, "w", closefd=False) as file:
             file.write(junit.as_json(name, host, results))
     elif asked.json:
-        files.write_whole(Path(asked.json).absolute(), junit.as_json(name, host, results).encode())
+        files.write_whole(Path(asked.json).absolute(), junit.as_json(name, host, results).encode(), mode=files.PUBLIC)
     passed = sum(result.outcome == "passed" for result in results)
     print(f"test: {passed} of {len(results)} passed")
 

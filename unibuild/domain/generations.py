@@ -183,12 +183,12 @@ class Store:
         beside = self.folder / f".{number}.tmp"
         content = {}
         with writing_errors(beside):
-            beside.mkdir()
+            beside.mkdir(mode=0o700)
             for key, source in sources.items():
                 path = beside / FILES[key]
                 if key == "xl" or not self._link(key, hashes[key], path):
                     copy_whole(source, path)
-                    path.chmod(0o444)
+                    path.chmod(0o400)
                 content[key] = Content(sha256(path), path.stat().st_size)
         kept = Kept(name=name, made=self._time(), facts=dict(facts), files=content)
         write(beside, kept)

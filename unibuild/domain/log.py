@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["KEEP", "SIZE", "Log", "log_path", "rotate"]
 
 KEEP = 9  # older files beside the newest one
-SIZE = 16 << 20  # bytes after which a new file is begun
+SIZE = 16 << 20  # bytes of a file, at most
 
 
 def log_path(state: Path, name: str, host: str = "") -> Path:
@@ -45,7 +45,7 @@ class Log:
     Args:
         path: the file.
         now: returns the time, for tests.
-        size: bytes after which a new file is begun.
+        size: bytes of a file, at most.
     """
 
     def __init__(self, path: Path, now: Callable[[], datetime] | None = None, size: int = SIZE) -> None:
@@ -55,6 +55,7 @@ class Log:
         self._size = size
         self._fd = -1
         self._at_line_start = True
+        self._ends_line = True  # the file, where it is not empty
         self._pending = b""  # a CR that may be half of a CR LF
 
     def open(self) -> None:
@@ -91,20 +92,42 @@ class Log:
         if self._at_line_start:
             out = stamp + out
         try:
-            self._open()
-            os.write(self._fd, out)
+            self._put(out)
         except OSError as error:
             self._fail(error)
         self._at_line_start = not lines[-1]
 
+    def _put(self, data: bytes) -> None:
+        """Write to the file, and go on in a new one where it is full: between two lines if one ends in time."""
+        while data:
+            self._open()
+            size = os.fstat(self._fd).st_size
+            room = self._size - size
+            end = len(data)
+            if end > room:
+                end = data.rfind(b"\n", 0, max(0, room)) + 1
+                if not end and room > 0 and not (size and self._ends_line):
+                    end = room  # a line that is longer than a file, or began before this piece
+                if not end:
+                    self._begin_another()
+                    continue
+            written = os.write(self._fd, data[:end])
+            self._ends_line = data[written - 1 : written] == b"\n"
+            data = data[written:]
+
     def _fail(self, error: OSError) -> None:
         self.failure = f"cannot write {self.path}: {error.strerror}"
 
+    def _begin_another(self) -> None:
+        os.close(self._fd)
+        self._fd = -1
+        rotate(self.path)
+        self._open()
+        self._ends_line = True
+
     def _open(self) -> None:
-        if self._fd >= 0 and self._at_line_start and os.fstat(self._fd).st_size >= self._size:
-            os.close(self._fd)
-            self._fd = -1
-            rotate(self.path)
         if self._fd < 0:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            if os.fstat(self._fd).st_mode & 0o077:  # an older unibuild made it: it may hold secrets
+                os.fchmod(self._fd, 0o600)

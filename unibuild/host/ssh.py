@@ -185,7 +185,7 @@ class Ssh(Host):
     def _copy(self, path: Path, target: str) -> None:
         said = self._write(path, target)
         if "No such file or directory" in said:
-            self.run(["mkdir", "-p", posixpath.dirname(target)], root=False)
+            self.run(["mkdir", "-p", "-m", "700", posixpath.dirname(target)], root=False)
             said = self._write(path, target)
         if "No space left" in said or "Disk quota" in said:
             room = self.run(["df", "-Pk", self.folder], root=False, check=False).text.split()[-5:-4]

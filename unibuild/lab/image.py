@@ -155,7 +155,7 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
 
 def pack(image: Image, file: Path) -> None:
     """Write an image as one file, which ``unpack`` and ``[lab] box`` read: a gzipped tar, the manifest first."""
-    with files.writing(file) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
+    with files.writing(file, mode=files.PUBLIC) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
         for name in ("manifest.json", *PARTS):
             tar.add(image.folder / name, name, filter=_anonymous)
 

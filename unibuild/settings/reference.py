@@ -13,7 +13,7 @@ from typing import get_args
 
 import msgspec
 
-from unibuild.files import write_whole
+from unibuild.files import PUBLIC, write_whole
 from unibuild.settings.environment import RESERVED
 from unibuild.settings.fields import Leaf, bare, child, expected, key_type, known, leaves, metas
 from unibuild.settings.model import Settings
@@ -80,8 +80,8 @@ def schema() -> str:
 def main(argv: list[str]) -> int:
     """Write both files into the folder that ``argv`` names; return the exit code."""
     folder = Path(argv[0] if argv else "docs/reference")
-    write_whole(folder / "settings.md", markdown().encode())
-    write_whole(folder / "unibuild.schema.json", schema().encode())
+    write_whole(folder / "settings.md", markdown().encode(), mode=PUBLIC)
+    write_whole(folder / "unibuild.schema.json", schema().encode(), mode=PUBLIC)
     return 0
 
 

@@ -14,13 +14,14 @@ A list replaces the one of an earlier source; tables are merged key by key.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
-from unibuild.files import find_upward, write_whole
+from unibuild.files import find_upward, write_whole, writing_errors
 from unibuild.settings.environment import RESERVED, variable_path
 from unibuild.settings.origin import PREFIX, Variable, Word, read_toml
 
@@ -102,8 +103,20 @@ def load(
 
 
 def state_dir(root: Path) -> Path:
-    """Return ``root/.unibuild``, our own folder in a project, made if need be with a ``.gitignore`` for all in it."""
+    """Return ``root/.unibuild``, unibuild's folder in a project, made if need be with a ``.gitignore`` for all in it.
+
+    It is for the user alone: logs, boot arguments and ``.xl`` files may hold secrets. One that an older unibuild
+    made for everybody is closed.
+
+    Raises:
+        FileError: it cannot be made.
+    """
     folder = root / STATE
+    with writing_errors(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # of another user, or a file system without permissions
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
     if not (folder / ".gitignore").exists():
         write_whole(folder / ".gitignore", b"*\n")
     return folder

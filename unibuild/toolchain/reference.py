@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.files import write_whole
+from unibuild.files import PUBLIC, write_whole
 from unibuild.toolchain.flags import FLAGS
 from unibuild.toolchain.release import Names
 from unibuild.toolchain.versions import RELEASES, series
@@ -78,7 +78,7 @@ def markdown() -> str:
 
 def main(argv: list[str]) -> int:
     """Write the page into the folder that ``argv`` names; return the exit code."""
-    write_whole(Path(argv[0] if argv else "docs/reference") / "mirage.md", markdown().encode())
+    write_whole(Path(argv[0] if argv else "docs/reference") / "mirage.md", markdown().encode(), mode=PUBLIC)
     return 0
 
 

@@ -184,11 +184,10 @@ def _frames(
 
 def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes: Path) -> Path:
     """Write the folder whole, and let the oldest ones go."""
-    crashes.mkdir(parents=True, exist_ok=True)
+    crashes.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = f"{found.made:%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.+-]', '_', found.name)}"
     beside = Path(tempfile.mkdtemp(prefix=".", dir=crashes))
     try:
-        beside.chmod(0o755)
         missing = list(found.missing)
         _console(said, log, beside / CONSOLE)
         _kernel(kernel, beside / "kernel", crashes.parent, missing)
