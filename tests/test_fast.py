@@ -1,9 +1,12 @@
 """unibuild/_fast.py: "up to date" at the cost of an interpreter, and never where it is not so."""
 
-import marshal
 import os
+import random
+import resource
 
 import pytest
+
+from unibuild import _fast
 
 FAST = """
 sys.argv = ["unibuild", "build"]
@@ -93,9 +96,22 @@ def test_only_goals_that_are_up_to_date_are_told_so(built):
     assert "xl: not done yet" in built.run("unibuild", "xl", code=2)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0", b"junk", marshal.dumps(None), marshal.dumps(("other", {}, []))])
-def test_a_snapshot_that_cannot_be_understood_is_passed_over(built, content):
-    (built.root / ".unibuild" / "fast").write_bytes(content)
+HOSTILE = {
+    "nothing": b"",
+    "junk": b"\0junk",
+    "marshal that asks for 4 GiB": b"(\xff\xff\xff\x1f",
+    "no fields": _fast.pack([]),
+    "a count that is not there": _fast.pack(["0", "0", "", str(1 << 60)]),
+    "a negative count": _fast.pack(["-5", "0", "build", "-1"]),
+    "a number of a million digits": _fast.pack(["9" * 1000000]),
+    "no layers": _fast.pack(["0", "0"]),
+    "a folder for a path": _fast.pack(["0", "0", "", "1", "/", "0:0:0"]),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_snapshot_that_cannot_be_understood_is_passed_over(built, what):
+    (built.root / ".unibuild" / "fast").write_bytes(HOSTILE[what])
     assert not took_fast_path(built)
     assert took_fast_path(built)
 
@@ -142,3 +158,19 @@ def test_what_is_said_is_what_the_slow_path_says(built):
     fast = built.run("unibuild", "build")
     (built.root / ".unibuild" / "fast").unlink()
     assert built.run("unibuild", "build") == fast
+
+
+def test_a_damaged_snapshot_is_never_believed_nor_costs_memory(built, monkeypatch):
+    """Whatever bytes are damaged: the memory for it is bounded by its length, and no exception comes out."""
+    monkeypatch.chdir(built.root)
+    monkeypatch.setenv("HOME", "/")  # what the build was not run with
+    file, draw = built.root / ".unibuild" / "fast", random.Random(13)
+    content = file.read_bytes()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(300):
+        damaged = bytearray(content)
+        for _ in range(draw.choice([1, 2, 8])):
+            damaged[draw.randrange(len(damaged))] = draw.choice([0, 0x1F, 0x28, 0x7F, 0xFF, draw.randrange(256)])
+        file.write_bytes(damaged[: draw.choice([None, draw.randrange(len(damaged))])])
+        assert not _fast.current("build")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10

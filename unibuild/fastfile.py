@@ -6,7 +6,6 @@ every stage judged against the state on disk. What changes meanwhile has another
 
 from __future__ import annotations
 
-import marshal
 import os
 import shutil
 import time
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write"]
 
-Layer = tuple[str, list[str], list[tuple[int, ...]]]
+Layer = tuple[str, list[str], list[str]]
 """A goal, what has to be as it is for the goal to be up to date, and the stamps of that."""
 
 
@@ -43,11 +42,16 @@ def write(start: Path) -> None:
         return
     layers = [_layer("", zip(around, before, strict=True))]
     layers += _stage_layers(found)
-    youngest = max(mtime for _, _, stats in layers for mtime, *_ in stats)
+    youngest = max(int(stamp.partition(":")[0]) for _, _, stats in layers for stamp in stats)
     if time.time_ns() - youngest > stamps.TICK * 1e9:
         variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))
-        content = marshal.dumps((_fast.FORMAT, variables, _fast.signature(os.environ, variables), layers))
-        files.write_whole(found.project.root / STATE / "fast", content, mode=0o600)  # it holds variables' values
+        environment = _fast.signature(os.environ, variables)
+        fields = [str(len(variables)), *variables, str(len(environment)), *environment]
+        for name, paths, stats in layers:
+            fields += [name, str(len(paths)), *paths, *stats]
+        content = _fast.pack(fields)
+        if len(content) <= _fast.LIMIT:
+            files.write_whole(found.project.root / STATE / "fast", content)
 
 
 def _stage_layers(found: Graph) -> Iterator[Layer]:
@@ -65,7 +69,7 @@ def _stage_layers(found: Graph) -> Iterator[Layer]:
 
 def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:
     there = [(path, stamp) for path, stamp in seen if stamp != stamps.ABSENT]
-    return name, [path for path, _ in there], [tuple(map(int, stamp.split(":"))) for _, stamp in there]
+    return name, [path for path, _ in there], [stamp for _, stamp in there]
 
 
 def _around(found: Graph) -> Iterator[str]:
