@@ -6,6 +6,7 @@ Black box: every test runs the programs that a person runs.
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -303,14 +304,43 @@ def test_workers_end_with_the_run(tree, number):
 # --- one run at a time
 
 
-def test_a_second_run_in_the_tree_is_told_who_has_it(tree):
-    tree.write("Makefile", HANG)
-    run = tree.start("unibuild", "build")
-    tree.wait_for("pid")
-    assert f"is in use by process {run.pid}" in tree.run("doit", "build", code=3)
+def waiting(run: subprocess.Popen[str]) -> str:
+    """Return what a run reports of the one that it waits for."""
+    return next(line for line in run.stdout if "waiting for" in line)
+
+
+@pytest.mark.parametrize("command", ["unibuild", "doit"])
+def test_a_second_build_names_the_first_waits_for_it_and_builds_nothing_twice(tree, command):
+    tree.write("Makefile", "hello.xen: main.c\n\t@echo >> began; until test -e go; do sleep 0.01; done; cp main.c $@\n")
+    first = tree.start("unibuild", "build")
+    tree.wait_for("began")
+    second = tree.start(command, "build")
+    assert f"process {first.pid} (unibuild build)" in waiting(second)
     assert "build" in tree.run("unibuild", "list")
-    run.terminate()
-    run.communicate(timeout=60)
+    tree.write("go", "")
+    assert (first.wait(60), second.wait(60), tree.read("began")) == (0, 0, "\n")
+    for run in (first, second):
+        run.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_build_that_waits_can_be_ended(tree, number):
+    tree.write("Makefile", HANG)
+    first = tree.start("unibuild", "build")
+    tree.wait_for("pid")
+    second = tree.start("unibuild", "build")
+    waiting(second)
+    second.send_signal(number)
+    second.communicate(timeout=60)
+    assert (second.returncode, first.poll()) == (128 + number, None)
+    first.terminate()
+    first.communicate(timeout=60)
+
+
+def test_a_build_within_a_build_does_not_wait_for_itself(tree):
+    tree.write("Makefile", "hello.xen: main.c\n\tunibuild build --force || echo $$? > inner; cp main.c $@\n")
+    tree.run("unibuild", "build", PATH=f"{tree.bin}:{os.environ['PATH']}")
+    assert tree.read("inner") == "3\n"
 
 
 # --- doit's own commands

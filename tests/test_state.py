@@ -58,9 +58,7 @@ def test_remove_all_forgets_what_others_wrote_too(path):
     assert not StateFile(str(path)).in_("build")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"version": 999, "tasks": {"build": {}}}', '{"tasks": {"build": {}}}', "\0\xff"]
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"tasks": {"build": {}}}', "\0\xff"])
 def test_a_file_that_cannot_be_understood_counts_as_empty(path, text):
     path.parent.mkdir()
     path.write_text(text)

@@ -10,13 +10,13 @@ import os
 import re
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.errors import BusyError, FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "PRIVATE",
@@ -27,6 +27,7 @@ __all__ = [
     "is_locked",
     "lock",
     "reading",
+    "refuse_newer",
     "sha256",
     "write_whole",
     "writing",
@@ -144,6 +145,24 @@ def reading(path: Path) -> Iterator[None]:
         raise FileError(f"cannot read {path}: {error.strerror}") from error
 
 
+def refuse_newer(path: Path, version: object, known: int) -> None:
+    """Raise where a state file was written by a newer unibuild: to read it as empty would lose what is in it.
+
+    Args:
+        path: the file.
+        version: what it says of its format.
+        known: the newest version of the format that this release reads.
+
+    Raises:
+        FileError: it is newer.
+    """
+    if isinstance(version, int) and version > known:
+        raise FileError(
+            f"a newer unibuild wrote {path} (version {version} of its format, and this one reads up to {known})",
+            hint="update unibuild, or go on with the one that wrote it",
+        )
+
+
 def find_upward(name: str, start: Path) -> Path | None:
     """Return the nearest file called ``name`` in ``start`` or a folder above it."""
     for folder in (start, *start.parents):
@@ -174,8 +193,14 @@ class Lock:
         except OSError as error:
             raise FileError(f"cannot write {path}: {error.strerror}") from error
 
-    def acquire(self, patience: float = 0.0) -> None:
+    def acquire(self, patience: float = 0.0, waits: Callable[[str], None] | None = None) -> None:
         """Take the lock, unless it is ours already; wait at most ``patience`` seconds for another holder.
+
+        A process that the holder itself has started does not wait: it would wait for ever.
+
+        Args:
+            patience: seconds.
+            waits: is given the holder, in words, where it has to be waited for.
 
         Raises:
             BusyError: another process still holds it.
@@ -186,17 +211,25 @@ class Lock:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    self._file.seek(0)
-                    holder = self._file.read().strip() or "another process"
+                holder = self._holder()
+                if time.monotonic() >= deadline or holder in _ancestors():
                     raise BusyError(
-                        f"{self.what} is in use by process {holder}", hint="wait for it to end, then run again"
+                        f"{self.what} is in use by {_named(holder)}", hint="wait for it to end, then run again"
                     ) from None
+                if waits and holder:
+                    waits(_named(holder))
+                    waits = None
                 time.sleep(0.05)
         self._file.seek(0)
         self._file.truncate()
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
+
+    def _holder(self) -> int:
+        """Return the process that holds the lock; 0: it has not said so yet."""
+        self._file.seek(0)
+        text = self._file.read(20).strip()
+        return int(text) if text.isdecimal() else 0
 
     def release(self) -> None:
         """Let others have it."""
@@ -221,6 +254,33 @@ def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
         yield
     finally:
         held.close()
+
+
+def _ancestors() -> Iterator[int]:
+    """Give the processes that this one comes from, as far as /proc tells."""
+    pid = os.getppid()
+    while pid > 1:
+        yield pid
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+            pid = int(stat.rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            return
+
+
+def _named(pid: int) -> str:
+    """Return a process in words, with its command where /proc tells it."""
+    if not pid:
+        return "another process"
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        argv = []
+    words = [Path(word).name if number < 2 else word for number, word in enumerate(argv) if word]
+    if words and words[0].startswith("python"):
+        del words[0]
+    command = "".join(char for char in " ".join(words) if char.isprintable())[:60]
+    return f"process {pid}" + (f" ({command})" if command else "")
 
 
 def is_locked(path: Path) -> bool:

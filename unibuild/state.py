@@ -2,7 +2,8 @@
 
 doit's own backends write when the whole run ends, so that a killed run forgets what it had finished, and of two runs
 at once one loses its state. Here a task's state is written as the task ends: read again, merged and replaced under a
-lock. A file that cannot be understood counts as empty: everything is stale then, and nothing else is lost.
+lock. A damaged file counts as empty: everything is stale then, and nothing else is lost. The file of a newer unibuild
+is left alone, and the run ends.
 
 Every doit on the machine imports this module where unibuild is installed beside it: it imports next to nothing.
 """
@@ -58,13 +59,16 @@ class StateFile:
     desc = "one JSON file, written as each task ends (unibuild's)"
 
     def __init__(self, name: str, codec: Codec | None = None, *, module_name: str | None = None) -> None:  # noqa: ARG002
-        self.name = name
-        self.path = Path(name)
-        self.codec = codec or _Json()
-        self.tasks = self._read()
         self.changed: set[str] = set()
         self.removed: set[str] = set()
         self.emptied = False
+        self.name = name
+        self.path = Path(name)
+        self.codec = codec or _Json()
+        try:
+            self.tasks = self._read()
+        except FileError as error:
+            self._give_up(error)
 
     def get(self, task_id: str, dependency: str) -> Any:  # noqa: ANN401 (whatever was set)
         """Return a value of a task, or None."""
@@ -129,6 +133,7 @@ class StateFile:
     def _read(self) -> Tasks:
         try:
             content = self.codec.decode(self.path.read_text())
+            files.refuse_newer(self.path, content["version"], VERSION)
             if content["version"] == VERSION:
                 return {name: task for name, task in content["tasks"].items() if isinstance(task, dict)}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not written by us

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -178,6 +180,22 @@ def test_a_second_ctrl_c_does_not_wait(held_up, xen, patient):
     held_up.process.send_signal(signal.SIGINT)
     assert held_up.process.wait(60) == 130
     (xen.world / "go").touch()
+
+
+def test_a_tree_that_another_run_builds_is_waited_for(watching, project):
+    watch = watching()
+    watch.cycle("booted")
+    hold = "import sys; from pathlib import Path; from unibuild.files import lock\n"
+    hold += "with lock(Path('.unibuild/lock'), 'it'): print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold], cwd=project.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout.readline() == b"held\n"
+    project.write("main.c", "two")
+    watch.said(f"process {holder.pid}")
+    holder.communicate()
+    watch.cycle("unchanged")  # the kernel is the same
+    assert project.log == ["built"] * 2
 
 
 def test_a_tree_that_another_run_builds_is_tried_again(watching, project):

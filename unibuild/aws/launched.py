@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from unibuild.files import write_whole
+from unibuild.files import refuse_newer, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +129,7 @@ def _record(region: str, tree: dict[str, Any]) -> Record:
 def _read(state: Path) -> dict[str, dict[str, Any]]:
     try:
         tree = json.loads((state / _FILE).read_bytes())
+        refuse_newer(state / _FILE, tree["version"], _VERSION)
         return dict(tree["regions"]) if tree["version"] == _VERSION else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unibuild.errors import FileError
-from unibuild.files import sha256, write_whole
+from unibuild.files import refuse_newer, sha256, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,10 @@ class Content(msgspec.Struct, frozen=True):
 
     sha256: str
     size: int
+
+
+class _AnyVersion(msgspec.Struct):
+    version: int
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,12 +167,17 @@ def load(folder: Path) -> Generation | None:
 
 
 def read(folder: Path) -> Kept | None:
-    """Return what ``generation.json`` in a folder says; None: nothing that we understand."""
+    """Return what ``generation.json`` in a folder says; None: it is not there, or damaged.
+
+    Raises:
+        FileError: a newer unibuild wrote it.
+    """
     try:
-        kept = msgspec.json.decode((folder / _ABOUT).read_bytes(), type=Kept)
+        content = (folder / _ABOUT).read_bytes()
+        refuse_newer(folder / _ABOUT, msgspec.json.decode(content, type=_AnyVersion).version, VERSION)
+        return msgspec.json.decode(content, type=Kept)
     except (OSError, ValueError):  # msgspec's own errors are ValueErrors
         return None
-    return kept if kept.version == VERSION else None
 
 
 def outcome(state: Path, number: int, uuid: str) -> str | None:

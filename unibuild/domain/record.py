@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unibuild.files import lock, write_whole
+from unibuild.files import lock, refuse_newer, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,7 +73,11 @@ class Record:
 
 
 def load(state: Path, host: str) -> Record:
-    """Return the record of a host in the state folder; an empty one where there is none that we can read."""
+    """Return the record of a host in the state folder; an empty one where there is none, or the file is damaged.
+
+    Raises:
+        FileError: a newer unibuild wrote the file; this goes for all that follows.
+    """
     return every(state).get(host, Record(host))
 
 
@@ -121,6 +125,7 @@ def _tree(instance: Instance | None) -> dict[str, Any] | None:
 def _read(state: Path) -> dict[str, dict[str, Any]]:
     try:
         tree = json.loads((state / _FILE).read_bytes())
+        refuse_newer(state / _FILE, tree["version"], _VERSION)
         return dict(tree["hosts"]) if tree["version"] == _VERSION else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 from typing import TYPE_CHECKING, NoReturn
 
-from unibuild import files
+from unibuild import files, output
 from unibuild.errors import FileError
 from unibuild.settings.sources import state_dir
 
@@ -36,16 +37,17 @@ class Guard:
             self._error = error
 
     def hold(self) -> None:
-        """Take the lock for the rest of the run.
+        """Take the lock for the rest of the run; where another run has it, say so and wait for its end.
 
         Raises:
-            BusyError: another run has it.
+            BusyError: this run was started by the build that has it.
             FileError: there can be no lock in this tree.
         """
         if self._lock is None:
             assert self._error is not None
             raise self._error
-        self._lock.acquire()
+        what = self._lock.what
+        self._lock.acquire(math.inf, lambda holder: output.text(2, f"unibuild: waiting for {what}: {holder} has it\n"))
         _end_with_parent()
 
     def release(self) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from unibuild.files import write_whole
+from unibuild.files import refuse_newer, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,9 +40,24 @@ class Begun(msgspec.Struct):
     done: dict[int, str] = {}
 
 
+_VERSION = 1
+
+
 class _State(msgspec.Struct):
     version: Literal[1] = 1
     begun: list[Begun] = []
+
+
+class _AnyVersion(msgspec.Struct):
+    version: int = 0
+
+
+def _version(path: Path) -> int:
+    """Return the version of a file that is not read as ours is; 0: it is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_AnyVersion).version
+    except (OSError, msgspec.DecodeError):
+        return 0
 
 
 class Journal:
@@ -51,6 +66,9 @@ class Journal:
     Args:
         folder: the project's state folder.
         writing: whether the file is written; a plan leaves it as it is.
+
+    Raises:
+        FileError: a newer unibuild wrote it.
     """
 
     def __init__(self, folder: Path, *, writing: bool = True) -> None:
@@ -58,7 +76,10 @@ class Journal:
         self._writing = writing
         try:
             self._state = msgspec.json.decode(self.path.read_bytes(), type=_State)
-        except (OSError, msgspec.DecodeError):  # also one of another version
+        except OSError:
+            self._state = _State()
+        except msgspec.DecodeError:
+            refuse_newer(self.path, _version(self.path), _VERSION)
             self._state = _State()
 
     @property

@@ -1,0 +1,54 @@
+"""State that a newer unibuild wrote: nothing of it is lost, and the run says what to do."""
+
+import json
+
+import pytest
+
+from unibuild.aws import launched
+from unibuild.aws.upload.journal import Journal
+from unibuild.domain import generation, record
+from unibuild.errors import FileError
+from unibuild.state import StateFile
+
+NEWER = json.dumps({"version": 99, "hosts": [], "regions": 5, "begun": "?", "tasks": None, "new": True}).encode()
+
+READERS = {
+    "domain.json": lambda state: record.load(state, "xen1"),
+    "domain.json, written": lambda state: record.save(state, record.Record("xen1")),
+    "instances.json": lambda state: launched.load(state, "eu-north-1"),
+    "instances.json, written": lambda state: launched.save(state, launched.Record("eu-north-1")),
+    "aws.json": Journal,
+    "generation.json": generation.read,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path, reader):
+    file = tmp_path / reader.partition(",")[0]
+    file.write_bytes(NEWER)
+    with pytest.raises(FileError, match="newer unibuild") as caught:
+        READERS[reader](tmp_path)
+    assert (file.read_bytes(), "update unibuild" in str(caught.value.hint)) == (NEWER, True)
+
+
+def test_the_state_of_tasks_too(tmp_path):
+    file = tmp_path / "state.json"
+    file.write_bytes(NEWER)
+    with pytest.raises(SystemExit) as caught:
+        StateFile(str(file))
+    assert (caught.value.code, file.read_bytes()) == (3, NEWER)
+
+
+@pytest.mark.parametrize("goal", ["build", "list", "status", "forget"])
+def test_a_run_ends_with_a_sentence(tree, goal):
+    tree.run("unibuild", "build")
+    name = "domain.json" if goal == "status" else "state.json"
+    (tree.root / ".unibuild" / name).write_bytes(NEWER)
+    assert "update unibuild" in tree.run("unibuild", goal, code=3)
+    assert (tree.root / ".unibuild" / name).read_bytes() == NEWER
+
+
+def test_a_damaged_file_is_no_newer_one(tmp_path):
+    for name in ("domain.json", "generation.json"):
+        (tmp_path / name).write_bytes(b'{"version": "99"')
+    assert (record.load(tmp_path, "xen1"), generation.read(tmp_path)) == (record.Record("xen1"), None)
