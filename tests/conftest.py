@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import marshal
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -178,6 +179,19 @@ class Standins:
         """Return the argument lists that xl, sudo or ssh was called with."""
         path = self.world / f"{program}.log"
         return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def remote(self) -> list[str]:
+        """Return the commands that came over ssh, as its far side reads them, without their frames."""
+        programs = [call[-1] for call in self.calls("ssh") if "-G" not in call and "-O" not in call]
+        return [self.command_of(program) for program in programs]
+
+    @staticmethod
+    def command_of(text: str) -> str:
+        """Return the command in what ``unibuild.host.frame`` gives a login shell."""
+        program = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
+        found = re.search(r"; (?:printf '[^']*<'(?: >&2)?; )+(.*); s=\$\?; ", program, re.DOTALL)
+        assert found, program
+        return found[1]
 
 
 @pytest.fixture

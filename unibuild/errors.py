@@ -12,6 +12,8 @@
     ├── BusyError               exit code 3: another unibuild holds the lock
     ├── HostError               exit code 4: the Xen host cannot be reached, or refused
     │   ├── LostError           its connection broke: what was asked for may have been done
+    │   │   ├── NoAnswerError   it gave no answer in time (has .seconds)
+    │   │   └── ProgramDiedError  a signal ended the program there (has .signal)
     │   └── LabError            the lab's box does not start or does not answer
     ├── DomainError             exit code 5: the domain could not be created, ended badly, or is not ours
     │   └── NotReadyError       exit code 6: the new domain was not ready; the hint says what runs now
@@ -44,7 +46,9 @@ __all__ = [
     "LabError",
     "LostError",
     "MissingError",
+    "NoAnswerError",
     "NotReadyError",
+    "ProgramDiedError",
     "SettingsError",
     "UnibuildError",
     "XlSyntaxError",
@@ -159,6 +163,34 @@ class HostError(UnibuildError):
 
 class LostError(HostError):
     """The connection to the host broke while a command was under way there, which may have been done."""
+
+
+class NoAnswerError(LostError):
+    """A command on the host had no end in time; it may have been done.
+
+    Args:
+        message: what was asked, and of which host.
+        hint: what to do next.
+        seconds: how long it had.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, seconds: float) -> None:
+        super().__init__(message, hint=hint)
+        self.seconds = seconds
+
+
+class ProgramDiedError(LostError):
+    """A signal ended a program on the host; what it was asked for may have been done.
+
+    Args:
+        message: which program, on which host, and its last words.
+        hint: what to do next.
+        number: the signal's number.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, number: int) -> None:
+        super().__init__(message, hint=hint)
+        self.signal = number
 
 
 class LabError(HostError):

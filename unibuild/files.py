@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BusyError, FileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = [
     "PRIVATE",
     "PUBLIC",
+    "SET_CACHE",
     "Lock",
+    "cache_home",
     "copy_whole",
+    "expand_user",
     "find_upward",
     "is_locked",
     "lock",
@@ -40,6 +43,36 @@ PRIVATE = 0o600
 
 PUBLIC = 0o644
 """Permissions of a file that the user asked for."""
+
+SET_CACHE = "set the environment variable XDG_CACHE_HOME to a folder that you can write to"
+"""The hint of what cannot be written to the user's cache."""
+
+
+def cache_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of the user's caches: ``XDG_CACHE_HOME``, else ``~/.cache``.
+
+    Raises:
+        FileError: the user has no home: neither ``HOME`` nor an entry in passwd.
+    """
+    said = environ.get("XDG_CACHE_HOME", "")
+    if said.startswith("/"):
+        return Path(said)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        raise FileError(f"user {os.getuid()} has no home folder for unibuild's cache", hint=SET_CACHE) from None
+
+
+def expand_user(path: str) -> Path:
+    """Return a path with ``~`` replaced.
+
+    Raises:
+        FileError: the user that it names has no home.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FileError(f"{path}: that user has no home folder", hint="write the whole path") from None
 
 
 def sha256(path: Path) -> str:

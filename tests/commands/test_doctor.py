@@ -10,7 +10,7 @@ from unibuild.commands import doctor as command
 from unibuild.host import rights
 from unibuild.host.ssh import Ssh
 from unibuild.settings.model import Lab
-from unibuild.tasks import checkup
+from unibuild.tasks import checkup, host_checkup
 
 TOML = """
 host = "xen1"
@@ -28,8 +28,8 @@ sudo = "never"
 def project(tree, xen):
     tree.write("unibuild.toml", TOML)
     (xen.world / "ssh-config").write_text("user ann\nhostname xen1\n")
-    listing = xen.world / "bin" / "ls"  # of the host: it has all programs
-    listing.write_text('#!/bin/sh\nfor path; do case $path in /usr/bin/*|*/br0/bridge) echo "$path";; esac; done\n')
+    listing = xen.world / "bin" / "ls"  # of the host
+    listing.write_text('#!/bin/sh\nfor path; do case $path in */br0/bridge) echo "$path";; esac; done\n')
     listing.chmod(0o755)
     xen.info(xen_version="4.17.7", virt_caps="pv hvm hap", free_memory="400")
     return tree
@@ -64,9 +64,9 @@ def test_it_changes_nothing_there(doctor, xen):
     assert {call[0] for call in xen.calls("xl")} <= {"info", "list"}
 
 
-def test_the_lines_of_sudoers_are_printed(project):
+def test_the_lines_of_sudoers_are_printed(project, xen):
     said = project.run("unibuild", "doctor")
-    assert "ann ALL=(root) NOPASSWD: /usr/bin/xl, \\" in said
+    assert f"ann ALL=(root) NOPASSWD: {xen.world}/bin/xl, \\" in said
     assert "whoever may run xl is as good as root there" in said
 
 
@@ -156,3 +156,20 @@ def test_the_lines_are_sudoers(tmp_path, user):
 
 def test_a_program_is_found_where_sudo_finds_it(project, xen):
     assert rights.find(Ssh("there"))["tee"] == "/usr/bin/tee"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "folder", ["Welcome to xen1!\n/home/ann/.cache/unibuild", "", "/", "//a//b", "a/../..", "/no\0"]
+)
+def test_it_ends_whatever_the_host_calls_its_folder(xen, folder):
+    host = Ssh("there")
+    host.__dict__["folder"] = folder
+    assert host_checkup._room(host).what == "room"
+
+
+@pytest.mark.parametrize("said", ["", "Welcome\n1 2\n", "1 2 /elsewhere\n", "x y /\n"])
+def test_what_stat_does_not_tell_is_a_note(xen, said):
+    (xen.world / "bin" / "stat").write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    (xen.world / "bin" / "stat").chmod(0o755)
+    assert host_checkup._room(Ssh("there")).state == "note"

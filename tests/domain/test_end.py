@@ -1,5 +1,6 @@
 """An old domain's end: it is asked first, and destroyed where it does not hear, or has not ended in time."""
 
+import subprocess
 import time
 import uuid
 
@@ -7,6 +8,8 @@ import pytest
 
 from unibuild.domain import swap, xl
 from unibuild.errors import LostError
+from unibuild.host.exchange import Call
+from unibuild.host.frame import Frame
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
@@ -77,7 +80,7 @@ def cut(xen, monkeypatch):
                 host.run(argv)
             if for_good:
                 xen.refuse("ssh", "Connection to there closed by remote host.")
-            return Local().start(["sh", "-c", "exit 255"])
+            return host._start(Call(["sh", "-c", "exit 255"], argv, Frame()), subprocess.DEVNULL, subprocess.PIPE)
 
         monkeypatch.setattr(host, "start", start)
         return host

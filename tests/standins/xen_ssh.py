@@ -27,29 +27,93 @@ def sudo(*args):
         fail(f"sudo: {args[0]}: command not found")
 
 
+OPTIONS = {  # ssh_config(5): those that unibuild gives, with the values that it may give them
+    "BatchMode": ("yes",),
+    "ClearAllForwardings": ("yes",),
+    "ConnectTimeout": (),
+    "ControlMaster": ("auto",),
+    "ControlPath": (),
+    "ControlPersist": (),
+    "ForkAfterAuthentication": ("no",),
+    "LogLevel": ("ERROR",),
+    "PermitLocalCommand": ("no",),
+    "RemoteCommand": ("none",),
+    "ServerAliveCountMax": (),
+    "ServerAliveInterval": (),
+    "SessionType": ("default",),
+    "StdinNull": ("no",),
+    "Tunnel": ("no",),
+}
+
+
 def ssh(*args):
-    """$STANDIN/ssh says what a failing connection says; $STANDIN/ssh-config what `ssh -G` says."""
+    """$STANDIN/ssh says what a failing connection says; $STANDIN/ssh-config what `ssh -G` says.
+
+    The account's login shell is $STANDIN/shell, or /bin/sh, and prints to both streams before it runs the command.
+    """
     note("ssh", *args)
-    rest, wants_tty = list(args), False
+    rest, wants_tty, options = list(args), False, {}
     while rest[0] != "--":
         option = rest.pop(0)
         wants_tty |= option == "-tt"
-        if option in ("-o", "-F", "-p", "-e"):
+        if option == "-o":
+            name, _, value = rest.pop(0).partition("=")
+            if name not in OPTIONS:
+                fail(f"command-line: line 0: Bad configuration option: {name.lower()}", 255)
+            if not value or (OPTIONS[name] and value not in OPTIONS[name]):
+                fail(f'command-line line 0: unsupported option "{value}".', 255)
+            options.setdefault(name.lower(), value)
+        elif option in ("-F", "-p", "-e", "-O"):
             rest.pop(0)
         elif option == "-G":
-            config = WORLD / "ssh-config"
-            print(config.read_text() if config.exists() else f"user ann\nhostname {rest[-1]}\nport 22")
+            print(configuration(rest[rest.index("--") + 1]))
             return
+        elif option not in ("-tt", "-T", "-x"):
+            fail(f"unknown option -- {option}", 255)
+    if "-O" in args:
+        return
+    if len(rest) != 3 or not rest[2].isprintable() or not rest[2].isascii():
+        raise SystemExit(f"not one line for a login shell: {rest[1:]}")
+    refuse(configuration(rest[1]), options)
     failure = WORLD / "ssh"
     if failure.exists():
         fail(failure.read_text().rstrip(), 255)
     home = WORLD / "home"
     os.makedirs(home, exist_ok=True)
     os.chdir(home)
-    command = ["/bin/sh", "-c", rest[2]]
+    os.environ["HOME"] = str(home)
+    shell = WORLD / "shell"
+    command = [shell.read_text().strip() if shell.exists() else "/bin/sh", "-c", rest[2]]
     if not wants_tty:
+        greet(2)
+        greet(1)
         os.execv(command[0], command)
     raise SystemExit(with_tty(command))
+
+
+def greet(fd):
+    """Print what a login shell's own files print."""
+    os.write(fd, b"Welcome to xen1!\nbash: line 1: starship-init: command not found\nstty: standard input\n")
+
+
+def configuration(host):
+    config = WORLD / "ssh-config"
+    return config.read_text().rstrip() if config.exists() else f"user ann\nhostname {host}\nport 22"
+
+
+def refuse(config, options):
+    """Fail as ssh does where its configuration is one for people, and no option says otherwise."""
+    says = dict(line.partition(" ")[::2] for line in reversed(config.splitlines())) | options
+    if says.get("remotecommand", "none") != "none":
+        fail("Cannot execute command-line and remote command.", 255)
+    if says.get("forkafterauthentication", "no") == "yes":
+        fail("Cannot fork into background without a command to execute.", 255)
+    if says.get("sessiontype", "default") == "none":
+        raise SystemExit(255)
+    if says.get("exitonforwardfailure") == "yes" and "localforward" in says and "clearallforwardings" not in options:
+        fail("Could not request local forwarding.", 255)
+    if says.get("stdinnull", "no") == "yes":
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 
 
 def with_tty(command):
@@ -67,6 +131,7 @@ def with_tty(command):
     if pid == 0:
         if modes:
             termios.tcsetattr(0, termios.TCSANOW, modes)
+        greet(1)
         os.execv(command[0], command)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if os.isatty(0):

@@ -89,7 +89,7 @@ def test_a_reader_that_has_gone_is_told_that_the_domain_runs_on(project, xen):
 
 
 SSH = """#!/bin/sh
-case "$*" in *"xl {verb}"*) {first};; esac
+case "$*" in *'xl)\\042 {verb}'*) {first};; esac
 {real}"""
 
 

@@ -17,6 +17,7 @@ SAMPLES = [
     events.Domain(at=1.5, name="hello", host="local", state="running", domid=3, generation=2, since=1.0),
     events.Problem(at=1.5, message="it failed", exit_code=1, hint="mend it", kept="the older one runs on"),
     events.Note(at=1.5, message="hello was replaced"),
+    events.Waiting(at=1.5, what="`xl list -v` on lab"),
     events.Paused(at=1.5),
     events.Resumed(at=1.5),
     events.Reloaded(at=1.5, paths=("unibuild.toml",)),

@@ -24,6 +24,7 @@ TEXTS = {  # the fields that people and programs write, of each kind of event
     events.Domain: "name host why",
     events.Problem: "message hint kept",
     events.Note: "message",
+    events.Waiting: "what",
     events.Paused: "",
     events.Resumed: "",
     events.Reloaded: "",
@@ -71,6 +72,15 @@ def test_a_cycle_tells_what_began_it_and_where_the_time_went():
 def test_a_stage_says_why_it_runs_where_that_is_not_said_already():
     _, told = after(CHANGED, BUILD, event("stage", name="xl", state="running", reason="xl.memory changed"))
     assert told[1:] == [view.Line("xl", "xl.memory changed", "quiet")]
+
+
+def test_the_status_line_names_the_command_that_gives_no_answer():
+    copy = event("stage", name="copy", state="running")
+    now, told = after(copy, event("waiting", what="`xl list -v` on lab"))
+    assert "waiting for `xl list -v` on lab" in [part.text for part in view.parts(now, 112.0)]
+    assert told == []
+    now, _ = view.fold(now, event("waiting", what=None))
+    assert not [part for part in view.parts(now, 112.0) if "waiting" in part.text]
 
 
 def test_a_domain_that_ended_well_is_told_and_one_that_did_not_is_left_to_the_problem():

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import process
+from unibuild import files, process
 from unibuild.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _settings(overrides: list[str]) -> Lab:
     project = sources.load(Path.cwd(), pairs, required=False)
     lab = project.settings.lab
     if lab.box is not None:
-        lab = msgspec.structs.replace(lab, box=str(project.root / Path(lab.box).expanduser()))
+        lab = msgspec.structs.replace(lab, box=str(project.root / files.expand_user(lab.box)))
     return lab
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unibuild.domain import xl
     from unibuild.host.base import Host
-    from unibuild.process import Child
+    from unibuild.host.exchange import HostChild
 
 __all__ = ["Attached"]
 
@@ -39,7 +39,7 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
         watch: the one that says a line whenever a domain of the host ends; it ends where there is no xenstore-watch.
     """
 
-    def __init__(self, host: Host, domain: xl.Domain, kind: str | None, rest: Callable[[Child], None]) -> None:
+    def __init__(self, host: Host, domain: xl.Domain, kind: str | None, rest: Callable[[HostChild], None]) -> None:
         self._host = host
         self._domain = domain
         self._stack = contextlib.ExitStack()
@@ -71,10 +71,11 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
         with contextlib.suppress(BrokenPipeError):
             os.write(self._keys, data)
 
-    def _start(self, argv: list[str], leave: bytes, rest: Callable[[Child], None] | None = None) -> Child:
+    def _start(self, argv: list[str], leave: bytes, rest: Callable[[HostChild], None] | None = None) -> HostChild:
         """Start a command, to which ``leave`` is typed in the end."""
         if not self._host.has_ttys:
-            child = self._stack.enter_context(self._host.start(argv))
+            child = self._host.start(argv)
+            self._stack.enter_context(child)
             if rest:
                 self._stack.callback(rest, child)
             return child
@@ -84,7 +85,8 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
         if rest:
             tty.setraw(terminal)
             self._keys = keys
-        child = self._stack.enter_context(self._host.start(argv, tty=True, stdin=terminal))
+        child = self._host.start(argv, tty=True, stdin=terminal)
+        self._stack.enter_context(child)
         if rest:
             self._stack.callback(rest, child)
         self._stack.callback(end_by_key, child, keys, leave)

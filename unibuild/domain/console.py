@@ -23,7 +23,6 @@ from unibuild.domain.ending import GONE, End, Left, exit_code
 from unibuild.domain.lines import Lines
 from unibuild.domain.terminal import LEAVE
 from unibuild.errors import DomainError
-from unibuild.process import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from unibuild.domain.log import Log
     from unibuild.domain.terminal import Source
     from unibuild.host.base import Host
-    from unibuild.process import Child
+    from unibuild.host.exchange import HostChild
 
 __all__ = ["End", "Reader"]
 
@@ -131,10 +130,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 if console in events and not self._read():
                     self.end = self._end() or self._broken()
                     break
-                if watch in events and not os.read(watch, 65536):
-                    self._is_told = False
-                    ready.unregister(watch)
-                if watch in events or (not self._is_told and time.monotonic() >= self._next_look):
+                is_told = False
+                if watch in events:
+                    told = os.read(watch, 65536)
+                    is_told = bool(self._attached.watch.feed(told))
+                    if not told:
+                        self._is_told = False
+                        ready.unregister(watch)
+                if is_told or (not self._is_told and time.monotonic() >= self._next_look):
                     self.end = self._end()
                     self._next_look = time.monotonic() + POLL
                 if wake in events or (until is not None and time.monotonic() >= until):
@@ -169,7 +172,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         moments = [moment for moment in (until, None if self._is_told else self._next_look) if moment is not None]
         return max(0.0, min([ATTENTION, *(moment - time.monotonic() for moment in moments)]))
 
-    def _take_rest(self, console: Child) -> None:
+    def _take_rest(self, console: HostChild) -> None:
         """Take what was on its way when we left: whoever reads the console next begins after that."""
         self._console = console  # where this comes of a failure to start the rest
         console.end()
@@ -178,7 +181,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _read(self) -> bool:
         """Take what the console says; return whether there can be more."""
-        data = os.read(_fd(self._console), 65536)
+        read = os.read(_fd(self._console), 65536)
+        data = self._console.feed(read)
         self._count += len(data)
         self._said += data
         del self._said[:-SAID]
@@ -186,7 +190,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._show(data)
         for lines in self._listeners:
             lines.feed(data)
-        return bool(data)
+        return bool(read) and self._console.out.status is None
 
     def _type(self, keys: Source) -> bool:
         """Hand keys to the domain; return whether more are welcome."""
@@ -247,11 +251,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _broken(self) -> NoReturn:
         """Raise the error of a console that ended while its domain lives."""
-        assert self._console.stderr is not None
-        status = self._console.wait(1.0)
-        said = self._console.stderr.read() if status is not None else b""
-        self._host.check(Completed(self._console.argv, status or 0, b"", said))
-        said += self.said  # on a terminal of its own they are one
+        done = self._console.finish(1.0)
+        said = (done.stderr if done else b"") + self.said  # on a terminal of its own they are one
         name = self._domain.name
         if b"Could not lock" in said:
             raise DomainError(
@@ -261,7 +262,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         raise DomainError(f"the console of {name} on {self._host.name} ended, and the domain runs on")
 
 
-def _fd(child: Child) -> int:
+def _fd(child: HostChild) -> int:
     """Return the file descriptor that its output comes from."""
     assert child.stdout is not None
     return child.stdout.fileno()

@@ -7,20 +7,19 @@ import http.client
 import re
 import socket
 import string
-import subprocess
 import time
 import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unibuild.errors import LostError
-from unibuild.process import Completed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unibuild.domain.asking import Check
     from unibuild.host.base import Host
+    from unibuild.process import Completed
     from unibuild.settings.model import Http
 
 __all__ = ["Connection", "Key", "Page", "Relayed"]
@@ -178,18 +177,10 @@ def _run(host: Host, argv: Sequence[str], *, root: bool = True) -> Completed | s
     Raises:
         HostError: the host refused.
     """
-    with host.start(argv, root=root) as child:
-        try:
-            out, err = child.popen.communicate(timeout=_ANSWER)
-        except subprocess.TimeoutExpired:
-            return f"{host.name} gave no answer within {_ANSWER:g} s"
-        done = Completed(child.argv, child.popen.returncode, out, err)
-    if done.returncode:
-        try:
-            host.check(done)
-        except LostError as error:
-            return error.message
-    return done
+    try:
+        return host.run(argv, timeout=_ANSWER, check=False, root=root, background=True)
+    except LostError as error:
+        return error.message
 
 
 def _body(answer: http.client.HTTPResponse) -> str:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from unibuild import foreground
 from unibuild.domain import owner, xl
 from unibuild.errors import LostError
-from unibuild.process import Completed
 from unibuild.xl import devices
 
 if TYPE_CHECKING:
@@ -149,19 +148,14 @@ def _ends_by_itself(host: Host, domain: xl.Domain, grace: float) -> bool:
     if asked is None:
         return False
     with asked:
-        status = asked.wait(grace)
-        if status is None:
-            xl.destroy(host, domain)
-            asked.wait(_LATE)
-            return True
-        said = asked.popen.communicate()
-    if not status:
-        return True
-    try:
-        host.check(Completed(asked.argv, status, *said))
-    except LostError:  # it was asked for all that, and will end
-        return _is_seen_to_end(host, domain, deadline)
-    return False
+        try:
+            done = asked.finish(grace)
+            if done is None:
+                xl.destroy(host, domain)
+                asked.wait(_LATE)
+        except LostError:  # it was asked for all that, and will end
+            return _is_seen_to_end(host, domain, deadline)
+    return done is None or not done.returncode
 
 
 def _is_seen_to_end(host: Host, domain: xl.Domain, deadline: float) -> bool:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unibuild.host.base import Host
-    from unibuild.process import Child, Completed
+    from unibuild.host.exchange import HostChild
+    from unibuild.process import Completed
 
 __all__ = [
     "REASONS",
@@ -145,7 +146,7 @@ def rename(host: Host, domain: Domain, name: str) -> None:
     _xl(host, "rename", str(domain.domid), name, name=domain.name, whole=True)
 
 
-def shutdown(host: Host, domain: Domain) -> Child | None:
+def shutdown(host: Host, domain: Domain) -> HostChild | None:
     """Ask it to end by itself; return what ends when it has, successfully; None: it has nothing to hear it with.
 
     A domain that listens says so in XenStore (Xen's xenstore-paths.pandoc, "control/feature-poweroff"). xl waits over

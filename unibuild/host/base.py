@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING
 
 from unibuild import process
-from unibuild.errors import CommandError, HostError, LostError
+from unibuild.errors import CommandError, HostError, LostError, NoAnswerError, ProgramDiedError
+from unibuild.host.exchange import HostChild, LateError, Limits, Progress, exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["BATCH", "ENV", "SBIN", "Host", "check_sudo", "is_batch", "is_question"]
+    from unibuild.host.exchange import Call
+
+__all__ = ["BATCH", "ENV", "FOLDERS", "SBIN", "Host", "check_sudo", "is_batch", "is_question", "limit"]
 
 ENV: Mapping[str, str] = {"LC_ALL": "C"}  # we read what sudo, ssh and xl say
 
 BATCH = "UNIBUILD_BATCH"
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl stands; not on every user's PATH
+FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+"""Where sudo looks for programs: Debian's ``secure_path``, in its order."""
+
+_ANSWER = 30.0  # seconds for the answer to a question
+_ACTION = 300.0  # seconds for what is not a question
+_ACTIONS = {  # seconds; libxl waits 40 for each device's script, 60 for a domain that is asked to shut down
+    ("xl", "create"): 600.0,
+    ("xl", "destroy"): 120.0,
+    ("xl", "pause"): 60.0,
+    ("xl", "rename"): 60.0,
+    ("xl", "shutdown"): 120.0,
+    ("xl", "unpause"): 60.0,
+    ("tar",): 3600.0,
+    ("xenstore-rm",): 60.0,
+    ("xenstore-write",): 60.0,
+}
+_LONG = 60  # characters of a command that sentences name
+_BEFORE_SHOWN = 3.0  # seconds after which a user is shown what is waited for
 
 _QUESTIONS = (
     *("cat", "df", "find", "id", "ls", "pwd", "sha256sum", "stat", "test", "true", "uname", "wc"),
@@ -46,6 +69,13 @@ def is_question(argv: Sequence[str]) -> bool:
     return (argv[1] in _XL_QUESTIONS) if argv[0] == "xl" else argv[0] in _QUESTIONS
 
 
+def limit(argv: Sequence[str]) -> float:
+    """Return the seconds that a command may take on a host."""
+    if is_question(argv):
+        return _ANSWER
+    return _ACTIONS.get(tuple(argv[:2]), _ACTIONS.get(tuple(argv[:1]), _ACTION))
+
+
 class Host(ABC):
     """A machine that runs Xen.
 
@@ -57,6 +87,8 @@ class Host(ABC):
     name: str
     address: str
     has_ttys: bool = False
+    _show: Callable[[str | None], None] | None = None
+    _show_after: float = _BEFORE_SHOWN
 
     @property
     @abstractmethod
@@ -69,10 +101,8 @@ class Host(ABC):
         """Whether what needs the rights of root goes through sudo there."""
 
     @abstractmethod
-    def command(
-        self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False
-    ) -> list[str]:
-        """Return the local argument list that runs ``argv`` on the host; runs nothing.
+    def call(self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False) -> Call:
+        """Return the local command that runs ``argv`` on the host; runs nothing.
 
         Args:
             argv: program and arguments, as they shall arrive there.
@@ -82,13 +112,38 @@ class Host(ABC):
         """
 
     @abstractmethod
-    def check(self, done: process.Completed) -> None:
-        """Raise the error of a command that did not get as far as running on the host.
+    def locate(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the full paths of those of the programs that ``call`` finds on the host.
+
+        Raises:
+            HostError: the host cannot be reached.
+        """
+
+    @abstractmethod
+    def answer(self, child: HostChild) -> process.Completed:
+        """Return what a command that has ended wrote, and its exit status on the host.
 
         Raises:
             LostError: the connection broke.
             HostError: ssh or sudo refused.
+            MissingError: the program is not installed there.
         """
+
+    @abstractmethod
+    def limits(self, seconds: float, *, background: bool) -> Limits:
+        """Return the limits of a command that may take ``seconds`` once nobody has to type a password for it."""
+
+    def renew(self) -> None:  # noqa: B027 (a host without a kept connection has nothing to do)
+        """Prepare to ask again after a command did not start in time: use no connection that may hang."""
+
+    def show_waiting(self, show: Callable[[str | None], None], after: float = _BEFORE_SHOWN) -> None:
+        """Let ``show`` be told what is waited for, from any thread.
+
+        Args:
+            show: takes the name of a command and its host ("`xl list -v` on lab"), and None once it has ended.
+            after: seconds that a command has run before.
+        """
+        self._show, self._show_after = show, after
 
     @abstractmethod
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
@@ -128,37 +183,114 @@ class Host(ABC):
         check: bool = True,
         root: bool = True,
         background: bool = False,
+        question: bool | None = None,
     ) -> process.Completed:
-        """Run a command on the host to its end; the arguments are those of ``process.run`` and ``command``.
+        """Run a command on the host to its end.
+
+        Args:
+            argv: program and arguments.
+            input: bytes for its standard input.
+            timeout: seconds that it may take; None: those of ``limit``.
+            check: whether an exit status other than 0 is an error.
+            root: see ``call``.
+            background: see ``call``.
+            question: whether it only asks, so that it can be asked again; None: ``is_question`` says it.
 
         Raises:
-            HostError: the host cannot be reached, or refused; ``LostError`` where its connection broke: a question
-                (``is_question``) has been asked twice then, anything else may have been done.
+            HostError: the host cannot be reached, or refused.
+            LostError: its connection broke, it gave no answer in time, or the program died. A question was asked twice
+                then (once, where it has a ``timeout`` that it did not keep); anything else may have been done.
             CommandError: the command failed there (with ``check``).
         """
         background = background or is_batch()
-        local = self.command(argv, root=root, background=background)
+        again = is_question(argv) if question is None else question
+        seconds = timeout if timeout is not None else _ANSWER if again else limit(argv)
 
         def once() -> process.Completed:
-            if background and input is None and timeout is None:  # the terminal stays ours
-                with process.start(local, env=ENV, stderr=subprocess.PIPE) as child:
-                    out, err = child.popen.communicate()
-                done = process.Completed(tuple(local), child.popen.returncode, out, err)
-            else:
-                done = process.run(local, env=ENV, input=input, timeout=timeout, check=False)
-            if done.returncode:
-                self.check(done)
-            return done
+            limits = self.limits(seconds, background=background or timeout is not None)
+            return self.exchange(argv, limits, data=input, root=root, background=background)
 
         try:
             done = once()
-        except LostError:
-            if not is_question(argv):
+        except LostError as error:
+            if not again or (timeout is not None and isinstance(error, NoAnswerError)):
                 raise
             done = once()
         if check and done.returncode:
             raise CommandError(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
         return done
+
+    def exchange(
+        self,
+        argv: Sequence[str],
+        limits: Limits,
+        *,
+        data: bytes | None = None,
+        file: IO[bytes] | None = None,
+        progress: Callable[[], tuple[int, str]] | None = None,
+        root: bool = True,
+        background: bool = False,
+        name: str | None = None,
+    ) -> process.Completed:
+        """Run a command on the host once; most callers want ``run``.
+
+        Args:
+            argv: the command.
+            limits: how long it may take, or, with ``progress``, how long it may show none.
+            data: bytes for its standard input.
+            file: its standard input instead.
+            progress: returns a number that grows with each progress, and what to call the wait for more.
+            root: see ``call``.
+            background: see ``call``.
+            name: what error messages call it; None: the command itself.
+
+        Raises:
+            NoAnswerError: it had no end in time.
+            ProgramDiedError: a signal ended it.
+            HostError: as those of ``answer``.
+        """
+        name = name or _shown(argv)
+        stdin: int | IO[bytes] = file or (subprocess.DEVNULL if data is None else subprocess.PIPE)
+        child = self._start(self.call(argv, root=root, background=background), stdin, subprocess.PIPE)
+        shown = ""
+
+        def show(passed: float) -> None:
+            nonlocal shown
+            text = progress()[1] if progress else f"{name} on {self.name}"
+            if self._show and passed >= self._show_after and text != shown:
+                shown = text
+                self._show(text)
+
+        try:
+            watched = Progress(show, (lambda: progress()[0]) if progress else None)
+            interrupted = exchange(child, limits, watched, data=data, lend=not background)
+        except LateError as late:
+            raise self._late(name, late) from None
+        finally:
+            if shown and self._show:
+                self._show(None)
+        if interrupted or child.popen.returncode == -signal.SIGINT:
+            raise KeyboardInterrupt
+        return self.answer(child)
+
+    def _late(self, name: str, late: LateError) -> NoAnswerError:
+        if not late.has_begun:
+            self.renew()
+            what = f"{self.name} did not start {name} within {late.seconds:g} s"
+        else:
+            what = f"{name} on {self.name} gave no answer within {late.seconds:g} s"
+        where = "`unibuild lab down` ends the lab" if self.address == "lab" else "look at the host"
+        return NoAnswerError(what, hint=f"{where}; then run again", seconds=late.seconds)
+
+    def died(self, argv: Sequence[str], number: int, said: str) -> ProgramDiedError:
+        """Return the error of a command that a signal ended on the host."""
+        shells = signal.strsignal(number) or ""  # what the shell over there adds
+        last = [line for line in said.splitlines() if line.strip() and not (shells and shells in line)][-1:]
+        return ProgramDiedError(
+            ": ".join([f"{_shown(argv)} on {self.name} was ended by signal {number} ({_signal(number)})", *last]),
+            hint="run again: unibuild checks first what was done",
+            number=number,
+        )
 
     def start(
         self,
@@ -168,15 +300,25 @@ class Host(ABC):
         root: bool = True,
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = subprocess.PIPE,
-    ) -> process.Child:
+    ) -> HostChild:
         """Start a command on the host in the background, where it cannot ask for anything; see ``process.start``."""
-        return process.start(
-            self.command(argv, tty=tty, root=root, background=True),
-            env=ENV,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-        )
+        return self._start(self.call(argv, tty=tty, root=root, background=True), stdin, stdout)
+
+    def _start(self, call: Call, stdin: int | IO[bytes] | None, stdout: int | IO[bytes] | None) -> HostChild:
+        child = process.start(call.argv, env=ENV, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)
+        return HostChild(child.popen, call, self.answer)
+
+
+def _shown(argv: Sequence[str]) -> str:
+    words = shlex.join(argv)
+    return f"`{words}`" if len(words) <= _LONG else f"`{words[:_LONG]}...`"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"
 
 
 def check_sudo(said: str, where: str, hints: Mapping[str, str]) -> None:

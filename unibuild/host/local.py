@@ -10,19 +10,20 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from unibuild import process
 from unibuild.errors import MissingError
 from unibuild.host.base import SBIN, Host, check_sudo, is_batch
+from unibuild.host.exchange import Call, HostChild, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Local", "is_dom0"]
 
+_SUDO = 300.0  # seconds for a user to type a password for sudo: passwd_timeout of sudoers(5)
 _HINTS = {
     "it wants a password": "run `sudo -v` first, or run unibuild on a terminal where it can ask",
     "": "`unibuild doctor --host local` prints the sudoers lines that are needed; or run unibuild as root, or boot "
@@ -70,42 +71,45 @@ class Local(Host):
         """See ``Host.needs_sudo``."""
         return self._sudo and self._uid != 0
 
-    def command(
+    def call(
         self,
         argv: Sequence[str],
         *,
         tty: bool = False,  # noqa: ARG002 (has_ttys is False)
         root: bool = True,
         background: bool = False,
-    ) -> list[str]:
-        """See ``Host.command``."""
-        program = _find(argv[0]) or argv[0]
-        if not (root and self.needs_sudo):
-            return [program, *argv[1:]]
-        return ["sudo", *(["-n"] if background else []), "--", program, *argv[1:]]
+    ) -> Call:
+        """See ``Host.call``."""
+        local = [_find(argv[0]) or argv[0], *argv[1:]]
+        if root and self.needs_sudo:
+            local = ["sudo", *(["-n"] if background else []), "--", *local]
+        return Call(local, argv)
 
-    def check(self, done: process.Completed) -> None:
-        """See ``Host.check``."""
-        if done.argv[0] == "sudo":
-            said = done.stderr.decode(errors="replace")
+    def locate(self, names: Sequence[str]) -> dict[str, str]:
+        """See ``Host.locate``."""
+        return {name: path for name in names if (path := _find(name))}
+
+    def answer(self, child: HostChild) -> process.Completed:
+        """See ``Host.answer``."""
+        out, err, status = bytes(child.out.data), bytes(child.err.data), child.popen.returncode
+        said = err.decode(errors="replace")
+        if status < 0:
+            raise self.died(child.call.asked, -status, said)
+        if status and child.argv[0] == "sudo":
             if "command not found" in said:
-                program = done.argv[done.argv.index("--") + 1]
+                program = child.argv[child.argv.index("--") + 1]
                 process.need(program)
                 raise MissingError(f"sudo does not find the program {program}")
             check_sudo(said, "on this machine", _HINTS)
+        return process.Completed(child.argv, status, out, err)
 
-    def start(
-        self,
-        argv: Sequence[str],
-        *,
-        tty: bool = False,
-        root: bool = True,
-        stdin: int | IO[bytes] | None = subprocess.DEVNULL,
-        stdout: int | IO[bytes] | None = subprocess.PIPE,
-    ) -> process.Child:
-        """See ``Host.start``."""
-        child = super().start(argv, tty=tty, root=root, stdin=stdin, stdout=stdout)
-        return _RootChild(child.popen, child.argv) if child.argv[0] == "sudo" else child
+    def limits(self, seconds: float, *, background: bool) -> Limits:
+        """See ``Host.limits``."""
+        return Limits(seconds + (_SUDO if self.needs_sudo and not background else 0.0), 0.0)
+
+    def _start(self, call: Call, stdin: int | IO[bytes] | None, stdout: int | IO[bytes] | None) -> HostChild:
+        child = super()._start(call, stdin, stdout)
+        return _RootChild(child.popen, call, self.answer) if call.argv[0] == "sudo" else child
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:  # noqa: ARG002 (no copies here)
         """Return the file's own path: nothing need be copied."""
@@ -116,7 +120,7 @@ class Local(Host):
         return ()
 
 
-class _RootChild(process.Child):
+class _RootChild(HostChild):
     """A child behind sudo: it is root's, so that we cannot signal it ourselves."""
 
     def end(self, patience: float = process.PATIENCE) -> int:

@@ -1,7 +1,7 @@
 """A Xen host behind SSH: OpenSSH's own client, over one connection that is kept for the commands to come.
 
 The person's own configuration counts: names, keys, jump hosts, and a ``ControlPath`` where one is set. The remote
-shell gets one string, so every argument list goes through ``shlex.join``.
+shell gets one string, which makes it start ``/bin/sh``; see ``unibuild.host.frame``.
 """
 
 from __future__ import annotations
@@ -20,20 +20,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild import files, process
-from unibuild.errors import HostError, LostError, MissingError, SettingsError, UnibuildError
-from unibuild.host.base import ENV, SBIN, Host, check_sudo
-from unibuild.host.ssh_errors import explain
+from unibuild.errors import CommandError, FileError, HostError, LostError, MissingError, NoAnswerError, SettingsError
+from unibuild.host.base import ENV, FOLDERS, SBIN, Host, check_sudo
+from unibuild.host.exchange import Call, HostChild, Limits
+from unibuild.host.frame import Frame, quote
+from unibuild.host.ssh_errors import Way, explain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Ssh", "parse"]
+__all__ = ["Ssh", "format_address", "parse"]
 
 KEEP = 600  # seconds that a connection without a command is kept
 _ROOT_FOLDER = "/var/lib/unibuild"
 _SOCKET_MAX = 108 - 18 - 20  # bytes: sun_path, what ssh appends while it makes the socket, our own file's name
 _SSH_FAILED = 255  # ssh(1), EXIT STATUS; a remote command can end so too
 _NOT_FOUND = 127  # of every shell
+_SIGNALED = 128  # what POSIX shells add to the number of the signal that ended a command
+_CONNECT = 10  # seconds for the connection itself
+_ANSWER = 30.0  # seconds for a command to start where nothing asks the user
+_SIGN_IN = 150.0  # seconds for a user to sign in: sshd waits 120 (LoginGraceTime), and ssh's connecting comes first
+_STALL = 60.0  # seconds that a copy may stand still
+_CHECKED = 5e6  # bytes a second that a slow host writes out and takes the checksum of
+_DAMAGED = 4  # of _UPLOAD
+_UPLOAD = """\
+t=$1.$3.tmp
+trap 'rm -f "$t"' EXIT
+trap 'exit 3' HUP INT TERM
+mkdir -p -m 700 "${1%/*}" && dd of="$t" bs=64k || exit 3
+sum=$(sha256sum "$t") || exit 3
+[ "${sum%% *}" = "$2" ] || exit 4
+mv -f "$t" "$1"
+"""
+_OVERRIDES = {  # by the key that `ssh -G` prints: what a configuration must not change, where the client knows it
+    "stdinnull": ("no", "StdinNull=no"),
+    "forkafterauthentication": ("no", "ForkAfterAuthentication=no"),
+    "sessiontype": ("default", "SessionType=default"),
+    "tunnel": ("false", "Tunnel=no"),
+}
 
 
 def parse(address: str, key: str = "host") -> tuple[str, int | None]:
@@ -56,6 +80,13 @@ def parse(address: str, key: str = "host") -> tuple[str, int | None]:
             hint='write "local", "lab" or "ssh://[user@]host[:port]"',
         )
     return found[1] + (found[2] or found[3]), port
+
+
+def format_address(destination: str, port: int | None = None) -> str:
+    """Return the ``ssh://`` address that ``parse`` reads so."""
+    user, at, host = destination.rpartition("@")
+    host = f"[{host}]" if ":" in host else host
+    return f"ssh://{user}{at}{host}" + (f":{port}" if port else "")
 
 
 class Ssh(Host):
@@ -86,40 +117,100 @@ class Ssh(Host):
         self.port = port
         self.config = config
         self.sudo = sudo
-        self.address = address or f"ssh://{destination}" + (f":{port}" if port else "")
+        self.address = address or format_address(destination, port)
         self.name = name or self.address
 
-    def command(
-        self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False
-    ) -> list[str]:
-        """See ``Host.command``."""
-        remote = shlex.join(["sudo", "-n", "--", *argv] if root and self.needs_sudo else argv)
-        if root and not self.sudo and not self.is_root:
-            remote = f'PATH="$PATH:{":".join(SBIN)}" {remote}'
-        return [
+    def call(self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False) -> Call:
+        """See ``Host.call``."""
+        frame = Frame()
+        program = f"export LC_ALL=C; {frame.program(self._command(argv, root=root), tty=tty)}"
+        local = [
             *self._ssh(),
+            *self._overrides,
             *self._multiplexing,
             *(["-o", "BatchMode=yes"] if background else []),
             *(["-tt", "-e", "none"] if tty else ["-T"]),
             "--",
             self.destination,
-            remote,
+            quote(program),
         ]
+        return Call(local, argv, frame)
 
-    def check(self, done: process.Completed) -> None:
-        """See ``Host.check``."""
+    def _command(self, argv: Sequence[str], *, root: bool) -> str:
+        """Return the command of POSIX sh; sudo is given the program's path, for its own may be a shorter one."""
+        if not root:
+            return shlex.join(argv)
+        if not self.needs_sudo:
+            return f'PATH="$PATH:{":".join(SBIN)}"; {shlex.join(argv)}'
+        name = shlex.quote(argv[0])
+        path = f'PATH="$PATH:{":".join(FOLDERS)}"'
+        return f'{path}; sudo -n -- "$(command -v {name} || echo {name})" {shlex.join(argv[1:])}'
+
+    def locate(self, names: Sequence[str]) -> dict[str, str]:
+        """See ``Host.locate``."""
+        script = f'PATH="$PATH:{":".join(FOLDERS)}"; for name; do echo "$name $(command -v "$name")"; done'
+        said = self.run(["sh", "-c", script, "sh", *names], root=False, background=True, question=True).text
+        found = dict(line.split(" ", 1) for line in said.splitlines())
+        return {name: found[name] for name in names if found.get(name, "").startswith("/")}
+
+    def answer(self, child: HostChild) -> process.Completed:
+        """See ``Host.answer``."""
+        status = child.out.status
+        if status is None:
+            raise self._unanswered(child)
+        done = process.Completed(child.argv, status, bytes(child.out.data), bytes(child.err.data))
         said = done.stderr.decode(errors="replace")
-        if done.returncode == _SSH_FAILED:
-            raise explain(said, self.name, self._known_as, is_named=self.name != self.address)
-        if done.returncode == _NOT_FOUND or "command not found" in said:
-            program = re.search(r"([\w./+-]+): (?:command )?not found", said)
-            if program and program[1] != "sudo":
-                package = process.PACKAGES.get(program[1])
-                hint = f"install it there: apt install {package}" if package else "install it there"
-                raise MissingError(f"the program {program[1]} is not installed on {self.name}", hint=hint)
-        if self.needs_sudo:
+        if _SIGNALED < status < _SIGNALED + 32:
+            raise self.died(child.call.asked, status - _SIGNALED, said)
+        if status == _NOT_FOUND or (status and "command not found" in said):
+            found = re.search(r"([\w./+-]+): (?:command )?not found", said)
+            raise self._missing(found[1] if found else child.call.asked[0])
+        if status and self.needs_sudo:
             lines = f"`unibuild doctor --host {self.name}` prints the lines for /etc/sudoers.d/unibuild there"
             check_sudo(said, f"on {self.name}", {"": f"{lines}; or sign in as root (ssh://root@...)"})
+        return done
+
+    def _missing(self, program: str) -> MissingError:
+        package = process.PACKAGES.get(program)
+        hint = f"install it there: apt install {package}" if package else "install it there"
+        if program == "sudo":
+            hint = 'install it there, sign in as root, or set sudo = "never" for this host in unibuild.toml'
+        return MissingError(f"the program {program} is not installed on {self.name}", hint=hint)
+
+    def _unanswered(self, child: HostChild) -> HostError:
+        """Return the error of a command whose end was not heard of."""
+        said = bytes(child.err.noise + child.err.data).decode(errors="replace")
+        status = child.popen.returncode
+        if child.out.has_begun or status == _SSH_FAILED or status < 0:
+            if not child.out.has_begun and {"proxycommand", "proxyjump"} & self._settings.keys():
+                said = self._why_not() or said
+            way = Way(self.name, self._known_as, self._hostname, is_named=self.name != self.address)
+            return explain(said, way, has_begun=child.out.has_begun)
+        noise = bytes(child.out.noise).decode(errors="replace") + said
+        last = noise.strip().splitlines()[-1:]
+        return HostError(
+            ": ".join([f"the login shell on {self.name} ran no command, and ended with exit code {status}", *last]),
+            hint=f"`ssh {self.destination} /bin/sh -c true` has to work there",
+        )
+
+    def _why_not(self) -> str:
+        """Return what ssh says of a way that is closed: for a connection to be kept it hides a ProxyCommand's words."""
+        alone = ("-o", "ControlPath=none", "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-T")
+        with contextlib.suppress(CommandError):
+            argv = [*self._ssh(), *self._overrides, *alone, "--", self.destination, quote("exit 0")]
+            return process.run(argv, env=ENV, timeout=_ANSWER, check=False).stderr.decode(errors="replace")
+        return ""
+
+    def limits(self, seconds: float, *, background: bool) -> Limits:
+        """See ``Host.limits``."""
+        return Limits(seconds, min(seconds, _ANSWER) if background else _SIGN_IN)
+
+    def renew(self) -> None:
+        """See ``Host.renew``: what runs over the kept connection goes on, and a new one is made."""
+        if self._keeps:
+            argv = [*self._ssh(), *self._multiplexing, "-O", "stop", "--", self.destination]
+            with contextlib.suppress(CommandError):
+                process.run(argv, env=ENV, timeout=_CONNECT, check=False)
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
         """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``.
@@ -128,6 +219,8 @@ class Ssh(Host):
         """
         try:
             return self._put(path, folder, own)
+        except NoAnswerError:
+            raise
         except LostError:
             return self._put(path, folder, own)
 
@@ -135,18 +228,9 @@ class Ssh(Host):
         digest = files.sha256(path)
         target = posixpath.join(self.folder, folder, digest + (f".{own}" if own else ""))
         found = self.run(["wc", "-c", target], root=False, check=False)
-        if found.returncode == 0 and (own or found.text.split()[0] == str(path.stat().st_size)):
+        if found.returncode == 0 and (own or found.text.split()[:1] == [str(path.stat().st_size)]):
             return target  # a working copy may have grown
-        beside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
-        try:
-            self._copy(path, beside)
-            if self.run(["sha256sum", beside], root=False).text.split()[0] != digest:
-                raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
-            self.run(["mv", "-f", beside, target], root=False)
-        except BaseException:
-            with contextlib.suppress(UnibuildError):
-                self.run(["rm", "-f", beside], root=False, check=False, background=True)
-            raise
+        self._copy(path, target, digest)
         return target
 
     def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
@@ -180,56 +264,78 @@ class Ssh(Host):
         """The folder on the host that holds what we copied there, absolute."""
         if self.is_root:
             return _ROOT_FOLDER
-        return f"{self.run(['pwd'], root=False).text.strip()}/.cache/unibuild"
+        home = self.run(["sh", "-c", "cd; pwd"], root=False, question=True).text.removesuffix("\n")
+        return posixpath.join(home, ".cache/unibuild")
 
-    def _copy(self, path: Path, target: str) -> None:
-        said = self._write(path, target)
-        if "No such file or directory" in said:
-            self.run(["mkdir", "-p", "-m", "700", posixpath.dirname(target)], root=False)
-            said = self._write(path, target)
+    def _copy(self, path: Path, target: str, digest: str) -> None:
+        """Write a file to ``target`` on the host, where it is only once it is whole."""
+        size = max(1, path.stat().st_size)
+        argv = ["sh", "-c", _UPLOAD, "sh", target, digest, uuid.uuid4().hex[:8]]
+        limits = Limits(_STALL + size / _CHECKED, _ANSWER)
+        with files.reading(path), path.open("rb") as file:
+
+            def progress() -> tuple[int, str]:
+                at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
+                return at, f"{path.name} to be copied to {self.name} ({100 * at // size} %)"
+
+            done = self.exchange(
+                argv, limits, file=file, progress=progress, root=False, background=True, name=f"the copy of {path}"
+            )
+        if done.returncode == _DAMAGED:
+            raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
+        if done.returncode:
+            raise self._copy_failed(path, size, done.stderr.decode(errors="replace"))
+
+    def _copy_failed(self, path: Path, size: int, said: str) -> HostError:
         if "No space left" in said or "Disk quota" in said:
             room = self.run(["df", "-Pk", self.folder], root=False, check=False).text.split()[-5:-4]
             has = f", which has {int(room[0]) >> 10} MiB in all," if room and room[0].isdecimal() else ""
-            size = path.stat().st_size / (1 << 20)
-            raise HostError(
-                f"the disk of {self.name} is full: cannot copy {path} ({size:.1f} MiB) there",
+            return HostError(
+                f"the disk of {self.name} is full: cannot copy {path} ({size / (1 << 20):.1f} MiB) there",
                 hint=f"free some room in {self.folder} there{has} and run again",
             )
-        if said:
-            raise HostError(f"cannot copy {path} to {self.name}: {said.splitlines()[-1]}")
-
-    def _write(self, path: Path, target: str) -> str:
-        """Write a file's bytes to ``target`` on the host; return what the host says where it cannot."""
-        argv = self.command(["dd", f"of={target}", "bs=64k"], root=False, background=True)
-        with files.reading(path), path.open("rb") as file, process.start(argv, env=ENV, stdin=file) as child:
-            out, err = child.popen.communicate()
-        done = process.Completed(child.argv, child.popen.returncode, out, err)
-        if not done.returncode:
-            return ""
-        self.check(done)
-        return err.decode(errors="replace").strip() or f"dd ended with exit code {done.returncode}"
+        lines = [line for line in said.splitlines() if not re.search(r"records (?:in|out)$|copied", line)]
+        return HostError(f"cannot copy {path} to {self.name}: {lines[-1] if lines else 'it ended early'}")
 
     def _ssh(self) -> list[str]:
         return [
             "ssh",
             *(["-F", str(self.config)] if self.config else []),
             *(["-p", str(self.port)] if self.port else []),
-            *("-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10"),
+            *("-o", "LogLevel=ERROR", "-o", f"ConnectTimeout={_CONNECT}"),
+            *("-o", "ClearAllForwardings=yes", "-o", "PermitLocalCommand=no", "-o", "RemoteCommand=none", "-x"),
         ]
+
+    @functools.cached_property
+    def _overrides(self) -> tuple[str, ...]:
+        """Options against what the user's configuration does for an interactive session."""
+        settings = self._settings
+        return tuple(
+            word
+            for key, (usual, option) in _OVERRIDES.items()
+            if settings.get(key, usual) != usual
+            for word in ("-o", option)
+        )
 
     @functools.cached_property
     def _settings(self) -> Mapping[str, str]:
         """What ssh's configuration says of the destination (``ssh -G``; the first of a key counts)."""
-        said = process.run([*self._ssh(), "-G", "--", self.destination], env=ENV, check=False)
+        said = process.run([*self._ssh(), "-G", "--", self.destination, "true"], env=ENV, timeout=_ANSWER, check=False)
         if said.returncode:
-            raise explain(said.stderr.decode(errors="replace"), self.name, self.destination)
+            way = Way(self.name, self.destination, self.destination, is_named=self.name != self.address)
+            raise explain(said.stderr.decode(errors="replace"), way, has_begun=False)
         pairs = (line.partition(" ") for line in said.text.splitlines())
         return {key: value for key, _, value in reversed(list(pairs))}
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the kept connection is unibuild's own."""
+        return self._settings.get("controlpath", "none") == "none"
 
     @functools.cached_property
     def _multiplexing(self) -> tuple[str, ...]:
         ours: tuple[str, ...] = ()
-        if self._settings.get("controlpath", "none") == "none":
+        if self._keeps:
             key = f"{self.destination} {self.port} {self.config}"
             ours = ("-o", f"ControlPath={_sockets() / hashlib.sha256(key.encode()).hexdigest()[:16]}")
         if self._settings.get("controlmaster", "false") in ("false", "no"):
@@ -238,10 +344,14 @@ class Ssh(Host):
         return ours
 
     @property
+    def _hostname(self) -> str:
+        return self._settings.get("hostname", self.destination)
+
+    @property
     def _known_as(self) -> str:
         """The name under which ``known_hosts`` holds the host's key."""
         port = self._settings.get("port", "22")
-        host = self._settings.get("hostkeyalias") or self._settings.get("hostname", self.destination)
+        host = self._settings.get("hostkeyalias") or self._hostname
         return host if port == "22" or "hostkeyalias" in self._settings else f"[{host}]:{port}"
 
 
@@ -255,14 +365,19 @@ def _sockets() -> Path:
     """Return the folder of ssh's sockets: private, with a short name, made if need be.
 
     Raises:
+        FileError: it cannot be made.
         HostError: another user has put a folder in its place.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "unibuild" / "ssh"
+    folder = files.cache_home() / "unibuild" / "ssh"
     if len(os.fsencode(folder)) > _SOCKET_MAX:
         folder = Path(tempfile.gettempdir()) / f"unibuild-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = folder.lstat()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.lstat()
+    except OSError as error:
+        raise FileError(
+            f"cannot make the folder {folder} for the connection to the host: {error.strerror}", hint=files.SET_CACHE
+        ) from error
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
         raise HostError(f"{folder} is not private to you", hint="remove it and run again")
     return folder

@@ -252,7 +252,7 @@ def _refusal(how: str) -> LabError:
 
 
 def _box_file(setting: str) -> Path:
-    return Path(setting).expanduser().absolute()
+    return files.expand_user(setting).absolute()
 
 
 def _digest(manifest: bytes) -> str:

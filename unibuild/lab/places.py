@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unibuild import files
 from unibuild.errors import FileError
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ class Places:
 
     @classmethod
     def of(cls, environ: Mapping[str, str] = os.environ) -> Places:
-        """Return the folders that the environment asks for (XDG_CACHE_HOME, else ~/.cache)."""
-        root = environ.get("XDG_CACHE_HOME", "")
-        base = Path(root) if root.startswith("/") else Path.home() / ".cache"
-        cache = base / "unibuild" / "lab"
+        """Return the folders that the environment asks for (XDG_CACHE_HOME, else ~/.cache).
+
+        Raises:
+            FileError: the user has no home folder.
+        """
+        cache = files.cache_home(environ) / "unibuild" / "lab"
         tag = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
         return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))
 
@@ -51,7 +54,8 @@ class Places:
             if self.cache.stat().st_mode & 0o077:
                 self.cache.chmod(0o700)
         except OSError as error:
-            raise FileError(f"cannot make the lab's folder {self.cache}: {error.strerror}") from error
+            text = f"cannot make the lab's folder {self.cache}: {error.strerror}"
+            raise FileError(text, hint=files.SET_CACHE) from error
 
     def make_runtime(self) -> None:
         """Make the folder of what goes, for the user alone.

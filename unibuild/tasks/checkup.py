@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from unibuild import process
+from unibuild import files, process
 from unibuild.errors import UnibuildError
 from unibuild.settings.sources import STATE
 
@@ -140,9 +140,7 @@ def _image(settings: Lab, root: Path, lacking: State) -> Finding:
     from unibuild.lab.places import Places
 
     if settings.box:
-        from pathlib import Path
-
-        file = root / Path(settings.box).expanduser()
+        file = root / files.expand_user(settings.box)
         if file.is_file():
             return Finding("image", "ok", f"box file {file}")
         return Finding("image", lacking, f"there is no box file {file}", packages.ELSEWHERE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from unibuild.domain import xl
@@ -135,15 +136,15 @@ def _bridges(host: Host) -> Finding:
 
 def _room(host: Host) -> Finding:
     """Tell how much room there is for copies of kernels; for a host without copies, for the rest."""
-    folder = getattr(host, "folder", "/")
-    while True:
-        done = host.run(["stat", "-f", "-c", "%a %S", folder], root=False, check=False, background=True)
-        numbers = done.text.split()
-        if done.returncode == 0 and len(numbers) == 2:
-            break
-        if folder == "/":
-            return Finding("room", "note", "stat does not tell it")
-        folder = posixpath.dirname(folder)
+    wanted = PurePosixPath("/" + getattr(host, "folder", "/").strip("/"))
+    folders = [str(folder) for folder in (wanted, *wanted.parents)]
+    said = host.run(["stat", "-f", "-c", "%a %S %n", *folders], root=False, check=False, background=True)
+    found = [line.split(" ", 2) for line in said.text.splitlines()]
+    room = {row[2]: row[:2] for row in found if len(row) == 3 and row[0].isdecimal() and row[1].isdecimal()}
+    folder = next((one for one in folders if one in room), None)
+    if folder is None:
+        return Finding("room", "note", "stat does not tell it")
+    numbers = room[folder]
     free = int(numbers[0]) * int(numbers[1])
     if free < _ROOM:
         return Finding("room", "missing", f"{free >> 20} MiB in {folder}", "free some there: kernels are copied to it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from typing import TYPE_CHECKING
 
 from unibuild.domain import record
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DOWN", "address", "as_recorded", "every", "open_host", "open_running", "place", "recorded"]
 
 DOWN = "the lab is down"
+_LONG = 10.0  # seconds for an answer after which a user is told what is waited for
 
 
 def place(settings: Settings) -> str:
@@ -136,7 +138,7 @@ def address(settings: Settings) -> str:
         return said
     if table is None and "/" not in said:
         raise _unknown(settings)
-    return ssh.Ssh(*ssh.parse(said, key)).address
+    return ssh.format_address(*ssh.parse(said, key))
 
 
 def _unknown(settings: Settings) -> SettingsError:
@@ -156,9 +158,23 @@ def _open(settings: Settings) -> Host:
     where, name = address(settings), place(settings)
     sudo = table is None or table.sudo == "auto"
     if where == "local":
-        return local.Local(name=name, sudo=sudo)
-    return ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo)
+        return _telling(local.Local(name=name, sudo=sudo))
+    return _telling(ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo))
 
 
 def _lab(lab: Box, name: str) -> Host:
-    return ssh.Ssh(lab.alias, config=lab.ssh_config, name=name, address="lab")
+    return _telling(ssh.Ssh(lab.alias, config=lab.ssh_config, name=name, address="lab"))
+
+
+def _telling(host: Host) -> Host:
+    """Let standard error name what the host takes long for, a line for each command."""
+    is_told = False
+
+    def tell(what: str | None) -> None:
+        nonlocal is_told
+        if what and not is_told:
+            print(f"unibuild: waiting for {what}", file=sys.stderr, flush=True)
+        is_told = what is not None
+
+    host.show_waiting(tell, after=_LONG)
+    return host

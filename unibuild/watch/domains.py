@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unibuild.domain.console import End
+    from unibuild.host.base import Host
     from unibuild.settings.sources import Project
     from unibuild.tasks.graph import Graph
 
@@ -83,7 +84,7 @@ class Domains:
         swap = Swap(self)
         with contextlib.ExitStack() as reading, self._turn.taken("the new domain is in place", voice.say):
             try:
-                host = hosts.open_host(project.settings)
+                host = self._open_host(project)
                 made = boot.put_in_place(
                     project, host, graph.xl, graph.kernel, voice, reading, attendant=swap, anew=anew
                 )
@@ -98,6 +99,11 @@ class Domains:
         if made is None:
             return Swapped("unchanged", swap.phases)
         return Swapped("ready" if project.settings.boot.ready.is_set else "booted", swap.phases)
+
+    def _open_host(self, project: Project) -> Host:
+        host = hosts.open_host(project.settings)
+        host.show_waiting(lambda what: self.post(events.Waiting(at=time.time(), what=what)))
+        return host
 
     def attach(self, project: Project) -> bool:
         """Follow the domain that runs, unless it is followed already; return whether there is one.
@@ -147,7 +153,7 @@ class Domains:
         """Follow what runs after a change, whether that did what it should or not."""
         made = swap.made
         if made and made.reader:
-            host = hosts.open_host(project.settings)
+            host = self._open_host(project)
             self._follow(Followed(project, host, made.domain, made.reader), voice, reading)
             return
         state: Literal["gone", "none"] = "none"

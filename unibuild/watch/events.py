@@ -30,6 +30,7 @@ __all__ = [
     "Stage",
     "Started",
     "State",
+    "Waiting",
     "decode",
     "encode",
 ]
@@ -211,6 +212,16 @@ class Note(Event, frozen=True, kw_only=True, tag="note"):
     message: str
 
 
+class Waiting(Event, frozen=True, kw_only=True, tag="waiting"):
+    """A command on the host, or a copy to it, takes seconds to answer.
+
+    Attributes:
+        what: the command and the host: "`xl list -v` on lab"; null: the answer has come, or the wait is over.
+    """
+
+    what: str | None
+
+
 class Paused(Event, frozen=True, kw_only=True, tag="paused"):
     """Saves begin nothing until ``Resumed``."""
 
@@ -242,7 +253,20 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
 
 
 AnyEvent = (
-    Started | Changed | Stage | Output | Lost | Cycle | Domain | Problem | Note | Paused | Resumed | Reloaded | Ended
+    Started
+    | Changed
+    | Stage
+    | Output
+    | Lost
+    | Cycle
+    | Domain
+    | Problem
+    | Note
+    | Waiting
+    | Paused
+    | Resumed
+    | Reloaded
+    | Ended
 )
 """Every kind of event."""
 

@@ -77,6 +77,7 @@ class View:
         problems: what was wrong with the sources the last time.
         unfinished: the beginning of a console's line.
         progress: the beginning of a build's line, which it may write again and again.
+        waiting: the command on the host that has given no answer for seconds.
     """
 
     root: str = ""
@@ -90,6 +91,7 @@ class View:
     problems: tuple[Problem, ...] = ()
     unfinished: Line | None = None
     progress: Line | None = None
+    waiting: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -122,6 +124,8 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
             hint = [Line(OURS, f"  {line}") for line in (event.hint or "").splitlines()]
             kept = (Line(OURS, event.kept, "good"),) if event.kept else ()
             return view, (*(Line(OURS, line, "bad") for line in event.message.splitlines()), *hint, *kept)
+        case events.Waiting():
+            return dataclasses.replace(view, waiting=event.what), ()
         case events.Paused():
             return dataclasses.replace(view, paused=True), (Line(OURS, "paused: saves begin nothing; p goes on"),)
         case events.Resumed():
@@ -154,6 +158,8 @@ def parts(view: View, now: float) -> tuple[Part, ...]:
         now: seconds since the epoch.
     """
     found = [_state(view, now)]
+    if view.waiting:
+        found.append(Part(1, f"waiting for {view.waiting}"))
     if view.ending:
         found.append(Part(1, "ending; Ctrl-C twice: at once", "bad"))
     if view.paused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from unibuild.errors import CommandError, UnibuildError
+from unibuild.errors import CommandError, NoAnswerError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,10 +51,8 @@ class Asking:
         left = self.left()
         try:
             return self.host.run(argv, root=root, timeout=left).text
-        except CommandError as error:
-            if error.returncode < 0:
-                raise UnibuildError(f"no answer within {left:.0f} s") from None
-            raise
+        except NoAnswerError:
+            raise UnibuildError(f"no answer within {left:.0f} s") from None
 
     def left(self) -> float:
         """Return the seconds that the next answer may take.
