@@ -1,6 +1,6 @@
 """How long no domain is there when one is replaced: by a swap, against `xl destroy` followed by `xl create`.
 
-Run: python benchmarks/swap.py [ROUNDS]
+Run: python benchmarks/swap.py [--quick | ROUNDS]
 
 One observer in dom0 sees both ways: from the moment at which Xen tells that the old domain has ended
 (`xenstore-watch @releaseDomain`, which rings for one that shut down and for one that was destroyed) to the first byte
@@ -138,7 +138,7 @@ def measure(rounds: int, tree: Tree) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    rounds = 1 if "--quick" in sys.argv else int(sys.argv[1]) if len(sys.argv) > 1 else 10
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = cache = os.environ.get("LAB_BENCH_CACHE", f"{folder}/cache")
         Path(cache).mkdir(parents=True, exist_ok=True)
