@@ -39,6 +39,23 @@ def test_a_first_build_runs_everything_and_the_next_one_nothing(run):
     assert [run(), run(), run()] == [[CONFIGURE, DEPEND, BUILD], [], []]
 
 
+def test_up_to_date_tree_needs_no_mirage_on_path(run, unikernel, monkeypatch):
+    switch = unikernel.root.with_name("switch")
+    monkeypatch.setenv("OPAM_SWITCH_PREFIX", str(switch))
+    run()
+    for program in unikernel.programs.iterdir():
+        program.rename(unikernel.root.with_name(program.name))
+    monkeypatch.delenv("OPAM_SWITCH_PREFIX")
+    assert run() == []
+    unikernel.write("config.ml", "(* new *)\n" + (unikernel.root / "config.ml").read_text())
+    run(exit_code=3)
+    assert "the program mirage is not on PATH, and configure needs it\n" in run.said
+    for program in ("mirage", "opam", "dune", "ocamlbuild", "ocamlc"):
+        unikernel.root.with_name(program).rename(unikernel.programs / program)
+    monkeypatch.setenv("OPAM_SWITCH_PREFIX", str(switch))
+    assert CONFIGURE in run()
+
+
 def test_an_edit_runs_make_build_alone(run, unikernel, kernel):
     run()
     before = kernel()

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
-from unibuild.toolchain import config_ml, flags, listing, opam, required, sources, unikernel
-from unibuild.toolchain.base import Step, behind_door, environment, identity, installed, make_argv, spelled, values
+from unibuild.toolchain import config_ml, flags, listing, opam, required, sources, tools, unikernel
+from unibuild.toolchain.base import Step, behind_door, environment, make_argv, spelled, values
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.mirage_tree import Tree
+from unibuild.toolchain.mirage_version import GET_MIRAGE
 from unibuild.toolchain.release import Names
 from unibuild.toolchain.versions import release
 
@@ -29,6 +30,7 @@ __all__ = ["Mirage"]
 
 NEEDS = {
     **NEED_MAKE,
+    "mirage": GET_MIRAGE,
     "opam": "on Debian or Ubuntu: apt install opam, then opam init",
     "dune": "install it with opam, then bring it onto PATH: opam install dune && eval $(opam env)",
     "ocamlbuild": "install it with opam, then bring it onto PATH: opam install ocamlbuild && eval $(opam env)",
@@ -79,6 +81,7 @@ class Mirage:
         self.cwd = root if self.release.from_root else self.config.parent
         self.kernel = root / (settings.build.kernel or self.release.path(self.release.kernel, self.names))
         self.behind = behind_door(self.cwd, generated="Makefile")
+        self.tools = tools.look(root, self.cwd, self.env, ("mirage", "ocamlc", *self.release.needs))
         self.xl: Path | None = self.tree.path(self.release.xl)
         self.xl_in = None if self.release.xl_in is None else self.tree.path(self.release.xl_in)
 
@@ -144,12 +147,15 @@ class Mirage:
                 "arguments": shlex.join(argv),
                 "environment": spelled({**self.env, **read}),
                 **values(variables, self.env),
-                "mirage": identity("mirage", self.env),
+                "mirage": self.tools.identities["mirage"],
                 "bridge of this machine": next((name for name in BRIDGES if Path("/sys/class/net", name).exists()), ""),
-                **({"opam switch": opam.switch(self.cwd, env)} if self.release.installs else {}),
+                **({"opam switch": self.tools.switch} if self.release.installs else {}),
             },
             variables=variables,
-            needs={name: NEEDS[name] for name in (*self.release.needs, *(("opam",) if self.release.installs else ()))},
+            needs={
+                name: NEEDS[name]
+                for name in ("mirage", *self.release.needs, *(("opam",) if self.release.installs else ()))
+            },
             left_over=self.tree.left_over,
             why=unikernel.why(self.release, self.version, self.root, self.cwd, self.names),
             undone=True,
@@ -158,7 +164,6 @@ class Mirage:
 
     def _depend(self) -> Step:
         argv = make_argv(self.behind, "depend")
-        env = environment(self.env)
         return Step(
             name="depend",
             doc="fetch the unikernel's dependencies (make depend)",
@@ -166,14 +171,14 @@ class Mirage:
             cwd=self.cwd,
             env=self.env,
             inputs=self.tree.other_opam_files(),
-            folders=tuple(path for path in (installed("ocamlc", self.env), opam.selection(env)) if path is not None),
+            folders=self.tools.folders(),
             made=self.tree.paths(*(self.release.opam_files or ("{sub}Makefile",))),
             targets=self.tree.paths(*self.release.pulled),
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled(self.env),
-                "opam switch": opam.switch(self.cwd, env),
-                "compiler": identity("ocamlc", self.env),
+                "opam switch": self.tools.switch,
+                "compiler": self.tools.identities["ocamlc"],
             },
             needs={name: NEEDS[name] for name in ("make", "opam", *self.release.needs)},
         )
@@ -190,8 +195,8 @@ class Mirage:
         made = [p for p in self.tree.paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]
         if self.release.build_configures:
             made += config  # no inputs: a new date, where make needs one, would call for a configure
-        if (state := opam.switch_state(self.cwd, environment(self.env))) is not None:
-            made.append(state)
+        if self.tools.switch_state is not None:
+            made.append(Path(self.tools.switch_state))
         return Step(
             name="build",
             doc=f"build {self.kernel.name} (make build)",
@@ -205,10 +210,13 @@ class Mirage:
             fingerprint={
                 "arguments": shlex.join(argv),
                 "environment": spelled(self.env),
-                **{name: identity(name, self.env) for name in self.release.needs},
-                **({"mirage": identity("mirage", self.env)} if self.release.build_configures else {}),
+                **{name: self.tools.identities[name] for name in self.release.needs},
+                **({"mirage": self.tools.identities["mirage"]} if self.release.build_configures else {}),
             },
-            needs={name: NEEDS[name] for name in ("make", *self.release.needs)},
+            needs={
+                name: NEEDS[name]
+                for name in ("make", *(("mirage",) if self.release.build_configures else ()), *self.release.needs)
+            },
             anew=True,
             lock=self._lock(),
         )

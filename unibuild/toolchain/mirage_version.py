@@ -28,19 +28,20 @@ def mirage_version(root: Path, env: Mapping[str, str]) -> tuple[str, str]:
     """Return the version of the ``mirage`` on PATH without the ``v`` (``4.11.1``), and that program's path.
 
     It is asked once, and again when the executable has changed: the answer is kept in the project's ``.unibuild``.
+    Where there is none on PATH the last answer holds: a tree that is up to date needs no ``mirage``.
 
     Raises:
-        MissingError: there is none, or what has that name is not MirageOS's tool.
+        MissingError: there is none and never was, or what has that name is not MirageOS's tool.
     """
     found = installed("mirage", env)
-    if found is None:
-        raise MissingError("the program mirage is not on PATH", hint=GET_MIRAGE)
-    known = {"executable": identity("mirage", env)}
+    known = {"executable": identity("mirage", env), "program": str(found)}
     cache = root / ".unibuild" / "mirage.json"
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         kept = json.loads(cache.read_text())
-        if kept["executable"] == known["executable"]:
-            return str(kept["version"]), str(found)
+        if found is None or kept["executable"] == known["executable"]:
+            return str(kept["version"]), str(found or kept["program"])
+    if found is None:
+        raise MissingError("the program mirage is not on PATH", hint=GET_MIRAGE)
     version = _ask(str(found), env)
     with contextlib.suppress(FileError):  # a tree that cannot be written to can still be looked at
         write_whole(state_dir(root) / cache.name, json.dumps({**known, "version": version}).encode())
