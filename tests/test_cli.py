@@ -156,6 +156,15 @@ def test_plan_shows_the_difference_in_the_xl(tree, hello_kernels):
     assert "  -memory = 32\n  +memory = 64\n" in said
 
 
+def test_plan_tells_of_a_stage_that_failed(tree):
+    tree.write("Makefile", "hello.xen: main.c\n\tfalse\n")
+    tree.run("unibuild", "build", code=1)
+    assert "build: would run: failed the last time" in tree.run("unibuild", "plan", "build")
+    tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n")
+    tree.run("unibuild", "build")
+    assert tree.run("unibuild", "plan", "build") == "build: up to date\n"
+
+
 def test_plan_of_nothing_stale(tree):
     tree.run("unibuild", "build")
     assert tree.run("unibuild", "plan", "build") == "build: up to date\n"

@@ -138,6 +138,15 @@ def test_a_folder_with_nothing_to_build(tree):
         tree().init()
 
 
+def test_folder_above_the_projects_names_them(tree):
+    for name in ("client", "server"):
+        (tree.root / name).mkdir(parents=True)
+        (tree.root / name / "config.ml").touch()
+    with pytest.raises(InputError) as caught:
+        tree().init()
+    assert caught.value.hint.endswith("client, server")
+
+
 def test_an_unreadable_makefile_is_a_sentence(tree, monkeypatch):
     tree(Makefile="")
 

@@ -204,7 +204,7 @@ def test_history_is_told_newest_first_with_what_runs(life):
     life.boot("stay")
     told = history.look(life.project)["generations"]
     assert [(one["number"], one["runs_on"], len(one["boots"])) for one in told] == [(2, [], 1), (1, ["local"], 2)]
-    head, second, first = history.lines(history.look(life.project))
+    head, first, second = history.lines(history.look(life.project))
     assert ("not ready" in second, "runs" in first, head.split()[0]) == (True, True, "GENERATION")
     assert told[0]["kernel"]["sha256"][:12] in second
 

@@ -92,3 +92,14 @@ def test_any_output_can_be_read(lines):
 @given(st.text("ab", max_size=5), st.sampled_from(["\x1b[01;31m", "\x1b[K", "\x1b]8;;u\x1b\\", "\x1bM"]))
 def test_plain_takes_out_what_moves_a_terminal(text, sequence):
     assert plain(sequence + text + sequence) == text
+
+
+def test_sentence_of_ocaml_goes_on_in_indented_lines():
+    said = [
+        'File "unikernel.ml", line 4, characters 34-35:',
+        "Error: This expression has type string but an expression was expected of type",
+        "         int",
+        "make: *** [Makefile:3: build] Error 2",
+    ]
+    (found,) = problems(said)
+    assert found.text.endswith("was expected of type int")

@@ -88,10 +88,23 @@ def look(root: Path) -> Tree:
     if not found and not configure:
         raise InputError(
             f"{root} has neither a config.ml (Mirage) nor a Makefile",
-            hint="run `unibuild init` in the folder of the project",
+            hint=_elsewhere(root),
         )
     kernel = next(iter(makefile.kernels(names)), None)
     return Tree(root, "make", _domain_name(root.name), kernel, configure, found.name if found else "Makefile", names)
+
+
+def _elsewhere(root: Path) -> str:
+    """Return the hint of a folder without a project: folders below it that have one."""
+    below = sorted(folder.name for folder in root.iterdir() if _has_project(folder))
+    if not below:
+        return "change to the unikernel's folder, or copy one of the examples"
+    named = ", ".join(below[:5]) + (" ..." if len(below) > 5 else "")
+    return f"change to the unikernel's folder; these look like one: {named}"
+
+
+def _has_project(folder: Path) -> bool:
+    return folder.is_dir() and any((folder / name).is_file() for name in ("config.ml", *makefile.NAMES))
 
 
 def _domain_name(text: str) -> str:

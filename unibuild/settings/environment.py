@@ -48,7 +48,7 @@ def variable_path(name: str) -> KeyPath:
     for path in spellings(Settings, name.removeprefix(PREFIX)):
         return path
     names = [leaf.variable for leaf in leaves()] + list(RESERVED)
-    close = difflib.get_close_matches(name, names, 1)
+    close = difflib.get_close_matches(name, names, 1, 0.8)
     raise SettingsError(
         f"environment: `{name}` is no setting",
         hint=f"did you mean `{close[0]}`?" if close else f"unset it: names that start with {PREFIX} are ours",

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild import files, process, stamps
-from unibuild.errors import BuildError
+from unibuild.errors import BuildError, UnibuildError
 from unibuild.settings.sources import state_dir
 from unibuild.tasks import aside
+from unibuild.tasks.graph import failed_mark
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
         FileError: a file cannot be read or written.
     """
     folder = state_dir(graph.project.root)
-    with _targets(stage, suspects, folder / "aside"):
+    with _targets(stage, suspects, folder / "aside"), _noted(folder / failed_mark(stage.name)):
         if stage.step is None:
             _write(graph, stage)
             return {}
@@ -58,6 +59,18 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
         if stage.name == "build":
             files.copy_whole(graph.toolchain.kernel, graph.kernel)
     return dated
+
+
+@contextlib.contextmanager
+def _noted(mark: Path) -> Iterator[None]:
+    """Leave a file if the block fails, for the reason that the next run gives, and remove it if it does not."""
+    try:
+        yield
+    except UnibuildError:
+        with contextlib.suppress(OSError):
+            mark.touch()
+        raise
+    mark.unlink(missing_ok=True)
 
 
 def accept(graph: Graph, stage: Stage) -> str | None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.toolchain.base import Step, Toolchain
 
-__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph"]
+__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "failed_mark", "graph"]
 
 GOALS = {
     "configure": "configure the tree",
@@ -149,7 +149,7 @@ def graph(project: Project) -> Graph:
             fingerprint=step.fingerprint,
             digest=digest(step.name),
             left_over=_strings(step.left_over),
-            why=step.why,
+            why=step.why or ("failed the last time" if (folder / failed_mark(step.name)).exists() else None),
         )
 
     steps = toolchain.steps()
@@ -172,6 +172,11 @@ def graph(project: Project) -> Graph:
         _image(f"image{of}", project, xl_watch, xl.with_suffix(".img"), start),
     )
     return Graph(project, toolchain, tuple(stages), start, kernel, xl, exports)
+
+
+def failed_mark(stage: str) -> str:
+    """Return the name of the file in the state's folder that tells that a stage failed the last time."""
+    return f"{stage.replace('/', '%')}.failed"
 
 
 def _export(name: str, what: str, project: Project, watch: Watch, path: Path, used: tuple[str, ...]) -> Stage:

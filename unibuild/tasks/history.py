@@ -53,7 +53,8 @@ def look(project: Project) -> dict[str, Any]:
 
 def lines(told: Mapping[str, Any]) -> Iterator[str]:
     """Give the lines that tell a person what ``look`` returned: a line for the last boot on each host."""
-    rows = [row for one in told["generations"] for row in _rows(one)]
+    generations = sorted(told["generations"], key=_last_boot, reverse=True)
+    rows = [row for one in generations for row in _rows(one)]
     if not rows:
         yield "nothing was booted yet; `unibuild boot` makes the first generation"
         return
@@ -123,6 +124,11 @@ def _boot(boot: Boot) -> dict[str, Any]:
     return dict(msgspec.to_builtins(boot))
 
 
+def _last_boot(one: Mapping[str, Any]) -> str:
+    """Return when a generation was last booted, as ISO 8601; the empty string: never."""
+    return max((str(boot["at"]) for boot in one["boots"]), default="")
+
+
 def _rows(one: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Give the rows of a generation; what is the same in all of them stands in the first one."""
     facts = one["facts"]
@@ -133,7 +139,8 @@ def _rows(one: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for boot in one["boots"]:
         latest.setdefault(boot["host"], boot)
     for boot in latest.values():
-        outcome = "runs" if boot["host"] in one["runs_on"] else boot["outcome"]
+        outcome = "booted" if boot["outcome"] == "running" else boot["outcome"]
+        outcome = "runs" if boot["host"] in one["runs_on"] else outcome
         yield (number, boot["at"][:16].replace("T", " "), boot["host"], outcome, *about)
         number, about = "", ("", "", "", "")
     if not latest:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["age", "table"]
 
+_NARROWEST = 6  # characters of a column that is cut
 _UNITS = (("day", 86400), ("h", 3600), ("min", 60))
 
 
@@ -22,8 +25,21 @@ def age(seconds: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Give the lines of a table, each column as wide as it has to be; a column that is empty throughout is left out."""
+    """Give the lines of a table, each column as wide as it has to be; a column that is empty throughout is left out.
+
+    On a terminal the widest columns are cut until a line fits.
+    """
     shown = [number for number in range(len(head)) if any(row[number] for row in rows)]
     widths = [max(len(row[number]) for row in (head, *rows)) for number in range(len(head))]
+    room = shutil.get_terminal_size().columns - 2 * (len(shown) - 1) if sys.stdout.isatty() else sys.maxsize
+    while (excess := sum(widths[number] for number in shown) - room) > 0:
+        widest = max(shown, key=lambda number: widths[number])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] = max(_NARROWEST, widths[widest] - excess)
     for row in (head, *rows):
-        yield "  ".join(row[number].ljust(widths[number]) for number in shown).rstrip()
+        yield "  ".join(_cut(row[number], widths[number]) for number in shown).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
-from unibuild.makefile import NAMES
+from unibuild.makefile import NAMES, find, kernels, targets
 from unibuild.toolchain import listing
 from unibuild.toolchain.base import OURS, Step, behind_door, make_argv, spelled
 
@@ -51,7 +51,7 @@ class Make:
         if build.kernel is None:
             raise SettingsError(
                 f"{root / 'unibuild.toml'} does not say which file the build leaves as the kernel",
-                hint='add it, for example:\n  [build]\n  kernel = "hello.xen"',
+                hint=f"add it:\n  [build]\n  kernel = {_proposed(root)}",
             )
         self.root = root
         self.build = build
@@ -84,7 +84,8 @@ class Make:
         if step == "build" and not self.kernel.is_file():
             raise BuildError(
                 f"`{shlex.join(self._build().commands[0])}` succeeded and left no {self.kernel}",
-                hint="[build] kernel names what it leaves, and [build] target the Makefile's target",
+                hint="[build] kernel names the file that make writes, and [build] target the Makefile's target; a file "
+                "that was there before the first build does not count, and is put back",
             )
 
     def _configure(self) -> Step:
@@ -138,3 +139,12 @@ class Make:
             needs={} if name == "configure" else NEED_MAKE,
             **more,
         )
+
+
+def _proposed(root: Path) -> str:
+    """Return a kernel of the project for the settings: one that make names or that is there, else a placeholder."""
+    found = find(root)
+    named = kernels(targets(found)) if found else ()
+    there = sorted(path.name for path in root.glob("*.xen"))
+    names = [*named, *there]
+    return f'"{names[0]}"' if names else '"..."  # the file that make writes'

@@ -89,6 +89,9 @@ class Loop:
                     polling=self._lookout.triggers.failure,
                 )
             )
+            if not self._keep:
+                told = "the domain is shut down when the watch ends; --keep-domain keeps it running"
+                self._teller.tell(events.Note(at=time.time(), message=told))
             self._builders.start(project)
             while self._ending is None or not self._work.is_idle:
                 self._wait()

@@ -101,7 +101,16 @@ def problems(lines: Iterable[str]) -> tuple[Problem, ...]:
     """Return what is wrong by the output of a build, each once, at most ``MOST``; warnings are left out."""
     found: dict[Problem, None] = {}
     above: re.Match[str] | None = None
+    begun: Problem | None = None  # OCaml's sentence goes on in the next lines, which are indented
     for line in (plain(one)[:_LONGEST] for one in lines):
+        if begun and line[:2] == "  " and line.strip() and len(begun.text) < _LONGEST:
+            del found[begun]
+            begun = begun._replace(text=f"{begun.text} {' '.join(line.split())}")
+            found[begun] = None
+            continue
+        if len(found) == MOST:
+            break
+        begun = None
         match = _ERROR.match(line) or _LINK.match(line)
         if match:
             column = _column(match) if match.re is _ERROR else None
@@ -110,10 +119,9 @@ def problems(lines: Iterable[str]) -> tuple[Problem, ...]:
         elif place := _ABOVE.match(line):
             above = place
         elif above and _BELOW.match(line):
-            found[Problem(above["path"], int(above["line"]), _column(above), line.rstrip())] = None
+            begun = Problem(above["path"], int(above["line"]), _column(above), line.rstrip())
+            found[begun] = None
             above = None
-        if len(found) == MOST:
-            break
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from unibuild.errors import BuildError
 from unibuild.watch import events
 from unibuild.watch.problems import problems
 
@@ -123,6 +124,8 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
         case events.Problem():
             hint = [Line(OURS, f"  {line}") for line in (event.hint or "").splitlines()]
             kept = (Line(OURS, event.kept, "good"),) if event.kept else ()
+            if event.exit_code == BuildError.exit_code and problems(view.said):  # the cycle's end lists the errors
+                return view, kept
             return view, (*(Line(OURS, line, "bad") for line in event.message.splitlines()), *hint, *kept)
         case events.Waiting():
             return dataclasses.replace(view, waiting=event.what), ()
@@ -185,7 +188,7 @@ def _state(view: View, now: float) -> Part:
     if view.stage is not None:
         return Part(0, f"{view.stage.name} {max(0.0, now - view.stage.at):.1f} s", "build")
     if view.began is not None:
-        return Part(0, "at work", "build")
+        return Part(0, "working", "build")
     if view.failed:
         assert view.cycle is not None
         return Part(0, f"✗ {view.cycle.outcome}", "bad")
@@ -212,7 +215,9 @@ def _output(view: View, event: events.Output) -> tuple[View, tuple[Line, ...]]:
 
 def _changed(event: events.Changed) -> str:
     if event.what != "save" or not event.first:
-        return {"start": "the first look", "retry": "once more"}.get(event.what, f"asked to {event.what}")
+        return {"start": "starting: building what is out of date", "retry": "trying again"}.get(
+            event.what, f"asked to {event.what}"
+        )
     more = len(event.paths) - 1
     return f"{event.first} changed" + (f", and {_count(more, 'other')}" if more > 0 else "")
 

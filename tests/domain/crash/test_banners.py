@@ -50,6 +50,10 @@ CASES = [
     (b"Solo5: solo5_exit(63) called", "help", 63, "it printed its manual page and ended"),
     (b"Solo5: solo5_exit(255) called", "abort", 255, "it aborted"),
     (b"Solo5: solo5_abort() called", "abort", 255, "it called solo5_abort()"),
+    (
+        b"Solo5: Built-in manifest validation failed.\nSolo5: solo5_abort() called",
+        *("abort", 255, "it aborted: Built-in manifest validation failed"),
+    ),
     (b"Solo5: ABORT: Stack corruption detected", "abort", 255, "it found its stack corrupted"),
     (
         b"Solo5: ABORT: mem.c:12: Assertion `x > 0' failed",

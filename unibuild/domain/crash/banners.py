@@ -198,8 +198,11 @@ def _aborted(lines: list[str]) -> Finding | None:
         else:
             sentence = f"it gave up: {said}"
         return Finding("abort", sentence, code=255)
-    if _match(re.compile(r"Solo5: solo5_abort\(\) called"), lines)[0]:
-        return Finding("abort", "it called solo5_abort()", code=255)
+    found, place = _match(re.compile(r"Solo5: solo5_abort\(\) called"), lines)
+    if found:
+        before = (re.fullmatch(r"Solo5: (.+\.)", line) for line in reversed(lines[:place][-5:]))
+        why = next((said[1].strip() for said in before if said), "")
+        return Finding("abort", f"it aborted: {why.rstrip('.')}" if why else "it called solo5_abort()", code=255)
     found, _ = _match(_PANIC, lines)
     return Finding("panic", f"its kernel panicked: {found[1]}") if found else None
 
