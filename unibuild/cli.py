@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import unibuild
 from unibuild import output
 from unibuild.errors import FileError, InputError, UnibuildError
-from unibuild.tasks import usage
+from unibuild.tasks import result, usage
 from unibuild.tasks.options import Asked, take_out
 from unibuild.tasks.tell import DEBUG, hang_up, lost_output, tell
 
@@ -60,6 +60,14 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: after Ctrl-C, which ``unibuild._fast`` answers.
     """
+    result.begin()
+    try:
+        return _run(argv)
+    finally:
+        result.send()
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         code = _main(list(argv))
         sys.stdout.flush()  # here, where its errors can still be reported

@@ -70,6 +70,18 @@ class UnibuildError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def kind(self) -> str:
+        """The name of its class, by which another process knows it."""
+        return type(self).__name__
+
+    @property
+    def fields(self) -> dict[str, str | int | float | bool | None]:
+        """Its attributes beside the message and the hint, as far as they are text, numbers or nothing."""
+        plain = (str, int, float, bool, type(None))
+        found = {key: value for key, value in vars(self).items() if isinstance(value, plain)}
+        return {key: value for key, value in found.items() if key not in ("message", "hint", "exit_code", "output")}
+
     def add(self, hint: str) -> None:
         """Say more of what to do next, or of what is so now, on a line of its own."""
         self.hint = "\n".join(filter(None, (self.hint, hint)))

@@ -208,11 +208,13 @@ def start(
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.PIPE,
     session: bool = False,
+    pass_fds: Sequence[int] = (),
 ) -> Child:
     """Start a command in a process group of its own and return at once; use it in a ``with`` block.
 
     ``stdin``, ``stdout`` and ``stderr`` are as in ``subprocess.Popen``; None there means our own. In a ``session`` of
     its own it has no terminal: what it runs cannot ask on ours, and fails where it would else stand still for ever.
+    ``pass_fds`` are file descriptors that it gets, under the same numbers.
 
     Raises:
         MissingError: the program is not there.
@@ -229,7 +231,7 @@ def start(
                 stderr=stderr,
                 process_group=None if session else 0,
                 start_new_session=session,
-                pass_fds=_jobserver(),
+                pass_fds=(*_jobserver(), *pass_fds),
             )
     except FileNotFoundError:
         if cwd is not None and not cwd.is_dir():

@@ -4,7 +4,7 @@ import base64
 import io
 import os
 import struct
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from unibuild import process
 from unibuild.errors import FileError, LabError
 from unibuild.lab import keys, login
 from unibuild.lab.places import Places
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -82,6 +79,20 @@ def test_ssh_reads_a_configuration_with_odd_names(tmp_path):
 def test_sockets_have_short_names_wherever_the_cache_is():
     places = Places.of({"XDG_CACHE_HOME": "/" + "long/" * 60})
     assert len(os.fsencode(places.ssh_socket)) + 17 < 108
+
+
+@pytest.mark.parametrize("run", [True, False], ids=["XDG_RUNTIME_DIR", "no XDG_RUNTIME_DIR"])
+def test_a_name_in_tmp_that_another_user_has_made_is_passed_over(tmp_path, monkeypatch, run):
+    user = os.getuid() + 54321
+    monkeypatch.setattr(os, "getuid", lambda: user)  # so that what this test makes is another user's
+    environ = {"XDG_CACHE_HOME": str(tmp_path)} | ({"XDG_RUNTIME_DIR": "/run/mine"} if run else {})
+    first = Places.of(environ).runtime
+    first.mkdir()
+    try:
+        second, places = Places.of(environ).runtime, tmp_path / "unibuild" / "lab"
+        assert (first.parent, second.parent) == (Path("/tmp"), Path("/run/mine") if run else places)
+    finally:
+        first.rmdir()
 
 
 def test_a_runtime_folder_of_somebody_else_is_refused(tmp_path):

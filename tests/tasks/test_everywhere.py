@@ -94,6 +94,16 @@ def test_a_host_that_fails_leaves_the_others_alone(tree, hosts):
     assert "boot did not succeed on two" in said
 
 
+def test_the_table_has_the_numbers_of_the_domains_and_the_errors(tree, hosts):
+    tree.run("unibuild", "boot", "--host", "one", "boot.console=none")
+    hosts["two"].refuse("xl-create", "libxl: error: no memory left")
+    said = tree.run("unibuild", "boot", "--host", "all", "xl.vcpus=2", code=5)
+    table = said[said.index("HOST ") :]
+    (domain,) = hosts["one"].domains()
+    assert re.search(rf"^one +done +{domain} ", table, re.MULTILINE), said
+    assert re.search(r"^two +failed +\S+ s +\S+", table, re.MULTILINE), said
+
+
 def test_a_host_that_wants_a_password_is_told(tree, hosts):
     hosts["two"].refuse("sudo", "sudo: a password is required")
     said = tree.run("unibuild", "boot", "--host", "all", code=4)

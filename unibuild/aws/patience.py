@@ -7,6 +7,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from unibuild import waits
+
 __all__ = ["READING", "Clock", "Patience", "Stopped"]
 
 
@@ -34,7 +36,7 @@ class Clock:
         Raises:
             Stopped: ``stop`` is set.
         """
-        if self.stop.wait(seconds):
+        if waits.wait(self.stop, seconds):
             raise Stopped
 
     def jitter(self, most: float) -> float:

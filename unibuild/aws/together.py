@@ -20,7 +20,7 @@ def together(jobs: Sequence[Callable[[], T]]) -> list[T]:
     Raises:
         Exception: that of the first job that failed, at once; nobody waits for the others, which Ctrl-C ends too.
     """
-    results: queue.Queue[tuple[int, T | None, BaseException | None]] = queue.Queue()
+    results: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
 
     def work(number: int, job: Callable[[], T]) -> None:
         try:

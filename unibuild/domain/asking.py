@@ -11,6 +11,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Protocol, Self
 
+from unibuild import waits
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -82,9 +84,9 @@ class Asking(contextlib.AbstractContextManager["Asking"]):
     def __exit__(self, *_: object) -> None:
         self._over.set()
         for check, thread in zip(self._checks, self._threads, strict=True):
-            while thread.is_alive():
+            check.cancel()
+            while not waits.join(thread, 0.05):
                 check.cancel()
-                thread.join(0.05)
 
     @property
     def missing(self) -> list[str]:

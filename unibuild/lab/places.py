@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Places"]
 
+_LONGEST = 85  # bytes of the runtime folder: 107 for a socket, less 17 and "/ssh"
+
 
 @dataclass(frozen=True)
 class Places:
@@ -41,7 +43,7 @@ class Places:
         """
         cache = files.cache_home(environ) / "unibuild" / "lab"
         tag = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
-        return cls(cache, Path(f"/tmp/unibuild-{os.getuid()}-{tag}"))
+        return cls(cache, _runtime(cache, tag, environ))
 
     def make_cache(self) -> None:
         """Make the folder of what stays, for the user alone: it holds keys, and the memory of domains.
@@ -135,3 +137,26 @@ class Places:
     def pid_file(self) -> Path:
         """QEMU writes it; its name in QEMU's arguments is how we know our QEMU."""
         return self.runtime / "qemu.pid"
+
+
+def _runtime(cache: Path, tag: str, environ: Mapping[str, str]) -> Path:
+    """Return the folder of what goes with the box.
+
+    It is in /tmp, whatever the login: XDG_RUNTIME_DIR is removed with the last one, and the box runs on. But another
+    user may have made that name, and nobody else can remove it there; then it is one that others cannot make.
+    """
+    names = [Path(f"/tmp/unibuild-{os.getuid()}-{tag}")]
+    run = environ.get("XDG_RUNTIME_DIR", "")
+    if run.startswith("/"):
+        names.append(Path(run, f"unibuild-{tag}"))
+    names.append(cache / "run")
+    return next((name for name in names if len(os.fsencode(name)) <= _LONGEST and not _is_taken(name)), names[0])
+
+
+def _is_taken(path: Path) -> bool:
+    """Say whether there is something at a path that is not a folder of this user."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return False
+    return not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid()

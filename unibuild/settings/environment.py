@@ -30,6 +30,7 @@ RESERVED = {  # variables with our prefix that are no settings, and what they ar
     "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
     "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
     "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
+    "UNIBUILD_RESULT": "the number of a file descriptor that the result is written to, as JSON",
     **CYCLE,
 }
 

@@ -10,7 +10,7 @@ from unibuild.domain import record, xl
 from unibuild.domain.generations import Store
 from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.settings.sources import state_dir
-from unibuild.tasks import arguments, hosts, ready, report, xlfile
+from unibuild.tasks import arguments, hosts, ready, report, result, xlfile
 from unibuild.tasks.change import changing, locked
 from unibuild.tasks.current import mark, running, was_seen
 from unibuild.tasks.follow import Followed, follow, runs
@@ -122,6 +122,7 @@ def _is_there(state: Path, host: Host, made_from: tuple[record.Mark, record.Mark
         kernel, xl_file = made_from
         record.save(state, record.Record(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
         screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
+        result.note(domid=domain.domid)
         return True
     return False
 
@@ -228,6 +229,7 @@ def _bring_back(change: Change, before: Generation | None, error: UnibuildError,
 
 def _watch(project: Project, host: Host, made: Made, screen: Screen, *, attached: bool) -> None:
     """Follow the console of a domain that was made, as ``[boot]`` says."""
+    result.note(domid=made.domain.domid)
     if made.reader is None or project.settings.boot.console == "none":
         screen.say(runs(host, made.domain))
         return

@@ -1,13 +1,14 @@
 """A goal on several hosts at the same time: ``--host all``.
 
 Each host gets a unibuild of its own, a child of this one, which may ask for nothing: they would all ask at once. What
-they say comes as it comes, with the host's name before each line, and at the end a table tells how it went.
+they say comes as it comes, with the host's name before each line. Each sends its result as JSON (``tasks.result``), and
+at the end a table tells how it went.
 """
 
 from __future__ import annotations
 
 import contextlib
-import re
+import os
 import subprocess
 import sys
 import threading
@@ -19,10 +20,13 @@ from typing import IO, TYPE_CHECKING
 from unibuild import foreground, process
 from unibuild.errors import UnibuildError
 from unibuild.host.base import BATCH
+from unibuild.tasks.result import DESCRIPTOR, Result, read
 from unibuild.tasks.table import table
+from unibuild.waits import join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from unibuild.settings.sources import Project
 
@@ -39,19 +43,25 @@ class _Run:
 
     host: str
     child: process.Child
+    pipe: int
     began: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
-    said: list[str] = field(default_factory=list)
+    result: Result = field(default_factory=Result)
 
     @property
     def row(self) -> tuple[str, ...]:
         """What the table says of it."""
         code = self.child.wait()
         outcome = _OUTCOMES.get(code or 0, f"exit code {code}" if code and code > 6 else "failed")
-        ours = [line.removeprefix("unibuild: ") for line in self.said if line.startswith("unibuild: ")]
-        sentence = (ours or self.said or [""])[-1]
-        domid = re.search(r"\bdomain (\d+)\b", sentence)
-        return self.host, outcome, domid[1] if domid else "", f"{self.seconds:.1f} s", sentence
+        failure, domid = self.result.failure, self.result.domid
+        sentence = failure.message if failure else self.result.sentence
+        return (
+            self.host,
+            outcome,
+            "" if domid is None else str(domid),
+            f"{self.seconds:.1f} s",
+            sentence.partition("\n")[0],
+        )
 
 
 def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] = ()) -> None:
@@ -74,14 +84,14 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
         runs = []
         for name in names:
             argv = [sys.executable, *_OURSELVES, goal, *words, *take, "--host", name, *settings, "boot.console=none"]
-            child = process.start(argv, cwd=project.root, env={BATCH: "1"}, stderr=subprocess.STDOUT)
-            runs.append(_Run(name, stack.enter_context(child)))
+            child, pipe = _start(argv, project.root)
+            runs.append(_Run(name, stack.enter_context(child), pipe))
         threads = [threading.Thread(target=_read, args=(one, show), daemon=True) for one in runs]
         try:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join()
+                join(thread)
         except BaseException:
             _end(runs)
             raise
@@ -94,6 +104,19 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
         error = UnibuildError(f"{goal} did not succeed on {', '.join(one.host for one in failed)}")
         error.exit_code = max(128 - code if code < 0 else code for code in (one.child.poll() or 0 for one in failed))
         raise error
+
+
+def _start(argv: Sequence[str], root: Path) -> tuple[process.Child, int]:
+    """Start a child; return it and the pipe that its result comes by."""
+    pipe, theirs = os.pipe()
+    try:
+        env = {BATCH: "1", DESCRIPTOR: str(theirs)}
+        return process.start(argv, cwd=root, env=env, stderr=subprocess.STDOUT, pass_fds=(theirs,)), pipe
+    except BaseException:
+        os.close(pipe)
+        raise
+    finally:
+        os.close(theirs)
 
 
 class _Show:
@@ -119,8 +142,8 @@ def _read(one: _Run, show: _Show) -> None:
     assert pipe is not None
     for line in pipe:
         text = line.decode(errors="replace").rstrip("\r\n")
-        one.said = [*one.said[-50:], text]
         show.line(one.host, text)
+    one.result = read(one.pipe)
     one.child.wait()
     one.seconds = time.monotonic() - one.began
 

@@ -13,7 +13,7 @@ from doit.dependency import FileChangedChecker, UptodateCalculator
 from doit.exceptions import TaskFailed
 from doit.task import Task
 
-from unibuild import stamps
+from unibuild import errors, stamps
 from unibuild.errors import BusyError, FileError, UnibuildError
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.tell import debugging, hang_up, tell
@@ -82,6 +82,8 @@ class Failed(TaskFailed):  # type: ignore[misc]
         self.hint = error.hint
         self.exit_code = error.exit_code
         self.is_busy = isinstance(error, BusyError)
+        self.kind = error.kind
+        self.fields = error.fields
         if debugging():
             import traceback
 
@@ -89,7 +91,10 @@ class Failed(TaskFailed):  # type: ignore[misc]
 
     def error(self) -> UnibuildError:
         """Return it as an error to tell."""
-        error = UnibuildError(self.message, hint=self.hint)
+        kind = getattr(errors, self.kind, UnibuildError)
+        error: UnibuildError = kind.__new__(kind)
+        UnibuildError.__init__(error, self.message, hint=self.hint)
+        vars(error).update(self.fields)
         error.exit_code = self.exit_code
         return error
 

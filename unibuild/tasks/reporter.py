@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from doit.reporter import ConsoleReporter
 
 from unibuild import output
+from unibuild.tasks import result
 from unibuild.tasks.factory import Failed, Fresh, Running
 from unibuild.tasks.graph import GOALS
 from unibuild.tasks.tell import interrupted, lost_output, tell
@@ -58,6 +59,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         """Keep it for the end."""
         if isinstance(item_of(task), Running):
             self._line(f"{task.name}: the domain runs already, and nothing has changed")
+            result.note(sentence="the domain runs already, and nothing has changed")
         elif _ours(task):
             self._fresh.append(task.name)
         else:

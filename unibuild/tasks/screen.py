@@ -15,6 +15,7 @@ from unibuild import output
 from unibuild.domain import terminal
 from unibuild.domain.escapes import Escapes, colours_only, of_a_console
 from unibuild.errors import InputError
+from unibuild.tasks import result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,6 +88,7 @@ class Screen:
         if self._last != b"\n":
             self._show(b"\n")
         output.text(2, f"unibuild: {sentence}\n")
+        result.note(sentence=sentence)
 
 
 def opened(settings: Settings) -> tuple[Screen, bool]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from unibuild import output
 from unibuild.errors import FileError
+from unibuild.tasks import result
 
 if TYPE_CHECKING:
     from unibuild.errors import UnibuildError
@@ -29,6 +30,7 @@ def tell(error: UnibuildError) -> int:
         import traceback
 
         output.text(2, "".join(traceback.format_exception(error)))
+    result.note_failure(error)
     hint = "".join(f"  {line}\n" for line in (error.hint or "").splitlines())
     output.text(2, f"unibuild: {error.message}\n{hint}")
     return error.exit_code

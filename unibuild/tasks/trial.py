@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from unibuild import waits
 from unibuild.domain.crash import banners
 from unibuild.domain.judge import Answer, Ended, Now, Readiness, Standing, Wanted, nearest
 from unibuild.errors import HostError, SettingsError, UnibuildError
@@ -243,7 +244,7 @@ def _asking(
             yield answers
         finally:
             over.set()
-            thread.join()
+            waits.join(thread)
 
 
 def ask(address: str, port: int, path: str, timeout: float) -> tuple[int, str]:

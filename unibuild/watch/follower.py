@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from unibuild import waits
 from unibuild.errors import UnibuildError
 from unibuild.tasks.follow import go_on, put_off
 
@@ -80,7 +81,7 @@ class Follower:
         with self._gate:
             if not self._is_over:
                 os.write(self._wakes, b".")
-        self._thread.join()
+        waits.join(self._thread)
 
     def _run(self) -> None:
         try:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from unibuild import process
+from unibuild import process, waits
 from unibuild.domain.log import log_path
 from unibuild.errors import UnibuildError
 from unibuild.settings.environment import CYCLE
@@ -231,7 +231,7 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
         for child in [*self._children]:
             child.stop(0.5)
         for hook in self._hooks:
-            hook.join(1.0)
+            waits.join(hook, 1.0)
 
     def _note(self, message: str) -> None:
         if self._has_ended:

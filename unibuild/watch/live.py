@@ -23,6 +23,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from unibuild import waits
 from unibuild.domain.asking import Bell
 from unibuild.domain.log import log_path
 from unibuild.errors import UnibuildError
@@ -94,7 +95,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
     def __exit__(self, *_: object) -> None:
         self._over = True
         self._bell.ring()
-        self._thread.join()
+        waits.join(self._thread)
         self._stack.close()
 
     def show(self, event: events.AnyEvent) -> None:

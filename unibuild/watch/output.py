@@ -8,12 +8,15 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from unibuild.waits import join
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["LIMIT", "Output"]
 
 LIMIT = 1 << 20  # bytes that wait for a slow reader
+_PAUSE = 0.005  # seconds between two looks at what waits
 _PIECE = 4096  # bytes written at once: what comes next can still be given up
 
 
@@ -66,13 +69,11 @@ class Output(contextlib.AbstractContextManager["Output"]):
     def drain(self, patience: float) -> bool:
         """Wait until all is written, at most ``patience`` seconds; return whether it is."""
         deadline = time.monotonic() + patience
-        with self._changed:
-            while self.is_behind and not self.is_gone:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(left)
-            return not self.is_gone
+        while self.is_behind and not self.is_gone:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_PAUSE)  # not in a condition: see ``waits``
+        return not self.is_gone
 
     def end(self, patience: float = 1.0) -> None:
         """Write what waits, for as long as a reader takes something in ``patience`` seconds, and end."""
@@ -84,7 +85,7 @@ class Output(contextlib.AbstractContextManager["Output"]):
             self._over = True
             self._changed.notify_all()
         if not self.is_behind:
-            self._thread.join(patience)
+            join(self._thread, patience)
 
     def _work(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from unibuild import waits
 from unibuild.tasks.attendant import Attendant
 from unibuild.tasks.words import LastWords
 from unibuild.watch import events
@@ -107,4 +108,4 @@ class _Heard(LastWords):
             self._follower.replaced = False
 
     def hear(self) -> None:
-        self._follower.heard.wait(_PATIENCE)
+        waits.wait(self._follower.heard, _PATIENCE)

@@ -72,7 +72,7 @@ def put_all(
     """
     pace = Pace(ebs.aws.clock.now)
     left = collections.deque(puts)
-    results: queue.Queue[Result] = queue.Queue()
+    results: queue.SimpleQueue[Result] = queue.SimpleQueue()  # Ctrl-C cannot break its lock
 
     def work() -> None:
         try:

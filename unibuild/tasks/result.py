@@ -1,0 +1,100 @@
+"""The result of a run as JSON, for the unibuild that started it: ``--host all`` runs one for each host.
+
+The parent names a file descriptor in the environment. No program reads another's sentences: what it needs are fields.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from unibuild.errors import UnibuildError
+
+__all__ = ["DESCRIPTOR", "Failure", "Result", "begin", "note", "note_failure", "read", "send"]
+
+DESCRIPTOR = "UNIBUILD_RESULT"
+"""The environment variable that names the file descriptor."""
+
+_MOST = 1 << 20  # bytes of a result
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An error as it crosses to another process.
+
+    Attributes:
+        kind: the name of its class in ``unibuild.errors``.
+        message: its sentence.
+        hint: what to do next.
+        exit_code: the exit code of the run.
+        fields: its other attributes, those that are text or numbers.
+    """
+
+    kind: str
+    message: str
+    hint: str | None
+    exit_code: int
+    fields: dict[str, str | int | float | bool | None] = {}
+
+
+class Result(msgspec.Struct):
+    """What a run did.
+
+    Attributes:
+        sentence: the last thing that it reported, for people.
+        domid: the number of the domain that runs now; None: none is known.
+        failure: the first error that ended a goal.
+    """
+
+    sentence: str = ""
+    domid: int | None = None
+    failure: Failure | None = None
+
+
+_result = Result()
+_fd: int | None = None
+
+
+def note(*, sentence: str | None = None, domid: int | None = None) -> None:
+    """Keep what a run reported, or the domain that runs now."""
+    if sentence is not None:
+        _result.sentence = sentence
+    if domid is not None:
+        _result.domid = domid
+
+
+def note_failure(error: UnibuildError) -> None:
+    """Keep the first error of a run."""
+    if _result.failure is None:
+        _result.failure = Failure(error.kind, error.message, error.hint, error.exit_code, error.fields)
+
+
+def begin() -> None:
+    """Take the file descriptor that the parent named, where there is one that asks; no child of this run gets it."""
+    global _fd
+    fd = os.environ.pop(DESCRIPTOR, "")
+    if fd.isdecimal():
+        _fd = int(fd)
+        with contextlib.suppress(OSError):
+            os.set_inheritable(_fd, False)
+
+
+def send() -> None:
+    """Write the result to the parent, where there is one that asks."""
+    global _fd
+    fd, _fd = _fd, None
+    if fd is not None:
+        with contextlib.suppress(OSError), os.fdopen(fd, "wb") as pipe:  # the parent may have gone
+            pipe.write(msgspec.json.encode(_result))
+
+
+def read(fd: int) -> Result:
+    """Return the result that a child has sent, and close the file descriptor; an empty one where it sent none."""
+    with os.fdopen(fd, "rb") as pipe:
+        try:
+            return msgspec.json.decode(pipe.read(_MOST), type=Result)
+        except msgspec.DecodeError:  # it was killed
+            return Result()
