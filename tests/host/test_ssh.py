@@ -235,12 +235,12 @@ def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
 
 
 def test_an_unknown_failure_tells_its_words():
-    error = explain("what is this\nand that\n", Way("ssh://x", "x", "x"), has_begun=False)
+    error = explain("what is this\nand that\n", Way("ssh://x", "x", "x", "x"), has_begun=False)
     assert error.message == "ssh does not get through to ssh://x: what is this"
 
 
 def test_a_connection_that_is_cut_is_silent():
-    assert explain("", Way("ssh://x", "x", "x"), has_begun=False).message == "the connection to ssh://x broke"
+    assert explain("", Way("ssh://x", "x", "x", "x"), has_begun=False).message == "the connection to ssh://x broke"
 
 
 def test_sudo_that_wants_a_password_over_there(xen):

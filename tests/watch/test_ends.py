@@ -225,3 +225,16 @@ def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching
     project.write("main.c", "two")
     watch.cycle("unchanged")
     assert watch.end() == 0
+
+
+def test_a_host_that_gives_no_answer_is_named_with_the_question(watching, xen):
+    program, real = xen.world / "bin" / "xl", xen.world / "bin" / "real-xl"
+    program.rename(real)
+    wait = f"until test -e {xen.world}/go; do sleep 0.05; done"
+    program.write_text(f'#!/bin/sh\n[ "$1" != list ] || {{ {wait}; }}\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    watch = watching()
+    assert watch.until(events.Waiting).what == "`xl list -v` on local"
+    (xen.world / "go").touch()
+    assert watch.until(events.Waiting).what is None
+    watch.cycle("booted")

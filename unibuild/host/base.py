@@ -215,7 +215,10 @@ class Host(ABC):
         except LostError as error:
             if not again or (timeout is not None and isinstance(error, NoAnswerError)):
                 raise
-            done = once()
+            try:
+                done = once()
+            except NoAnswerError as late:
+                raise NoAnswerError(f"{late.message}, twice", hint=late.hint, seconds=late.seconds) from None
         if check and done.returncode:
             raise CommandError(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
         return done

@@ -184,7 +184,7 @@ class Ssh(Host):
         if child.out.has_begun or status == _SSH_FAILED or status < 0:
             if not child.out.has_begun and {"proxycommand", "proxyjump"} & self._settings.keys():
                 said = self._why_not() or said
-            way = Way(self.name, self._known_as, self._hostname, is_named=self.name != self.address)
+            way = Way(self.name, self._known_as, self._hostname, self.destination, is_named=self.name != self.address)
             return explain(said, way, has_begun=child.out.has_begun)
         noise = bytes(child.out.noise).decode(errors="replace") + said
         last = noise.strip().splitlines()[-1:]
@@ -322,7 +322,8 @@ class Ssh(Host):
         """What ssh's configuration says of the destination (``ssh -G``; the first of a key counts)."""
         said = process.run([*self._ssh(), "-G", "--", self.destination, "true"], env=ENV, timeout=_ANSWER, check=False)
         if said.returncode:
-            way = Way(self.name, self.destination, self.destination, is_named=self.name != self.address)
+            there = self.destination
+            way = Way(self.name, there, there, there, is_named=self.name != self.address)
             raise explain(said.stderr.decode(errors="replace"), way, has_begun=False)
         pairs = (line.partition(" ") for line in said.text.splitlines())
         return {key: value for key, _, value in reversed(list(pairs))}

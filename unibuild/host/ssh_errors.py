@@ -34,12 +34,14 @@ class Way:
         name: what messages call it.
         known_as: the name of its key in ``known_hosts``.
         hostname: what ssh connects to, unless a jump host comes before.
+        destination: what ssh is called with.
         is_named: whether ``name`` is that of a ``[hosts]`` table.
     """
 
     name: str
     known_as: str
     hostname: str
+    destination: str
     is_named: bool = False
 
 
@@ -107,4 +109,4 @@ def _jump(host: str | None, way: Way) -> str | None:
 
 
 def _on_the_way(way: Way) -> str:
-    return f"try `ssh {way.hostname}`; ProxyJump and ProxyCommand in ssh's configuration say what it goes through"
+    return f"try `ssh {way.destination}`; ProxyJump and ProxyCommand in ssh's configuration say what it goes through"
