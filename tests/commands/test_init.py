@@ -139,11 +139,12 @@ def test_a_folder_with_nothing_to_build(tree):
 
 
 def test_folder_above_the_projects_names_them(tree):
+    tree()
     for name in ("client", "server"):
-        (tree.root / name).mkdir(parents=True)
+        (tree.root / name).mkdir()
         (tree.root / name / "config.ml").touch()
     with pytest.raises(InputError) as caught:
-        tree().init()
+        tree.init()
     assert caught.value.hint.endswith("client, server")
 
 
