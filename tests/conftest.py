@@ -56,7 +56,8 @@ def _cache_bytecode(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("lab") is not None)  # the slow ones last
+    """Start long tests first, so that no worker is left with one at the end; those of the lab have one worker."""
+    items.sort(key=lambda item: (item.get_closest_marker("lab") is not None, item.get_closest_marker("long") is None))
 
 
 @pytest.hookimpl(optionalhook=True)

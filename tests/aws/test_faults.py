@@ -239,6 +239,7 @@ def test_every_story_ends_in_one_right_ami(emulator, program, tmp_path, first):
             raise
 
 
+@pytest.mark.long
 def test_two_machines_that_publish_the_same_at_the_same_time_make_one_ami(emulator, program, tmp_path):
     with forking_program(emulator) as another:
         for seed in range(1000, 1000 + AT_ONCE):

@@ -146,6 +146,7 @@ def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
         assert not {"'boto3'", "'botocore'"} & set(said.replace("[", "").replace("]", "").split(", "))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("operation", "moment", "how", "code"),
     [

@@ -168,6 +168,7 @@ def built(launches, hello_kernels) -> Launches:
     return launches
 
 
+@pytest.mark.long
 def test_the_goals(built):
     built.goal("launch_ami")
     (first,) = built.alive.values()

@@ -360,6 +360,7 @@ def telling(step: str) -> Iterator[None]:
 SCENES = [(first_boot, 16), (beside, 20), (stop_first, 18), (rollback, 24), (not_ready, 30)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scene", "steps"), SCENES)
 def test_a_run_that_is_killed_at_any_step(case, capfd, scene, steps):
     for step in range(100):
@@ -373,6 +374,7 @@ def test_a_run_that_is_killed_at_any_step(case, capfd, scene, steps):
     assert step >= steps
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "how"),
     [(Here, "before"), (There, "after"), (Here, "before, for a moment"), (Here, "after, for a moment")],

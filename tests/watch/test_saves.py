@@ -195,6 +195,7 @@ def building(cycle):
     return began + cycle.phases.get("settle", 0.0), cycle.at
 
 
+@pytest.mark.long
 def test_a_thousand_saves_of_all_kinds_are_built_each_once(watching, counted):
     watch = watching()
     watch.cycle("booted")
