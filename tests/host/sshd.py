@@ -7,6 +7,7 @@ only sign in to their own account: there a key's ``command=`` runs that shell, w
 from __future__ import annotations
 
 import contextlib
+import grp
 import os
 import pwd
 import shutil
@@ -59,10 +60,12 @@ class Server(contextlib.AbstractContextManager["Server"]):
         bin: goes first on the client's PATH.
         ports: those of 127.0.0.1 and of ::1.
         accounts: by their login shells.
+        has_ttys: whether sshd can give out terminals: to an ordinary user only where devpts makes them tty's.
     """
 
     def __init__(self) -> None:
         self.is_root = os.geteuid() == 0
+        self.has_ttys = self.is_root or _makes_ttys()
         self._stack = contextlib.ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="unibuild-sshd-", dir="/tmp"))
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
@@ -194,6 +197,16 @@ def _python() -> str:
     ours = Path(sys.executable).resolve()
     is_open = all(folder.stat().st_mode & 0o005 == 0o005 for folder in (ours, *ours.parents))
     return str(ours) if is_open or os.geteuid() else "/usr/bin/python3"
+
+
+def _makes_ttys() -> bool:
+    """Tell whether a new terminal has the group that sshd wants it to have (sshpty.c, pty_setowner)."""
+    ours, theirs = os.openpty()
+    try:
+        return os.fstat(theirs).st_gid == grp.getgrnam("tty").gr_gid
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def _free(address: str) -> int:
