@@ -9,7 +9,7 @@ import pytest
 from unibuild.commands import doctor as command
 from unibuild.host import rights
 from unibuild.host.ssh import Ssh
-from unibuild.settings.model import Lab
+from unibuild.settings.model import Lab, Settings
 from unibuild.tasks import checkup, host_checkup
 
 TOML = """
@@ -173,3 +173,24 @@ def test_what_stat_does_not_tell_is_a_note(xen, said):
     (xen.world / "bin" / "stat").write_text(f"#!/bin/sh\nprintf '{said}'\n")
     (xen.world / "bin" / "stat").chmod(0o755)
     assert host_checkup._room(Ssh("there")).state == "note"
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home: neither HOME nor an entry in passwd."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
+
+
+@pytest.mark.parametrize(("is_needed", "state"), [(True, "missing"), (False, "note")])
+def test_a_user_without_a_home_is_a_finding(homeless, tmp_path, is_needed, state):
+    (found,) = checkup.lab(Lab(), tmp_path, is_needed=is_needed)
+    assert (found.what, found.state) == ("lab", state)
+    assert "XDG_CACHE_HOME" in found.mend
+
+
+def test_a_host_is_out_of_reach_for_a_user_without_a_home(xen, homeless):
+    (found,) = host_checkup.look(Settings(host="ssh://there"))
+    assert found.what == "reach"
+    assert "XDG_CACHE_HOME" in found.mend

@@ -88,6 +88,11 @@ def _unreachable(said: str, way: Way) -> HostError:
     reasons = [line for line in lines if not re.search(_LOST, line)]
     if not reasons:
         return LostError(f"the connection to {way.name} broke", hint=_AGAIN)
+    if "No user exists for uid" in said:
+        return HostError(
+            f"cannot reach {way.name}: ssh runs only for users that are in passwd, and this one is not",
+            hint="run as a user of this machine, or add one: in a container, a line in /etc/passwd",
+        )
     where = f"`[hosts.{way.name}] address`" if way.is_named else "the setting `host`"
     for line in reversed(reasons):
         for pattern, reason in _REASONS:

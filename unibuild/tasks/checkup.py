@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from unibuild import files, process
-from unibuild.errors import UnibuildError
+from unibuild.errors import FileError, UnibuildError
 from unibuild.settings.sources import STATE
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ def lab(settings: Lab, root: Path, *, is_needed: bool) -> list[Finding]:
     from unibuild.lab import box
 
     lacking: State = "missing" if is_needed else "note"
-    status = box.status()
+    try:
+        status = box.status()
+    except FileError as error:  # a user without a home
+        return [trouble("lab", error, lacking)]
     facts = ", ".join(status.facts[key] for key in ("box", "machine", "by") if key in status.facts)
     state: State = "note" if status.state in ("busy", "broken") else "ok"
     mend = "`unibuild lab up` starts it anew" if status.state == "broken" else None
