@@ -19,6 +19,9 @@ from hypothesis import settings
 
 from unibuild import process
 
+sys.path.insert(0, str(Path(__file__).parent))
+from network_guard import Guard
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,11 +32,15 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
+GUARD = Guard()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-step", action="store_true", help="tests of faults try every step, not a random sample")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    GUARD.install()
     _cache_bytecode(config)
     # Whoever started us in the background, as CI may, had them ignored, and what we start would ignore them too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,6 +60,17 @@ def _cache_bytecode(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
         sys.dont_write_bytecode = False
+
+
+def pytest_unconfigure() -> None:
+    GUARD.end()
+
+
+@pytest.fixture(autouse=True)
+def network_guard() -> Iterator[Guard]:
+    """Fail a test in whose time something tried to reach another machine."""
+    yield GUARD
+    assert GUARD.take() == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

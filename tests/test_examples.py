@@ -45,3 +45,12 @@ def test_says_what_is_missing(tree, setting, missing):
     said = process.run(["make", setting], cwd=tree, check=False).stderr.decode().splitlines()
     assert len(said) == 1
     assert missing in said[0]
+
+
+def test_the_same_sources_in_another_folder_are_the_same_kernel(tmp_path):
+    kernels = []
+    for folder in (tmp_path / "one", tmp_path / "another folder"):
+        shutil.copytree(EXAMPLES / "hello", folder, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))
+        process.run(["make", "-s", "hello-pvh.xen"], cwd=folder, env={"CFLAGS": "-O1 -g"})
+        kernels.append((folder / "hello-pvh.xen").read_bytes())
+    assert kernels[0] == kernels[1]

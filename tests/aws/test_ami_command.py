@@ -44,6 +44,43 @@ def test_list_of_who_may_not_see_what_uses_them(ours):
     assert ours.json("list")["amis"][0]["used_by"] is None
 
 
+REFERENCES = [
+    ("ssm:Parameter", "arn:aws:ssm:us-east-1:123456789012:parameter/unikernels/hello"),
+    ("imagebuilder:ImageRecipe", "arn:aws:imagebuilder:us-east-1:123456789012:image-recipe/hello/1.0.0"),
+]
+
+
+def test_what_a_parameter_or_a_recipe_names_stays(ours):
+    amis = [ours.ami() for _ in range(12)]
+    ours.aws.region().references[amis[0]] = REFERENCES
+    assert "Image Builder recipe hello/1.0.0" in ours.run("show", amis[0])
+    told = ours.json("gc", "--keep", "1")
+    assert ours.images == [amis[0], amis[-1]]
+    assert [one["why"] for one in told["kept"]] == [
+        "it is used by parameter unikernels/hello, Image Builder recipe hello/1.0.0"
+    ]
+
+
+def test_gc_reports_users_that_it_may_not_ask_for(ours, monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr(command, "note", lines.append)
+    amis = [ours.ami(), ours.ami()]
+    ours.aws.faults.add("500", "DescribeImageReferences", error=Refusal("UnauthorizedOperation", "No.", 403))
+    ours.run("gc", "--keep", "1")
+    assert ours.images == amis[1:]
+    assert len(lines) == 1 and "ec2:DescribeImageReferences" in lines[0]
+
+
+def test_a_shared_ami_is_kept_by_its_last_launch(ours):
+    ours.settings('[publish]\nshare = ["111122223333"]\n')
+    amis = [ours.ami(), ours.ami()]
+    ours.call.ec2.terminate_instances(InstanceIds=[ours.call.run(amis[0])])
+    assert "it is shared" in ours.json("gc", "--keep", "1")["kept"][0]["why"]
+    ours.aws.world.clock.advance(-40 * 86400)
+    ours.run("gc", "--keep", "1", "--launched", "0")
+    assert ours.images == amis[1:]
+
+
 def test_an_endpoint_without_auto_scaling_and_imports(ours):
     one, other = ours.ami(), ours.ami()
     lacking = Refusal("InternalFailure", "not included in your license", 501)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -44,6 +45,34 @@ def test_the_newest_stay_and_an_ami_goes_before_its_snapshot():
     assert removed(removal) == ["ami-0", "snap-0"]
     assert [step.call.operation for step in removal.steps] == ["DeregisterImage", "DeleteSnapshot"]
     assert "2 publishes of hello are newer" in removal.steps[0].why
+
+
+def test_one_publish_that_is_newer_is_one():
+    removal = collect(Inventory("eu-west-1", tuple(map(ami, range(2)))), "hello", 1, NOW)
+    assert removal.steps[0].why == "hello-0: 1 publish of hello is newer"
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_sharing", "launched", "stays"),
+    [
+        ({"is_public": True}, False, "2026-11-01T00:00:00.000Z", True),
+        ({}, True, "2026-11-01T00:00:00.000Z", True),
+        ({}, False, "2026-11-01T00:00:00.000Z", False),
+        ({"is_public": True}, False, "2026-10-01T00:00:00.000Z", False),
+        ({"is_public": True}, False, None, False),
+    ],
+)
+def test_a_shared_ami_stays_that_was_launched_lately(facts, is_sharing, launched, stays):
+    found = Inventory("eu-west-1", (ami(0, last_launched=launched, **facts), ami(1)))
+    removal = collect(found, "hello", 1, NOW, is_sharing=is_sharing)
+    assert (removed(removal) == [], len(removal.kept)) == (stays, int(stays))
+
+
+def test_an_ami_that_unibuild_shared_stays_as_shared():
+    shared = ami(0, last_launched="2026-11-23T00:00:00.000Z")
+    shared = replace(shared, tags={**shared.tags, tags.SHARED: "111122223333"})
+    removal = collect(Inventory("eu-west-1", (shared, ami(1))), "hello", 1, NOW)
+    assert [one.why for one in removal.kept] == ["it is shared, and was launched on 2026-11-23"]
 
 
 SNAPS = [f"snap-{n}" for n in range(6)]

@@ -222,17 +222,23 @@ def test_another_machine_that_was_faster_leaves_one_ami_and_one_snapshot(publish
     assert list(publisher.snapshots) == [made.snapshot]
 
 
-def test_a_resumed_upload_whose_snapshot_is_complete_leaves_none_when_another_run_was_faster(
-    publisher: Publisher, tmp_path: Path
-) -> None:
+def interrupted(publisher: Publisher, step: str) -> None:
+    """Publish, and end the run as Ctrl-C does once it reports this step."""
     wanted, journal, aws = publisher.wanted(OLD), Journal(publisher.folder), account(REGION, None)
 
     def interrupt(what: str, *_: object) -> None:
-        if what == "EC2 completes the snapshot":
+        if what == step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         publish.make(aws, OLD, wanted, publish.look(aws, wanted), journal, interrupt)
+
+
+def test_a_resumed_upload_whose_snapshot_is_complete_leaves_none_when_another_run_was_faster(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    wanted, aws = publisher.wanted(OLD), account(REGION, None)
+    interrupted(publisher, "EC2 completes the snapshot")
     region = publisher.emulator.region(REGION)
     [begun] = region.snapshots
     region.unseen.hide(f"tags:{begun}", Delay(calls=99))  # so the other machine makes a snapshot of its own
@@ -264,6 +270,16 @@ def test_what_a_killed_run_had_begun_goes_once_the_ami_is_there(publisher: Publi
     assert not publisher.run(OLD).is_new
     assert Journal(publisher.folder).begun == ()
     assert len(publisher.snapshots) == 1
+
+
+def test_a_publish_through_s3_removes_what_ebs_direct_had_begun(publisher: Publisher, client) -> None:
+    client("s3").create_bucket(Bucket="images")
+    publisher.emulator.world.roles["vmimport"] = "images"
+    interrupted(publisher, "upload to us-east-1")
+    assert len(Journal(publisher.folder).begun) == 1
+    made = publisher.run(OLD, bucket="images", role="vmimport")
+    assert Journal(publisher.folder).begun == ()
+    assert list(publisher.snapshots) == [made.snapshot]
 
 
 def test_an_empty_description_is_left_out(publisher: Publisher) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 from emulator.network import add_vpc, remove_default_vpc
+from launches import Launches
 
 from unibuild.aws.client import Aws
-from unibuild.aws.network import security_group
+from unibuild.aws.network import remove_security_group, security_group
 from unibuild.errors import AwsError
 from unibuild.settings.publish import Launch
 
@@ -65,3 +66,29 @@ def test_without_a_default_vpc_a_subnet_is_asked_for(ours, groups):
     with pytest.raises(AwsError, match="no default VPC") as caught:
         groups(open=("80",))
     assert "subnet" in caught.value.hint
+
+
+def test_it_is_removed_with_the_instance(ours, client):
+    launches = Launches(ours)
+    launches.ready('console = "ready"', 'open = ["80"]')
+    launches.run(ours.ami())
+    ours.run("end")
+    assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
+def test_it_is_removed_where_the_launch_was_refused(ours, client):
+    launches = Launches(ours)
+    launches.ready('console = "ready"', 'open = ["80"]')
+    ours.aws.world.quotas.vcpus = 0
+    with pytest.raises(AwsError):
+        launches.run(ours.ami())
+    assert ours.aws.calls.count("CreateSecurityGroup") == 1
+    assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
+
+
+def test_it_stays_where_something_else_uses_it(ours, groups):
+    (group,) = groups(open=("80",))
+    ours.call.run(SecurityGroupIds=[group])
+    with pytest.raises(AwsError) as caught:
+        remove_security_group(Aws(), "us-east-1", "hello", 0.0)
+    assert caught.value.code == "DependencyViolation"

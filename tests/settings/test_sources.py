@@ -272,6 +272,18 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
             "[1]",
             "command line, `mirage.args=[1]`: `mirage.args` must be a list of strings, not [1]",
         ),
+        (
+            "launch.open",
+            "80,53/udp",
+            "command line, `launch.open=80,53/udp`: each value of `launch.open` must be a port, or a first and last "
+            'one, with `/tcp` or `/udp`; or `icmp`, not "80,53/udp"\n  separate the values with spaces: 80 53/udp',
+        ),
+        (
+            "publish.tags.Owner",
+            "v" * 256,
+            f"command line, `publish.tags.Owner={'v' * 256}`: `publish.tags.Owner` must be a tag's value, at most 255 "
+            f'characters, not "{"v" * 55} ...',
+        ),
     ],
 )
 def test_what_a_word_gets_wrong(refusal, word, text, sentence):

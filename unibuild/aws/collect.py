@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING
 
 from unibuild.aws import tags
 from unibuild.aws.plan import Call
+from unibuild.aws.sharing import shared_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from unibuild.aws.inventory import Ami, Inventory, Snapshot
 
-__all__ = ["ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "joined", "remove"]
+__all__ = ["LAUNCHED", "ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "joined", "remove"]
 
 ORPHAN_AGE = timedelta(days=1)
 """How old a snapshot without an AMI must be: a publish of a slow connection may still be at it."""
+
+LAUNCHED = timedelta(days=30)
+"""For how long a shared AMI stays after its last launch: EC2 does not tell who else uses it."""
 
 _COOLDOWN = "EC2 lets it go 24 hours after its protection is lifted: run again then"
 _BROKEN = ("failed", "error", "invalid")  # states of an AMI that will never be launched
@@ -69,7 +73,14 @@ class Removal:
 
 
 def collect(
-    found: Inventory, unikernel: str | None, keep: int, now: datetime, orphan_age: timedelta = ORPHAN_AGE
+    found: Inventory,
+    unikernel: str | None,
+    keep: int,
+    now: datetime,
+    orphan_age: timedelta = ORPHAN_AGE,
+    *,
+    launched: timedelta = LAUNCHED,
+    is_sharing: bool = False,
 ) -> Removal:
     """Return what is not needed any more.
 
@@ -80,8 +91,10 @@ def collect(
             what it was copied from, are one publish.
         now: the time.
         orphan_age: how old a snapshot must be that no AMI uses, unless EC2 has given it up.
+        launched: a shared AMI stays that was launched within this time, by any account.
+        is_sharing: whether all of these AMIs count as shared; else those that are public or that unibuild shared.
     """
-    old, kept = _old(found, unikernel, keep)
+    old, kept = _old(found, unikernel, keep, now - launched, is_sharing=is_sharing)
     orphans = [_delete(one, why) for one, why in _orphans(found, unikernel, now - orphan_age)]
     return Removal((*_removal(found, old), *chain.from_iterable(orphans)), tuple(kept))
 
@@ -104,7 +117,9 @@ def remove(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: boo
     return Removal((*lifted, *_removal(found, [(one, "") for one in going if not one.has_cooldown])), tuple(kept))
 
 
-def _old(found: Inventory, unikernel: str | None, keep: int) -> tuple[list[tuple[Ami, str]], list[Kept]]:
+def _old(
+    found: Inventory, unikernel: str | None, keep: int, launched_since: datetime, *, is_sharing: bool
+) -> tuple[list[tuple[Ami, str]], list[Kept]]:
     """Return the AMIs to remove, each with the reason, and those that are as old and stay."""
     old: list[tuple[Ami, str]] = []
     kept: list[Kept] = []
@@ -120,8 +135,10 @@ def _old(found: Inventory, unikernel: str | None, keep: int) -> tuple[list[tuple
                 newer.append(content)
             if newer.index(content) < keep:
                 continue
-            why = f"{newer.index(content)} publishes of {one.unikernel} are newer"
-        if needed := _needed(found, one, force=False):
+            count = newer.index(content)
+            newer_ones = f"publish of {one.unikernel} is" if count == 1 else f"publishes of {one.unikernel} are"
+            why = f"{count} {newer_ones} newer"
+        if needed := _needed(found, one, force=False) or _launched(one, launched_since, is_sharing=is_sharing):
             kept.append(Kept(one, needed))
         else:
             old.append((one, why))
@@ -133,6 +150,14 @@ def _needed(found: Inventory, one: Ami, *, force: bool, unprotect: bool = False)
     if (users := found.users.get(one.id)) and not force:
         return f"it is used by {', '.join(users)}"
     return "it is protected against deregistration" if one.is_protected and not unprotect else None
+
+
+def _launched(one: Ami, since: datetime, *, is_sharing: bool) -> str | None:
+    """Say that a shared AMI was launched lately, perhaps by another account; None: it was not, or is not shared."""
+    if one.last_launched is None or not (is_sharing or one.is_public or shared_with(one)):
+        return None
+    when = datetime.fromisoformat(one.last_launched)
+    return f"it is shared, and was launched on {one.last_launched[:10]}" if when >= since else None
 
 
 def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:

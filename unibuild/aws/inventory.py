@@ -105,12 +105,14 @@ class Inventory:
         amis: all AMIs of this account, those of others too: they may share a snapshot with ours.
         snapshots: the snapshots of ours.
         users: what uses an AMI, in words, by the AMI's id.
+        are_references_known: whether parameters of Systems Manager and recipes of Image Builder are among them.
     """
 
     region: str
     amis: tuple[Ami, ...] = ()
     snapshots: tuple[Snapshot, ...] = ()
     users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    are_references_known: bool = True
 
     def ours(self, unikernel: str | None) -> list[Ami]:
         """Return the AMIs of a unikernel, or with None those of all, the newest first."""

@@ -6,15 +6,24 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
-from unibuild.aws.errors import NOT_IMPLEMENTED, UNREADABLE
+from unibuild.aws.errors import DENIED, NOT_IMPLEMENTED, UNREADABLE
 from unibuild.aws.inventory import Ami, Inventory, ami, imported, snapshot, users
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from unibuild.aws.client import Aws, Client
 
-__all__ = ["amis", "inventory", "used_by"]
+__all__ = ["amis", "inventory", "references", "used_by"]
 
+_ASKED = 10  # AMIs that DescribeImageReferences takes at once
+_REFERRING = {
+    "ssm:Parameter": "parameter",
+    "imagebuilder:ImageRecipe": "Image Builder recipe",
+    "imagebuilder:ContainerRecipe": "Image Builder container recipe",
+}
+"""What DescribeImageReferences is asked for, and its name: the other users are asked for by their own calls."""
 _OURS = {"Name": "tag-key", "Values": [tags.UNIKERNEL]}
 
 
@@ -55,7 +64,47 @@ def inventory(aws: Aws, region: str) -> Inventory:
     named = {"Name": "snapshot-id", "Values": list(made)}  # those that are gone are not told
     others = [snapshot(region, one) for one in _snapshots(aws, region, named)] if made else []
     others = [dataclasses.replace(one, tags=made[one.id], is_marked=False) for one in others]
-    return Inventory(region, amis(aws, region, ours=False), (*marked, *others), used_by(aws, region))
+    there = amis(aws, region, ours=False)
+    users = used_by(aws, region)
+    more = references(aws, region, [one.id for one in there if one.unikernel])
+    for name, found in (more or {}).items():
+        users[name] = (*users.get(name, ()), *found)
+    return Inventory(region, there, (*marked, *others), users, are_references_known=more is not None)
+
+
+def references(aws: Aws, region: str, images: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+    """Return which parameters of Systems Manager and recipes of Image Builder name AMIs, in words, by the AMI's id.
+
+    Args:
+        aws: the account.
+        region: where.
+        images: the ids of AMIs of this account.
+
+    Returns:
+        The users; None where the policy does not allow the question or the endpoint lacks it.
+
+    Raises:
+        AwsError: another error.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    asked = [{"ResourceType": one} for one in _REFERRING]
+    ec2 = aws.client("ec2", region)
+    for start in range(0, len(images), _ASKED):
+        try:
+            said = ec2.pages(
+                "DescribeImageReferences",
+                "ImageReferences",
+                ImageIds=list(images[start : start + _ASKED]),
+                ResourceTypes=asked,
+            )
+        except AwsError as error:
+            if error.code in (*DENIED, NOT_IMPLEMENTED, UNREADABLE):
+                return None
+            raise
+        for one in said:
+            named = f"{_REFERRING[one['ResourceType']]} {one['Arn'].partition('/')[2]}"
+            found[one["ImageId"]] = (*found.get(one["ImageId"], ()), named)
+    return found
 
 
 def _snapshots(aws: Aws, region: str, wanted: dict[str, Any]) -> list[Any]:

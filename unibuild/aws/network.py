@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import ports, tags
+from unibuild.aws.errors import NOT_FOUND
 from unibuild.aws.instance import APPEARS
 from unibuild.errors import AwsError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from unibuild.aws.client import Aws
     from unibuild.settings.publish import Launch
 
-__all__ = ["holder", "move_address", "security_group"]
+__all__ = ["holder", "move_address", "remove_security_group", "security_group"]
 
 
 def holder(aws: Aws, region: str, given: str) -> str | None:
@@ -74,6 +75,44 @@ def security_group(aws: Aws, settings: Launch, region: str, unikernel: str) -> l
         group = str(answer["GroupId"])
     _open(aws, settings, region, group, marked)
     return [group]
+
+
+def remove_security_group(aws: Aws, region: str, unikernel: str, seconds: float) -> str | None:
+    """Delete the security group that unibuild made for a unikernel; return its id, None where there is none.
+
+    Args:
+        aws: the account.
+        region: where.
+        unikernel: the name that our tag has.
+        seconds: how long an instance that was terminated may still hold it.
+
+    Raises:
+        AwsError: AWS refused: ``DependencyViolation`` where something uses it.
+    """
+    client = aws.client("ec2", region)
+    named = [
+        {"Name": "group-name", "Values": [f"unibuild-{unikernel}"]},
+        {"Name": f"tag:{tags.UNIKERNEL}", "Values": [unikernel]},
+    ]
+    found = client.call("DescribeSecurityGroups", Filters=named).get("SecurityGroups", ())
+    for one in found:
+        refused: list[AwsError] = []
+
+        def delete(group: str = one["GroupId"], refused: list[AwsError] = refused) -> bool | None:
+            try:
+                client.call("DeleteSecurityGroup", GroupId=group)
+            except AwsError as error:
+                if NOT_FOUND.search(error.code):
+                    return True
+                if error.code != "DependencyViolation":
+                    raise
+                refused.append(error)
+                return None
+            return True
+
+        if aws.poll(delete, seconds) is None:
+            raise refused[-1]
+    return str(found[0]["GroupId"]) if found else None
 
 
 def _open(aws: Aws, settings: Launch, region: str, group: str, marked: list[dict[str, str]]) -> None:

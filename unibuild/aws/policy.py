@@ -133,6 +133,7 @@ def _look(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
         actions |= {"ec2:DescribeSecurityGroupRules", "ec2:DescribeVpcs"} if scope.has_group else set()
     if clean:
         actions |= {"ec2:DescribeInstances", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"}
+        actions |= {"ec2:DescribeImageReferences"}
         actions |= {"autoscaling:DescribeLaunchConfigurations", "autoscaling:DescribeAutoScalingGroups"}
     return _allow("Look", actions, ["*"], {"StringEquals": {"aws:RequestedRegion": scope.regions}})
 

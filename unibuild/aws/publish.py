@@ -219,6 +219,7 @@ def make(
     if wanted.bucket is not None:
         owner = f"{socket.gethostname()}:{journal.path.resolve()}"
         made = Importer(aws, ec2.region, wanted.bucket, wanted.role, owner, tell).make(source, about)
+        snapshot.Uploader(aws, ec2.region, journal).discard_all()  # what was begun by the EBS direct API
     else:
         made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
     tell("register the AMI", None, wanted.name)

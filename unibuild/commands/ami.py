@@ -14,6 +14,7 @@ from unibuild.aws import collect, look, telling
 from unibuild.aws.errors import DENIED
 from unibuild.aws.patience import READING
 from unibuild.errors import AwsError, InputError
+from unibuild.progress import note
 from unibuild.settings.sources import Project, load
 from unibuild.tasks import account
 from unibuild.tasks.table import table
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from unibuild.aws.client import Aws
     from unibuild.aws.collect import Removal
-    from unibuild.aws.inventory import Ami
+    from unibuild.aws.inventory import Ami, Inventory
 
 __all__ = ["main"]
 
@@ -105,6 +106,13 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     gc.add_argument(
         "--orphans", type=float, default=24.0, metavar="HOURS", help="age of a snapshot without an AMI that goes (24)"
     )
+    gc.add_argument(
+        "--launched",
+        type=float,
+        default=30.0,
+        metavar="DAYS",
+        help="a shared AMI stays that any account launched within these days (30)",
+    )
     rm.add_argument("--force", action="store_true", help="also one that something uses")
     rm.add_argument(
         "--unprotect",
@@ -141,7 +149,10 @@ def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
 def _show(asked: _Asked) -> int:
     found = account.find(asked.amis, asked.words.words[0])
     users = {region: look.used_by(asked.reading, region) for region in {one.region for one in found}}
-    told = [(one, users[one.region].get(one.id, ())) for one in found]
+    told = []
+    for one in found:
+        more = look.references(asked.reading, one.region, [one.id]) or {}
+        told.append((one, (*users[one.region].get(one.id, ()), *more.get(one.id, ()))))
     if asked.words.json:
         _print({"version": telling.VERSION, "amis": [telling.as_object(one, used) for one, used in told]})
     else:
@@ -167,12 +178,30 @@ def _diff(asked: _Asked) -> int:
 
 
 def _gc(asked: _Asked) -> int:
-    now, age = datetime.now(UTC), timedelta(hours=asked.words.orphans)
+    words, now = asked.words, datetime.now(UTC)
     removals = [
-        collect.collect(look.inventory(asked.reading, region), asked.unikernel, asked.words.keep, now, age)
+        collect.collect(
+            _inventory(asked, region),
+            asked.unikernel,
+            words.keep,
+            now,
+            timedelta(hours=words.orphans),
+            launched=timedelta(days=words.launched),
+            is_sharing=bool(asked.project.settings.publish.share),
+        )
         for region in asked.regions
     ]
     return _remove(asked, collect.joined(removals))
+
+
+def _inventory(asked: _Asked, region: str) -> Inventory:
+    found = look.inventory(asked.reading, region)
+    if not found.are_references_known:
+        note(
+            f"{region}: Systems Manager parameters and Image Builder recipes are not known as users of AMIs: "
+            "the policy does not allow ec2:DescribeImageReferences and what it reads"
+        )
+    return found
 
 
 def _rm(asked: _Asked) -> int:
@@ -182,9 +211,7 @@ def _rm(asked: _Asked) -> int:
     for region in dict.fromkeys(one.region for one in found):
         there = [one for one in found if one.region == region]
         removals.append(
-            collect.remove(
-                look.inventory(asked.reading, region), there, force=asked.words.force, unprotect=asked.words.unprotect
-            )
+            collect.remove(_inventory(asked, region), there, force=asked.words.force, unprotect=asked.words.unprotect)
         )
     removal = collect.joined(removals)
     staying = [one for one in removal.kept if not one.later]

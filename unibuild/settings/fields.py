@@ -165,6 +165,19 @@ def expected(kind: object) -> str:
     return name + (f" from {low}" if low is not None else "") + (f" to {high}" if high is not None else "")
 
 
+def wrong_element(value: object, kind: object) -> tuple[str, object] | None:
+    """Return the first string of a list that its elements' type refuses, with that type; None where there is none."""
+    inner = [get_args(option)[0] for option in options(kind) if get_origin(option) in (list, tuple)]
+    if len(inner) != 1 or not isinstance(value, list):
+        return None
+    for one in value:
+        try:
+            msgspec.convert(one, inner[0])
+        except (msgspec.ValidationError, UnicodeError):
+            return (one, inner[0]) if isinstance(one, str) else None
+    return None
+
+
 def leaves(table: object = Settings, path: tuple[str, ...] = (), doc: str = "") -> Iterator[Leaf]:
     """Give every key that takes a value, in the model's order; each table's own values before its sub-tables."""
     keys = key_type(table)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from unibuild.settings.values import Account, Cidr, Count, OpenPort, Seconds, TagKey
+from unibuild.settings.values import Account, Cidr, Count, OpenPort, Seconds, TagKey, TagValue
 
 __all__ = ["Launch", "Publish"]
 
@@ -79,7 +79,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Meta(description="The ARN of a KMS key of this region, or of its alias; setting it turns `encrypt` on."),
     ] = None
     tags: Annotated[
-        dict[TagKey, str],
+        dict[TagKey, TagValue],
         Meta(
             description="Tags for the AMI and its snapshot, beside ours (`unibuild:unikernel`, `unibuild:sha256` ...)."
         ),
@@ -125,7 +125,7 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "`on`: also without. `off`: not at all."
         ),
     ] = "v2"
-    tags: Annotated[dict[TagKey, str], Meta(description="Tags for the instance and its volume, beside ours.")] = {}
+    tags: Annotated[dict[TagKey, TagValue], Meta(description="Tags for the instance and its volume, beside ours.")] = {}
     address: Annotated[
         Literal["auto", "public", "private"],
         Meta(

@@ -272,14 +272,22 @@ def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object
 
 
 def _wrong(value: object, kind: object, path: KeyPath, source: Source, why: str = "") -> SettingsError:
-    from unibuild.settings.fields import expected, is_table, known, leaves
+    from unibuild.settings.fields import expected, is_table, known, leaves, wrong_element
 
-    shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
-    if len(shown) > _MAX_SHOWN:
-        shown = f"{shown[: _MAX_SHOWN - 4]} ..."
+    if (element := wrong_element(value, kind)) is not None:
+        one, of = element
+        hint = f"separate the values with spaces: {one.replace(',', ' ')}" if "," in one else None
+        told = f"{source.at(path)}: each value of `{source.spell(path)}` must be {expected(of)}, not {_shown(one)}"
+        return SettingsError(told, hint=hint)
+    shown = _shown(value)
     hint = None
     if is_table(kind):
         keys = f" ({', '.join(known(kind))})" if known(kind) else ""
         hint = f"it holds keys: `{source.spell(next(leaves(kind, path)).path)}`{keys}"
     sentence = f"{source.at(path)}: `{source.spell(path)}` must be {expected(kind)}, not {shown}"
     return SettingsError(f"{sentence}: {why}" if why else sentence, hint=hint)
+
+
+def _shown(value: object) -> str:
+    shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+    return f"{shown[: _MAX_SHOWN - 4]} ..." if len(shown) > _MAX_SHOWN else shown

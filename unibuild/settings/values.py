@@ -27,6 +27,7 @@ __all__ = [
     "Scalar",
     "Seconds",
     "TagKey",
+    "TagValue",
     "UrlPath",
     "Value",
     "Variable",
@@ -157,6 +158,7 @@ OpenPort = Annotated[
 Cidr = Annotated[
     str, Meta(pattern=r"^[0-9a-fA-F.:]+/\d{1,3}$", description="a network, as `198.51.100.0/24` or `2001:db8::/32`")
 ]
+TagValue = Annotated[str, Meta(pattern=r"^[\s\S]{0,255}$", description="a tag's value, at most 255 characters")]
 TagKey = Annotated[
     str,
     Meta(

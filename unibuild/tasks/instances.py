@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Launch", "launching"]
 
 _UNSEEN = 15.0  # seconds for which EC2 may not find a new instance by its token or its id
+_ENDS = 120.0  # seconds that an instance may take to end and let its security group go
 _ADDRESS = 60.0  # seconds that the Elastic IP may take to lead to the new instance
 
 
@@ -109,11 +110,25 @@ class Launch:
         self._end_replaced()
         self._give_up()
         found = self._alive(self.record.good)
-        if found is None:
-            return []
-        instance.terminate(self.aws, self.region, [found.id])
-        self._save(self.record.ended(found.id))
-        return [found.id]
+        if found is not None:
+            instance.terminate(self.aws, self.region, [found.id])
+            self._save(self.record.ended(found.id))
+        self._remove_group(_ENDS)
+        return [found.id] if found else []
+
+    def _remove_group(self, seconds: float) -> None:
+        """Remove the security group that unibuild made; it stays where something else uses it."""
+        settings = self.project.settings.launch
+        if settings.security_group or not settings.open:
+            return
+        try:
+            group = network.remove_security_group(self.aws, self.region, unikernel(self.project), seconds)
+        except AwsError as error:
+            if seconds:
+                self.screen.say(f"the security group of {unikernel(self.project)} stays: {error.message}")
+        else:
+            if group and self.aws.plan is None:
+                self.screen.say(f"the security group {group} is removed")
 
     def _asked(self, ami: Ami) -> dict[str, Any]:
         settings = self.project.settings.launch
@@ -142,6 +157,7 @@ class Launch:
                     raise
                 self._save(self.record.reject())
                 if error.code != "IdempotentInstanceTerminated":  # what was broken off has ended meanwhile
+                    self._remove_group(0.0)
                     raise
             except BaseException:  # Ctrl-C
                 self._give_up()

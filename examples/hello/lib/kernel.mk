@@ -11,7 +11,7 @@ endif
 
 # Freestanding, for an address that is fixed, without registers or stack space that only a grown-up kernel has.
 FLAGS := -std=gnu11 -Wall -Wextra -Werror=implicit -m64 -ffreestanding -fno-builtin -fno-tree-loop-distribute-patterns \
-  -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mno-red-zone -mgeneral-regs-only \
+  '-ffile-prefix-map=$(CURDIR)=.' -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mno-red-zone -mgeneral-regs-only \
   -Ilib -isystem $(XEN_INCLUDE) -MMD -MP
 LINK := -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments,-T,lib/kernel.ld
 

@@ -114,6 +114,8 @@ class Region:
     scaling_groups: dict[str, Params] = field(default_factory=dict)
     launch_configurations: dict[str, Params] = field(default_factory=dict)
     imports: dict[str, Params] = field(default_factory=dict)
+    references: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """What names an AMI, by its id: types and ARNs of resources that no service of the emulator has."""
     encrypts_by_default: bool = False
     """The account's setting that every new snapshot and volume is encrypted."""
     http_tokens_enforced: bool = False

@@ -13,6 +13,7 @@ from emulator.tagging import specified
 from emulator.xml_protocol import iso
 
 from . import EC2
+from .choose import page
 from .images import add, check_name, own_image
 
 if TYPE_CHECKING:
@@ -154,6 +155,22 @@ ATTRIBUTES = {
 def describe_image_attribute(region: Region, params: Params) -> Params:
     image = own_image(region, params["ImageId"])
     return {"ImageId": image.id, **ATTRIBUTES[params["Attribute"]](image)}
+
+
+@EC2.operation
+def describe_image_references(region: Region, params: Params) -> Params:
+    """List what names an AMI: only what a test has put into ``region.references``."""
+    if params.get("IncludeAllResourceTypes") == bool(params.get("ResourceTypes")):
+        raise AwsError("InvalidParameterCombination", "Either ResourceTypes or IncludeAllResourceTypes is needed.")
+    kinds = [one["ResourceType"] for one in params.get("ResourceTypes", [])]
+    told = [
+        {"ImageId": own_image(region, image).id, "ResourceType": kind, "Arn": arn}
+        for image in params["ImageIds"]
+        for kind, arn in region.references.get(image, [])
+        if not kinds or kind in kinds
+    ]
+    found, more = page(told, params, "", low=5)
+    return {"ImageReferences": found, **more}
 
 
 @EC2.operation
