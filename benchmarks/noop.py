@@ -69,7 +69,11 @@ def make_booted(root, inputs):
         (root / "lib" / f"part{number}.h").write_text("\n")
     tools = root.with_name("tools")
     tools.mkdir()
-    for name in ("xl", *(f"xenstore-{verb}" for verb in ("read", "write", "ls", "list", "rm", "exists", "watch"))):
+    for name in (
+        "xl",
+        "sudo",
+        *(f"xenstore-{verb}" for verb in ("read", "write", "ls", "list", "rm", "exists", "watch")),
+    ):
         (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} {name} "$@"\n')
         (tools / name).chmod(0o755)
     env = environment(tools, tools)

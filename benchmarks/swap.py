@@ -83,12 +83,19 @@ class Observer:
 
     def __init__(self, host: Host, name: str) -> None:
         self._child = host.start(["sh", "-c", OBSERVE, "observe", name])
+        self._said = b""
         self.wait_for("ready")
 
     def wait_for(self, word: str) -> float:
         """Return the time of dom0's clock at which something happened."""
         assert self._child.stdout is not None
-        said = self._child.stdout.readline().split()
+        while b"\n" not in self._said:
+            data = os.read(self._child.stdout.fileno(), 4096)
+            if not data:
+                raise SystemExit(f"dom0's observer ended before it was {word}")
+            self._said += self._child.feed(data)
+        line, _, self._said = self._said.partition(b"\n")
+        said = line.split()
         if said[:1] != [word.encode()]:
             raise SystemExit(f"dom0 did not see that it was {word}")
         return float(said[1])

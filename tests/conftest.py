@@ -12,7 +12,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -25,6 +25,7 @@ from network_guard import Guard
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import pexpect
     from xdist.remote import Producer
     from xdist.scheduler import LoadScopeScheduling
 
@@ -230,6 +231,26 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standins]:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     yield Standins(world)
     (world / "over").touch()  # its domains end
+
+
+@pytest.fixture
+def on_terminals() -> Iterator[list[pexpect.spawn[Any]]]:
+    """Hold programs that run on pseudo-terminals, and end them after the test.
+
+    pexpect's ``close(force=True)`` raises where a killed program takes longer than a tenth of a second to end.
+    """
+    programs: list[pexpect.spawn[Any]] = []
+    yield programs
+    for program in programs:
+        for number in (signal.SIGHUP, signal.SIGCONT, signal.SIGKILL):
+            deadline = time.monotonic() + (2.0 if number is signal.SIGCONT else 0.0)
+            if program.isalive():
+                program.kill(number)
+            while program.isalive() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        if program.isalive():
+            program.wait()
+        program.close()
 
 
 BIN = Path(sys.executable).parent

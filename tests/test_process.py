@@ -128,19 +128,16 @@ def test_make_shares_its_jobs_with_the_make_that_we_run(tmp_path):
 
 
 @pytest.fixture
-def terminal():
+def terminal(on_terminals):
     """Start Python code under a terminal of its own; it has `process` at hand."""
-    children = []
 
     def begin(code):
         child = pexpect.spawn(sys.executable, ["-c", "from unibuild import process\n" + textwrap.dedent(code)])
         child.delaybeforesend = 0.05
-        children.append(child)
+        on_terminals.append(child)
         return child
 
-    yield begin
-    for child in children:
-        child.close(force=True)
+    return begin
 
 
 @pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])

@@ -405,20 +405,17 @@ boot.boot(load(Path(root), {"boot.console": console, "host": host}, {}), Path(xl
 
 
 @pytest.fixture
-def terminal(tree_anywhere):
+def terminal(tree_anywhere, on_terminals):
     """Boot on a terminal, as a person does."""
-    opened = []
 
     def spawn(console: str, *script: str) -> pexpect.spawn:
         tree_anywhere.write(*script)
         where = [str(tree_anywhere.root), str(tree_anywhere.xl), str(tree_anywhere.kernel)]
         argv = ["-c", ON_A_TERMINAL, *where, console, tree_anywhere.words["host"]]
-        opened.append(pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60))
-        return opened[-1]
+        on_terminals.append(pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60))
+        return on_terminals[-1]
 
-    yield spawn
-    for one in opened:
-        one.close(force=True)
+    return spawn
 
 
 def is_read(xen) -> bool:

@@ -180,16 +180,14 @@ class Played(pexpect.spawn):
 
 
 @pytest.fixture
-def on_terminal() -> Iterator[Callable[..., Played]]:
+def on_terminal(on_terminals) -> Callable[..., Played]:
     """Start a program on a pseudo-terminal; it is ended with the test."""
-    with contextlib.ExitStack() as stack:
 
-        def start(*args: object, **more: object) -> Played:
-            played = Played(*args, **more)
-            stack.callback(played.close, force=True)
-            return played
+    def start(*args: object, **more: object) -> Played:
+        on_terminals.append(Played(*args, **more))
+        return on_terminals[-1]
 
-        yield start
+    return start
 
 
 @pytest.fixture
