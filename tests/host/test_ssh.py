@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import files
+from unibuild import files, process
 from unibuild.errors import CommandError, HostError, LostError, MissingError, SettingsError
 from unibuild.host.ssh import Ssh, format_address, parse
 from unibuild.host.ssh_errors import Way, explain
@@ -56,6 +56,30 @@ def test_an_account_that_needs_no_sudo_finds_xl(xen):
     host = Ssh("there", name="xen1", sudo=False)
     assert host.run(["xl", "list", "-v"]).text.startswith("Name")
     assert (host.name, host.address, xen.calls("sudo")) == ("xen1", "ssh://there", [])
+
+
+INTERACTIVE = {  # lines of `ssh -G`, and what ssh does then where no option says otherwise
+    "remotecommand tmux": 255,
+    "forkafterauthentication yes": 255,
+    "sessiontype none": 255,
+    "localforward 1 a:1\nexitonforwardfailure yes": 255,
+    "stdinnull yes": 0,
+}
+
+
+@pytest.mark.parametrize(("lines", "status"), INTERACTIVE.items())
+def test_a_configuration_for_people_changes_nothing(xen, lines, status):
+    (xen.world / "ssh-config").write_text(f"user ann\nhostname there\n{lines}\n")
+    plain = process.run(["ssh", "-T", "--", "there", "cat"], input=b"own", check=False)
+    assert plain.returncode == status and not plain.stdout.endswith(b"own"), "the stand-in is too kind"
+    assert Ssh("there").run(["cat"], input=b"own", root=False).stdout == b"own"
+
+
+@pytest.mark.parametrize(
+    "argv", [["-o", "NoSuchOption=1"], ["-o", "LogLevel=LOUD"], ["-o", "BatchMode"], ["-Z"]], ids=" ".join
+)
+def test_the_stand_in_refuses_what_ssh_refuses(xen, argv):
+    assert process.run(["ssh", *argv, "--", "there", "true"], check=False).returncode == 255
 
 
 @pytest.fixture
