@@ -1,13 +1,14 @@
 """unibuild/stamps.py: what makes a task stale."""
 
 import os
+import shutil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unibuild import files, stamps
-from unibuild.stamps import Watch, judge, seal
+from unibuild.stamps import Change, Clock, Watch, judge, seal
 
 
 @pytest.fixture
@@ -38,6 +39,18 @@ def rewrite(path):
     beside.replace(path)
 
 
+SECOND = 10**9  # ns
+
+
+def replace(path, text):
+    """Put another file of the same size and date in the place of one."""
+    before = path.stat().st_mtime_ns
+    (path.parent / "keep").hardlink_to(path)  # or the new file might get the old one's inode
+    path.with_name("beside").write_text(text)
+    path.with_name("beside").replace(path)
+    os.utime(path, ns=(before, before))
+
+
 def test_without_a_record_it_is_stale(watch):
     assert judge(watch, None).reason == "not done yet"
 
@@ -61,19 +74,6 @@ def test_an_edit_makes_it_stale_and_is_named(watch, record, tmp_path, name, reas
 def test_a_lost_file_makes_it_stale_and_is_named(watch, record, tmp_path, name, reason):
     (tmp_path / name).unlink()
     assert judge(watch, record).reason == reason
-
-
-def test_a_source_with_an_older_date_and_the_same_size_is_stale(watch, record, tmp_path):
-    os.utime(tmp_path / "source", ns=(0, 1))
-    assert judge(watch, record).reason == "source changed"
-
-
-def test_a_source_that_was_replaced_by_one_with_the_same_date_and_size_is_stale(watch, record, tmp_path):
-    before = (tmp_path / "source").stat().st_mtime_ns
-    (tmp_path / "keep").hardlink_to(tmp_path / "source")  # or the new file might get the old one's inode
-    rewrite(tmp_path / "source")
-    os.utime(tmp_path / "source", ns=(before, before))
-    assert judge(watch, record).reason == "source changed"
 
 
 @pytest.mark.parametrize("name", ["made", "target"])
@@ -118,14 +118,70 @@ def test_a_target_written_right_after_the_success_is_seen(watch, record, tmp_pat
     assert judge(watch, record).reason == "target is not what was made"
 
 
-def test_an_edit_before_the_success_ended_is_late_and_one_after_it_is_not(watch, tmp_path):
+def test_an_older_file_with_other_content_is_a_change(watch, record, tmp_path):
+    (tmp_path / "source").write_text("SOURCE")
+    os.utime(tmp_path / "source", ns=(0, 1))
+    assert judge(watch, record).changes == (Change(str(tmp_path / "source"), "changed"),)
+
+
+def test_another_file_with_the_same_date_and_size_is_a_change(watch, record, tmp_path):
+    replace(tmp_path / "source", "SOURCE")
+    assert judge(watch, record).reason == "source changed"
+
+
+@pytest.mark.parametrize("touches", [False, True])
+def test_another_date_makes_stale_only_what_goes_by_dates(watch, record, tmp_path, touches):
+    os.utime(tmp_path / "source", ns=(0, 1))
+    verdict = judge(watch._replace(touches=touches), record)
+    assert (verdict.reason is not None) == touches
+
+
+@pytest.mark.parametrize("name", ["source", "target"])
+def test_a_second_edit_within_a_second_is_seen_where_dates_are_whole_seconds(watch, tmp_path, name):
+    path = tmp_path / name
+    os.utime(path, ns=(5 * SECOND, 5 * SECOND))
+    record = seal(watch, judge(watch, None, Clock(5 * SECOND, SECOND)).record)
+    path.write_text(name.upper())  # of the same size, in place
+    os.utime(path, ns=(5 * SECOND, 5 * SECOND))
+    assert judge(watch, record).reason is not None
+
+
+def test_the_clock_is_that_of_the_file_system_with_its_resolution(tmp_path, monkeypatch):
+    real = os.stat
+
+    def whole_seconds(path, *args, **kwargs):
+        status = real(path, *args, **kwargs)
+        return type("Status", (), {"st_mtime_ns": status.st_mtime_ns // (2 * SECOND) * 2 * SECOND})
+
+    assert stamps.clock(str(tmp_path)).tick == stamps.TICK * 1e9
+    monkeypatch.setattr(os, "stat", whole_seconds)
+    assert stamps.clock(str(tmp_path)).tick == 2 * SECOND
+    assert stamps.clock(str(tmp_path / "none")).tick == 2 * SECOND, "unknown is the coarsest"
+
+
+def test_a_tree_that_moves_is_the_same_tree(tmp_path):
+    (tmp_path / "one" / "lib").mkdir(parents=True)
+    (tmp_path / "shared.h").write_text("shared")
+    (tmp_path / "one" / "lib" / "a.c").write_text("a")
+
+    def watched(root):
+        paths = (f"{root}/lib/a.c", f"{tmp_path}/shared.h")
+        return Watch(str(root), paths, (), (), {}, stamps.content)
+
+    record = seal(watched(tmp_path / "one"), judge(watched(tmp_path / "one"), None).record)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert judge(watched(tmp_path / "two"), record).reason is None
+
+
+def test_what_the_task_wrote_counts_from_its_end_on_and_is_no_input(watch, tmp_path):
     before = judge(watch, None).record
-    (tmp_path / "source").write_text("edited")
-    record = seal(watch, before)
-    assert judge(watch, record).late == watch.inputs
-    stamps.settle([stamps.take(watch.inputs[0])])
-    (tmp_path / "source").write_text("edited again")
-    assert judge(watch, record).late == ()
+    for name in ("source", "object"):
+        (tmp_path / name).write_text("written by the task")
+    now = watch._replace(outputs=(str(tmp_path / "object"),))
+    record = seal(now, before, settled=watch.inputs)
+    assert judge(now, record).reason is None
+    (tmp_path / "object").write_text("by somebody else")
+    assert judge(now, record).others == ("object",)
 
 
 names = st.sampled_from(["source", "made", "target"])

@@ -81,8 +81,10 @@ def current(goal: str) -> bool:
     try:
         with open(folder + "/.unibuild/fast", "rb") as file:
             fields = unpack(file.read(LIMIT))
-        count = int(fields[0])
-        variables, at = fields[1 : 1 + count], 1 + count
+        if fields[0] != folder:  # the tree was copied from there
+            return False
+        count = int(fields[1])
+        variables, at = fields[2 : 2 + count], 2 + count
         environment = signature(os.environ, tuple(variables))
         count = int(fields[at])
         if fields[at + 1 : at + 1 + count] != environment:

@@ -16,6 +16,7 @@ from unibuild import _fast, files, stamps
 from unibuild.settings.sources import STATE, load
 from unibuild.state import StateFile
 from unibuild.tasks.graph import graph
+from unibuild.tasks.verdicts import verdict
 from unibuild.toolchain.base import environment
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def write(start: Path) -> None:
     Where somebody writes in the tree at this moment nothing is written.
     """
     time.sleep(stamps.TICK)  # what the run wrote last can be told from what is written from here on
+    folder = str(load(start).root / STATE)
     around = sorted(set(_around(graph(load(start)))))
     before = [stamps.take(path) for path in around]
     found = graph(load(start))
@@ -43,15 +45,16 @@ def write(start: Path) -> None:
     layers = [_layer("", zip(around, before, strict=True))]
     layers += _stage_layers(found)
     youngest = max(int(stamp.partition(":")[0]) for _, _, stats in layers for stamp in stats)
-    if time.time_ns() - youngest > stamps.TICK * 1e9:
+    now = stamps.clock(folder)
+    if now.now - youngest >= now.tick:
         variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))
         environment = _fast.signature(os.environ, variables)
-        fields = [str(len(variables)), *variables, str(len(environment)), *environment]
+        fields = [str(found.project.root), str(len(variables)), *variables, str(len(environment)), *environment]
         for name, paths, stats in layers:
             fields += [name, str(len(paths)), *paths, *stats]
         content = _fast.pack(fields)
         if len(content) <= _fast.LIMIT:
-            files.write_whole(found.project.root / STATE / "fast", content)
+            files.write_whole(found.project.root / STATE / "fast", content, mode=0o600)  # it holds variables' values
 
 
 def _stage_layers(found: Graph) -> Iterator[Layer]:
@@ -59,12 +62,12 @@ def _stage_layers(found: Graph) -> Iterator[Layer]:
     state = StateFile(str(found.project.root / STATE / "state.json"))
     for stage in found.stages:
         values = state.get(stage.name, "_values_:") or {}
-        verdict = stamps.judge(stage.watch, stamps.known(values))
-        if verdict.reason is not None:
+        found_now = verdict(found.project.root / STATE, stage, values)
+        if found_now.reason is not None:
             return
-        files_seen = {**verdict.record["made"], **verdict.record["targets"]}
-        seen = verdict.record["inputs"] | {path: stamp for path, (stamp, _) in files_seen.items()}
-        yield _layer(stage.goal, seen.items())
+        record, root = found_now.record, str(found.project.root)
+        seen = {**record["inputs"], **record["outputs"], **record["made"], **record["targets"]}
+        yield _layer(stage.goal, [(stamps.path_of(root, name), one[0]) for name, one in seen.items()])
 
 
 def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:
@@ -75,7 +78,7 @@ def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:
 def _around(found: Graph) -> Iterator[str]:
     """Give all that decides the graph itself: settings, state, folders, programs and the folders that they are in."""
     root = found.project.root
-    yield from (f"{root}/unibuild.toml", f"{root}/{STATE}/state.json")
+    yield from (f"{root}/unibuild.toml", f"{root}/{STATE}/state.json", f"{root}/{STATE}/learned")
     if (root / "dodo.py").exists():
         yield f"{root}/dodo.py"
     for stage in found.stages:
@@ -83,7 +86,7 @@ def _around(found: Graph) -> Iterator[str]:
         if stage.step is None:
             continue
         search = environment(stage.step.env).get("PATH", os.defpath)
-        for program in {*stage.step.needs, *(argv[0] for argv in stage.step.commands)}:
+        for program in {*stage.step.programs, *stage.step.needs, *(argv[0] for argv in stage.step.commands)}:
             place = shutil.which(program, path=search)
             if place is not None:
                 yield place

@@ -84,8 +84,8 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
 
         def add_success(self, task: Task) -> None:
             if task.actions:
-                dated = task.meta.get("dated") if isinstance(task.meta, dict) else None
-                _tell(loop, wire.Task(name=task.name, state="done", seconds=self._took(task), dated=dated or {}))
+                settled = task.meta.get("settled") if isinstance(task.meta, dict) else None
+                _tell(loop, wire.Task(name=task.name, state="done", seconds=self._took(task), settled=settled or {}))
 
         def skip_uptodate(self, task: Task) -> None:
             _tell(loop, wire.Task(name=task.name, state="current"))

@@ -1,40 +1,88 @@
-"""What makes a task stale: the stamps of what it reads and leaves, and the content where a stamp alone does not tell.
+"""Decides whether a task is stale: compares the files that it reads and leaves with what they were at its last success.
 
-A stamp is ``mtime_ns:size:inode``. The stamps of inputs are taken *before* the action, so that an edit made while it
-runs is seen the next time; those of targets after it, so that a target which was edited, cut off or deleted is seen
-too. What an earlier task made, and the targets, have a digest besides: where the stamp moved and the digest did not,
-the file counts as unchanged (early cut-off).
+A stamp is ``mtime_ns:size:inode``. Each file has a digest too, which decides where the stamp moved: a tree that was
+copied or checked out again is the same tree. A file that was written within the file system's resolution of the moment
+when its stamp was taken can change again without another stamp, so its digest decides as well (git calls such a file
+"racily clean"). The state of inputs is that of *before* the action, so an edit made while it runs is seen next time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ABSENT", "TICK", "Record", "Seen", "Verdict", "Watch", "judge", "known", "seal", "settle", "take"]
+__all__ = [
+    "ABSENT",
+    "TICK",
+    "Change",
+    "Clock",
+    "Record",
+    "Seen",
+    "Verdict",
+    "Watch",
+    "clock",
+    "content",
+    "judge",
+    "key",
+    "known",
+    "path_of",
+    "seal",
+    "see",
+    "take",
+]
 
 ABSENT = ""  # the stamp of a file that is not there
 TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms at HZ=100) can get the same mtime
 
+_PROBE = 1_000_000_001_123_456_789  # ns since the epoch: an odd second with every digit after it
+_UNKNOWN = 2_000_000_000  # ns: the coarsest resolution of a file system in use (FAT)
+
 Seen = list[str]
 """Stamp and digest of a file."""
 
+Kind = Literal["changed", "touched", "new", "gone"]
+
+
+class Clock(NamedTuple):
+    """The time of a file system in ns since the epoch, and how far apart two writes are that get different times."""
+
+    now: int
+    tick: int
+
 
 class Record(TypedDict):
-    """What a task saw and left when it last succeeded, as JSON keeps it."""
+    """What a task saw and left when it last succeeded, as JSON keeps it; paths are those of ``key``."""
 
-    inputs: dict[str, str]
+    inputs: dict[str, Seen]
+    outputs: dict[str, Seen]
     made: dict[str, Seen]
     targets: dict[str, Seen]
     fingerprint: dict[str, str]
-    ended: int  # when, in ns since the epoch
+    taken: int  # when the stamps were taken, ns since the epoch by the file system's clock
+    tick: int  # its resolution in ns
 
 
-NOTHING: Record = {"inputs": {}, "made": {}, "targets": {}, "fingerprint": {}, "ended": 0}
+NOTHING: Record = {
+    "inputs": {},
+    "outputs": {},
+    "made": {},
+    "targets": {},
+    "fingerprint": {},
+    "taken": 0,
+    "tick": _UNKNOWN,
+}
+
+
+class Change(NamedTuple):
+    """What happened to a file; ``touched``: its stamp is another one, and its content is the same."""
+
+    path: str
+    kind: Kind
 
 
 class Watch(NamedTuple):  # a dataclass takes five times as long to make, and every doit run makes this
@@ -42,13 +90,15 @@ class Watch(NamedTuple):  # a dataclass takes five times as long to make, and ev
 
     Attributes:
         root: the project's folder; names in reasons are relative to it.
-        inputs: absolute paths whose stamps decide.
-        made: absolute paths of inputs that an earlier task makes: their content decides where the stamp moved.
-        targets: absolute paths of what the task leaves; likewise.
+        inputs: absolute paths of files that people write.
+        made: absolute paths of inputs that an earlier task makes.
+        targets: absolute paths of what the task leaves.
         fingerprint: everything else that matters, by a name to report.
-        digest: the hash of a file's content, as far as it has a meaning.
+        digest: the hash of what ``made`` and ``targets`` mean.
         left_over: absolute paths of files that are there and should not be: the task removes them.
-        why: what to tell, where the task is stale, instead of the first difference.
+        why: what to report, where the task is stale, instead of the first difference.
+        outputs: absolute paths of other files that the task wrote.
+        touches: whether a new date alone makes the task stale.
     """
 
     root: str
@@ -59,9 +109,11 @@ class Watch(NamedTuple):  # a dataclass takes five times as long to make, and ev
     digest: Callable[[str], str]
     left_over: Sequence[str] = ()
     why: str | None = None
+    outputs: Sequence[str] = ()
+    touches: bool = False
 
     def name(self, path: str) -> str:
-        """Return a path as a person in the project's folder would write it."""
+        """Return a path as the user would write it in the project's folder."""
         return path.removeprefix(self.root.rstrip("/") + "/")
 
 
@@ -72,14 +124,15 @@ class Verdict(NamedTuple):
         reason: why it is, in a few words; None: it is up to date.
         record: what is there now; the targets only as far as they are known to be what the last success left.
         suspects: targets that are there and are not known to be that.
-        late: inputs that changed, and are older than the end of the last success. They were edited while it ran, or
-            an older file was put in their place: a make, which compares dates, takes them for built.
+        changes: the inputs that are not what they were.
+        others: what else makes it stale: names of the fingerprint, and paths of ``made`` and ``outputs``.
     """
 
     reason: str | None
     record: Record
     suspects: tuple[str, ...]
-    late: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 def take(path: str) -> str:
@@ -91,15 +144,53 @@ def take(path: str) -> str:
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
 
 
-def settle(stamps: Iterable[str]) -> None:
-    """Wait until a file with the youngest of these stamps would get another one if it were written now.
+def content(path: str) -> str:
+    """Return the hash of a file's bytes; empty: it cannot be read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return hashlib.file_digest(file, _hash).hexdigest()
+    except OSError:
+        return ""
 
-    The caller takes them again afterwards.
+
+def clock(folder: str) -> Clock:
+    """Return the time and resolution of the file system of ``folder``, by writing a file ``clock`` there.
+
+    A server's clock, and whole seconds, are those that the files next to it get. Where the folder cannot be written
+    to, this machine's time and the coarsest resolution count.
     """
-    now = time.time_ns()
-    young = [mtime for stamp in stamps if stamp and 0 <= now - (mtime := _mtime(stamp)) < TICK * 1e9]
-    if young:
-        time.sleep(TICK - (now - max(young)) / 1e9)
+    path = f"{folder}/clock"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644))
+        os.utime(path, ns=(_PROBE, _PROBE))
+        kept = os.stat(path).st_mtime_ns  # noqa: PTH116
+        os.utime(path)
+        now = os.stat(path).st_mtime_ns  # noqa: PTH116
+    except OSError:
+        return Clock(time.time_ns(), _UNKNOWN)
+    lost = _PROBE - kept
+    coarse = next((tick for tick in (10**3, 10**6, 10**7, 10**9, 2 * 10**9) if abs(lost) < tick), 2 * 10**9)
+    return Clock(now, max(int(TICK * 1e9), coarse))
+
+
+def key(root: str, path: str) -> str:
+    """Return the name of a path in a record: relative to the project where it is near, so that a tree can move."""
+    below = root.rstrip("/") + "/"
+    if path.startswith(below):
+        return path[len(below) :]
+    above = below
+    for _ in range(2):
+        above = above.rstrip("/").rpartition("/")[0] + "/"
+        if above != "/" and path.startswith(above):
+            return os.path.relpath(path, root)
+    return path
+
+
+def path_of(root: str, name: str) -> str:
+    """Return the absolute path of a name that ``key`` gave."""
+    return (
+        os.path.normpath(f"{root}/{name}") if name.startswith("../") else name if name[0] == "/" else f"{root}/{name}"
+    )
 
 
 def known(values: object) -> Record | None:
@@ -112,65 +203,129 @@ def known(values: object) -> Record | None:
         return None
 
 
-def judge(watch: Watch, record: Record | None) -> Verdict:
+def judge(watch: Watch, record: Record | None, now: Clock | None = None) -> Verdict:
     """Compare what is there with what was there when the task last succeeded.
 
     Call it before the action; ``seal`` makes the record to keep after it.
+
+    Args:
+        watch: what decides.
+        record: of the last success; None: there was none.
+        now: the file system's time, taken before this call; None: the verdict's record is not kept.
     """
     old = record or NOTHING
-    inputs = {path: take(path) for path in watch.inputs}
-    made = {path: _look(watch, path, old["made"]) for path in watch.made}
-    seen = {path: _look(watch, path, old["targets"]) for path in watch.targets}
-    targets = {path: now for path, now in seen.items() if now[0] and now[1:] == old["targets"].get(path, [])[1:]}
+    look = _Look(watch, old)
+    inputs = look.all(watch.inputs, old["inputs"], content)
+    outputs = look.all(watch.outputs, old["outputs"], content)
+    made = look.all(watch.made, old["made"], watch.digest)
+    seen = look.all(watch.targets, old["targets"], watch.digest)
+    targets = {name: one for name, one in seen.items() if one[0] and one[1:] == old["targets"].get(name, [])[1:]}
+    changes = tuple(_changes(watch, inputs, old["inputs"]))
+    spoiled = [name for name, one in outputs.items() if one[0] and one[1] != old["outputs"].get(name, one)[1]]
+    settings = _differences(watch.fingerprint, old["fingerprint"])
+    remade = _differences(_contents(made), _contents(old["made"]))
     reason = (
         "not done yet"
         if record is None
-        else _told(f"{name} changed" for name in _differences(watch.fingerprint, old["fingerprint"]))
-        or _told(_file_reasons(watch, inputs, old["inputs"]))
-        or _told(_file_reasons(watch, _contents(made), _contents(old["made"])))
+        else _told(f"{name} changed" for name in settings)
+        or _told(_told_changes(watch, changes))
+        or _told(_told_changes(watch, _changes(watch, made, old["made"])))
         or _told(
-            f"{watch.name(path)} {'is not what was made' if seen[path][0] else 'is missing'}"
+            f"{watch.name(path)} {'is not what was made' if seen[key(watch.root, path)][0] else 'is missing'}"
             for path in watch.targets
-            if path not in targets
+            if key(watch.root, path) not in targets
         )
+        or _told(f"{name} is not what was made" for name in spoiled)
         or _told(f"{watch.name(path)} is left over" for path in watch.left_over)
     )
     if reason is not None and watch.why is not None:
         reason = watch.why
-    late = tuple(
-        path for path, stamp in inputs.items() if stamp != old["inputs"].get(path) and _mtime(stamp) <= old["ended"]
-    )
-    if reason is not None:
-        settle((*inputs.values(), *(stamp for stamp, _ in made.values())))
-        inputs = {path: take(path) for path in watch.inputs}
-        made = {path: _look(watch, path, made) for path in watch.made}
-    now: Record = {**old, "inputs": inputs, "made": made, "targets": targets, "fingerprint": dict(watch.fingerprint)}
-    suspects = tuple(path for path in watch.targets if seen[path][0] and path not in targets)
-    return Verdict(reason, now, suspects, late)
+    found: Record = {
+        "inputs": inputs,
+        "outputs": outputs,
+        "made": made,
+        "targets": targets,
+        "fingerprint": dict(watch.fingerprint),
+        "taken": now.now if now else 0,
+        "tick": now.tick if now else _UNKNOWN,
+    }
+    if reason is None and not look.is_racy:  # nothing has to be written
+        found["taken"], found["tick"] = old["taken"], old["tick"]
+    names = {key(watch.root, path): path for path in watch.targets}
+    suspects = tuple(path for name, path in names.items() if seen[name][0] and name not in targets)
+    return Verdict(reason, found, suspects, changes, (*settings, *remade, *spoiled))
 
 
-def seal(watch: Watch, before: Record) -> Record:
-    """Return the record of a success: ``before`` from the verdict, and the targets as they are now."""
-    settle(map(take, watch.targets))
-    return {**before, "targets": {path: _look(watch, path, {}) for path in watch.targets}, "ended": time.time_ns()}
+def seal(watch: Watch, before: Record, settled: Iterable[str] = ()) -> Record:
+    """Return the record of a success.
+
+    Args:
+        watch: what decides from now on.
+        before: from the verdict.
+        settled: absolute paths of inputs whose state after the action counts.
+    """
+    own = {key(watch.root, path) for path in settled}
+    look = _Look(watch, NOTHING)
+    names = {key(watch.root, path): path for path in watch.inputs}
+    inputs = {name: before["inputs"][name] for name in names if name in before["inputs"] and name not in own}
+    inputs |= {name: see(path) for name, path in names.items() if name in own}
+    # A file that is gone, or is an input no more, stays as it was: the next verdict sees that.
+    inputs |= {name: one for name, one in before["inputs"].items() if name not in inputs and name not in own}
+    for path in watch.outputs:
+        inputs.pop(key(watch.root, path), None)
+    return {
+        **before,
+        "inputs": inputs,
+        "outputs": look.all(watch.outputs, before["outputs"], content),
+        "targets": look.all(watch.targets, {}, watch.digest),
+        "fingerprint": dict(watch.fingerprint),
+    }
+
+
+def see(path: str) -> Seen:
+    """Return stamp and digest of a file."""
+    return _see(path, content)
+
+
+class _Look:
+    """Takes the state of files, and believes a digest that is known where the stamp is the same and is old enough."""
+
+    def __init__(self, watch: Watch, old: Record) -> None:
+        self.root = watch.root
+        self.young = old["taken"] - old["tick"]
+        self.is_racy = False
+
+    def all(self, paths: Iterable[str], old: Mapping[str, Seen], digest: Callable[[str], str]) -> dict[str, Seen]:
+        found: dict[str, Seen] = {}
+        for path in paths:
+            name = key(self.root, path)
+            before = old.get(name)
+            stamp = take(path)
+            if before is not None and before[0] == stamp:
+                if stamp == ABSENT or _mtime(stamp) < self.young:
+                    found[name] = before
+                    continue
+                self.is_racy = True
+            found[name] = [ABSENT, ""] if stamp == ABSENT else _see(path, digest)
+        return found
+
+
+def _see(path: str, digest: Callable[[str], str]) -> Seen:
+    stamp = take(path)
+    while stamp != ABSENT:  # the digest is that of the file with this stamp, not of one that was being replaced
+        found = digest(path)
+        before, stamp = stamp, take(path)
+        if stamp == before:
+            return [stamp, found]
+    return [ABSENT, ""]
+
+
+def _hash() -> Any:  # noqa: ANN401 (blake2b is no HASH to the types)
+    return hashlib.blake2b(digest_size=16)
 
 
 def _mtime(stamp: str) -> int:
     return int(stamp.partition(":")[0] or 0)
-
-
-def _look(watch: Watch, path: str, known: Mapping[str, Seen]) -> Seen:
-    """Return stamp and digest of a file; the digest that is known is believed where the stamp is the same."""
-    stamp = take(path)
-    if stamp == ABSENT:
-        return [ABSENT, ""]
-    if path in known and known[path][0] == stamp:
-        return known[path]
-    while True:  # the digest is that of the file with this stamp, not of one that was being replaced
-        digest = watch.digest(path)
-        before, stamp = stamp, take(path)
-        if stamp == before:
-            return [stamp, digest]
 
 
 def _contents(seen: Mapping[str, Seen]) -> dict[str, str]:
@@ -181,18 +336,35 @@ def _differences(now: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
     return [] if now == old else [name for name in sorted({*now, *old}) if now.get(name) != old.get(name)]
 
 
-def _file_reasons(watch: Watch, now: Mapping[str, str], old: Mapping[str, str]) -> Iterator[str]:
-    """Give what happened to each file that is not what it was; the values are stamps or digests."""
-    for path in _differences(now, old):
-        name = watch.name(path)
-        if not now.get(path):
-            yield f"{name} is gone"
+def _changes(watch: Watch, now: Mapping[str, Seen], old: Mapping[str, Seen]) -> Iterator[Change]:
+    """Give what happened to each file that is not what it was; contents first, dates after them."""
+    if now == old:
+        return
+    touched = []
+    for name in sorted({*now, *old}):
+        one, before = now.get(name, [ABSENT, ""]), old.get(name, [ABSENT, ""])
+        path = path_of(watch.root, name)
+        if one == before or (one[0] and one[1] == before[1] and before[0] and not watch.touches):
+            continue
+        if not one[0]:
+            yield Change(path, "gone")
+        elif not before[0]:
+            yield Change(path, "new")
+        elif one[1] != before[1]:
+            yield Change(path, "changed")
         else:
-            yield f"{name} changed" if old.get(path) else f"{name} is new"
+            touched.append(Change(path, "touched"))
+    yield from touched
+
+
+def _told_changes(watch: Watch, changes: Iterable[Change]) -> Iterator[str]:
+    words = {"changed": "changed", "touched": "has another date", "new": "is new", "gone": "is gone"}
+    for change in changes:
+        yield f"{watch.name(change.path)} {words[change.kind]}"
 
 
 def _told(reasons: Iterable[str]) -> str | None:
-    """Tell the first reason and how many more there are."""
+    """Return the first reason and how many more there are."""
     told = list(reasons)
     if len(told) > 1:
         return f"{told[0]} (and {len(told) - 1} more)"

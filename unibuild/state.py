@@ -81,6 +81,10 @@ class StateFile:
         if dependency == _LAST:
             self.dump()
 
+    def drop(self, task_id: str, dependency: str) -> None:
+        """Forget one value of a task; the next ``set`` of the last one writes the file."""
+        self.tasks.get(task_id, {}).pop(dependency, None)
+
     def in_(self, task_id: str) -> bool:
         """Say whether anything is known of a task."""
         return task_id in self.tasks

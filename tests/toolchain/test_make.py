@@ -29,10 +29,10 @@ def names(root: Path, paths) -> list[str]:
 
 
 def test_a_makefile_alone_needs_only_a_build(tree):
-    root = tree({"Makefile": MAKEFILE, "main.c": "", "README": "", "unibuild.toml": "", "dodo.py": ""})
+    root = tree({"Makefile": MAKEFILE, "main.c": "", "README": "", ".config": "", "unibuild.toml": "", "dodo.py": ""})
     build = steps(root)["build"]
     assert build.commands == (("make",),)
-    assert names(root, build.inputs) == ["Makefile", "main.c"]
+    assert names(root, build.inputs) == [".config", "Makefile", "README", "main.c"]
     assert names(root, build.targets) == ["hello.xen"]
 
 

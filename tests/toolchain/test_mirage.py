@@ -147,20 +147,17 @@ def test_sources_are_the_persons_files(plan, unikernel, carry_out):
     assert set(names(unikernel, step(plan(), "build").inputs)) == {*names(unikernel, before), "lib/x.ml"}
 
 
-def test_data_folders_that_config_ml_names_are_sources(plan, unikernel):
-    unikernel.write("config.ml", 'let data = crunch "htdocs[1]"\nlet () = register "hello" [ main $ data ]\n')
+def test_data_of_any_name_is_a_source(plan, unikernel):
     unikernel.write("htdocs[1]/a/index.html", "")
-    unikernel.write("other/index.html", "")
-    assert "htdocs[1]/a/index.html" in names(unikernel, step(plan(), "build").inputs)
-    assert "other/index.html" not in names(unikernel, step(plan(), "build").inputs)
+    unikernel.write("_build/log", "")
+    found = names(unikernel, step(plan(), "build").inputs)
+    assert ("htdocs[1]/a/index.html" in found, "_build/log" in found) == (True, False)
 
 
-@pytest.mark.parametrize("word", ["", ".", "..", "/", "/etc", "a\\000b", "../hello"])
-def test_a_string_of_config_ml_that_is_no_data_folder(plan, unikernel, word):
+def test_files_to_ignore_are_no_sources(plan, unikernel):
     before = step(plan(), "build").inputs
-    unikernel.write("config.ml", f'let data = crunch "{word}"\nlet () = register "hello" [ main $ data ]\n')
-    unikernel.write("notes.txt", "")
-    assert step(plan(), "build").inputs == before
+    unikernel.write("doc/index.html", "")
+    assert step(plan(ignore=("/doc/",)), "build").inputs == before
 
 
 @three

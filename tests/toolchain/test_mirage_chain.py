@@ -82,11 +82,14 @@ def test_a_new_module_is_built_and_one_that_goes_away_too(run, unikernel, kernel
     assert (run(), kernel()) == ([BUILD], before)
 
 
-def test_what_is_no_source_runs_nothing(run, unikernel):
+def test_what_tools_write_runs_nothing_and_other_files_are_left_to_dune(run, unikernel, kernel):
     run()
-    unikernel.write("README.md", "x")
+    before = kernel()
     unikernel.write("_build/log", "x")
+    unikernel.write("README.md~", "x")
     assert run() == []
+    unikernel.write("README.md", "x")
+    assert (run(), kernel()) == ([BUILD], before)
 
 
 @four

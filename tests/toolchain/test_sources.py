@@ -8,23 +8,68 @@ from pathlib import Path
 import pytest
 
 from unibuild.errors import FileError
-from unibuild.toolchain.sources import find
+from unibuild.toolchain.sources import find, git_state
 
 
 def names(root: Path, *args, **kwargs) -> list[str]:
     return [str(path.relative_to(root)) for path in find(root, *args, **kwargs).files]
 
 
-def test_the_usual_names_are_sources(tree):
-    root = tree({"unikernel.ml": "", "Makefile": "", "src/a.c": "", "README.md": "", "hello.xen": ""})
-    assert names(root) == ["Makefile", "src/a.c", "unikernel.ml"]
+def test_every_file_is_a_source_whatever_git_ignores(tree):
+    files = {
+        "unikernel.ml": "",
+        "src/data.bin": "",
+        "README.md": "",
+        ".config": "",
+        "_build/a.c": "",
+        "__pycache__/x": "",
+    }
+    root = tree({**files, ".gitignore": "*\n"})
+    assert names(root) == sorted([*files, ".gitignore"])
 
 
-def test_folders_without_sources_are_left_out(tree):
-    root = tree(
-        {"a.c": "", "_build/a.c": "", ".git/a.c": "", "x/_opam/a.c": "", ".unibuild/a.c": "", "x/_build/a.c": ""}
+def test_folders_of_version_control_and_of_tools_hold_no_sources(tree):
+    left_out = (
+        ".git/a",
+        "x/.hg/a",
+        ".unibuild/a",
+        "_build/.lock",
+        "_build/a.c",
+        "x/_build/log",
+        "_opam/.opam-switch/a",
     )
-    assert names(root) == ["a.c"]
+    assert names(tree({"a.c": "", **dict.fromkeys(left_out, "")})) == ["a.c"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "4913",
+        "a.c~",
+        ".a.c.swp",
+        ".a.c.swx",
+        ".#a.c",
+        "#a.c#",
+        ".goutputstream-AB12",
+        "a.c___jb_tmp___",
+        ".nfs00000001",
+    ],
+)
+def test_what_editors_drop_is_no_source(tree, name):
+    assert names(tree({"a.c": "", name: "", f"src/{name}": ""})) == ["a.c"]
+
+
+def test_the_state_of_git_is_what_is_checked_out(tree, git):
+    root = tree({"a.c": ""})
+    assert git_state(root, index=True).files == ()
+    git(root, "init", "-q", "-b", "main")
+    git(root, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x")
+    git(root, "worktree", "add", "-q", str(root / "side"), "-b", "side")
+    heads = {f".git/refs/heads/{name}" for name in ("main", "side")}
+    found = {str(path.relative_to(root)) for path in git_state(root, index=False).files}
+    assert found == {".git/HEAD", *heads}
+    side = {str(path.relative_to(root)) for path in git_state(root / "side", index=False).files}
+    assert side == {".git/worktrees/side/HEAD", *heads}
 
 
 def test_patterns_of_ones_own_replace_the_usual_ones(tree):
@@ -37,29 +82,9 @@ def test_what_is_no_source_whatever_the_patterns_say(tree):
     assert names(root, without=["/dist/", "main.c"]) == ["lib/dist/a.c"]
 
 
-def test_a_gitignore_above_the_project_counts_in_a_git_tree(tree, git):
-    root = tree({".gitignore": "gen.c\n/project/out/\n", "project/gen.c": "", "project/a.c": "", "project/out/b.c": ""})
-    git(root, "init", "-q")
-    found = find(root / "project")
-    assert [path.name for path in found.files] == ["a.c"]
-    assert root / ".gitignore" in found.folders
-
-
-def test_a_gitignore_above_the_project_does_not_count_elsewhere(tree):
-    root = tree({".gitignore": "*\n", "project/a.c": ""})
-    assert names(root / "project") == ["a.c"]
-
-
-@pytest.mark.parametrize("lines", ["*\n", "/work/\n*.c\n", "project\n*.c\n"])
-def test_a_gitignore_above_that_names_the_project_does_not_count(tree, git, lines):
-    root = tree({".gitignore": lines, "work/project/a.c": "", "work/.gitignore": ""})
-    git(root, "init", "-q")
-    assert names(root / "work" / "project") == ["a.c"]
-
-
-def test_folders_and_gitignore_files_decide_what_is_found(tree):
-    root = tree({".gitignore": "skip/\n", "src/a.c": "", "skip/b.c": ""})
-    assert find(root).folders == (root, root / ".gitignore", root / "src")
+def test_folders_decide_what_is_found(tree):
+    root = tree({"src/a.c": "", ".git/b": ""})
+    assert find(root).folders == (root, root / "src")
 
 
 def test_a_link_to_a_folder_outside_is_followed_once(tree):
@@ -86,7 +111,13 @@ def test_what_is_no_file_is_no_source(tree):
 def test_a_linked_file_is_a_source(tree):
     root = tree({"real.txt": ""})
     (root / "a.c").symlink_to("real.txt")
-    assert names(root) == ["a.c"]
+    assert names(root) == ["a.c", "real.txt"]
+
+
+def test_a_link_into_a_folder_of_a_tool_is_none(tree):
+    root = tree({"_build/_log": "", "_build/main.o": ""})
+    (root / "main.o").symlink_to("_build/main.o")
+    assert names(root) == []
 
 
 def test_a_name_that_is_no_text_is_found(tree):

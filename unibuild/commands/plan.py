@@ -8,12 +8,12 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import stamps
 from unibuild.errors import InputError, UnibuildError
 from unibuild.settings.sources import STATE, load
 from unibuild.state import StateFile
 from unibuild.tasks import hosts
 from unibuild.tasks.graph import BUILT_ALREADY, EC2, GOALS, graph
+from unibuild.tasks.verdicts import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
     before = None
     for stage in stages:
         values = state.get(stage.name, "_values_:") or {}
-        reason = stamps.judge(stage.watch, stamps.known(values)).reason
+        reason = verdict(found.project.root / STATE, stage, values).reason
         if reason is None and before is None:
             yield f"{stage.name}: up to date"
             continue

@@ -70,8 +70,13 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         tuple[str, ...],
         Meta(
             description="What the kernel is built from, in the pattern language of `.gitignore` (`!` takes out again). "
-            "Empty: the usual names of sources (`*.ml`, `*.c`, `*.S`, `Makefile`, `dune` ...), and with `mirage` all "
-            "that is in the data folders that `config.ml` names. Files that `.gitignore` names are never sources."
+            "Empty: every file in the project's folder that the build itself does not write."
+        ),
+    ] = ()
+    ignore: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Files and folders that the kernel is not built from, in the same language: notes, tests, logs."
         ),
     ] = ()
     configure: Annotated[

@@ -35,7 +35,7 @@ def left_by_a_killed_run(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def kept(folder: Path, away: Collection[Path], copied: Collection[Path]) -> Iterator[None]:
+def kept(folder: Path, away: Collection[Path], copied: Collection[Path]) -> Iterator[dict[Path, Path]]:
     """Move files to ``folder`` and copy others there for the time of the block; neither is left there after it.
 
     Where the block fails, those that are not in their places then come back.
@@ -44,6 +44,9 @@ def kept(folder: Path, away: Collection[Path], copied: Collection[Path]) -> Iter
         folder: on the file system of the files, for moving must not copy.
         away: files that shall not be there while the block runs.
         copied: files that stay where they are.
+
+    Yields:
+        Where each of the files in ``away`` is.
     """
     shutil.rmtree(folder, ignore_errors=True)
     moved = {path: folder / str(number) for number, path in enumerate(away)}
@@ -56,7 +59,7 @@ def kept(folder: Path, away: Collection[Path], copied: Collection[Path]) -> Iter
             shutil.copy2(path, place)
         for path, place in moved.items():
             shutil.move(path, place)
-        yield
+        yield moved
     except BaseException:
         for path, place in {**copies, **moved}.items():
             if place.exists() and not path.exists():

@@ -6,40 +6,66 @@ import contextlib
 import fcntl
 import os
 import shlex
+import shutil
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild import files, process, stamps
-from unibuild.errors import BuildError, UnibuildError
+from unibuild.errors import BuildError
 from unibuild.settings.sources import state_dir
+from unibuild.stamps import key, path_of
 from unibuild.tasks import aside
-from unibuild.tasks.graph import failed_mark
+from unibuild.tasks.graph import renewed
+from unibuild.tasks.judging import Plan, decide, is_current
+from unibuild.tasks.learning import Witness, adopt, database, is_binary, learn
+from unibuild.tasks.trace import Trace
+from unibuild.tasks.verdicts import attempt, attempted, forget_attempt
+from unibuild.toolchain.base import environment
+from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.make_database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from unibuild.stamps import Change, Record
     from unibuild.tasks.graph import Graph, Stage
+    from unibuild.tasks.verdicts import Attempt
     from unibuild.toolchain.base import Step
 
-__all__ = ["LOCK_PATIENCE", "accept", "run_stage"]
+__all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
 
 LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
 
-def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequence[str]) -> dict[str, str]:
+class Judged(NamedTuple):
+    """What was found of a stale stage.
+
+    Attributes:
+        record: what is there, from the verdict.
+        suspects: targets that are there and are not what the stage's last success left. A make would take them for
+            its own and leave them alone, so they are out of its way while it runs.
+        changes: the inputs that are not what the last run saw.
+        others: what else makes it stale.
+    """
+
+    record: Record
+    suspects: Sequence[str] = ()
+    changes: Sequence[Change] = ()
+    others: Sequence[str] = ()
+
+
+def run_stage(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
     """Carry out a stage.
 
     Args:
         graph: the graph that the stage belongs to.
         stage: what to do.
-        suspects: targets that are there and are not what the stage's last success left. A make would take them for
-            its own and leave them alone, so they are out of its way while it runs.
-        late: inputs that changed and have an older date than what was made of them: a make would leave them alone too.
+        judged: why.
 
     Returns:
-        The stamps of the inputs that got a new date for that.
+        The inputs whose state after the run counts, with their stamps: what the step itself wrote.
 
     Raises:
         BuildError: a command failed, or did not leave what it should.
@@ -47,30 +73,136 @@ def run_stage(graph: Graph, stage: Stage, suspects: Sequence[str], late: Sequenc
         FileError: a file cannot be read or written.
     """
     folder = state_dir(graph.project.root)
-    with _targets(stage, suspects, folder / "aside"), _noted(folder / failed_mark(stage.name)):
-        if stage.step is None:
+    if stage.step is None:
+        with _targets(stage, judged.suspects, folder / "aside"):
             _write(graph, stage)
+        return {}
+    stage.step.require()
+    last = attempt(folder, stage)
+    with attempted(folder, stage, judged.record):
+        if stage.name != "build":
+            _carry_out(graph, stage, judged.suspects, contextlib.nullcontext())
             return {}
-        stage.step.require()
-        with _inputs(stage, late, folder / f"{stage.name}.began") as dated:
-            for argv in stage.step.commands:
-                _command(stage.step, argv)
+        return _build(graph, stage, judged, last)
+
+
+def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> dict[str, str]:
+    """Build the kernel, as far as that is needed, and learn from it."""
+    root = graph.project.root
+    learned = Learned.load(root)
+    plan = _plan(graph, stage, learned, judged, last)
+    if plan.extent == "nothing":
+        print(f"  {shlex.join(graph.toolchain.question(stage.name) or ())}: nothing to do", flush=True)
+        return {}
+    away: list[str] = []
+    if plan.extent == "all":
+        print(f"  building from nothing: {plan.why}", flush=True)
+        away = _removable(stage, learned, judged)
+        learned.unfinished = True
+        learned.save(root)
+    trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
+    is_finished = False
+    try:
+        _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
+        is_finished = True
+    finally:
+        if is_finished or (stage.step and stage.step.judge):
+            learned.unfinished = plan.extent == "all" and not is_finished
+            seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
+            walked = _files(graph, stage)
+            settled = learn(learned, stage, walked, seen)
+            learned.save(root)
+    settled += _found_first(renewed(graph, stage), {*walked}, judged.record)
+    return {path: stamps.take(path) for path in settled}
+
+
+def _found_first(stage: Stage, walked: Collection[str], before: Record) -> list[str]:
+    """Return the inputs that only this build has led to, and that have not changed since it began."""
+    new = [
+        path
+        for path in stage.watch.inputs
+        if path not in walked and key(stage.watch.root, path) not in before["inputs"]
+    ]
+    began = before["taken"] - before["tick"]
+    return [path for path in new if Path(path).exists() and Path(path).stat().st_ctime_ns < began]
+
+
+def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: Attempt | None) -> Plan:
+    if stage.step is None or not stage.step.judge:
+        return Plan("make")
+    changes = judged.changes
+    if last is not None:
+        adopt(learned, stage, last.record, _database(graph, stage))
+        changes = [change for change in changes if key(stage.watch.root, change.path) not in learned.outputs]
+    targets = all(Path(path).exists() for path in stage.watch.targets)
+    is_first = not judged.record["targets"] and last is None
+    if is_first:
+        return Plan("all", "what the last build saw is not known") if learned.outputs else Plan("make")
+    plan = decide(graph, stage, learned, changes, judged.others)
+    if plan.extent == "nothing" and (judged.suspects or not targets or last is not None):
+        return Plan("make")
+    return plan
+
+
+def _removable(stage: Stage, learned: Learned, judged: Judged) -> list[str]:
+    """Return what earlier builds wrote, without what somebody has changed since then and no compiler wrote."""
+    root = stage.watch.root
+    targets = {str(path) for path in (stage.step.targets if stage.step else ())}
+    own = {path_of(root, name) for name, is_own in learned.outputs.items() if is_own}
+    spoiled = {path_of(root, name) for name in judged.others if name in learned.outputs}
+    kept = {path for path in spoiled if not is_binary(path)} - targets
+    return sorted(path for path in (own | targets) - kept if Path(path).is_file())
+
+
+def _carry_out(
+    graph: Graph,
+    stage: Stage,
+    away: Sequence[str],
+    trace: contextlib.AbstractContextManager[object],
+    assumed_new: Sequence[str] = (),
+) -> None:
+    """Run the commands of a step, traced, and see that it did its work."""
+    step = stage.step
+    assert step is not None
+    with _targets(stage, away, state_dir(graph.project.root) / "aside") as moved:
+        more = [f"-W{name}" for path in assumed_new for name in (os.path.relpath(path, step.cwd),)]
+        with trace:
+            for argv in step.commands:
+                _command(step, (*argv, *more))
+        _take_back(graph, stage, moved)
         graph.toolchain.check(stage.name)
         if stage.name == "build":
             files.copy_whole(graph.toolchain.kernel, graph.kernel)
-    return dated
 
 
-@contextlib.contextmanager
-def _noted(mark: Path) -> Iterator[None]:
-    """Leave a file if the block fails, for the reason that the next run gives, and remove it if it does not."""
-    try:
-        yield
-    except UnibuildError:
-        with contextlib.suppress(OSError):
-            mark.touch()
-        raise
-    mark.unlink(missing_ok=True)
+def _take_back(graph: Graph, stage: Stage, moved: Mapping[Path, Path]) -> None:
+    """Put a target back that the step did not make again, where its tool says that nothing is to be done about it."""
+    missing = {path: moved[path] for path in (stage.step.targets if stage.step else ()) if path in moved}
+    missing = {path: place for path, place in missing.items() if not path.exists()}
+    for path, place in missing.items():
+        shutil.move(place, path)
+    if missing and not is_current(graph, stage):
+        for path, place in missing.items():
+            shutil.move(path, place)
+
+
+def _database(graph: Graph, stage: Stage) -> Database:
+    """Return what the step's tool knows of the project's files."""
+    assert stage.step is not None
+    argv = graph.toolchain.database()
+    return database(stage.step, argv) if argv else Database()
+
+
+def _files(graph: Graph, stage: Stage) -> list[str]:
+    """Return the files of the project as they are now, the build's own among them."""
+    now = renewed(graph, stage)
+    return [*now.watch.inputs, *now.watch.outputs]
+
+
+def _path_folders(stage: Stage) -> list[str]:
+    """Return the folders in which the step finds its programs."""
+    path = environment(stage.step.env if stage.step else {}).get("PATH", os.defpath)
+    return [folder for folder in path.split(os.pathsep) if folder.startswith("/") and os.path.isdir(folder)]  # noqa: PTH112
 
 
 def accept(graph: Graph, stage: Stage) -> str | None:
@@ -87,6 +219,7 @@ def accept(graph: Graph, stage: Stage) -> str | None:
         return stage.watch.name(missing)
     if stage.step is not None:
         graph.toolchain.check(stage.name)
+    forget_attempt(state_dir(graph.project.root), stage)
     return None
 
 
@@ -140,11 +273,14 @@ def _holder(lock: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[None]:
+def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[Mapping[Path, Path]]:
     """See that the block leaves every target, or where it fails none that it began.
 
     A suspect that the block does not write anew is put back: it may be a person's own file. What is left over from
     another release of the tool is out of the way likewise.
+
+    Yields:
+        Where the files are that are out of the way.
     """
     targets = [Path(path) for path in stage.watch.targets]
     away = {*map(Path, suspects), *map(Path, stage.watch.left_over), *aside.left_by_a_killed_run(folder)}
@@ -152,10 +288,10 @@ def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[No
         away |= {path for path in stage.step.targets if path.exists()}
     undone = stage.step is not None and stage.step.undone
     copied = {path for path in targets if path not in away and path.is_file()} if undone else set()
-    with aside.kept(folder, away, copied):
+    with aside.kept(folder, away, copied) as moved:
         before = {path: stamps.take(str(path)) for path in targets}
         try:
-            yield
+            yield moved
             for path in targets:
                 if not path.exists():
                     raise BuildError(f"{stage.name} succeeded and left no {path}")
@@ -164,42 +300,3 @@ def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[No
                 if stamps.take(str(path)) != before[path]:
                     path.unlink(missing_ok=True)
             raise
-
-
-@contextlib.contextmanager
-def _inputs(stage: Stage, late: Sequence[str], mark: Path) -> Iterator[dict[str, str]]:
-    """See that a make does not take for built what was edited while it, or the one before it, ran.
-
-    It compares dates: an object file that was finished after its source was edited looks newer than the source. Such
-    a source gets the date of now, as if it had been saved once more. After a success that can wait for the next run
-    (``Verdict.late``), after a failure there is no record to tell it from, and after a kill only ``mark`` tells when
-    the run began.
-
-    Yields:
-        The stamps of those that got a new date.
-    """
-    edited = list(late)
-    if mark.exists():
-        began = mark.stat().st_mtime_ns
-        edited += [path for path in stage.watch.inputs if int(stamps.take(path).partition(":")[0] or 0) >= began]
-    dated = {path: _renew(path) for path in edited}
-    stamps.settle(dated.values())
-    before = [stamps.take(path) for path in stage.watch.inputs]
-    mark.touch()
-    try:
-        yield dated
-    except BaseException:
-        for path, stamp in zip(stage.watch.inputs, before, strict=True):
-            if stamps.take(path) != stamp:
-                _renew(path)
-        raise
-    finally:
-        mark.unlink(missing_ok=True)
-
-
-def _renew(path: str) -> str:
-    """Give a file the date of now, where we may; return its stamp."""
-    now = time.time_ns()  # finer than the clock for "now" that utime has of its own: later than all that was made
-    with contextlib.suppress(OSError):
-        os.utime(path, ns=(now, now))
-    return stamps.take(path)

@@ -15,9 +15,12 @@ from doit.task import Task
 
 from unibuild import errors, stamps
 from unibuild.errors import BusyError, FileError, UnibuildError
-from unibuild.tasks.graph import GOALS
+from unibuild.settings.sources import STATE
+from unibuild.tasks import verdicts
+from unibuild.tasks.graph import GOALS, renewed
 from unibuild.tasks.tell import debugging, hang_up, tell
 from unibuild.tasks.usage import SHARED
+from unibuild.toolchain.learned import Learned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,8 +105,9 @@ class Failed(TaskFailed):  # type: ignore[misc]
 class Fresh(UptodateCalculator):  # type: ignore[misc]
     """Whether a stage is up to date, by its stamps; afterwards ``reason`` says why it is not."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, graph: Graph, stage: Stage) -> None:
         super().__init__()
+        self.graph = graph
         self.stage = stage
         self.reason: str | None = None
         self._state: Any = None
@@ -115,25 +119,38 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
 
     def __call__(self, task: Task, values: dict[str, Any]) -> bool:
         """Judge, and see to it that what was judged is recorded if the action succeeds."""
+        watch, folder = self.stage.watch, Path(self.stage.watch.root) / STATE
         try:
-            verdict = stamps.judge(self.stage.watch, stamps.known(values))
+            verdict = verdicts.verdict(folder, self.stage, values, stamps.clock(str(folder)))
         except UnibuildError as error:
             raise SystemExit(tell(error)) from None
         self.reason = verdict.reason
-        # This goes with the task to doit's workers, and "dated" comes back with it.
-        found = {"suspects": verdict.suspects, "late": verdict.late}
-        task.meta = {key: paths for key, paths in found.items() if paths}
+        # This goes with the task to doit's workers, and "settled" comes back with it.
+        task.meta = {"judged": (verdict.record, verdict.suspects, verdict.changes, verdict.others)}
 
         def save() -> dict[str, stamps.Record]:
-            for path in self.stage.watch.targets:
+            for path in watch.targets:
                 self._state.set(_MADE, path, True)
-            verdict.record["inputs"].update((task.meta or {}).get("dated", {}))
-            return {"stamps": stamps.seal(self.stage.watch, verdict.record)}
+            now = watch if self.stage.step is None else renewed(self.graph, self.stage).watch
+            return {"stamps": stamps.seal(now, verdict.record, (task.meta or {}).get("settled", ()))}
 
         task.value_savers.append(save)
-        if verdict.reason is None and verdict.record != values.get("stamps"):  # stamps moved, contents did not
-            self._state.set(task.name, "_values_:", {**values, "stamps": verdict.record})
+        if verdict.reason is None:
+            if verdict.record != values.get("stamps"):  # stamps moved, contents did not
+                self._state.set(task.name, "_values_:", {**values, "stamps": verdict.record})
+            self._keep_dependencies(task)
         return verdict.reason is None
+
+    def _keep_dependencies(self, task: Task) -> None:
+        """Let doit's own list of file dependencies be as it is now: other names alone do not make a stage stale."""
+        before = self._state.get(task.name, "deps:")
+        if before is None or {*before} == task.file_dep:
+            return
+        for path in {*before} - task.file_dep:
+            self._state.drop(task.name, path)
+        for path in task.file_dep - {*before}:
+            self._state.set(task.name, path, "")
+        self._state.set(task.name, "deps:", sorted(task.file_dep))
 
     def __str__(self) -> str:
         return self.reason or "it is up to date"
@@ -182,7 +199,7 @@ class StageTask(Task):  # type: ignore[misc]
         """
         from unibuild.tasks.build import accept
 
-        self.meta: dict[str, Any] = {"dated": {}}
+        self.meta: dict[str, Any] = {"settled": {}}
         return accept(self.graph, self.fresh.stage)
 
     def clean(self, outstream: TextIO, dryrun: bool) -> None:
@@ -197,6 +214,8 @@ class StageTask(Task):  # type: ignore[misc]
                 if not dryrun:
                     Path(path).unlink()
                     state.set(_MADE, path, None)
+        if self.name == "build" and not dryrun:
+            Learned.forget(Path(watch.root))
 
 
 def stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
@@ -221,11 +240,10 @@ def whole(stages: list[Task]) -> list[Task]:
 
 def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
     def act(task: Task) -> None:
-        from unibuild.tasks.build import run_stage
+        from unibuild.tasks.build import Judged, run_stage
 
         guard.hold()
-        found = task.meta
-        task.meta = {"dated": run_stage(graph, stage, found.get("suspects", ()), found.get("late", ()))}
+        task.meta = {"settled": run_stage(graph, stage, Judged(*task.meta["judged"]))}
 
     task = StageTask(
         stage.name,
@@ -233,7 +251,7 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
         task_dep=[before] if before else [],
         targets=list(stage.watch.targets),
-        uptodate=[Fresh(stage)],
+        uptodate=[Fresh(graph, stage)],
         params=SHARED,
         subtask_of=stage.goal if stage.goal != stage.name else None,
         doc=stage.doc,

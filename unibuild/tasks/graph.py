@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.toolchain.base import Step, Toolchain
 
-__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "failed_mark", "graph"]
+__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph", "renewed"]
 
 GOALS = {
     "configure": "configure the tree",
@@ -133,27 +133,8 @@ def graph(project: Project) -> Graph:
     name = project.settings.name or project.root.name or "kernel"
     kernel, xl = folder / f"{name}.xen", folder / f"{name}{own}.xl"
 
-    def digest(step: str) -> Callable[[str], str]:
-        def of(path: str) -> str:
-            return files.sha256(Path(path)) if Path(path).parent == folder else toolchain.digest(Path(path), step)
-
-        return of
-
-    def watch(step: Step) -> Watch:
-        targets = (*step.targets, kernel) if step.name == "build" else step.targets
-        return Watch(
-            root=str(project.root),
-            inputs=_strings(step.inputs),
-            made=_strings(step.made),
-            targets=_strings(targets),
-            fingerprint=step.fingerprint,
-            digest=digest(step.name),
-            left_over=_strings(step.left_over),
-            why=step.why or ("failed the last time" if (folder / failed_mark(step.name)).exists() else None),
-        )
-
     steps = toolchain.steps()
-    stages = [Stage(step.name, step.doc, watch(step), _strings((project.root, *step.folders)), step) for step in steps]
+    stages = [_stage(project, toolchain, kernel, step) for step in steps]
     start = project.root / project.settings.xl.file if project.settings.xl.file else toolchain.xl
     by_step = any(start in step.targets for step in steps)
     xl_watch = Watch(
@@ -162,7 +143,7 @@ def graph(project: Project) -> Graph:
         made=_strings([path for path in (kernel, start if by_step else None, toolchain.xl_in) if path]),
         targets=(str(xl),),
         fingerprint=_xl_fingerprint(project),
-        digest=digest("xl"),
+        digest=_digest(toolchain, folder, "xl"),
     )
     stages.append(Stage(f"xl{of}", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
     exports = (
@@ -174,9 +155,38 @@ def graph(project: Project) -> Graph:
     return Graph(project, toolchain, tuple(stages), start, kernel, xl, exports)
 
 
-def failed_mark(stage: str) -> str:
-    """Return the name of the file in the state's folder that tells that a stage failed the last time."""
-    return f"{stage.replace('/', '%')}.failed"
+def renewed(found: Graph, stage: Stage) -> Stage:
+    """Return a stage of a toolchain as it is now, after its build."""
+    steps = {step.name: step for step in found.toolchain.steps()}
+    return _stage(found.project, found.toolchain, found.kernel, steps[stage.name])
+
+
+def _stage(project: Project, toolchain: Toolchain, kernel: Path, step: Step) -> Stage:
+    """Return the stage of a toolchain's step; ``kernel`` is our copy, which the build leaves too."""
+    exported = {str(project.root / file) for file in (project.settings.image.file,) if file}
+    targets = (*step.targets, kernel) if step.name == "build" else step.targets
+    watch = Watch(
+        root=str(project.root),
+        inputs=tuple(path for path in _strings(step.inputs) if path not in exported),
+        made=_strings(step.made),
+        targets=_strings(targets),
+        fingerprint=step.fingerprint,
+        digest=_digest(toolchain, project.root / STATE, step.name),
+        left_over=_strings(step.left_over),
+        why=step.why,
+        outputs=_strings(step.outputs),
+        touches=step.judge,
+    )
+    return Stage(step.name, step.doc, watch, _strings((project.root, *step.folders)), step)
+
+
+def _digest(toolchain: Toolchain, folder: Path, step: str) -> Callable[[str], str]:
+    """Return the digest of a step's files; those in ``folder`` are unibuild's."""
+
+    def of(path: str) -> str:
+        return files.sha256(Path(path)) if Path(path).parent == folder else toolchain.digest(Path(path), step)
+
+    return of
 
 
 def _export(name: str, what: str, project: Project, watch: Watch, path: Path, used: tuple[str, ...]) -> Stage:
@@ -226,7 +236,7 @@ def _xl_fingerprint(project: Project) -> Mapping[str, str]:
     import msgspec
 
     settings = project.settings
-    told = {"name": settings.name, "unibuild": unibuild.__version__}
+    told = {"name": settings.name, "unibuild": unibuild.__version__, "folder": str(project.root)}
     told |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
     told["boot.args"] = msgspec.to_builtins(settings.boot.args)
     return {key: json.dumps(value, sort_keys=True) for key, value in told.items()}

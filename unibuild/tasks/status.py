@@ -21,6 +21,7 @@ from unibuild.settings.sources import STATE
 from unibuild.tasks import facts, hosts
 from unibuild.tasks.graph import graph
 from unibuild.tasks.table import age, table
+from unibuild.tasks.verdicts import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from unibuild.domain.record import Instance, Record
     from unibuild.settings.sources import Project
 
-    Saved = Callable[[str], object]
+    Saved = Callable[[str], Any]
 
 __all__ = ["VERSION", "Answer", "ask", "lines", "look", "status"]
 
@@ -207,7 +208,7 @@ def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
     """Return the first stage that is stale, and why; no stage where the graph cannot be told."""
     try:
         for stage in graph(project).stages:
-            reason = stamps.judge(stage.watch, stamps.known(saved(stage.name))).reason
+            reason = verdict(project.root / STATE, stage, saved(stage.name) or {}).reason
             if reason is not None:
                 return {"stage": stage.name, "reason": reason}
     except UnibuildError as error:

@@ -34,8 +34,8 @@ __all__ = [
     "values",
 ]
 
-OURS = ("/dodo.py", "/unibuild.mk")
-"""Files of a project that call unibuild, as patterns: the kernel is not built from them."""
+OURS = ("/dodo.py", "/unibuild.mk", "/unibuild.toml", "/dodo_templates/")
+"""Files of a project that only unibuild and doit read, as patterns: the kernel is not built from them."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,9 @@ class Step:
         anew: whether its targets are out of the way while it runs, because its tool can succeed and do nothing: what
             is there afterwards is then the tool's work.
         undone: whether its targets are put back as they were where it fails.
+        outputs: other files that it is known to have written.
+        programs: programs whose identity is in the fingerprint.
+        judge: whether the tool goes by dates, so that unibuild must find out what it would miss (``tasks.judging``).
         lock: a file that its tool keeps locked (``flock``) while it runs, and fails where another one has it.
     """
 
@@ -84,6 +87,9 @@ class Step:
     anew: bool = False
     undone: bool = False
     lock: Path | None = None
+    outputs: tuple[Path, ...] = ()
+    programs: tuple[str, ...] = ()
+    judge: bool = False
 
     def require(self) -> None:
         """See that the programs which the step needs are there.
@@ -125,6 +131,12 @@ class Toolchain(Protocol):
             FileError: the file cannot be read.
         """
 
+    def question(self, step: str) -> tuple[str, ...] | None:
+        """Return a command that ends with 0 where a step has nothing to do; None: its tool has no such command."""
+
+    def database(self) -> tuple[str, ...] | None:
+        """Return a command that prints what make knows of the build; None: it is not built with make."""
+
     def check(self, step: str) -> None:
         """See that a step which ended with success did its work.
 
@@ -150,7 +162,7 @@ def values(names: Iterable[str], env: Mapping[str, str]) -> dict[str, str]:
 
 
 def identity(program: str, env: Mapping[str, str]) -> str:
-    """Return what tells one installed program from another: its path behind links, time stamp (ns) and size (bytes).
+    """Return what tells one installed program from another: its path behind links, time stamp (ns), size and inode.
 
     Cheaper than asking for its version, and moves too when the same version is built anew. Empty: it is not on PATH.
     """
@@ -159,7 +171,7 @@ def identity(program: str, env: Mapping[str, str]) -> str:
         return ""
     path = found.resolve()
     status = path.stat()
-    return f"{path} {status.st_mtime_ns} {status.st_size}"
+    return f"{path} {status.st_mtime_ns} {status.st_size} {status.st_ino}"
 
 
 def installed(program: str, env: Mapping[str, str]) -> Path | None:

@@ -1,16 +1,15 @@
 """Finds the sources as ``unibuild.toolchain.sources`` does, and walks only where something moved since the last time.
 
-``.unibuild/listing`` keeps what the last walks found, and the stamps of all that decided it: the folders, whose stamp
-moves when an entry comes, goes or is renamed, and the ``.gitignore`` files. Each stamp was taken before its folder was
-listed. A folder that changed a moment before it was listed could change again without another stamp, so what such a
-walk found is not kept: git's rule for a "racily clean" index.
+``.unibuild/listing`` keeps what the last walks found, and the stamps of the folders that decided it: such a stamp moves
+when an entry appears, is removed or is renamed. Each stamp was taken before its folder was listed. A folder that
+changed a moment before it was listed could change again without another stamp, so what such a walk found is not kept:
+git's rule for a "racily clean" index.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -44,16 +43,15 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     Nothing is kept where the project has no ``.unibuild`` yet: a mere look at a tree leaves it as it is.
     """
     without = tuple(without)
-    above = [f"{folder}/.gitignore" for folder in sources.above(root)]
-    asked = [[__version__, str(root)], [*(patterns or sources.PATTERNS)], [*sources.PRUNED], [*without], above]
+    asked = [[__version__, str(root)], [*patterns], [sources.DROPPINGS.pattern, *sources.PRUNED], [*without]]
     cache = root / STATE / "listing"
     kept = _read(cache)
     for entry in kept:
         if entry["asked"] == asked and _holds(entry):
             return sources.Found(tuple(map(Path, entry["files"])), tuple(map(Path, entry["folders"])))
-    begun = time.time_ns()
+    begun = stamps.clock(str(cache.parent)) if cache.parent.is_dir() else None
     look = sources.look(root, patterns, without=without)
-    if look.whole and cache.parent.is_dir() and all(_old(stamp, begun) for stamp in look.stamps.values()):
+    if look.whole and begun is not None and all(_old(stamp, begun) for stamp in look.stamps.values()):
         entry = _Entry(
             asked=asked,
             files=[*map(str, look.found.files)],
@@ -84,6 +82,6 @@ def _holds(entry: _Entry) -> bool:
     )
 
 
-def _old(stamp: str, begun: int) -> bool:
-    """Say whether a change after the walk had ``begun`` (ns since the epoch) gives another stamp than this one."""
-    return stamp == stamps.ABSENT or int(stamp.partition(":")[0]) < begun - stamps.TICK * 1e9
+def _old(stamp: str, begun: stamps.Clock) -> bool:
+    """Say whether a change after the walk had ``begun`` gives another stamp than this one."""
+    return stamp == stamps.ABSENT or int(stamp.partition(":")[0]) < begun.now - begun.tick

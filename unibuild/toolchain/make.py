@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
 from unibuild.makefile import NAMES, find, kernels, targets
-from unibuild.toolchain import listing
-from unibuild.toolchain.base import OURS, Step, behind_door, make_argv, spelled
+from unibuild.stamps import path_of
+from unibuild.toolchain import listing, mentions
+from unibuild.toolchain.base import OURS, Step, behind_door, identity, make_argv, spelled, values
+from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.sources import Found, git_state
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from unibuild.settings.model import Build
 
@@ -75,6 +80,14 @@ class Make:
         """
         return sha256(path)
 
+    def question(self, step: str) -> tuple[str, ...] | None:
+        """Return the command that ends with 0 where the build has nothing to do."""
+        return (*self._command(), "-q") if step == "build" else None
+
+    def database(self) -> tuple[str, ...]:
+        """Return the command that prints make's database of the build, and runs no recipe."""
+        return (*self._command(), "-pn")
+
     def check(self, step: str) -> None:
         """See that the build left a kernel.
 
@@ -110,34 +123,67 @@ class Make:
         )
 
     def _build(self) -> Step:
+        learned = Learned.load(self.root)
         makefiles = self._makefiles() if self.build.configure else ()
         passed_over = () if self.behind is None else ("/GNUmakefile",)
-        found = listing.find(self.root, self.build.sources, without=(*OURS, *passed_over))
-        words = (self.build.target,) if self.build.target else ()
+        found = listing.find(self.root, self.build.sources, without=(*OURS, *passed_over, *self.build.ignore))
+        outputs = {path_of(str(self.root), name) for name in learned.outputs}
+        left_out = {*outputs, *map(str, (self.kernel, *makefiles))}
+        inputs = [path for path in found.files if str(path) not in left_out]
+        outside = [Path(path_of(str(self.root), name)) for name in learned.outside]
+        git = git_state(self.root, index=learned.git == "changes") if learned.git else Found((), ())
+        outside = [*(path for path in outside if path.is_file()), *git.files]
+        variables = self._variables(learned)
         return self._step(
             "build",
             f"build {self.build.kernel} with make",
-            make_argv(self.behind, *words, jobs=self.build.jobs),
-            inputs=tuple(path for path in found.files if path != self.kernel and path not in makefiles),
-            folders=found.folders,
+            self._command(jobs=self.build.jobs),
+            inputs=tuple(dict.fromkeys((*inputs, *outside))),
+            folders=tuple(dict.fromkeys((*found.folders, *git.folders, *(path.parent for path in outside)))),
             made=makefiles,
             targets=(self.kernel,),
+            outputs=tuple(map(Path, sorted(outputs - {str(self.kernel)}))),
+            variables=variables,
+            programs=tuple(learned.programs),
+            more={
+                **values(variables, self.build.env),
+                **{name: identity(name, self.build.env) for name in learned.programs},
+            },
+            judge=True,
         )
+
+    def _command(self, jobs: int | None = None) -> tuple[str, ...]:
+        return make_argv(self.behind, *((self.build.target,) if self.build.target else ()), jobs=jobs)
+
+    def _variables(self, learned: Learned) -> tuple[str, ...]:
+        """Return the names of the environment variables that the build reads, as far as they are known."""
+        makefiles = [path_of(str(self.root), name) for name in learned.makefiles]
+        texts = map(mentions.text_of, makefiles or map(str, self._makefiles()))
+        found = {*mentions.BUILT_IN, *mentions.variables(texts), *learned.variables}
+        return tuple(sorted(found - mentions.IGNORED - self.build.env.keys()))
 
     def _makefiles(self) -> tuple[Path, ...]:
         """Return what make may read as the makefile, there or not."""
         return tuple(self.root / name for name in NAMES if self.behind is None or name != "GNUmakefile")
 
-    def _step(self, name: str, doc: str, argv: tuple[str, ...], **more: Any) -> Step:  # noqa: ANN401
+    def _step(
+        self,
+        name: str,
+        doc: str,
+        argv: tuple[str, ...],
+        *,
+        more: Mapping[str, str] = MappingProxyType({}),
+        **others: Any,  # noqa: ANN401
+    ) -> Step:
         return Step(
             name=name,
             doc=doc,
             commands=(argv,),
             cwd=self.root,
             env=self.build.env,
-            fingerprint={"arguments": shlex.join(argv), "environment": spelled(self.build.env)},
+            fingerprint={"arguments": shlex.join(argv), "environment": spelled(self.build.env), **more},
             needs={} if name == "configure" else NEED_MAKE,
-            **more,
+            **others,
         )
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import reading, sha256
+from unibuild.stamps import path_of
 from unibuild.toolchain import config_ml, flags, listing, opam, required, sources, tools, unikernel
 from unibuild.toolchain.base import Step, behind_door, environment, make_argv, spelled, values
+from unibuild.toolchain.learned import Learned
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.mirage_tree import Tree
 from unibuild.toolchain.mirage_version import GET_MIRAGE
@@ -35,6 +37,7 @@ NEEDS = {
     "dune": "install it with opam, then bring it onto PATH: opam install dune && eval $(opam env)",
     "ocamlbuild": "install it with opam, then bring it onto PATH: opam install ocamlbuild && eval $(opam env)",
 }
+_WRITTEN = ("_build/", "_opam/")  # by dune or ocamlbuild, and by opam
 BRIDGES = ("xenbr0", "br0", "virbr0")  # configure writes the first one that this machine has into the .xl
 
 
@@ -112,6 +115,12 @@ class Mirage:
             return hashlib.sha256(b"".join(lines)).hexdigest()
         return sha256(path)
 
+    def question(self, step: str) -> None:
+        """Return nothing: dune and ocamlbuild go by content, and a build with nothing to do is the question."""
+
+    def database(self) -> None:
+        """Return nothing: what make knows here is how to call the tools."""
+
     def check(self, step: str) -> None:
         """See that a step which ended with success did its work.
 
@@ -186,10 +195,12 @@ class Mirage:
     def _build(self) -> Step:
         argv = make_argv(self.behind, "build", jobs=self.settings.build.jobs)
         config = self.tree.config_modules()
-        patterns = self.settings.build.sources or (*sources.PATTERNS, *self.tree.data_folders())
         front = () if self.behind is None else (f"/{(self.cwd / 'GNUmakefile').relative_to(self.root)}",)
-        found = listing.find(self.root, patterns, without=(*self.tree.no_sources(), *front))
-        left_out = {str(path) for path in (*config, *self.tree.left_over, self.kernel)}
+        build = self.settings.build
+        without = (*self.tree.no_sources(), *front, *_WRITTEN, *build.ignore)
+        found = listing.find(self.root, build.sources, without=without)
+        outputs = {path_of(str(self.root), name) for name in Learned.load(self.root).outputs}
+        left_out = {*outputs, *(str(path) for path in (*config, *self.tree.left_over, self.kernel))}
         inputs = [path for path in found.files if str(path) not in left_out]
         seen = set(map(str, inputs))  # of Paths it would be slow
         made = [p for p in self.tree.paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]

@@ -1,8 +1,10 @@
-"""Finds the source files of a project: what its patterns name and its ``.gitignore`` files do not."""
+"""Finds the files that a project may be built from: all that are in its folder, or those that patterns name."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +18,19 @@ if TYPE_CHECKING:
 
     from unibuild.toolchain.gitignore import Patterns
 
-__all__ = ["PATTERNS", "PRUNED", "Found", "Look", "above", "find", "leads_to", "look"]
+__all__ = ["DROPPINGS", "PRUNED", "Found", "Look", "find", "git_state", "is_pruned", "leads_to", "look"]
 
-PATTERNS = (
-    *("*.ml", "*.mli", "*.mll", "*.mly", "*.mld", "*.eliom", "*.opam", "*.opam.template"),
-    *("dune", "dune-project", "dune-workspace", "dune.inc", "META", "_tags", "*.mllib", "*.mlpack", "*.clib"),
-    *("*.c", "*.h", "*.cc", "*.cpp", "*.cxx", "*.hh", "*.hpp", "*.hxx", "*.inc", "*.def"),
-    *("*.S", "*.s", "*.asm", "*.ld", "*.lds", "*.x"),
-    *("*.rs", "Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml", "*.zig", "*.go", "go.mod", "go.sum"),
-    *("*.hs", "*.cabal", "*.ads", "*.adb", "*.gpr", "*.py", "*.sh", "*.awk", "*.pl"),
-    *("Makefile", "makefile", "GNUmakefile", "Makefile.*", "*.mk", "*.mak", "Kconfig*", "Config.in"),
-    *("configure", "configure.ac", "*.m4", "*.in", "CMakeLists.txt", "*.cmake", "meson.build", "meson.options"),
+PRUNED = (".git", ".hg", ".svn", ".bzr", "_darcs", ".jj", "CVS", ".unibuild")
+"""Folders that hold no sources, at any depth: those of version control, and unibuild's own."""
+
+DROPPINGS = re.compile(
+    r"4913|.*~|\..*\.sw[a-z]|.*\.swp|\.#.*|#.*#|\.goutputstream.*|.*___jb_(?:tmp|old|bak)___|.*\.kate-swp"
+    r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden.*|\.DS_Store",
+    re.DOTALL,
 )
-"""The usual names of sources, in the pattern language of ``.gitignore``."""
+"""Names of files that editors, file managers and file systems leave beside the files of a project."""
 
-PRUNED = (".git", ".hg", ".svn", ".unibuild", "_build", "_opam", "__pycache__")
-"""Folders that hold no sources, at any depth."""
+_TOOLS = {"_build": (".lock", "log", "_log", ".db"), "_opam": (".opam-switch",)}
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,8 @@ class Found:
     """What a walk found.
 
     Attributes:
-        files: the sources, absolute and sorted.
-        folders: what decided that, absolute and sorted: the folders listed and the ``.gitignore`` files read. While
-            none of their stamps moves, another walk finds the same.
+        files: the files, absolute and sorted.
+        folders: the folders listed, absolute and sorted. While none of their stamps moves, another walk finds the same.
     """
 
     files: tuple[Path, ...]
@@ -54,8 +52,7 @@ class Look:
 
     Attributes:
         found: what it found.
-        stamps: the stamps of the folders listed and of the ``.gitignore`` files in force, there or not, each taken
-            before its content was read.
+        stamps: the stamps of the folders listed, each taken before its content was read.
         links: the symbolic links met, and what each led to (see ``leads_to``).
         whole: whether all could be read; the stamps of the rest would not tell when it can be.
     """
@@ -66,25 +63,17 @@ class Look:
     whole: bool
 
 
-@dataclass(frozen=True)
-class _Ignore:
-    """A ``.gitignore`` that is in force, and the length of its folder's path with the slash."""
-
-    patterns: Patterns
-    skip: int
-
-
 def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> Found:
-    """Find the sources below ``root``.
+    """Find the files below ``root`` that a project may be built from.
 
     A symbolic link to a folder is followed after everything else, where it leads to one not seen yet that does not
-    hold ``root``. A folder that may not be read holds no sources. Where a ``.gitignore`` above ``root`` names
-    ``root`` itself, those above do not count.
+    hold ``root``. A folder that may not be read holds no files. ``.gitignore`` has no say: a build reads what git
+    ignores.
 
     Args:
         root: absolute folder.
         patterns: what sources are called, in the pattern language of ``.gitignore``, ``!`` taking out again; empty
-            means ``PATTERNS``.
+            means every file.
         without: patterns, relative to ``root``, of what is never a source, whatever ``patterns`` say.
 
     Raises:
@@ -94,7 +83,7 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
 
 
 def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> Look:
-    """Find the sources as ``find`` does, and tell what decided that.
+    """Find the files as ``find`` does, and tell what decided that.
 
     Raises:
         FileError: ``root`` cannot be read.
@@ -105,8 +94,9 @@ def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
         os.listdir(root)  # noqa: PTH208 (strings are enough)
     except OSError as error:
         raise FileError(f"cannot read the folder {root}: {error.strerror}") from error
-    walk = _Walk(root, Patterns(patterns or PATTERNS), Patterns((*(f"{name}/" for name in PRUNED), *without)))
-    walk.folder(str(root), included=False, ignores=walk.above())
+    without = tuple(without)
+    walk = _Walk(root, Patterns(patterns) if patterns else None, Patterns(without) if without else None)
+    walk.folder(str(root), included=not patterns)
     while walk.links:
         walk.link(*walk.links.pop(0))
     folders = sorted(path for path, stamp in walk.stamps.items() if stamp != stamps.ABSENT)
@@ -114,17 +104,43 @@ def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     return Look(found, walk.stamps, walk.leads, walk.whole)
 
 
-def above(root: Path) -> tuple[Path, ...]:
-    """Return the folders above ``root`` whose ``.gitignore`` counts, if there is one: those in its git tree.
+def is_pruned(path: str) -> bool:
+    """Say whether a folder is one that no walk enters: version control's, unibuild's, or dune's, ocamlbuild's, opam's.
 
-    The top of the tree comes first; outside of a git tree there are none.
+    A ``_build`` or ``_opam`` that none of these tools wrote is a folder like any other.
     """
-    between: list[Path] = []
-    for folder in (root, *root.parents):
-        if (folder / ".git").exists():
-            return tuple(reversed(between))
-        between.append(folder.parent)
-    return ()
+    name = path.rpartition("/")[2]
+    return name in PRUNED or any(os.path.lexists(f"{path}/{mark}") for mark in _TOOLS.get(name, ()))
+
+
+def git_state(root: Path, *, index: bool) -> Found:
+    """Return the files that say which revision is checked out, and the folders in which others can appear.
+
+    Format: gitrepository-layout(5). Nothing outside of a git tree.
+
+    Args:
+        root: absolute folder.
+        index: whether the index counts too, which says what is changed.
+    """
+    top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), None)
+    if top is None:
+        return Found((), ())
+    own = top / ".git"
+    if own.is_file():  # a worktree or a submodule
+        with contextlib.suppress(OSError):
+            own = (top / own.read_text().partition("gitdir:")[2].strip()).resolve()
+    common = own
+    with contextlib.suppress(OSError):
+        common = (own / (own / "commondir").read_text().strip()).resolve()
+    folders = [folder for name in ("heads", "tags") for folder in _below(common / "refs" / name)]
+    refs = [path for folder in folders for path in folder.iterdir() if path.is_file()]
+    named = [own / "HEAD", common / "packed-refs", *([own / "index"] if index else [])]
+    return Found(tuple(sorted({*refs, *(path for path in named if path.is_file())})), (common, *folders))
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return a folder and all folders in it."""
+    return [Path(path) for path, _, _ in os.walk(folder)]
 
 
 def leads_to(link: str) -> str:
@@ -141,7 +157,7 @@ def leads_to(link: str) -> str:
 class _Walk:
     """One walk; paths are strings, because a Path for each entry would double its time."""
 
-    def __init__(self, root: Path, sources: Patterns, without: Patterns) -> None:
+    def __init__(self, root: Path, sources: Patterns | None, without: Patterns | None) -> None:
         self.root = root
         self.sources = sources
         self.without = without
@@ -149,43 +165,17 @@ class _Walk:
         self.files: list[str] = []
         self.stamps: dict[str, str] = {}
         self.leads: dict[str, str] = {}
-        self.links: list[tuple[str, bool, tuple[_Ignore, ...]]] = []
+        self.links: list[tuple[str, bool]] = []
         self.seen: set[tuple[int, int]] = set()
         self.whole = True
 
-    def above(self) -> tuple[_Ignore, ...]:
-        """Return what ``.gitignore`` files above ``root`` say; nothing, where they name a folder on the way to it."""
-        folders = above(self.root)
-        ignores: tuple[_Ignore, ...] = ()
-        for folder, below in zip(folders, (*folders[1:], self.root), strict=False):  # none above: none
-            if own := self.ignore(str(folder)):
-                ignores = (*ignores, own)
-            if _ignored(str(below), True, ignores):
-                return ()
-        return ignores
-
-    def ignore(self, folder: str) -> _Ignore | None:
-        """Read the ``.gitignore`` of a folder; None where there is none."""
-        from unibuild.toolchain.gitignore import Patterns
-
-        path = f"{folder.rstrip('/')}/.gitignore"
-        self.stamps[path] = stamps.take(path)
-        try:
-            with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:  # noqa: PTH123
-                lines = file.read().split("\n")
-        except FileNotFoundError:
-            return None
-        except OSError:
-            self.whole = False
-            return None
-        return _Ignore(Patterns(line.removesuffix("\r") for line in lines), len(path) - len(".gitignore"))
-
-    def link(self, path: str, included: bool, ignores: tuple[_Ignore, ...]) -> None:
+    def link(self, path: str, included: bool) -> None:
         """Walk the folder that a symbolic link leads to, unless ``root`` lies in it."""
-        if not self.root.resolve().is_relative_to(Path(path).resolve()):
-            self.folder(path, included, ignores)
+        target = Path(path).resolve()
+        if not (self.root.resolve().is_relative_to(target) or any(map(is_pruned, map(str, (target, *target.parents))))):
+            self.folder(path, included)
 
-    def folder(self, path: str, included: bool, ignores: tuple[_Ignore, ...]) -> None:
+    def folder(self, path: str, included: bool) -> None:
         """Take what is in a folder; ``included`` says that a pattern names the folder itself or one above it."""
         try:
             status = os.stat(path)  # noqa: PTH116
@@ -199,35 +189,33 @@ class _Walk:
             self.whole = False
             return
         self.stamps[path] = stamp
-        if any(entry.name == ".gitignore" for entry in entries) and (own := self.ignore(path)):
-            ignores = (*ignores, own)
         for entry in entries:
-            self.entry(entry, included, ignores)
+            self.entry(entry, included)
 
-    def entry(self, entry: os.DirEntry[str], included: bool, ignores: tuple[_Ignore, ...]) -> None:
+    def entry(self, entry: os.DirEntry[str], included: bool) -> None:
         """Take or leave one entry of a folder."""
         path = entry.path
         below = path[self.skip :]
         real_folder = entry.is_dir(follow_symlinks=False)
-        said = self.sources.match(below, folder=real_folder)
+        said = None if self.sources is None else self.sources.match(below, folder=real_folder)
         wanted = included if said is None else said
         if not (real_folder or wanted or entry.is_symlink()):
-            return  # by far the most common end, and cheap
-        if self.without.match(below, folder=real_folder) or _ignored(path, real_folder, ignores):
+            return  # by far the most common end where there are patterns, and cheap
+        if entry.name in PRUNED or (not real_folder and DROPPINGS.fullmatch(entry.name)):
+            return
+        if self.without is not None and self.without.match(below, folder=real_folder):
             return
         if entry.is_symlink():
             self.leads[path] = leads_to(path)
         if real_folder:
-            self.folder(path, wanted, ignores)
+            if not is_pruned(path):
+                self.folder(path, wanted)
         elif entry.is_symlink() and entry.is_dir():
-            self.links.append((path, wanted, ignores))
-        elif wanted and entry.is_file():
+            self.links.append((path, wanted))
+        elif wanted and entry.is_file() and not (entry.is_symlink() and _is_built(path)):
             self.files.append(path)
 
 
-def _ignored(path: str, folder: bool, ignores: tuple[_Ignore, ...]) -> bool:
-    for ignore in reversed(ignores):
-        said = ignore.patterns.match(path[ignore.skip :], folder=folder)
-        if said is not None:
-            return said
-    return False
+def _is_built(link: str) -> bool:
+    """Say whether a symbolic link leads into a folder that no walk enters, as ocamlbuild's links do."""
+    return any(is_pruned(str(folder)) for folder in Path(link).resolve().parents)

@@ -41,7 +41,7 @@ class Cycle:
     began: float
     phases: dict[events.Phase, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
-    dated: dict[str, str] = field(default_factory=dict)
+    settled: dict[str, str] = field(default_factory=dict)
     is_stopped: bool = False
 
     @property
@@ -55,7 +55,7 @@ class Cycle:
 
     def heard(self, task: Task) -> events.Stage:
         """Note what became of a task; return its event."""
-        self.dated |= task.dated
+        self.settled |= task.settled
         self._spent(task.name, task.seconds)
         return events.Stage(at=time.time(), name=task.name, state=task.state, seconds=task.seconds, reason=task.reason)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild import stamps
+from unibuild.settings.sources import STATE
 from unibuild.tasks.graph import graph
 from unibuild.templates import FOLDER
 from unibuild.toolchain.sources import PRUNED
@@ -124,7 +125,7 @@ class Tree:
         seen = take((str(self.project.root), *self.inputs.folders))
         self.is_racy, self.is_broken = False, True
         while True:  # the stamp of a folder is that of before it was listed
-            begun = time.time_ns()
+            begun = stamps.clock(str(self.project.root / STATE))
             found = graph(self.project)
             self.graph, self.inputs = found, inputs(found, self.more)
             new = [path for path in self.inputs.folders if path not in seen]
@@ -134,7 +135,7 @@ class Tree:
         self.scans += 1
         self.is_broken = False
         self._folders = {path: seen[path] for path in self.inputs.folders}
-        self.is_racy = any(_age(stamp) > begun - stamps.TICK * 1e9 for stamp in self._folders.values())
+        self.is_racy = any(_age(stamp) > begun.now - begun.tick for stamp in self._folders.values())
 
     def look(self) -> bool:
         """Take all stamps again; return whether any moved since the last look.
@@ -163,20 +164,22 @@ class Tree:
 
     def changed(self) -> list[str]:
         """Return what is not as it was before the last build, or as that made it, as of the last look."""
-        return differences(self.built, self.now)
+        outputs = {path for stage in self.graph.stages for path in stage.watch.outputs}
+        return [path for path in differences(self.built, self.now) if path not in outputs]
 
     def edited(self) -> list[str]:
-        """Return the same of what no build makes: it has a meaning while one runs."""
-        return [path for path in self.changed() if path not in self.inputs.made]
+        """Return the same of what was there before and no build makes: it has a meaning while one runs."""
+        return [path for path in self.changed() if path in self.built and path not in self.inputs.made]
 
     def begin(self) -> None:
         """A build begins: what changes from the last look on is for the next one."""
         self.built = dict(self.now)
 
-    def end(self, dated: Mapping[str, str]) -> None:
-        """A build has ended, and made what it made; ``dated`` are inputs that it gave a new date, with their stamps."""
-        for path, stamp in {**take(self.inputs.made), **dated}.items():
+    def end(self, settled: Mapping[str, str]) -> None:
+        """Note that a build has ended; ``settled`` are inputs that it wrote itself, with their stamps after it."""
+        for path, stamp in {**take(self.inputs.made), **settled}.items():
             self.now[path] = self.built[path] = stamp
+        self.is_racy = True  # what it wrote for the first time is an output from now on
 
     def watched(self) -> set[str]:
         """Return the folders that matter to be told about: those of inputs, and never what a build or git fills."""
@@ -187,5 +190,5 @@ class Tree:
         return {
             path
             for path in named | listed | {root}
-            if not {*PRUNED, "duniverse"} & {*path.removeprefix(below).split("/")} or path == root
+            if not {*PRUNED} & {*path.removeprefix(below).split("/")} or path == root
         }

@@ -55,13 +55,13 @@ class Refused(_Message, frozen=True, kw_only=True):
 
 
 class Task(_Message, frozen=True, kw_only=True):
-    """A task begins or has ended well; ``dated`` are inputs that got a new date, with their new stamps."""
+    """A task begins or has ended well; ``settled`` are inputs that the build itself wrote, with their stamps."""
 
     name: str
     state: Literal["running", "done", "failed", "current"]
     seconds: float | None = None
     reason: str | None = None
-    dated: dict[str, str] = {}
+    settled: dict[str, str] = {}
 
 
 class Failure(_Message, frozen=True, kw_only=True):

@@ -127,7 +127,7 @@ class Work:
         """A build has ended."""
         cycle = self.cycle
         assert cycle is not None
-        self._tree.end(cycle.dated)
+        self._tree.end(cycle.settled)
         self._lookout.ask()
         if cycle.is_stopped and code:
             self._over(cycle, "stopped", "a save came" if not self.is_ending else "the watch ends")

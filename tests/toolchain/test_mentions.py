@@ -1,0 +1,75 @@
+"""What the text of makefiles, scripts and sources says of a build."""
+
+from __future__ import annotations
+
+import pytest
+
+from unibuild.toolchain import mentions
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = $(MODE)",
+        "x = ${MODE}",
+        "MODE ?= fast",
+        "ifdef MODE",
+        "$(origin MODE)",
+        "\techo $$MODE",
+        'os.environ["MODE"]',
+        "os.environ.get('MODE')",
+        'Sys.getenv_opt "MODE"',
+        "(run x %{env:MODE=fast})",
+        "$ENV{MODE}",
+        "export MODE",
+    ],
+)
+def test_a_variable_that_is_read_is_found(text):
+    assert "MODE" in mentions.variables([text.encode()])
+
+
+def test_variables_that_a_shell_sets_and_plain_words_are_none():
+    assert mentions.variables([b"$(PWD) MODE=1 TERM $(MAKE)"]) == set()
+
+
+MAKEFILE = (
+    b"k: a.c\n\tcat parts/*.txt > $@; ld -Map=k.map -o k $(X) -Map $@.sym; ./log >> build.log\n-include local.mk\n"
+)
+
+
+@pytest.mark.parametrize("name", ["parts/new.txt", "local.mk", "b.c"])
+def test_a_new_file_that_a_pattern_a_name_or_a_suffix_calls_for_is_looked_up(name):
+    assert mentions.is_looked_up(f"/p/{name}", ["a.c"], [MAKEFILE], [MAKEFILE])
+
+
+@pytest.mark.parametrize("name", ["notes.md", "README", "parts/new.json"])
+def test_any_other_new_file_is_not(name):
+    assert not mentions.is_looked_up(f"/p/{name}", ["a.c"], [MAKEFILE], [MAKEFILE])
+
+
+@pytest.mark.parametrize("script", [b"find .", b"os.listdir('.')", b"ls", b"cp -r data x"])
+def test_a_script_that_lists_folders_looks_up_all(script):
+    assert mentions.is_looked_up("/p/notes.md", ["a.c"], [script], [script])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_written"), [("k.map", True), ("build.log", True), ("x.sym", False), ("local.mk", False)]
+)
+def test_a_file_that_the_recipe_writes_is_no_edit(name, is_written):
+    assert mentions.is_written(f"/p/{name}", [MAKEFILE]) == is_written or name == "x.sym"
+
+
+def test_paths_outside_are_found_and_those_of_the_system_are_not():
+    text = "CFLAGS = -I../shared -I/usr/include\n\tcat ../data/x.txt /etc/hosts /p/src/in.c /work/lib/y.c ../.. > out"
+    assert mentions.outside(text, "/p/src", "/p/src") == {"/p/shared", "/p/data/x.txt", "/work/lib/y.c"}
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [("inc/x.h", '#include "X.h"'), ("lib/net.ml", "open Net"), ("a.txt", "a.txt")]
+)
+def test_a_file_that_takes_in_another_names_it(path, text):
+    assert mentions.word_for(path).search(text.encode())
+
+
+def test_part_of_a_word_is_no_mention():
+    assert not mentions.word_for("lib/net.ml").search(b"internet nets")

@@ -1,0 +1,186 @@
+"""Searches the text of makefiles, scripts and sources for what a build may depend on: variables, names and folders."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "BUILT_IN",
+    "IGNORED",
+    "asks_for_changes",
+    "asks_git",
+    "is_looked_up",
+    "is_written",
+    "outside",
+    "text_of",
+    "variables",
+    "word_for",
+]
+
+BUILT_IN = (  # what make's built-in rules, compilers and linkers read
+    *("AR", "ARFLAGS", "AS", "ASFLAGS", "CC", "CFLAGS", "CPP", "CPPFLAGS", "CXX", "CXXFLAGS", "LD", "LDFLAGS"),
+    *(
+        "LDLIBS",
+        "LOADLIBES",
+        "LEX",
+        "LFLAGS",
+        "YACC",
+        "YFLAGS",
+        "OBJCOPY",
+        "RM",
+        "TARGET_ARCH",
+        "MAKEFLAGS",
+        "MAKEFILES",
+    ),
+    *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX"),
+    *("SOURCE_DATE_EPOCH", "OCAMLPARAM", "OCAMLPATH", "OCAMLFIND_TOOLCHAIN", "CAML_LD_LIBRARY_PATH", "OPAMSWITCH"),
+    *("PKG_CONFIG_PATH", "RUSTFLAGS", "RUSTC", "CARGO_BUILD_TARGET"),
+)
+"""Environment variables that count whether or not a file of the project names them."""
+
+IGNORED = frozenset(
+    (
+        *("_", "PWD", "OLDPWD", "SHLVL", "SHELL", "TERM", "COLUMNS", "LINES", "MAKELEVEL", "MAKE", "MAKECMDGOALS"),
+        *("CURDIR", "MAKEFILE_LIST", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR", "PATH", "HOME", "TMPDIR", "MAKEFLAGS"),
+    )
+)
+"""Variables that make or a shell sets by itself, and those that the fast path knows already."""
+
+_REFERENCES = tuple(
+    re.compile(pattern, re.MULTILINE)
+    for pattern in (
+        rb"\$[({]([A-Za-z_]\w*)",
+        rb"\$\$?([A-Za-z_]\w*)",
+        rb"\bifn?def\s+(\w+)",
+        rb"\((?:origin|flavor|value|call)\s+(\w+)",
+        rb"environ(?:\.get)?\s*[(\[]\s*[\"'](\w+)",
+        rb"[Gg]et_?[Ee]nv\w*\s*\(?\s*[\"'](\w+)",
+        rb"%\{env:(\w+)",
+        rb"ENV[{\[][\"']?(\w+)",
+        rb"^\s*(?:export|unexport|override)\s+(\w+)",
+        rb"^\s*([A-Za-z_]\w*)\s*\?=",
+    )
+)
+_CODE = frozenset((".c", ".h", ".cc", ".cpp", ".cxx", ".hh", ".hpp", ".hxx", ".s", ".asm", ".d", ".o", ".a"))
+_MODULES = frozenset((".ml", ".mli", ".mll", ".mly", ".py", ".rs", ".hs", ".go", ".zig", ".ads", ".adb", ".lua", ".js"))
+_LISTS = re.compile(
+    rb"\b(?:find|ls|listdir|glob|iglob|rglob|walk|scandir|iterdir|opendir|readdir|nftw|tar|rsync|zip|cpio|readarray)\b"
+    rb"|\bcp\s+-\w*[rRa]|\bls-files\b|\bSys\.readdir\b|\bsource_tree\b|\bglob_files\b|\bembed\.FS\b"
+)
+_PATTERN = re.compile(rb"[^\s\"'()=:;,|<>`]*[*?%][^\s\"'();,|<>`]*")
+_OUTPUT = rb"(?:>[>|]?\s*|\s-o\s*|--output[=\s]|-Map[=,\s]|-MF\s*|\btee\s+(?:-a\s+)?|\bof=|\btouch\s+)"
+_GIT = re.compile(rb"\bgit\b")
+_GIT_CHANGES = re.compile(
+    rb"--dirty|--broken|\bgit\b[^\n]*\b(?:status|diff\w*|ls-files|archive|stash|grep|diff-index)\b"
+)
+_METADATA = re.compile(
+    rb"\s-printf\b|\bls\s+-\w*[lst]|\bstat\s|\bdu\s|\s-newer\b|\s-m(?:time|min)\b|\bgetmtime\b|\bst_(?:mtime|size)\b"
+)
+_OUTSIDE = re.compile(r"(?:^|[\s=:,;\"'(]|-[ILTB]|-include|-isystem)((?:\.\./|/)[^\s:;,\"'()$%*]+)", re.MULTILINE)
+_SYSTEM = (
+    "/usr/",
+    "/bin/",
+    "/sbin/",
+    "/lib",
+    "/etc/",
+    "/dev/",
+    "/proc/",
+    "/sys/",
+    "/tmp/cc",
+    "/opt/",
+    "/nix/",
+    "/gnu/",
+)
+_LONGEST = 4 << 20  # bytes of a file that are searched
+
+
+def text_of(path: str) -> bytes:
+    """Return the beginning of a file; nothing where it cannot be read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return file.read(_LONGEST)
+    except OSError:
+        return b""
+
+
+def is_code(path: str) -> bool:
+    """Say whether a file is C or assembly, in which ``$`` and ``*`` have no meaning to a build."""
+    return os.path.splitext(path)[1].lower() in _CODE  # noqa: PTH122
+
+
+def word_for(path: str) -> re.Pattern[bytes]:
+    """Return what stands in a file that takes in another one: its name, or in some languages that of its module."""
+    base = os.path.basename(path)  # noqa: PTH119
+    stem, suffix = os.path.splitext(base)  # noqa: PTH122
+    name = stem if suffix in _MODULES else base
+    return re.compile(rb"(?<!\w)" + re.escape(os.fsencode(name)) + rb"(?!\w)", re.IGNORECASE)
+
+
+def variables(texts: Iterable[bytes]) -> set[str]:
+    """Return the names of environment variables that makefiles and scripts may read."""
+    found: set[str] = set()
+    for text in texts:
+        for pattern in _REFERENCES:
+            found |= {name.decode() for name in pattern.findall(text)}
+    return found - IGNORED
+
+
+def asks_git(texts: Iterable[bytes]) -> bool:
+    """Say whether makefiles or scripts run git."""
+    return any(_GIT.search(text) for text in texts)
+
+
+def asks_for_changes(texts: Iterable[bytes]) -> bool:
+    """Say whether they ask git which files changed, or for dates and sizes, so that an edit of any file can matter."""
+    return any(_GIT_CHANGES.search(text) or _METADATA.search(text) for text in texts)
+
+
+def is_looked_up(path: str, read: Iterable[str], scripts: Iterable[bytes], texts: Iterable[bytes]) -> bool:
+    """Say whether a build may depend on a file that came or went, although it did not read it.
+
+    Args:
+        path: of the file.
+        read: the files that the build read.
+        scripts: the text of its makefiles and scripts.
+        texts: the text of all that it read.
+    """
+    name = os.path.basename(path)  # noqa: PTH119
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122
+    if suffix and any(other.endswith(suffix) for other in read):
+        return True
+    words = [os.fsencode(name), *([os.fsencode(stem)] if suffix in _MODULES else [])]
+    if any(word in text for text in texts for word in words):
+        return True
+    for text in scripts:
+        if _LISTS.search(text) or (suffix and re.search(re.escape(os.fsencode(suffix)) + rb"(?!\w)", text)):
+            return True
+        patterns = (os.fsdecode(found).rpartition("/")[2].replace("%", "*") for found in _PATTERN.findall(text))
+        if any(fnmatch.fnmatchcase(name, re.sub(r"\$[({]?\w+[)}]?|\$.", "*", each)) for each in patterns if each):
+            return True
+    return False
+
+
+def is_written(path: str, scripts: Iterable[bytes]) -> bool:
+    """Say whether makefiles or scripts write a file of that name, by redirection or an option for an output."""
+    name = os.path.basename(path)  # noqa: PTH119
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122
+    ends = [re.escape(os.fsencode(name)), *([rb"\$[^\s;&|]*" + re.escape(os.fsencode(suffix))] if suffix else [])]
+    pattern = _OUTPUT + rb"[\"']?(?:[^\s;&|\"'$]*/)?(?:" + rb"|".join(ends) + rb")(?![\w.])"
+    return any(re.search(pattern, text) for text in scripts)
+
+
+def outside(text: str, folder: str, root: str) -> set[str]:
+    """Return the paths outside of ``root`` that a text names, seen from ``folder``, without those of the system."""
+    found = set()
+    for word in _OUTSIDE.findall(text):
+        path = os.path.normpath(os.path.join(folder, word))  # noqa: PTH118
+        is_near = f"{path}/".startswith((root.rstrip("/") + "/", *_SYSTEM)) or f"{root}/".startswith(f"{path}/")
+        if not is_near and path.count("/") > 1:
+            found.add(path)
+    return found
