@@ -81,12 +81,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Give all tests of the lab to one worker, for there is one box, and each other one to whoever is free."""
+    """Give all tests that use the lab to one worker, for there is one box, and each other one to whoever is free."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "tests/lab" if nodeid.startswith("tests/lab/") else nodeid
+            is_of_the_lab = nodeid.startswith("tests/lab/") and not nodeid.startswith("tests/lab/test_unit_")
+            return "tests/lab" if is_of_the_lab else nodeid
 
     return Scheduling(config, log)
 
@@ -151,6 +152,15 @@ def path_without_ocaml(tmp_path_factory: pytest.TempPathFactory) -> str:
             folder = links
         folders.append(str(folder))
     return os.pathsep.join(folders)
+
+
+@pytest.fixture(scope="session")
+def probe_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PVH web server that sends a UDP datagram to its client's port PORT for `GET /PORT`."""
+    folder = tmp_path_factory.mktemp("probe")
+    for name in ("net.h", "netfront.c", "ip.c", "dhcp.c", "tcp.c"):
+        shutil.copy(EXAMPLES / "http" / name, folder)
+    return _build_kernel(folder, "probe")
 
 
 @dataclass(frozen=True)

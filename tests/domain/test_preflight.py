@@ -218,6 +218,13 @@ def test_all_reasons_are_told_at_once(xen):
     assert error.value.hint.splitlines()[2] == "- local has no bridge nosuch for network device 0 of hello"
 
 
+def test_the_lab_takes_any_bridge(xen):
+    host = Local()
+    host.address = "lab"
+    config = grammar.parse("name = 'hello'\nmemory = 32\nvif = ['bridge=nosuch']")
+    assert preflight.look(host, config, kernel=None, disks=(), going=()).needed == 34
+
+
 def test_only_what_matters_is_asked(xen):
     look()
     assert [call[0] for call in xen.calls("xl")] == ["list", "info"]

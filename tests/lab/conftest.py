@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild.domain import xl
 from unibuild.host.ssh import Ssh
 from unibuild.lab import box as lab_box
 from unibuild.settings.model import Lab
@@ -17,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unibuild.lab.box import Box
+
+
+CLEAR = "for id in $(xl list | awk 'NR > 2 { print $2 }'); do xl destroy $id; done; xenstore-rm /unibuild"
 
 
 def tell(what: str, fraction: float | None) -> None:
@@ -35,6 +37,7 @@ def lab_cache(pytestconfig: pytest.Config) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _box_until_the_end(lab_cache: None) -> Iterator[None]:
+    lab_box.down()  # a run that was killed may have left one
     yield
     lab_box.down()
 
@@ -48,9 +51,6 @@ def box(_box_until_the_end: None) -> Box:
 @pytest.fixture
 def dom0(box: Box) -> Iterator[Ssh]:
     """The running box as a host; what a test leaves of domains and marks there goes."""
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+    host = Ssh(box.alias, config=box.ssh_config, name="lab", address="lab")
     yield host
-    for domain in xl.domains(host):
-        if domain.domid:
-            xl.destroy(host, domain)
-    host.run(["xenstore-rm", "/unibuild"], check=False)
+    host.run(["sh", "-c", CLEAR], check=False)

@@ -122,12 +122,12 @@ def test_the_console_can_be_left_and_come_back_to(tree, capfd):
 
 def test_a_lab_with_too_little_memory_will_do_to_look_and_to_end(tree, dom0):
     tree.boot()
-    more = load(tree.root, {**tree.words, "lab.memory": "1024"}, {})
+    more = load(tree.root, {**tree.words, "lab.memory": "2048"}, {})
     console(more)
     destroy(more)
     assert xl.find(dom0, name="hello") is None
-    with pytest.raises(LabError, match="768 MiB of memory, not 1024"):
-        tree.boot(lab__memory="1024")
+    with pytest.raises(LabError, match="1024 MiB of memory, not 2048"):
+        tree.boot(lab__memory="2048")
 
 
 def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
@@ -144,31 +144,6 @@ def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
         assert terminal.ptyproc.getecho() == before
     assert terminal.exitstatus == 0
     assert not xl.find(dom0, name="hello").has_ended
-
-
-def test_a_foreign_domain_of_that_name_is_left_alone(tree, dom0):
-    _, path, kernel = tree.prepare()
-    text = path.read_text().replace(str(kernel), dom0.put(kernel))
-    path.write_text(text)
-    dom0.run(["xl", "create", "-p", dom0.put(path)])
-    foreign = xl.find(dom0, name="hello")
-    with pytest.raises(DomainError, match="it is not ours"):
-        tree.boot()
-    assert xl.find(dom0, name="hello") == foreign
-
-
-def test_a_missing_bridge_is_told_with_those_that_there_are(tree):
-    with pytest.raises(DomainError, match="lab has no bridge br7 for network device 0 of hello") as error:
-        tree.boot(xl__vif__0__bridge="br7")
-    assert "xenbr0" in error.value.hint
-
-
-def test_too_little_memory(tree, dom0):
-    tree.boot()
-    running = xl.find(dom0, name="hello")
-    with pytest.raises(DomainError, match="hello wants 4096 MiB of memory and lab has"):
-        tree.boot(xl__memory="4096")
-    assert xl.find(dom0, name="hello") == running or xl.find(dom0, name="hello").uuid == running.uuid
 
 
 @pytest.mark.parametrize(
@@ -222,23 +197,6 @@ def test_a_raw_disk_and_a_vif(either, dom0, capfd):
     assert dom0.run(["dd", f"if={params}", "bs=9", "count=1"]).text == "some data"
 
 
-def test_the_copies_of_an_older_kernel_go(tree, dom0):
-    tree.boot(boot__console="none")
-    copies = ["ls", f"{dom0.folder}/{deploy.folder(tree.root, 'hello')}"]
-    before = set(dom0.run(copies).text.split())
-    tree.kernel = tree.kernels.pvh
-    tree.boot(boot__console="none")
-    after = set(dom0.run(copies).text.split())
-    assert (len(before), len(after), before & after) == (2, 2, set())
-
-
-def test_an_interrupted_copy_is_made_again(tree, dom0):
-    path = dom0.put(tree.kernel)
-    dom0.run(["dd", "if=/dev/null", f"of={path}"])
-    assert dom0.put(tree.kernel) == path
-    assert dom0.run(["wc", "-c", path]).text.split()[0] == str(tree.kernel.stat().st_size)
-
-
 def test_nothing_is_left_running_here(tree, dom0):
     tree.boot()
     assert process.run(["ps", "-o", "args=", "--ppid", str(os.getpid())]).text.splitlines()[:-1] == []
@@ -248,7 +206,7 @@ def test_nothing_is_left_running_here(tree, dom0):
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.6, 1.0, 1.6])
+@pytest.mark.parametrize("seconds", [0.4, 1.2])
 def test_ctrl_c_at_any_moment_is_no_fault_of_the_host(tree, dom0, seconds):
     project, path, kernel = tree.prepare()
     argv = ["-c", "print('begin')\n" + ATTACHED, *map(str, (tree.root, path, kernel)), project.settings.lab.accel]

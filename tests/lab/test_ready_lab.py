@@ -48,15 +48,3 @@ def test_it_is_ready_when_it_answers(tree):
     assert done.returncode == 0, said
     assert "unibuild: ready was ready after " in said
     assert tree.forwards() == before
-
-
-def test_a_closed_port_and_a_missing_page_are_told(tree):
-    before = tree.forwards()
-    words = ["boot.ready.tcp=81", "boot.ready.http.path=/nowhere", "boot.ready.otherwise=stop", "boot.ready.timeout=20"]
-    done = tree.run("boot", *words)
-    said = done.stderr.decode()
-    assert done.returncode == 6, said
-    assert "ready was not ready within 20 s: port 81 of 10.0.2.5" in said
-    assert "GET /nowhere on port 80 of 10.0.2.5" in said
-    assert ": status 404, not 200" in said
-    assert tree.forwards() == before

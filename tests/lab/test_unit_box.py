@@ -105,7 +105,9 @@ class Running:
 
 def known(places: Places, **changes: object) -> bytes:
     """Write the record of a box with 768 MiB; return its bytes."""
-    facts = record.Record(version=1, accel="tcg", memory=768, image="Xen 4.17", manifest="none", since=1.0)
+    facts = record.Record(
+        version=2, accel="tcg", memory=768, network="closed", image="Xen 4.17", manifest="none", since=1.0
+    )
     record.save(places.record, msgspec.structs.replace(facts, **changes))
     return places.record.read_bytes()
 
@@ -114,6 +116,9 @@ def known(places: Places, **changes: object) -> bytes:
 def running(places, started):
     started("qemu-system-fake", "-pidfile", str(places.pid_file))
     known(places)
+    places.keys.mkdir()
+    for file in (places.ssh_config, places.keys / "user", places.keys / "known_hosts"):
+        file.touch()
     running = Running(places)
     yield running
     running.close()
@@ -121,8 +126,9 @@ def running(places, started):
 
 OLD = b'{"accel": "tcg", "memory": 768, "image": "Xen 4.17", "since": 1.0}'
 CUT = b'{"version": 1, "accel": "tcg", "mem'
-NEWER = b'{"version": 2, "accel": "tcg", "memory": 768, "image": "", "manifest": "", "since": 1.0}'
-UNREADABLE = [OLD, CUT, NEWER, b"", b"[]", b"{}", b"null", b"\xff"]
+OF_VERSION_1 = b'{"version": 1, "accel": "tcg", "memory": 768, "image": "", "manifest": "", "since": 1.0}'
+NEWER = b'{"version": 3, "network": "closed", "accel": "tcg", "memory": 768, "image": "", "manifest": "", "since": 1.0}'
+UNREADABLE = [OLD, OF_VERSION_1, CUT, NEWER, b"", b"[]", b"{}", b"null", b"\xff"]
 
 
 def test_status_tells_of_a_running_box(running):
@@ -162,6 +168,34 @@ def test_a_box_with_as_much_memory_or_more_will_do(running, wanted):
     assert box.up(Lab(memory=wanted), quiet) == box.Box(running.places)
 
 
+@pytest.mark.parametrize(("has", "wanted"), [("closed", "open"), ("open", "closed"), ("open", "internet")])
+def test_a_box_on_another_network_is_refused_and_not_ended(running, has, wanted):
+    known(running.places, network=has)
+    with pytest.raises(LabError, match=f"running already, with network {has}, not {wanted}"):
+        box.up(Lab(memory=512, network=wanted), quiet)
+    assert box.status().facts["network"] == has
+
+
+@pytest.mark.parametrize("lost", ["cache", "keys", "ssh_config"])
+def test_a_box_without_the_files_to_use_it_is_lost(running, lost, monkeypatch):
+    path = getattr(running.places, lost)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert box.status().state == "broken"
+    assert box.running() is None
+    started = []
+    monkeypatch.setattr(box, "_start", lambda *_: started.append("box"))
+    box.up(Lab(), quiet)
+    assert started == ["box"]
+
+
+def test_down_ends_a_box_without_its_cache(running):
+    shutil.rmtree(running.places.cache)
+    pid = qemu.find(running.places)
+    threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
+    assert box.down()
+    assert qemu.find(running.places) is None
+
+
 def test_a_box_with_less_memory_is_refused_and_not_ended(running):
     with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 1024"):
         box.up(Lab(memory=1024), quiet)
@@ -171,7 +205,7 @@ def test_a_box_with_less_memory_is_refused_and_not_ended(running):
 
 def test_a_box_that_is_emulated_is_not_one_under_kvm(running):
     with pytest.raises(LabError, match="running already, with tcg, not kvm"):
-        box.up(Lab(accel="kvm"), quiet)
+        box.up(Lab(memory=512, accel="kvm"), quiet)
 
 
 def packed(folder: Path, name: str) -> Path:
@@ -192,13 +226,13 @@ def test_a_box_file_that_is_not_there_is_told_while_a_box_runs(running):
 
 def test_a_box_of_another_file_is_refused(running, tmp_path):
     with pytest.raises(LabError, match=r"running already, not from .*other\.box, but from Xen 4\.17"):
-        box.up(Lab(box=str(packed(tmp_path, "other.box"))), quiet)
+        box.up(Lab(memory=512, box=str(packed(tmp_path, "other.box"))), quiet)
 
 
 def test_a_box_of_the_same_file_will_do(running, tmp_path):
     file = packed(tmp_path, "this.box")
     known(running.places, manifest=box._digest(image.manifest(file)))
-    assert box.up(Lab(box=str(file)), quiet) == box.Box(running.places)
+    assert box.up(Lab(memory=512, box=str(file)), quiet) == box.Box(running.places)
 
 
 def test_our_qemu_is_found_without_its_file(places, started):
@@ -288,7 +322,7 @@ def starter(places, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Starter, "_bring_up", bring_up)
     monkeypatch.setattr("unibuild.process.need", lambda program: None)
-    starter = Starter(places, made, "auto", 768, lambda what, _: told.append(what))
+    starter = Starter(places, made, "auto", 768, "closed", lambda what, _: told.append(what))
     return starter, told
 
 

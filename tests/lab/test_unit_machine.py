@@ -54,6 +54,12 @@ def test_a_comma_in_a_name_ends_no_option():
     assert after(qemu.arguments(MACHINE, PLACES, None), "-chardev").endswith("path=/c,,c/serial.log")
 
 
+@pytest.mark.parametrize(("network", "restricted"), [("closed", True), ("internet", False), ("open", False)])
+def test_qemu_itself_closes_the_network(network, restricted):
+    netdev = after(qemu.arguments(MACHINE, PLACES, None, network=network), "-netdev").split(",")
+    assert ("restrict=on" in netdev, "ipv6=off" in netdev) == (restricted, True)
+
+
 def test_only_this_machine_reaches_the_box():
     assert after(qemu.arguments(MACHINE, PLACES, None), "-netdev").count("hostfwd=tcp:127.0.0.1:") == 1
 

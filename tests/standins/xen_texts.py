@@ -25,6 +25,7 @@ NO_BRIDGE = (
     "with error status 1\nlibxl: error: libxl_device.c:1265:device_hotplug_child_death_cb: script: "
     "Could not find bridge device {0}"
 )
+NO_SHADOW = "libxl: error: libxl_create.c:1219:initiate_domain_create: shadow_memkb value 72057594037927932kB too large"
 NAME_TAKEN = 'libxl: error: libxl_domain.c:81:libxl__domain_rename: Domain {0}:Domain with name "{1}" already exists.'
 NOT_MADE = (
     "libxl: error: libxl_create.c:1296:initiate_domain_create: Domain {0}:cannot make domain: -6\n" + NOT_DESTROYED

@@ -17,6 +17,7 @@ from xen_texts import (
     NO_BRIDGE,
     NO_LOADER,
     NO_MEMORY,
+    NO_SHADOW,
     NO_TYPE,
     NO_XEN,
     NOT_DESTROYED,
@@ -112,9 +113,15 @@ def create(*args):
         unpause(domid)
 
 
+def memory_of(config):
+    return config.get("memory") or config.get("maxmem") or 32
+
+
 def refusal(state, config, domid):
     """Return what xl says where it does not make this domain; it has used up the number all the same."""
-    memory = config.get("memory") or 32
+    memory = memory_of(config)
+    if config.get("type") == "pvh" and {"memory", "maxmem"}.isdisjoint(config.keys()):
+        return NO_SHADOW
     if any(domain["name"] == config.get("name") for domain in state["domains"].values()):
         return (NAME_TAKEN + "\n" + NOT_MADE).format(domid, config.get("name"))
     for vif in config.get("vif") or []:
@@ -139,7 +146,7 @@ def script_of(config):
 
 
 def make(state, config, domid):
-    memory = config.get("memory") or 32
+    memory = memory_of(config)
     domain = {"name": config.get("name"), "memory": memory, "uuid": config.get("uuid") or draw_uuid()}
     domain |= {"paused": 1, "started": False, "reason": None, "script": script_of(config)}
     domain["ends"] = {key: config.get(key) or "destroy" for key in ("on_poweroff", "on_crash", "on_reboot")}

@@ -60,6 +60,14 @@ def test_a_whole_new_one(render, tmp_path, hello_kernels):
     }
 
 
+@pytest.mark.parametrize(
+    ("generated", "kernel", "memory"),
+    [("", "pvh", 128), ("maxmem = 64\n", "pvh", None), ("memory = 32\n", "pvh", 32), ("", "pv", None)],
+)
+def test_pvh_has_a_memory_that_libxl_can_compute_with(render, generated, kernel, memory):
+    assert render(generated, kernel)[1].get("memory") == memory
+
+
 def test_the_generated_one_is_patched(render, hello_kernels, tmp_path):
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "data.img").write_text("")

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     status = verbs.add_parser("status", help="tell how the lab stands; exit code 0 when it is up, else 1")
     status.set_defaults(act=_status)
     ssh = verbs.add_parser("ssh", help="a shell in dom0, or one command there; starts the box if need be")
-    ssh.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
+    ssh.add_argument("command", nargs=argparse.REMAINDER, help="the command; as with ssh, a shell in dom0 reads it")
     ssh.set_defaults(act=_ssh)
     reset = verbs.add_parser("reset", help="end the box and forget its snapshot, keys and log")
     reset.add_argument("--image", action="store_true", help="the image too: it is made anew of today's packages")
@@ -94,8 +94,6 @@ def _status(_: argparse.Namespace) -> int:
 
 
 def _ssh(asked: argparse.Namespace) -> int:
-    import shlex
-
     from unibuild.lab import box
     from unibuild.progress import shown
 
@@ -105,7 +103,7 @@ def _ssh(asked: argparse.Namespace) -> int:
             lab = box.up(_settings([]), progress)
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
     terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
-    remote = [shlex.join(command)] if command else []
+    remote = [" ".join(command)] if command else []  # ssh(1) does so too, and a shell in dom0 reads it
     return process.attend(["ssh", "-F", str(lab.ssh_config), *terminal, lab.alias, *remote])
 
 

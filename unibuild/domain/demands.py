@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from unibuild.kernel import Type
     from unibuild.xl.grammar import Config
 
-__all__ = ["NET", "SCRIPTS", "Demands", "bridge_paths", "mac_address", "read"]
+__all__ = ["DEFAULT_MEMORY", "NET", "SCRIPTS", "Demands", "bridge_paths", "mac_address", "read"]
 
 NET = "/sys/class/net"
 SCRIPTS = "/etc/xen/scripts"
 _BDF = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\b", re.IGNORECASE)
-_DEFAULT_MEMORY = 128  # MiB; libxl_create.c, libxl__domain_build_info_setdefault()
+DEFAULT_MEMORY = 128  # libxl_create.c, libxl__domain_build_info_setdefault()
+"""MiB of a domain whose ``.xl`` says neither ``memory`` nor ``maxmem``."""
 _PVH_EXTRA = 2  # MiB for second-level page tables; LIBXL_HVM_EXTRA_MEMORY, and so it is; a PV domain has all within
 
 
@@ -63,7 +64,8 @@ def read(config: Config) -> Demands:
     said = config.get("type")
     kind: Type | None = "pv" if said == "pv" else "pvh" if said == "pvh" else None
     memory, vcpus = config.get("memory"), config.get("vcpus")
-    amount = _DEFAULT_MEMORY if memory is None else memory if isinstance(memory, int) else None
+    memory = config.get("maxmem") if memory is None else memory
+    amount = DEFAULT_MEMORY if memory is None else memory if isinstance(memory, int) else None
     return Demands(
         name=str(config.get("name")),
         kind=kind,

@@ -124,7 +124,7 @@ def running() -> Box | None:
 def down() -> bool:
     """End the box and all its domains; nothing of it stays but the cache. Returns whether there was one."""
     places = Places.of()
-    if not places.cache.exists():
+    if not places.cache.exists() and qemu.find(places) is None:
         return False
     with _locked(places, _silent):
         found = qemu.find(places) is not None
@@ -152,7 +152,7 @@ def status() -> Status:
     """Tell how the lab stands; changes nothing."""
     places = Places.of()
     if not places.cache.exists():
-        return Status("down")
+        return Status("broken" if qemu.find(places) is not None else "down")
     kept = {"cache": f"{places.cache} ({_used(places.cache) >> 20} MiB)"}
     try:
         with files.lock(places.lock, "the lab", patience=1.0):
@@ -169,6 +169,7 @@ def status() -> Status:
         {
             "box": found.image,
             "machine": f"{found.memory} MiB, {'KVM' if found.accel == 'kvm' else 'emulated (TCG)'}",
+            "network": found.network,
             "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.since)),
             "process": str(qemu.find(places)),
             "forward": ", ".join(ports) or "none",
@@ -197,11 +198,12 @@ def _start(lab: Lab, places: Places, progress: Callable[[str, float | None], Non
     try:
         places.make_runtime()
         image = _image(lab, places, progress)
-        machine = Starter(places, image, lab.accel, lab.memory, progress).start()
+        machine = Starter(places, image, lab.accel, lab.memory, lab.network, progress).start()
         facts = record.Record(
             version=record.VERSION,
             accel=machine.accel,
             memory=machine.memory,
+            network=lab.network,
             image=image.describe(),
             manifest=_digest(image.manifest),
             since=time.time(),
@@ -221,9 +223,13 @@ def _image(lab: Lab, places: Places, progress: Callable[[str, float | None], Non
 
 
 def _running(places: Places) -> record.Record | None:
-    """Return the record of the running box; None where none runs, it does not answer, or nobody knows what it is."""
+    """Return the record of the running box.
+
+    None where none runs, it does not answer, nobody knows what it is, or files that it takes to use it were removed.
+    """
     found = record.load(places.record)
-    if found is None or qemu.find(places) is None:
+    needed = (places.ssh_config, places.keys / "user", places.keys / "known_hosts")
+    if found is None or qemu.find(places) is None or not all(file.is_file() for file in needed):
         return None
     with contextlib.suppress(OSError, LabError):
         with Monitor(places.monitor) as monitor:
@@ -243,6 +249,8 @@ def _check_serves(lab: Lab, found: record.Record) -> None:
             raise _refusal(f"not from {lab.box}, but from {found.image}")
     if lab.memory > found.memory:
         raise _refusal(f"with {found.memory} MiB of memory, not {lab.memory}")
+    if lab.network != found.network:
+        raise _refusal(f"with network {found.network}, not {lab.network}")
     if lab.accel not in ("auto", found.accel):
         raise _refusal(f"with {found.accel}, not {lab.accel}")
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Image", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
 
-RECIPE = 3  # raise it when what goes into the image changes: people's images are then built anew
+RECIPE = 4  # raise it when what goes into the image changes: people's images are then built anew
 PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
 LOADERS = {"pv": "grub-x86_64-xen.bin", "pvh": "grub-i386-xen_pvh.bin"}
 """GRUB as a kernel for the two types of domain; it boots what it finds on the domain's disks."""
@@ -37,10 +37,11 @@ PARTS = ("xen", "vmlinux", "initrd.cpio", *LOADERS.values())
 # Of the modules' hundreds of megabytes we look only at these folders.
 MODULE_FOLDERS = re.compile(
     r"usr/lib/modules/[^/]+/(kernel/(drivers/(xen|block|virtio|char/hw_random|net/xen-netback)|net/(core|802|llc|bridge|sched))/.*"
+    r"|kernel/net/(ipv4/)?netfilter/n[^/]*|kernel/lib/libcrc32c[^/]*|kernel/crypto/crc32c_generic[^/]*"
     r"|kernel/drivers/net/[^/]+|kernel/drivers/char/[^/]+|modules\.builtin)"
 )
 OTHER_FILES = re.compile(
-    r"boot/(xen-\d[^/]*\.gz|vmlinuz-.*)|usr/lib/xen-[^/]+/(bin|boot)/[^/]+|usr/s?bin/(xenstore.*|busybox|flock|dropbear)"
+    r"boot/(xen-\d[^/]*\.gz|vmlinuz-.*)|usr/lib/xen-[^/]+/(bin|boot)/[^/]+|usr/s?bin/(xenstore.*|busybox|flock|dropbear|nft)"
     r"|usr/lib(64|/x86_64-linux-gnu)?/[^/]+\.so[^/]*|usr/lib/grub-xen/[^/]+"
 )
 

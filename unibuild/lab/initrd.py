@@ -22,9 +22,10 @@ XEN_PROGRAMS = (
     *("xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"),
     *("xenctx", "xen-diag", "xentop"),
 )
-OTHER_PROGRAMS = ("usr/bin/busybox", "usr/bin/flock", "usr/bin/dropbear", "usr/sbin/dropbear")
+OTHER_PROGRAMS = ("usr/bin/busybox", "usr/bin/flock", "usr/bin/dropbear", "usr/sbin/dropbear", "usr/sbin/nft")
 MODULES = (
     *("xen_privcmd", "xenfs", "xen_evtchn", "xen_gntdev", "xen_gntalloc", "xen_netback", "xen_blkback"),
+    *("crc32c_generic", "nf_tables", "nft_reject_ipv4"),
     *("loop", "bridge", "virtio_pci", "virtio_blk", "virtio_net", "virtio_rng"),
 )
 FOLDERS = (

@@ -51,8 +51,12 @@ def ssh_config(places: Places, port: int) -> str:
     return "Host box\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
 
-def connect(places: Places) -> None:
+def connect(places: Places, rules: str | None = None) -> None:
     """Write the configuration for ssh, open the kept connection, and set dom0's clock, which a snapshot has stopped.
+
+    Args:
+        places: of the box.
+        rules: for dom0's packet filter, as ``nft -f`` reads them.
 
     Raises:
         CommandError: dom0 does not answer.
@@ -62,21 +66,23 @@ def connect(places: Places) -> None:
     files.write_whole(places.ssh_config, ssh_config(places, port).encode(), mode=0o600)
     close(places)
     run(places, ["date", "-s", f"@{time.time():.0f}"])
+    if rules is not None:
+        run(places, ["nft", "-f", "-"], data=rules.encode())
 
 
-def run(places: Places, argv: list[str], timeout: float = 60.0) -> process.Completed:
+def run(places: Places, argv: list[str], timeout: float = 60.0, data: bytes = b"") -> process.Completed:
     """Run a command in dom0.
 
     Raises:
         CommandError: it failed, or dom0 does not answer.
     """
-    return process.run(["ssh", "-F", str(places.ssh_config), "box", shlex.join(argv)], timeout=timeout)
+    return process.run(["ssh", "-F", str(places.ssh_config), "box", shlex.join(argv)], timeout=timeout, input=data)
 
 
 def close(places: Places) -> None:
     """End the kept connection, if there is one."""
-    if places.ssh_socket.exists() and places.ssh_config.exists():
-        process.run(["ssh", "-F", str(places.ssh_config), "-O", "exit", "box"], check=False, timeout=10)
+    if places.ssh_socket.exists():  # without the configuration, which may have been removed
+        process.run(["ssh", "-F", "none", "-S", str(places.ssh_socket), "-O", "exit", "box"], check=False, timeout=10)
     places.ssh_socket.unlink(missing_ok=True)
 
 

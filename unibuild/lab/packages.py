@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Distribution", "closure", "distribution", "fetch", "parse_depends", "select_sources", "this_machines"]
 
-ROOTS = ("busybox-static", "dropbear-bin", "grub-xen-host", "util-linux", "xen-system-amd64", "xenstore-utils")
+ROOTS = (
+    *("busybox-static", "dropbear-bin", "grub-xen-host", "nftables", "util-linux"),
+    *("xen-system-amd64", "xenstore-utils"),
+)
 KERNELS = {"Debian": "linux-image-amd64", "Ubuntu": "linux-image-generic"}
 # What we unpack of everything that those depend on: no Python, no qemu, no boot loader.
 WANTED = re.compile(r"(?!libpython)(lib.*|zlib1g|xen-hypervisor-\d.*|xen-utils-\d.*|linux-(image|modules)-.*)")

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Literal
 
 from unibuild import process
 from unibuild.errors import CommandError, LabError
+from unibuild.lab.network import NETDEV
 
 if TYPE_CHECKING:
     from unibuild.lab.places import Places
+    from unibuild.settings.values import Network
 
 __all__ = ["PROGRAM", "Machine", "arguments", "cpu_time", "find", "start", "stop", "version"]
 
@@ -64,7 +66,9 @@ class Machine:
         )
 
 
-def arguments(machine: Machine, places: Places, ram: Path | None, *, restore: bool = False) -> list[str]:
+def arguments(
+    machine: Machine, places: Places, ram: Path | None, *, network: Network = "closed", restore: bool = False
+) -> list[str]:
     """Return QEMU's whole argument list; a cold boot runs in a folder with "xen", "vmlinux" and "initrd".
 
     Args:
@@ -72,6 +76,7 @@ def arguments(machine: Machine, places: Places, ram: Path | None, *, restore: bo
         places: of the sockets and the log.
         ram: the file that the machine's memory is, shared when it is to be saved and private when ``restore``d, so that
             the snapshot stays as it is; None for memory that is nobody else's.
+        network: as in the settings. It is no part of a snapshot: a box may be saved in one and restored in another.
         restore: wait for a snapshot and do not run; else boot.
     """
     size = f"id=ram,size={machine.memory}M"
@@ -83,7 +88,7 @@ def arguments(machine: Machine, places: Places, ram: Path | None, *, restore: bo
         PROGRAM,
         *machine.arguments(),
         *("-object", memory),
-        *("-netdev", "user,id=n0,dhcpstart=10.0.2.50,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"),
+        *("-netdev", f"user,id=n0,{NETDEV[network]},dhcpstart=10.0.2.50,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"),
         *("-chardev", f"file,id=com1,append=on,path={_escaped(places.serial_log)}", "-serial", "chardev:com1"),
         *("-qmp", f"unix:{_escaped(places.monitor)},server=on,wait=off"),
         *("-pidfile", str(places.pid_file), "-daemonize"),

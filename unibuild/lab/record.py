@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from unibuild import files
+from unibuild.settings.values import Network
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["VERSION", "Record", "load", "save"]
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -23,14 +24,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         version: of this record's shape.
         accel: what runs the box.
         memory: its memory in MiB.
+        network: what it reaches, as in the settings.
         image: what it was booted from, in a few words.
         manifest: the SHA-256 of that image's manifest.
         since: when it came up; seconds since 1970.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     accel: Literal["kvm", "tcg"]
     memory: int
+    network: Network
     image: str
     manifest: str
     since: float

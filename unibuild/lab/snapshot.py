@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from unibuild.lab.places import Places
     from unibuild.lab.qemu import Machine
+    from unibuild.settings.values import Network
 
 __all__ = ["discard", "exists", "key", "prepare", "restore", "save"]
 
@@ -106,14 +107,14 @@ def save(places: Places, name: str) -> None:
         raise FileError(f"cannot write {folder}: {error.strerror}", hint="is the disk full?") from error
 
 
-def restore(machine: Machine, places: Places) -> int:
-    """Start a box from the snapshot and let it run; return QEMU's process id.
+def restore(machine: Machine, places: Places, network: Network) -> int:
+    """Start a box from the snapshot on a network and let it run; return QEMU's process id.
 
     Raises:
         LabError: QEMU cannot read it.
     """
     folder = places.snapshot
-    pid = qemu.start(qemu.arguments(machine, places, folder / "ram", restore=True), places, folder)
+    pid = qemu.start(qemu.arguments(machine, places, folder / "ram", network=network, restore=True), places, folder)
     with Monitor(places.monitor) as monitor:
         _ignore_shared(monitor)
         fd = os.open(folder / "state", os.O_RDONLY)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from unibuild import files, process
 from unibuild.errors import CommandError, LabError
-from unibuild.lab import keys, login, qemu, snapshot
+from unibuild.lab import keys, login, network, qemu, snapshot
 from unibuild.lab.qemu import Machine
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from unibuild.lab.image import Image
     from unibuild.lab.places import Places
+    from unibuild.settings.values import Network
 
 __all__ = ["Starter"]
 
@@ -43,6 +44,7 @@ class Starter:
         image: what it boots.
         accel: as in the settings.
         memory: in MiB.
+        network: as in the settings.
         progress: told what goes on.
     """
 
@@ -50,6 +52,7 @@ class Starter:
     image: Image
     accel: Literal["auto", "kvm", "tcg"]
     memory: int
+    network: Network
     progress: Callable[[str, float | None], None]
 
     def start(self) -> Machine:
@@ -110,17 +113,20 @@ class Starter:
             snapshot.save(places, name)
         self.progress("restore the box", None)
         try:
-            snapshot.restore(machine, places)
-            login.connect(places)
+            snapshot.restore(machine, places, self.network)
+            login.connect(places, self._rules())
         except (LabError, CommandError):  # a snapshot that cannot be used: boot, and save the next time
             login.close(places)
             qemu.stop(places)
             snapshot.discard(places.snapshot)
             self._boot(machine, overlay.getvalue(), None)
             try:
-                login.connect(places)
+                login.connect(places, self._rules())
             except CommandError as error:
                 raise _failure("the box has booted but does not answer over ssh", places, error.output) from error
+
+    def _rules(self) -> str | None:
+        return network.rules(network.local_networks()) if self.network == "internet" else None
 
     def _boot(self, machine: Machine, overlay: bytes, ram: Path | None) -> None:
         """Boot from the image and wait until dom0 says that it is ready."""
@@ -134,7 +140,7 @@ class Starter:
                     (boot / part).symlink_to(self.image.folder / part)
                 (boot / "initrd").touch(mode=0o600)
                 (boot / "initrd").write_bytes((self.image.folder / "initrd.cpio").read_bytes() + overlay)
-            qemu.start(qemu.arguments(machine, self.places, ram), self.places, boot)
+            qemu.start(qemu.arguments(machine, self.places, ram, network=self.network), self.places, boot)
         deadline = time.monotonic() + PATIENCE[machine.accel]
         while True:
             running = qemu.find(self.places) is not None  # asked before the log is read: its last words count

@@ -1,7 +1,7 @@
 """The settings as one frozen tree; the text beside a field is its documentation (docs/reference/settings.md).
 
-A field is a key of ``unibuild.toml``: ``[lab] memory = 768`` is ``Settings.lab.memory``, the environment's
-``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=768``. None stands for a key that
+A field is a key of ``unibuild.toml``: ``[lab] memory = 1024`` is ``Settings.lab.memory``, the environment's
+``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=1024``. None stands for a key that
 is not set.
 """
 
@@ -24,6 +24,7 @@ from unibuild.settings.values import (
     DiskKey,
     DomainName,
     HostName,
+    Network,
     Scalar,
     Value,
     Variable,
@@ -153,7 +154,7 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     memory: Annotated[
         int,
         Meta(description="Memory of the box in MiB; 256 of it are dom0's.", ge=512, le=65536),
-    ] = 768
+    ] = 1024
     accel: Annotated[
         Literal["auto", "kvm", "tcg"],
         Meta(
@@ -167,6 +168,14 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             '`"8080:10.0.2.51:80"` where it has not the first address of the lab\'s DHCP server, 10.0.2.50.'
         ),
     ] = ()
+    network: Annotated[
+        Network,
+        Meta(
+            description="What dom0 and the domains reach. `closed`: each other only. `internet`: public addresses too, "
+            "not this machine and its networks. `open`: all that this machine reaches, what listens on its 127.0.0.1 "
+            "included. `forward` works in all three."
+        ),
+    ] = "closed"
     box: Annotated[
         str | None,
         Meta(description="A ready-made box file (from `unibuild lab pack`) where this is no Debian or Ubuntu."),

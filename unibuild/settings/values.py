@@ -5,7 +5,7 @@ The description of a type completes the sentence "... must be"; the title of a k
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -21,6 +21,7 @@ __all__ = [
     "DiskKey",
     "DomainName",
     "HostName",
+    "Network",
     "OpenPort",
     "Pattern",
     "Port",
@@ -37,6 +38,7 @@ __all__ = [
     "XlKey",
 ]
 
+Network = Literal["closed", "internet", "open"]
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0)]
 Port = Annotated[int, Meta(ge=1, le=65535)]

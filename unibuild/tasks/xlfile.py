@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild import kernel as kernels
+from unibuild.domain.demands import DEFAULT_MEMORY
 from unibuild.errors import InputError, SettingsError
 from unibuild.files import reading
 from unibuild.xl import cmdline, devices, grammar, patch
@@ -95,8 +96,12 @@ def render(
             f"{path} lacks {lacks}, which the unikernel opens", hint=f"add it there; {template} shows how it is meant"
         )
     text = patch.apply(text, patch.Changes({}, templates.removed(vif, named), templates.removed(disk)), path)
-    kind = _type(grammar.parse(text, path), about, wanted.type)
-    text = patch.apply(text, patch.Changes({"type": kind} if kind else {}), path)
+    config = grammar.parse(text, path)
+    kind = _type(config, about, wanted.type)
+    last: dict[str, patch.Setting] = {"type": kind} if kind else {}
+    if kind == "pvh" and config.get("memory") is None and config.get("maxmem") is None:
+        last["memory"] = DEFAULT_MEMORY  # libxl 4.17 has the same default, but computes its page tables without it
+    text = patch.apply(text, patch.Changes(last), path)
     _check_length(grammar.parse(text, path))
     return _anchor(text, (*((generated.parent,) if generated else ()), project.root))
 

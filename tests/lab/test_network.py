@@ -1,0 +1,110 @@
+"""What dom0 and a domain reach with each `[lab] network`: never this machine's loopback unless it is open."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from unibuild.domain import xl
+from unibuild.host.ssh import Ssh
+from unibuild.lab import box as lab_box
+from unibuild.settings.model import Lab
+
+pytestmark = pytest.mark.lab
+
+UUID = "0e70e700-0000-4000-8000-000000000001"
+
+
+class Listener:
+    """A TCP and a UDP socket on this machine's loopback."""
+
+    def __init__(self) -> None:
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", 0))
+        self.udp.setblocking(False)
+        self.greeter = threading.Thread(target=self.greet)
+        self.greeter.start()
+
+    def greet(self) -> None:
+        with contextlib.suppress(OSError):  # it was shut down
+            while True:
+                with self.tcp.accept()[0] as connection:
+                    connection.sendall(b"reached")
+
+    def has_received(self) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return self.udp.recv(100) == b"probe"
+        return False
+
+
+@pytest.fixture
+def listener():
+    listener = Listener()
+    yield listener
+    listener.tcp.shutdown(socket.SHUT_RDWR)
+    listener.greeter.join()
+    listener.tcp.close()
+    listener.udp.close()
+
+
+def get(port: int, path: str) -> str:
+    """Return what the domain answers on a forwarded port, once it has its address."""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return answer.read().decode()
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+@pytest.fixture(params=["closed", "internet", "open"])
+def network(request, box):
+    """Restore the box with the network; one that is not closed does not stay."""
+    if request.param != "closed":
+        lab_box.down()
+        lab_box.up(Lab(network=request.param, accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None)
+    yield request.param
+    if request.param != "closed":
+        lab_box.down()
+
+
+@pytest.fixture
+def dom0(network, box_of_any_network):
+    return Ssh(box_of_any_network.alias, config=box_of_any_network.ssh_config, name="lab", address="lab")
+
+
+@pytest.fixture
+def box_of_any_network(network):
+    return lab_box.running()
+
+
+@pytest.fixture
+def port(dom0, box_of_any_network, probe_kernel, tmp_path):
+    """Boot the kernel on a bridge that nobody has made; return the port that leads to it."""
+    file = tmp_path / "probe.xl"
+    file.write_text(
+        f"name = 'probe'\ntype = 'pvh'\nkernel = '{dom0.put(probe_kernel)}'\nmemory = 32\nvif = ['bridge=br0']\n"
+    )
+    xl.create_paused(dom0, dom0.put(file), name="probe", uuid=UUID)
+    xl.unpause(dom0, xl.find(dom0, uuid=UUID))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    box_of_any_network.forward(f"{port}:80")
+    yield port
+    box_of_any_network.unforward(port)
+    xl.destroy(dom0, xl.find(dom0, uuid=UUID))
+
+
+def test_only_an_open_lab_reaches_this_machines_loopback(network, dom0, port, listener):
+    to = str(listener.tcp.getsockname()[1])
+    said = dom0.run(["nc", "-w", "20", "10.0.2.2", to], check=False).text
+    assert (said == "reached") == (network == "open")
+    assert get(port, f"/{listener.udp.getsockname()[1]}") == "sent"
+    assert listener.has_received() == (network == "open")

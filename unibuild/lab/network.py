@@ -1,0 +1,81 @@
+"""The lab's network: QEMU's options, and packet filter rules for dom0, that ``[lab] network`` stands for."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["NETDEV", "local_networks", "rules"]
+
+NETDEV = {
+    # QEMU makes a guest's connections from this machine. restrict=on drops all but the answers to forwarded ones.
+    # IPv6 would lead to the same places, and the lab's network has none.
+    "closed": "ipv6=off,restrict=on",
+    "internet": "ipv6=off",
+    "open": "ipv6=off",
+}
+"""Options of ``-netdev user`` for each setting."""
+
+PRIVATE = (
+    *("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+    *("100.64.0.0/10", "168.63.129.16/32", "169.254.0.0/16"),  # clouds' metadata are in each of these three
+    *("192.0.0.0/24", "198.18.0.0/15", "224.0.0.0/3"),
+)
+"""Networks that are not the internet: this machine, its LAN, link-local and reserved ones (RFC 6890), multicast."""
+
+# 10.0.2.2 is this machine's loopback, and what a forwarded connection comes from: only packets of a connection that
+# exists already may go there. QEMU joins fragments, and a filter sees no flags in them. 10.0.2.3 is the name server.
+_RULES = """\
+table ip lab
+delete table ip lab
+table ip lab {{
+  chain leave {{
+    ip daddr 10.0.2.2 ip frag-off & 0x3fff == 0 tcp flags & (ack | rst) != 0 accept
+    ip daddr 10.0.2.3 ip frag-off & 0x3fff == 0 udp dport 53 accept
+    ip daddr 10.0.2.3 ip frag-off & 0x3fff == 0 tcp dport 53 accept
+    ip daddr {{ {refused} }} reject with icmp type admin-prohibited
+  }}
+  chain output {{
+    type filter hook output priority 0; policy accept;
+    oifname "eth0" jump leave
+  }}
+  chain forward {{
+    type filter hook forward priority 0; policy accept;
+    oifname "eth0" jump leave
+  }}
+}}
+"""
+
+
+def rules(local: Iterable[str]) -> str:
+    """Return the rules for ``nft -f`` that let dom0 and the domains reach the internet and no private network.
+
+    Args:
+        local: networks that are refused too, as "203.0.113.0/24".
+    """
+    networks = [ipaddress.IPv4Network(network, strict=False) for network in (*PRIVATE, *local)]
+    return _RULES.format(refused=", ".join(map(str, ipaddress.collapse_addresses(networks))))
+
+
+def local_networks(proc: Path = Path("/proc/net")) -> list[str]:
+    """Return this machine's own IPv4 addresses, and the networks that its interfaces are on; empty where none is known.
+
+    Formats: ``fib_trie`` ("|-- ADDRESS", then "/32 host LOCAL") and ``route`` (proc(5): columns of hexadecimal numbers
+    in the machine's byte order; a route without a gateway is to a network of an interface).
+    """
+    found = []
+    try:
+        found += re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", (proc / "fib_trie").read_text())
+        for line in (proc / "route").read_text().splitlines()[1:]:
+            _, to, gateway, _, _, _, _, mask, *_ = line.split()
+            network, netmask = (ipaddress.IPv4Address(int(field, 16).to_bytes(4, "little")) for field in (to, mask))
+            if int(gateway, 16) == 0 and int(netmask):
+                found.append(f"{network}/{netmask}")
+    except (OSError, ValueError):
+        pass
+    return found
