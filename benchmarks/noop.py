@@ -68,15 +68,15 @@ def make_booted(root, inputs):
     for number in range(inputs - have):
         (root / "lib" / f"part{number}.h").write_text("\n")
     tools = root.with_name("tools")
-    tools.mkdir()
+    (tools / "bin").mkdir(parents=True)
     for name in (
         "xl",
         "sudo",
         *(f"xenstore-{verb}" for verb in ("read", "write", "ls", "list", "rm", "exists", "watch")),
     ):
-        (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} {name} "$@"\n')
-        (tools / name).chmod(0o755)
-    env = environment(tools, tools)
+        (tools / "bin" / name).write_text(f'#!/bin/sh\nexec {sys.executable} {STANDIN} {name} "$@"\n')
+        (tools / "bin" / name).chmod(0o755)
+    env = environment(tools, tools / "bin")
     with (root / "unibuild.toml").open("a") as settings:
         settings.write('[boot]\nconsole = "none"\n')
     text = (root / "unibuild.toml").read_text()
@@ -85,7 +85,7 @@ def make_booted(root, inputs):
     run(boot, root, env)
     said = subprocess.run(["xl", "list", "-v"], env=env, check=True, capture_output=True, text=True).stdout
     (tools / "said").write_text(said)
-    (tools / "xl").write_text(f"#!/bin/sh\nexec cat {tools}/said\n")
+    (tools / "bin" / "xl").write_text(f"#!/bin/sh\nexec cat {tools}/said\n")
     run(boot, root, env)
     return (boot, root, env), (["xl", "list", "-v"], root, env)
 
