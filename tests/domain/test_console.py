@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from unibuild.domain import console, xl
 from unibuild.domain.ending import End, Left, exit_code
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError
+from unibuild.host.base import Host
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
@@ -140,6 +143,7 @@ def test_a_console_that_is_read_already_is_told(watch, log, tmp_path):
         second = console.Reader(domain.host, domain.domain, Log(log), domain.show)
         with pytest.raises(DomainError, match="is being read already"), second:
             second.follow()
+    assert not log.exists() or b"lock" not in log.read_bytes()
 
 
 def test_without_xenstore_watch_the_domain_is_polled(watch, log, xen, monkeypatch):
@@ -258,3 +262,75 @@ def test_no_line_is_lost_or_told_twice_by_leaving(watch, log, xen):
             outcomes.append(reader.follow(wait=0.1 * len(outcomes)))  # a slow host takes a while to begin
     assert domain.said.decode().splitlines() == [f"line {n}" for n in range(150)]
     assert outcomes[-1].why == "powered off"
+
+
+READER = """
+import sys
+from pathlib import Path
+from unibuild.domain import attach, console, xl
+from unibuild.domain.log import Log
+from unibuild.host.local import Local
+from unibuild.host.ssh import Ssh
+
+if sys.argv[3] == "unguarded":
+    attach._GUARD = 'exec cat'
+host = Ssh("there") if sys.argv[1] == "ssh" else Local(uid=0)
+domain = xl.find(host, name="hello")
+with console.Reader(host, domain, Log(Path(sys.argv[2])), lambda _: None) as reader:
+    reader.follow()
+"""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def in_dom0(xen) -> list[str]:
+    """Return what reads a console or watches in the world of the stand-ins."""
+    here = f"STANDIN={xen.world}".encode()
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if here in (place / "environ").read_bytes() and "xen.py" in line:
+                found += [line] if " xl console" in line or "xenstore-watch" in line else []
+    return found
+
+
+@pytest.fixture(params=["local", "root", "sudo"])
+def killed(request, xen, tmp_path):
+    """Return what kills the reader of a domain that goes on talking: here, behind ssh as root, or with sudo."""
+    where = "local" if request.param == "local" else "ssh"
+    (xen.world / "ssh-config").write_text(f"user {'root' if request.param == 'root' else 'ann'}\nhostname there\n")
+
+    def kill(guard: str) -> tuple[Host, xl.Domain]:
+        host = Local(uid=0) if where == "local" else Ssh("there")
+        said = [step for n in range(2000) for step in (f"say line {n}", "sleep 0.05")]
+        domain = Watched(host, xen.xl_file(xen.kernel(*said))).domain
+        log = tmp_path / "first.log"
+        child = subprocess.Popen([sys.executable, "-c", READER, where, str(log), guard])
+        xl.unpause(host, domain)
+        wait_until(lambda: log.exists() and b"line" in log.read_bytes())
+        assert in_dom0(xen)
+        child.kill()
+        child.wait()
+        return host, domain
+
+    return kill
+
+
+def test_nothing_of_a_killed_reader_is_left_on_the_host(killed, xen):
+    killed("guarded")
+    wait_until(lambda: not in_dom0(xen))
+
+
+def test_a_reader_takes_the_place_of_a_dead_one_that_is_left(killed, log):
+    host, domain = killed("unguarded")
+    said = bytearray()
+    with console.Reader(host, domain, Log(log), said.extend) as reader:
+        while said.count(b"line") < 3:
+            assert reader.pump(time.monotonic() + 1) is None
+    assert all(line.split(b" ")[1] == b"line" for line in log.read_bytes().splitlines())

@@ -2,7 +2,7 @@
 
 import os
 
-from xen_world import WORLD, fail, note
+from xen_world import WORLD, fail, is_over, note
 
 
 def sudo(*args):
@@ -20,6 +20,8 @@ def sudo(*args):
         fail(refusal.read_text().strip())
     if only_asks:
         return
+    for name in [name for name in os.environ if name != "PATH" and not name.startswith("STANDIN")]:
+        del os.environ[name]  # env_reset
     os.environ["STANDIN_ROOT"] = "yes"
     try:
         os.execvp(args[0], args)
@@ -117,9 +119,12 @@ def refuse(config, options):
 
 
 def with_tty(command):
-    """Run a command on a terminal of its own, which hangs up when we end."""
+    """Run a command on a terminal over there; give it what comes, and return its status.
+
+    The connection is a kept one, so the far side hears nothing of the end of this process: the terminal does not hang
+    up, the command runs on, and what it says is thrown away.
+    """
     import contextlib
-    import pty
     import select
     import signal
     import sys
@@ -127,24 +132,61 @@ def with_tty(command):
     import tty
 
     modes = termios.tcgetattr(0) if os.isatty(0) else None
+    keys, to_far = os.pipe()
+    from_far, words = os.pipe()
+    its_status, status = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        for fd in (to_far, from_far, its_status):
+            os.close(fd)
+        os.write(status, bytes([far_side(command, modes, keys, words) & 255]))
+        os._exit(0)
+    for fd in (keys, words, status):
+        os.close(fd)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    if modes:
+        tty.setraw(0)
+    sources = [0, from_far]
+    with contextlib.suppress(OSError):
+        while from_far in sources:
+            for source in select.select(sources, [], [])[0]:
+                data = os.read(source, 4096)
+                if not data:
+                    sources.remove(source)
+                else:
+                    os.write(1 if source == from_far else to_far, data)
+    return (os.read(its_status, 1) or b"\xff")[0]
+
+
+def far_side(command, modes, keys, words):
+    """Hold the terminal until the command has ended; return its exit status."""
+    import contextlib
+    import pty
+    import select
+    import termios
+
     pid, fd = pty.fork()
     if pid == 0:
         if modes:
             termios.tcsetattr(0, termios.TCSANOW, modes)
         greet(1)
         os.execv(command[0], command)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    if os.isatty(0):
-        tty.setraw(0)
-    sources = [0, fd]
-    with contextlib.suppress(OSError):
-        while True:
-            for source in select.select(sources, [], [])[0]:
+    sources = [keys, fd]
+    while not is_over():
+        for source in select.select(sources, [], [], 0.5)[0]:
+            try:
                 data = os.read(source, 4096)
-                if source == 0 and not data:
-                    sources.remove(0)
-                elif not data:
-                    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-                else:
-                    os.write(1 if source == fd else fd, data)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            except OSError:
+                data = b""  # of a terminal that nobody has open any more
+            if source == keys:
+                os.write(fd, data) if data else sources.remove(keys)
+            elif data:
+                with contextlib.suppress(BrokenPipeError):  # the client is gone
+                    os.write(words, data)
+            else:
+                os.close(words)
+                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return 255

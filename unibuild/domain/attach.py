@@ -1,13 +1,25 @@
-"""The commands on the host that read a console: ``xl console``, and what tells that some domain ended."""
+"""The commands on the host that read a console: ``xl console``, and a watch for the end of any domain.
+
+They carry a token in their environment. A guard on the host ends every process with that token as soon as its standard
+input ends, which it does when unibuild is killed or the connection breaks: a kept SSH connection tells the far side of
+that by nothing else. A terminal over there hangs up when its first process is ended, so that this ends root's processes
+behind sudo too. On this machine behind sudo there is no guard: xenconsole ends when it next has something to say.
+
+The token's value says whose the reader is. So a reader that lost its guard too is found, and ended, by the next one.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
+import time
 import tty
+import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unibuild.domain import identity
 from unibuild.domain.terminal import LEAVE, end_by_key
 
 if TYPE_CHECKING:
@@ -16,44 +28,140 @@ if TYPE_CHECKING:
     from unibuild.domain import xl
     from unibuild.host.base import Host
     from unibuild.host.exchange import HostChild
+    from unibuild.process import Completed
 
-__all__ = ["Attached"]
+__all__ = ["Attached", "Holder"]
 
 _INTERRUPT = b"\x03"  # Ctrl-C
+_KEY_PAUSE = 0.1  # seconds before the key that leaves: one that arrives together with others goes to the domain
+_VARIABLE = "UNIBUILD_READER"
+_WATCH = ("xenstore-watch", "@releaseDomain")
+_MARK = b"\x1e"  # stands before the token where the domain's words end and those of the command about itself begin
+
+# Scripts for any POSIX shell, handed on by any login shell: without line ends, and without `!` for csh.
+# busybox's grep -F sees the first variable of an environment only.
+_END = (
+    f"""for f in $(grep -ls "{_VARIABLE}=$1" /proc/[0-9]*/environ); do f=${{f#/proc/}}; kill "${{f%/environ}}"; done"""
+)
+_FIND = (
+    f"""for f in $(grep -ls {_VARIABLE}= /proc/[0-9]*/environ); do """
+    f"""tr "\\0" "\\n" < "$f" | sed -n "s/^{_VARIABLE}=/reader /p"; done"""
+)
+_GUARD = (
+    """t=$1; v=$2; shift 2; trap "" HUP; exec 3<&0; if [ $# -gt 0 ]; then """
+    f"""(trap 'kill $p; exit' TERM; {_VARIABLE}="$v" "$@" </dev/null 3<&- & p=$!; wait $p; echo ended) & fi; """
+    f"""set -- "$t"; exec >/dev/null; read -r said <&3; """
+    f"""case $said in bye) kill $! ;; *) {_END}; sleep 1; {_END} ;; esac"""
+)
+_TELL = """t=$1; shift; exec 3>&1; e=$("$@" 2>&1 >&3 3>&-); s=$?; printf "\\036%s %s %s" "$t" "$s" "$e"; exit $s"""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A reader of a console on the host: its token, the domain's uuid, unibuild's process, and its user's name."""
+
+    token: str
+    uuid: str
+    process: identity.Process
+    user: str
 
 
 class Attached(contextlib.AbstractContextManager["Attached"]):
     """A console that is attached, from the moment this is made.
 
-    Over SSH each command gets a terminal there, and we one to type on, whose settings ssh hands on: no key is echoed or
-    changed. A kept connection does not tell the far side that its ssh is gone, so it is told to leave by a key.
+    Over SSH a command gets a terminal there, and unibuild one to type on, whose settings ssh hands on: no key is echoed
+    or changed. In an orderly end it is told to leave by a key, so that it loses nothing.
 
     Args:
         host: where the domain is.
         domain: which one.
         kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
-        rest: is called in the end, when ``console`` has been told to leave and its output is open still.
+        rest: is called with this in the end, when ``console`` has been told to leave and its output is open still.
 
     Attributes:
-        console: the command whose output the domain's console is.
-        watch: the one that says a line whenever a domain of the host ends; it ends where there is no xenstore-watch.
+        console: the command whose output the domain's console is; ``read`` reads it.
+        watch: the one whose output ``read_watch`` reads.
     """
 
-    def __init__(self, host: Host, domain: xl.Domain, kind: str | None, rest: Callable[[HostChild], None]) -> None:
+    def __init__(self, host: Host, domain: xl.Domain, kind: str | None, rest: Callable[[Attached], None]) -> None:
         self._host = host
         self._domain = domain
         self._stack = contextlib.ExitStack()
         self._keys: int | None = None  # where keys are written to
+        self._token = uuid.uuid4().hex
+        self._value = f"{self._token} {domain.uuid} {identity.here()} {identity.user_and_host()}"
+        self._mark = _MARK + self._token.encode() if host.has_ttys else None
+        self._last_key = -_KEY_PAUSE  # when it was typed
+        self._ended: Completed | None = None
+        self._held = b""  # what was read and may be the mark, or is it
         try:
             which = ["-t", kind] if kind else []
-            self.console = self._start(["xl", "console", *which, str(domain.domid)], LEAVE, rest)
-            self.watch = self._start(["xenstore-watch", "@releaseDomain"], _INTERRUPT)
+            self.watch = self._start_watch()
+            self._start(["xl", "console", *which, str(domain.domid)], LEAVE, rest)
         except BaseException:
             self._stack.close()
             raise
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def read(self) -> tuple[bytes, bool]:
+        """Wait for what the domain says; return it, and whether there can be more."""
+        raw = os.read(_fd(self.console), 65536)
+        data = self.console.feed(raw)
+        goes_on = bool(raw) and self.console.out.status is None
+        if self._mark is None:
+            return data, goes_on
+        text, self._held = self._held + data, b""
+        at = text.find(self._mark)
+        if at < 0 and goes_on:
+            ends = (size for size in range(min(len(text), len(self._mark) - 1), 0, -1))
+            at = len(text) - next((size for size in ends if text.endswith(self._mark[:size])), 0)
+        if at >= 0:
+            text, self._held = text[:at], text[at:]
+        return text, goes_on
+
+    def read_watch(self) -> tuple[bool, bool]:
+        """Wait for news of a domain's end; return whether there are any, and whether more can come."""
+        raw = os.read(_fd(self.watch), 65536)
+        data = self.watch.feed(raw)
+        return bool(data), bool(raw) and self.watch.out.status is None and not data.endswith(b"ended\n")
+
+    def ended(self) -> Completed | None:
+        """Return how the console's command ended and what it said of itself; None: it has not ended.
+
+        Raises:
+            HostError: it did not get as far as running, or the connection broke.
+        """
+        if self._mark and self._held.startswith(self._mark):
+            self.console.err.data += self._held.split(b" ", 2)[2]
+            self._held = b""
+        if self._ended is None:
+            self._ended = self.console.finish(1.0)
+        return self._ended
+
+    def holders(self) -> tuple[Holder, ...]:
+        """Return who else reads this domain's console, as far as the rights of this user let it be seen.
+
+        Raises:
+            HostError: the host cannot be reached.
+        """
+        said = self._host.run(["sh", "-c", _FIND], root=False, check=False, background=True, question=True).text
+        found = set()
+        for line in said.splitlines():
+            words = line.split(" ", 4)
+            process = identity.parse(words[3]) if len(words) == 5 and words[0] == "reader" else None
+            if process and words[2] == self._domain.uuid and words[1] != self._token:
+                found.add(Holder(words[1], words[2], process, words[4]))
+        return tuple(found)
+
+    def end(self, holder: Holder) -> None:
+        """End the processes of another reader on the host.
+
+        Raises:
+            HostError: the host cannot be reached.
+        """
+        self._host.run(["sh", "-c", _END, "sh", holder.token], root=False, check=False, background=True)
 
     def send(self, data: bytes) -> None:
         """Write keys to the console.
@@ -68,26 +176,64 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
             self._stack.enter_context(child)
             assert child.stdin is not None
             self._keys = child.stdin.fileno()
+        self._last_key = time.monotonic()
         with contextlib.suppress(BrokenPipeError):
             os.write(self._keys, data)
 
-    def _start(self, argv: list[str], leave: bytes, rest: Callable[[HostChild], None] | None = None) -> HostChild:
+    def _start_watch(self) -> HostChild:
+        """Start the guard, where there can be one, and the watch, which the guard starts where it may end it."""
+        host = self._host
+        if host.needs_sudo and not host.has_ttys:
+            return self._start(list(_WATCH), _INTERRUPT)
+        argv = ["sh", "-c", _GUARD, "sh", self._token, self._value]
+        if not host.needs_sudo:
+            argv += _WATCH if host.has_ttys else host.call(_WATCH).argv
+        guard = host.start(argv, root=not host.needs_sudo, stdin=subprocess.PIPE)
+        self._stack.enter_context(guard)
+        self._stack.callback(self._dismiss, guard)
+        return self._start(list(_WATCH), _INTERRUPT) if host.needs_sudo else guard
+
+    def _dismiss(self, guard: HostChild) -> None:
+        """End the guard; it looks for nothing where the console's command ended by itself."""
+        assert guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            if self.console.poll() is not None:
+                guard.stdin.write(b"bye\n")
+            guard.stdin.close()
+        guard.wait(1.0)
+
+    def _start(self, argv: list[str], leave: bytes, rest: Callable[[Attached], None] | None = None) -> HostChild:
         """Start a command, to which ``leave`` is typed in the end."""
-        if not self._host.has_ttys:
-            child = self._host.start(argv)
-            self._stack.enter_context(child)
-            if rest:
-                self._stack.callback(rest, child)
-            return child
+        host = self._host
+        if not host.has_ttys:
+            marked = ["env", f"{_VARIABLE}={self._value}", *host.call(argv).argv]
+            child = host.start(argv) if host.needs_sudo else host.start(marked, root=False)
+            return self._keep(child, rest)
         keys, terminal = os.openpty()
         self._stack.callback(os.close, keys)
         self._stack.callback(os.close, terminal)
         if rest:
             tty.setraw(terminal)
             self._keys = keys
-        child = self._host.start(argv, tty=True, stdin=terminal)
+        shell = ["env", f"{_VARIABLE}={self._value}", "sh", "-c", _TELL, "sh", self._token]
+        child = host.start([*shell, *host.as_root, *argv], tty=True, root=not host.needs_sudo, stdin=terminal)
+        self._keep(child, rest)
+        self._stack.callback(self._leave, child, keys, leave)
+        return child
+
+    def _leave(self, child: HostChild, keys: int, key: bytes) -> None:
+        time.sleep(max(0.0, self._last_key + _KEY_PAUSE - time.monotonic()))
+        end_by_key(child, keys, key)
+
+    def _keep(self, child: HostChild, rest: Callable[[Attached], None] | None) -> HostChild:
         self._stack.enter_context(child)
         if rest:
-            self._stack.callback(rest, child)
-        self._stack.callback(end_by_key, child, keys, leave)
+            self.console = child
+            self._stack.callback(rest, self)
         return child
+
+
+def _fd(child: HostChild) -> int:
+    """Return the file descriptor that its output comes from."""
+    assert child.stdout is not None
+    return child.stdout.fileno()

@@ -11,7 +11,6 @@ xenstore tells that *some* domain ended (``xenstore-watch @releaseDomain``); whi
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -22,7 +21,7 @@ from unibuild.domain.crash.xen_log import triple_faulted
 from unibuild.domain.ending import GONE, End, Left, exit_code
 from unibuild.domain.lines import Lines
 from unibuild.domain.terminal import LEAVE
-from unibuild.errors import DomainError
+from unibuild.errors import DomainError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +38,8 @@ SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to fin
 SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
 POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
 ATTENTION = 1.0  # seconds of one wait: a signal in the instant before it is answered only after it
+_TRIES = 5  # to attach after the end of a dead reader
+_PAUSE = 0.3  # seconds before each, for that to be gone
 SAID = 65536  # bytes of the end that are kept in memory
 
 
@@ -78,8 +79,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._listeners: list[Lines] = []
         self._is_told = True  # when some domain ends
         self._next_look = 0.0  # of the clock, where it is not
-        self._attached = Attached(host, domain, kind, self._take_rest)
-        self._console = self._attached.console
+        self._kind = kind
+        self._tries = 0  # to take the place of a dead reader
+        self._is_leaving = False
+        self._attach()
 
     def __exit__(self, *_: object) -> None:
         self._attached.__exit__()
@@ -120,7 +123,8 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             HostError: the host went out of reach.
             DomainError: the console cannot be read, or ended before the domain.
         """
-        console, watch = _fd(self._console), _fd(self._attached.watch)
+        attached = self._attached
+        console, watch = _fd(self._attached.console), _fd(attached.watch)
         with selectors.DefaultSelector() as ready:
             for fd in (console, watch if self._is_told else None, wake):
                 if fd is not None:
@@ -130,19 +134,19 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 if console in events and not self._read():
                     self.end = self._end() or self._broken()
                     break
-                is_told = False
+                if self._attached is not attached:
+                    break
+                has_news = False
                 if watch in events:
-                    told = os.read(watch, 65536)
-                    is_told = bool(self._attached.watch.feed(told))
-                    if not told:
-                        self._is_told = False
+                    has_news, self._is_told = attached.read_watch()
+                    if not self._is_told:
                         ready.unregister(watch)
-                if is_told or (not self._is_told and time.monotonic() >= self._next_look):
+                if has_news or (not self._is_told and time.monotonic() >= self._next_look):
                     self.end = self._end()
                     self._next_look = time.monotonic() + POLL
                 if wake in events or (until is not None and time.monotonic() >= until):
                     break
-        return self.end
+        return self.end if self._attached is attached else self.pump(until, wake)
 
     @contextlib.contextmanager
     def listen(self, hear: Callable[[bytes], None]) -> Iterator[None]:
@@ -172,17 +176,21 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         moments = [moment for moment in (until, None if self._is_told else self._next_look) if moment is not None]
         return max(0.0, min([ATTENTION, *(moment - time.monotonic() for moment in moments)]))
 
-    def _take_rest(self, console: HostChild) -> None:
+    def _attach(self) -> None:
+        self._is_leaving = False
+        self._attached = Attached(self._host, self._domain, self._kind, self._take_rest)
+
+    def _take_rest(self, attached: Attached) -> None:
         """Take what was on its way when we left: whoever reads the console next begins after that."""
-        self._console = console  # where this comes of a failure to start the rest
-        console.end()
+        self._attached = attached  # where this comes of a failure to start the rest
+        self._is_leaving = True
+        attached.console.end()
         while self._readable(0) and self._read():
             pass
 
     def _read(self) -> bool:
         """Take what the console says; return whether there can be more."""
-        read = os.read(_fd(self._console), 65536)
-        data = self._console.feed(read)
+        data, goes_on = self._attached.read()
         self._count += len(data)
         self._said += data
         del self._said[:-SAID]
@@ -190,7 +198,29 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._show(data)
         for lines in self._listeners:
             lines.feed(data)
-        return bool(read) and self._console.out.status is None
+        return goes_on or self._replace_dead_reader()
+
+    def _replace_dead_reader(self) -> bool:
+        """Where a reader whose unibuild is dead holds the console, end it and attach again; return whether."""
+        if self._is_leaving or self._tries == _TRIES or not self._is_refused():
+            return False
+        dead = [holder for holder in self._attached.holders() if holder.process.is_dead]
+        if not dead and not self._tries:
+            return False
+        self._tries += 1
+        for holder in dead:
+            self._attached.end(holder)
+        self._attached.__exit__()
+        time.sleep(_PAUSE)
+        self._attach()
+        return True
+
+    def _is_refused(self) -> bool:
+        """Tell whether the console is being read already: xenconsole's own words (tools/console/client/main.c)."""
+        with contextlib.suppress(UnibuildError):  # it is raised where the console's end is explained
+            done = self._attached.ended()
+            return done is not None and b"Could not lock" in done.stderr
+        return False
 
     def _type(self, keys: Source) -> bool:
         """Hand keys to the domain; return whether more are welcome."""
@@ -246,17 +276,17 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _readable(self, pause: float) -> bool:
         with selectors.DefaultSelector() as ready:
-            ready.register(_fd(self._console), selectors.EVENT_READ)
+            ready.register(_fd(self._attached.console), selectors.EVENT_READ)
             return bool(ready.select(pause))
 
     def _broken(self) -> NoReturn:
         """Raise the error of a console that ended while its domain lives."""
-        done = self._console.finish(1.0)
-        said = (done.stderr if done else b"") + self.said  # on a terminal of its own they are one
+        self._attached.ended()
         name = self._domain.name
-        if b"Could not lock" in said:
+        if self._is_refused():
+            who = next((f" by {one.user} (process {one.process.pid})" for one in self._attached.holders()), "")
             raise DomainError(
-                f"the console of {name} on {self._host.name} is being read already",
+                f"the console of {name} on {self._host.name} is being read already{who}",
                 hint="leave it where it is read (Ctrl-]), or end the process `xenconsole` on the host",
             )
         raise DomainError(f"the console of {name} on {self._host.name} ended, and the domain runs on")

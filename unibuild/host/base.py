@@ -100,6 +100,11 @@ class Host(ABC):
     def needs_sudo(self) -> bool:
         """Whether what needs the rights of root goes through sudo there."""
 
+    @property
+    def as_root(self) -> tuple[str, ...]:
+        """What stands before a command in a script of ``run(..., root=not needs_sudo)`` that needs xl's rights."""
+        return ()
+
     @abstractmethod
     def call(self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False) -> Call:
         """Return the local command that runs ``argv`` on the host; runs nothing.

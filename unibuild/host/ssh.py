@@ -146,6 +146,14 @@ class Ssh(Host):
         path = f'PATH="$PATH:{":".join(FOLDERS)}"'
         return f'{path}; sudo -n -- "$(command -v {name} || echo {name})" {shlex.join(argv[1:])}'
 
+    @property
+    def as_root(self) -> tuple[str, ...]:
+        """See ``Host.as_root``."""
+        if not self.needs_sudo:
+            return ()
+        path = f'PATH="$PATH:{":".join(FOLDERS)}"'
+        return ("sh", "-c", f'{path}; n=$1; shift; exec sudo -n -- "$(command -v "$n" || echo "$n")" "$@"', "sh")
+
     def locate(self, names: Sequence[str]) -> dict[str, str]:
         """See ``Host.locate``."""
         script = f'PATH="$PATH:{":".join(FOLDERS)}"; for name; do echo "$name $(command -v "$name")"; done'

@@ -1,0 +1,68 @@
+"""A console whose reader was killed, on the real Xen of the lab: nothing is left in dom0, and the next one reads on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from unibuild.settings.sources import load
+from unibuild.tasks import boot, xlfile
+from unibuild.tasks.console import reread
+from unibuild.tasks.screen import opened
+
+pytestmark = pytest.mark.lab
+
+CONSOLE = """
+import sys
+from pathlib import Path
+from unibuild.domain import attach
+from unibuild.settings.sources import load
+from unibuild.tasks.console import console
+if sys.argv[3] == "unguarded":
+    attach._GUARD = "exec cat"
+console(load(Path(sys.argv[1]), {"boot.wait": "200", "lab.accel": sys.argv[2]}, {}))
+"""
+ACCEL = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
+
+
+def wait_until(holds) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def project(tmp_path, dom0, hello_kernels):
+    """A domain that says a line each second, and that nobody reads."""
+    (tmp_path / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
+    project = load(tmp_path, {"boot.wait": "1", "lab.accel": ACCEL}, {})
+    path = tmp_path / "hello.xl"
+    path.write_text(xlfile.render(project, hello_kernels.pv, None))
+    boot.boot(project, path, hello_kernels.pv)
+    return project
+
+
+def ticks(project) -> int:
+    return (project.root / ".unibuild" / "console" / "hello.log").read_bytes().count(b"tick")
+
+
+def kill_a_reader(project, guard: str) -> None:
+    before = ticks(project)
+    argv = [sys.executable, "-c", CONSOLE, str(project.root), ACCEL, guard]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as reader:
+        wait_until(lambda: ticks(project) > before + 1)
+        reader.send_signal(signal.SIGKILL)
+
+
+def test_the_console_is_read_on_after_a_killed_reader(project, dom0):
+    kill_a_reader(project, "guarded")
+    wait_until(lambda: not dom0.run(["pidof", "xenconsole", "xenstore-watch"], check=False).text)
+    kill_a_reader(project, "unguarded")
+    before = ticks(project)
+    with reread(project, opened(project.settings)[0]).reader as reader:
+        wait_until(lambda: reader.pump(time.monotonic() + 0.2) or ticks(project) > before)
+    assert b"xenconsole" not in (project.root / ".unibuild" / "console" / "hello.log").read_bytes()
