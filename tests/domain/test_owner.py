@@ -1,19 +1,22 @@
 """Whose a domain is, and who changes it: markers and tokens in XenStore."""
 
-import os
+import contextlib
+import dataclasses
 import random
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import owner
+from unibuild.domain import identity, owner
 from unibuild.errors import BusyError
 from unibuild.host.local import Local
+from unibuild.host.ssh import Ssh
 
 US, THEM = "ann@here:/src/hello", "bob@there:/src/hello"
 
@@ -32,7 +35,17 @@ def gone() -> int:
 
 
 def token(host, whose: str, *, pid: int = 1, until: float = 1e10) -> None:
-    host.run(["xenstore-write", "/unibuild/lock/hello/abc", f"{pid} {until:.0f} {whose}"])
+    """Write a lock as unibuild 0.1 did."""
+    written(host, f"{pid} {until:.0f} {whose}")
+
+
+def written(host, value: str) -> None:
+    host.run(["xenstore-write", "/unibuild/lock/hello/abc", value])
+
+
+def held(host, **process: object) -> None:
+    """Write a lock of a process like this one."""
+    written(host, f"2 {dataclasses.replace(identity.here(), **process)} 9999999999 {US}")
 
 
 def refused(host, whose: str, sentence: str) -> None:
@@ -72,16 +85,106 @@ def test_a_lock_whose_time_is_over_is_nobodys(host):
         pass
 
 
-def test_a_lock_of_a_process_of_ours_that_was_killed_is_nobodys(host, tmp_path):
-    token(host, owner.whoami(tmp_path), pid=gone())
-    with owner.locked(host, "hello", owner.whoami(tmp_path), seconds=60):
+def test_a_lock_of_a_process_that_was_killed_is_nobodys(host):
+    held(host, pid=gone())
+    with owner.locked(host, "hello", US, seconds=60):
         pass
 
 
-def test_a_lock_of_a_process_of_ours_that_lives_holds(host, tmp_path):
-    token(host, owner.whoami(tmp_path), pid=os.getppid())
-    with pytest.raises(BusyError), owner.locked(host, "hello", owner.whoami(tmp_path), seconds=60):
+def test_a_lock_of_a_killed_process_whose_number_another_one_has_is_nobodys(host):
+    held(host, start=identity.here().start - 1)
+    with owner.locked(host, "hello", US, seconds=60):
         pass
+
+
+def test_a_lock_of_a_process_that_lives_holds(host):
+    held(host)
+    refused(host, US, f"being changed by {US}")
+
+
+def test_a_lock_of_another_machine_with_the_same_user_and_name_holds(host):
+    held(host, boot="f" * 12, hardware="0" * 12, pid=gone())
+    refused(host, US, f"being changed by {US}")
+
+
+def test_a_lock_of_unibuild_0_1_holds_until_its_time_whatever_its_process_is(host, tmp_path):
+    token(host, f"{identity.user_and_host()}:{tmp_path}", pid=gone())
+    refused(host, US, f"being changed by {identity.user_and_host()}:{tmp_path}")
+
+
+@pytest.mark.parametrize("value", ["", "v3 4711 1795427141.5 ann@laptop:/src", "3 0.0.1.1 99 x", "\\x"])
+def test_a_lock_in_an_unknown_format_holds(host, value):
+    written(host, value)
+    refused(host, US, "another version")
+    with owner.locked(host, "hello", US, seconds=60, take=True):
+        pass
+
+
+@pytest.fixture(params=["root", "ann"])
+def far(request, xen, monkeypatch):
+    """A host behind SSH whose clock is ten minutes behind this one."""
+    monkeypatch.setattr(owner, "_PATIENCE", 0.1)
+    (xen.world / "ssh-config").write_text(f"user {request.param}\nhostname there\n")
+    program = xen.world / "bin" / "date"
+    program.write_text('#!/bin/sh\necho $(($(/bin/date "$@") - 600))\n')
+    program.chmod(0o755)
+    return Ssh("there")
+
+
+def test_the_time_of_a_lock_is_by_the_clock_of_the_host(far):
+    written(far, f"1 {time.time() - 500:.0f} {THEM}")
+    refused(far, US, f"being changed by {THEM}")
+    written(far, f"1 {time.time() - 700:.0f} {THEM}")
+    with owner.locked(far, "hello", US, seconds=60):
+        (found,) = owner.parse(far.run(["xenstore-ls", "-f", "/unibuild"]).text)[1]
+        assert abs(found.until - (time.time() - 600 + 60)) < 30
+
+
+def test_a_lock_behind_ssh_takes_two_exchanges(far, xen):
+    far.run(["true"])
+    before = len(xen.calls("ssh"))
+    with owner.locked(far, "hello", US, seconds=60):
+        pass
+    assert len(xen.calls("ssh")) == before + 2
+
+
+NAMES = ["hello", "Ubuntu 18LTS", "www.example.org", "x" * 300]
+
+
+def test_every_name_can_be_locked_and_has_a_lock_of_its_own(host):
+    with contextlib.ExitStack() as locks:
+        for name in NAMES:
+            locks.enter_context(owner.locked(host, name, US, seconds=60))
+        refused(host, THEM, "hello on local is being changed")
+
+
+@pytest.mark.parametrize("name", ["../x", "caf\udce9", "\n", "@releaseDomain", "a/b", "é" * 90])
+def test_an_odd_name_is_a_name_that_xenstore_takes(host, name):
+    path = f"/unibuild/lock/{owner.node(name)}"
+    host.run(["xenstore-write", path, "x"])
+    assert host.run(["xenstore-list", "/unibuild/lock"]).text.split() == [owner.node(name)]
+
+
+@given(st.text(), st.text())
+def test_two_names_are_never_one_node(one, other):
+    assert (owner.node(one) == owner.node(other)) == (one == other)
+
+
+def test_a_project_is_known_again_by_its_marker(tmp_path):
+    assert owner.is_ours(owner.whoami(tmp_path), tmp_path)
+    assert owner.is_ours(f"{identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
+    assert not owner.is_ours(f"{'0' * 12}:{identity.user_and_host()}:{tmp_path}", tmp_path)
+    assert not owner.is_ours(None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "folder", ['a"b', "caf\udce9", "caf\u00e9", "a\\b", "x" * 3000, "x" * 3001, "a\nb", "a%b", "a%22b"]
+)
+def test_a_marker_is_read_as_it_was_written(host, folder):
+    marker = owner.whoami(Path("/src") / folder)
+    owner.mark(host, "u1", marker)
+    assert owner.owners(host) == {"u1": marker}
+    assert marker != owner.whoami(Path("/src") / f"{folder}2")
 
 
 class Slow(Local):
@@ -126,4 +229,7 @@ def test_what_the_tool_says_is_read():
         '/unibuild/domains = ""   (n0)\n/unibuild/domains/u1 = "a@b:/c d"   (n0)\n'
         '/unibuild/lock/hello/t1 = "12 34 a@b:/c"\n'
     )
-    assert owner.parse(text) == ({"u1": "a@b:/c d"}, (owner.Token("/unibuild/lock/hello/t1", 12, 34.0, "a@b:/c"),))
+    assert owner.parse(text) == (
+        {"u1": "a@b:/c d"},
+        (owner.Token("/unibuild/lock/hello/t1", None, 12, 34.0, "a@b:/c"),),
+    )

@@ -1,18 +1,19 @@
-"""Whose a domain is: a marker in the host's XenStore, and a lock there for the time that it is being changed.
+"""Record in the host's XenStore which project a domain is of, and lock a domain's name while it is being changed.
 
-    /unibuild/domains/UUID = "ann@laptop:/src/hello"
-    /unibuild/lock/NAME/TOKEN = "4711 1795427141 ann@laptop:/src/hello"   process, when it is over at the latest, whose
+    /unibuild/domains/UUID = "3f9a1c2b7d4e:ann@laptop:/src/hello"     machine, user, folder of the project
+    /unibuild/lock/NAME/TOKEN = "2 PROCESS 1795427141 3f9a1c2b7d4e:ann@laptop:/src/hello"
 
-XenStore's tools know no test-and-set, so a lock is taken thus: write a token of one's own, then look; only who sees no
-other one's has it, and two can never both see themselves alone. Of several that come at once the one whose token is the
-least stays, and looks again until the others have withdrawn theirs; they look until there is none before they write
-again. A token whose process is gone, or whose time is over, is nobody's.
+A token says which process holds the lock, and by when it is done at the latest, by the host's clock. XenStore's tools
+have no test-and-set, so a lock is taken thus: write a token, then look; only a process that sees no other token has it,
+and two can never both see themselves alone. Of several that come at once the one with the least token stays, and looks
+again until the others have withdrawn theirs; they look until there is none before they write again. A token of a
+process that is dead, or whose time is over, counts no more. A token in a format that is not known counts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
+import hashlib
 import os
 import random
 import re
@@ -21,7 +22,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.errors import BusyError, DomainError, UnibuildError
+from unibuild.domain import identity
+from unibuild.errors import BusyError, DomainError, HostError, LostError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,55 +32,94 @@ if TYPE_CHECKING:
     from unibuild.domain import xl
     from unibuild.host.base import Host
 
-__all__ = ["Token", "locked", "mark", "owners", "parse", "refusal", "unmark", "whoami"]
+__all__ = ["Token", "is_ours", "locked", "mark", "node", "owners", "parse", "refusal", "unmark", "whoami"]
 
 _MARKS = "/unibuild/domains"
 _LOCKS = "/unibuild/lock"
+_FORMAT = "2"  # of a token; unibuild 0.1 wrote "PID TIME WHOSE", with the time by its own clock
 _PATIENCE = 3.0  # seconds for another one to be done
 _LOOKS = 5  # that a slow host is given at least
+_NODE_LENGTH = 200  # characters; XenStore allows 3071 for a whole path (xs_wire.h, XENSTORE_ABS_PATH_MAX)
+_LONGEST = 1000  # characters of a marker; path and value together have 4096 (xs_wire.h, XENSTORE_PAYLOAD_MAX)
 _LINE = re.compile(r'^(/\S+) = "(.*?)"(?:\s+\(.*\))?$', re.MULTILINE)  # tools/xenstore/xenstore_client.c, "ls -f"
+
+# For a host behind SSH: what is asked goes over at once, with the host's time. "$@" is sudo, or nothing.
+_LOOK = """echo "now $(date +%s)"; exec "$@" xenstore-ls -f /unibuild"""
+_TAKE = (
+    """p=$1; b=$2; s=$3; e=$4; shift 4; n=$(date +%s); """
+    f""""$@" xenstore-write "$p" "$b $((n + s)) $e" || exit; {_LOOK}"""
+)
 
 
 @dataclass(frozen=True)
 class Token:
-    """Who changes a domain: process, time (seconds since 1970) at which it is done for sure, and whose it is."""
+    """A lock on a domain's name.
+
+    Attributes:
+        path: its node in XenStore.
+        process: the one that holds it; None: unibuild 0.1 or an unknown version wrote it.
+        pid: its number, where that is known.
+        until: when it is done at the latest, in seconds since 1970 by the host's clock; None: not known.
+        whose: the marker of its project, or all that is known.
+    """
 
     path: str
-    pid: int
-    until: float
+    process: identity.Process | None
+    pid: int | None
+    until: float | None
     whose: str
 
-    def is_stale(self, here: str) -> bool:
-        """Tell whether it is nobody's any more.
-
-        Args:
-            here: ``user@machine`` of this process.
-        """
-        if self.until < time.time():
-            return True
-        return self.whose.startswith(f"{here}:") and not _is_alive(self.pid)
+    def counts(self, now: float) -> bool:
+        """Return whether it still keeps others away; ``now`` is the host's time."""
+        is_over = self.until is not None and self.until < now
+        return not (is_over or (self.process is not None and self.process.is_dead))
 
 
 def whoami(root: Path) -> str:
-    """Return who we are to others: ``user@machine:/folder of the project``."""
-    return f"{_here()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
+    """Return the marker of a project: ``MACHINE:user@host:/folder``, in ASCII."""
+    return _short(f"{identity.machine()}:{_escaped(f'{identity.user_and_host()}:{root}')}")
+
+
+def is_ours(whose: str | None, root: Path) -> bool:
+    """Return whether a marker is that of a project on this machine; unibuild 0.1 wrote it without the machine."""
+    before = f"{identity.user_and_host()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
+    return whose in (whoami(root), before)
+
+
+def node(name: str) -> str:
+    """Return a name for a node of XenStore that stands for a domain's name and no other.
+
+    A node's name has ``A-Z a-z 0-9 - _ @`` only; any other byte, and ``@``, becomes ``@`` and two digits.
+    """
+    escaped = re.sub(rb"[^A-Za-z0-9_-]", lambda found: b"@%02x" % found[0][0], os.fsencode(name)).decode()
+    if len(escaped) <= _NODE_LENGTH and escaped:
+        return escaped
+    return f"{escaped[:64]}@@{hashlib.sha256(os.fsencode(name)).hexdigest()}"
 
 
 def parse(text: str) -> tuple[dict[str, str], tuple[Token, ...]]:
-    """Read what ``xenstore-ls -f /unibuild`` says: owners by the uuid of the domain, and the tokens of all locks."""
+    """Read what ``xenstore-ls -f /unibuild`` says: markers by the uuid of the domain, and the tokens of all locks."""
     found: dict[str, str] = dict(_LINE.findall(text))
     marks = {path.rpartition("/")[2]: value for path, value in found.items() if path.startswith(f"{_MARKS}/")}
-    tokens = []
-    for path, value in found.items():
-        words = re.fullmatch(r"(\d{1,9}) (\d{1,12}) (.+)", value)
-        if path.startswith(f"{_LOCKS}/") and words:
-            tokens.append(Token(path, int(words[1]), float(words[2]), words[3]))
-    return marks, tuple(tokens)
+    paths = [path for path in found if path.startswith(f"{_LOCKS}/") and path.count("/") == _LOCKS.count("/") + 2]
+    return marks, tuple(_token(path, found[path]) for path in paths)
+
+
+def _token(path: str, value: str) -> Token:
+    words = value.split(" ", 3)
+    if len(words) == 4 and words[0] == _FORMAT and words[2].isdecimal():
+        process = identity.parse(words[1])
+        if process:
+            return Token(path, process, process.pid, float(words[2]), words[3])
+    old = re.fullmatch(r"(\d{1,9}) (\d{1,12}) (.+)", value)
+    if old and "@" in old[3]:
+        return Token(path, None, int(old[1]), float(old[2]), old[3])
+    return Token(path, None, None, None, "another version of unibuild")
 
 
 def owners(host: Host) -> Mapping[str, str]:
-    """Return whose the domains of a host are, by their uuid; those that no unibuild made are not among them."""
-    return parse(_look(host))[0]
+    """Return the markers of a host's domains, by their uuid; those that no unibuild made are not among them."""
+    return parse(host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text)[0]
 
 
 def mark(host: Host, asked: str, whose: str) -> None:
@@ -94,7 +135,12 @@ def unmark(host: Host, *uuids: str) -> None:
 
 def refusal(host: Host, domain: xl.Domain, whose: str | None) -> DomainError:
     """Return the error of a name that is taken; ``whose`` it is, where that is known."""
-    told = f"it is that of {whose}" if whose else "it is not ours"
+    if domain.domid == 0:
+        return DomainError(
+            f"{domain.name} is the control domain of {host.name}, and is never replaced",
+            hint="choose another name (name = ...)",
+        )
+    told = f"it is that of {_shown(whose)}" if whose else "it is not ours"
     return DomainError(
         f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
         hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take its place: --take",
@@ -108,7 +154,7 @@ def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = Fa
     Args:
         host: where.
         name: of the domain.
-        whose: who we are.
+        whose: the marker of the project.
         seconds: that the block takes at most.
         take: break another one's lock.
 
@@ -116,25 +162,64 @@ def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = Fa
         BusyError: another one is at it.
         HostError: the host cannot be reached, or XenStore does not answer.
     """
-    path = f"{_LOCKS}/{name}/{uuid.uuid4().hex[:12]}"
-    token = Token(path, os.getpid(), time.time() + seconds, whose)
+    path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
     try:
-        yield _acquire(host, name, token, take=take)
+        yield _acquire(host, name, _Lock(host, path, whose, seconds), take=take)
     finally:
         with contextlib.suppress(UnibuildError):  # a host that is out of reach: the time in the token ends it
             host.run(["xenstore-rm", path], check=False, background=True)
 
 
-def _acquire(host: Host, name: str, ours: Token, *, take: bool) -> Mapping[str, str]:
+@dataclass(frozen=True)
+class _Lock:
+    """A token of this process on a host: ``seconds`` is how long it counts from the moment of ``take``."""
+
+    host: Host
+    path: str
+    whose: str
+    seconds: float
+
+    def take(self) -> tuple[float, str]:
+        """Write the token; return the host's time and what is in XenStore."""
+        begin = f"{_FORMAT} {identity.here()}"
+        if self.host.has_ttys:
+            return self._ask(_TAKE, self.path, begin, f"{self.seconds:.0f}", self.whose)
+        value = f"{begin} {time.time() + self.seconds:.0f} {self.whose}"
+        self.host.run(["xenstore-write", self.path, value])
+        return self.look()
+
+    def look(self) -> tuple[float, str]:
+        """Return the host's time and what is in XenStore."""
+        if self.host.has_ttys:
+            return self._ask(_LOOK)
+        return time.time(), self.host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text
+
+    def _ask(self, script: str, *args: str) -> tuple[float, str]:
+        sudo = ["sudo", "-n", "--"] if self.host.needs_sudo else []
+        argv = ["sh", "-c", script, "sh", *args, *sudo]
+        try:
+            done = self.host.run(argv, root=not sudo, check=False)
+        except LostError:  # both can be done twice
+            done = self.host.run(argv, root=not sudo, check=False)
+        now = re.search(r"^now (\d+)$", done.text, re.MULTILINE)
+        if now is None:
+            said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+            raise HostError(f"cannot lock the domain in the XenStore of {self.host.name}: {said}")
+        return float(now[1]), done.text
+
+
+def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, str]:
     """Take the lock; return what ``owners`` does."""
     deadline = time.monotonic() + _PATIENCE
     others: Sequence[Token] = ()
     is_written, looks = False, 0
     while True:
-        if not is_written and not others:
-            host.run(["xenstore-write", ours.path, f"{ours.pid} {ours.until:.0f} {ours.whose}"])
+        if is_written or others:
+            now, said = ours.look()
+        else:
+            now, said = ours.take()
             is_written = True
-        marks, others = _look_for_others(host, name, ours, take=take)
+        marks, others = _others(host, ours, now, said, take=take)
         looks += 1
         if is_written and not others:
             return marks
@@ -142,45 +227,40 @@ def _acquire(host: Host, name: str, ours: Token, *, take: bool) -> Mapping[str, 
             host.run(["xenstore-rm", ours.path], check=False)
             is_written = False
         if others and looks >= _LOOKS and time.monotonic() > deadline:
-            raise _busy(name, host, others[0])
+            raise _busy(name, host, others[0], now)
         time.sleep(random.uniform(0.1, 0.3))
 
 
-def _look_for_others(host: Host, name: str, ours: Token, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
-    """Return whose the domains are, and the tokens of others that count; those that do not are removed."""
-    marks, tokens = parse(_look(host))
-    others = [one for one in tokens if one.path.startswith(f"{_LOCKS}/{name}/") and one.path != ours.path]
-    gone = [one for one in others if take or one.is_stale(_here())]
+def _others(host: Host, ours: _Lock, now: float, said: str, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
+    """Return the markers, and the tokens of others that count; those that do not are removed."""
+    marks, tokens = parse(said)
+    folder = ours.path.rpartition("/")[0]
+    others = [one for one in tokens if one.path.startswith(f"{folder}/") and one.path != ours.path]
+    gone = [one for one in others if take or not one.counts(now)]
     for one in gone:
         host.run(["xenstore-rm", one.path], check=False)
     return marks, [one for one in others if one not in gone]
 
 
-def _busy(name: str, host: Host, token: Token) -> BusyError:
-    until = time.strftime("%H:%M:%S", time.localtime(token.until))
+def _busy(name: str, host: Host, token: Token, now: float) -> BusyError:
+    process = "" if token.pid is None else f" (process {token.pid})"
+    left = "" if token.until is None else f"; it will in {token.until - now:.0f} s at the latest"
     return BusyError(
-        f"{name} on {host.name} is being changed by {token.whose} (process {token.pid})",
-        hint=f"wait for it to end; it will at {until} at the latest. Where you know that it is dead: --take",
+        f"{name} on {host.name} is being changed by {_shown(token.whose)}{process}",
+        hint=f"wait for it to end{left}. Where you know that it is dead: --take",
     )
 
 
-def _look(host: Host) -> str:
-    return host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text
+def _shown(whose: str) -> str:
+    """Return a marker without the machine's number."""
+    return re.sub(r"\A[0-9a-f]{12}:", "", whose)
 
 
-def _here() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
-        user = str(os.getuid())
-    return f"{user}@{os.uname().nodename}"
+def _escaped(text: str) -> str:
+    """Return text that ``xenstore-ls`` prints as it is."""
+    return re.sub(rb'[^ -~]|["%\\]', lambda found: b"%%%02X" % found[0][0], os.fsencode(text)).decode()
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _short(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - len(digest)]}{digest}"

@@ -78,7 +78,6 @@ class Change:
         Raises:
             DomainError: the name is taken.
         """
-        whose = owner.whoami(self.project.root)
         domains = xl.domains(self.host)
         there, self.lost = swap.settle(self.host, self.known, domains)
         if self.lost:
@@ -90,10 +89,10 @@ class Change:
             if domain.name != name or domain.uuid in self.known.uuids:
                 continue
             theirs = self.marks.get(domain.uuid)
-            if not self.project.take and theirs != whose:
+            if domain.domid == 0 or not (self.project.take or owner.is_ours(theirs, self.project.root)):
                 raise owner.refusal(self.host, domain, theirs)
             self.old = self.old or domain
-        self._sweep(domains, whose)
+        self._sweep(domains)
 
     def put(self, generation: Generation, kernel: record.Mark, xl_mark: record.Mark) -> Made:
         """Bring a generation's domain in the place of the old one, which ends.
@@ -250,10 +249,11 @@ class Change:
         self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
         self._prune()
 
-    def _sweep(self, domains: tuple[xl.Domain, ...], whose: str) -> None:
+    def _sweep(self, domains: tuple[xl.Domain, ...]) -> None:
         """Take away our marks of domains that are gone."""
         there = {domain.uuid for domain in domains}
-        owner.unmark(self.host, *(one for one, who in self.marks.items() if who == whose and one not in there))
+        ours = [one for one, whose in self.marks.items() if owner.is_ours(whose, self.project.root)]
+        owner.unmark(self.host, *(one for one in ours if one not in there))
 
 
 @contextlib.contextmanager

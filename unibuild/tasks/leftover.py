@@ -80,7 +80,7 @@ def wipe(host: Host, root: Path, name: str) -> None:
 def _domains(host: Host, root: Path, name: str) -> Iterator[str]:
     marks = owner.owners(host)
     for domain in xl.domains(host):
-        if domain.name == name and marks.get(domain.uuid) == owner.whoami(root):
+        if domain.name == name and owner.is_ours(marks.get(domain.uuid), root):
             xl.destroy(host, domain)
             owner.unmark(host, domain.uuid)
             yield name
