@@ -221,8 +221,8 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         ),
         (
             'name = "a b"',
-            "unibuild.toml:1: `name` must be a name of letters, digits and `_ . + -` that starts with none of the last "
-            'three, not "a b"',
+            "unibuild.toml:1: `name` must be a name of at most 200 letters, digits and `_ . + -` that starts with none "
+            'of the last three, not "a b"',
         ),
     ],
 )

@@ -30,6 +30,11 @@ NAME_TAKEN = 'libxl: error: libxl_domain.c:81:libxl__domain_rename: Domain {0}:D
 NOT_MADE = (
     "libxl: error: libxl_create.c:1296:initiate_domain_create: Domain {0}:cannot make domain: -6\n" + NOT_DESTROYED
 )
+NO_LOGFILE = (  # the domain is there all the same
+    "xl: fatal error: xl_utils.c:277: {}: logfile = open(fullname, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)\n"
+    "libxl: error: libxl_exec.c:117:libxl_report_child_exitstatus: domain monitoring daemonizing child [196] exited "
+    "with error status 1"
+)
 NO_TYPE = "libxl: error: libxl_dom.c:37:libxl__domain_type: unable to get domain type for domid={0}"
 NOT_PAUSED = "libxl: error: libxl_domain.c:688:domain_unpause_done: Domain {0}:Unpausing domain: Invalid argument"
 NO_ANSWER = "libxl: error: libxl_domain.c:854:pvcontrol_cb: guest didn't acknowledge control request: -9"

@@ -16,6 +16,7 @@ from xen_texts import (
     NO_BALLOON,
     NO_BRIDGE,
     NO_LOADER,
+    NO_LOGFILE,
     NO_MEMORY,
     NO_SHADOW,
     NO_TYPE,
@@ -109,12 +110,15 @@ def create(*args):
             make(state, config, domid)
     if error:
         fail(error, 3)
+    log = f"xl-{config.get('name')}.log"
+    if "/" in log or len(os.fsencode(log)) > 255:
+        fail(NO_LOGFILE.format("No such file or directory" if "/" in log else "File name too long"), 3)
     if "-p" not in flags:
         unpause(domid)
 
 
 def memory_of(config):
-    return config.get("memory") or config.get("maxmem") or 32
+    return config.number("memory") or config.number("maxmem") or 32
 
 
 def refusal(state, config, domid):
@@ -122,7 +126,7 @@ def refusal(state, config, domid):
     memory = memory_of(config)
     if config.get("type") == "pvh" and {"memory", "maxmem"}.isdisjoint(config.keys()):
         return NO_SHADOW
-    if any(domain["name"] == config.get("name") for domain in state["domains"].values()):
+    if config.get("name") in ("Domain-0", *(domain["name"] for domain in state["domains"].values())):
         return (NAME_TAKEN + "\n" + NOT_MADE).format(domid, config.get("name"))
     for vif in config.get("vif") or []:
         _, found, bridge = vif.partition("bridge=")
@@ -182,7 +186,9 @@ def rename(asked, name):
     with world() as state:
         domid = domid_of(state, asked)
         domain = state["domains"].get(domid)
-        taken = any(other["name"] == name and key != domid for key, other in state["domains"].items())
+        taken = name == "Domain-0" or any(
+            other["name"] == name and key != domid for key, other in state["domains"].items()
+        )
         if domain and not taken:
             domain["name"] = name
             put(state, f"/local/domain/{domid}/name", name)

@@ -8,6 +8,7 @@ from unibuild.errors import KernelError, SettingsError, XlSyntaxError
 from unibuild.settings.sources import load
 from unibuild.tasks import xlfile
 from unibuild.xl import grammar
+from unibuild.xl.write import quote
 
 MIRAGE_4 = """name = 'hello'
 kernel = 'hello.xen'
@@ -37,7 +38,7 @@ def render(tmp_path, hello_kernels):
         if generated is not None:
             path = tmp_path / "tree" / "hello.xl"
             path.parent.mkdir(exist_ok=True)
-            path.write_text(generated)
+            path.write_bytes(generated.encode(errors="surrogateescape"))
         project = load(tmp_path, {key.replace("__", "."): value for key, value in words.items()}, {})
         path_in = tmp_path / "tree" / "hello.xl.in"
         if template is not None:
@@ -201,3 +202,24 @@ def test_a_command_line_that_xen_would_cut(render):
     assert render(kernel="pvh", xl__cmdline=f"{line}x")[1].get("cmdline") == f"{line}x"
     with pytest.raises(SettingsError, match="has 1024 bytes, and Xen hands a PV kernel the first 1023"):
         render(kernel="pv", xl__cmdline=f"{line}x")
+
+
+@pytest.mark.parametrize(
+    "name", ["krs23.ru", "Ubuntu 18LTS", 'it\'s "q"', "caf\u00e9", "\u540d" * 60, "7", "-x", "$(x);&"]
+)
+def test_a_name_that_xl_can_use_is_kept(render, name):
+    assert render(f"name = {quote(name)}\n")[1].get("name") == name
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "x" * 201, "\u540d" * 67, "a\nb", "a\x1b[2J", "caf\udce9"])
+def test_a_name_that_xl_cannot_use_is_refused(render, tmp_path, name):
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(SettingsError, match="the domain's name"):
+        render(f"name = {quote(name)}\n")
+
+
+def test_a_project_in_a_folder_with_a_very_long_name_has_a_name(tmp_path):
+    root = tmp_path / ("x" * 255)
+    root.mkdir()
+    (root / "unibuild.toml").touch()
+    assert len(xlfile.domain_name(load(root, {}, {}))) == xlfile.NAME_MAX

@@ -108,7 +108,7 @@ def _has_project(folder: Path) -> bool:
 
 
 def _domain_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).lstrip("-.+") or "unikernel"
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).lstrip("-.+")[:200] or "unikernel"
 
 
 def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from unibuild import foreground
 from unibuild.domain.libxl_errors import explain
-from unibuild.errors import HostError
+from unibuild.errors import DomainError, HostError
+from unibuild.xl.write import quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ def create_paused(host: Host, path: str, *, name: str, uuid: str) -> None:
     Raises:
         DomainError: Xen or the host refused; nothing is left of it.
     """
-    _xl(host, "create", "-p", path, f'name="{name}"', f'uuid="{uuid}"', name=name, whole=True)
+    _xl(host, "create", "-p", path, f"name={quote(name)}", f'uuid="{uuid}"', name=name, whole=True)
 
 
 def unpause(host: Host, domain: Domain) -> None:
@@ -163,7 +164,13 @@ def shutdown(host: Host, domain: Domain) -> HostChild | None:
 
 
 def destroy(host: Host, domain: Domain) -> None:
-    """End it at once; one that is gone already is none."""
+    """End it at once; one that is gone already is none.
+
+    Raises:
+        DomainError: it is the host's own control domain, or xl refused.
+    """
+    if domain.domid == 0:
+        raise DomainError(f"{domain.name} is the control domain of {host.name}, and is never ended")
     done = _xl(host, "destroy", str(domain.domid), name=domain.name, check=False, whole=True)
     if done.returncode and find(host, uuid=domain.uuid):
         raise explain(done.stderr.decode(errors="replace"), host=host.name, name=domain.name)

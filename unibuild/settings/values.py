@@ -49,8 +49,8 @@ Pattern = Annotated[
 DomainName = Annotated[
     str,
     Meta(
-        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$",
-        description="a name of letters, digits and `_ . + -` that starts with none of the last three",
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,199}$",
+        description="a name of at most 200 letters, digits and `_ . + -` that starts with none of the last three",
     ),
 ]
 Scalar = str | int | bool

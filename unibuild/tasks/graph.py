@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -130,7 +131,7 @@ def graph(project: Project) -> Graph:
     project = settled(project)
     toolchain = choose(project)
     folder = project.root / STATE
-    name = project.settings.name or project.root.name or "kernel"
+    name = project.settings.name or _cut(project.root.name) or "kernel"
     kernel, xl = folder / f"{name}.xen", folder / f"{name}{own}.xl"
 
     steps = toolchain.steps()
@@ -240,3 +241,8 @@ def _xl_fingerprint(project: Project) -> Mapping[str, str]:
     told |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
     told["boot.args"] = msgspec.to_builtins(settings.boot.args)
     return {key: json.dumps(value, sort_keys=True) for key, value in told.items()}
+
+
+def _cut(name: str) -> str:
+    """Return a folder's name as the beginning of a file's, which may have 255 bytes in all."""
+    return os.fsdecode(os.fsencode(name)[:200])

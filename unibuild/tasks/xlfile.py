@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from unibuild.settings.sources import Project
 
-__all__ = ["ENDS", "Disk", "disks", "domain_name", "render"]
+__all__ = ["ENDS", "NAME_MAX", "Disk", "disks", "domain_name", "render"]
 
 # An ended domain stays until we have read its last line; xl's own way is to destroy it, and at a reboot to start it
 # again, which is a loop while one develops.
 ENDS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
+NAME_MAX = 200  # bytes of a domain's name: xl and unibuild name files after it, with what they add at most 255
 _PV_BUILDERS = ("linux", "generic")  # xl.cfg(5): `builder` is the older way to say `type`
 
 
@@ -40,7 +41,7 @@ def domain_name(project: Project, generated: Path | None = None) -> str:
         found = grammar.parse(read(generated), str(generated)).get("name")
         if isinstance(found, str) and found:
             return found
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name).strip("-.+") or "unikernel"
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name)[:NAME_MAX].strip("-.+") or "unikernel"
 
 
 def render(
@@ -97,6 +98,7 @@ def render(
         )
     text = patch.apply(text, patch.Changes({}, templates.removed(vif, named), templates.removed(disk)), path)
     config = grammar.parse(text, path)
+    _check_name(config, path)
     kind = _type(config, about, wanted.type)
     last: dict[str, patch.Setting] = {"type": kind} if kind else {}
     if kind == "pvh" and config.get("memory") is None and config.get("maxmem") is None:
@@ -156,6 +158,28 @@ def _cmdline(project: Project, *, mirage: bool) -> str:
             hint="[boot] args puts each argument into quotes as it needs them; keep one of the two",
         )
     return cmdline.join(cmdline.words(project.settings.boot.args), mirage=mirage)
+
+
+def _check_name(config: grammar.Config, path: str) -> None:
+    """See that xl can make a domain of this name: it opens ``xl-NAME.log``, and where it cannot it fails half way.
+
+    The name is also in files of JSON, so that it has to be Unicode.
+    """
+    name = str(config.get("name"))
+    raw = name.encode(errors="surrogateescape")
+    strange = next((char for char in name if char == "/" or not char.isprintable()), None)
+    if strange is None and name and len(raw) <= NAME_MAX:
+        return
+    if strange is None:
+        why = f"has {len(raw)} bytes, and {NAME_MAX} is the most" if name else "is empty"
+    elif "\udc80" <= strange <= "\udcff":
+        why = f"has the byte {ord(strange) & 0xFF:02X}, which is not UTF-8"
+    else:
+        why = f"has the character {'/' if strange == '/' else f'U+{ord(strange):04X}'}"
+    shown = raw.decode(errors="replace")[:60]
+    raise SettingsError(
+        f"{path}: the domain's name {shown!r} {why}", hint="set another one in unibuild.toml: name = ..."
+    )
 
 
 def _check_length(config: grammar.Config) -> None:
