@@ -113,6 +113,23 @@ def test_a_makefile_that_names_no_kernel(tree):
     )
 
 
+@pytest.mark.parametrize(
+    ("kernel", "found"),
+    [
+        ("'mini-os.gz'", "mini-os.gz"),
+        ('"./build/k.bin"', "build/k.bin"),
+        ("'/boot/k'", None),
+        ("'../k'", None),
+        ("3,", None),
+    ],
+)
+def test_the_domain_beside_a_makefile_names_the_kernel(tree, kernel, found):
+    there = tree(Makefile="all:\n\ttrue\n")
+    (there.root / "domain_config").write_text(f"name = 'x'\nkernel = {kernel}\n")
+    there.init()
+    assert load(there.root, {}, {}).settings.build.kernel == found
+
+
 def test_a_tree_to_configure_first(tree):
     tree(configure="#!/bin/sh\n").init()
     assert load(tree.root, {}, {}).settings.build.configure == ("./configure",)

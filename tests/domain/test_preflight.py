@@ -228,3 +228,9 @@ def test_the_lab_takes_any_bridge(xen):
 def test_only_what_matters_is_asked(xen):
     look()
     assert [call[0] for call in xen.calls("xl")] == ["list", "info"]
+
+
+@pytest.mark.parametrize("number", ["3000", "'3000'", '"0xbb8"', "05670"])
+def test_a_number_counts_as_xl_counts_it(number):
+    wanted = demands.read(grammar.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
+    assert (wanted.memory, wanted.needed, wanted.vcpus) == (3000, 3000, 3000)

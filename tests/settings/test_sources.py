@@ -530,3 +530,8 @@ def test_what_may_hold_secrets_is_for_the_user_alone(tree):
     made = [path for path in folder.rglob("*") if path.is_file()]
     assert (oct(folder.stat().st_mode & 0o777), len(made) > 3) == ("0o700", True)
     assert [path.name for path in made if path.stat().st_size and path.stat().st_mode & 0o077] == []
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+    (tmp_path / "unibuild.toml").write_bytes(b'\xef\xbb\xbfname = "www"\n')
+    assert load(tmp_path, {}, {}).settings.name == "www"

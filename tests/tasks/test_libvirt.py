@@ -121,3 +121,22 @@ def test_the_goal_writes_it_and_says_so(tree, hello_kernels):
     assert written.find("on_poweroff") is None
     assert tree.run("unibuild", "libvirt") == "libvirt: up to date\n"
     assert "boot.args" in tree.run("unibuild", "plan", "libvirt", "boot.args=--port=81")
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"),
+    [
+        ("extra = 'a=1'\n", "a=1"),
+        ("root = '/dev/xvda'\nextra = 'a=1'\n", "root=/dev/xvda a=1"),
+        ("cmdline = 'b'\nextra = 'a=1'\n", "b"),
+        ("cmdline = ''\nextra = 'a=1'\n", None),
+    ],
+)
+def test_the_older_keys_of_the_command_line_count_as_for_xl(xml, lines, line):
+    assert ElementTree.fromstring(xml(HEAD + lines)).findtext("os/cmdline") == line
+    assert describe(HEAD + lines).left_out == ()
+
+
+def test_numbers_count_as_xl_counts_them(xml):
+    tree = ElementTree.fromstring(xml("name = 'a'\nkernel = '/k'\ntype = 'pvh'\nmemory = '0x40'\nvcpus = \"2\"\n"))
+    assert (tree.findtext("memory"), tree.findtext("vcpu")) == ("64", "2")

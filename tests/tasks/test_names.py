@@ -27,7 +27,9 @@ def project(xen, tmp_path, hello_kernels):
     return named
 
 
-@pytest.mark.parametrize("name", ["krs23.ru", "Ubuntu 18LTS", 'it\'s "q"', "caf\u00e9", pytest.param("\u540d" * 66, id="long")])
+@pytest.mark.parametrize(
+    "name", ["krs23.ru", "Ubuntu 18LTS", 'it\'s "q"', "caf\u00e9", pytest.param("\u540d" * 66, id="long")]
+)
 def test_a_domain_of_an_odd_name_is_made_replaced_and_destroyed(project, xen, name):
     project(name)
     again = project(name, **{"xl.cmdline": "b"})

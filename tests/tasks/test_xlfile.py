@@ -223,3 +223,38 @@ def test_a_project_in_a_folder_with_a_very_long_name_has_a_name(tmp_path):
     root.mkdir()
     (root / "unibuild.toml").touch()
     assert len(xlfile.domain_name(load(root, {}, {}))) == xlfile.NAME_MAX
+
+
+FAR = [
+    "drbd:webres,xvda,w",
+    "script=block-rbd,vdev=xvdb,target=rbd:image1",
+    "iscsi:iqn.2001-05.com.example:0-8a09,xvdc,w",
+    "nbd:192.0.2.1:2000,xvdd,w",
+    "enbd:192.0.2.1:2000,xvdd,w",
+    "backend=storage,vdev=xvde,target=tank/vol",
+    "backendtype=qdisk,format=raw,vdev=xvdf,target=rbd:data/disk",
+    "backendtype=qdisk,format=raw,vdev=xvdf,target=nbd://192.0.2.1/disk",
+]
+
+
+@pytest.mark.parametrize("disk", FAR)
+def test_a_target_that_is_no_path_stays_as_it_is(render, disk):
+    _, config = render(f"disk = [ {quote(disk)} ]\n")
+    assert config.get("disk") == [disk]
+    assert not xlfile.disks(config)[0].is_path
+
+
+@pytest.mark.parametrize(
+    "disk", ["file:a.img,xvda,w", "backend=0,vdev=xvda,target=a.img", "format=raw,vdev=xvda,target=a.img"]
+)
+def test_a_relative_path_of_a_disk_is_in_the_project(render, tmp_path, disk):
+    _, config = render(f"disk = [ {quote(disk)} ]\n")
+    (found,) = xlfile.disks(config)
+    assert (found.target, found.is_path) == (tmp_path / "a.img", True)
+
+
+def test_a_bootloader_that_is_taken_out_is_reported(render, tmp_path):
+    text, config = render("bootloader = '/usr/lib/xen-4.17/bin/pygrub'\nmemory = 64\n")
+    assert config.get("bootloader") is None
+    assert "bootloader" in "".join(xlfile.notes(tmp_path / "tree" / "hello.xl", text))
+    assert xlfile.notes(tmp_path / "tree" / "hello.xl", text + "bootloader = 'x'\n") == ()

@@ -107,3 +107,56 @@ def test_deep_lists_are_refused_without_a_crash() -> None:
     assert parse(f"a = {'[' * DEPTH}{']' * DEPTH}").keys() == ("a",)
     with pytest.raises(XlSyntaxError, match="nested deeper"):
         parse("a = " + "[" * 100_000)
+
+
+NUMBERS = [
+    "300",
+    "'300'",
+    '" 300"',
+    "0x12c",
+    "'0X12c'",
+    "0454",
+    "'-1'",
+    "'+7'",
+    "'08'",
+    "08",
+    "0x",
+    "'0x'",
+    "''",
+    "'7 '",
+]
+NUMBERS += ["'1k'", "9223372036854775807", "'9223372036854775808'", "'-9223372036854775808'", "['1']", "'many'", "0"]
+
+
+@pytest.mark.parametrize("value", NUMBERS)
+def test_counts_what_xl_counts(oracle: Oracle, value: str) -> None:
+    text = f"a = {value}\n"
+    assert parse(text).number("a") == oracle.number(text, "a")
+
+
+@many
+@given(value=st.text("0123456789abcdefxX+- \t", max_size=8))
+def test_any_quoted_number_is_the_one_that_xl_counts(oracle: Oracle, value: str) -> None:
+    text = f"a = '{value}'\n"
+    assert parse(text).number("a") == oracle.number(text, "a")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("\ufeffname = 'a'\n", 1, "without it"),
+        ("name = 'a'\n\udca0memory = 1\n", 2, "ASCII"),
+        ("name = 'a'\n\u00a0memory = 1\n", 2, "ASCII"),
+        ("import os, re\n", 1, "Python"),
+        ("memory = os.environ.get('M')\n", 1, "Python"),
+        ("name = 'a'\ndef f(x):\n  return x\n", 2, "Python"),
+        ("memory = int(4)\n", 1, "words are in quotes"),
+        ("cmdline = 'a' \\\n  'b'\n", 1, "join the two"),
+    ],
+)
+def test_what_people_write_and_xl_does_not_read_has_a_hint(text: str, line: int, hint: str) -> None:
+    with pytest.raises(XlSyntaxError) as refused:
+        parse(text)
+    assert refused.value.line == line
+    assert hint in (refused.value.hint or "")
+    assert "DCA0" not in str(refused.value)

@@ -16,10 +16,10 @@ from unibuild.xl.tokens import Source, scan
 if TYPE_CHECKING:
     from xl_oracle import Oracle
 
-REPLACED = {"type": ["builder"], "cmdline": ["root", "extra"]}
+REPLACED = {"type": ["builder"], "cmdline": ["root", "extra"], "kernel": ["bootloader", "bootloader_args"]}
 many = settings(max_examples=200, deadline=None)
 plain_files = files(
-    **dict.fromkeys(("name", "memory", "type", "builder", "root", "extra", "cmdline"), scalars),
+    **dict.fromkeys(("name", "memory", "type", "builder", "root", "extra", "cmdline", "kernel", "bootloader"), scalars),
     vif=vif_lists,
     disk=disk_lists,
 )
@@ -283,3 +283,11 @@ def test_a_change_that_cannot_be_written(changes: Changes, words: str) -> None:
     with pytest.raises(SettingsError) as error:
         apply("vif = [ 'bridge=a' ]\n", changes)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("before", ["bootloader = 'pygrub'\n", "kernel = 'a'\nbootloader = 'pygrub'\n"])
+def test_a_bootloader_does_not_win_over_the_kernel(before: str) -> None:
+    text = f"# of xen-tools\n{before}bootloader_args = [ '-q' ]\nvcpus = '1'\n"
+    changed = parse(apply(text, Changes({"kernel": "/k"})))
+    assert {key: changed.get(key) for key in changed.keys()} == {"kernel": "/k", "vcpus": "1"}  # noqa: SIM118
+    assert changed.text.startswith("# of xen-tools\n")

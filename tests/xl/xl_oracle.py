@@ -59,6 +59,17 @@ class Oracle:
         finally:
             self._util.xlu_cfg_destroy(config)
 
+    def number(self, text: str, key: str) -> int | None:
+        """Read a file's text; return the number that a key holds, None where xl ignores it."""
+        config = ctypes.c_void_p(self._util.xlu_cfg_init(self._stream, b"xl"))
+        data, value = text.encode(errors="surrogateescape"), ctypes.c_long()
+        try:
+            assert self._util.xlu_cfg_readdata(config, data, len(data)) == 0
+            refused = self._util.xlu_cfg_get_long(config, key.encode(), ctypes.byref(value), 1)
+            return None if refused else value.value
+        finally:
+            self._util.xlu_cfg_destroy(config)
+
     def disk(self, spec: str) -> dict[str, object] | Refused:
         """Read one disk specification; return what libxl makes of it as JSON."""
         config = ctypes.c_void_p(self._util.xlu_cfg_init(self._stream, b"xl"))

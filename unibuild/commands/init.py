@@ -6,6 +6,7 @@ A person's file is never replaced without ``--force``, and never without showing
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import re
 import sys
@@ -13,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibuild import makefile
-from unibuild.errors import InputError
+from unibuild.errors import InputError, XlSyntaxError
 from unibuild.files import PUBLIC, reading, write_whole
 from unibuild.settings.sources import FILE
 from unibuild.templates import render
+from unibuild.xl import grammar
 
 __all__ = ["Draft", "Tree", "drafts", "look", "main"]
 
@@ -90,7 +92,7 @@ def look(root: Path) -> Tree:
             f"{root} has neither a config.ml (Mirage) nor a Makefile",
             hint=_elsewhere(root),
         )
-    kernel = next(iter(makefile.kernels(names)), None)
+    kernel = next(iter(makefile.kernels(names)), None) or _kernel_of_domain(root)
     return Tree(root, "make", _domain_name(root.name), kernel, configure, found.name if found else "Makefile", names)
 
 
@@ -105,6 +107,16 @@ def _elsewhere(root: Path) -> str:
 
 def _has_project(folder: Path) -> bool:
     return folder.is_dir() and any((folder / name).is_file() for name in ("config.ml", *makefile.NAMES))
+
+
+def _kernel_of_domain(root: Path) -> str | None:
+    """Return the kernel in this folder that an xl file beside the Makefile boots; None: there is none."""
+    for path in (root / "domain_config", *sorted(root.glob("*.xl"))):
+        with contextlib.suppress(OSError, XlSyntaxError):
+            kernel = grammar.parse(path.read_bytes().decode(errors="surrogateescape"), str(path)).get("kernel")
+            if isinstance(kernel, str) and re.fullmatch(r"(\./)?[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*", kernel, re.ASCII):
+                return kernel.removeprefix("./")
+    return None
 
 
 def _domain_name(text: str) -> str:

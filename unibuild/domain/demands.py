@@ -32,7 +32,7 @@ class Demands:
         name: the domain's name.
         kind: ``pv`` or ``pvh``; None: another type.
         shim: whether it is a PV kernel in Xen's own PVH shim.
-        memory: of the domain, in MiB; None: not plainly a number.
+        memory: of the domain, in MiB; None: not a number.
         needed: what Xen takes for it in all, in MiB.
         bridges: by number of the network device.
         scripts: hotplug scripts that are named, as absolute paths.
@@ -63,13 +63,12 @@ def read(config: Config) -> Demands:
     disks = [disk for disk in disks if disk.get("backend", "0") == "0"]
     said = config.get("type")
     kind: Type | None = "pv" if said == "pv" else "pvh" if said == "pvh" else None
-    memory, vcpus = config.get("memory"), config.get("vcpus")
-    memory = config.get("maxmem") if memory is None else memory
-    amount = DEFAULT_MEMORY if memory is None else memory if isinstance(memory, int) else None
+    key = "maxmem" if config.get("memory") is None else "memory"
+    amount = DEFAULT_MEMORY if config.get(key) is None else config.number(key)
     return Demands(
         name=str(config.get("name")),
         kind=kind,
-        shim=kind == "pvh" and str(config.get("pvshim") or "0") != "0",
+        shim=kind == "pvh" and bool(config.number("pvshim")),
         memory=amount,
         needed=(amount or 0) + (0 if kind == "pv" else _PVH_EXTRA),
         bridges={n: bridge for n, vif in ours.items() if (bridge := _bridge(vif))},
@@ -82,7 +81,7 @@ def read(config: Config) -> Demands:
             for disk in disks
             if "script" not in disk and str(disk.get("target", "")).startswith("/")
         },
-        vcpus=vcpus if isinstance(vcpus, int) else 1,
+        vcpus=config.number("vcpus") or 1,
         pci=tuple(_pci(config)),
     )
 
@@ -120,7 +119,7 @@ def mac_address(said: str) -> str:
 
 
 def _pci(config: Config) -> Iterator[str]:
-    if str(config.get("pci_seize") or "0") != "0":
+    if config.number("pci_seize"):
         return
     for spec in _strings(config.get("pci")):
         found = _BDF.search(spec)

@@ -105,7 +105,7 @@ def read_toml(file: Path) -> tuple[dict[str, object], File]:
     with reading(file):
         data = file.read_bytes()
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # some editors of Windows begin a file with a byte order mark
         return tomllib.loads(text), File(file, text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -124,7 +124,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
         "name": name,
         "type": "pvh",
         "kernel": lab.put(kernel_file, folder=folder),
-        "memory": memory if isinstance(memory := config.get("memory"), int) else 64,
+        "memory": config.number("memory") or 64,
         "cmdline": "--help=plain",
         **dict.fromkeys(xlfile.ENDS, "preserve"),
     }

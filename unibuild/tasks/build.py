@@ -226,7 +226,12 @@ def accept(graph: Graph, stage: Stage) -> str | None:
 def _write(graph: Graph, stage: Stage) -> None:
     """Carry out a stage that is our own work."""
     if stage.goal == "xl":
-        files.write_whole(graph.xl, graph.render().encode(errors="surrogateescape"))
+        from unibuild.tasks import xlfile
+
+        text = graph.render()
+        files.write_whole(graph.xl, text.encode(errors="surrogateescape"))
+        for note in xlfile.notes(graph.start, text):
+            print(f"  {note}", flush=True)
         return
     from unibuild.tasks import export
 

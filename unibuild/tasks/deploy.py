@@ -81,7 +81,7 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
     moved = {}
     disks = xlfile.disks(config)
     for disk in disks:
-        if disk.target.is_file():
+        if disk.is_path and disk.target.is_file():
             copies[disk.vdev] = host.put(disk.target, folder=place, own=disk.vdev if disk.is_written else None)
             moved[disk.number] = {"target": copies[disk.vdev]}
     paths: dict[str, patch.Setting] = {key: copies[key] for key in named if key in copies}

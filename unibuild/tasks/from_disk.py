@@ -91,7 +91,7 @@ def bring_device_model(host: Host, found: Graph, name: str) -> str:
 
 
 def _memory(config: grammar.Config) -> int:
-    return max(_MEMORY, int(str(config.get("memory") or 0)))
+    return max(_MEMORY, config.number("memory") or 0)
 
 
 def _disk(config: grammar.Config, disk: str) -> dict[str, Device]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import secrets
 import time
 import uuid
@@ -196,7 +197,7 @@ def booted(
         if not isinstance(host, Ssh):
             text = _with_copied_disks(text, path, undo)
         files.write_whole(path, text.encode(errors="surrogateescape"))
-        undo.callback(_unlink, path.parent, f"{name}*.remote.xl")
+        undo.callback(_unlink, path.parent, f"{glob.escape(name)}*.remote.xl")
         deployed = deploy.bring(host, path, found.project.root, path.parent)
         if isinstance(host, Ssh):
             undo.callback(_wipe, host, deployed)
@@ -235,7 +236,7 @@ def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str
     """Return the ``.xl`` with copies, beside it, of the files that the domain will write to: here xl opens them."""
     moved = {}
     for disk in xlfile.disks(grammar.parse(text)):
-        if disk.is_written and disk.target.is_file():
+        if disk.is_written and disk.is_path and disk.target.is_file():
             copy = path.with_name(f"{path.stem}.{disk.vdev}.disk")
             undo.callback(copy.unlink, missing_ok=True)
             files.copy_whole(disk.target, copy)

@@ -38,7 +38,7 @@ def plan(found: Graph) -> Image:
     config = grammar.parse(found.render(), str(found.xl))
     about = kernel.inspect(found.kernel)
     kind: Literal["pv", "pvh"] = "pv" if not about.pvh or config.get("type") == "pv" else "pvh"
-    text = _cmdline(config) if settings.cmdline is None else settings.cmdline
+    text = cmdline.effective(config) if settings.cmdline is None else settings.cmdline
     is_mirage = found.toolchain.name == "mirage" or about.solo5_abi is not None
     is_old = kind == "pv" or re.match(r"3\.|4\.[0-3]\.", getattr(found.toolchain, "version", "")) is not None
     line = Line(text, cmdline.split(text, old=is_old) if is_mirage else None)
@@ -95,9 +95,3 @@ def _bios(kind: Literal["pv", "pvh"]) -> Bios:
         )
     with shown() as progress:
         return bios.find(progress)
-
-
-def _cmdline(config: grammar.Config) -> str:
-    """Return the kernel's command line as xl makes it of an ``.xl``: the older keys count where ``cmdline`` is not."""
-    said, root, extra = (str(config.get(key) or "") for key in ("cmdline", "root", "extra"))
-    return said or " ".join(filter(None, (f"root={root}" if root else "", extra)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from unibuild import templates
 from unibuild.errors import InputError
-from unibuild.xl import devices, grammar
+from unibuild.xl import cmdline, devices, grammar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,22 @@ _ENDS = {  # libvirt's actions; of xl's only soft-reset is none of them
     "on_reboot": ("destroy", "restart", "preserve", "rename-restart"),
     "on_crash": ("destroy", "restart", "preserve", "rename-restart", "coredump-destroy", "coredump-restart"),
 }
-_KEYS = ("cmdline", "disk", "kernel", "maxmem", "maxvcpus", "memory", "name", "ramdisk", "type", "uuid", "vcpus", "vif")
+_KEYS = (
+    "cmdline",
+    "disk",
+    "extra",
+    "kernel",
+    "maxmem",
+    "maxvcpus",
+    "memory",
+    "name",
+    "ramdisk",
+    "root",
+    "type",
+    "uuid",
+    "vcpus",
+    "vif",
+)
 _VIF = ("backend", "bridge", "ip", "mac", "mtu", "script", "vifname")
 _DISK = ("access", "backend", "backendtype", "devtype", "format", "target", "vdev")
 _BRIDGE = "xenbr0"  # xl's own choice (xl.conf(5), vif.default.bridge)
@@ -117,7 +132,7 @@ def describe(text: str, path: str = "the .xl file") -> Description:
         os=os,
         kernel=str(config.get("kernel")),
         ramdisk=_text(config, "ramdisk"),
-        cmdline=_text(config, "cmdline"),
+        cmdline=cmdline.effective(config) or None,
         ends=tuple((key, action) for key, action in ends if action in _ENDS[key]),
         disks=tuple(_disk(spec, left_out) for spec in _list(config, "disk")),
         vifs=tuple(_vif(number, spec, left_out) for number, spec in enumerate(_list(config, "vif"))),
@@ -147,8 +162,8 @@ def render(description: Description, project: Path) -> str:
 
 
 def _number(config: grammar.Config, key: str, otherwise: int) -> int:
-    value = str(config.get(key))
-    return int(value) if value.isdecimal() else otherwise
+    value = config.number(key)
+    return otherwise if value is None or value < 0 else value
 
 
 def _text(config: grammar.Config, key: str) -> str | None:

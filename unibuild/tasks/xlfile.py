@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
     from unibuild.settings.sources import Project
 
-__all__ = ["ENDS", "NAME_MAX", "Disk", "disks", "domain_name", "render"]
+__all__ = ["ENDS", "NAME_MAX", "Disk", "disks", "domain_name", "notes", "render"]
 
 # An ended domain stays until we have read its last line; xl's own way is to destroy it, and at a reboot to start it
 # again, which is a loop while one develops.
 ENDS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
 NAME_MAX = 200  # bytes of a domain's name: xl and unibuild name files after it, with what they add at most 255
+_PROTOCOL = re.compile(r"[^/:]+:")  # QEMU's block.c, path_has_protocol()
 _PV_BUILDERS = ("linux", "generic")  # xl.cfg(5): `builder` is the older way to say `type`
 
 
@@ -108,10 +109,26 @@ def render(
     return _anchor(text, (*((generated.parent,) if generated else ()), project.root))
 
 
+def notes(generated: Path | None, text: str) -> tuple[str, ...]:
+    """Return sentences about keys that matter in the ``.xl`` ``generated`` and were taken out of ``text``.
+
+    Raises:
+        XlSyntaxError: xl would refuse one of them.
+        FileError: the file cannot be read.
+    """
+    if generated is None:
+        return ()
+    before, after = (grammar.parse(one, str(generated)).keys() for one in (read(generated), text))
+    if "bootloader" not in before or "bootloader" in after:
+        return ()
+    return (f"{generated.name}: left out bootloader, which would boot another kernel than the one that was built",)
+
+
 class Disk:
     """A disk of an ``.xl`` file: its number in the list, where its data are, and whether it is written to.
 
-    ``is_path`` is whether ``target`` is opened by dom0 as the name of a file or device; a script may take anything.
+    ``is_path`` is whether ``target`` is opened by dom0 as the name of a file or device, ``is_named`` whether it
+    would be if it were absolute: a script, a driver domain and QEMU's protocols (``rbd:pool/image``) take other names.
     """
 
     def __init__(self, number: int, spec: str) -> None:
@@ -119,7 +136,9 @@ class Disk:
         self.number = str(number)
         self.vdev = str(parsed["vdev"])
         self.target = Path(str(parsed.get("target", "")))
-        self.is_path = not {"script", "backend"} & parsed.keys() and self.target.is_absolute()
+        is_far = "script" in parsed or parsed.get("backend", "0") not in ("0", "Domain-0")
+        self.is_named = not is_far and bool(self.target.name) and not _PROTOCOL.match(str(self.target))
+        self.is_path = self.is_named and self.target.is_absolute()
         self.is_written = parsed.get("access") not in ("r", "ro") and parsed.get("devtype") != "cdrom"
 
 
@@ -201,7 +220,7 @@ def _type(config: grammar.Config, kernel: kernels.Kernel, asked: Literal["pv", "
     if asked is None and said not in (None, "pv", "pvh"):
         return None
     kind: Literal["pv", "pvh"] | None = asked or ("pv" if said == "pv" else "pvh" if said == "pvh" else None)
-    if kind == "pvh" and str(config.get("pvshim") or "0") != "0":
+    if kind == "pvh" and config.number("pvshim"):
         kernel.type_for("pv")
         return "pvh"
     return kernel.type_for(kind)
@@ -217,7 +236,7 @@ def _anchor(text: str, folders: tuple[Path, ...]) -> str:
     moved = {
         disk.number: {"target": str(_find(disk.target, folders))}
         for disk in disks(config)
-        if disk.target.name and not disk.target.is_absolute()
+        if disk.is_named and not disk.is_path
     }
     try:
         return patch.apply(text, patch.Changes(changes, disk=moved))

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from unibuild.settings.model import Value
+    from unibuild.xl.grammar import Config
 
-__all__ = ["PV_LIMIT", "check_names", "join", "split", "words"]
+__all__ = ["PV_LIMIT", "check_names", "effective", "join", "split", "words"]
 
 PV_LIMIT = 1023
 """Bytes of a PV domain's command line; Xen's start_info (``MAX_GUEST_CMDLINE``) cuts off what is longer."""
@@ -96,6 +97,18 @@ def split(line: str, *, old: bool) -> tuple[str, ...]:
             found.append(word)
             word = ""
     return tuple(word for word in (*found, word) if word)
+
+
+def effective(config: Config) -> str:
+    """Return the command line that xl makes of an ``.xl``: ``root`` and ``extra`` count where ``cmdline`` is missing.
+
+    Source: parse_cmdline() in Xen's tools/xl/xl_parse.c.
+    """
+    said = config.get("cmdline")
+    if said is not None:
+        return str(said)
+    root, extra = (str(config.get(key) or "") for key in ("root", "extra"))
+    return " ".join(filter(None, (f"root={root}" if root else "", extra)))
 
 
 def check_names(args: Sequence[str], known: Collection[str]) -> None:

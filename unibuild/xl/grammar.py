@@ -28,6 +28,10 @@ DEPTH = 100
 
 Plain = str | int | list["Plain"]
 
+_WHOLE = re.compile(r"[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")  # C's strtol, base 0
+_LONG = 1 << 63
+_PYTHON_WORDS = ("import", "from", "def", "if", "else", "elif", "for", "while", "try", "print", "with", "class")
+_PYTHON = "this is Python, which `xm` ran and xl does not: write the values that it computes"
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -103,6 +107,20 @@ class Config:
                 plain = f"{plain}{more}"
         return plain
 
+    def number(self, key: str) -> int | None:
+        """Return a key's value as xl counts it, or None where the file lacks it or xl ignores it as not a number.
+
+        In quotes or not, ``0x10`` is 16 and ``010`` is 8 (libxlu_cfg.c, xlu_cfg_get_long).
+        """
+        plain = self.get(key)
+        found = None if plain is None or isinstance(plain, list) else _WHOLE.fullmatch(str(plain))
+        if found is None:
+            return None
+        sign, hexadecimal, octal, decimal = found.groups()
+        digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)
+        value = int(f"{sign}{digits}", base)
+        return value if -_LONG <= value < _LONG else None
+
     def error(self, message: str, at: int, *, hint: str | None = None) -> XlSyntaxError:
         """Return an error that points at an offset of the text."""
         return self.source.error(message, at, hint=hint)
@@ -164,7 +182,8 @@ class _Parser:
             raise self.error("a key should stand here, as in `memory = 256`", key.start)
         sign = self.take()
         if sign.kind not in ("=", "+="):
-            raise self.error(f"`=` is missing after `{key.value}`", sign.start)
+            hint = _PYTHON if key.value in _PYTHON_WORDS else None
+            raise self.error(f"`=` is missing after `{key.value}`", sign.start, hint)
         return Assignment(key.value, sign.kind == "+=", self.value(self.take()), key.start)
 
     def value(self, token: Token, depth: int = 0) -> Value:
@@ -177,6 +196,7 @@ class _Parser:
         if token.kind in ("number", "string"):
             return Value(token.value, token.start, token.end)
         hint = f"words are in quotes: '{token.value}'" if token.kind == "key" else None
+        hint = _PYTHON if token.kind == "key" and "." in token.value else hint
         raise self.error("a value should stand here: a string in quotes, a number or a list", token.start, hint)
 
     def items(self, opening: Token, depth: int) -> Value:

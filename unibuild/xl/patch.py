@@ -23,6 +23,7 @@ Setting = str | int | bool | list[str]
 
 _KEY = re.compile(r"[a-z][._0-9a-z]*")
 _REPLACES = {"type": ("builder",), "cmdline": ("root", "extra")}  # older keys, which xl would weigh against the new
+_REPLACES["kernel"] = ("bootloader", "bootloader_args", "bootloader_restrict")  # libxl runs it, and ignores the kernel
 _CHANGE = {"vif": change_vif, "disk": change_disk}
 
 
@@ -31,7 +32,8 @@ class Changes:
     """What shall be different.
 
     Attributes:
-        set: new values of keys. `type` takes the place of `builder`, and `cmdline` that of `root` and `extra`.
+        set: new values of keys. `type` takes the place of `builder`, and `cmdline` that of `root` and `extra`,
+            `kernel` that of `bootloader`.
         vif: network devices by number, from "0": new values of sub-keys, or `remove = true`.
         disk: disks by number or `vdev`, likewise.
 

@@ -36,6 +36,12 @@ _STRAY = {  # what people write and xl does not read: message, hint
     "#": ("the comment has no line end, and xl refuses that", "end the file with an empty line"),
     "\r": ("the line ends in CR LF, as on DOS, and xl refuses that", "take the CR away: sed -i 's/\\r$//' FILE"),
     "@": ("`@` means nothing to xl here", "an .xl.in is a template: fill in what stands between the @"),
+    "(": ("`(` means nothing to xl here", "this is Python, which `xm` ran and xl does not: write what it computes"),
+    "\\": ("`\\` means nothing to xl here", "xl does not continue lines: join the two; only a list goes over lines"),
+    "\ufeff": (
+        "a byte order mark (EF BB BF) means nothing to xl",
+        "save the file without it: sed -i 's/\\xEF\\xBB\\xBF//' FILE",
+    ),
     "-": ("`-` means nothing to xl here", "put a negative number into quotes"),
 }
 
@@ -119,5 +125,10 @@ def _stray(source: Source, at: int) -> XlSyntaxError:
     character = source.text[at]
     shown = f"`{character}`" if character.isprintable() else f"U+{ord(character):04X}"
     hint = "keys are in small letters, words are in quotes" if character.isalpha() else None
+    if not character.isascii():
+        data = character.encode(errors="surrogateescape")
+        if len(data) == 1:  # not UTF-8
+            shown = f"the byte {data[0]:02X}"
+        hint = "only comments and strings may hold other characters than those of ASCII: take it out"
     message, hint = _STRAY.get(character, (f"{shown} means nothing to xl here", hint))
     return source.error(message, at, hint=hint)
