@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.domain import identity
-from unibuild.errors import BusyError, DomainError, HostError, LostError, UnibuildError
+from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -195,12 +195,8 @@ class _Lock:
         return time.time(), self.host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text
 
     def _ask(self, script: str, *args: str) -> tuple[float, str]:
-        sudo = ["sudo", "-n", "--"] if self.host.needs_sudo else []
-        argv = ["sh", "-c", script, "sh", *args, *sudo]
-        try:
-            done = self.host.run(argv, root=not sudo, check=False)
-        except LostError:  # both can be done twice
-            done = self.host.run(argv, root=not sudo, check=False)
+        argv = ["sh", "-c", script, "sh", *args, *self.host.as_root]
+        done = self.host.run(argv, root=not self.host.needs_sudo, check=False, question=True)  # it can be done twice
         now = re.search(r"^now (\d+)$", done.text, re.MULTILINE)
         if now is None:
             said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
