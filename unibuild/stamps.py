@@ -40,6 +40,7 @@ ABSENT = ""  # the stamp of a file that is not there
 TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms at HZ=100) can get the same mtime
 
 _PROBE = 1_000_000_001_123_456_789  # ns since the epoch: an odd second with every digit after it
+_LARGE = 64 << 20  # bytes: a disk image beside the kernel is not read for each look
 _UNKNOWN = 2_000_000_000  # ns: the coarsest resolution of a file system in use (FAT)
 
 Seen = list[str]
@@ -145,8 +146,10 @@ def take(path: str) -> str:
 
 
 def content(path: str) -> str:
-    """Return the hash of a file's bytes; empty: it cannot be read."""
+    """Return the hash of a file's bytes, of a very large file its stamp; empty: it cannot be read."""
     try:
+        if os.stat(path).st_size > _LARGE:  # noqa: PTH116
+            return take(path)
         with open(path, "rb") as file:  # noqa: PTH123
             return hashlib.file_digest(file, _hash).hexdigest()
     except OSError:

@@ -139,6 +139,25 @@ def test_a_copy_does_not_believe_the_fast_path_of_the_original(project):
     assert "edited in the copy" in (copy / "hello.xen").read_text()
 
 
+def test_what_a_failed_build_left_is_not_kept(project):
+    (project.root / "data.txt").rename(project.root / "away")
+    project.run("unibuild", "build", code=1)  # leaves an empty kernel
+    (project.root / "away").rename(project.root / "data.txt")
+    project.run("unibuild", "build")
+    assert "data" in project.read("hello.xen")
+
+
+def test_what_was_made_before_the_first_build_is_made_again_where_it_may_be_stale(tree):
+    tree.write("Makefile", "hello.xen: gen.h\n\tcp gen.h $@\ngen.h: in.def\n\tcat in.def hidden > $@\n")
+    for name, text in {"in.def": "in", "hidden": "one"}.items():
+        tree.write(name, text)
+    tree.run("make")
+    tree.run("unibuild", "build")
+    tree.write("hidden", "two")
+    tree.run("unibuild", "build")
+    assert "two" in tree.read("hello.xen")
+
+
 def test_a_trace_reports_what_is_read_and_not_what_is_written(tmp_path):
     for name in ("read", "untouched"):
         (tmp_path / name).write_text("x")

@@ -104,6 +104,7 @@ def test_a_link_into_or_above_the_tree_adds_nothing(tree, target):
 def test_what_is_no_file_is_no_source(tree):
     root = tree({"a.c": ""})
     (root / "gone.c").symlink_to("nowhere")
+    (root / "itself.c").symlink_to("itself.c")
     os.mkfifo(root / "pipe.c")
     assert names(root) == ["a.c"]
 

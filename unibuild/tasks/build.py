@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
 
+_ASSUMED_NEW = 500  # files that are named to make, at most
 LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
 
@@ -97,7 +98,8 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
     away: list[str] = []
     if plan.extent == "all":
         print(f"  building from nothing: {plan.why}", flush=True)
-        away = _removable(stage, learned, judged)
+        away = _removable(stage, learned, () if last else judged.others)
+        plan = plan._replace(assumed_new=(*plan.assumed_new, *_sources(stage, learned, judged.others)))
         learned.unfinished = True
         learned.save(root)
     trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
@@ -144,12 +146,19 @@ def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: At
     return plan
 
 
-def _removable(stage: Stage, learned: Learned, judged: Judged) -> list[str]:
+def _sources(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
+    """Return what the files are made of that unibuild may not remove, because they were there before any build."""
+    kept = [name for name, is_own in learned.outputs.items() if not is_own and name not in others]
+    found = {path_of(stage.watch.root, source) for name in kept for source in learned.rules.get(name, ())}
+    return sorted(path for path in found if Path(path).exists())[:_ASSUMED_NEW]
+
+
+def _removable(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
     """Return what earlier builds wrote, without what somebody has changed since then and no compiler wrote."""
     root = stage.watch.root
     targets = {str(path) for path in (stage.step.targets if stage.step else ())}
     own = {path_of(root, name) for name, is_own in learned.outputs.items() if is_own}
-    spoiled = {path_of(root, name) for name in judged.others if name in learned.outputs}
+    spoiled = {path_of(root, name) for name in others if name in learned.outputs}
     kept = {path for path in spoiled if not is_binary(path)} - targets
     return sorted(path for path in (own | targets) - kept if Path(path).is_file())
 

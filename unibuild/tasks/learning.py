@@ -111,6 +111,7 @@ class _Lesson:
         whole = whole and self.seen.is_finished
         found = {name for path in trace.read if not (name := key(self.root, path)).startswith("/")}
         found &= {*self.names, *self.learned.outside}
+        found |= {name for name, path in self.names.items() if os.path.islink(path)}  # noqa: PTH114 (its end was opened)
         if whole:
             self.learned.read = sorted(found)
         elif self.learned.read is not None:

@@ -98,7 +98,7 @@ class Make:
             raise BuildError(
                 f"`{shlex.join(self._build().commands[0])}` succeeded and left no {self.kernel}",
                 hint="[build] kernel names the file that make writes, and [build] target the Makefile's target; a file "
-                "that was there before the first build does not count, and is put back",
+                "that was there before the first build counts only where make calls it up to date",
             )
 
     def _configure(self) -> Step:

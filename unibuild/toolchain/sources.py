@@ -190,7 +190,8 @@ class _Walk:
             return
         self.stamps[path] = stamp
         for entry in entries:
-            self.entry(entry, included)
+            with contextlib.suppress(OSError):  # a symbolic link that leads to itself
+                self.entry(entry, included)
 
     def entry(self, entry: os.DirEntry[str], included: bool) -> None:
         """Take or leave one entry of a folder."""
