@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unibuild lab", description=__doc__.replace("``", "`"))
     verbs = parser.add_subparsers(required=True, metavar="up | down | status | ssh | reset | pack")
     up = verbs.add_parser("up", help="start the box, or restore it")
-    up.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time: lab.memory=1024")
+    up.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time: lab.memory=2048")
     up.set_defaults(act=_up)
     down = verbs.add_parser("down", help="end the box and all its domains")
     down.set_defaults(act=_down)
@@ -57,7 +57,7 @@ def _settings(overrides: list[str]) -> Lab:
     for override in overrides:
         key, found, value = override.partition("=")
         if not found:
-            raise InputError(f'"{override}" is no setting', hint="write KEY=VALUE, such as lab.memory=1024")
+            raise InputError(f'"{override}" is no setting', hint="write KEY=VALUE, such as lab.memory=2048")
         pairs[key] = value
     project = sources.load(Path.cwd(), pairs, required=False)
     lab = project.settings.lab

@@ -36,8 +36,9 @@ LINUX_OPTIONS = (
     "console=hvc0 quiet mitigations=off audit=0 lsm= random.trust_cpu=on cryptomgr.notests raid=noautodetect "
     "swiotlb=4096"
 )
-# smap, rdtscp: dom0 or PVH domains die with them in QEMU 7.2's emulation. family 23, model 49: else pv-shim writes an
-# MSR that faults; with them Xen would idle by MWAIT, hence no monitor. mpx, pku: less state to save.
+# smap: dom0 crashes while it boots with it in QEMU 7.2's emulation. rdtscp: Linux as a PVH domain died with it there;
+# with an eager FPU small kernels and Mirage's run, Linux was not tried again. family 23, model 49: else pv-shim writes
+# an MSR that faults; with them Xen would idle by MWAIT, hence no monitor. mpx, pku: less state to save.
 CPUS = {
     "tcg": "max,-smap,-rdtscp,-monitor,-mpx,-pku,family=23,model=49,stepping=0",
     "kvm": "host",

@@ -1,7 +1,7 @@
 """The settings as one frozen tree; the text beside a field is its documentation (docs/reference/settings.md).
 
-A field is a key of ``unibuild.toml``: ``[lab] memory = 1024`` is ``Settings.lab.memory``, the environment's
-``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=1024``. None stands for a key that
+A field is a key of ``unibuild.toml``: ``[lab] memory = 2048`` is ``Settings.lab.memory``, the environment's
+``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=2048``. None stands for a key that
 is not set.
 """
 

@@ -30,8 +30,8 @@ Settings come from four sources; each wins over those before it:
 1. the defaults below;
 2. `unibuild.toml`, in the current folder or the nearest above it: `[lab]` and below it `memory = 1024`;
 3. the environment: `UNIBUILD_LAB_MEMORY=1024` (a variable that is empty counts as not set);
-4. the command line: `unibuild boot lab.memory=1024`, `doit boot lab.memory=1024`,
-   `make boot UNIBUILD_ARGS="lab.memory=1024"`.
+4. the command line: `unibuild boot lab.memory=2048`, `doit boot lab.memory=2048`,
+   `make boot UNIBUILD_ARGS="lab.memory=2048"`.
 
 Tables are merged key by key; a list replaces the earlier one. A key that is unknown or has the wrong type is an error
 that names the place, what was expected, and the nearest key that exists.
