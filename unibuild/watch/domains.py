@@ -80,7 +80,7 @@ class Domains:
 
     def _put_in_place(self, graph: Graph, *, anew: bool) -> Swapped:
         project = _shown(graph.project)
-        voice = Voice(self.post, self._loan, graph.xl.stem)
+        voice = Voice(self.post, self._loan, graph.xl.stem, project.settings.boot.escapes)
         swap = Swap(self)
         with contextlib.ExitStack() as reading, self._turn.taken("the new domain is in place", voice.say):
             try:
@@ -118,7 +118,7 @@ class Domains:
         if not known.uuids:
             return False
         name = known.good.name if known.good else known.pending.name if known.pending else ""
-        voice = Voice(self.post, self._loan, name)
+        voice = Voice(self.post, self._loan, name, project.settings.boot.escapes)
         with contextlib.ExitStack() as readers:
             followed = reread(project, voice)
             readers.enter_context(followed.reader)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from unibuild import output
 from unibuild.tasks.screen import Screen
@@ -31,10 +31,17 @@ class Voice(Screen):
         post: hands an event to the loop, from any thread.
         loan: whether the terminal is lent.
         name: that of the domain.
+        escapes: as ``[boot] escapes``.
     """
 
-    def __init__(self, post: Callable[[events.Event], None], loan: Loan, name: str) -> None:
-        super().__init__(raw=True)
+    def __init__(
+        self,
+        post: Callable[[events.Event], None],
+        loan: Loan,
+        name: str,
+        escapes: Literal["safe", "all"] = "safe",
+    ) -> None:
+        super().__init__(raw=True, escapes=escapes)
         self.name = name
         self.domid: int | None = None  # not known before the domain has proved itself
         self._post = post
