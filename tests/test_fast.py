@@ -174,3 +174,9 @@ def test_a_damaged_snapshot_is_never_believed_nor_costs_memory(built, monkeypatc
         file.write_bytes(damaged[: draw.choice([None, draw.randrange(len(damaged))])])
         assert not _fast.current("build")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+def test_a_snapshot_that_cannot_be_written_is_no_failure(built):
+    (built.root / ".unibuild" / "fast").unlink()
+    (built.root / ".unibuild" / "fast").mkdir()
+    assert built.run("unibuild", "build") == "build: up to date\n"

@@ -6,6 +6,7 @@ every stage judged against the state on disk. What changes meanwhile has another
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild import _fast, files, stamps
+from unibuild.errors import FileError
 from unibuild.settings.sources import STATE, load
 from unibuild.state import StateFile
 from unibuild.tasks.graph import graph
@@ -54,7 +56,8 @@ def write(start: Path) -> None:
             fields += [name, str(len(paths)), *paths, *stats]
         content = _fast.pack(fields)
         if len(content) <= _fast.LIMIT:
-            files.write_whole(found.project.root / STATE / "fast", content, mode=0o600)  # it holds variables' values
+            with contextlib.suppress(FileError):  # a tree that is read only, or a full disk: the next run looks again
+                files.write_whole(found.project.root / STATE / "fast", content)
 
 
 def _stage_layers(found: Graph) -> Iterator[Layer]:
