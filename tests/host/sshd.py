@@ -10,6 +10,7 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -79,6 +80,8 @@ class Server(contextlib.AbstractContextManager["Server"]):
         with contextlib.ExitStack() as stack:
             stack.push(self._stack)
             self._install_standins()
+            if self.is_root:
+                self._sweep()
             self.accounts = {shell: self._account(shell) for shell in NOISE}
             self._start()
             self._stack = stack.pop_all()
@@ -153,6 +156,14 @@ class Server(contextlib.AbstractContextManager["Server"]):
             keys.write(public)
         (self.folder / "authorized_keys").chmod(0o644)
         return Account(user, key, home)
+
+    def _sweep(self) -> None:
+        """Remove the accounts of test runs that were killed."""
+        for entry in pwd.getpwall():
+            found = re.fullmatch(r"unibuild-(\d+)-[a-z]+", entry.pw_name)
+            if found and not Path("/proc", found[1]).exists():
+                self._remove(entry.pw_name)
+                shutil.rmtree(Path(entry.pw_dir).parent, ignore_errors=True)
 
     @staticmethod
     def _remove(user: str) -> None:
