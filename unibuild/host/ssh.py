@@ -52,6 +52,15 @@ sum=$(sha256sum "$t") || exit 3
 [ "${sum%% *}" = "$2" ] || exit 4
 mv -f "$t" "$1"
 """
+_LOCATE = """\
+set -f
+IFS=:
+for name; do
+    for folder in $PATH; do
+        if [ -f "$folder/$name" ] && [ -x "$folder/$name" ]; then echo "$name $folder/$name"; break; fi
+    done
+done
+"""  # `command -v` of a busybox that prefers its own applets has no paths
 _OVERRIDES = {  # by the key that `ssh -G` prints: what a configuration must not change, where the client knows it
     "stdinnull": ("no", "StdinNull=no"),
     "forkafterauthentication": ("no", "ForkAfterAuthentication=no"),
@@ -156,7 +165,7 @@ class Ssh(Host):
 
     def locate(self, names: Sequence[str]) -> dict[str, str]:
         """See ``Host.locate``."""
-        script = f'PATH="$PATH:{":".join(FOLDERS)}"; for name; do echo "$name $(command -v "$name")"; done'
+        script = f'PATH="$PATH:{":".join(FOLDERS)}"; {_LOCATE}'
         said = self.run(["sh", "-c", script, "sh", *names], root=False, background=True, question=True).text
         found = dict(line.split(" ", 1) for line in said.splitlines())
         return {name: found[name] for name in names if found.get(name, "").startswith("/")}
