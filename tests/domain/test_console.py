@@ -7,12 +7,13 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from unibuild.domain import console, xl
+from unibuild.domain import attach, console, xl
 from unibuild.domain.ending import End, Left, exit_code
 from unibuild.domain.log import Log
 from unibuild.errors import DomainError
@@ -288,6 +289,12 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def environment(place: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return place.read_bytes()
+    return b""
+
+
 def in_dom0(xen) -> list[str]:
     """Return what reads a console or watches in the world of the stand-ins."""
     here = f"STANDIN={xen.world}".encode()
@@ -325,6 +332,14 @@ def killed(request, xen, tmp_path):
 def test_nothing_of_a_killed_reader_is_left_on_the_host(killed, xen):
     killed("guarded")
     wait_until(lambda: not in_dom0(xen))
+
+
+def test_guard_ends_a_watch_that_has_hardly_started():
+    token = uuid.uuid4().hex
+    argv = ["sh", "-c", attach._GUARD, "sh", token, token, "sleep", "60"]
+    for _ in range(100):
+        subprocess.run(argv, input=b"bye\n", capture_output=True, check=False)
+    assert not [place for place in Path("/proc").glob("[0-9]*/environ") if token.encode() in environment(place)]
 
 
 def test_a_reader_takes_the_place_of_a_dead_one_that_is_left(killed, log):

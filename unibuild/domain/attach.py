@@ -47,11 +47,12 @@ _FIND = (
     f"""for f in $(grep -ls {_VARIABLE}= /proc/[0-9]*/environ); do """
     f"""tr "\\0" "\\n" < "$f" | sed -n "s/^{_VARIABLE}=/reader /p"; done"""
 )
+# The watch is started first and by a shell that handles no TERM: whatever `kill` finds it doing, it ends.
 _GUARD = (
+    f"""g() {{ read -r said <&3; case $said in bye) kill "$2" ;; *) {_END}; sleep 1; {_END} ;; esac; }}; """
     """t=$1; v=$2; shift 2; trap "" HUP; exec 3<&0; if [ $# -gt 0 ]; then """
-    f"""(trap 'kill $p; exit' TERM; {_VARIABLE}="$v" "$@" </dev/null 3<&- & p=$!; wait $p; echo ended) & fi; """
-    f"""set -- "$t"; exec >/dev/null; read -r said <&3; """
-    f"""case $said in bye) kill $! ;; *) {_END}; sleep 1; {_END} ;; esac"""
+    f"""{_VARIABLE}="$v" "$@" </dev/null 3<&- & p=$!; """
+    """g "$t" "$p" >/dev/null & wait "$p"; echo ended; wait; else g "$t" "" >/dev/null; fi"""
 )
 _TELL = """t=$1; shift; exec 3>&1; e=$("$@" 2>&1 >&3 3>&-); s=$?; printf "\\036%s %s %s" "$t" "$s" "$e"; exit $s"""
 
