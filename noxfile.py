@@ -38,6 +38,16 @@ def minimums(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """5,000 random edits and 1,000 saves under watch, each compared with a build from nothing."""
+    session.install("-e", ".[dev]")
+    tests = ("tests/staleness/test_fuzz.py", "tests/watch/test_saves_of_all_kinds.py")
+    more = dict(word.split("=", 1) for word in session.posargs)  # STALENESS_SEED=99 for other edits
+    env = {"STALENESS_EDITS": "5000", "STALENESS_SAVES": "1000", **more}
+    session.run("pytest", "-n", "2", "--timeout", "3600", *tests, env=env)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The figures that we claim, as ratios measured in one run."""
     session.install("-e", ".[dev]")

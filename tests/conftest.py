@@ -79,6 +79,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("lab") is not None, item.get_closest_marker("long") is None))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Report what the random edits of tests/staleness cost."""
+    passed = terminalreporter.getreports("passed")
+    found = [value for one in passed for name, value in one.user_properties if name == "staleness"]
+    if found:
+        total = {key: sum(one[key] for one in found) for key in ("edits", "builds", "needless", "questions")}
+        terminalreporter.section("staleness")
+        terminalreporter.line(
+            "{edits} edits: 0 stale kernels, 0 needless reboots, {builds} builds, {needless} of them needless, "
+            "{questions} calls of make -q".format(**total)
+        )
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     """Give all tests that use the lab to one worker, for there is one box, and each other one to whoever is free."""

@@ -1,0 +1,76 @@
+"""What the settings add to a build: a step that configures the tree, jobs, a target, variables."""
+
+import pytest
+from kinds import KINDS, project
+from world import REAL_MAKE
+
+CONFIGURE = """\
+#!/bin/sh
+# Writes what the Makefile includes.
+echo "WORD := $(cat m4/more.m4) $1" > config.mk
+"""
+MAKEFILE = """\
+include config.mk
+hello.xen: main.c
+	cat head.bin main.c > $@; echo $(WORD) >> $@
+"""
+
+
+@pytest.fixture
+def configured(world):
+    """A tree that a script configures."""
+    world.write("configure", CONFIGURE).chmod(0o755)
+    for name in ("m4/more.m4", "main.c"):
+        world.write(name, "0000")
+    world.write("Makefile", MAKEFILE)
+    world.outputs.append("config.mk")
+    configure(world, "first")
+    return world
+
+
+def configure(world, word):
+    world.write("unibuild.toml", f'[build]\nkernel = "hello.xen"\nconfigure = ["./configure", "{word}"]\n')
+    world.commands = [["./configure", word], [REAL_MAKE]]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda world: world.write("m4/more.m4", "0001"),
+        lambda world: world.write("main.c", "0001"),
+        lambda world: world.write("configure", CONFIGURE.replace("WORD := ", "WORD := new ")),
+        lambda world: configure(world, "other"),
+    ],
+    ids=["m4", "source", "script", "arguments"],
+)
+def test_an_edit_of_a_configured_tree_is_in_the_kernel(configured, edit):
+    assert configured.unibuild().code == 0
+    assert configured.kernel == configured.fresh()
+    assert configured.unibuild().built == 0
+    edit(configured)
+    ran = configured.unibuild()
+    assert configured.kernel == configured.fresh(), ran.output
+    assert configured.unibuild().built == 0
+
+
+def test_jobs_and_a_target_change_nothing(world):
+    kinds = [KINDS[name] for name in ("main-c", "generated-header", "recursive", "lexer", "blind-data", "slow")]
+    project(world, *kinds)
+    text = world.path("unibuild.toml").read_text()
+    world.write("unibuild.toml", f'{text}target = "hello.xen"\njobs = 4\n')
+    assert world.unibuild().code == 0
+    for kind in kinds:
+        kind.edit(world, "0001")
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output
+    assert world.unibuild().built == 0
+
+
+def test_a_variable_of_the_settings_is_in_the_kernel(world):
+    project(world, KINDS["variable"])
+    text = world.path("unibuild.toml").read_text()
+    for token in ("0001", "0002"):
+        world.write("unibuild.toml", f'{text}\n[build.env]\nWORD_OF_ENV = "{token}"\n')
+        world.environment["WORD_OF_ENV"] = token  # for the build from nothing
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output
