@@ -25,6 +25,7 @@ from unibuild.domain import console, record
 from unibuild.domain.generations import Store
 from unibuild.errors import CommandError, LostError, NotReadyError, UnibuildError
 from unibuild.host import base, local, ssh
+from unibuild.host.exchange import HostChild
 from unibuild.settings.sources import load
 from unibuild.tasks import boot, hosts, words
 
@@ -93,8 +94,11 @@ class Played:
         if self.is_lost:
             child.wait()
             self.is_lost = not self.is_back
-            return process.start(["sh", "-c", "exit 255"])
+            return HostChild(child.popen, child.call, self.break_off)
         return child
+
+    def break_off(self, child):
+        raise LostError("the connection broke")
 
 
 class Here(Played, local.Local):
