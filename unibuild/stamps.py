@@ -97,6 +97,7 @@ class Watch(NamedTuple):  # a dataclass takes five times as long to make, and ev
         fingerprint: everything else that matters, by a name to report.
         digest: the hash of what ``made`` and ``targets`` mean.
         left_over: absolute paths of files that are there and should not be: the task removes them.
+        gone: absolute paths of files that are not there and were when the task ended: it writes or looks for them.
         why: what to report, where the task is stale, instead of the first difference.
         outputs: absolute paths of other files that the task wrote.
         touches: whether a new date alone makes the task stale.
@@ -112,6 +113,7 @@ class Watch(NamedTuple):  # a dataclass takes five times as long to make, and ev
     why: str | None = None
     outputs: Sequence[str] = ()
     touches: bool = False
+    gone: Sequence[str] = ()
 
     def name(self, path: str) -> str:
         """Return a path as the user would write it in the project's folder."""
@@ -238,6 +240,7 @@ def judge(watch: Watch, record: Record | None, now: Clock | None = None) -> Verd
             for path in watch.targets
             if key(watch.root, path) not in targets
         )
+        or _told(f"{watch.name(path)} is missing" for path in watch.gone)
         or _told(f"{name} is not what was made" for name in spoiled)
         or _told(f"{watch.name(path)} is left over" for path in watch.left_over)
     )

@@ -20,6 +20,7 @@ from unibuild.tasks import aside
 from unibuild.tasks.graph import renewed
 from unibuild.tasks.judging import Plan, decide, is_current
 from unibuild.tasks.learning import Witness, adopt, database, is_binary, learn
+from unibuild.tasks.preparing import learn_step, note_build
 from unibuild.tasks.trace import Trace
 from unibuild.tasks.verdicts import attempt, attempted, forget_attempt
 from unibuild.toolchain.base import environment
@@ -82,9 +83,28 @@ def run_stage(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
     last = attempt(folder, stage)
     with attempted(folder, stage, judged.record):
         if stage.name != "build":
-            _carry_out(graph, stage, judged.suspects, contextlib.nullcontext())
-            return {}
+            return _prepare(graph, stage, judged)
         return _build(graph, stage, judged, last)
+
+
+def _prepare(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
+    """Run a step before the build, and learn from it."""
+    assert stage.step is not None
+    if not stage.step.learns:
+        _carry_out(graph, stage, judged.suspects, contextlib.nullcontext())
+        return {}
+    build = next(each for each in graph.stages if each.name == "build")
+    walked = _files(graph, build)
+    before = {path: stamps.take(path) for path in walked}
+    trace = Trace((*stage.folders, *_path_folders(stage)))
+    try:
+        _carry_out(graph, stage, judged.suspects, trace)
+    finally:
+        learned = Learned.load(graph.project.root)
+        settled = learn_step(learned, stage, before, _files(graph, build), trace)
+        learned.save(graph.project.root)
+    settled += _found_first(renewed(graph, stage), (), judged.record)
+    return {path: stamps.take(path) for path in settled}
 
 
 def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> dict[str, str]:
@@ -113,6 +133,9 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
             seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
             walked = _files(graph, stage)
             settled = learn(learned, stage, walked, seen)
+            if is_finished:
+                own = {key(str(root), path) for path in settled}
+                note_build(learned, str(root), own.union(judged.record["inputs"]))
             learned.save(root)
     settled += _found_first(renewed(graph, stage), {*walked}, judged.record)
     return {path: stamps.take(path) for path in settled}
@@ -205,7 +228,7 @@ def _database(graph: Graph, stage: Stage) -> Database:
 def _files(graph: Graph, stage: Stage) -> list[str]:
     """Return the files of the project as they are now, the build's own among them."""
     now = renewed(graph, stage)
-    return [*now.watch.inputs, *now.watch.outputs]
+    return [*now.watch.inputs, *now.watch.outputs, *filter(os.path.isfile, now.watch.made)]
 
 
 def _path_folders(stage: Stage) -> list[str]:

@@ -17,7 +17,7 @@ from unibuild import errors, stamps
 from unibuild.errors import BusyError, FileError, UnibuildError
 from unibuild.settings.sources import STATE
 from unibuild.tasks import verdicts
-from unibuild.tasks.graph import GOALS, renewed
+from unibuild.tasks.graph import GOALS, latest, renewed
 from unibuild.tasks.tell import debugging, hang_up, tell
 from unibuild.tasks.usage import SHARED
 from unibuild.toolchain.learned import Learned
@@ -119,6 +119,7 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
 
     def __call__(self, task: Task, values: dict[str, Any]) -> bool:
         """Judge, and see to it that what was judged is recorded if the action succeeds."""
+        self.stage = latest(self.graph, self.stage)
         watch, folder = self.stage.watch, Path(self.stage.watch.root) / STATE
         try:
             verdict = verdicts.verdict(folder, self.stage, values, stamps.clock(str(folder)))
@@ -243,7 +244,7 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         from unibuild.tasks.build import Judged, run_stage
 
         guard.hold()
-        task.meta = {"settled": run_stage(graph, stage, Judged(*task.meta["judged"]))}
+        task.meta = {"settled": run_stage(graph, latest(graph, stage), Judged(*task.meta["judged"]))}
 
     task = StageTask(
         stage.name,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unibuild.settings.sources import Project
     from unibuild.toolchain.base import Step, Toolchain
 
-__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph", "renewed"]
+__all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph", "latest", "renewed"]
 
 GOALS = {
     "configure": "configure the tree",
@@ -156,6 +156,12 @@ def graph(project: Project) -> Graph:
     return Graph(project, toolchain, tuple(stages), start, kernel, xl, exports)
 
 
+def latest(found: Graph, stage: Stage) -> Stage:
+    """Return a stage that is about to run: what the steps before it have written in this run belongs to its inputs."""
+    is_first = stage.name == found.stages[0].name
+    return stage if is_first or stage.step is None or not stage.step.judge else renewed(found, stage)
+
+
 def renewed(found: Graph, stage: Stage) -> Stage:
     """Return a stage of a toolchain as it is now, after its build."""
     steps = {step.name: step for step in found.toolchain.steps()}
@@ -177,6 +183,7 @@ def _stage(project: Project, toolchain: Toolchain, kernel: Path, step: Step) -> 
         why=step.why,
         outputs=_strings(step.outputs),
         touches=step.judge,
+        gone=_strings(step.gone),
     )
     return Stage(step.name, step.doc, watch, _strings((project.root, *step.folders)), step)
 

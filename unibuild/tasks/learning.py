@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from unibuild.toolchain.base import Step
     from unibuild.toolchain.learned import Learned
 
-__all__ = ["Witness", "adopt", "database", "is_binary", "learn"]
+__all__ = ["OFTEN", "Witness", "adopt", "database", "is_binary", "learn", "programs"]
 
 _DEPENDENCIES = re.compile(r".*\.(?:d|dep|deps|P|Po|Plo|cmd|dd)")
-_OFTEN = 8  # builds on end that rewrite a file which nobody else changes: more than saves in a row can be
+OFTEN = 8  # builds on end that rewrite a file which nobody else changes: more than saves in a row can be
 _IN_A_FOLDER = 500  # files of a folder outside of the project that count, at most
 
 
@@ -168,7 +168,7 @@ class _Lesson:
             else:
                 last, count = learned.doubts.get(name, ("", 0))
                 doubts[name] = (stamp, count + 1 if old and last == old[0] else 0)
-                if doubts[name][1] >= _OFTEN and name not in known:
+                if doubts[name][1] >= OFTEN and name not in known:
                     settled.append(path)
         learned.doubts = doubts
         return settled
@@ -200,14 +200,18 @@ class _Lesson:
         return self._texts[name]
 
     def _programs(self, texts: Iterable[str]) -> list[str]:
-        """Return the programs on PATH that ran, and that the build names."""
-        words = {"as", "ld"}
-        for text in texts:
-            words.update(re.findall(r"[\w.+-]+", text))
-        folders = {folder.rstrip("/") for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)}
-        ran = {os.path.split(path) for path in (self.seen.trace.read if self.seen.trace else ())}
-        found = {name for folder, name in ran if folder in folders and name in words}
+        found = programs(self.seen.trace, texts)
         return sorted(found if self.seen.is_whole else found.union(self.learned.programs))
+
+
+def programs(trace: Trace | None, texts: Iterable[str]) -> set[str]:
+    """Return the programs on PATH that ran, and that the texts name."""
+    words = {"as", "ld"}
+    for text in texts:
+        words.update(re.findall(r"[\w.+-]+", text))
+    folders = {folder.rstrip("/") for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)}
+    ran = {os.path.split(path) for path in (trace.read if trace else ())}
+    return {name for folder, name in ran if folder in folders and name in words}
 
 
 def _is_product(path: str) -> bool:

@@ -67,6 +67,8 @@ class Step:
         outputs: other files that it is known to have written.
         programs: programs whose identity is in the fingerprint.
         judge: whether the tool goes by dates, so that unibuild must find out what it would miss (``tasks.judging``).
+        gone: files that an earlier run wrote or looked for, and that are not there any more.
+        learns: whether its inputs are what it was seen to read (``tasks.preparing``).
         lock: a file that its tool keeps locked (``flock``) while it runs, and fails where another one has it.
     """
 
@@ -90,6 +92,8 @@ class Step:
     outputs: tuple[Path, ...] = ()
     programs: tuple[str, ...] = ()
     judge: bool = False
+    gone: tuple[Path, ...] = ()
+    learns: bool = False
 
     def require(self) -> None:
         """See that the programs which the step needs are there.

@@ -19,9 +19,27 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-__all__ = ["Learned"]
+__all__ = ["Learned", "Prepared"]
 
 _VERSION = 1
+
+
+class Prepared(msgspec.Struct, kw_only=True):
+    """What the runs of a step before the build showed.
+
+    Attributes:
+        read: the files that it read; None: not known, so every file counts.
+        made: the files that it wrote: 0 where it created the file, else in how many runs on end the file changed.
+        there: the files of the project at the end of its last run, and those that came later and do not concern it.
+        variables: the environment variables that it reads by name.
+        programs: the programs that it ran.
+    """
+
+    read: list[str] | None = None
+    made: dict[str, int] = {}
+    there: list[str] = []
+    variables: list[str] = []
+    programs: list[str] = []
 
 
 class Learned(msgspec.Struct, kw_only=True):
@@ -41,6 +59,7 @@ class Learned(msgspec.Struct, kw_only=True):
         git: whether the build asks git for a revision; or which files changed, or for their dates.
         doubts: inputs that changed during the last build: their stamps at its end, and in how many builds on end.
         unfinished: whether a build from nothing began and has not succeeded.
+        prepared: what the steps before the build showed, by their names.
     """
 
     version: int = _VERSION
@@ -56,6 +75,7 @@ class Learned(msgspec.Struct, kw_only=True):
     git: Literal["", "revision", "changes"] = ""
     doubts: dict[str, tuple[str, int]] = {}
     unfinished: bool = False
+    prepared: dict[str, Prepared] = {}
 
     @classmethod
     def load(cls, root: Path) -> Self:

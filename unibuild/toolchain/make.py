@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from unibuild.errors import BuildError, SettingsError
 from unibuild.files import sha256
 from unibuild.makefile import NAMES, find, kernels, targets
-from unibuild.stamps import path_of
+from unibuild.stamps import key, path_of
 from unibuild.toolchain import listing, mentions
 from unibuild.toolchain.base import OURS, Step, behind_door, identity, make_argv, spelled, values
-from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.learned import Learned, Prepared
 from unibuild.toolchain.sources import Found, git_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from unibuild.settings.model import Build
 
@@ -65,11 +65,12 @@ class Make:
 
     def steps(self) -> tuple[Step, ...]:
         """Return the steps in their order; without ``build.configure`` and ``build.depend`` only the build."""
-        steps = [self._build()]
+        learned, found = Learned.load(self.root), self._files()
+        steps = [self._build(learned, found)]
         if self.build.depend is not None:
             steps.insert(0, self._depend(self.build.depend))
         if self.build.configure:
-            steps.insert(0, self._configure())
+            steps.insert(0, self._configure(learned, found))
         return tuple(steps)
 
     def digest(self, path: Path, step: str) -> str:  # noqa: ARG002 (one digest for all)
@@ -96,21 +97,59 @@ class Make:
         """
         if step == "build" and not self.kernel.is_file():
             raise BuildError(
-                f"`{shlex.join(self._build().commands[0])}` succeeded and left no {self.kernel}",
+                f"`{shlex.join(self._command(jobs=self.build.jobs))}` succeeded and left no {self.kernel}",
                 hint="[build] kernel names the file that make writes, and [build] target the Makefile's target; a file "
                 "that was there before the first build counts only where make calls it up to date",
             )
 
-    def _configure(self) -> Step:
+    def _files(self) -> Found:
+        """Find the files that the project may be built from."""
+        passed_over = () if self.behind is None else ("/GNUmakefile",)
+        return listing.find(self.root, self.build.sources, without=(*OURS, *passed_over, *self.build.ignore))
+
+    def _configure(self, learned: Learned, files: Found) -> Step:
         found = listing.find(self.root, CONFIGURE_READS)
         named = (self.root / word for word in self.build.configure)
+        prepared = learned.prepared.get("configure", Prepared())
+        shown, gone = self._shown(learned, files) if "configure" in learned.prepared else ([], [])
+        variables = self._names([*mentions.BUILT_IN, *prepared.variables]) if "configure" in learned.prepared else ()
         return self._step(
             "configure",
             f"run {shlex.join(self.build.configure)}",
             self.build.configure,
-            inputs=tuple(sorted({*found.files, *(path for path in named if path.is_file())})),
-            folders=found.folders,
+            inputs=tuple(sorted({*found.files, *shown, *(path for path in named if path.is_file())})),
+            folders=tuple(dict.fromkeys((*found.folders, *(path.parent for path in shown)))),
+            gone=tuple(gone),
+            learns=True,
+            variables=variables,
+            programs=tuple(prepared.programs),
+            more=self._around(variables, prepared.programs),
         )
+
+    def _shown(self, learned: Learned, files: Found) -> tuple[list[Path], list[Path]]:
+        """Return what ``configure`` reads as far as its runs showed it, and what it misses.
+
+        A file that came or went since its last run concerns it where its scripts name or list such files.
+        """
+        prepared, root = learned.prepared["configure"], str(self.root)
+        now = {key(root, str(path)): path for path in files.files}
+        own = {*learned.outputs, *prepared.made, key(root, str(self.kernel))}
+        read = now.keys() - own if prepared.read is None else {*prepared.read}
+        new, gone = now.keys() - own - {*prepared.there}, {*prepared.there} - now.keys() - own
+        texts = [mentions.text_of(path_of(root, name)) for name in read] if new or gone else []
+        scripts = [text for name, text in zip(read, texts, strict=False) if not mentions.is_code(name)]
+        concern = {name for name in new | gone if mentions.is_looked_up(name, read, scripts, texts)}
+        missing = [path for name in prepared.made if not (path := Path(path_of(root, name))).is_file()]
+        inputs = [Path(path_of(root, name)) for name in sorted(read | (concern & new))]
+        missing += [Path(path_of(root, name)) for name in sorted(concern & gone - read)]
+        return [path for path in inputs if path.is_file()], missing
+
+    def _around(self, variables: Iterable[str], programs: Iterable[str]) -> dict[str, str]:
+        """Return what tells variables and programs from what they were."""
+        return {
+            **values(variables, self.build.env),
+            **{name: identity(name, self.build.env) for name in programs},
+        }
 
     def _depend(self, target: str) -> Step:
         makefiles = self._makefiles()
@@ -122,11 +161,8 @@ class Make:
             inputs=() if self.build.configure else tuple(path for path in makefiles if path.is_file()),
         )
 
-    def _build(self) -> Step:
-        learned = Learned.load(self.root)
+    def _build(self, learned: Learned, found: Found) -> Step:
         makefiles = self._makefiles() if self.build.configure else ()
-        passed_over = () if self.behind is None else ("/GNUmakefile",)
-        found = listing.find(self.root, self.build.sources, without=(*OURS, *passed_over, *self.build.ignore))
         outputs = {path_of(str(self.root), name) for name in learned.outputs}
         left_out = {*outputs, *map(str, (self.kernel, *makefiles))}
         inputs = [path for path in found.files if str(path) not in left_out]
@@ -145,10 +181,7 @@ class Make:
             outputs=tuple(map(Path, sorted(outputs - {str(self.kernel)}))),
             variables=variables,
             programs=tuple(learned.programs),
-            more={
-                **values(variables, self.build.env),
-                **{name: identity(name, self.build.env) for name in learned.programs},
-            },
+            more=self._around(variables, learned.programs),
             judge=True,
         )
 
@@ -160,7 +193,11 @@ class Make:
         makefiles = [path_of(str(self.root), name) for name in learned.makefiles]
         texts = map(mentions.text_of, makefiles or map(str, self._makefiles()))
         found = {*mentions.BUILT_IN, *mentions.variables(texts), *learned.variables}
-        return tuple(sorted(found - mentions.IGNORED - self.build.env.keys()))
+        return self._names(found)
+
+    def _names(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of the variables that count."""
+        return tuple(sorted({*names} - mentions.IGNORED - self.build.env.keys()))
 
     def _makefiles(self) -> tuple[Path, ...]:
         """Return what make may read as the makefile, there or not."""
