@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from unibuild import process
+from unibuild.commands import lab as lab_command
 from unibuild.errors import LabError, MissingError
 from unibuild.lab import box as lab_box
 from unibuild.lab import login, qemu
@@ -234,6 +235,11 @@ def test_a_bridge_made_in_dom0_is_a_network_of_its_own(box, kernel):
     masters = dom0("for vif in /sys/class/net/vif*; do basename $(readlink $vif/master); done").split()
     dom0("xl destroy b; ip link del br7")
     assert masters == ["br7", "xenbr0"]
+
+
+def test_a_shell_in_dom0_reads_the_command_of_lab_ssh(box, capfd):
+    assert lab_command.main(["ssh", "echo $((1 + 1)); uname -n | tr b B; exit 7"]) == 7
+    assert capfd.readouterr().out == "2\nBox\n"
 
 
 def test_without_qemu_there_is_one_sentence(box, monkeypatch):
