@@ -241,7 +241,7 @@ def test_without_the_journal_the_token_finds_the_snapshot(uploads: Uploads) -> N
 
 
 def test_a_journal_that_is_broken_counts_as_empty(uploads: Uploads) -> None:
-    (uploads.folder / "aws.json").write_bytes(b'{"version": 7}')
+    (uploads.folder / "aws.json").write_bytes(b'{"version": 0}')
     uploads.make(Disk.of(1))
     assert b'"version":1' in (uploads.folder / "aws.json").read_bytes()
 

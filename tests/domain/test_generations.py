@@ -106,7 +106,7 @@ def test_a_folder_that_lacks_a_file_is_passed_over_and_stays(bench, name):
         bench.store.get(1)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 2}', '{"version": 1, "files": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 0}', '{"version": 1, "files": 3}'])
 def test_a_description_that_cannot_be_read_is_passed_over(bench, text):
     bench.add("one")
     (bench.store.folder / "1" / "generation.json").write_text(text)
