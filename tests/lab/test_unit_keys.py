@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -81,15 +82,22 @@ def test_sockets_have_short_names_wherever_the_cache_is():
     assert len(os.fsencode(places.ssh_socket)) + 17 < 108
 
 
+@pytest.fixture
+def short_path():
+    """A folder whose name leaves room for a socket's; that of tmp_path is longer where several workers run."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("run", [True, False], ids=["XDG_RUNTIME_DIR", "no XDG_RUNTIME_DIR"])
-def test_a_name_in_tmp_that_another_user_has_made_is_passed_over(tmp_path, monkeypatch, run):
+def test_a_name_in_tmp_that_another_user_has_made_is_passed_over(short_path, monkeypatch, run):
     user = os.getuid() + 54321
     monkeypatch.setattr(os, "getuid", lambda: user)  # so that what this test makes is another user's
-    environ = {"XDG_CACHE_HOME": str(tmp_path)} | ({"XDG_RUNTIME_DIR": "/run/mine"} if run else {})
+    environ = {"XDG_CACHE_HOME": str(short_path)} | ({"XDG_RUNTIME_DIR": "/run/mine"} if run else {})
     first = Places.of(environ).runtime
     first.mkdir()
     try:
-        second, places = Places.of(environ).runtime, tmp_path / "unibuild" / "lab"
+        second, places = Places.of(environ).runtime, short_path / "unibuild" / "lab"
         assert (first.parent, second.parent) == (Path("/tmp"), Path("/run/mine") if run else places)
     finally:
         first.rmdir()
