@@ -129,6 +129,24 @@ def test_another_file_with_the_same_date_and_size_is_a_change(watch, record, tmp
     assert judge(watch, record).reason == "source changed"
 
 
+def test_an_edit_in_place_that_keeps_date_and_size_is_a_change(watch, tmp_path):
+    path = tmp_path / "source"
+    os.utime(path, ns=(0, 1))
+    now = stamps.clock(str(tmp_path))
+    record = seal(watch, judge(watch, None, now._replace(now=now.now + SECOND)).record)  # not "racily clean"
+    path.write_text("SOURCE")
+    os.utime(path, ns=(0, 1))
+    assert judge(watch, record).reason == "source changed"
+
+
+@pytest.mark.parametrize("name", ["source", "made", "target"])
+def test_another_mode_or_link_is_no_change(watch, record, tmp_path, name):
+    (tmp_path / name).chmod(0o600)
+    (tmp_path / "link").hardlink_to(tmp_path / name)
+    verdict = judge(watch._replace(touches=True), record)
+    assert (verdict.reason, verdict.changes) == (None, ())
+
+
 @pytest.mark.parametrize("touches", [False, True])
 def test_another_date_makes_stale_only_what_goes_by_dates(watch, record, tmp_path, touches):
     os.utime(tmp_path / "source", ns=(0, 1))

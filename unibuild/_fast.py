@@ -16,7 +16,7 @@ import unibuild
 
 __all__ = ["FORMAT", "PASSED_ON", "current", "main"]
 
-FORMAT = f"unibuild {unibuild.__version__} fast 3"
+FORMAT = f"unibuild {unibuild.__version__} fast 4"
 LIMIT = 64 << 20  # bytes of the file; 50,000 sources take 4 MiB
 GOALS = ("configure", "depend", "build", "xl")
 PASSED_ON = (  # what decides which programs run, and what `mirage configure` reads
@@ -94,7 +94,7 @@ def current(goal: str) -> bool:
             name, count = fields[at], int(fields[at + 1])
             middle, at = at + 2 + count, at + 2 + 2 * count
             paths, stamps = fields[middle - count : middle], fields[middle:at]
-            if [f"{s.st_mtime_ns}:{s.st_size}:{s.st_ino}" for s in map(stat, paths)] != stamps:
+            if [f"{s.st_mtime_ns}:{s.st_size}:{s.st_ino}:{s.st_ctime_ns}" for s in map(stat, paths)] != stamps:
                 return False
             if name == goal:
                 return at <= len(fields)

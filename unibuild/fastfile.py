@@ -46,7 +46,7 @@ def write(start: Path) -> None:
         return
     layers = [_layer("", zip(around, before, strict=True))]
     layers += _stage_layers(found)
-    youngest = max(int(stamp.partition(":")[0]) for _, _, stats in layers for stamp in stats)
+    youngest = max(stamps.written(stamp) for _, _, stats in layers for stamp in stats)
     now = stamps.clock(folder)
     if now.now - youngest >= now.tick:
         variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))

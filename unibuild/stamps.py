@@ -1,7 +1,8 @@
 """Decides whether a task is stale: compares the files that it reads and leaves with what they were at its last success.
 
-A stamp is ``mtime_ns:size:inode``. Each file has a digest too, which decides where the stamp moved: a tree that was
-copied or checked out again is the same tree. A file that was written within the file system's resolution of the moment
+A stamp is ``mtime_ns:size:inode:ctime_ns``. Each file has a digest too, which decides where the stamp moved: a tree that
+was copied or checked out again is the same tree, and so is one whose files only got another mode. No program can set
+the ctime, so it tells of an edit that left date and size as they were. A file that was written within the file system's resolution of the moment
 when its stamp was taken can change again without another stamp, so its digest decides as well (git calls such a file
 "racily clean"). The state of inputs is that of *before* the action, so an edit made while it runs is seen next time.
 """
@@ -27,6 +28,7 @@ __all__ = [
     "Watch",
     "clock",
     "content",
+    "dated",
     "judge",
     "key",
     "known",
@@ -34,6 +36,7 @@ __all__ = [
     "seal",
     "see",
     "take",
+    "written",
 ]
 
 ABSENT = ""  # the stamp of a file that is not there
@@ -144,14 +147,19 @@ def take(path: str) -> str:
         status = os.stat(path)  # noqa: PTH116 (a Path for each of 10,000 files would double the time)
     except OSError:
         return ABSENT
-    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"
+    return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}:{status.st_ctime_ns}"
+
+
+def dated(path: str) -> str:
+    """Return what a new date, size or place of a file changes, and a new mode does not; ``ABSENT`` as for ``take``."""
+    return take(path).rpartition(":")[0]
 
 
 def content(path: str) -> str:
-    """Return the hash of a file's bytes, of a very large file its stamp; empty: it cannot be read."""
+    """Return the hash of a file's bytes, of a very large file its date, size and inode; empty: it cannot be read."""
     try:
         if os.stat(path).st_size > _LARGE:  # noqa: PTH116
-            return take(path)
+            return dated(path)
         with open(path, "rb") as file:  # noqa: PTH123
             return hashlib.file_digest(file, _hash).hexdigest()
     except OSError:
@@ -308,7 +316,7 @@ class _Look:
             before = old.get(name)
             stamp = take(path)
             if before is not None and before[0] == stamp:
-                if stamp == ABSENT or _mtime(stamp) < self.young:
+                if stamp == ABSENT or written(stamp) < self.young:
                     found[name] = before
                     continue
                 self.is_racy = True
@@ -328,6 +336,11 @@ def _see(path: str, digest: Callable[[str], str]) -> Seen:
 
 def _hash() -> Any:  # noqa: ANN401 (blake2b is no HASH to the types)
     return hashlib.blake2b(digest_size=16)
+
+
+def written(stamp: str) -> int:
+    """Return when a file with a stamp was last changed in any way, ns since the epoch."""
+    return max(_mtime(stamp), int(stamp.rpartition(":")[2] or 0))
 
 
 def _mtime(stamp: str) -> int:
@@ -350,7 +363,8 @@ def _changes(watch: Watch, now: Mapping[str, Seen], old: Mapping[str, Seen]) -> 
     for name in sorted({*now, *old}):
         one, before = now.get(name, [ABSENT, ""]), old.get(name, [ABSENT, ""])
         path = path_of(watch.root, name)
-        if one == before or (one[0] and one[1] == before[1] and before[0] and not watch.touches):
+        is_dated = watch.touches and _mtime(one[0]) != _mtime(before[0])
+        if one == before or (one[0] and one[1] == before[1] and before[0] and not is_dated):
             continue
         if not one[0]:
             yield Change(path, "gone")

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from unibuild import stamps
 from unibuild.settings.sources import load
 from unibuild.watch.tree import Tree, differences
 
@@ -47,8 +48,7 @@ def test_what_is_edited_during_a_build_is_a_difference_after_it_and_a_new_date_i
     tree.write("Makefile", "x:")
     os.utime(tree.root / "main.c")
     dated = str(tree.root / "main.c")
-    status = os.stat(dated)  # noqa: PTH116
-    look.end({dated: f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}"})
+    look.end({dated: stamps.take(dated)})
     assert changed(tree, look) == ["Makefile"]
 
 

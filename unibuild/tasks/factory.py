@@ -62,7 +62,7 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
         Raises:
             FileNotFoundError: it is not there.
         """
-        stamp = stamps.take(file_path)
+        stamp = stamps.dated(file_path)
         if stamp == stamps.ABSENT and not isinstance(file_path, Watched):
             raise FileNotFoundError(file_path)
         return stamp
@@ -73,7 +73,7 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
 
     def get_state(self, dep: str, current_state: str | None) -> str | None:
         """Return what to keep for a file; None: what is kept already."""
-        state = "" if isinstance(dep, Watched) else stamps.take(dep)
+        state = "" if isinstance(dep, Watched) else stamps.dated(dep)
         return None if state == current_state else state
 
 
