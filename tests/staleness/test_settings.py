@@ -7,7 +7,7 @@ from world import REAL_MAKE
 CONFIGURE = """\
 #!/bin/sh
 # Writes what the Makefile includes.
-echo "WORD := $(cat m4/more.m4) $1" > config.mk
+echo "WORD := $(cat m4/more.m4) $1 $(. ./options.txt; echo $WHAT) $LIKE $(cat extra.conf 2> /dev/null)" > config.mk
 """
 MAKEFILE = """\
 include config.mk
@@ -22,6 +22,7 @@ def configured(world):
     world.write("configure", CONFIGURE).chmod(0o755)
     for name in ("m4/more.m4", "main.c"):
         world.write(name, "0000")
+    world.write("options.txt", "WHAT=0000\n")
     world.write("Makefile", MAKEFILE)
     world.outputs.append("config.mk")
     configure(world, "first")
@@ -40,8 +41,13 @@ def configure(world, word):
         lambda world: world.write("main.c", "0001"),
         lambda world: world.write("configure", CONFIGURE.replace("WORD := ", "WORD := new ")),
         lambda world: configure(world, "other"),
+        lambda world: world.write("options.txt", "WHAT=0001\n"),
+        lambda world: world.environment.update(LIKE="0001"),
+        lambda world: world.write("extra.conf", "0001"),
+        lambda world: world.path("config.mk").unlink(),
+        lambda world: (world.path("config.mk").unlink(), world.write("options.txt", "WHAT=0001\n")),
     ],
-    ids=["m4", "source", "script", "arguments"],
+    ids=["m4", "source", "script", "arguments", "data", "variable", "new", "output", "output and data"],
 )
 def test_an_edit_of_a_configured_tree_is_in_the_kernel(configured, edit):
     assert configured.unibuild().code == 0
@@ -49,6 +55,9 @@ def test_an_edit_of_a_configured_tree_is_in_the_kernel(configured, edit):
     edit(configured)
     ran = configured.unibuild()
     assert configured.kernel == configured.fresh(), ran.output
+    again = configured.unibuild()
+    assert again.built == 0, again.output
+    assert "./configure" not in again.output, again.output
 
 
 def test_jobs_and_a_target_change_nothing(world):
@@ -72,3 +81,27 @@ def test_a_variable_of_the_settings_is_in_the_kernel(world):
         world.environment["WORD_OF_ENV"] = token  # for the build from nothing
         ran = world.unibuild()
         assert world.kernel == world.fresh(), ran.output
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "echo 0000 > config.tmp",  # the build takes it away
+        "cat config.cache 2> /dev/null; date +%N > config.cache",
+        "ls > config.log",
+        "cat hello.part 2> /dev/null",  # the build makes it
+    ],
+)
+def test_what_a_script_or_the_build_writes_itself_is_no_edit(configured, more):
+    configured.outputs += ["config.*", "hello.part"]
+    configured.write("configure", f"{CONFIGURE}{more}; true\n")
+    configured.write("Makefile", f"{MAKEFILE}\trm -f config.tmp; echo $@ > hello.part\n")
+    configured.unibuild()
+    configured.unibuild()
+    assert "up to date" in configured.unibuild("configure").output
+    assert configured.unibuild().built == 0
+    configured.write("options.txt", "WHAT=0001\n")
+    ran = configured.unibuild()
+    assert configured.kernel == configured.fresh(), ran.output
+    configured.unibuild()
+    assert "up to date" in configured.unibuild("configure").output
