@@ -1,10 +1,11 @@
 """Decides whether a task is stale: compares the files that it reads and leaves with what they were at its last success.
 
-A stamp is ``mtime_ns:size:inode:ctime_ns``. Each file has a digest too, which decides where the stamp moved: a tree that
-was copied or checked out again is the same tree, and so is one whose files only got another mode. No program can set
-the ctime, so it tells of an edit that left date and size as they were. A file that was written within the file system's resolution of the moment
-when its stamp was taken can change again without another stamp, so its digest decides as well (git calls such a file
-"racily clean"). The state of inputs is that of *before* the action, so an edit made while it runs is seen next time.
+A stamp is ``mtime_ns:size:inode:ctime_ns``. Each file has a digest too, which decides where the stamp moved: a tree
+that was copied or checked out again is the same tree, and so is one whose files only got another mode. No program can
+set the ctime, so it tells of an edit that left date and size as they were. A file that was written within the file
+system's resolution of the moment when its stamp was taken can change again without another stamp, so its digest decides
+as well (git calls such a file "racily clean"). The state of inputs is that of *before* the action, so an edit made
+while it runs is seen next time.
 """
 
 from __future__ import annotations
