@@ -36,6 +36,13 @@ def test_nothing_stale_is_told_on_the_fast_path(built):
     assert built.run("unibuild", "build") == "build: up to date\n"
 
 
+def test_the_script_ends_without_taking_the_interpreter_apart(built):
+    code = "import atexit, sys; atexit.register(print, 'late'); sys.argv = ['unibuild', 'build']\n"
+    code += "from unibuild._fast import script; sys.exit(script())"
+    assert built.run("python", "-c", code) == "build: up to date\n"
+    assert built.run("unibuild", "build") == "build: up to date\n"
+
+
 def test_the_fast_path_imports_next_to_nothing(built):
     code = "import sys, os, marshal; START = set(sys.modules)" + FAST
     assert built.run("python", "-c", code) == "build: up to date\n0 ['unibuild', 'unibuild._fast']\n"

@@ -14,7 +14,11 @@ import sys
 
 import unibuild
 
-__all__ = ["FORMAT", "PASSED_ON", "current", "main"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["FORMAT", "PASSED_ON", "current", "main", "script"]
 
 FORMAT = f"unibuild {unibuild.__version__} fast 4"
 LIMIT = 64 << 20  # bytes of the file; 50,000 sources take 4 MiB
@@ -25,8 +29,19 @@ PASSED_ON = (  # what decides which programs run, and what `mirage configure` re
 )
 
 
-def main() -> int:
-    """Run the command line; the console script's entry point.
+def script() -> int:
+    """Run the command line and end the process; the console script's entry point.
+
+    Where nothing is stale, the process ends at once: to take the interpreter apart costs a sixth of its start.
+    """
+    return main(end=os._exit)
+
+
+def main(end: "Callable[[int], object] | None" = None) -> int:
+    """Run the command line.
+
+    Args:
+        end: what to call with the exit code where the fast path has said all.
 
     Returns:
         The exit code.
@@ -37,6 +52,8 @@ def main() -> int:
             try:
                 sys.stdout.write(f"{sys.argv[1]}: up to date\n")
                 sys.stdout.flush()
+                if end is not None:
+                    end(0)
                 return 0
             except OSError:  # the reader has gone, or the disk is full: the rest knows how to tell it
                 pass
