@@ -130,6 +130,18 @@ def test_the_domain_beside_a_makefile_names_the_kernel(tree, kernel, found):
     assert load(there.root, {}, {}).settings.build.kernel == found
 
 
+@pytest.mark.parametrize(("kernel", "found"), [("hello-pv.xen", "b.xl"), ("other.xen", None)])
+def test_the_xl_file_of_the_kernel_is_the_one_to_start_from(tree, kernel, found):
+    there = tree(Makefile=PLAIN, a_xl="kernel = 'a.xen'", b_xl=f"kernel = '{kernel}'\nvif = ['bridge=br0']")
+    there.init()
+    assert load(there.root, {}, {}).settings.xl.file == found
+
+
+def test_an_xl_file_that_the_makefile_writes_is_not(tree):
+    tree(Makefile=f"{PLAIN}\nb.xl:\n\techo $@\n", b_xl="kernel = 'hello-pv.xen'").init()
+    assert load(tree.root, {}, {}).settings.xl.file is None
+
+
 def test_a_tree_to_configure_first(tree):
     tree(configure="#!/bin/sh\n").init()
     assert load(tree.root, {}, {}).settings.build.configure == ("./configure",)

@@ -27,7 +27,11 @@ GOALS = ("boot", "watch", "console", "destroy", "lab-up", "lab-down")  # those o
 
 @dataclass(frozen=True)
 class Tree:
-    """What a project's folder shows of how its kernel is built."""
+    """What a project's folder shows of how its kernel is built.
+
+    Attributes:
+        xl: name of the file in the folder that describes the kernel's domain for xl; None: there is none.
+    """
 
     root: Path
     toolchain: str
@@ -36,6 +40,7 @@ class Tree:
     configure: tuple[str, ...] = ()
     makefile: str | None = None
     targets: tuple[str, ...] = ()
+    xl: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,12 @@ def look(root: Path) -> Tree:
             f"{root} has neither a config.ml (Mirage) nor a Makefile",
             hint=_elsewhere(root),
         )
-    kernel = next(iter(makefile.kernels(names)), None) or _kernel_of_domain(root)
-    return Tree(root, "make", _domain_name(root.name), kernel, configure, found.name if found else "Makefile", names)
+    domains = _kernels_of_domains(root)
+    kernel = next(iter(makefile.kernels(names)), None) or next(iter(domains.values()), None)
+    own = (name for name in domains if name.endswith(".xl") and name not in names)  # the Makefile writes none of them
+    xl = next((name for name in own if domains[name] == kernel), None)
+    front = found.name if found else "Makefile"
+    return Tree(root, "make", _domain_name(root.name), kernel, configure, front, names, xl)
 
 
 def _elsewhere(root: Path) -> str:
@@ -109,14 +118,15 @@ def _has_project(folder: Path) -> bool:
     return folder.is_dir() and any((folder / name).is_file() for name in ("config.ml", *makefile.NAMES))
 
 
-def _kernel_of_domain(root: Path) -> str | None:
-    """Return the kernel in this folder that an xl file beside the Makefile boots; None: there is none."""
+def _kernels_of_domains(root: Path) -> dict[str, str]:
+    """Return the kernels in this folder that xl files beside the Makefile boot, by the names of those files."""
+    found = {}
     for path in (root / "domain_config", *sorted(root.glob("*.xl"))):
         with contextlib.suppress(OSError, XlSyntaxError):
             kernel = grammar.parse(path.read_bytes().decode(errors="surrogateescape"), str(path)).get("kernel")
             if isinstance(kernel, str) and re.fullmatch(r"(\./)?[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*", kernel, re.ASCII):
-                return kernel.removeprefix("./")
-    return None
+                found[path.name] = kernel.removeprefix("./")
+    return found
 
 
 def _domain_name(text: str) -> str:
@@ -130,6 +140,7 @@ def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:
     replaced.
     """
     values = {"name": tree.name, "toolchain": tree.toolchain, "kernel": tree.kernel, "configure": tree.configure}
+    values["xl"] = tree.xl
     keep = None if force and not (dodo or make) else ""
     found = [Draft(tree.root / FILE, render("unibuild.toml.j2", tree.root, **values), keep)]
     if dodo:
