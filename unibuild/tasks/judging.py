@@ -59,7 +59,7 @@ def decide(graph: Graph, stage: Stage, learned: Learned, changes: Sequence[Chang
     if settings := [name for name in others if name != "arguments"]:
         return Plan("all", f"{settings[0]} changed", new)
     if all(change.kind == "touched" for change in relevant):
-        return Plan("nothing" if not others and is_current(graph, stage) else "make")
+        return Plan("nothing" if changes and not others and is_current(graph, stage) else "make")
     for change in relevant:
         if change.kind != "touched" and (why := known.distrust(change, stage)):
             return Plan("all", f"{stage.watch.name(change.path)} {why}", new)
