@@ -227,6 +227,7 @@ def test_domains_get_the_lowest_free_address(box, kernel):
         dom0(f'xl create -p -q /dev/null \'name="a"; kernel="{kernel}"; memory=16; vif=["bridge=xenbr0"]\'')
         assert dom0("grep static_lease /run/udhcpd.conf").split()[2:] == ["10.0.2.50"]
         dom0("xl destroy a")
+    dom0('until [ "$(pidof udhcpd)" = "$(cat /run/dhcp.pid)" ]; do usleep 20000; done')  # the first one ends
 
 
 def test_a_bridge_made_in_dom0_is_a_network_of_its_own(box, kernel):
