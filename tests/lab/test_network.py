@@ -16,6 +16,9 @@ from unibuild.settings.model import Lab
 
 pytestmark = pytest.mark.lab
 
+STATE = """exec 2>&1
+xl list; cat /var/log/xen/console/*; xenstore-ls /local/domain/0/backend/vif
+ps | grep udhcpd; cat /run/udhcpd.conf; ip neigh; ip -s link; netstat -rn; dmesg | tail; xl dmesg | tail"""
 UUID = "0e70e700-0000-4000-8000-000000000001"
 
 
@@ -52,15 +55,15 @@ def listener():
     listener.udp.close()
 
 
-def get(port: int, path: str) -> str:
+def get(port: int, path: str, dom0: Ssh) -> str:
     """Return what the domain answers on a forwarded port, once it has its address."""
     deadline = time.monotonic() + 120
     while True:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
                 return answer.read().decode()
-        except OSError:
-            assert time.monotonic() < deadline
+        except OSError as error:
+            assert time.monotonic() < deadline, f"{error}\n{dom0.run(['sh', '-c', STATE], check=False).text}"
             time.sleep(0.2)
 
 
@@ -106,5 +109,5 @@ def test_only_an_open_lab_reaches_this_machines_loopback(network, dom0, port, li
     to = str(listener.tcp.getsockname()[1])
     said = dom0.run(["nc", "-w", "20", "10.0.2.2", to], check=False).text
     assert (said == "reached") == (network == "open")
-    assert get(port, f"/{listener.udp.getsockname()[1]}") == "sent"
+    assert get(port, f"/{listener.udp.getsockname()[1]}", dom0) == "sent"
     assert listener.has_received() == (network == "open")

@@ -22,8 +22,10 @@ size_t respond(const struct host *client, const char *request, size_t size, char
 void main(char *command_line)
 {
     (void)command_line;
-    if (!netfront_open(0))
+    if (!netfront_open(0)) {
+        print("there is no vif, or dom0 does not connect it\n");
         return;
+    }
     power_open();
     for (;;) {
         ip_poll();
