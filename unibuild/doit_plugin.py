@@ -286,7 +286,7 @@ class Main(DoitMain):  # type: ignore[misc]
 
 
 def _is_export(task: Task) -> bool:
-    return isinstance(task, StageTask) and task.fresh.stage in task.graph.exports
+    return isinstance(task, StageTask) and task.fresh.stage in task.fresh.graph.exports
 
 
 def _needs_graph(words: list[str]) -> bool:

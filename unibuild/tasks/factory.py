@@ -183,9 +183,6 @@ class Running:
 class StageTask(Task):  # type: ignore[misc]
     """A stage as a task of doit's."""
 
-    graph: Graph
-    """The graph that the stage belongs to."""
-
     @property
     def fresh(self) -> Fresh:
         """What judges the stage."""
@@ -201,7 +198,7 @@ class StageTask(Task):  # type: ignore[misc]
         from unibuild.tasks.build import accept
 
         self.meta: dict[str, Any] = {"settled": {}}
-        return accept(self.graph, self.fresh.stage)
+        return accept(self.fresh.graph, self.fresh.stage)
 
     def clean(self, outstream: TextIO, dryrun: bool) -> None:
         """Remove the targets that we made, and no file that was there before us (``doit clean``)."""
@@ -246,7 +243,7 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         guard.hold()
         task.meta = {"settled": run_stage(graph, latest(graph, stage), Judged(*task.meta["judged"]))}
 
-    task = StageTask(
+    return StageTask(
         stage.name,
         [telling(act)],
         file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
@@ -258,8 +255,6 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
         doc=stage.doc,
         **OWN_TERMINAL,
     )
-    task.graph = graph
-    return task
 
 
 OWN_TERMINAL: dict[str, Any] = {
