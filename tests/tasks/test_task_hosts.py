@@ -65,7 +65,7 @@ def test_a_host_is_called_as_the_settings_call_it(host):
 def test_a_table_says_how_the_host_is_reached(xen):
     host = hosts.open_host(named("xen1"))
     assert (host.name, host.address, host.destination, host.port) == ("xen1", "ssh://ann@xen1:2222", "ann@xen1", 2222)
-    assert hosts.open_host(named("mine")).command(["true"]) == ["/usr/bin/true"]
+    assert hosts.open_host(named("mine")).call(["true"]).argv[-1] == "/usr/bin/true"
 
 
 def test_a_lab_with_a_name_is_the_lab(running):

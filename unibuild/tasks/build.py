@@ -164,7 +164,8 @@ def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: At
     if is_first:
         return Plan("all", "what the last build saw is not known") if learned.outputs else Plan("make")
     plan = decide(graph, stage, learned, changes, judged.others)
-    if plan.extent == "nothing" and (judged.suspects or not targets or last is not None):
+    is_forced = not (judged.changes or judged.others or judged.suspects)
+    if plan.extent == "nothing" and (is_forced or judged.suspects or not targets or last is not None):
         return Plan("make")
     return plan
 
