@@ -66,7 +66,11 @@ class Patterns:
 def _bare(line: str) -> str:
     """Return a pattern for folders as one for all."""
     stripped = line.rstrip(" ")
-    return stripped[:-1] if stripped.endswith("/") and not line.startswith("#") else line
+    if not stripped.endswith("/") or line.startswith("#"):
+        return line
+    bare = stripped[:-1]
+    name = bare.rstrip(" ")
+    return name + "\\ " * (len(bare) - len(name)) if not name.endswith("\\") else bare  # a space in a folder's name
 
 
 def _compile(line: str) -> list[GitIgnoreSpecPattern]:
