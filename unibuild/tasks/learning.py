@@ -171,6 +171,9 @@ class _Lesson:
                 if doubts[name][1] >= OFTEN and name not in known:
                     settled.append(path)
         learned.doubts = doubts
+        own = {key(self.root, path) for path in settled} | {*learned.written}
+        own |= {name for name in doubts if name not in known and mentions.is_written(name, self.scripts())}
+        learned.written = sorted((own & self.names.keys()) - learned.outputs.keys())
         return settled
 
     def matters(self, name: str, old: Seen | None, path: str) -> bool:

@@ -58,6 +58,7 @@ class Learned(msgspec.Struct, kw_only=True):
         programs: the programs that the build ran.
         git: whether the build asks git for a revision; or which files changed, or for their dates.
         doubts: inputs that changed during the last build: their stamps at its end, and in how many builds on end.
+        written: inputs that builds write, such as a log: while a build runs, a change of one is no reason to stop it.
         unfinished: whether a build from nothing began and has not succeeded.
         prepared: what the steps before the build showed, by their names.
     """
@@ -74,6 +75,7 @@ class Learned(msgspec.Struct, kw_only=True):
     programs: list[str] = []
     git: Literal["", "revision", "changes"] = ""
     doubts: dict[str, tuple[str, int]] = {}
+    written: list[str] = []
     unfinished: bool = False
     prepared: dict[str, Prepared] = {}
 

@@ -17,6 +17,7 @@ from unibuild import stamps
 from unibuild.settings.sources import STATE
 from unibuild.tasks.graph import graph
 from unibuild.templates import FOLDER
+from unibuild.toolchain.learned import Learned
 from unibuild.toolchain.sources import PRUNED
 
 if TYPE_CHECKING:
@@ -168,8 +169,10 @@ class Tree:
         return [path for path in differences(self.built, self.now) if path not in outputs]
 
     def edited(self) -> list[str]:
-        """Return the same of what was there before and no build makes: it has a meaning while one runs."""
-        return [path for path in self.changed() if path in self.built and path not in self.inputs.made]
+        """Return the same of what was there before and no build writes: it has a meaning while one runs."""
+        found = [path for path in self.changed() if path in self.built and path not in self.inputs.made]
+        written = {*Learned.load(self.project.root).written} if found else ()
+        return [path for path in found if stamps.key(str(self.project.root), path) not in written]
 
     def begin(self) -> None:
         """A build begins: what changes from the last look on is for the next one."""
