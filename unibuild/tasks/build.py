@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from unibuild import files, process, stamps
+from unibuild import files, foreground, process, stamps
 from unibuild.errors import BuildError
 from unibuild.settings.sources import state_dir
 from unibuild.stamps import key, path_of
@@ -128,15 +128,16 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
         _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
         is_finished = True
     finally:
-        if is_finished or (stage.step and stage.step.judge):
-            learned.unfinished = plan.extent == "all" and not is_finished
-            seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
-            walked = _files(graph, stage)
-            settled = learn(learned, stage, walked, seen)
-            if is_finished:
-                own = {key(str(root), path) for path in settled}
-                note_build(learned, str(root), own.union(judged.record["inputs"]))
-            learned.save(root)
+        with foreground.signals_put_off(first_only=True):  # what a stopped build wrote must not count as edits
+            if is_finished or (stage.step and stage.step.judge):
+                learned.unfinished = plan.extent == "all" and not is_finished
+                seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
+                walked = _files(graph, stage)
+                settled = learn(learned, stage, walked, seen)
+                if is_finished:
+                    own = {key(str(root), path) for path in settled}
+                    note_build(learned, str(root), own.union(judged.record["inputs"]))
+                learned.save(root)
     settled += _found_first(renewed(graph, stage), {*walked}, judged.record)
     return {path: stamps.take(path) for path in settled}
 
