@@ -146,10 +146,10 @@ def _compiled() -> Iterator[Kind]:
         outputs=("cc-header.o", "cc-header.d"),
     )
     yield Kind(
-        "cc-header-shared",
-        {"../shared/far.h": HEADER, "far.c": INCLUDES.format("../shared/far.h")},
-        "cc-header-shared.part: far.c\n\t" + CC.format(name="cc-header-shared", source="far.c"),
-        outputs=("cc-header-shared.o", "cc-header-shared.d"),
+        "cc-header-common",
+        {"../common/far.h": HEADER, "far.c": INCLUDES.format("../common/far.h")},
+        "cc-header-common.part: far.c\n\t" + CC.format(name="cc-header-common", source="far.c"),
+        outputs=("cc-header-common.o", "cc-header-common.d"),
     )
     yield Kind(
         "cc-header-no-d",
@@ -319,7 +319,7 @@ def _passed_over() -> Iterator[Kind]:
 
 def _elsewhere() -> Iterator[Kind]:
     """What is outside of the project's folder, or behind a symbolic link."""
-    yield _declared("outside", "../shared/data.txt")
+    yield _declared("outside", "../common/data.txt")
     yield Kind(
         "link-to-file",
         {"real.c": "TOKEN"},
@@ -328,9 +328,9 @@ def _elsewhere() -> Iterator[Kind]:
     )
     yield Kind(
         "link-to-file-outside",
-        {"../shared/real.dat": "TOKEN"},
+        {"../common/real.dat": "TOKEN"},
         "link-to-file-outside.part: flink.c\n\tcat flink.c > $@\n",
-        prepare=_links(("flink.c", "../shared/real.dat")),
+        prepare=_links(("flink.c", "../common/real.dat")),
     )
     yield Kind(
         "link-to-folder",
@@ -356,7 +356,7 @@ def _blind() -> Iterator[Kind]:
     """What make does not know that it reads."""
     yield _undeclared("blind-data", "blind.txt")
     yield _undeclared("blind-c", "blind.c")
-    yield _undeclared("blind-outside", "../shared/blind.txt")
+    yield _undeclared("blind-outside", "../common/blind.txt")
     yield Kind(
         "blind-script",
         {"tools/gen": "#!/bin/sh\necho TOKEN\n", "gs.src": "x"},

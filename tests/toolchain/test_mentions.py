@@ -60,8 +60,8 @@ def test_a_file_that_the_recipe_writes_is_no_edit(name, is_written):
 
 
 def test_paths_outside_are_found_and_those_of_the_system_are_not():
-    text = "CFLAGS = -I../shared -I/usr/include\n\tcat ../data/x.txt /etc/hosts /p/src/in.c /work/lib/y.c ../.. > out"
-    assert mentions.outside(text, "/p/src", "/p/src") == {"/p/shared", "/p/data/x.txt", "/work/lib/y.c"}
+    text = "CFLAGS = -I../common -I/usr/include\n\tcat ../data/x.txt /etc/hosts /p/src/in.c /src/lib/y.c ../.. > out"
+    assert mentions.outside(text, "/p/src", "/p/src") == {"/p/common", "/p/data/x.txt", "/src/lib/y.c"}
 
 
 @pytest.mark.parametrize(

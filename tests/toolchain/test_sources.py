@@ -88,9 +88,9 @@ def test_folders_decide_what_is_found(tree):
 
 
 def test_a_link_to_a_folder_outside_is_followed_once(tree):
-    root = tree({"project/a.c": "", "shared/b.c": ""})
+    root = tree({"project/a.c": "", "common/b.c": ""})
     for link in ("one", "two"):
-        (root / "project" / link).symlink_to("../shared")
+        (root / "project" / link).symlink_to("../common")
     assert names(root / "project") == ["a.c", "one/b.c"]
 
 
