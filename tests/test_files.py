@@ -101,6 +101,21 @@ def test_a_lock_held_elsewhere_names_its_holder_and_dies_with_it(tmp_path):
         pass
 
 
+def test_a_lock_is_free_once_the_child_that_a_killed_holder_was_starting_begins_its_program(tmp_path):
+    path = tmp_path / "lock"
+    script = textwrap.dedent("""
+        import os, pathlib, signal, sys, time, unibuild.files
+        with unibuild.files.lock(pathlib.Path(sys.argv[1]), "the test"):
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.5)
+            os.execvp("true", ["true"])
+    """)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    with files.lock(path, "the test"):
+        pass
+
+
 def test_it_is_told_whether_a_lock_is_held(tmp_path):
     path = tmp_path / "x.lock"
     assert not files.is_locked(path)

@@ -47,6 +47,8 @@ PUBLIC = 0o644
 SET_CACHE = "set the environment variable XDG_CACHE_HOME to a folder that you can write to"
 """The hint of what cannot be written to the user's cache."""
 
+_STARTING = 10.0  # seconds that a child of a killed process may take to begin its program, on a busy machine
+
 
 def cache_home(environ: Mapping[str, str] = os.environ) -> Path:
     """Return the folder of the user's caches: ``XDG_CACHE_HOME``, else ``~/.cache``.
@@ -229,7 +231,8 @@ class Lock:
     def acquire(self, patience: float = 0.0, waits: Callable[[str], None] | None = None) -> None:
         """Take the lock, unless it is ours already; wait at most ``patience`` seconds for another holder.
 
-        A process that the holder itself has started does not wait: it would wait for ever.
+        A process that the holder itself has started does not wait: it would wait for ever. A holder that was killed is
+        waited for: a child that it was starting shares the lock until its program begins.
 
         Args:
             patience: seconds.
@@ -245,7 +248,8 @@ class Lock:
                 break
             except BlockingIOError:
                 holder = self._holder()
-                if time.monotonic() >= deadline or holder in _ancestors():
+                late = time.monotonic() - deadline
+                if late >= (0.0 if _is_alive(holder) else _STARTING) or holder in _ancestors():
                     raise BusyError(
                         f"{self.what} is in use by {_named(holder)}", hint="wait for it to end, then run again"
                     ) from None
