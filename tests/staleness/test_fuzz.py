@@ -9,7 +9,7 @@ import os
 import pytest
 from stories import Counts, StalenessError, generate, play, shrink
 
-EDITS = int(os.environ.get("STALENESS_EDITS", "180"))
+EDITS = int(os.environ.get("STALENESS_EDITS", "200"))
 SEED = int(os.environ.get("STALENESS_SEED", "100"))
 EACH = 10  # edits in one story
 

@@ -174,7 +174,9 @@ def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: At
 def _sources(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
     """Return what the files are made of that unibuild may not remove, because they were there before any build."""
     kept = [name for name, is_own in learned.outputs.items() if not is_own and name not in others]
-    found = {path_of(stage.watch.root, source) for name in kept for source in learned.rules.get(name, ())}
+    sources = {source for name in kept for source in learned.rules.get(name, ())}
+    sources -= learned.rules.keys() | learned.outputs.keys()  # make would take them for made already
+    found = {path_of(stage.watch.root, source) for source in sources}
     return sorted(path for path in found if Path(path).exists())[:_ASSUMED_NEW]
 
 
