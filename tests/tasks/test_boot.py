@@ -458,6 +458,6 @@ def test_a_signal_while_attached_restores_the_terminal_and_ends_the_reader(termi
     spawned.expect("up\r\n")
     assert not spawned.getecho()
     spawned.kill(number)
-    spawned.wait()
+    spawned.expect(pexpect.EOF)  # an end with output that nobody has read is none
     assert spawned.getecho()
     assert not is_read(xen)
