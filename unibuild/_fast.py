@@ -115,7 +115,7 @@ def current(goal: str) -> bool:
                 return False
             if name == goal:
                 return at <= len(fields)
-    except Exception:  # there is no such file, or it is none of ours: the rest of unibuild finds out
+    except Exception:  # no such file, or not in this format: the slow path finds out
         return False
 
 

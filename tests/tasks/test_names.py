@@ -10,7 +10,7 @@ from unibuild.xl.write import quote
 
 @pytest.fixture
 def project(xen, tmp_path, hello_kernels):
-    """What boots a domain of a name that stands in an .xl file, and returns its project."""
+    """What boots a domain whose name is in an .xl file, and returns its project."""
 
     def named(name: str, *, take: bool = False, **words: str):
         root = tmp_path / "tree"

@@ -1,4 +1,4 @@
-"""What an error of AWS means: whether to ask again, and the sentence with the mend.
+"""What an error of AWS means: whether to ask again, and the sentence with the hint.
 
 Sources: the error codes of the EC2 API reference ("Error codes for the Amazon EC2 API"), the errors of the EBS direct
 API in botocore's model of ``ebs`` (each with a ``Reason``), and botocore's own exceptions, known here by name.
@@ -240,20 +240,20 @@ def explain(
         profile: the profile that the credentials are of; empty: the default one.
         status: the answer's HTTP status.
     """
-    sentence, mend = _SENTENCES.get(code, ("", _SEE))
+    sentence, hint = _SENTENCES.get(code, ("", _SEE))
     if code in ("UnsupportedOperation", "InvalidParameterCombination"):
-        mend = next((hint for mentioned, hint in _BY_MESSAGE if mentioned.search(message)), mend)
+        hint = next((text for mentioned, text in _BY_MESSAGE if mentioned.search(message)), hint)
     is_unimplemented = _is_unimplemented(code, status)
     if is_unimplemented:
         sentence = f"the endpoint does not implement {operation}"
-        mend = _THROUGH_S3 if operation in _EBS_WRITING else _NOT_THERE
+        hint = _THROUGH_S3 if operation in _EBS_WRITING else _NOT_THERE
     if operation.startswith("AssumeRole") and code in DENIED:
-        mend = _TRUST
+        hint = _TRUST
     said = "" if _QUIET.search(code) else _cleaned(message)
     told = ": ".join(filter(None, (sentence, said))) or "no reason given"
     return AwsError(
         f"{operation} in {region}: {told} ({code})",
-        hint=_of_profile(mend, profile),
+        hint=_of_profile(hint, profile),
         code=NOT_IMPLEMENTED if is_unimplemented else code,
         reason=reason,
     )
@@ -269,19 +269,19 @@ def explain_local(operation: str, region: str, name: str, message: str, profile:
         message: what it says.
         profile: the profile that the credentials are of; empty: the default one.
     """
-    sentence, mend = _LOCAL.get(name, ("the answer cannot be understood", _AGAIN))
+    sentence, hint = _LOCAL.get(name, ("the answer cannot be understood", _AGAIN))
     said = "" if _QUIET.search(name) else _cleaned(message)
     where = f" in {region}" if region else ""
     return AwsError(
         f"{operation}{where}: {sentence}" + (f": {said}" if said else ""),
-        hint=_of_profile(mend, profile),
+        hint=_of_profile(hint, profile),
         code=name,
     )
 
 
-def _of_profile(mend: str, profile: str) -> str:
-    """Let the commands of a mend name the profile."""
-    return mend.replace("{profile}", f" --profile {profile}" if profile else "")
+def _of_profile(hint: str, profile: str) -> str:
+    """Let the commands of a hint name the profile."""
+    return hint.replace("{profile}", f" --profile {profile}" if profile else "")
 
 
 def _cleaned(message: str) -> str:

@@ -71,7 +71,7 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
     """A console that is attached, from the moment this is made.
 
     Over SSH a command gets a terminal there, and unibuild one to type on, whose settings ssh hands on: no key is echoed
-    or changed. In an orderly end it is told to leave by a key, so that it loses nothing.
+    or changed. In an orderly end a key makes it leave, so that it loses nothing.
 
     Args:
         host: where the domain is.

@@ -126,7 +126,7 @@ def exchange(child: HostChild, limits: Limits, progress: Progress, *, data: byte
     Args:
         child: the command; it is ended at the latest when this returns.
         limits: how long it may take.
-        progress: is told of the time.
+        progress: reports the time.
         data: bytes for its standard input.
         lend: whether it gets the foreground of the terminal, to ask for a password.
 

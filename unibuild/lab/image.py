@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Image", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
 
-RECIPE = 4  # raise it when what goes into the image changes: people's images are then built anew
+RECIPE = 4  # raise it when what goes into the image changes: images are then built again
 PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
 LOADERS = {"pv": "grub-x86_64-xen.bin", "pvh": "grub-i386-xen_pvh.bin"}
 """GRUB as a kernel for the two types of domain; it boots what it finds on the domain's disks."""

@@ -140,7 +140,7 @@ class Places:
 
 
 def _runtime(cache: Path, tag: str, environ: Mapping[str, str]) -> Path:
-    """Return the folder of what goes with the box.
+    """Return the folder for files that last as long as the lab VM.
 
     It is in /tmp, whatever the login: XDG_RUNTIME_DIR is removed with the last one, and the box runs on. But another
     user may have made that name, and nobody else can remove it there; then it is one that others cannot make.

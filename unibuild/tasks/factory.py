@@ -126,7 +126,7 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
         except UnibuildError as error:
             raise SystemExit(tell(error)) from None
         self.reason = verdict.reason
-        # This goes with the task to doit's workers, and "settled" comes back with it.
+        # doit's workers get this with the task, and "settled" comes back with it.
         task.meta = {"judged": (verdict.record, verdict.suspects, verdict.changes, verdict.others)}
 
         def save() -> dict[str, stamps.Record]:

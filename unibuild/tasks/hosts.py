@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["DOWN", "address", "as_recorded", "every", "open_host", "open_running", "place", "recorded"]
 
 DOWN = "the lab is down"
-_LONG = 10.0  # seconds for an answer after which a user is told what is waited for
+_LONG = 10.0  # seconds for an answer after which the user sees what unibuild waits for
 
 
 def place(settings: Settings) -> str:

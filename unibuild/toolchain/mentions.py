@@ -115,7 +115,7 @@ def is_code(path: str) -> bool:
 
 
 def word_for(path: str) -> re.Pattern[bytes]:
-    """Return what stands in a file that takes in another one: its name, or in some languages that of its module."""
+    """Return what a file contains that includes another one: its name, or in some languages that of its module."""
     base = os.path.basename(path)  # noqa: PTH119
     stem, suffix = os.path.splitext(base)  # noqa: PTH122
     name = stem if suffix in _MODULES else base
