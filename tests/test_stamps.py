@@ -222,3 +222,17 @@ def test_only_files_with_other_content_make_it_stale(tmp_path_factory, edits):
 
 def test_the_stamp_of_no_file_is_absent(tmp_path):
     assert stamps.take(str(tmp_path / "none")) == stamps.ABSENT
+
+
+def test_a_file_is_older_than_the_boundary_after_it(tmp_path):
+    (tmp_path / "before").touch()
+    boundary = stamps.boundary(str(tmp_path))
+    (tmp_path / "after").touch()
+    older = [name for name in ("before", "after") if stamps.is_older(str(tmp_path / name), boundary, str(tmp_path))]
+    assert older == ["before"]
+
+
+def test_a_boundary_allows_for_a_clock_of_whole_seconds(tmp_path, monkeypatch):
+    second = 1_000_000_000
+    monkeypatch.setattr(stamps, "clock", lambda _: stamps.Clock(9 * second, second))
+    assert stamps.boundary(str(tmp_path)) == 8 * second

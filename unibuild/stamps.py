@@ -27,9 +27,11 @@ __all__ = [
     "Seen",
     "Verdict",
     "Watch",
+    "boundary",
     "clock",
     "content",
     "dated",
+    "is_older",
     "judge",
     "key",
     "known",
@@ -46,6 +48,7 @@ TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms 
 _PROBE = 1_000_000_001_123_456_789  # ns since the epoch: an odd second with every digit after it
 _LARGE = 64 << 20  # bytes: a disk image beside the kernel is not read for each look
 _UNKNOWN = 2_000_000_000  # ns: the coarsest resolution of a file system in use (FAT)
+_LONGEST_TICK = 0.2  # seconds to wait for a clock to advance, at most
 
 Seen = list[str]
 """Stamp and digest of a file."""
@@ -185,6 +188,31 @@ def clock(folder: str) -> Clock:
     lost = _PROBE - kept
     coarse = next((tick for tick in (10**3, 10**6, 10**7, 10**9, 2 * 10**9) if abs(lost) < tick), 2 * 10**9)
     return Clock(now, max(int(TICK * 1e9), coarse))
+
+
+def boundary(folder: str) -> int:
+    """Wait until the clock of a folder's file system advances, and return its time in ns since the epoch.
+
+    A file of that file system whose ctime is earlier was last changed before this call returned. Where the clock has
+    whole seconds there is no wait, and the result is that much earlier.
+    """
+    first = clock(folder)
+    deadline = time.monotonic() + _LONGEST_TICK
+    while first.tick <= int(TICK * 1e9) and time.monotonic() < deadline:
+        now = clock(folder).now
+        if now > first.now:
+            return now
+        time.sleep(0.001)
+    return first.now - first.tick
+
+
+def is_older(path: str, time_ns: int, folder: str) -> bool:
+    """Say whether a file was last changed before a time that ``boundary`` returned for ``folder``."""
+    try:
+        status, device = os.stat(path), os.stat(folder).st_dev  # noqa: PTH116
+    except OSError:
+        return False
+    return status.st_ctime_ns < (time_ns if status.st_dev == device else time_ns - _UNKNOWN)
 
 
 def key(root: str, path: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 from kinds import KINDS, project
-from world import REAL_MAKE
+from world import MAKE, REAL_MAKE
 
 CONFIGURE = """\
 #!/bin/sh
@@ -105,3 +105,26 @@ def test_what_a_script_or_the_build_writes_itself_is_no_edit(configured, more):
     assert configured.kernel == configured.fresh(), ran.output
     configured.unibuild()
     assert "up to date" in configured.unibuild("configure").output
+
+
+def test_what_a_script_writes_outside_is_no_edit(configured):
+    configured.outputs.append("../shared.txt")
+    configured.write("configure", f"{CONFIGURE}cat main.c > ../shared.txt\n")
+    configured.write("Makefile", "include config.mk\nhello.xen: ../shared.txt\n\tcat head.bin $< > $@\n")
+    assert configured.unibuild().built == 1
+    again = configured.unibuild()
+    assert again.built == 0, again.output
+
+
+def test_a_file_outside_that_is_saved_just_before_the_build_is_no_edit(world):
+    """unibuild has judged the step already, and does not know the file yet."""
+    world.outputs.append("../late.txt")
+    save = f"mv {world.top}/late.txt {world.around} 2> /dev/null\n"
+    world.tool("make", MAKE.format(top=world.top, make=REAL_MAKE).replace("exec", f"{save}exec"))
+    world.write("Makefile", "hello.xen:\n\tfalse\n")
+    assert world.unibuild().code != 0
+    world.write("../../late.txt", "late")
+    world.write("Makefile", "hello.xen: ../late.txt\n\tcat head.bin $< > $@\n")
+    assert world.unibuild().built == 1
+    again = world.unibuild()
+    assert again.built == 0, again.output

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild import files, foreground, process, stamps
 from unibuild.errors import BuildError
-from unibuild.settings.sources import state_dir
+from unibuild.settings.sources import STATE, state_dir
 from unibuild.stamps import key, path_of
 from unibuild.tasks import aside
 from unibuild.tasks.graph import renewed
@@ -97,13 +97,14 @@ def _prepare(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
     walked = _files(graph, build)
     before = {path: stamps.take(path) for path in walked}
     trace = Trace((*stage.folders, *_path_folders(stage)))
+    began = stamps.boundary(str(state_dir(graph.project.root)))
     try:
         _carry_out(graph, stage, judged.suspects, trace)
     finally:
         learned = Learned.load(graph.project.root)
         settled = learn_step(learned, stage, before, _files(graph, build), trace)
         learned.save(graph.project.root)
-    settled += _found_first(renewed(graph, stage), (), judged.record)
+    settled += _found_first(renewed(graph, stage), (), judged.record, began)
     return {path: stamps.take(path) for path in settled}
 
 
@@ -124,6 +125,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
         learned.save(root)
     trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
     is_finished = False
+    began = stamps.boundary(str(state_dir(root)))
     try:
         _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
         is_finished = True
@@ -138,19 +140,26 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
                     own = {key(str(root), path) for path in settled}
                     note_build(learned, str(root), own.union(judged.record["inputs"]))
                 learned.save(root)
-    settled += _found_first(renewed(graph, stage), {*walked}, judged.record)
+    settled += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
     return {path: stamps.take(path) for path in settled}
 
 
-def _found_first(stage: Stage, walked: Collection[str], before: Record) -> list[str]:
-    """Return the inputs that only this build has led to, and that have not changed since it began."""
+def _found_first(stage: Stage, walked: Collection[str], before: Record, began: int) -> list[str]:
+    """Return the inputs that only this build has led to, and that have not changed since it began.
+
+    Args:
+        stage: the stage after the build.
+        walked: the files of the project after the build.
+        before: the files that were inputs before it.
+        began: when the build began, from ``stamps.boundary``.
+    """
+    folder = str(Path(stage.watch.root) / STATE)
     new = [
         path
         for path in stage.watch.inputs
         if path not in walked and key(stage.watch.root, path) not in before["inputs"]
     ]
-    began = before["taken"] - before["tick"]
-    return [path for path in new if Path(path).exists() and Path(path).stat().st_ctime_ns < began]
+    return [path for path in new if stamps.is_older(path, began, folder)]
 
 
 def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: Attempt | None) -> Plan:

@@ -54,7 +54,8 @@ def learn_step(
     texts = [mentions.text_of(path_of(root, name)) for name in read or () if not mentions.is_code(name)]
     for text in texts:
         outside = mentions.outside(text.decode(errors="surrogateescape"), root, root)
-        read = {*(read or ()), *(key(root, path) for path in outside if os.path.isfile(path))}  # noqa: PTH113
+        inputs = [path for path in outside if os.path.isfile(path) and not mentions.is_written(path, texts)]  # noqa: PTH113
+        read = {*(read or ()), *(key(root, path) for path in inputs)}
     learned.prepared[stage.name] = Prepared(
         read=None if read is None else sorted(read),
         made=made,
