@@ -1,4 +1,4 @@
-"""Sessions for those who develop unibuild; `nox -l` lists them. The one command that runs all is scripts/test."""
+"""Sessions for developers of unibuild; `nox -l` lists them. scripts/test runs lint, types and tests at once."""
 
 import nox
 
@@ -8,30 +8,32 @@ nox.options.default_venv_backend = "venv"
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, and which module may import which."""
+    """Check style, spelling, words, and which module may import which."""
     session.install("-e", ".[dev]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
+    session.run("python", "tools/check_words.py")
+    session.run("codespell")
 
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """The types, strictly."""
+    """Check the types with mypy, in strict mode."""
     session.install("-e", ".[dev]")
     session.run("mypy")
 
 
 @nox.session(python=["3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
-    """All tests but those that boot domains; `nox -s tests -- -m lab` for these."""
+    """Run all tests except those that boot domains; `nox -s tests -- -m lab` runs these."""
     session.install("-e", ".[dev]")
     session.run("pytest", *(session.posargs or ["-m", "not lab"]))
 
 
 @nox.session
 def minimums(session: nox.Session) -> None:
-    """The same tests with the oldest dependencies that pyproject.toml allows."""
+    """Run the same tests with the oldest dependencies that pyproject.toml allows."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[dev]")
     session.run("pytest", "-m", "not lab")
@@ -39,7 +41,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """5,000 random edits and 1,000 saves under watch, each compared with a build from nothing."""
+    """Compare 5,000 random edits and 1,000 saves under watch with builds from scratch."""
     session.install("-e", ".[dev]")
     tests = ("tests/staleness/test_fuzz.py", "tests/watch/test_saves_of_all_kinds.py")
     more = dict(word.split("=", 1) for word in session.posargs)  # STALENESS_SEED=99 for other edits
@@ -49,7 +51,7 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The figures that we claim, as ratios measured in one run."""
+    """Measure the figures in the documentation, as ratios within one run."""
     session.install("-e", ".[dev]")
     for script in ("noop.py", "lab.py", "swap.py", "watch.py", "publish.py"):
         session.run("python", f"benchmarks/{script}")
@@ -57,6 +59,6 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """The tests of runs that are killed or not read, at every step where `tests` takes a random sample."""
+    """Interrupt runs at every step; the session `tests` takes a random sample of the steps."""
     session.install("-e", ".[dev]")
     session.run("pytest", "--every-step", "tests/tasks/test_faults.py")

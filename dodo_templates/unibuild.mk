@@ -1,25 +1,25 @@
-# unibuild.mk: `make boot` and its like, done by unibuild. `unibuild init --make` wrote it. Needs GNU make 3.82.
+# unibuild.mk: goals for make, such as `make boot`. Written by `unibuild init --make`. Needs GNU make 3.82.
 #
 #   make boot                           build what is stale, boot the domain, show its console
 #   make watch                          the same on every save
-#   make console                        show the console of the domain that runs
-#   make destroy                        end the domain
-#   make lab-up, make lab-down          start the lab, end it
-#   make boot UNIBUILD_ARGS="host=lab"  more words for the command line of unibuild
+#   make console                        show the console of the running domain
+#   make destroy                        destroy the domain
+#   make lab-up, make lab-down          start and stop the lab
+#   make boot UNIBUILD_ARGS="host=lab"  more arguments for unibuild
 #
-# It can be included anywhere: the default goal stays what it is. To leave goals out, set UNIBUILD_GOALS before.
+# You can include this file anywhere: the default goal does not change. To leave goals out, set UNIBUILD_GOALS first.
 
 UNIBUILD ?= unibuild
 UNIBUILD_GOALS ?= boot watch console destroy lab-up lab-down
 
 _unibuild_default := $(.DEFAULT_GOAL)
 
-# The first word of MAKEFLAGS holds the options of one letter: -n, -q and -t promise that nothing is built.
+# The first word of MAKEFLAGS has the options of one letter: with -n, -q and -t make builds nothing.
 _unibuild_dry = $(if $(strip $(foreach o,n q t,$(findstring $(o),$(firstword -$(MAKEFLAGS))))),--dry-run)
 
 .PHONY: $(UNIBUILD_GOALS)
 
-# The + hands the jobserver on to the make that builds the kernel; it also runs the line when -n is given.
+# The + passes the jobserver on to the make that builds the kernel. It also makes make run the line with -n.
 $(filter boot watch,$(UNIBUILD_GOALS)):
 	+@$(UNIBUILD) $(_unibuild_dry) $@ $(UNIBUILD_ARGS)
 

@@ -1,11 +1,11 @@
-/* Says hello, then ticks once a second until somebody asks it to stop.
+/* Says hello, then ticks once a second until it is asked to stop.
  *
  * Words of the command line, all of them optional:
  *   lines=N   print N numbered lines at once
  *   quiet     do not print the ticks
  *   exit=N    power off after N ticks
  *   crash=1   crash after the first lines
- *   fault=1   write after the first lines to where no memory is, as a program with a mistake in it would
+ *   fault=1   after the first lines, write to an address without memory, as a faulty program would
  */
 #include "kernel.h"
 
@@ -20,7 +20,7 @@ static void hello(const char *command_line)
     memory_check();
 }
 
-/* Say what was typed, once the line is finished. */
+/* Print what was typed, once the line is complete. */
 static void listen(void)
 {
     static char line[80];

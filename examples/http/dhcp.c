@@ -1,4 +1,4 @@
-/* DHCP (RFC 2131): DISCOVER, OFFER, REQUEST, ACK; half-way through the lease the REQUEST again. */
+/* DHCP (RFC 2131): DISCOVER, OFFER, REQUEST, ACK; half-way through the lease, REQUEST again. */
 #include "net.h"
 
 enum { DISCOVER = 1, OFFER = 2, REQUEST = 3, ACK = 5, NAK = 6 };
@@ -93,7 +93,7 @@ void dhcp_input(const void *data, size_t size)
     uint32_t lease = be32(read_number(find(packet, size, OPTION_LEASE, 4)));
     if (type && *type == OFFER && state == LOOKING) {
         offered = packet->yours;
-        server = packet->server; /* as Mirage's client does, which does not look at option 54 */
+        server = packet->server; /* as Mirage's client does, which ignores option 54 */
         state = ASKING;
         tries = 0;
         next = now();

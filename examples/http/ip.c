@@ -60,7 +60,7 @@ uint16_t checksum(uint32_t sum)
     return be16((uint16_t)~sum);
 }
 
-/* TCP and UDP count the addresses in as well; a sum over what has the right checksum in it is 0. */
+/* TCP and UDP include the addresses; the sum over data with the right checksum is 0. */
 uint16_t checksum_with_hosts(uint32_t a, uint32_t b, uint8_t protocol, const void *data, size_t size)
 {
     uint32_t addresses[] = {a, b};
@@ -140,7 +140,7 @@ static void ip_input(size_t frame_size)
     if (in.ip.version >> 4 != 4 || header < sizeof(in.ip) || size < header || size > frame_size - sizeof(in.ethernet))
         return;
     if (checksum(sum(&in.ip, header, 0)) || be16(in.ip.fragment) & 0x3fff)
-        return; /* damaged, or a fragment: who speaks to us need not send those */
+        return; /* damaged, or a fragment, which no client needs to send */
     memcpy(from.mac, in.ethernet.from, 6);
     size -= header;
     if (in.ip.protocol == IP_UDP)

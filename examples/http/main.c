@@ -1,7 +1,7 @@
-/* Serves two pages over HTTP: / tells about the domain, /lines is long enough for several packets.
+/* Serves two pages over HTTP: / describes the domain, /lines is long enough for several packets.
  *
  * Words of the command line, all of them optional:
- *   lose=N   throw away every Nth frame, to see that TCP mends it
+ *   lose=N   drop every Nth frame, to test that TCP recovers
  */
 #include "net.h"
 

@@ -1,4 +1,4 @@
-/* The vif: two rings of requests and responses that we share with dom0's netback (xen/io/netif.h).
+/* The vif: two rings of requests and responses, shared with dom0's netback (xen/io/netif.h).
  * Every page is granted to dom0 once and for good. */
 #include "hypercall.h"
 #include "net.h"
@@ -132,7 +132,7 @@ bool netfront_open(unsigned lose)
     write_number("device/vif/0/event-channel", port);
     write_number("device/vif/0/request-rx-copy", 1);
     write_number("device/vif/0/feature-rx-notify", 1);
-    write_number("device/vif/0/feature-no-csum-offload", 1); /* a packet shall come with its checksums */
+    write_number("device/vif/0/feature-no-csum-offload", 1); /* packets must carry their checksums */
     write_number("device/vif/0/state", XenbusStateConnected);
     return backend_reaches(XenbusStateConnected);
 }
@@ -145,7 +145,7 @@ static void reclaim(void)
     }
 }
 
-/* Where dom0 has not taken the last SLOTS frames yet, this one is lost, as on any wire: TCP sends it again. */
+/* If dom0 has not taken the last SLOTS frames yet, this one is lost, as on any wire: TCP sends it again. */
 void netfront_send(const void *frame, size_t size)
 {
     int notify;

@@ -1,12 +1,12 @@
-/* TCP (RFC 9293), as much of it as a server needs that reads one request, sends one response and closes. */
+/* TCP (RFC 9293), as much as a server needs to read one request, send one response and close. */
 #include "net.h"
 
 enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16 };
 enum { PORT = 80, CONNECTIONS = 32, MOST_TRIES = 8, OPTION_MSS = 2, DEFAULT_MSS = 536 };
 
 #define FIRST_TIMEOUT (SECOND / 4)
-#define LINGER (5 * SECOND)   /* how long an ended connection answers repeated segments */
-#define PATIENCE (20 * SECOND) /* how long a client may be silent */
+#define LINGER (5 * SECOND)   /* how long a closed connection answers repeated segments */
+#define IDLE_MAX (20 * SECOND) /* how long a client may be silent */
 
 struct tcp {
     uint16_t from, to;
@@ -15,7 +15,7 @@ struct tcp {
     uint16_t window, checksum, urgent;
 } PACKED;
 
-/* All numbers are sequence numbers: they wrap around, so that only differences are compared. */
+/* All numbers are sequence numbers: they wrap around, so only differences are compared. */
 struct connection {
     enum { UNUSED, OPENING, OPEN, ENDED } state;
     struct host client;
@@ -101,7 +101,7 @@ static void rest(struct connection *c)
 {
     bool waiting = c->state == OPENING || (c->answered && c->arrived != c->first + c->response_size + 1);
 
-    c->deadline = now() + (c->state == ENDED ? LINGER : waiting ? c->timeout : PATIENCE);
+    c->deadline = now() + (c->state == ENDED ? LINGER : waiting ? c->timeout : IDLE_MAX);
 }
 
 /* A segment that belongs to no connection: say so, unless it says so itself (RFC 9293, 3.10.7.1). */
@@ -142,7 +142,7 @@ static struct connection *unused(void)
         if (c->state == ENDED && (!ended || c->deadline < ended->deadline))
             ended = c;
     }
-    return ended; /* NULL where all are busy: the client will try again */
+    return ended; /* NULL if all are busy: the client will try again */
 }
 
 static void open(struct connection *c, const struct host *from, const struct tcp *packet, const uint8_t *data)
@@ -164,7 +164,7 @@ static void open(struct connection *c, const struct host *from, const struct tcp
     rest(c);
 }
 
-/* Take what is new in the segment's data; what comes too early will come again. */
+/* Take what is new in the segment's data; what arrives too early will arrive again. */
 static void take(struct connection *c, uint32_t sequence, const uint8_t *data, uint32_t size, bool fin)
 {
     uint32_t known = c->expected - sequence;
@@ -205,7 +205,7 @@ static void advance(struct connection *c, const struct tcp *packet, const uint8_
     }
     if (!(packet->flags & ACK) || before(acknowledged, c->arrived))
         return;
-    if (before(c->furthest, acknowledged)) { /* of what we never sent */
+    if (before(c->furthest, acknowledged)) { /* of data that was never sent */
         send_segment(c, c->sent, ACK, NULL, 0);
         return;
     }
@@ -266,7 +266,7 @@ void tcp_tick(void)
         } else if (silent || ++c->tries > MOST_TRIES) {
             send_segment(c, c->sent, RST | ACK, NULL, 0);
             c->state = UNUSED;
-        } else { /* from the first byte that did not arrive, at least one even where the window is shut */
+        } else { /* from the first byte that did not arrive, at least one even if the window is closed */
             c->timeout *= 2;
             c->sent = c->state == OPENING ? c->first : c->arrived;
             c->window = c->window ? c->window : 1;

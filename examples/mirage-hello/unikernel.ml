@@ -6,7 +6,7 @@ let hello =
   Mirage_runtime.register_arg Arg.(value & opt string "hello" doc)
 
 let ticks =
-  let doc = Arg.info ~doc:"Seconds after which to end." [ "ticks" ] in
+  let doc = Arg.info ~doc:"Seconds until exit." [ "ticks" ] in
   Mirage_runtime.register_arg Arg.(value & opt int 10 doc)
 
 let start () =

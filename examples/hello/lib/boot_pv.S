@@ -1,4 +1,4 @@
-/* PV: Xen starts us in 64 bit mode on page tables of its making; %rsi is the start_info page (xen/xen.h). */
+/* PV: Xen starts the kernel in 64 bit mode on page tables that it made; %rsi is the start_info page (xen/xen.h). */
 #define __ASSEMBLY__
 #include <xen/elfnote.h>
 

@@ -1,4 +1,4 @@
-/* PVH: Xen starts us in 32 bit mode without paging; %ebx is the start info (xen/arch-x86/hvm/start_info.h).
+/* PVH: Xen starts the kernel in 32 bit mode without paging; %ebx is the start info (xen/arch-x86/hvm/start_info.h).
  * GRUB, which reads us from a disk, does so too, but %eax and %ebx are those of a multiboot kernel.
  * Go to 64 bit mode with the first 4 GB mapped one to one, in pages of 2 MB. */
 #define __ASSEMBLY__

@@ -20,7 +20,7 @@ static bool full(void)
     return ring->out_prod - *(volatile XENCONS_RING_IDX *)&ring->out_cons >= sizeof(ring->out);
 }
 
-/* Nothing is ever thrown away: where the ring is full, wait for dom0. */
+/* No output is ever dropped: if the ring is full, wait for dom0. */
 static void put(char c)
 {
     while (full()) {

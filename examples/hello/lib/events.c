@@ -1,4 +1,4 @@
-/* Event channels without interrupts: one call sleeps until a port has an event, or the time comes. */
+/* Event channels without interrupts: one call sleeps until a port has an event, or a time is reached. */
 #include "hypercall.h"
 
 #include <xen/sched.h>
@@ -26,7 +26,7 @@ static void clear(evtchn_port_t port)
                      : "memory");
 }
 
-/* The events are forgotten here, after the sleep: whoever waits looks at the rings afterwards, and misses nothing. */
+/* Clear the events here, after the sleep: the caller looks at the rings afterwards, so it misses nothing. */
 void wait(uint64_t until)
 {
     struct sched_poll poll = {.nr_ports = count, .timeout = until};

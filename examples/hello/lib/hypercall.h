@@ -1,4 +1,4 @@
-/* Calls into Xen, through the page that it fills for us (xen/arch-x86/xen-x86_64.h has the registers). */
+/* Calls into Xen, through the page that Xen fills (xen/arch-x86/xen-x86_64.h has the registers). */
 #ifndef HYPERCALL_H
 #define HYPERCALL_H
 

@@ -1,4 +1,4 @@
-/* What a program for this little kernel may use.  Every part is a file of its own; main() is the program's. */
+/* What a program for this small kernel may use.  Every part is a separate file; main() belongs to the program. */
 #ifndef KERNEL_H
 #define KERNEL_H
 
@@ -28,9 +28,9 @@ struct ring_page {
 };
 struct ring_page platform_console(void);
 struct ring_page platform_xenstore(void);
-uint64_t platform_frame(const void *page);                   /* the frame number that another domain knows it by */
-const void *platform_page(uint64_t number);                  /* a page of our memory by number, until the next call */
-void platform_untouched(uint64_t *first, uint64_t *end);     /* the pages that nobody had a reason to write to */
+uint64_t platform_frame(const void *page);                   /* the frame number that other domains use for it */
+const void *platform_page(uint64_t number);                  /* a page of memory by number, until the next call */
+void platform_untouched(uint64_t *first, uint64_t *end);     /* the pages that nothing has written to */
 bool platform_map_grants(void *pages, unsigned count);       /* put the grant table where these pages are */
 
 /* print.c, console.c */
@@ -48,13 +48,13 @@ void event_open(evtchn_port_t port);                         /* from now on wait
 void event_send(evtchn_port_t port);
 void wait(uint64_t until);
 
-/* xenstore.c: text in and out; a read value is cut off where it does not fit */
+/* xenstore.c: text in and out; a value that does not fit is cut off */
 bool xenstore_read(const char *path, char *value, size_t size);
 bool xenstore_write(const char *path, const char *value);
 
 /* power.c */
 void power_open(void);
-void power_obey(void);                                       /* do as `xl shutdown` or `xl reboot` asked, if they did */
+void power_obey(void);                                       /* react to `xl shutdown` or `xl reboot`, if there was one */
 _Noreturn void power_off(void);
 _Noreturn void power_crash(void);
 
@@ -68,6 +68,6 @@ int memcmp(const void *a, const void *b, size_t size);
 size_t strlen(const char *text);
 bool starts_with(const char *text, const char *prefix);
 unsigned long number(const char *text);                      /* the decimal number at its start, or 0 */
-const char *option(const char *command_line, const char *name); /* after "name=" or "name"; NULL without the word */
+const char *option(const char *command_line, const char *name); /* after "name=" or "name"; NULL if the word is missing */
 
 #endif

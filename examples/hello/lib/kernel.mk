@@ -9,7 +9,7 @@ ifeq ($(wildcard $(XEN_INCLUDE)/xen/xen.h),)
 $(error Xen's public headers are not in $(XEN_INCLUDE)/xen; on Debian or Ubuntu: apt install libxen-dev)
 endif
 
-# Freestanding, for an address that is fixed, without registers or stack space that only a grown-up kernel has.
+# Freestanding, for an address that is fixed, without registers or stack space that this kernel does not set up.
 FLAGS := -std=gnu11 -Wall -Wextra -Werror=implicit -m64 -ffreestanding -fno-builtin -fno-tree-loop-distribute-patterns \
   '-ffile-prefix-map=$(CURDIR)=.' -fno-pic -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -mno-red-zone -mgeneral-regs-only \
   -Ilib -isystem $(XEN_INCLUDE) -MMD -MP

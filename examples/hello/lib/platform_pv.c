@@ -1,4 +1,4 @@
-/* A PV domain: our page tables are Xen's, and every frame has a machine number besides its own. */
+/* A PV domain: Xen owns the page tables, and every frame also has a machine frame number. */
 #include "hypercall.h"
 
 #include <xen/grant_table.h>
@@ -30,9 +30,9 @@ _Noreturn void platform_start(start_info_t *start_info)
 
 static void *machine_page(uint64_t machine_frame)
 {
-    const uint64_t *machine_to_ours = (const uint64_t *)MACH2PHYS_VIRT_START;
+    const uint64_t *machine_to_local = (const uint64_t *)MACH2PHYS_VIRT_START;
 
-    return (void *)(machine_to_ours[machine_frame] * PAGE_SIZE); /* VIRT_BASE is 0: addresses are numbers of ours */
+    return (void *)(machine_to_local[machine_frame] * PAGE_SIZE); /* VIRT_BASE is 0: addresses are local frame numbers */
 }
 
 struct ring_page platform_console(void)

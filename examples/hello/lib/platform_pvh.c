@@ -1,4 +1,4 @@
-/* A PVH domain: the hardware translates our addresses, so that frames are simply numbered. */
+/* A PVH domain: the hardware translates addresses, so frames are simply numbered. */
 #include "hypercall.h"
 
 #include <xen/arch-x86/cpuid.h>
@@ -8,7 +8,7 @@
 #include <xen/hvm/params.h>
 #include <xen/memory.h>
 
-/* What a boot loader hands over that knows nothing of PVH (GNU multiboot specification 0.6.96, 3.3). */
+/* What a boot loader without PVH support passes (GNU multiboot specification 0.6.96, 3.3). */
 #define MULTIBOOT_LOADER 0x2badb002
 struct multiboot {
     uint32_t flags, memory_lower, memory_upper, boot_device, command_line;
@@ -40,7 +40,7 @@ static void set_hypercall_page(void)
     __asm__ volatile("wrmsr" ::"c"(b), "a"((uint32_t)address), "d"((uint32_t)(address >> 32)) : "memory");
 }
 
-/* Put a page of Xen's where one of ours is. */
+/* Map a page of Xen's in place of one of this kernel's. */
 static bool map(void *at, unsigned space, uint64_t index)
 {
     struct xen_add_to_physmap map = {
@@ -52,7 +52,7 @@ static bool map(void *at, unsigned space, uint64_t index)
     return hypercall_op(__HYPERVISOR_memory_op, XENMEM_add_to_physmap, &map) == 0;
 }
 
-/* A boot loader has used the memory before us: with no map of it, none counts as untouched. */
+/* A boot loader has used the memory before: without a map of it, no page counts as untouched. */
 static struct hvm_start_info *from_multiboot(const struct multiboot *loader)
 {
     static struct hvm_start_info start_info;

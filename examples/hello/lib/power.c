@@ -1,4 +1,4 @@
-/* How the domain ends.  `xl shutdown` and `xl reboot` write what they want to control/shutdown. */
+/* How the domain stops.  `xl shutdown` and `xl reboot` write the action to control/shutdown. */
 #include "hypercall.h"
 
 #include <xen/sched.h>

@@ -1,4 +1,4 @@
-/* A printf of four letters. */
+/* A printf with four conversions. */
 #include "kernel.h"
 
 #include <stdarg.h>

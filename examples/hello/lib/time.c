@@ -1,4 +1,4 @@
-/* Time without interrupts: Xen tells how to turn the processor's counter into nanoseconds (xen/xen.h). */
+/* Time without interrupts: Xen gives the factors to convert the processor's counter to nanoseconds (xen/xen.h). */
 #include "kernel.h"
 
 uint64_t now(void)

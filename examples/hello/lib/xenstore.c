@@ -41,7 +41,7 @@ static char receive(void)
     return byte;
 }
 
-/* The path goes with its final zero, a value to write without one. */
+/* The path is sent with its final zero, a value to write without one. */
 static bool ask(uint32_t type, const char *path, const char *value, char *answer, size_t size)
 {
     struct xsd_sockmsg message = {.type = type, .len = strlen(path) + 1 + strlen(value)};
