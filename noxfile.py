@@ -61,4 +61,4 @@ def bench(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Interrupt runs at every step; the session `tests` takes a random sample of the steps."""
     session.install("-e", ".[dev]")
-    session.run("pytest", "--every-step", "tests/tasks/test_faults.py")
+    session.run("pytest", "--every-step", "tests/deploy/test_faults.py")

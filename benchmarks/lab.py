@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.host.ssh import Ssh
-from unibuild.lab import box
+from unibuild.lab import vm
 from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def up() -> box.Box:
-    return box.up(Lab(), lambda *_: None)
+def up() -> vm.Box:
+    return vm.up(Lab(), lambda *_: None)
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
@@ -44,15 +44,15 @@ def measure(rounds: int) -> dict[str, list[float]]:
     up()  # downloads, and builds the image
     for _ in range(rounds):
         if not QUICK:
-            box.reset()
+            vm.reset()
             seconds["cold start"].append(timed(up))
-        box.down()
+        vm.down()
         seconds["restore"].append(timed(up))
         host = Ssh("box", config=up().ssh_config, name="lab")
         asked = [timed(lambda host=host: host.run(["xl", "list"])) for _ in range(11)]
         seconds["xl list"] += asked[1:]  # the first one learns what ssh's configuration says
         seconds["python -c pass"] += [timed(lambda: subprocess.run([sys.executable, "-c", "pass"])) for _ in range(20)]
-    box.down()
+    vm.down()
     return seconds
 
 

@@ -42,9 +42,9 @@ import boto3
 bare = peak()
 """
 OURS = """
-from unibuild.aws import image, menu, publish
+from unibuild.image import disk as image, grub_config as menu; from unibuild.aws import publish
 from unibuild.aws.client import Aws
-from unibuild.aws.upload.journal import Journal
+from unibuild.aws.snapshot.journal import Journal
 kernel = Path(sys.argv[1])
 disk = image.make(kernel, menu.Line("hello"), "pv", project=kernel.parent)
 about = publish.About("hello", disk.digest)
@@ -59,7 +59,7 @@ OTHERS = """
 import base64, hashlib
 from concurrent.futures import ThreadPoolExecutor
 from botocore.config import Config
-from unibuild.aws import image, menu
+from unibuild.image import disk as image; from unibuild.image import grub_config as menu
 kernel, every = Path(sys.argv[1]), sys.argv[2] == "all"
 disk = image.make(kernel, menu.Line("hello"), "pv", project=kernel.parent)
 ebs = boto3.client("ebs", config=Config(max_pool_connections=64))

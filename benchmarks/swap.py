@@ -23,17 +23,18 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import process
+from unibuild.deploy import boot
+from unibuild.deploy.destroy import destroy
+from unibuild.graph import xl_file
 from unibuild.host.ssh import Ssh
-from unibuild.lab import box
+from unibuild.lab import vm
+from unibuild.settings.loader import load
 from unibuild.settings.model import Lab
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, xlfile
-from unibuild.tasks.destroy import destroy
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from unibuild.host.base import Host
-    from unibuild.settings.sources import Project
+    from unibuild.settings.loader import Project
 
 AIM = 0.35
 NAME = "swap-bench"
@@ -71,7 +72,7 @@ class Tree:
 
     def render(self, number: int) -> Path:
         path = self.root / f"{NAME}.xl"
-        path.write_text(xlfile.render(self.project(cmdline=f"round={number}"), self.kernel, None))
+        path.write_text(xl_file.render(self.project(cmdline=f"round={number}"), self.kernel, None))
         return path
 
     def boot(self, path: Path) -> None:
@@ -123,7 +124,7 @@ def by_swap(host: Host, tree: Tree, path: Path) -> float:
 
 
 def measure(rounds: int, tree: Tree) -> dict[str, list[float]]:
-    there = box.up(Lab(), lambda *_: None)
+    there = vm.up(Lab(), lambda *_: None)
     host = Ssh(there.alias, config=there.ssh_config, name="lab")
     seconds: dict[str, list[float]] = {"swap": [], "destroy, create": [], "  from the ring": []}
     tree.boot(tree.render(0))
@@ -153,7 +154,7 @@ def main() -> None:
         tree.mkdir()
         seconds = measure(rounds, Tree(tree))
         if "LAB_BENCH_CACHE" not in os.environ:
-            box.down()
+            vm.down()
     unit = statistics.median(seconds["destroy, create"])
     print(f"{'':18} {'median':>8} {'least':>8} {'most':>8} {'ratio':>7}   aim")
     for name, took in seconds.items():

@@ -133,7 +133,14 @@ def processor(pids: list[int]) -> float:
 def ours_of(pid: int) -> list[int]:
     """Return the processes of a watch: itself and its builder, and not what stands in for Xen."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(int(one) for one in children if b"unibuild.resident" in Path(f"/proc/{one}/cmdline").read_bytes())]
+    return [
+        pid,
+        *(
+            int(one)
+            for one in children
+            if b"unibuild.doit_plugin.build_worker" in Path(f"/proc/{one}/cmdline").read_bytes()
+        ),
+    ]
 
 
 def memory(pid: int) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings
 
-from unibuild import process
+from unibuild.util import process
 
 sys.path.insert(0, str(Path(__file__).parent))
 from network_guard import Guard

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from unibuild import errors
+from unibuild.settings.loader import load
 from unibuild.settings.model import Settings
-from unibuild.settings.sources import load
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -59,16 +59,9 @@ def test_words_shown_are_settings(tmp_path, key, text):
     assert load(tmp_path, {key: text}, {}).settings != Settings()
 
 
-def test_the_floors_are_those_of_the_contract():
+def test_layers_in_the_design_page_match_the_contract():
     contracts = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     rows = re.findall(r"^\| \d+ \| ([^|]*) \|", (DOCS / "explanation" / "design.md").read_text(), re.MULTILINE)
     assert [set(re.findall(r"\w+", layer)) for layer in contracts[0]["layers"]] == [
         set(re.findall(r"\w+", row)) for row in rows
     ]
-
-
-def test_the_map_of_the_tasks_has_every_module():
-    text = (DOCS / "explanation" / "design.md").read_text().partition("## Inside `tasks`")[2].partition("\n## ")[0]
-    mapped = re.findall(r"`(\w+)`", "".join(line.split("|", 2)[2] for line in text.splitlines() if line.count("|") > 2))
-    modules = [path.stem for path in (DOCS.parent / "unibuild" / "tasks").glob("*.py") if path.stem != "__init__"]
-    assert sorted(mapped) == sorted(modules)

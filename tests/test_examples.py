@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
 from unibuild.kernel import inspect
-from unibuild.settings.sources import load
+from unibuild.settings.loader import load
+from unibuild.util import process
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/unibuild.toml"))

@@ -1,4 +1,4 @@
-"""unibuild/_fast.py: "up to date" at the cost of an interpreter, and never where it is not so."""
+"""unibuild/_fast_path.py: "up to date" at the cost of an interpreter, and never where it is not so."""
 
 import os
 import random
@@ -6,11 +6,11 @@ import resource
 
 import pytest
 
-from unibuild import _fast
+from unibuild import _fast_path
 
 FAST = """
 sys.argv = ["unibuild", "build"]
-from unibuild import _fast
+from unibuild import _fast_path as _fast
 before = set(sys.modules)
 code = _fast.main()
 print(code, sorted(set(sys.modules) - START))
@@ -38,14 +38,14 @@ def test_nothing_stale_is_told_on_the_fast_path(built):
 
 def test_the_script_ends_without_taking_the_interpreter_apart(built):
     code = "import atexit, sys; atexit.register(print, 'late'); sys.argv = ['unibuild', 'build']\n"
-    code += "from unibuild._fast import script; sys.exit(script())"
+    code += "from unibuild._fast_path import script; sys.exit(script())"
     assert built.run("python", "-c", code) == "build: up to date\n"
     assert built.run("unibuild", "build") == "build: up to date\n"
 
 
 def test_the_fast_path_imports_next_to_nothing(built):
     code = "import sys, os, marshal; START = set(sys.modules)" + FAST
-    assert built.run("python", "-c", code) == "build: up to date\n0 ['unibuild', 'unibuild._fast']\n"
+    assert built.run("python", "-c", code) == "build: up to date\n0 ['unibuild', 'unibuild._fast_path']\n"
 
 
 def test_it_works_from_a_folder_below(built):
@@ -107,12 +107,12 @@ HOSTILE = {
     "nothing": b"",
     "junk": b"\0junk",
     "marshal that asks for 4 GiB": b"(\xff\xff\xff\x1f",
-    "no fields": _fast.pack([]),
-    "a count that is not there": _fast.pack(["0", "0", "", str(1 << 60)]),
-    "a negative count": _fast.pack(["-5", "0", "build", "-1"]),
-    "a number of a million digits": _fast.pack(["9" * 1000000]),
-    "no layers": _fast.pack(["0", "0"]),
-    "a folder for a path": _fast.pack(["0", "0", "", "1", "/", "0:0:0"]),
+    "no fields": _fast_path.pack([]),
+    "a count that is not there": _fast_path.pack(["0", "0", "", str(1 << 60)]),
+    "a negative count": _fast_path.pack(["-5", "0", "build", "-1"]),
+    "a number of a million digits": _fast_path.pack(["9" * 1000000]),
+    "no layers": _fast_path.pack(["0", "0"]),
+    "a folder for a path": _fast_path.pack(["0", "0", "", "1", "/", "0:0:0"]),
 }
 
 
@@ -129,24 +129,24 @@ def test_no_snapshot_is_written_for_settings_of_one_time(tree):
 
 
 def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
-    from unibuild import fastfile
+    from unibuild.cli import fast_path_cache
 
-    inner = fastfile._stage_layers
+    inner = fast_path_cache._stage_layers
 
     def edited(found):
         layers = list(inner(found))
         built.write("main.c", "two")
         return layers
 
-    monkeypatch.setattr(fastfile, "_stage_layers", edited)
-    fastfile.write(built.root)
+    monkeypatch.setattr(fast_path_cache, "_stage_layers", edited)
+    fast_path_cache.write(built.root)
     assert not took_fast_path(built)
 
 
 def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch):
-    from unibuild import fastfile
+    from unibuild.cli import fast_path_cache
 
-    inner = fastfile.graph
+    inner = fast_path_cache.graph
     calls = []
 
     def listed(project):
@@ -156,8 +156,8 @@ def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch
             built.write("lib/late.c", "late")  # after the second walk: only the folder's stamp tells of it
         return found
 
-    monkeypatch.setattr(fastfile, "graph", listed)
-    fastfile.write(built.root)
+    monkeypatch.setattr(fast_path_cache, "graph", listed)
+    fast_path_cache.write(built.root)
     assert not took_fast_path(built)
 
 
@@ -179,7 +179,7 @@ def test_a_damaged_snapshot_is_never_believed_nor_costs_memory(built, monkeypatc
         for _ in range(draw.choice([1, 2, 8])):
             damaged[draw.randrange(len(damaged))] = draw.choice([0, 0x1F, 0x28, 0x7F, 0xFF, draw.randrange(256)])
         file.write_bytes(damaged[: draw.choice([None, draw.randrange(len(damaged))])])
-        assert not _fast.current("build")
+        assert not _fast_path.current("build")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 

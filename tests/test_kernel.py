@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unibuild import process
 from unibuild.errors import FileError, KernelError
 from unibuild.kernel import Kernel, inspect
+from unibuild.util import process
 
 ENTRY, XEN_VERSION, GUEST_OS, LOADER, PHYS32_ENTRY = 1, 5, 6, 8, 18
 X86_64, X86_32, AARCH64 = 62, 3, 183

@@ -4,19 +4,19 @@ import json
 
 import pytest
 
-from unibuild.aws import launched
-from unibuild.aws.upload.journal import Journal
-from unibuild.domain import generation, record
+from unibuild.aws import launch_records
+from unibuild.aws.snapshot.journal import Journal
+from unibuild.doit_plugin.state import StateFile
+from unibuild.domain import generation, records
 from unibuild.errors import FileError
-from unibuild.state import StateFile
 
 NEWER = json.dumps({"version": 99, "hosts": [], "regions": 5, "begun": "?", "tasks": None, "new": True}).encode()
 
 READERS = {
-    "domain.json": lambda state: record.load(state, "xen1"),
-    "domain.json, written": lambda state: record.save(state, record.Record("xen1")),
-    "instances.json": lambda state: launched.load(state, "eu-north-1"),
-    "instances.json, written": lambda state: launched.save(state, launched.Record("eu-north-1")),
+    "domain.json": lambda state: records.load(state, "xen1"),
+    "domain.json, written": lambda state: records.save(state, records.Record("xen1")),
+    "instances.json": lambda state: launch_records.load(state, "eu-north-1"),
+    "instances.json, written": lambda state: launch_records.save(state, launch_records.Record("eu-north-1")),
     "aws.json": Journal,
     "generation.json": generation.read,
 }
@@ -51,4 +51,4 @@ def test_a_run_ends_with_a_sentence(tree, goal):
 def test_a_damaged_file_is_no_newer_one(tmp_path):
     for name in ("domain.json", "generation.json"):
         (tmp_path / name).write_bytes(b'{"version": "99"')
-    assert (record.load(tmp_path, "xen1"), generation.read(tmp_path)) == (record.Record("xen1"), None)
+    assert (records.load(tmp_path, "xen1"), generation.read(tmp_path)) == (records.Record("xen1"), None)

@@ -1,4 +1,4 @@
-"""unibuild/stamps.py: what makes a task stale."""
+"""unibuild/fingerprint.py: what makes a task stale."""
 
 import os
 import shutil
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unibuild import files, stamps
-from unibuild.stamps import Change, Clock, Watch, judge, seal
+from unibuild import fingerprint
+from unibuild.fingerprint import Change, Clock, Watch, judge, seal
+from unibuild.util import files
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def test_another_file_with_the_same_date_and_size_is_a_change(watch, record, tmp
 def test_an_edit_in_place_that_keeps_date_and_size_is_a_change(watch, tmp_path):
     path = tmp_path / "source"
     os.utime(path, ns=(0, 1))
-    now = stamps.clock(str(tmp_path))
+    now = fingerprint.clock(str(tmp_path))
     record = seal(watch, judge(watch, None, now._replace(now=now.now + SECOND)).record)  # not "racily clean"
     path.write_text("SOURCE")
     os.utime(path, ns=(0, 1))
@@ -171,10 +172,10 @@ def test_the_clock_is_that_of_the_file_system_with_its_resolution(tmp_path, monk
         status = real(path, *args, **kwargs)
         return type("Status", (), {"st_mtime_ns": status.st_mtime_ns // (2 * SECOND) * 2 * SECOND})
 
-    assert stamps.clock(str(tmp_path)).tick == stamps.TICK * 1e9
+    assert fingerprint.clock(str(tmp_path)).tick == fingerprint.TICK * 1e9
     monkeypatch.setattr(os, "stat", whole_seconds)
-    assert stamps.clock(str(tmp_path)).tick == 2 * SECOND
-    assert stamps.clock(str(tmp_path / "none")).tick == 2 * SECOND, "unknown is the coarsest"
+    assert fingerprint.clock(str(tmp_path)).tick == 2 * SECOND
+    assert fingerprint.clock(str(tmp_path / "none")).tick == 2 * SECOND, "unknown is the coarsest"
 
 
 def test_a_tree_that_moves_is_the_same_tree(tmp_path):
@@ -184,7 +185,7 @@ def test_a_tree_that_moves_is_the_same_tree(tmp_path):
 
     def watched(root):
         paths = (f"{root}/lib/a.c", f"{tmp_path}/shared.h")
-        return Watch(str(root), paths, (), (), {}, stamps.content)
+        return Watch(str(root), paths, (), (), {}, fingerprint.content)
 
     record = seal(watched(tmp_path / "one"), judge(watched(tmp_path / "one"), None).record)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -221,18 +222,20 @@ def test_only_files_with_other_content_make_it_stale(tmp_path_factory, edits):
 
 
 def test_the_stamp_of_no_file_is_absent(tmp_path):
-    assert stamps.take(str(tmp_path / "none")) == stamps.ABSENT
+    assert fingerprint.take(str(tmp_path / "none")) == fingerprint.ABSENT
 
 
 def test_a_file_is_older_than_the_boundary_after_it(tmp_path):
     (tmp_path / "before").touch()
-    boundary = stamps.boundary(str(tmp_path))
+    boundary = fingerprint.boundary(str(tmp_path))
     (tmp_path / "after").touch()
-    older = [name for name in ("before", "after") if stamps.is_older(str(tmp_path / name), boundary, str(tmp_path))]
+    older = [
+        name for name in ("before", "after") if fingerprint.is_older(str(tmp_path / name), boundary, str(tmp_path))
+    ]
     assert older == ["before"]
 
 
 def test_a_boundary_allows_for_a_clock_of_whole_seconds(tmp_path, monkeypatch):
     second = 1_000_000_000
-    monkeypatch.setattr(stamps, "clock", lambda _: stamps.Clock(9 * second, second))
-    assert stamps.boundary(str(tmp_path)) == 8 * second
+    monkeypatch.setattr(fingerprint, "clock", lambda _: fingerprint.Clock(9 * second, second))
+    assert fingerprint.boundary(str(tmp_path)) == 8 * second

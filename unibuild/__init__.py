@@ -11,11 +11,11 @@ def __getattr__(name: str) -> object:
     if name == "DOIT_CONFIG":
         from pathlib import Path
 
-        from unibuild.doit_plugin import doit_config
+        from unibuild.doit_plugin.loader import doit_config
 
         return doit_config(Path.cwd())
     if name == "unikernel":
-        from unibuild.doit_plugin import unikernel
+        from unibuild.doit_plugin.loader import unikernel
 
         return unikernel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

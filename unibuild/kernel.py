@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from unibuild.errors import KernelError
-from unibuild.files import reading
+from unibuild.util.files import reading
 
 if TYPE_CHECKING:
     from pathlib import Path

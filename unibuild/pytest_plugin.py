@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import NoReturn
 
+    from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
-    from unibuild.tasks.graph import Graph
-    from unibuild.tasks.handle import Domain
+    from unibuild.testing.domain_fixture import Domain
 
     class BootDomain(Protocol):
         """Boots one more domain."""
@@ -78,19 +78,19 @@ class _Builds:
         """Return the graph of the project that a folder belongs to, brought up to date, and the host."""
         import sys
 
-        from unibuild import files, process
-        from unibuild.settings.sources import load, state_dir
-        from unibuild.tasks import guest
-        from unibuild.tasks.graph import graph
+        from unibuild.graph.graph import graph
+        from unibuild.settings.loader import load, state_dir
+        from unibuild.testing import scratch_domain
+        from unibuild.util import files, process
 
         words = {"host": self._host}
         root = load(folder, words).root
         if root not in self._built:
-            run = "import sys; from unibuild._fast import main; sys.exit(main())"
+            run = "import sys; from unibuild._fast_path import main; sys.exit(main())"
             with files.lock(state_dir(root) / "test" / "lock", f"the build in {root}", patience=_BUILD_PATIENCE):
                 process.run([sys.executable, "-c", run, "xl", "--host", self._host], cwd=root)
             project = load(root, words)
-            self._built[root] = graph(project), guest.open_host(project.settings)
+            self._built[root] = graph(project), scratch_domain.open_host(project.settings)
         return self._built[root]
 
 
@@ -114,15 +114,16 @@ def boot_domain(request: pytest.FixtureRequest, _unibuild_builds: _Builds) -> It
             memory: int | None = None,
             project: str | os.PathLike[str] | None = None,
         ) -> Domain:
-            from unibuild.tasks import guest, xlfile
-            from unibuild.tasks.handle import Domain
+            from unibuild.graph import xl_file
+            from unibuild.testing import scratch_domain
+            from unibuild.testing.domain_fixture import Domain
 
             found, host = _unibuild_builds.get(_folder(request, project))
-            name = xlfile.domain_name(found.project, found.start)
+            name = xl_file.domain_name(found.project, found.start)
             test = "".join(char if char.isalnum() or char in "_.-" else "-" for char in request.node.name)[:100]
-            log = guest.log_path(found.project, f"{test}-{len(booted) + 1}" if booted else test)
-            changed = guest.with_memory(guest.with_args(found, args), memory)
-            one = stack.enter_context(Domain(changed, host, guest.fresh_name(name), log))
+            log = scratch_domain.log_path(found.project, f"{test}-{len(booted) + 1}" if booted else test)
+            changed = scratch_domain.with_memory(scratch_domain.with_args(found, args), memory)
+            one = stack.enter_context(Domain(changed, host, scratch_domain.fresh_name(name), log))
             booted.append(one)
             return one
 
@@ -143,8 +144,8 @@ def _folder(request: pytest.FixtureRequest, project: str | os.PathLike[str] | No
     asked = request.config.getoption("--unibuild-project")
     if asked is not None:
         return request.config.invocation_params.dir / str(asked)
-    from unibuild.files import find_upward
-    from unibuild.settings.sources import FILE
+    from unibuild.settings.loader import FILE
+    from unibuild.util.files import find_upward
 
     beside = find_upward(FILE, request.path.parent)
     return beside.parent if beside else request.config.rootpath

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.aws import publish, steps
-from unibuild.aws.upload.blocks import BLOCK
-from unibuild.aws.upload.journal import Journal
+from unibuild.aws.snapshot.blocks import BLOCK
+from unibuild.aws.snapshot.journal import Journal
 from unibuild.settings.publish import Publish
 
 if TYPE_CHECKING:

@@ -26,11 +26,11 @@ from disks import Disk, publish_disk
 
 from unibuild.aws import look
 from unibuild.aws.client import Aws, Clock, Stopped
-from unibuild.aws.collect import collect
+from unibuild.aws.garbage_collection import collect
 from unibuild.aws.removing import carry_out
+from unibuild.ec2.instances import launching
 from unibuild.errors import UnibuildError
-from unibuild.settings.sources import load
-from unibuild.tasks.instances import launching
+from unibuild.settings.loader import load
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

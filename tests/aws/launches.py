@@ -11,10 +11,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import launched, look
-from unibuild.settings.sources import load, state_dir
-from unibuild.tasks.account import account
-from unibuild.tasks.instances import launching
+from unibuild.aws import launch_records, look
+from unibuild.ec2.account import account
+from unibuild.ec2.instances import launching
+from unibuild.settings.loader import load, state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +26,9 @@ RUN = """
 import sys
 from pathlib import Path
 from unibuild.aws import look
-from unibuild.settings.sources import load
-from unibuild.tasks.account import account
-from unibuild.tasks.instances import launching
+from unibuild.settings.loader import load
+from unibuild.ec2.account import account
+from unibuild.ec2.instances import launching
 
 project = load(Path.cwd())
 aws = account(project)
@@ -95,8 +95,8 @@ class Launches:
         )
 
     @property
-    def record(self) -> launched.Record:
-        return launched.load(state_dir(self.ours.root), "us-east-1")
+    def record(self) -> launch_records.Record:
+        return launch_records.load(state_dir(self.ours.root), "us-east-1")
 
     @property
     def alive(self) -> dict[str, str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import files
 from unibuild.errors import MissingError
 from unibuild.lab import deb, packages
+from unibuild.util import files
 
 _ROOTS = ("xen-system-amd64", "grub-legacy", "libc6-i386")
 _FOLLOW = re.compile(r"xen-utils-\d.*|libxenmisc.*|libext2fs2.*")

@@ -9,7 +9,7 @@ import boto3
 from calling import DATA
 
 from unibuild.aws import tags
-from unibuild.commands import ami as command
+from unibuild.cli import ami as command
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from calling import BLOCK, DATA, OTHER
 from emulator import AwsError as Refusal
 
 from unibuild.aws import tags
-from unibuild.commands import ami as command
+from unibuild.cli import ami as command
 from unibuild.errors import AwsError, InputError
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unibuild.aws.client import Aws, Clock, Patience, Stopped
+from unibuild.aws.dry_run import Plan
 from unibuild.aws.errors import NOT_IMPLEMENTED, Kind, explain, kind_of
-from unibuild.aws.plan import Plan
 from unibuild.errors import AwsError, AwsLostError
 
 if TYPE_CHECKING:

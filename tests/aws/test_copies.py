@@ -9,7 +9,7 @@ from emulator import AwsError as Refusal
 
 from unibuild.aws import steps, tags
 from unibuild.aws.client import Aws
-from unibuild.aws.plan import Plan, is_reading
+from unibuild.aws.dry_run import Plan, is_reading
 from unibuild.errors import AwsError
 from unibuild.settings.publish import Publish
 

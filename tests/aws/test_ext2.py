@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from unibuild.aws.ext2 import UNIT, lay_out
 from unibuild.errors import InputError
+from unibuild.image.ext2 import UNIT, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

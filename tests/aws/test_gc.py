@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.aws import tags
-from unibuild.aws.collect import collect, remove
+from unibuild.aws.garbage_collection import collect, remove
 from unibuild.aws.inventory import Ami, Inventory, Snapshot, users
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild.aws.bios import Bios
-from unibuild.aws.image import BLOCK, Image, make
-from unibuild.aws.menu import Line
 from unibuild.errors import FileError
+from unibuild.image.bios_boot import Bios
+from unibuild.image.disk import BLOCK, Image, make
+from unibuild.image.grub_config import Line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,8 @@ def test_the_sums_are_those_of_what_is_read(kernel: Path) -> None:
 
 def test_the_same_kernel_gives_the_same_image_in_another_process(kernel: Path) -> None:
     code = (
-        "import sys, pathlib; from unibuild.aws import image, menu; kernel = pathlib.Path(sys.argv[1]);"
+        "import sys, pathlib; from unibuild.image import disk as image, grub_config as menu;"
+        "kernel = pathlib.Path(sys.argv[1]);"
         "print(image.make(kernel, menu.Line('hello'), 'pvh', project=kernel.parent).digest)"
     )
     said = subprocess.run([sys.executable, "-c", code, kernel], capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ from emulator.errors import AwsError as Refused
 from test_snapshot import REGION, owner
 
 from unibuild.aws.client import Patience
-from unibuild.aws.upload.s3 import Importer
-from unibuild.aws.upload.snapshot import About, Made
+from unibuild.aws.snapshot.s3_import import Importer
+from unibuild.aws.snapshot.upload import About, Made
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:

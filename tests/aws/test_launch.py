@@ -11,7 +11,7 @@ from emulator.ec2 import types
 from launches import Launches, page
 
 from unibuild.aws import tags
-from unibuild.aws.launched import Record
+from unibuild.aws.launch_records import Record
 from unibuild.errors import AwsError, DomainError, NotReadyError
 
 

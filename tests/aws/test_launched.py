@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.launched import Launched, Record, load, next_step, save
+from unibuild.aws.launch_records import Launched, Record, load, next_step, save
 
 OLD = Launched("t1", "ami-1", "asked-1", "2026-11-24T12:00:00Z", "i-1")
 NEW = Launched("t2", "ami-2", "asked-2", "2026-11-24T12:01:00Z")

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild.aws.image import make
-from unibuild.aws.menu import Line
-from unibuild.tasks.image import write
+from unibuild.graph.disk_image import write
+from unibuild.image.disk import make
+from unibuild.image.grub_config import Line
 
 sys.path.insert(0, str(Path(__file__).parent))
 import loaders as boot_loaders

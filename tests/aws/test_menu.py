@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.menu import Line, files
 from unibuild.errors import SettingsError
+from unibuild.image.grub_config import Line, files
 
 PRINTABLE = st.text(st.characters(codec="ascii", min_codepoint=32, exclude_characters="\x7f"))
 LINES = PRINTABLE.map(lambda text: text.strip(" \\"))

@@ -12,10 +12,10 @@ from emulator import Delay, ManualClock, World
 from emulator.errors import AwsError as Refused
 from test_snapshot import Hasty
 
-from unibuild.aws import kernels, publish
+from unibuild.aws import publish, xen_support
 from unibuild.aws.client import Aws
-from unibuild.aws.plan import Plan, is_reading
-from unibuild.aws.upload.journal import Begun, Journal
+from unibuild.aws.dry_run import Plan, is_reading
+from unibuild.aws.snapshot.journal import Begun, Journal
 from unibuild.errors import AwsError, InputError
 
 if TYPE_CHECKING:
@@ -121,10 +121,10 @@ def test_an_hvm_ami(publisher: Publisher) -> None:
 
 def test_a_kernel_that_cannot_be_started_so_is_refused_with_the_reason() -> None:
     with pytest.raises(InputError, match="PV-GRUB, which loads PV kernels only") as caught:
-        kernels.check_kind("pvh", "paravirtual")
+        xen_support.check_kind("pvh", "paravirtual")
     assert 'virtualization = "hvm"' in caught.value.hint
     with pytest.raises(InputError, match="multiboot"):
-        kernels.check_kind("pv", "hvm")
+        xen_support.check_kind("pv", "hvm")
 
 
 def names(*versions: str) -> list[dict[str, str]]:
@@ -142,7 +142,7 @@ def names(*versions: str) -> list[dict[str, str]]:
     ],
 )
 def test_the_newest_pv_grub_is_the_greatest_number(found: list[str], newest: str | None) -> None:
-    assert kernels.newest(names(*found)) == newest
+    assert xen_support.newest(names(*found)) == newest
 
 
 def test_a_pv_grub_that_is_deprecated_or_not_shown_is_used_all_the_same(publisher: Publisher) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild.aws.plan import is_reading
-from unibuild.settings.sources import load
-from unibuild.tasks.graph import graph
-from unibuild.tasks.image import plan
+from unibuild.aws.dry_run import is_reading
+from unibuild.graph.disk_image import plan
+from unibuild.graph.graph import graph
+from unibuild.settings.loader import load
 
 if TYPE_CHECKING:
     from emulator import Emulator
@@ -138,11 +138,11 @@ def test_unibuild_plan_knows_the_goal(project: Project) -> None:
 
 def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
     project.run("xl")
-    code = "import sys; from unibuild.cli import main; main(GOAL); print(sorted(sys.modules))"
+    code = "import sys; from unibuild.cli.main import main; main(GOAL); print(sorted(sys.modules))"
     for goal in ("['list', '-s']", "['xl']", "['plan', 'boot']"):
         argv = [sys.executable, "-c", code.replace("GOAL", goal)]
         said = subprocess.run(argv, cwd=project.root, capture_output=True, text=True, timeout=200, check=True).stdout
-        assert "'unibuild.tasks.graph'" in said
+        assert "'unibuild.graph.graph'" in said
         assert not {"'boto3'", "'botocore'"} & set(said.replace("[", "").replace("]", "").split(", "))
 
 

@@ -9,7 +9,7 @@ import pytest
 from launches import Launches, page
 
 from unibuild.aws import tags
-from unibuild.commands import ami as command
+from unibuild.cli import ami as command
 from unibuild.errors import InputError, NotReadyError
 
 
@@ -81,7 +81,7 @@ def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
 
 
 def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, address, monkeypatch):
-    monkeypatch.setattr("unibuild.tasks.instances._ADDRESS", 1.0)
+    monkeypatch.setattr("unibuild.ec2.instances._ADDRESS", 1.0)
     launches.run(launches.ours.ami())
     old = launches.record.good.id
     with page("127.0.0.4") as port:  # the new instance serves there, and not at the Elastic IP

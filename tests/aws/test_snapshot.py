@@ -15,9 +15,9 @@ from disks import Disk
 from emulator import Delay, ManualClock, World
 
 from unibuild.aws.client import Aws, Clock, Patience
-from unibuild.aws.upload import snapshot
-from unibuild.aws.upload.blocks import Base
-from unibuild.aws.upload.journal import Journal
+from unibuild.aws.snapshot import upload
+from unibuild.aws.snapshot.blocks import Base
+from unibuild.aws.snapshot.journal import Journal
 from unibuild.errors import AwsError, FileError
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ class Uploads:
         self.told: list[tuple[str, float | None, str]] = []
         self.patience = Patience()
 
-    def make(self, disk: Disk, *bases: Base, tags: dict[str, str] | None = None, encryption: str = "") -> snapshot.Made:
+    def make(self, disk: Disk, *bases: Base, tags: dict[str, str] | None = None, encryption: str = "") -> upload.Made:
         account = owner(self.patience)
-        about = snapshot.About(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
-        uploader = snapshot.Uploader(account, REGION, Journal(self.folder), lambda *said: self.told.append(said))
+        about = upload.About(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
+        uploader = upload.Uploader(account, REGION, Journal(self.folder), lambda *said: self.told.append(said))
         return uploader.make(disk, about, bases)
 
-    def base(self, made: snapshot.Made, disk: Disk) -> Base:
+    def base(self, made: upload.Made, disk: Disk) -> Base:
         return Base(made.id, disk.volume_gib, {i: digest[:6] for i, digest in disk.checksums.items()})
 
-    def there(self, made: snapshot.Made) -> Snapshot:
+    def there(self, made: upload.Made) -> Snapshot:
         return self.emulator.region(REGION).snapshots[made.id]
 
     @property
@@ -109,7 +109,7 @@ def test_an_image_that_is_there_needs_no_call(uploads: Uploads) -> None:
     disk = Disk.of(1, 2)
     first = uploads.make(disk)
     uploads.emulator.calls.clear()
-    assert uploads.make(disk, uploads.base(first, disk)) == snapshot.Made(first.id, 0, None, is_found=True)
+    assert uploads.make(disk, uploads.base(first, disk)) == upload.Made(first.id, 0, None, is_found=True)
     assert uploads.emulator.calls.count() == 0
 
 

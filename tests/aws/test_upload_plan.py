@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from unibuild.aws.client import Stopped
 from unibuild.aws.errors import Kind
-from unibuild.aws.upload import blocks
-from unibuild.aws.upload.blocks import ZEROS, Base
-from unibuild.aws.upload.checksums import packed, unpacked
-from unibuild.aws.upload.pace import Pace
+from unibuild.aws.snapshot import blocks
+from unibuild.aws.snapshot.blocks import ZEROS, Base
+from unibuild.aws.snapshot.checksums import packed, unpacked
+from unibuild.aws.snapshot.pace import Pace
 
 DIGESTS = st.dictionaries(st.integers(0, 40), st.sampled_from([bytes([n]) * 32 for n in range(1, 5)]), max_size=20)
 

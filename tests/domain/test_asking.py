@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from unibuild.domain import asking
+from unibuild.domain import probes
 from unibuild.errors import HostError
 
 
@@ -33,15 +33,15 @@ class Fake:
 
 @pytest.fixture
 def bell(monkeypatch):
-    monkeypatch.setattr(asking, "AGAIN", 0.01)
-    with asking.Bell() as bell:
+    monkeypatch.setattr(probes, "AGAIN", 0.01)
+    with probes.Bell() as bell:
         yield bell
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("unibuild asks")]
 
 
 def test_the_bell_rings_when_a_check_holds(bell):
     check = Fake("absent", "absent", None)
-    with asking.Asking([check], bell) as asked:
+    with probes.Asking([check], bell) as asked:
         assert select.select([bell.fd], [], [], 20)[0]
         assert asked.missing == []
     assert check.tries == 3
@@ -49,7 +49,7 @@ def test_the_bell_rings_when_a_check_holds(bell):
 
 def test_what_came_last_is_told(bell):
     check = Fake("one", "two")
-    with asking.Asking([check, Fake(None)], bell) as asked:
+    with probes.Asking([check, Fake(None)], bell) as asked:
         while check.tries < 4:
             pass
         assert asked.missing == ["it: two"]
@@ -57,18 +57,18 @@ def test_what_came_last_is_told(bell):
 
 def test_a_try_that_hangs_is_cut_off_and_does_not_count(bell):
     check = Fake(hangs=True)
-    with asking.Asking([check], bell) as asked:
+    with probes.Asking([check], bell) as asked:
         assert asked.missing == ["it: not tried yet"]
     assert asked.missing == ["it: not tried yet"]
 
 
 def test_ctrl_c_leaves_no_thread(bell):
-    with pytest.raises(KeyboardInterrupt), asking.Asking([Fake(hangs=True), Fake("no")], bell):
+    with pytest.raises(KeyboardInterrupt), probes.Asking([Fake(hangs=True), Fake("no")], bell):
         raise KeyboardInterrupt
 
 
 def test_an_error_is_raised_to_who_waits(bell):
-    with asking.Asking([Fake(HostError("refused"))], bell) as asked:
+    with probes.Asking([Fake(HostError("refused"))], bell) as asked:
         assert select.select([bell.fd], [], [], 20)[0]
         with pytest.raises(HostError, match="refused"):
             _ = asked.missing

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.domain import attach, console, xl
-from unibuild.domain.ending import End, Left, exit_code
-from unibuild.domain.log import Log
+from unibuild.domain import attach, console
+from unibuild.domain.console_log import Log
+from unibuild.domain.exit_status import End, Left, exit_code
 from unibuild.errors import DomainError
+from unibuild.host import xl
 from unibuild.host.base import Host
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
@@ -268,8 +269,8 @@ def test_no_line_is_lost_or_told_twice_by_leaving(watch, log, xen):
 READER = """
 import sys
 from pathlib import Path
-from unibuild.domain import attach, console, xl
-from unibuild.domain.log import Log
+from unibuild.domain import attach; from unibuild.domain import console; from unibuild.host import xl
+from unibuild.domain.console_log import Log
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 

@@ -6,8 +6,9 @@ import uuid
 
 import pytest
 
-from unibuild.domain import swap, xl
+from unibuild.domain import swap
 from unibuild.errors import LostError
+from unibuild.host import xl
 from unibuild.host.exchange import Call
 from unibuild.host.frame import Frame
 from unibuild.host.local import Local

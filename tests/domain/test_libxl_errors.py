@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import libxl_building, libxl_cases
-from unibuild.domain.libxl_errors import explain
-from unibuild.domain.libxl_numbers import words
 from unibuild.errors import DomainError, HostError
+from unibuild.host import libxl_building, libxl_cases
+from unibuild.host.libxl_numbers import words
+from unibuild.host.xl_errors import explain
 
 TAIL = """
 libxl: error: libxl_create.c:1640:domcreate_rebuild_done: Domain 3:cannot (re-)build domain: -3

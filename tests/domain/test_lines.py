@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import lines
+from unibuild.util import lines
 
 
 def cut(*pieces: bytes) -> list[bytes]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain.log import KEEP, Log, log_path, rotate
+from unibuild.domain.console_log import KEEP, Log, log_path, rotate
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 STAMP = b"2026-11-23T12:00:00.123Z "

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import identity, owner
+from unibuild.domain import identity, ownership
 from unibuild.errors import BusyError
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
@@ -23,7 +23,7 @@ US, THEM = "ann@here:/src/hello", "bob@there:/src/hello"
 
 @pytest.fixture
 def host(xen, monkeypatch):
-    monkeypatch.setattr(owner, "_PATIENCE", 0.1)
+    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
     return Local()
 
 
@@ -49,51 +49,51 @@ def held(host, **process: object) -> None:
 
 
 def refused(host, whose: str, sentence: str) -> None:
-    with pytest.raises(BusyError, match=sentence), owner.locked(host, "hello", whose, seconds=60):
+    with pytest.raises(BusyError, match=sentence), ownership.locked(host, "hello", whose, seconds=60):
         pass
 
 
 def test_a_marker_tells_whose_a_domain_is(host):
-    owner.mark(host, "u1", US)
-    owner.mark(host, "u2", THEM)
-    owner.unmark(host, "u1", "never there")
-    assert owner.owners(host) == {"u2": THEM}
+    ownership.mark(host, "u1", US)
+    ownership.mark(host, "u2", THEM)
+    ownership.unmark(host, "u1", "never there")
+    assert ownership.owners(host) == {"u2": THEM}
 
 
 def test_a_lock_is_held_for_the_time_of_its_block(host):
-    with owner.locked(host, "hello", US, seconds=60):
+    with ownership.locked(host, "hello", US, seconds=60):
         refused(host, THEM, f"being changed by {US}")
-    with owner.locked(host, "hello", THEM, seconds=60):
+    with ownership.locked(host, "hello", THEM, seconds=60):
         pass
 
 
 def test_two_domains_can_be_changed_at_once(host):
-    with owner.locked(host, "hello", US, seconds=60), owner.locked(host, "other", THEM, seconds=60):
-        assert owner.owners(host) == {}
+    with ownership.locked(host, "hello", US, seconds=60), ownership.locked(host, "other", THEM, seconds=60):
+        assert ownership.owners(host) == {}
 
 
 def test_a_lock_that_someone_else_holds_is_broken_by_take_alone(host):
     token(host, THEM)
     refused(host, US, r"hello on local is being changed by bob@there:/src/hello \(process 1\)")
-    with owner.locked(host, "hello", US, seconds=60, take=True):
+    with ownership.locked(host, "hello", US, seconds=60, take=True):
         pass
 
 
 def test_a_lock_whose_time_is_over_is_nobodys(host):
     token(host, THEM, until=time.time() - 1)
-    with owner.locked(host, "hello", US, seconds=60):
+    with ownership.locked(host, "hello", US, seconds=60):
         pass
 
 
 def test_a_lock_of_a_process_that_was_killed_is_nobodys(host):
     held(host, pid=gone())
-    with owner.locked(host, "hello", US, seconds=60):
+    with ownership.locked(host, "hello", US, seconds=60):
         pass
 
 
 def test_a_lock_of_a_killed_process_whose_number_another_one_has_is_nobodys(host):
     held(host, start=identity.here().start - 1)
-    with owner.locked(host, "hello", US, seconds=60):
+    with ownership.locked(host, "hello", US, seconds=60):
         pass
 
 
@@ -116,14 +116,14 @@ def test_a_lock_of_unibuild_0_1_holds_until_its_time_whatever_its_process_is(hos
 def test_a_lock_in_an_unknown_format_holds(host, value):
     written(host, value)
     refused(host, US, "another version")
-    with owner.locked(host, "hello", US, seconds=60, take=True):
+    with ownership.locked(host, "hello", US, seconds=60, take=True):
         pass
 
 
 @pytest.fixture(params=["root", "ann"])
 def far(request, xen, monkeypatch):
     """A host behind SSH whose clock is ten minutes behind this one."""
-    monkeypatch.setattr(owner, "_PATIENCE", 0.1)
+    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
     (xen.world / "ssh-config").write_text(f"user {request.param}\nhostname there\n")
     program = xen.world / "bin" / "date"
     program.write_text('#!/bin/sh\necho $(($(/bin/date "$@") - 600))\n')
@@ -135,15 +135,15 @@ def test_the_time_of_a_lock_is_by_the_clock_of_the_host(far):
     written(far, f"1 {time.time() - 500:.0f} {THEM}")
     refused(far, US, f"being changed by {THEM}")
     written(far, f"1 {time.time() - 700:.0f} {THEM}")
-    with owner.locked(far, "hello", US, seconds=60):
-        (found,) = owner.parse(far.run(["xenstore-ls", "-f", "/unibuild"]).text)[1]
+    with ownership.locked(far, "hello", US, seconds=60):
+        (found,) = ownership.parse(far.run(["xenstore-ls", "-f", "/unibuild"]).text)[1]
         assert abs(found.until - (time.time() - 600 + 60)) < 30
 
 
 def test_a_lock_behind_ssh_takes_two_exchanges(far, xen):
     far.run(["true"])
     before = len(xen.calls("ssh"))
-    with owner.locked(far, "hello", US, seconds=60):
+    with ownership.locked(far, "hello", US, seconds=60):
         pass
     assert len(xen.calls("ssh")) == before + 2
 
@@ -154,37 +154,37 @@ NAMES = ["hello", "Ubuntu 18LTS", "www.example.org", "x" * 300]
 def test_every_name_can_be_locked_and_has_a_lock_of_its_own(host):
     with contextlib.ExitStack() as locks:
         for name in NAMES:
-            locks.enter_context(owner.locked(host, name, US, seconds=60))
+            locks.enter_context(ownership.locked(host, name, US, seconds=60))
         refused(host, THEM, "hello on local is being changed")
 
 
 @pytest.mark.parametrize("name", ["../x", "caf\udce9", "\n", "@releaseDomain", "a/b", "é" * 90])
 def test_an_odd_name_is_a_name_that_xenstore_takes(host, name):
-    path = f"/unibuild/lock/{owner.node(name)}"
+    path = f"/unibuild/lock/{ownership.node(name)}"
     host.run(["xenstore-write", path, "x"])
-    assert host.run(["xenstore-list", "/unibuild/lock"]).text.split() == [owner.node(name)]
+    assert host.run(["xenstore-list", "/unibuild/lock"]).text.split() == [ownership.node(name)]
 
 
 @given(st.text(), st.text())
 def test_two_names_are_never_one_node(one, other):
-    assert (owner.node(one) == owner.node(other)) == (one == other)
+    assert (ownership.node(one) == ownership.node(other)) == (one == other)
 
 
 def test_a_project_is_known_again_by_its_marker(tmp_path):
-    assert owner.is_ours(owner.whoami(tmp_path), tmp_path)
-    assert owner.is_ours(f"{identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
-    assert not owner.is_ours(f"{'0' * 12}:{identity.user_and_host()}:{tmp_path}", tmp_path)
-    assert not owner.is_ours(None, tmp_path)
+    assert ownership.is_ours(ownership.whoami(tmp_path), tmp_path)
+    assert ownership.is_ours(f"{identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
+    assert not ownership.is_ours(f"{'0' * 12}:{identity.user_and_host()}:{tmp_path}", tmp_path)
+    assert not ownership.is_ours(None, tmp_path)
 
 
 @pytest.mark.parametrize(
     "folder", ['a"b', "caf\udce9", "caf\u00e9", "a\\b", "x" * 3000, "x" * 3001, "a\nb", "a%b", "a%22b"]
 )
 def test_a_marker_is_read_as_it_was_written(host, folder):
-    marker = owner.whoami(Path("/src") / folder)
-    owner.mark(host, "u1", marker)
-    assert owner.owners(host) == {"u1": marker}
-    assert marker != owner.whoami(Path("/src") / f"{folder}2")
+    marker = ownership.whoami(Path("/src") / folder)
+    ownership.mark(host, "u1", marker)
+    assert ownership.owners(host) == {"u1": marker}
+    assert marker != ownership.whoami(Path("/src") / f"{folder}2")
 
 
 class Slow(Local):
@@ -197,12 +197,12 @@ class Slow(Local):
 
 @pytest.mark.parametrize("host", [Local(), Slow()], ids=["local", "slow"])
 def test_of_many_at_once_one_holds_the_lock_and_no_two(xen, monkeypatch, host):
-    monkeypatch.setattr(owner, "_PATIENCE", 0.1)
+    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
     holding, most, told = [], [], []
 
     def take(number: int) -> None:
         try:
-            with owner.locked(host, "hello", f"{US}{number}", seconds=60):
+            with ownership.locked(host, "hello", f"{US}{number}", seconds=60):
                 holding.append(number)
                 most.append(len(holding))
                 time.sleep(0.2)
@@ -221,7 +221,7 @@ def test_of_many_at_once_one_holds_the_lock_and_no_two(xen, monkeypatch, host):
 
 @given(st.text())
 def test_any_text_can_be_read(text):
-    owner.parse(text)
+    ownership.parse(text)
 
 
 def test_what_the_tool_says_is_read():
@@ -229,7 +229,7 @@ def test_what_the_tool_says_is_read():
         '/unibuild/domains = ""   (n0)\n/unibuild/domains/u1 = "a@b:/c d"   (n0)\n'
         '/unibuild/lock/hello/t1 = "12 34 a@b:/c"\n'
     )
-    assert owner.parse(text) == (
+    assert ownership.parse(text) == (
         {"u1": "a@b:/c d"},
-        (owner.Token("/unibuild/lock/hello/t1", None, 12, 34.0, "a@b:/c"),),
+        (ownership.Token("/unibuild/lock/hello/t1", None, 12, 34.0, "a@b:/c"),),
     )

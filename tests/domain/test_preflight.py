@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import demands, preflight, shortfall, xl
+from unibuild.domain import demands, preflight, shortfall
 from unibuild.errors import DomainError
+from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.kernel import Kernel
-from unibuild.xl import grammar
+from unibuild.xlcfg import grammar
 
 UUID = "11111111-2222-3333-4444-555555555555"
 INFO = {  # `xl info` of Debian 12's Xen 4.17

@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from unibuild.domain import probe, xl
+from unibuild.domain import probe
 from unibuild.errors import HostError
+from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 from unibuild.settings.model import Http

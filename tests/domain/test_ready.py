@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import asking, console, ready, xl
-from unibuild.domain.log import Log
+from unibuild.domain import console, probes, readiness
+from unibuild.domain.console_log import Log
 from unibuild.errors import HostError
+from unibuild.host import xl
 from unibuild.host.local import Local
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -38,16 +39,16 @@ class Fake:
 @pytest.fixture
 def wait(xen, tmp_path, monkeypatch):
     """Boot a kernel of these lines and wait until it is ready."""
-    monkeypatch.setattr(asking, "AGAIN", 0.02)
+    monkeypatch.setattr(probes, "AGAIN", 0.02)
     host = Local(uid=0)
 
     def wait(*script: str, console_=None, checks=(), network=None, address=None, likely=None, timeout=60.0):
         xl.create_paused(host, str(xen.xl_file(xen.kernel(*script))), name="hello", uuid=UUID)
         domain = xl.find(host, uuid=UUID)
-        wanted = ready.Wanted(console_, checks, network, address, likely, timeout)
+        wanted = readiness.Wanted(console_, checks, network, address, likely, timeout)
         with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
             xl.unpause(host, domain)
-            return ready.wait(reader, wanted)
+            return readiness.wait(reader, wanted)
 
     yield wait
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("unibuild asks")]
@@ -103,9 +104,9 @@ def test_an_end_fails_at_once(wait, script, why, monkeypatch):
 
 
 def test_a_crash_that_hangs_fails_at_once(wait, monkeypatch):
-    monkeypatch.setattr(ready, "_CRASH", 0.2)
+    monkeypatch.setattr(readiness, "_CRASH", 0.2)
     verdict = wait("say Solo5: ABORT: cpu_x86_64.c:182: Fatal trap", "stay", console_="never")
-    assert verdict == ready.Verdict(False, "crashed before it was ready", verdict.seconds, None)
+    assert verdict == readiness.Verdict(False, "crashed before it was ready", verdict.seconds, None)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_one_that_has_ended_already_is_judged_by_all_that_it_said(xen, tmp_path,
     with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
         xl.unpause(host, domain)
         assert reader.pump()
-        verdict = ready.wait(reader, ready.Wanted("done", (), None, None, None, 60.0))
+        verdict = readiness.wait(reader, readiness.Wanted("done", (), None, None, None, 60.0))
     assert (verdict.ready, verdict.end) == (is_ready, reader.end)
     assert verdict.why.startswith(why)
 
@@ -183,9 +184,9 @@ def test_ctrl_c_leaves_nothing_behind(wait):
     ],
 )
 def test_told_address(line, address):
-    assert ready.told_address(line) == address
+    assert readiness.told_address(line) == address
 
 
 @given(st.binary())
 def test_told_address_reads_anything(line):
-    assert ready.told_address(line) is None or b"." in line
+    assert readiness.told_address(line) is None or b"." in line

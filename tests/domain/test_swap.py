@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import swap, xl
+from unibuild.domain import swap
 from unibuild.domain.preflight import Seen
-from unibuild.domain.record import Instance, Mark, Record
-from unibuild.xl import grammar
+from unibuild.domain.records import Instance, Mark, Record
+from unibuild.host import xl
+from unibuild.xlcfg import grammar
 
 ROOM = Seen(domains=(), free=100, facts={}, needed=33)
 

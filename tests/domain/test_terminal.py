@@ -6,7 +6,7 @@ import termios
 
 import pytest
 
-from unibuild.domain.terminal import Keyboard
+from unibuild.util.terminal import Keyboard
 
 
 @pytest.fixture

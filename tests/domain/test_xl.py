@@ -2,7 +2,7 @@
 
 import pytest
 
-from unibuild.domain import xl
+from unibuild.host import xl
 from unibuild.host.local import Local
 
 HEAD = (

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
-from unibuild.domain import xl
 from unibuild.errors import LostError, NoAnswerError, ProgramDiedError
-from unibuild.host import base, exchange, ssh
+from unibuild.host import base, exchange, ssh, xl
 from unibuild.host.exchange import Call, HostChild, Limits, Progress
 from unibuild.host.frame import Frame, quote
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
+from unibuild.util import process
 
 LONG = Limits(100.0, 100.0)
 SHORT = Limits(0.3, 100.0)

@@ -18,7 +18,7 @@ USER = f"unibuild-{os.getpid()}"
 RUN = """
 import sys
 sys.path.insert(0, {package!r})
-from unibuild.domain import xl
+from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.errors import UnibuildError
 import subprocess

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import files, process
 from unibuild.errors import CommandError, HostError, LostError, MissingError, SettingsError
 from unibuild.host.ssh import Ssh, format_address, parse
 from unibuild.host.ssh_errors import Way, explain
+from unibuild.util import files, process
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.commands import doctor
-from unibuild.domain import xl
+from unibuild.cli import doctor
+from unibuild.deploy import boot, hosts, status
+from unibuild.deploy.console import console
+from unibuild.deploy.destroy import destroy
 from unibuild.errors import HostError
+from unibuild.host import xl
 from unibuild.host.ssh import Ssh, parse
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, hosts, status
-from unibuild.tasks.console import console
-from unibuild.tasks.destroy import destroy
+from unibuild.settings.loader import load
 
 TOML = """
 host = "xen1"

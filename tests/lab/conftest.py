@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unibuild.host.ssh import Ssh
-from unibuild.lab import box as lab_box
+from unibuild.lab import vm as lab_box
 from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unibuild.lab.box import Box
+    from unibuild.lab.vm import Box
 
 
 CLEAR = "for id in $(xl list | awk 'NR > 2 { print $2 }'); do xl destroy $id; done; xenstore-rm /unibuild"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from unibuild.aws import look
-from unibuild.settings.sources import load
-from unibuild.tasks.account import account
-from unibuild.tasks.graph import Graph, graph
-from unibuild.tasks.image import plan
-from unibuild.tasks.instances import launching
-from unibuild.tasks.publish import publish
-from unibuild.tasks.verify import verify
+from unibuild.ec2.account import account
+from unibuild.ec2.instances import launching
+from unibuild.ec2.publish import publish
+from unibuild.graph.disk_image import plan
+from unibuild.graph.graph import Graph, graph
+from unibuild.settings.loader import load
+from unibuild.testing.verify_image import verify
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "aws"))
 from emulator import Emulator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from emulator.snapshot import Snapshot
 
     from tests.conftest import Kernels
-    from unibuild.lab.box import Box
+    from unibuild.lab.vm import Box
 
 pytestmark = pytest.mark.lab
 

@@ -5,10 +5,11 @@ import os
 
 import pytest
 
-from unibuild.domain import xl
+from unibuild.deploy import boot
 from unibuild.errors import SettingsError
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, xlfile
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
 
@@ -22,7 +23,7 @@ def start(tmp_path, dom0, help_kernel, capfd):
         ready = {"boot.ready.console": "^command line: ", "boot.ready.timeout": "120", "boot.wait": "0"}
         project = load(tmp_path, words | ready, {})
         path = tmp_path / "hello.xl"
-        path.write_text(xlfile.render(project, help_kernel, None))
+        path.write_text(xl_file.render(project, help_kernel, None))
         boot.boot(project, path, help_kernel)
         return capfd.readouterr().out.splitlines()
 

@@ -10,22 +10,23 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from unibuild import process
-from unibuild.domain import xl
+from unibuild.deploy import boot, copy_files
+from unibuild.deploy.console import console
+from unibuild.deploy.destroy import destroy
+from unibuild.deploy.up_to_date import is_current
 from unibuild.errors import DomainError, LabError
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, deploy, xlfile
-from unibuild.tasks.console import console
-from unibuild.tasks.current import is_current
-from unibuild.tasks.destroy import destroy
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import load
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 
 ATTACHED = """
 import sys
 from pathlib import Path
-from unibuild.settings.sources import load
-from unibuild.tasks import boot
+from unibuild.settings.loader import load
+from unibuild.deploy import boot
 root, xl, kernel, accel = sys.argv[1:]
 boot.boot(load(Path(root), {"boot.console": "attach", "lab.accel": accel}, {}), Path(xl), Path(kernel))
 """
@@ -45,7 +46,7 @@ class Tree:
         told = {key.replace("__", "."): value for key, value in words.items()}
         project = load(self.root, {**self.words, **told}, {})
         path = self.root / "hello.xl"
-        path.write_text(xlfile.render(project, self.kernel, None))
+        path.write_text(xl_file.render(project, self.kernel, None))
         return project, path, self.kernel
 
     def boot(self, **words: str) -> None:
@@ -177,7 +178,7 @@ def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
     (tree.root / "data.img").write_bytes(b"some data".ljust(1 << 20, b"\0"))
     words = {"xl__disk__xvda__target": "data.img", "boot__console": "none"}
     tree.boot(**words)
-    folder = f"{dom0.folder}/{deploy.folder(tree.root, 'hello')}"
+    folder = f"{dom0.folder}/{copy_files.folder(tree.root, 'hello')}"
     destroy(load(tree.root, tree.words, {}))
     (kept,) = dom0.run(["ls", folder]).text.split()
     assert capfd.readouterr().err.endswith(f"what it wrote stays on lab for the next boot: {folder}/{kept}\n")

@@ -14,19 +14,19 @@ from urllib.request import urlopen
 
 import pytest
 
-from unibuild import process
-from unibuild.commands import lab as lab_command
+from unibuild.cli import lab as lab_command
 from unibuild.errors import LabError, MissingError
-from unibuild.lab import box as lab_box
-from unibuild.lab import login, qemu
-from unibuild.lab.places import Places
-from unibuild.lab.starting import Starter
+from unibuild.lab import qemu, ssh
+from unibuild.lab import vm as lab_box
+from unibuild.lab.boot import Starter
+from unibuild.lab.paths import Places
 from unibuild.settings.model import Lab
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 
 UP = """
-from unibuild.lab import box
+from unibuild.lab import vm as box
 from unibuild.settings.model import Lab
 box.up(Lab(), lambda what, _: print(what, flush=True))
 """
@@ -62,7 +62,7 @@ def read(path: Path) -> bytes:
 
 
 def dom0(script: str) -> str:
-    return login.run(Places.of(), ["sh", "-c", script]).text
+    return ssh.run(Places.of(), ["sh", "-c", script]).text
 
 
 def free_port() -> int:
@@ -106,9 +106,7 @@ def test_status_tells_what_runs(box):
 
 def test_a_forwarded_port_leads_into_the_box(box):
     port = free_port()
-    login.run(
-        box.places, ["sh", "-c", "mkdir -p /run/www; echo served >/run/www/index.html; httpd -p 8000 -h /run/www"]
-    )
+    ssh.run(box.places, ["sh", "-c", "mkdir -p /run/www; echo served >/run/www/index.html; httpd -p 8000 -h /run/www"])
     box.forward(f"{port}:10.0.2.15:8000")
     box.forward(f"{port}:10.0.2.15:8000")
     with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
@@ -163,8 +161,8 @@ def test_a_killed_box_is_noticed_and_restored(box):
 
 def test_a_box_whose_dom0_is_silent_is_mended(box, monkeypatch):
     dom0("kill -STOP $(pidof dropbear | tr ' ' '\\n' | sort -n | head -1)")
-    login.close(box.places)
-    monkeypatch.setattr(login, "PATIENCE", 2.0)
+    ssh.close(box.places)
+    monkeypatch.setattr(ssh, "PATIENCE", 2.0)
     before = qemus()
     lab_box.up(Lab(), lambda *_: None)
     assert qemus() != before

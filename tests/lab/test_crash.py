@@ -6,11 +6,12 @@ import time
 
 import pytest
 
-from unibuild.domain import xl
+from unibuild.deploy import boot
 from unibuild.domain.crash import report
 from unibuild.errors import DomainError
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, xlfile
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
 
@@ -25,7 +26,7 @@ def start(request, tmp_path, dom0, hello_kernels):
         accel = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
         project = load(tmp_path, {"xl.cmdline": words, "boot.wait": "200", "lab.accel": accel}, {})
         path = tmp_path / "crash.xl"
-        path.write_text(xlfile.render(project, kernel, None))
+        path.write_text(xl_file.render(project, kernel, None))
         boot.boot(project, path, kernel)
 
     return boot_it

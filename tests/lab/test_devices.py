@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from unibuild.domain import xl
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, xlfile
+from unibuild.deploy import boot
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
 
@@ -21,7 +22,7 @@ def test_a_network_has_the_number_of_its_name(tmp_path, dom0, hello_kernels):
     (tmp_path / "made.xl").write_text(XL)
     (tmp_path / "made.xl.in").write_text(XL_IN)
     project, path = load(tmp_path, words, {}), tmp_path / "hello.xl"
-    path.write_text(xlfile.render(project, hello_kernels.pvh, tmp_path / "made.xl", tmp_path / "made.xl.in"))
+    path.write_text(xl_file.render(project, hello_kernels.pvh, tmp_path / "made.xl", tmp_path / "made.xl.in"))
     boot.boot(project, path, hello_kernels.pvh)
     domid = xl.find(dom0, name="hello").domid
     devices = f"/local/domain/{domid}/device/vif"

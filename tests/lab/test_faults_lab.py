@@ -1,6 +1,6 @@
 """What goes wrong on the real Xen of the lab: afterwards one good domain runs or is named as lost, and boot works.
 
-tests/tasks/test_faults.py has the whole table, on the stand-ins.
+tests/deploy/test_faults.py has the whole table, on the stand-ins.
 """
 
 import os
@@ -11,21 +11,22 @@ import sys
 
 import pytest
 
-from unibuild.domain import xl
+from unibuild.deploy import boot
 from unibuild.errors import DomainError, NotReadyError
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, xlfile
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
 
 FAULTY = """
 import os, re, signal, sys
 from pathlib import Path
-from unibuild import process
+from unibuild.util import process
 from unibuild.errors import UnibuildError
 from unibuild.host.ssh import Ssh
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, hosts
+from unibuild.settings.loader import load
+from unibuild.deploy import boot; from unibuild.deploy import hosts
 
 root, xl, kernel, accel, fault, verb, count = sys.argv[1:]
 left = int(count)
@@ -76,7 +77,7 @@ class Tree:
         told = {"xl.cmdline": f"boot={self.count}", **{key.replace("__", "."): value for key, value in words.items()}}
         project = load(self.root, {**self.words, **told}, {})
         path = self.root / "hello.xl"
-        path.write_text(xlfile.render(project, self.kernel, None))
+        path.write_text(xl_file.render(project, self.kernel, None))
         return project, path, self.kernel
 
     def boot(self, **words: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild import process
-from unibuild.aws.image import make
-from unibuild.aws.menu import Line
 from unibuild.errors import NotReadyError
-from unibuild.lab import bios
-from unibuild.settings.sources import load
-from unibuild.tasks.graph import Graph, graph
-from unibuild.tasks.image import plan, write
-from unibuild.tasks.verify import verify
+from unibuild.graph.disk_image import plan, write
+from unibuild.graph.graph import Graph, graph
+from unibuild.image.disk import make
+from unibuild.image.grub_config import Line
+from unibuild.lab import grub_bios
+from unibuild.settings.loader import load
+from unibuild.testing.verify_image import verify
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Kernels
-    from unibuild.lab.box import Box
+    from unibuild.lab.vm import Box
 
 pytestmark = pytest.mark.lab
 
@@ -88,7 +88,13 @@ def test_a_bios_boots_the_image(lab_cache: None, tmp_path: Path) -> None:
     process.run(["gcc", *flat, "-o", str(kernel), str(Path(__file__).parents[1] / "standins/multiboot.S")])
     line = LINE + " 100 blanks:" + " " * 100 + "end"
     write(
-        make(kernel, Line(line), "pvh", project=tmp_path, bios=bios.find(lambda what, _: print(what, file=sys.stderr))),
+        make(
+            kernel,
+            Line(line),
+            "pvh",
+            project=tmp_path,
+            bios=grub_bios.find(lambda what, _: print(what, file=sys.stderr)),
+        ),
         tmp_path / "disk",
     )
     drive = f"file={tmp_path / 'disk'},format=raw,if=ide"

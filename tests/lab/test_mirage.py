@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 

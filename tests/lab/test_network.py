@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
-from unibuild.domain import xl
+from unibuild.host import xl
 from unibuild.host.ssh import Ssh
-from unibuild.lab import box as lab_box
+from unibuild.lab import vm as lab_box
 from unibuild.settings.model import Lab
 
 pytestmark = pytest.mark.lab

@@ -4,10 +4,12 @@ import os
 
 import pytest
 
-from unibuild.domain import owner, xl
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, destroy, xlfile
-from unibuild.xl.write import quote
+from unibuild.deploy import boot, destroy
+from unibuild.domain import ownership
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import load
+from unibuild.xlcfg.write import quote
 
 pytestmark = pytest.mark.lab
 
@@ -19,10 +21,10 @@ def test_a_domain_of_an_odd_name_is_booted_and_destroyed(tmp_path, dom0, hello_k
     generated, path = tmp_path / "dom.xl", tmp_path / "patched.xl"
     generated.write_text(f"name = {quote(NAME)}\nmemory = '0x20'\n")
     project = load(tmp_path, {"lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}, {})
-    path.write_text(xlfile.render(project, hello_kernels.pv, generated))
+    path.write_text(xl_file.render(project, hello_kernels.pv, generated))
     boot.boot(project, path, hello_kernels.pv)
     (domain,) = [domain for domain in xl.domains(dom0) if domain.domid]
     assert (domain.name, domain.memory) == (NAME, 32)
-    assert dom0.run(["xenstore-list", "/unibuild/lock"]).text.split() == [owner.node(NAME)]
+    assert dom0.run(["xenstore-list", "/unibuild/lock"]).text.split() == [ownership.node(NAME)]
     destroy.destroy(project)
     assert not [domain for domain in xl.domains(dom0) if domain.domid]

@@ -3,9 +3,10 @@
 import pytest
 
 from unibuild import kernel as kernels
-from unibuild.domain import preflight, xl
+from unibuild.domain import preflight
 from unibuild.errors import DomainError
-from unibuild.xl import grammar
+from unibuild.host import xl
+from unibuild.xlcfg import grammar
 
 pytestmark = pytest.mark.lab
 

@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from unibuild.settings.sources import load
-from unibuild.tasks import boot, xlfile
-from unibuild.tasks.console import reread
-from unibuild.tasks.screen import opened
+from unibuild.deploy import boot
+from unibuild.deploy.console import reread
+from unibuild.deploy.console_output import opened
+from unibuild.graph import xl_file
+from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
 
@@ -19,8 +20,8 @@ CONSOLE = """
 import sys
 from pathlib import Path
 from unibuild.domain import attach
-from unibuild.settings.sources import load
-from unibuild.tasks.console import console
+from unibuild.settings.loader import load
+from unibuild.deploy.console import console
 if sys.argv[3] == "unguarded":
     attach._GUARD = "exec cat"
 console(load(Path(sys.argv[1]), {"boot.wait": "200", "lab.accel": sys.argv[2]}, {}))
@@ -41,7 +42,7 @@ def project(tmp_path, dom0, hello_kernels):
     (tmp_path / "unibuild.toml").write_text('name = "hello"\nhost = "lab"\n[xl]\nmemory = 32\n')
     project = load(tmp_path, {"boot.wait": "1", "lab.accel": ACCEL}, {})
     path = tmp_path / "hello.xl"
-    path.write_text(xlfile.render(project, hello_kernels.pv, None))
+    path.write_text(xl_file.render(project, hello_kernels.pv, None))
     boot.boot(project, path, hello_kernels.pv)
     return project
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
 from unibuild.lab.qmp import Monitor
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from unibuild import process
+from unibuild.cli import host_checkup
 from unibuild.errors import HostError, LostError
-from unibuild.host import rights
+from unibuild.host import sudoers
 from unibuild.host.ssh import Ssh
-from unibuild.lab import box as lab_box
+from unibuild.lab import vm as lab_box
 from unibuild.settings.model import HostTable, Lab, Settings
-from unibuild.tasks import host_checkup
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 
@@ -124,7 +124,7 @@ def test_the_lab_has_all_that_doctor_looks_for(box):
     assert {one.what: one.state for one in found} == dict.fromkeys(
         ("reach", "rights", "XenStore", "Xen", "memory", "bridges", "room"), "ok"
     )
-    assert rights.find(Ssh(box.alias, config=box.ssh_config)).keys() == set(rights.PROGRAMS)
+    assert sudoers.find(Ssh(box.alias, config=box.ssh_config)).keys() == set(sudoers.PROGRAMS)
 
 
 @pytest.fixture

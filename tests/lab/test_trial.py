@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import process
-from unibuild.domain import xl
+from unibuild.host import xl
+from unibuild.util import process
 
 pytestmark = pytest.mark.lab
 

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from unibuild.errors import FileError, LabError
-from unibuild.lab import box, image, qemu, record
+from unibuild.lab import image, qemu, record, vm
+from unibuild.lab.boot import Starter
 from unibuild.lab.image import Image
-from unibuild.lab.places import Places
-from unibuild.lab.starting import Starter
+from unibuild.lab.paths import Places
 from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
@@ -132,23 +132,23 @@ UNREADABLE = [OLD, OF_VERSION_1, CUT, NEWER, b"", b"[]", b"{}", b"null", b"\xff"
 
 
 def test_status_tells_of_a_running_box(running):
-    status = box.status()
+    status = vm.status()
     assert (status.state, status.facts["machine"]) == ("up", "768 MiB, emulated (TCG)")
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
 def test_a_record_that_cannot_be_read_is_a_broken_box(running, content):
     running.places.record.write_bytes(content)
-    assert box.status().state == "broken"
-    assert box.running() is None
+    assert vm.status().state == "broken"
+    assert vm.running() is None
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
 def test_up_mends_a_box_whose_record_cannot_be_read(running, content, monkeypatch):
     running.places.record.write_bytes(content)
-    monkeypatch.setattr(box, "_start", lambda lab, places, progress: known(places))
-    box.up(Lab(), quiet)
-    assert box.status().state == "up"
+    monkeypatch.setattr(vm, "_start", lambda lab, places, progress: known(places))
+    vm.up(Lab(), quiet)
+    assert vm.status().state == "up"
 
 
 def test_a_record_that_was_saved_is_loaded(places):
@@ -160,31 +160,31 @@ def test_a_record_that_was_saved_is_loaded(places):
 def test_how_a_box_stands_is_told_without_ssh(running, monkeypatch):
     running.places.ssh_socket.touch()
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert box.status().state == "up"
+    assert vm.status().state == "up"
 
 
 @pytest.mark.parametrize("wanted", [512, 768])
 def test_a_box_with_as_much_memory_or_more_will_do(running, wanted):
-    assert box.up(Lab(memory=wanted), quiet) == box.Box(running.places)
+    assert vm.up(Lab(memory=wanted), quiet) == vm.Box(running.places)
 
 
 @pytest.mark.parametrize(("has", "wanted"), [("closed", "open"), ("open", "closed"), ("open", "internet")])
 def test_a_box_on_another_network_is_refused_and_not_ended(running, has, wanted):
     known(running.places, network=has)
     with pytest.raises(LabError, match=f"running already, with network {has}, not {wanted}"):
-        box.up(Lab(memory=512, network=wanted), quiet)
-    assert box.status().facts["network"] == has
+        vm.up(Lab(memory=512, network=wanted), quiet)
+    assert vm.status().facts["network"] == has
 
 
 @pytest.mark.parametrize("lost", ["cache", "keys", "ssh_config"])
 def test_a_box_without_the_files_to_use_it_is_lost(running, lost, monkeypatch):
     path = getattr(running.places, lost)
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert box.status().state == "broken"
-    assert box.running() is None
+    assert vm.status().state == "broken"
+    assert vm.running() is None
     started = []
-    monkeypatch.setattr(box, "_start", lambda *_: started.append("box"))
-    box.up(Lab(), quiet)
+    monkeypatch.setattr(vm, "_start", lambda *_: started.append("box"))
+    vm.up(Lab(), quiet)
     assert started == ["box"]
 
 
@@ -192,20 +192,20 @@ def test_down_ends_a_box_without_its_cache(running):
     shutil.rmtree(running.places.cache)
     pid = qemu.find(running.places)
     threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
-    assert box.down()
+    assert vm.down()
     assert qemu.find(running.places) is None
 
 
 def test_a_box_with_less_memory_is_refused_and_not_ended(running):
     with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 1024"):
-        box.up(Lab(memory=1024), quiet)
-    assert box.running() == box.Box(running.places)
-    assert box.status().state == "up"
+        vm.up(Lab(memory=1024), quiet)
+    assert vm.running() == vm.Box(running.places)
+    assert vm.status().state == "up"
 
 
 def test_a_box_that_is_emulated_is_not_one_under_kvm(running):
     with pytest.raises(LabError, match="running already, with tcg, not kvm"):
-        box.up(Lab(memory=512, accel="kvm"), quiet)
+        vm.up(Lab(memory=512, accel="kvm"), quiet)
 
 
 def packed(folder: Path, name: str) -> Path:
@@ -221,18 +221,18 @@ def packed(folder: Path, name: str) -> Path:
 
 def test_a_box_file_that_is_not_there_is_told_while_a_box_runs(running):
     with pytest.raises(FileError, match=r"there is no file /nope/box\.tar"):
-        box.up(Lab(box="/nope/box.tar"), quiet)
+        vm.up(Lab(box="/nope/box.tar"), quiet)
 
 
 def test_a_box_of_another_file_is_refused(running, tmp_path):
     with pytest.raises(LabError, match=r"running already, not from .*other\.box, but from Xen 4\.17"):
-        box.up(Lab(memory=512, box=str(packed(tmp_path, "other.box"))), quiet)
+        vm.up(Lab(memory=512, box=str(packed(tmp_path, "other.box"))), quiet)
 
 
 def test_a_box_of_the_same_file_will_do(running, tmp_path):
     file = packed(tmp_path, "this.box")
-    known(running.places, manifest=box._digest(image.manifest(file)))
-    assert box.up(Lab(memory=512, box=str(file)), quiet) == box.Box(running.places)
+    known(running.places, manifest=vm._digest(image.manifest(file)))
+    assert vm.up(Lab(memory=512, box=str(file)), quiet) == vm.Box(running.places)
 
 
 def test_our_qemu_is_found_without_its_file(places, started):
@@ -245,7 +245,7 @@ def test_a_process_that_only_names_our_file_is_let_live(places, started, name, o
     child = started(name, option, str(places.pid_file))
     places.pid_file.write_text(f"{child.pid}\n")
     assert qemu.find(places) is None
-    assert not box.down()
+    assert not vm.down()
     assert child.poll() is None
 
 
@@ -258,7 +258,7 @@ def test_another_users_process_is_not_ours(places, started, monkeypatch):
 def test_down_ends_our_qemu(running):
     pid = qemu.find(running.places)
     threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
-    assert box.down()
+    assert vm.down()
     assert not running.places.runtime.exists()
 
 
@@ -277,7 +277,7 @@ class Listing(list["os.DirEntry[str]"]):
 
 def test_files_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeypatch):
     (tmp_path / "stays").write_bytes(b"x" * 5000)
-    room = box._used(tmp_path)
+    room = vm._used(tmp_path)
     folder = tmp_path / "goes"
     (folder / "below").mkdir(parents=True)
     real = os.scandir
@@ -291,7 +291,7 @@ def test_files_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeyp
         return found
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert box._used(tmp_path) == room
+    assert vm._used(tmp_path) == room
 
 
 def test_the_cache_is_the_users_alone(places):
@@ -321,7 +321,7 @@ def starter(places, tmp_path, monkeypatch):
             raise LabError("QEMU does not start")
 
     monkeypatch.setattr(Starter, "_bring_up", bring_up)
-    monkeypatch.setattr("unibuild.process.need", lambda program: None)
+    monkeypatch.setattr("unibuild.util.process.need", lambda program: None)
     starter = Starter(places, made, "auto", 768, "closed", lambda what, _: told.append(what))
     return starter, told
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from unibuild.lab import disk
+from unibuild.lab import devices
 
 
 @pytest.fixture
@@ -16,10 +16,10 @@ def gone() -> int:
 
 
 def test_the_disk_of_a_process_that_is_gone_is_left_over(gone):
-    assert disk._is_left(f"d{gone}-0123ab")
-    assert not disk._is_left(f"d{os.getpid()}-0123ab")
+    assert devices._is_left(f"d{gone}-0123ab")
+    assert not devices._is_left(f"d{os.getpid()}-0123ab")
 
 
 def test_disks_that_are_not_ours_are_left_alone(gone):
-    assert not disk._is_left(f"#block{gone}")
-    assert not disk._is_left(f"d{gone}-0123ab-x")
+    assert not devices._is_left(f"#block{gone}")
+    assert not devices._is_left(f"d{gone}-0123ab-x")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild import process
 from unibuild.errors import FileError, LabError
-from unibuild.lab import keys, login
-from unibuild.lab.places import Places
+from unibuild.lab import keys, ssh
+from unibuild.lab.paths import Places
+from unibuild.util import process
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_ssh_reads_a_configuration_with_odd_names(tmp_path):
     cache = tmp_path / "a b%d"
     places = Places.of({"XDG_CACHE_HOME": str(cache)})
     config = tmp_path / "config"
-    config.write_text(login.ssh_config(places, 2222))
+    config.write_text(ssh.ssh_config(places, 2222))
     said = process.run(["ssh", "-F", str(config), "-G", "box"]).text.splitlines()
     assert f"userknownhostsfile {places.keys / 'known_hosts'}" in [line.replace('"', "") for line in said]
     assert "port 2222" in said

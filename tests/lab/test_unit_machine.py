@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unibuild.errors import FileError, SettingsError
 from unibuild.lab import qemu, snapshot
 from unibuild.lab.forward import parse_forward
-from unibuild.lab.places import Places
+from unibuild.lab.paths import Places
 from unibuild.lab.qemu import Machine
 
 PLACES = Places(Path("/c,c"), Path("/run/u"))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from unibuild.settings.named import at, settled, whose_xl
-from unibuild.settings.sources import load
+from unibuild.settings.hosts import at, settled, whose_xl
+from unibuild.settings.loader import load
 
 TOML = """
 [xl]

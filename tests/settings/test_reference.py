@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from unibuild.settings import reference
-from unibuild.settings.fields import leaves
+from unibuild.settings.schema import leaves
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 MEND = "run: python -m unibuild.settings.reference"

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.errors import FileError, SettingsError
-from unibuild.settings.fields import expected, leaves
+from unibuild.settings.loader import load, state_dir
 from unibuild.settings.model import DISK_KEYS, VIF_KEYS, Settings
-from unibuild.settings.sources import load, state_dir
-from unibuild.xl.devices import change_disk, change_vif
+from unibuild.settings.schema import expected, leaves
+from unibuild.xlcfg.devices import change_disk, change_vif
 
 
 @pytest.fixture

@@ -40,9 +40,9 @@ def _warm_up(request: dict) -> None:
                 importlib.import_module(name)
     found = importlib.metadata.entry_points()
     importlib.metadata.entry_points = found.select
-    from unibuild.settings import sources
+    from unibuild.settings import loader
 
-    sources.load(Path(request["folder"]), {}, {})
+    loader.load(Path(request["folder"]), {}, {})
     gc.collect()
     gc.freeze()
 
@@ -60,7 +60,7 @@ def _child(request: dict) -> None:
     sys.argv = ["unibuild", *request["words"]]
     code: object = 1
     try:
-        from unibuild._fast import main as unibuild
+        from unibuild._fast_path import main as unibuild
 
         code = unibuild()
     except SystemExit as error:
@@ -71,7 +71,7 @@ def _child(request: dict) -> None:
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    if "unibuild.cli" in sys.modules and not os.path.exists(request["modules"]):  # noqa: PTH110
+    if "unibuild.cli.main" in sys.modules and not os.path.exists(request["modules"]):  # noqa: PTH110
         with open(request["modules"], "w") as file:  # noqa: PTH123
             file.write("\n".join(name for name in sys.modules if name != "__main__"))
     os._exit(code if isinstance(code, int) else 0 if code is None else 1)

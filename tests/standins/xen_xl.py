@@ -99,7 +99,7 @@ def create(*args):
     path, *assignments = [arg for arg in args if not arg.startswith("-")]
     print(f"Parsing config from {path}", file=sys.stderr)
     sys.path.insert(0, __file__.rpartition("/tests/")[0])
-    from unibuild.xl import grammar
+    from unibuild.xlcfg import grammar
 
     config = grammar.parse(Place(path).read_text() + "\n" + "\n".join(assignments) + "\n")
     with world() as state:

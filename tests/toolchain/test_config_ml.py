@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.toolchain import config_ml
+from unibuild.toolchain.mirage import config_ml
 
 
 @pytest.mark.parametrize(

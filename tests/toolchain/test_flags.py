@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unibuild.errors import SettingsError
-from unibuild.toolchain import flags
+from unibuild.toolchain.mirage import flags
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import stamps
-from unibuild.settings.sources import state_dir
+from unibuild import fingerprint
+from unibuild.settings.loader import state_dir
 from unibuild.toolchain import listing, sources
 
 WHAT_IS_IMPORTED = """
@@ -46,7 +46,7 @@ def project(tree) -> Path:
 def keep(root: Path) -> Path:
     """List it when nothing in it is young any more."""
     state_dir(root)
-    time.sleep(2 * stamps.TICK)
+    time.sleep(2 * fingerprint.TICK)
     listing.find(root, without=["/later.c"])
     listing.find(root)
     assert (root / ".unibuild" / "listing").exists()

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild import process
 from unibuild.errors import BuildError, MissingError, SettingsError
+from unibuild.settings.loader import Project
 from unibuild.settings.model import Build, Settings
-from unibuild.settings.sources import Project
-from unibuild.toolchain.choose import choose
 from unibuild.toolchain.make import Make
+from unibuild.toolchain.registry import choose
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from pathlib import Path

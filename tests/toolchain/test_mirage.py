@@ -9,12 +9,12 @@ import subprocess
 import mirage_standin
 import pytest
 
-from unibuild import process
 from unibuild.errors import BuildError, MissingError, SettingsError
+from unibuild.settings.loader import Project
 from unibuild.settings.model import Build, Settings
 from unibuild.settings.model import Mirage as MirageSettings
-from unibuild.settings.sources import Project
-from unibuild.toolchain.choose import choose
+from unibuild.toolchain.registry import choose
+from unibuild.util import process
 
 DYNAMIC = '(* name: {} *)\nlet name = "hel" ^ "lo"\nlet () = register name [ main ]\n'
 three = pytest.mark.parametrize("version", ["3.10.8"])

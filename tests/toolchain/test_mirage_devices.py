@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from unibuild.xl.grammar import parse
+from unibuild.xlcfg.grammar import parse
 
 CONFIG = """open Mirage
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from unibuild.toolchain import reference
-from unibuild.toolchain.flags import FLAGS
-from unibuild.toolchain.versions import RELEASES, series
+from unibuild.toolchain.mirage.flags import FLAGS
+from unibuild.toolchain.mirage.versions import RELEASES, series
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "mirage.md"
 

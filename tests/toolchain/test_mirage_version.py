@@ -7,8 +7,8 @@ import os
 import pytest
 
 from unibuild.errors import MissingError
-from unibuild.toolchain.mirage_version import mirage_version
-from unibuild.toolchain.versions import RELEASES, release, series
+from unibuild.toolchain.mirage.mirage_version import mirage_version
+from unibuild.toolchain.mirage.versions import RELEASES, release, series
 
 
 @pytest.fixture

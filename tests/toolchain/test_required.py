@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unibuild.errors import MissingError
-from unibuild.toolchain import required
+from unibuild.toolchain.mirage import required
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from unibuild.settings.watching import Watch
-from unibuild.watch import contract, events, screen
+from unibuild.watch import events
+from unibuild.watch.ui import base, streams
 
 
 class Inbox:
@@ -41,11 +42,11 @@ def note(message):
 
 
 def answer(command, shown):
-    if command is contract.Command.CONSOLE:
+    if command is base.Command.CONSOLE:
         with shown.lent():
             os.write(1, b"<console>\n")
             os.write(1, b"<said " + os.read(0, 100).strip() + b">\n")
-    elif command is contract.Command.PAUSE:
+    elif command is base.Command.PAUSE:
         shown.show(events.Paused(at=time.time()))
     else:
         shown.show(note(f"<{command.value}>"))
@@ -81,11 +82,11 @@ def main(script, *words):
     inbox = Inbox()
     settings = Watch(**json.loads(os.environ.get("PLAYER_SETTINGS", "{}")))
     try:
-        with screen.make(inbox, settings, as_json="--json" in words) as shown:
+        with streams.make(inbox, settings, as_json="--json" in words) as shown:
             try:
                 for line in Path(script).read_text().splitlines():
                     play(line, shown, inbox)
-                while (command := inbox.get()) is not contract.Command.QUIT:
+                while (command := inbox.get()) is not base.Command.QUIT:
                     answer(command, shown)
                 shown.show(events.Ended(at=time.time(), exit_code=0, why="q"))
             except SystemExit as ending:

@@ -1,6 +1,6 @@
 """What the loop is told when a domain is put in place."""
 
-from unibuild.watch.domains import Domains
+from unibuild.watch.domain import Domains
 from unibuild.watch.voice import Loan
 
 

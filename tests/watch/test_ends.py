@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unibuild import files
+from unibuild.util import files
 from unibuild.watch import events
 
 
@@ -185,7 +185,7 @@ def test_a_second_ctrl_c_does_not_wait(held_up, xen, patient):
 def test_a_tree_that_another_run_builds_is_waited_for(watching, project):
     watch = watching()
     watch.cycle("booted")
-    hold = "import sys; from pathlib import Path; from unibuild.files import lock\n"
+    hold = "import sys; from pathlib import Path; from unibuild.util.files import lock\n"
     hold += "with lock(Path('.unibuild/lock'), 'it'): print('held', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", hold], cwd=project.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -211,7 +211,9 @@ def test_a_tree_that_another_run_builds_is_tried_again(watching, project):
 
 def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching, project, patient):
     def builders():
-        return [pid for pid, words in children(watch.process.pid).items() if "unibuild.resident" in words]
+        return [
+            pid for pid, words in children(watch.process.pid).items() if "unibuild.doit_plugin.build_worker" in words
+        ]
 
     watch = watching()
     watch.cycle("booted")

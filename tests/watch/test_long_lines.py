@@ -4,12 +4,12 @@ import time
 
 import pytest
 
-from unibuild.domain.crash import banners, text
-from unibuild.domain.escapes import Escapes, colours_only, of_a_console
-from unibuild.domain.hearing import Hearing
-from unibuild.watch import problems
-from unibuild.watch.paint import Paint, plain_line
-from unibuild.watch.view import Line
+from unibuild.domain.crash import console_patterns, render
+from unibuild.testing.capture import Hearing
+from unibuild.util.escapes import Escapes, colours_only, of_a_console
+from unibuild.watch import diagnostics
+from unibuild.watch.ui.render import Paint, plain_line
+from unibuild.watch.ui.view import Line
 from unibuild.watch.voice import Loan, Voice
 
 SHORT = 2048
@@ -54,9 +54,9 @@ def voice(line: str) -> None:
 
 
 READERS = {
-    "places": lambda line: list(problems.places(line)),
-    "problems": lambda line: problems.problems([line]),
-    "plain": problems.plain,
+    "places": lambda line: list(diagnostics.places(line)),
+    "problems": lambda line: diagnostics.problems([line]),
+    "plain": diagnostics.plain,
     "on a terminal": lambda line: LOOKED.rows(Line("hello", line, "console")),
     "as prose": lambda line: LOOKED.rows(Line("hello", line, "said")),
     "in colours": lambda line: Paint(hyperlink="file://{path}").rows(Line("hello", line, "console")),
@@ -65,8 +65,8 @@ READERS = {
     "hearing": lambda line: Hearing(lambda: None).feed(line.encode()),
     "colours only": lambda line: Escapes(colours_only).feed(line),
     "console": lambda line: Escapes(of_a_console).feed(line),
-    "banners": lambda line: banners.read(b"Fatal error\n" + line.encode()),
-    "last lines": lambda line: text.last_lines(line.encode()),
+    "banners": lambda line: console_patterns.read(b"Fatal error\n" + line.encode()),
+    "last lines": lambda line: render.last_lines(line.encode()),
 }
 
 

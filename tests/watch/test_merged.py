@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.watch import wire
+from unibuild.watch import worker_protocol
 from unibuild.watch.merged import Merged
 
 LINES = st.text("ab\N{SNOWMAN}\x1b_u", max_size=6)
@@ -13,12 +13,18 @@ LINES = st.text("ab\N{SNOWMAN}\x1b_u", max_size=6)
 
 def written(items):
     """Return what a builder writes for these lines and messages."""
-    return b"".join(wire.MARK if isinstance(one, wire.Built) else f"{one}\n".encode() for one in items)
+    return b"".join(
+        worker_protocol.MARK if isinstance(one, worker_protocol.Built) else f"{one}\n".encode() for one in items
+    )
 
 
-@given(st.lists(LINES | st.builds(wire.Built, exit_code=st.integers(0, 255))), st.lists(st.integers(0, 200)), st.data())
+@given(
+    st.lists(LINES | st.builds(worker_protocol.Built, exit_code=st.integers(0, 255))),
+    st.lists(st.integers(0, 200)),
+    st.data(),
+)
 def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, data):
-    output, messages = written(items), [one for one in items if isinstance(one, wire.Built)]
+    output, messages = written(items), [one for one in items if isinstance(one, worker_protocol.Built)]
     places = sorted({0, len(output), *(cut for cut in cuts if cut < len(output))})
     events = [output[a:b] for a, b in itertools.pairwise(places)]
     for message in messages:
@@ -34,17 +40,17 @@ def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, da
 
 def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progress_is_none():
     merged = Merged()
-    merged.write(b"no end" + wire.MARK + b"50%\r100%\r    \r")
+    merged.write(b"no end" + worker_protocol.MARK + b"50%\r100%\r    \r")
     assert merged.unfinished == "50%\r100%\r    "
-    merged.write(wire.MARK)
-    merged.say([wire.Built(exit_code=0)] * 2)
-    assert merged.take() == ["no end", *[wire.Built(exit_code=0)] * 2]
+    merged.write(worker_protocol.MARK)
+    merged.say([worker_protocol.Built(exit_code=0)] * 2)
+    assert merged.take() == ["no end", *[worker_protocol.Built(exit_code=0)] * 2]
 
 
 def test_what_lost_its_mark_is_told_in_the_end():
     merged = Merged()
-    merged.write(b"a\n" + wire.MARK + b"b\n")
-    merged.say([wire.Built(exit_code=0), wire.Built(exit_code=1)])
-    assert merged.take() == ["a", wire.Built(exit_code=0), "b"]
+    merged.write(b"a\n" + worker_protocol.MARK + b"b\n")
+    merged.say([worker_protocol.Built(exit_code=0), worker_protocol.Built(exit_code=1)])
+    assert merged.take() == ["a", worker_protocol.Built(exit_code=0), "b"]
     assert merged.is_behind
-    assert merged.take(all_of_it=True) == [wire.Built(exit_code=1)]
+    assert merged.take(all_of_it=True) == [worker_protocol.Built(exit_code=1)]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from unibuild.watch.output import Output
+from unibuild.watch.ui.output import Output
 
 
 @pytest.fixture

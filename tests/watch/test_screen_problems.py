@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.watch.problems import MOST, places, plain, problems
+from unibuild.watch.diagnostics import MOST, places, plain, problems
 
 GCC = """\
 main.c: In function 'main':

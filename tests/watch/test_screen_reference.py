@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from unibuild.settings.environment import CYCLE
-from unibuild.watch import events, reference, view
+from unibuild.watch import events, reference
+from unibuild.watch.ui import view
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "reference" / "watch.md"
@@ -45,7 +46,6 @@ def test_every_variable_of_a_hook_stands_on_the_page(fact):
 
 
 def test_a_screen_without_a_terminal_imports_no_rich():
-    code = (
-        "import sys; from unibuild.watch import screen; screen.PlainScreen(colour=False); print('rich' in sys.modules)"
-    )
+    code = "import sys; from unibuild.watch.ui.streams import PlainScreen; "
+    code += "PlainScreen(colour=False); print('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

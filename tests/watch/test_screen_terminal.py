@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.watch.problems import plain
+from unibuild.watch.diagnostics import plain
 
 PLAYER = Path(__file__).with_name("player.py")
 STARTED = '{"event":"started","root":"%s","goal":"boot","host":"lab","pid":1}'

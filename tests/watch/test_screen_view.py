@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.watch import events, view
-from unibuild.watch.paint import NARROWEST, Paint, plain_line
-from unibuild.watch.problems import plain
+from unibuild.watch import events
+from unibuild.watch.diagnostics import plain
+from unibuild.watch.ui import view
+from unibuild.watch.ui.render import NARROWEST, Paint, plain_line
 
 CHARS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x1b[31m\r\t日本é\u0301\u200d👩")
 TEXT = st.text(CHARS, max_size=60)

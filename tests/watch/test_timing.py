@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.watch.timing import Settle
+from unibuild.util.timing import Settle
 
 GAPS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from unibuild import stamps
-from unibuild.settings.sources import load
-from unibuild.watch.tree import Tree, differences
+from unibuild import fingerprint
+from unibuild.settings.loader import load
+from unibuild.watch.inputs import Tree, differences
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_what_is_edited_during_a_build_is_a_difference_after_it_and_a_new_date_i
     tree.write("Makefile", "x:")
     os.utime(tree.root / "main.c")
     dated = str(tree.root / "main.c")
-    look.end({dated: stamps.take(dated)})
+    look.end({dated: fingerprint.take(dated)})
     assert changed(tree, look) == ["Makefile"]
 
 

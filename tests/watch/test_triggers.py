@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.watch import triggers
-from unibuild.watch.triggers import Triggers
+from unibuild.watch import inotify
+from unibuild.watch.inotify import Triggers
 
 PATIENCE = 20
 
@@ -99,7 +99,7 @@ def test_that_the_other_thread_has_died_is_noticed(tmp_path, woken, watched):
 LIMITED = """
 import sys
 from pathlib import Path
-from unibuild.watch.triggers import Triggers
+from unibuild.watch.inotify import Triggers
 Path("/proc/sys/user/max_inotify_{what}").write_text("{number}")
 found = Triggers(lambda: None)
 found.watch(sys.argv[1:])
@@ -135,6 +135,6 @@ def test_the_limits_of_the_kernel_are_told_with_the_line_that_raises_them(tmp_pa
 
 
 def test_the_lower_limit_counts():
-    key, number = triggers.limit("watches")
+    key, number = inotify.limit("watches")
     assert key in ("fs.inotify.max_user_watches", "user.max_inotify_watches")
     assert number > 0

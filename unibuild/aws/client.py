@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import unibuild
+from unibuild.aws.dry_run import Call, Plan, is_reading, mentions_unknown
 from unibuild.aws.errors import explain_local
 from unibuild.aws.faults import fault, garbage, local_errors, remember_answers
 from unibuild.aws.patience import Clock, Patience, Stopped
-from unibuild.aws.plan import Call, Plan, is_reading, mentions_unknown
-from unibuild.aws.tries import Tries
+from unibuild.aws.retry import Tries
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
-from unibuild.files import reading
+from unibuild.util.files import reading
 
 if TYPE_CHECKING:
     from pathlib import Path

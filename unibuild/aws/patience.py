@@ -7,7 +7,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from unibuild import waits
+from unibuild.util import waits
 
 __all__ = ["READING", "Clock", "Patience", "Stopped"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
 from unibuild.aws.errors import DENIED, NOT_IMPLEMENTED
-from unibuild.aws.kernels import HVM_TYPES, Virtualization, smallest_offered, types_for
 from unibuild.aws.sharing import ALL
+from unibuild.aws.xen_support import HVM_TYPES, Virtualization, smallest_offered, types_for
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:

@@ -9,21 +9,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import unibuild
-from unibuild.aws import preflight, register, tags
+from unibuild.aws import ami, preflight, tags
 from unibuild.aws.errors import NOT_FOUND
-from unibuild.aws.kernels import Virtualization, pv_grub
+from unibuild.aws.snapshot import checksums
+from unibuild.aws.snapshot import upload as snapshot
+from unibuild.aws.snapshot.blocks import Base
+from unibuild.aws.snapshot.s3_import import Importer
 from unibuild.aws.together import together
-from unibuild.aws.upload import checksums, snapshot
-from unibuild.aws.upload.blocks import Base
-from unibuild.aws.upload.s3 import Importer
+from unibuild.aws.xen_support import Virtualization, pv_grub
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from unibuild.aws.client import Aws, Client
-    from unibuild.aws.upload.journal import Journal
-    from unibuild.aws.upload.puts import Source
+    from unibuild.aws.snapshot.journal import Journal
+    from unibuild.aws.snapshot.workers import Source
 
 __all__ = ["About", "Found", "Published", "Wanted", "find", "identity", "look", "make"]
 
@@ -147,14 +148,14 @@ def find(aws: Aws, wanted: Wanted, journal: Journal) -> Published | None:
         AwsError: another AMI has its name, or the AMI lacks a snapshot.
     """
     ec2 = aws.client("ec2")
-    image = register.named(ec2, wanted.name)
+    image = ami.named(ec2, wanted.name)
     if image is None:
         return None
-    register.check_identity(ec2, image, wanted.about.identity)
+    ami.check_identity(ec2, image, wanted.about.identity)
     snapshot.Uploader(aws, ec2.region, journal).discard_all()
     if image.get("State") != "available":
-        image = register.wait_available(ec2, image["ImageId"])
-    root = register.root_snapshot(image)
+        image = ami.wait_available(ec2, image["ImageId"])
+    root = ami.root_snapshot(image)
     if not root:
         raise AwsError(
             f"{image['ImageId']} in {ec2.region} has the name {wanted.name}, and no root snapshot",
@@ -223,15 +224,15 @@ def make(
     else:
         made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
     tell("register the AMI", None, wanted.name)
-    registration = register.Registration(
+    registration = ami.Registration(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags
     )
     try:
-        image, was_there = register.register(ec2, registration, made.id, source.volume_gib)
+        image, was_there = ami.register(ec2, registration, made.id, source.volume_gib)
     except AwsError as error:
         error.add(f"the snapshot {made.id} is complete: the next run takes it, `unibuild ami gc` removes it")
         raise
-    used = register.root_snapshot(image) or made.id
+    used = ami.root_snapshot(image) or made.id
     if was_there and used != made.id and not made.is_found:  # another run was faster with the same image
         try:
             ec2.call("DeleteSnapshot", SnapshotId=made.id)

@@ -9,7 +9,7 @@ from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
     from unibuild.aws.client import Aws
-    from unibuild.aws.collect import Removal, Step
+    from unibuild.aws.garbage_collection import Removal, Step
 
 __all__ = ["carry_out"]
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
-from unibuild.aws.plan import Call
+from unibuild.aws.dry_run import Call
 from unibuild.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from unibuild.aws import copies, sharing
+from unibuild.aws import distribute, sharing
+from unibuild.aws.dry_run import mentions_unknown
 from unibuild.aws.errors import DENIED
-from unibuild.aws.plan import mentions_unknown
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ def finish(
     Raises:
         AwsError: AWS refused; what is done is done, and the next run goes on.
     """
-    source = known or copies.wait_until_available(aws, region, image)
+    source = known or distribute.wait_until_available(aws, region, image)
     if mentions_unknown(image):
         source = dataclasses.replace(source, virtualization=settings.virtualization)
-    made = {region: source, **copies.copy_all(aws, settings, source, tell)}
+    made = {region: source, **distribute.copy_all(aws, settings, source, tell)}
     now = datetime.now(UTC)
     for one in made.values():
         for call in sharing.finishing(settings, one, now, description):

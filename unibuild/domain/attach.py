@@ -20,15 +20,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.domain import identity
-from unibuild.domain.terminal import LEAVE, end_by_key
+from unibuild.util.terminal import LEAVE, end_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.domain import xl
+    from unibuild.host import xl
     from unibuild.host.base import Host
     from unibuild.host.exchange import HostChild
-    from unibuild.process import Completed
+    from unibuild.util.process import Completed
 
 __all__ = ["Attached", "Holder"]
 

@@ -15,21 +15,21 @@ import selectors
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from unibuild.domain import xl
 from unibuild.domain.attach import Attached
 from unibuild.domain.crash.xen_log import triple_faulted
-from unibuild.domain.ending import GONE, End, Left, exit_code
-from unibuild.domain.lines import Lines
-from unibuild.domain.terminal import LEAVE
+from unibuild.domain.exit_status import GONE, End, Left, exit_code
 from unibuild.errors import DomainError, UnibuildError
+from unibuild.host import xl
+from unibuild.util.lines import Lines
+from unibuild.util.terminal import LEAVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unibuild.domain.log import Log
-    from unibuild.domain.terminal import Source
+    from unibuild.domain.console_log import Log
     from unibuild.host.base import Host
     from unibuild.host.exchange import HostChild
+    from unibuild.util.terminal import Source
 
 __all__ = ["End", "Reader"]
 

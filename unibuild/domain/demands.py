@@ -6,13 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.xl import devices
+from unibuild.xlcfg import devices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from unibuild.kernel import Type
-    from unibuild.xl.grammar import Config
+    from unibuild.xlcfg.grammar import Config
 
 __all__ = ["DEFAULT_MEMORY", "NET", "SCRIPTS", "Demands", "bridge_paths", "mac_address", "read"]
 

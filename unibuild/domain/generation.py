@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unibuild.errors import FileError
-from unibuild.files import refuse_newer, sha256, write_whole
+from unibuild.util.files import refuse_newer, sha256, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ class Generation:
         xl_sha256: SHA-256 of the ``.xl``.
         ramdisk_sha256: SHA-256 of the ramdisk.
         kernel_size: bytes of the kernel.
-        facts: where it comes from, as ``unibuild.tasks.facts`` tells it.
+        facts: where it comes from, as ``unibuild.graph.provenance`` tells it.
         made: when it was first kept: UTC, as ISO 8601 has it.
         boots: the oldest first.
     """

@@ -23,8 +23,8 @@ import msgspec
 
 from unibuild.domain.generation import FILES, FOLDER, Boot, Content, Generation, Kept, load, read, write
 from unibuild.errors import FileError, InputError
-from unibuild.files import copy_whole, lock, reading, sha256, write_whole, writing_errors
-from unibuild.xl import grammar
+from unibuild.util.files import copy_whole, lock, reading, sha256, write_whole, writing_errors
+from unibuild.xlcfg import grammar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

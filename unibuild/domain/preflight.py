@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.domain import demands, shortfall, xl
+from unibuild.domain import demands, shortfall
 from unibuild.errors import DomainError
+from unibuild.host import xl
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from unibuild.host.base import Host
     from unibuild.kernel import Kernel
-    from unibuild.xl.grammar import Config
+    from unibuild.xlcfg.grammar import Config
 
 __all__ = ["Seen", "look"]
 

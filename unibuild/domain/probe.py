@@ -17,10 +17,10 @@ from unibuild.errors import LostError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unibuild.domain.asking import Check
+    from unibuild.domain.probes import Check
     from unibuild.host.base import Host
-    from unibuild.process import Completed
     from unibuild.settings.model import Http
+    from unibuild.util.process import Completed
 
 __all__ = ["Connection", "Key", "Page", "Relayed"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.domain.demands import Demands
-    from unibuild.domain.xl import Domain
+    from unibuild.host.xl import Domain
     from unibuild.kernel import Kernel
 
 __all__ = ["Backend", "Disk", "Problem", "Resources", "lacks", "parse_backends"]

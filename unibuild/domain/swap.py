@@ -10,16 +10,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from unibuild import foreground
-from unibuild.domain import owner, xl
+from unibuild.domain import ownership
 from unibuild.errors import LostError
-from unibuild.xl import devices
+from unibuild.host import xl
+from unibuild.util import job_control
+from unibuild.xlcfg import devices
 
 if TYPE_CHECKING:
     from unibuild.domain.preflight import Seen
-    from unibuild.domain.record import Instance, Record
+    from unibuild.domain.records import Instance, Record
     from unibuild.host.base import Host
-    from unibuild.xl import grammar
+    from unibuild.xlcfg import grammar
 
 __all__ = ["conflict", "end", "exchange", "new_name", "settle"]
 
@@ -85,7 +86,7 @@ def settle(host: Host, record: Record, domains: tuple[xl.Domain, ...]) -> tuple[
     if new:
         _remove(host, new)
     else:
-        owner.unmark(host, pending.uuid)
+        ownership.unmark(host, pending.uuid)
     if old and good:
         _call(host, old, good.name)
     if old_runs:
@@ -119,7 +120,7 @@ def exchange(host: Host, old: xl.Domain, new: xl.Domain, name: str, grace: float
     except BaseException:
         _call(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
         raise
-    with foreground.signals_put_off(first_only=True):  # here none runs
+    with job_control.signals_put_off(first_only=True):  # here none runs
         began = end(host, old, grace)
         xl.unpause(host, new)
     return time.monotonic() - began
@@ -169,7 +170,7 @@ def _is_seen_to_end(host: Host, domain: xl.Domain, deadline: float) -> bool:
 
 def _remove(host: Host, domain: xl.Domain) -> None:
     xl.destroy(host, domain)
-    owner.unmark(host, domain.uuid)
+    ownership.unmark(host, domain.uuid)
 
 
 def _call(host: Host, domain: xl.Domain, name: str, *, was: str | None = None) -> None:

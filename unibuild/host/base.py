@@ -10,9 +10,9 @@ import subprocess
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING
 
-from unibuild import process
 from unibuild.errors import CommandError, HostError, LostError, NoAnswerError, ProgramDiedError
 from unibuild.host.exchange import HostChild, LateError, Limits, Progress, exchange
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from unibuild import foreground, process
 from unibuild.host.frame import Stream
+from unibuild.util import job_control, process
 
 if TYPE_CHECKING:
     import subprocess
@@ -136,7 +136,7 @@ def exchange(child: HostChild, limits: Limits, progress: Progress, *, data: byte
     Raises:
         LateError: it had no end in time.
     """
-    with child, foreground.lent(child.popen.pid) if lend else contextlib.nullcontext(foreground.Loan()) as loan:
+    with child, job_control.lent(child.popen.pid) if lend else contextlib.nullcontext(job_control.Loan()) as loan:
         _collect(child, limits, progress, data=data, is_lent=lambda: loan.is_lent)
     return loan.interrupted
 
@@ -176,7 +176,7 @@ def _collect(
                 mark, has_begun, since = now, child.out.has_begun, time.monotonic()
             progress.show(time.monotonic() - began)
             if is_lent():
-                foreground.follow_stop(child.popen.pid)
+                job_control.follow_stop(child.popen.pid)
     child.out.close()
     child.err.close()
     if _is_whole(child):

@@ -13,10 +13,10 @@ import signal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from unibuild import process
 from unibuild.errors import MissingError
 from unibuild.host.base import SBIN, Host, check_sudo, is_batch
 from unibuild.host.exchange import Call, HostChild, Limits
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

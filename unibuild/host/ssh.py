@@ -19,12 +19,12 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import files, process
 from unibuild.errors import CommandError, FileError, HostError, LostError, MissingError, NoAnswerError, SettingsError
 from unibuild.host.base import ENV, FOLDERS, SBIN, Host, check_sudo
 from unibuild.host.exchange import Call, HostChild, Limits
 from unibuild.host.frame import Frame, quote
 from unibuild.host.ssh_errors import Way, explain
+from unibuild.util import files, process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

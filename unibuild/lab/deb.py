@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from unibuild import process
 from unibuild.errors import CommandError, LabError
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import files
 from unibuild.errors import LabError
 from unibuild.lab import deb, image, initrd, linux, packages
-from unibuild.lab.places import Places
+from unibuild.lab.paths import Places
+from unibuild.util import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

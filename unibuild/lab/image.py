@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from unibuild import files
 from unibuild.errors import FileError, LabError
 from unibuild.lab import deb, initrd, linux, packages
-from unibuild.lab.places import Places
+from unibuild.lab.paths import Places
+from unibuild.util import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,9 +11,9 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import files, process
 from unibuild.errors import LabError
 from unibuild.lab.cpio import Cpio
+from unibuild.util import files, process
 
 if TYPE_CHECKING:
     from typing import IO

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from unibuild import process
 from unibuild.errors import CommandError, LabError
 from unibuild.lab.network import NETDEV
+from unibuild.util import process
 
 if TYPE_CHECKING:
-    from unibuild.lab.places import Places
-    from unibuild.settings.values import Network
+    from unibuild.lab.paths import Places
+    from unibuild.settings.types import Network
 
 __all__ = ["PROGRAM", "Machine", "arguments", "cpu_time", "find", "start", "stop", "version"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from unibuild import files
-from unibuild.settings.values import Network
+from unibuild.settings.types import Network
+from unibuild.util import files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,17 +14,17 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from unibuild import process
 from unibuild.errors import FileError, LabError, MissingError
 from unibuild.lab import qemu
 from unibuild.lab.qmp import Monitor
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.lab.places import Places
+    from unibuild.lab.paths import Places
     from unibuild.lab.qemu import Machine
-    from unibuild.settings.values import Network
+    from unibuild.settings.types import Network
 
 __all__ = ["discard", "exists", "key", "prepare", "restore", "save"]
 

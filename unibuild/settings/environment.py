@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
-from unibuild.settings.origin import PREFIX
+from unibuild.settings.locations import PREFIX
 
 if TYPE_CHECKING:
-    from unibuild.settings.origin import KeyPath
+    from unibuild.settings.locations import KeyPath
 
 __all__ = ["CYCLE", "RESERVED", "variable_path"]
 
@@ -43,8 +43,8 @@ def variable_path(name: str) -> KeyPath:
     """
     import difflib
 
-    from unibuild.settings.fields import leaves, spellings
     from unibuild.settings.model import Settings
+    from unibuild.settings.schema import leaves, spellings
 
     for path in spellings(Settings, name.removeprefix(PREFIX)):
         return path

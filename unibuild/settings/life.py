@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from unibuild.settings.values import Argument, Count, Pattern, Port, Seconds, UrlPath, Value, XenstoreKey
+from unibuild.settings.types import Argument, Count, Pattern, Port, Seconds, UrlPath, Value, XenstoreKey
 
 __all__ = ["Boot", "Case", "Http", "Ready"]
 

@@ -15,7 +15,7 @@ from msgspec import Meta
 from unibuild.settings.image import Image
 from unibuild.settings.life import Boot, Case, Http, Ready
 from unibuild.settings.publish import Launch, Publish
-from unibuild.settings.values import (
+from unibuild.settings.types import (
     DISK_KEYS,
     VIF_KEYS,
     CaseName,

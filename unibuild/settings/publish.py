@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from unibuild.settings.values import Account, Cidr, Count, OpenPort, Seconds, TagKey, TagValue
+from unibuild.settings.types import Account, Cidr, Count, OpenPort, Seconds, TagKey, TagValue
 
 __all__ = ["Launch", "Publish"]
 

@@ -13,10 +13,10 @@ from typing import get_args
 
 import msgspec
 
-from unibuild.files import PUBLIC, write_whole
 from unibuild.settings.environment import RESERVED
-from unibuild.settings.fields import Leaf, bare, child, expected, key_type, known, leaves, metas
 from unibuild.settings.model import Settings
+from unibuild.settings.schema import Leaf, bare, child, expected, key_type, known, leaves, metas
+from unibuild.util.files import PUBLIC, write_whole
 
 __all__ = ["main", "markdown", "schema"]
 

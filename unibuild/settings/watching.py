@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from unibuild.settings.values import Seconds
+from unibuild.settings.types import Seconds
 
 __all__ = ["Watch"]
 

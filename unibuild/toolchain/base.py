@@ -1,7 +1,7 @@
 """What every toolchain tells: the steps that make the kernel, as plain values, and where the kernel then is.
 
 A plan starts no child but to ask for a version, and writes no file but what spares asking and looking again (in
-``.unibuild``); the steps are carried out by ``unibuild.tasks``.
+``.unibuild``); the steps are carried out by ``unibuild.graph``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from unibuild import makefile
 from unibuild.errors import MissingError
-from unibuild.files import reading
+from unibuild.toolchain import makefile
+from unibuild.util.files import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from unibuild.files import write_whole
-from unibuild.settings.sources import STATE
+from unibuild.settings.loader import STATE
+from unibuild.util.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from unibuild import __version__, stamps
+from unibuild import __version__
+from unibuild import fingerprint as stamps
 from unibuild.errors import FileError
-from unibuild.files import write_whole
-from unibuild.settings.sources import STATE
+from unibuild.settings.loader import STATE
 from unibuild.toolchain import sources
+from unibuild.util.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

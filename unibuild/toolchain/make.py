@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import BuildError, SettingsError
-from unibuild.files import sha256
-from unibuild.makefile import NAMES, find, kernels, targets
-from unibuild.stamps import key, path_of
+from unibuild.fingerprint import key, path_of
 from unibuild.toolchain import listing, mentions
 from unibuild.toolchain.base import OURS, Step, behind_door, identity, make_argv, spelled, values
 from unibuild.toolchain.learned import Learned, Prepared
+from unibuild.toolchain.makefile import NAMES, find, kernels, targets
 from unibuild.toolchain.sources import Found, git_state
+from unibuild.util.files import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

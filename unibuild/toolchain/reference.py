@@ -9,22 +9,22 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.files import PUBLIC, write_whole
-from unibuild.toolchain.flags import FLAGS
-from unibuild.toolchain.release import Names
-from unibuild.toolchain.versions import RELEASES, series
+from unibuild.toolchain.mirage.flags import FLAGS
+from unibuild.toolchain.mirage.releases import Names
+from unibuild.toolchain.mirage.versions import RELEASES, series
+from unibuild.util.files import PUBLIC, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unibuild.toolchain.release import Release
+    from unibuild.toolchain.mirage.releases import Release
 
 __all__ = ["main", "markdown"]
 
 _HEAD = """\
 # Mirage, release by release
 
-<!-- Written by `python -m unibuild.toolchain.reference` from unibuild/toolchain/versions.py and flags.py. -->
+<!-- Written by `python -m unibuild.toolchain.reference` from unibuild/toolchain/mirage/versions.py and flags.py. -->
 
 The same `unibuild.toml` drives every release; `mirage --version` is asked once for each installed program. Where the
 first line of `config.ml` asks for other releases (`(* mirage >= 4.9.0 & < 4.12.0 *)`), nothing is run.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import stamps
+from unibuild import fingerprint as stamps
 from unibuild.errors import FileError
 
 if TYPE_CHECKING:

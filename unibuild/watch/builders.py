@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import UnibuildError
-from unibuild.settings.sources import load
-from unibuild.watch import wire
-from unibuild.watch.builder import Builder
+from unibuild.settings.loader import load
+from unibuild.watch import worker_protocol
+from unibuild.watch.build_worker import Builder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.settings.sources import Project
+    from unibuild.settings.loader import Project
 
 __all__ = ["Builders", "Loaded"]
 
@@ -27,7 +27,7 @@ class Loaded:
 
     project: Project
     paths: tuple[str, ...]
-    message: wire.Loaded
+    message: worker_protocol.Loaded
 
 
 class Builders:
@@ -81,12 +81,12 @@ class Builders:
         for message in builder.hear():
             if isinstance(message, str):
                 self._said.append(message)
-            elif isinstance(message, wire.Loaded):
+            elif isinstance(message, worker_protocol.Loaded):
                 old, self.current, self._next = self.current, builder, None
                 if old:
                     old.__exit__()
                 return Loaded(project, paths, message)
-            elif isinstance(message, wire.Refused):
+            elif isinstance(message, worker_protocol.Refused):
                 return self._refuse(message.text, message.hint or "", message.exit_code)
         if not builder.has_ended:
             return None

@@ -12,7 +12,7 @@ from unibuild.watch import events
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unibuild.watch.wire import Failure, Task
+    from unibuild.watch.worker_protocol import Failure, Task
 
 __all__ = ["Cycle", "relative"]
 

@@ -14,25 +14,25 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import UnibuildError
-from unibuild.tasks import hosts
+from unibuild.host import resolve
+from unibuild.util.wakeup import Signal, heeded
 from unibuild.watch import events
 from unibuild.watch.builders import Builders
-from unibuild.watch.contract import Command
 from unibuild.watch.cycle import relative
-from unibuild.watch.domains import Domains, Lost
-from unibuild.watch.inbox import Signal, heeded
-from unibuild.watch.lookout import Lookout
+from unibuild.watch.domain import Domains, Lost
+from unibuild.watch.scanner import Lookout
 from unibuild.watch.swaps import Swapped
-from unibuild.watch.teller import Teller
+from unibuild.watch.ui.base import Command
+from unibuild.watch.ui.console_passthrough import Teller
 from unibuild.watch.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unibuild.watch.contract import Screen
+    from unibuild.util.wakeup import Box
     from unibuild.watch.cycle import What
-    from unibuild.watch.inbox import Box
-    from unibuild.watch.tree import Tree
+    from unibuild.watch.inputs import Tree
+    from unibuild.watch.ui.base import Screen
 
 __all__ = ["Loop"]
 
@@ -84,7 +84,7 @@ class Loop:
                     at=time.time(),
                     root=str(project.root),
                     goal="boot",
-                    host=hosts.place(project.settings),
+                    host=resolve.place(project.settings),
                     pid=os.getpid(),
                     polling=self._lookout.triggers.failure,
                 )

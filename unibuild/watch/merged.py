@@ -1,6 +1,6 @@
 """What a builder writes and what it says, in one order: its output and its messages come by different ways.
 
-A mark (``wire.MARK``) in the output stands for each message, at the place where that was sent. Pure: no file
+A mark (``worker_protocol.MARK``) in the output stands for each message, at the place where that was sent. Pure: no file
 descriptor, no clock.
 """
 
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from unibuild.watch import wire
+from unibuild.watch import worker_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from unibuild.watch.wire import Message
+    from unibuild.watch.worker_protocol import Message
 
 __all__ = ["LINE", "Merged"]
 
@@ -32,12 +32,19 @@ class Merged:
 
     def write(self, data: bytes) -> None:
         """Take bytes of the output; those that are no UTF-8 are replaced."""
-        *marked, last = (self._rest + data).split(wire.MARK)
+        *marked, last = (self._rest + data).split(worker_protocol.MARK)
         for piece in marked:
             self._add(piece)
             self._finish()
             self._items.append(None)
-        begun = next((size for size in range(len(wire.MARK) - 1, 0, -1) if last.endswith(wire.MARK[:size])), 0)
+        begun = next(
+            (
+                size
+                for size in range(len(worker_protocol.MARK) - 1, 0, -1)
+                if last.endswith(worker_protocol.MARK[:size])
+            ),
+            0,
+        )
         self._add(last[: len(last) - begun])
         self._rest = last[len(last) - begun :]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from unibuild.files import PUBLIC, write_whole
+from unibuild.util.files import PUBLIC, write_whole
 from unibuild.watch import events
 
 __all__ = ["main", "markdown"]

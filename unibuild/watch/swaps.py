@@ -6,20 +6,20 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from unibuild import waits
-from unibuild.tasks.attendant import Attendant
-from unibuild.tasks.words import LastWords
+from unibuild.deploy.attendant import Attendant
+from unibuild.deploy.words import LastWords
+from unibuild.util import waits
 from unibuild.watch import events
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.domain import xl
+    from unibuild.deploy.attendant import Made
     from unibuild.errors import UnibuildError
+    from unibuild.host import xl
     from unibuild.host.base import Host
-    from unibuild.tasks.attendant import Made
-    from unibuild.watch.domains import Domains
-    from unibuild.watch.follower import Follower
+    from unibuild.watch.console_thread import Follower
+    from unibuild.watch.domain import Domains
 
 __all__ = ["Swap", "Swapped"]
 

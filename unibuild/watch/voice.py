@@ -6,8 +6,8 @@ import codecs
 import time
 from typing import TYPE_CHECKING, Literal
 
-from unibuild import output
-from unibuild.tasks.screen import Screen
+from unibuild.deploy.console_output import Screen
+from unibuild.util import standard_streams
 from unibuild.watch import events
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Voice(Screen):
     def say(self, sentence: str) -> None:
         """Tell a sentence of our own."""
         if self._loan.is_lent:
-            output.write(1, f"\r\nunibuild: {sentence}\r\n".encode())
+            standard_streams.write(1, f"\r\nunibuild: {sentence}\r\n".encode())
         self._post(events.Note(at=time.time(), message=sentence))
 
     def prompt(self) -> None:

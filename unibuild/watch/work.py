@@ -7,21 +7,21 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild.errors import UnibuildError
-from unibuild.watch import events, wire
+from unibuild.util.timing import Backoff
+from unibuild.watch import events, worker_protocol
 from unibuild.watch.cycle import Cycle, relative
 from unibuild.watch.swaps import Swapped
-from unibuild.watch.timing import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from unibuild.watch.builder import Builder
+    from unibuild.watch.build_worker import Builder
     from unibuild.watch.builders import Builders
     from unibuild.watch.cycle import What
-    from unibuild.watch.domains import Domains, Lost
-    from unibuild.watch.lookout import Lookout
-    from unibuild.watch.teller import Teller
-    from unibuild.watch.tree import Tree
+    from unibuild.watch.domain import Domains, Lost
+    from unibuild.watch.inputs import Tree
+    from unibuild.watch.scanner import Lookout
+    from unibuild.watch.ui.console_passthrough import Teller
 
 __all__ = ["Work"]
 
@@ -110,12 +110,12 @@ class Work:
             match one:
                 case str():
                     self._teller.tell(events.Output(at=time.time(), origin="build", text=one))
-                case wire.Task() if self.cycle:
+                case worker_protocol.Task() if self.cycle:
                     self._teller.tell(self.cycle.heard(one))
-                case wire.Failure() if self.cycle:
+                case worker_protocol.Failure() if self.cycle:
                     if told := self.cycle.failed(one):
                         self._teller.tell(told)
-                case wire.Built(exit_code=code) if self.cycle:
+                case worker_protocol.Built(exit_code=code) if self.cycle:
                     self._built(code)
         self._teller.show_progress(builder.unfinished)
         if builder.has_ended:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain.crash.banners import read
+from unibuild.domain.crash.console_patterns import read
 
 BANNER = b"""\
 Solo5: Xen console: port 0x2, ring @0x00000000FEFFF000

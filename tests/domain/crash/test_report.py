@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.domain import xl
-from unibuild.domain.crash import asking, report, symbols
-from unibuild.domain.ending import End
+from unibuild.domain.crash import host_queries, report, symbols
+from unibuild.domain.exit_status import End
+from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
@@ -172,8 +172,8 @@ def test_a_host_out_of_reach(project):
 
 
 def test_a_host_that_does_not_answer(project, monkeypatch):
-    monkeypatch.setattr(asking, "PATIENCE", 0.3)
-    monkeypatch.setattr(asking, "BUDGET", 0.5)
+    monkeypatch.setattr(host_queries, "PATIENCE", 0.3)
+    monkeypatch.setattr(host_queries, "BUDGET", 0.5)
     for name in ("xl", "xenctx"):
         (project.xen.world / "bin" / name).write_text("#!/bin/sh\nexec sleep 60\n")
     before = time.monotonic()

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from unibuild import process
 from unibuild.domain.crash import symbols
 from unibuild.domain.crash.stack import CALLED
 from unibuild.errors import UnibuildError
+from unibuild.util import process
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, MissingError, UnibuildError
-from unibuild.host.rights import find_xenctx
+from unibuild.host.sudoers import find_xenctx
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unibuild.domain.crash.asking import Asking
+    from unibuild.domain.crash.host_queries import Asking
 
 __all__ = ["Vcpu", "from_xen_log", "parse", "take"]
 

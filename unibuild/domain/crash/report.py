@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import files
-from unibuild.domain.crash import banners, registers, stack, symbols, text, xen_log
-from unibuild.domain.crash.asking import Asking
-from unibuild.domain.xl import REASONS
+from unibuild.domain.crash import console_patterns, registers, render, stack, symbols, xen_log
+from unibuild.domain.crash.host_queries import Asking
 from unibuild.errors import UnibuildError
+from unibuild.host.xl import REASONS
+from unibuild.util import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unibuild.domain import xl as xl_verbs
     from unibuild.domain.crash.frames import Frame
-    from unibuild.domain.ending import End
+    from unibuild.domain.exit_status import End
+    from unibuild.host import xl as xl_verbs
     from unibuild.host.base import Host
 
 __all__ = ["CONSOLE", "KEEP", "Found", "Report", "collect"]
@@ -75,7 +75,7 @@ class Found:
     host: str
     made: datetime
     end: End | None
-    finding: banners.Finding | None
+    finding: console_patterns.Finding | None
     cause: str | None
     vcpus: tuple[registers.Vcpu, ...]
     frames: tuple[Frame, ...]
@@ -123,7 +123,7 @@ def collect(
     xen = answers["xl dmesg"]
     if domain and end and not vcpus:
         vcpus = registers.from_xen_log(xen, domain.domid)
-    finding = banners.read(said)
+    finding = console_patterns.read(said)
     first = next(iter(vcpus), None)
     frames = _frames(finding, first, kernel, symbols, state.absolute().parent, asking.missing)
     found = Found(
@@ -136,11 +136,11 @@ def collect(
         vcpus=vcpus,
         frames=frames,
         facts=dict(facts),
-        console=text.last_lines(said),
+        console=render.last_lines(said),
         answers={**answers, "xl dmesg": "\n".join(xen.splitlines()[-_LOG_LINES:])},
         missing=tuple(asking.missing),
     )
-    sentence, details = text.sentence(found), text.details(found)
+    sentence, details = render.sentence(found), render.details(found)
     try:
         return Report(sentence, details, _write(found, said, log, kernel, xl, state / "crashes"))
     except (OSError, UnibuildError) as error:
@@ -158,7 +158,7 @@ def _cause(xen: str, domain: xl_verbs.Domain | None, end: End | None, vcpu: regi
 
 
 def _frames(
-    finding: banners.Finding | None,
+    finding: console_patterns.Finding | None,
     vcpu: registers.Vcpu | None,
     kernel: Path,
     symbols_file: Path | None,
@@ -195,9 +195,9 @@ def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes
             (beside / xl.name).write_text(_masked(xl.read_text("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
         except OSError as error:
             missing.append(f"its .xl: {error.strerror}")
-        (beside / "host.txt").write_text(text.host(found), "utf-8", "replace")
-        (beside / "report.txt").write_text(text.report(found, missing), "utf-8", "replace")
-        (beside / "report.json").write_text(json.dumps(text.as_json(found, missing), indent=2) + "\n", "ascii")
+        (beside / "host.txt").write_text(render.host(found), "utf-8", "replace")
+        (beside / "report.txt").write_text(render.report(found, missing), "utf-8", "replace")
+        (beside / "report.json").write_text(json.dumps(render.as_json(found, missing), indent=2) + "\n", "ascii")
         folder, number = crashes / stamp, 1
         while folder.exists():
             number += 1

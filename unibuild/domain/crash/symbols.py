@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import process
 from unibuild.domain.crash.frames import Frame
 from unibuild.errors import UnibuildError
+from unibuild.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -13,8 +13,8 @@ from unibuild.domain.crash import processor
 from unibuild.errors import UnibuildError
 
 if TYPE_CHECKING:
-    from unibuild.domain import xl
     from unibuild.domain.crash.registers import Vcpu
+    from unibuild.host import xl
     from unibuild.host.base import Host
 
 __all__ = ["cause", "triple_faulted"]

@@ -1,0 +1,86 @@
+"""``unibuild lab``: what its words do; the box itself is tested in tests/lab."""
+
+from __future__ import annotations
+
+import pytest
+
+from unibuild.cli import lab
+from unibuild.errors import InputError, SettingsError
+from unibuild.lab import vm
+from unibuild.lab.paths import Places
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path) -> list[object]:
+    """What the box was asked for, in a folder without a project."""
+    calls: list[object] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(vm, "up", lambda settings, progress: calls.append(settings))
+    monkeypatch.setattr(vm, "down", lambda: calls.append("down") or len(calls) == 1)
+    monkeypatch.setattr(vm, "reset", lambda image: calls.append(("reset", image)))
+    monkeypatch.setattr(vm, "pack", lambda file, progress: calls.append(file))
+    return calls
+
+
+def test_up_takes_settings_of_the_command_line(asked):
+    assert lab.main(["up", "lab.memory=600", 'lab.forward=["8080:80"]']) == 0
+    assert (asked[0].memory, asked[0].forward) == (600, ("8080:80",))
+
+
+def test_a_box_file_is_sought_from_the_projects_folder(asked, tmp_path, monkeypatch):
+    (tmp_path / "unibuild.toml").write_text('[lab]\nbox = "xen.box"\n')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    lab.main(["up"])
+    assert asked[0].box == str(tmp_path / "xen.box")
+
+
+def test_down_tells_whether_there_was_one(asked, capsys):
+    lab.main(["down"])
+    lab.main(["down"])
+    assert capsys.readouterr().out == "The lab is down.\nThe lab was down already.\n"
+
+
+@pytest.mark.parametrize(("words", "image"), [(["reset"], False), (["reset", "--image"], True)])
+def test_reset_keeps_the_image_unless_asked(asked, words, image):
+    assert lab.main(words) == 0
+    assert asked == [("reset", image)]
+
+
+def test_pack_names_the_setting_that_uses_the_file(asked, tmp_path, capsys):
+    assert lab.main(["pack", "xen.box"]) == 0
+    assert asked == [tmp_path / "xen.box"]
+    assert 'box = "xen.box"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("state", "code"), [("up", 0), ("down", 1), ("broken", 1)])
+def test_status_tells_by_its_exit_code(monkeypatch, capsys, state, code):
+    monkeypatch.setattr(vm, "status", lambda: vm.Status(state, {"process": "7"}))
+    assert lab.main(["status"]) == code
+    assert capsys.readouterr().out == f"The lab is {state}.\n  process  7\n"
+
+
+def test_words_that_are_no_setting_are_refused(asked):
+    with pytest.raises(InputError, match='"memory" is no setting'):
+        lab.main(["up", "memory"])
+    with pytest.raises(SettingsError, match="memori"):
+        lab.main(["up", "lab.memori=1"])
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("words", "remote"), [([], []), (["xl", "list"], ["xl list"]), (["--", "echo a; b"], ["echo a; b"])]
+)
+def test_ssh_runs_in_whatever_box_there_is(monkeypatch, tmp_path, words, remote):
+    there = vm.Box(Places(tmp_path, tmp_path))
+    ran = []
+    monkeypatch.setattr(vm, "running", lambda: there)
+    monkeypatch.setattr(lab.process, "attend", lambda argv: ran.append(argv) or 7)
+    assert lab.main(["ssh", *words]) == 7
+    assert [word for word in ran[0] if word != "-t"] == ["ssh", "-F", str(there.ssh_config), "box", *remote]
+
+
+def test_without_a_verb_the_verbs_are_told(capsys):
+    with pytest.raises(SystemExit):
+        lab.main([])
+    assert "up | down | status | ssh | reset | pack" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""Whether arguments are refused: by what the kernel said, asked once."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from unibuild.deploy import check_arguments
+from unibuild.errors import LabError, SettingsError
+from unibuild.settings.loader import load
+
+LAB = SimpleNamespace(name="lab", address="lab")
+KNOWN = frozenset({"--port", "--dns-servers", "--help"})
+
+
+@pytest.fixture
+def check(tmp_path, help_kernel, monkeypatch):
+    (tmp_path / "unibuild.toml").write_text("")
+
+    def run(args, known=KNOWN, host=LAB, kernel=help_kernel, **words):
+        def ask(*_, stays):
+            run.asked += 1
+            if isinstance(known, Exception):
+                raise known
+            return known
+
+        monkeypatch.setattr(check_arguments, "_ask", ask)
+        project = load(
+            tmp_path, {"boot.args": args, **{key.replace("__", "."): word for key, word in words.items()}}, {}
+        )
+        check_arguments.check(project, host, tmp_path / "hello.xl", kernel)
+
+    run.asked = 0
+    run.cache = tmp_path / ".unibuild" / "arguments.json"
+    return run
+
+
+def test_it_is_asked_once(check):
+    check("--port=80")
+    check("--port=81")
+    assert check.asked == 1
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest(check):
+    with pytest.raises(SettingsError) as error:
+        check("--port=80 --dns_servers=1.1.1.1")
+    assert str(error.value) == (
+        "[boot] args: the unikernel knows no argument --dns_servers\n  did you mean --dns-servers?"
+    )
+
+
+def test_a_kernel_that_prints_no_page_is_not_asked_again_and_nothing_refused(check):
+    check("--port=80", known=None)
+    check("--nosuch", known=KNOWN)
+    assert check.asked == 1
+
+
+def test_a_lab_without_room_blocks_nothing_and_is_asked_again(check):
+    check("--nosuch", known=LabError("no room"))
+    assert not check.cache.exists()
+    with pytest.raises(SettingsError):
+        check("--nosuch")
+
+
+def test_a_damaged_cache_counts_as_none(check):
+    check("--port=80")
+    check.cache.write_text("{")
+    check("--port=80")
+    assert check.asked == 2
+    assert json.loads(check.cache.read_text())["version"] == 1
+
+
+def test_nobody_is_asked(check, hello_kernels, monkeypatch):
+    monkeypatch.setattr("unibuild.lab.vm.running", lambda: None)
+    check("--nosuch", boot__check_args="never")
+    check("nosuch")
+    check("--nosuch", kernel=hello_kernels.pvh)  # none of Solo5
+    check("--nosuch", host=SimpleNamespace(name="local", address="local"))  # the lab is down
+    assert check.asked == 0

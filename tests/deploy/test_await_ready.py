@@ -1,0 +1,174 @@
+"""[boot.ready] against stand-ins of Xen and of the lab's box: which address is asked, and by which way."""
+
+import contextlib
+import dataclasses
+import socket
+
+import pytest
+
+from unibuild.deploy import address as reach
+from unibuild.deploy import readiness
+from unibuild.domain import console
+from unibuild.domain.console_log import Log
+from unibuild.errors import HostError, SettingsError
+from unibuild.host import xl
+from unibuild.host.local import Local
+from unibuild.host.ssh import Ssh
+from unibuild.lab import vm as lab_box
+from unibuild.settings.loader import load
+from unibuild.xlcfg import grammar
+
+UUID = "11111111-2222-3333-4444-555555555555"
+VIF = "vif = ['mac=00:16:3e:00:00:01,bridge=xenbr0']"
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "unibuild.toml").touch()
+    return lambda **words: load(tmp_path, {f"boot.ready.{key}": text for key, text in words.items()}, {})
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    """A box that notes what is forwarded."""
+
+    @dataclasses.dataclass
+    class Box:
+        said: list[str]
+
+        def forward(self, rule: str) -> None:
+            self.said.append(f"forward {rule}")
+
+        def unforward(self, port: int) -> None:
+            self.said.append(f"unforward {port}")
+
+    box = Box([])
+    monkeypatch.setattr(lab_box, "running", lambda: box)
+    return box
+
+
+@pytest.fixture
+def await_ready(project, xen, tmp_path):
+    def run(*script: str, xl_lines: tuple[str, ...] = (), **words: str):
+        host = Local(uid=0)
+        path = xen.xl_file(xen.kernel(*script), *xl_lines)
+        xl.create_paused(host, str(path), name="hello", uuid=UUID)
+        domain = xl.find(host, uuid=UUID)
+        config = grammar.parse(path.read_text())
+        with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
+            xl.unpause(host, domain)
+            return readiness.await_ready(project(**words), host, domain, config, reader)
+
+    return run
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield str(server.getsockname()[1])
+
+
+def lab_host() -> Ssh:
+    return Ssh("box", name="lab", address="lab")
+
+
+def config(*lines: str) -> grammar.Config:
+    return grammar.parse("\n".join(("name = 'hello'", *lines)) + "\n")
+
+
+def test_nothing_is_waited_for_where_nothing_is_set(await_ready):
+    assert await_ready("stay") is None
+
+
+def test_a_line_a_key_and_a_port(await_ready, port):
+    script = ("say up", "store data/ready yes", "stay")
+    assert await_ready(*script, console="^up$", xenstore="data/ready=yes", tcp=port, address="127.0.0.1").ready
+
+
+def test_the_address_of_the_network_device(await_ready, port):
+    assert await_ready("stay", xl_lines=("vif = ['ip=127.0.0.1/8 10.0.0.9,bridge=xenbr0']",), tcp=port).ready
+
+
+def test_the_address_that_the_console_tells(await_ready, port):
+    line = "say Dual TCP/IP stack assembled: mac=x,ip=127.0.0.1/8, ip6=x"
+    assert await_ready("sleep 0.3", line, "stay", xl_lines=(VIF,), tcp=port).ready
+
+
+def test_a_key_that_has_another_value(await_ready):
+    verdict = await_ready("stay", xenstore="name=other", timeout="5")
+    assert verdict.why == 'was not ready within 5 s: name in XenStore: "hello", not "other"'
+
+
+@pytest.mark.parametrize("words", [{"tcp": "80"}, {"http.path": "/"}])
+def test_a_domain_that_cannot_be_asked_is_refused_before_it_is_booted(project, words):
+    with pytest.raises(SettingsError, match=r"\[boot.ready\] (tcp|http) is set, and hello has no network device"):
+        readiness.check(project(**words), config())
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [({"tcp": "80"}, [VIF]), ({"tcp": "80", "address": "10.0.0.9"}, []), ({"console": "up"}, []), ({}, [])],
+)
+def test_all_others_are_not(project, words, lines):
+    readiness.check(project(**words), config(*lines))
+
+
+@pytest.mark.parametrize(
+    ("lines", "given", "address"),
+    [
+        ([VIF], "10.0.2.9", "10.0.2.9"),
+        (["vif = ['bridge=x', 'ip=10.0.2.7']"], None, "10.0.2.7"),
+        ([VIF], None, None),
+        ([], None, None),
+    ],
+)
+def test_the_address_that_somebody_has_set(lines, given, address):
+    assert reach.set_address(config(*lines), given) == address
+
+
+def test_the_address_that_the_lab_leases(xen, monkeypatch, tmp_path):
+    leases = tmp_path / "udhcpd.conf"
+    leases.write_text(
+        "start 10.0.2.50\nstatic_lease 00:16:3E:00:00:02 10.0.2.50\nstatic_lease 00:16:3e:00:00:01 10.0.2.51\n"
+    )
+    monkeypatch.setattr(reach, "_LEASES", str(leases))
+    assert reach.leased_address(lab_host(), config(VIF)) == "10.0.2.51"
+    assert reach.leased_address(lab_host(), config("vif = ['mac=00:16:3e:00:00:03']")) is None
+    assert reach.leased_address(Local(uid=0), config(VIF)) is None
+
+
+def test_a_forwarded_port_is_made_and_taken_away(lab):
+    with reach.way(lab_host(), "10.0.2.50", 80) as (address, port):
+        assert (address, lab.said) == ("127.0.0.1", [f"forward {port}:10.0.2.50:80"])
+    assert lab.said[1:] == [f"unforward {port}"]
+
+
+def test_a_port_that_is_forwarded_there_by_setting_is_taken_and_stays(lab):
+    with reach.way(lab_host(), "10.0.2.50", 80, ["9090:81", "8080:80"]) as way:
+        assert way == ("127.0.0.1", 8080)
+    assert lab.said == ["forward 8080:80"]
+
+
+def test_a_port_that_leads_to_another_domain_is_not_taken(lab):
+    with reach.way(lab_host(), "10.0.2.51", 80, ["8080:80"]) as (_, port):
+        assert port != 8080
+
+
+def test_after_ctrl_c_no_port_is_forwarded(lab):
+    with contextlib.suppress(KeyboardInterrupt), reach.way(lab_host(), "10.0.2.50", 80):
+        raise KeyboardInterrupt
+    assert len(lab.said) == 2
+
+
+@pytest.mark.parametrize("address", ["192.168.1.2", "hello.example", "10.0.3.2"])
+def test_an_address_outside_the_lab(lab, address):
+    with (
+        pytest.raises(HostError, match=r"the lab's domains are reached at 10\.0\.2"),
+        reach.way(lab_host(), address, 80),
+    ):
+        pass
+
+
+def test_without_the_lab_the_way_is_the_address():
+    with reach.way(Local(uid=0), "10.0.0.9", 80) as way:
+        assert way == ("10.0.0.9", 80)

@@ -1,0 +1,41 @@
+"""A disk that is nowhere is named before the older domain is ended."""
+
+import pytest
+
+from unibuild.deploy import boot
+from unibuild.errors import DomainError
+from unibuild.settings.loader import load
+
+
+@pytest.fixture
+def start(tmp_path, xen):
+    (tmp_path / "unibuild.toml").write_text("")
+
+    def run(host: str, *lines: str) -> None:
+        kernel = xen.kernel("say up", "stay")
+        project = load(tmp_path, {"host": host, "boot.wait": "0.2"}, {})
+        boot.boot(project, xen.xl_file(kernel, *lines), kernel)
+
+    return run
+
+
+@pytest.mark.parametrize("host", ["local", "ssh://there"])
+def test_a_disk_that_is_nowhere(start, xen, host):
+    start(host)
+    before = xen.domains()
+    with pytest.raises(DomainError) as error:
+        start(host, "disk = [ 'vdev=xvdb, target=/nowhere/disk.img' ]")
+    assert error.value.message == f"neither {host} nor this machine has /nowhere/disk.img for the disk xvdb of hello"
+    assert error.value.hint.splitlines() == [
+        'make it (`truncate -s 16M FILE`), or name another: [xl.disk.xvdb] target = "..."',
+        "the older hello runs on",
+    ]
+    assert xen.domains() == before
+
+
+@pytest.mark.parametrize(
+    "disk", ["vdev=xvdb, target=/dev/null", "vdev=xvdb, script=block-nbd, target=/nowhere", "vdev=xvdb, cdrom"]
+)
+def test_what_is_no_missing_file(start, xen, disk):
+    start("local", f"disk = [ '{disk}' ]")
+    assert list(xen.domains())

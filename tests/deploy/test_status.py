@@ -1,0 +1,365 @@
+"""`status`, `history` and `rollback`: what is told of the domains and generations of a project, and what is chosen."""
+
+import dataclasses
+import json
+import shutil
+import time
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+
+from unibuild.deploy import boot, history, status
+from unibuild.deploy.up_to_date import mark
+from unibuild.doit_plugin.state import StateFile
+from unibuild.domain import records
+from unibuild.domain.generations import Store
+from unibuild.errors import InputError
+from unibuild.graph import provenance
+from unibuild.settings.loader import load, state_dir
+from unibuild.util import files, process
+from unibuild.util.table import age, table
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@dataclasses.dataclass
+class Life:
+    """A project on a host that stands in for Xen, and what was booted there, written down by hand."""
+
+    tree: object
+    xen: object
+
+    @property
+    def project(self):
+        return load(self.tree.root, {}, {})
+
+    @property
+    def state(self):
+        return state_dir(self.tree.root)
+
+    @property
+    def store(self):
+        return Store(self.state)
+
+    def boot(self, word="stay", *, host="local", outcome="ready", known=None, paused=False, there=True, pending=False):
+        """Do what a boot of a kernel that does ``word`` leaves behind; return the number of its generation."""
+        kernel = self.state / "hello.xen"
+        kernel.write_text(f"#!kernel\n{word}\n")
+        xl = self.state / "hello.xl"
+        xl.write_text(f"name = 'hello'\nkernel = '{kernel}'\nmemory = 32\non_crash = 'preserve'\n")
+        one = self.store.add(kernel, xl, known or {"revision": "v1-3-gabc", "arguments": "--port=80"})
+        number, asked = one.number, str(uuid.uuid4())
+        if there:
+            for domid in self.xen.domains():
+                process.run(["xl", "destroy", domid])
+            process.run(["xl", "create", "-p", str(xl), f"uuid='{asked}'"])
+            if not paused:
+                process.run(["xl", "unpause", [*self.xen.domains()][-1]])
+        made = records.Instance(asked, "hello", number, mark(kernel), mark(xl), "2026-11-23T10:00:00.000Z")
+        old = records.load(self.state, host)
+        records.save(self.state, dataclasses.replace(old, **{"pending" if pending else "good": made}))
+        self.store.started(number, host, asked, None)
+        self.store.ended(asked, outcome, "")
+        return number
+
+    def look(self):
+        state = StateFile(str(self.state / "state.json"))
+        return status.look(self.project, lambda name: state.get(name, "_values_:"), NOON)
+
+    def host(self, name="local"):
+        return next(one for one in self.look()["hosts"] if one["host"] == name)
+
+    def text(self):
+        return "\n".join(status.lines(self.look()))
+
+
+@pytest.fixture
+def life(tree, xen):
+    tree.write("unibuild.toml", 'name = "hello"\nhost = "local"\n' + tree.read("unibuild.toml"))
+    return Life(tree, xen)
+
+
+# --- status
+
+
+def test_nothing_was_booted(life):
+    assert life.look()["hosts"] == []
+    assert "no domain of this project is on any host; `unibuild boot` makes one" in life.text()
+    assert life.xen.calls("xl") == []
+
+
+def test_a_domain_that_runs(life):
+    life.boot()
+    found = life.host()
+    assert (found["name"], found["domid"], found["state"], found["age"]) == ("hello", 1, "running", 7200)
+    assert (found["generation"], found["revision"], found["differs"]) == (1, "v1-3-gabc", [])
+    row = life.text().splitlines()[1]
+    assert row.split() == ["local", "hello", "1", "runs", "2", "h", "1", "v1-3-gabc"]
+
+
+def test_it_takes_one_question(life):
+    life.boot()
+    before = len(life.xen.calls("xl"))
+    life.look()
+    assert life.xen.calls("xl")[before:] == [["list", "-v"]]
+
+
+@pytest.mark.parametrize(
+    ("how", "state", "words"),
+    [
+        ({"paused": True}, "paused", "paused"),
+        ({"there": False}, "gone", "is gone"),
+    ],
+)
+def test_a_domain_that_does_not_run(life, how, state, words):
+    life.boot(**how)
+    assert (life.host()["state"], life.host()["words"], life.host()["age"]) == (state, words, None)
+
+
+def test_a_domain_that_crashed(life):
+    life.boot("crash")
+    deadline = time.monotonic() + 60
+    while life.host()["state"] == "running" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (life.host()["state"], life.host()["words"]) == ("ended", "crashed")
+
+
+def test_a_lab_that_is_down_is_left_so(life):
+    life.boot(host="lab", there=False)
+    assert (life.host("lab")["state"], life.host("lab")["words"]) == ("down", "the lab is down")
+
+
+def test_a_host_that_cannot_be_reached_is_a_line_beside_the_others(life):
+    life.boot()
+    life.boot(host="ssh://there", there=False)
+    life.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
+    assert (life.host()["state"], life.host("ssh://there")["state"]) == ("running", "unknown")
+    assert "ssh://there: cannot reach ssh://there: nothing listens on its SSH port" in life.text()
+
+
+def test_a_boot_that_was_cut_off_is_named_with_its_mend(life):
+    life.boot()
+    life.boot("echo", pending=True, there=False)
+    assert life.host()["pending"]["generation"] == 2
+    assert "local: the boot of generation 2 was cut off; `unibuild boot` puts it right" in life.text()
+
+
+def test_a_boot_that_goes_on_is_none_that_was_cut_off(life):
+    life.boot(pending=True)
+    with files.lock(records.lock_path(life.state, "local"), "the domain"):
+        assert "local: generation 1 is being booted" in life.text()
+
+
+@pytest.mark.parametrize(
+    ("name", "differs"), [("hello.xen", ["kernel"]), ("hello.xl", [".xl"]), ("other", [])], ids=["kernel", "xl", "none"]
+)
+def test_what_is_built_is_compared_with_what_runs(life, name, differs):
+    life.boot()
+    (life.state / name).write_text("name = 'another'\n")
+    assert life.host()["differs"] == differs
+    assert (f"another {differs[0]}" in life.text()) if differs else ("what is built" not in life.text())
+
+
+def test_the_tree_has_moved_on(life):
+    assert life.look()["tree"]["stage"] == "build"
+    life.tree.run("unibuild", "build")
+    assert life.look()["tree"]["stage"] == "xl"
+    life.tree.write("main.c", "two")
+    assert "the tree has moved on: build: main.c changed" in life.text()
+
+
+def test_a_tree_that_cannot_be_built_has_a_status_too(life):
+    life.boot()
+    (life.tree.root / "Makefile").unlink()
+    assert life.look()["tree"]["reason"].startswith("nothing to build in")
+    assert life.host()["state"] == "running"
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+@pytest.mark.parametrize("goal", ["status", "history"])
+def test_json_is_all_that_is_printed(life, door, goal):
+    life.boot()
+    told = json.loads(life.tree.run(door, goal, "--json"))
+    assert (told["version"], told["root"]) == (1, str(life.tree.root))
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_text_is_printed_by_both_doors(life, door):
+    life.boot()
+    assert "v1-3-gabc" in life.tree.run(door, "status")
+    assert "v1-3-gabc" in life.tree.run(door, "history")
+
+
+# --- history
+
+
+def test_there_is_no_history_yet(life):
+    (line,) = history.lines(history.look(life.project))
+    assert line == "nothing was booted yet; `unibuild boot` makes the first generation"
+
+
+def test_history_is_told_newest_first_with_what_runs(life):
+    life.boot("stay")
+    life.boot("echo", outcome="not ready")
+    life.boot("stay")
+    told = history.look(life.project)["generations"]
+    assert [(one["number"], one["runs_on"], len(one["boots"])) for one in told] == [(2, [], 1), (1, ["local"], 2)]
+    head, first, second = history.lines(history.look(life.project))
+    assert ("not ready" in second, "runs" in first, head.split()[0]) == (True, True, "GENERATION")
+    assert told[0]["kernel"]["sha256"][:12] in second
+
+
+def test_each_host_has_a_line_of_its_own(life):
+    life.boot()
+    life.boot(host="ssh://there", there=False)
+    life.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
+    _, one, other = history.lines(history.look(life.project))
+    assert ("ssh://there" in one, "local" in other) == (True, True)
+
+
+# --- rollback
+
+
+@pytest.fixture
+def booted(monkeypatch):
+    """What rollback hands on to be booted."""
+    found = []
+    monkeypatch.setattr(boot, "boot_generation", lambda project, one: found.append(one.number), raising=False)
+    return found
+
+
+def test_rollback_takes_the_good_one_before_the_present(life, booted):
+    for word, outcome in (("stay", "ready"), ("echo", "not ready"), ("sleep 9", "ready")):
+        life.boot(word, outcome=outcome)
+    history.rollback(life.project, [])
+    history.rollback(life.project, ["2"])
+    assert booted == [1, 2]
+
+
+def test_where_none_is_there_rollback_takes_the_last_good_one(life, booted):
+    life.boot("stay")
+    life.boot("echo")
+    records.forget(life.state, "local")
+    history.rollback(life.project, [])
+    assert booted == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["7"], "there is no generation 7"),
+        (["x"], "not `x`"),
+        (["1", "2"], "not `1 2`"),
+        (["1", "--wait", "5"], "options stand before the number"),
+        ([], "no generation before 1 that was good on local"),
+    ],
+)
+def test_what_cannot_be_booted_again_is_told_with_what_can(life, booted, words, said):
+    life.boot()
+    with pytest.raises(InputError, match=said) as caught:
+        history.rollback(life.project, words)
+    assert "unibuild" in caught.value.hint
+    assert booted == []
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_rollback_takes_its_number_at_both_doors_whatever_the_tree_is(life, door):
+    life.boot()
+    (life.tree.root / "Makefile").unlink()
+    assert "there is no generation 7" in life.tree.run(door, "rollback", "7", code=2)
+    assert "nothing to build in" in life.tree.run(door, "build", code=2)
+
+
+@pytest.mark.parametrize("door", ["unibuild", "doit"])
+def test_rollback_boots_what_ran_before_and_builds_nothing(life, door, hello_kernels):
+    life.tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
+    for kernel, source in ((hello_kernels.pv, "one"), (hello_kernels.pvh, "two")):
+        shutil.copy(kernel, life.tree.root / "base.bin")
+        life.tree.write("main.c", source)
+        life.tree.run(door, "boot", "boot.console=none")
+    (life.tree.root / "Makefile").unlink()
+    life.tree.run(door, "rollback", "boot.console=none")
+    assert (life.host()["generation"], life.host()["differs"], life.tree.log) == (1, [], ["built"] * 2)
+    life.tree.write("Makefile", "hello.xen:\n")
+    assert "kernel" in life.host()["differs"]
+    (one,) = life.xen.domains().values()
+    assert one["name"] == "hello"
+
+
+# --- columns and ages
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3600, "1 h"), (86399, "23 h"), (86400, "1 day"), (200000, "2 days")],
+)
+def test_ages_in_words(seconds, words):
+    assert age(seconds) == words
+
+
+def test_a_column_that_is_empty_is_left_out():
+    assert [*table(("A", "B", "C"), [("1", "", "x"), ("22", "", "y")])] == ["A   C", "1   x", "22  y"]
+
+
+# --- facts
+
+
+@pytest.fixture
+def git(life, monkeypatch):
+    """A function that runs git in the tree, which is a repository with one commit."""
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "n")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "n@example.org")
+
+    def run(*argv):
+        return process.run(["git", "-C", str(life.tree.root), *argv]).text.strip()
+
+    run("init", "-q", "-b", "trunk")
+    run("add", "main.c")
+    run("commit", "-q", "-m", "one")
+    return run
+
+
+def test_the_revision_is_that_of_git(life, git):
+    commit = git("rev-parse", "HEAD")
+    told = {"revision": commit[:7], "commit": commit, "branch": "trunk", "tree": "clean"}
+    assert provenance.revision(life.tree.root) == told
+    life.tree.write("main.c", "two")
+    git("tag", "v1")
+    assert provenance.revision(life.tree.root) == told | {"revision": "v1-dirty", "tree": "changed"}
+
+
+def test_a_detached_head_is_on_no_branch(life, git):
+    git("checkout", "-q", "--detach")
+    assert "branch" not in provenance.revision(life.tree.root)
+
+
+def test_without_a_repository_or_git_nothing_is_said(life, monkeypatch, tmp_path):
+    assert provenance.revision(life.tree.root) == {}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.revision(life.tree.root) == {}
+
+
+@dataclasses.dataclass
+class Toolchain:
+    kernel: object
+    name: str = "mirage"
+    version: str = "4.11.1"
+
+
+def test_what_built_it_and_its_arguments(life):
+    life.tree.write("hello.xen", "\0GCC: (Debian 12.2.0-14) 12.2.0\0")
+    project = load(life.tree.root, {"boot.args": "--port=80 '--hello=a b'"}, {})
+    told = provenance.facts(project, Toolchain(life.tree.root / "hello.xen"))
+    assert told == {
+        "toolchain": "mirage 4.11.1",
+        "compiler": "GCC: (Debian 12.2.0-14) 12.2.0",
+        "arguments": "--port=80 '--hello=a b'",
+    }
+
+
+def test_a_compiler_signs_what_it_made(life):
+    life.tree.write("k.c", "int main;")
+    life.tree.run(shutil.which("gcc"), "-c", "k.c", "-o", "hello.xen")
+    assert provenance.facts(life.project, Toolchain(life.tree.root / "hello.xen"))["compiler"].startswith("GCC: (")

@@ -1,0 +1,109 @@
+"""From the setting ``host`` to the machine, where that is the lab."""
+
+from __future__ import annotations
+
+import pytest
+
+from unibuild.deploy import hosts
+from unibuild.errors import InputError, LabError
+from unibuild.host import resolve
+from unibuild.lab.paths import Places
+from unibuild.lab.vm import Box
+from unibuild.settings.model import HostTable, Settings
+
+LAB = Settings(name="hello", host="lab")
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch) -> Box:
+    """A lab that runs with less than the settings want."""
+    found = Box(Places(tmp_path, tmp_path))
+
+    def up(*_: object) -> Box:
+        raise LabError("the lab is running already, with 768 MiB of memory, not 1024")
+
+    monkeypatch.setattr("unibuild.lab.vm.running", lambda: found)
+    monkeypatch.setattr("unibuild.lab.vm.up", up)
+    return found
+
+
+def test_a_lab_that_is_too_small_is_refused_to_boot_in(running):
+    with pytest.raises(LabError, match="not 1024"):
+        hosts.open_host(LAB)
+    with pytest.raises(LabError, match="not 1024"):
+        hosts.open_running(LAB)
+
+
+def test_any_lab_will_do_where_nothing_is_booted(running):
+    host = hosts.open_running(LAB, any_lab=True)
+    assert (host.name, host.config) == ("lab", running.ssh_config)
+
+
+@pytest.mark.parametrize("any_lab", [True, False])
+def test_a_lab_that_is_down_is_no_host(monkeypatch, any_lab):
+    monkeypatch.setattr("unibuild.lab.vm.running", lambda: None)
+    assert hosts.open_running(LAB, any_lab=any_lab) is None
+
+
+# --- hosts by name
+
+NAMED = {
+    "xen1": HostTable(address="ssh://ann@xen1:2222"),
+    "mine": HostTable(address="local", sudo="never"),
+    "box": HostTable(address="lab"),
+}
+
+
+def named(host: str) -> Settings:
+    return Settings(host=host, hosts=NAMED)
+
+
+@pytest.mark.parametrize("host", ["xen1", "mine", "box", "ssh://ann@xen1:2222", "local", "lab"])
+def test_a_host_is_called_as_the_settings_call_it(host):
+    assert resolve.place(named(host)) == host
+
+
+def test_a_table_says_how_the_host_is_reached(xen):
+    host = hosts.open_host(named("xen1"))
+    assert (host.name, host.address, host.destination, host.port) == ("xen1", "ssh://ann@xen1:2222", "ann@xen1", 2222)
+    assert hosts.open_host(named("mine")).call(["true"]).argv[-1] == "/usr/bin/true"
+
+
+def test_a_lab_with_a_name_is_the_lab(running):
+    host = hosts.open_running(named("box"), any_lab=True)
+    assert (host.name, host.address) == ("box", "lab")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (named("xen2"), "there is no host `xen2`\n  did you mean `xen1`? known: local, lab, xen1, mine, box; or an"),
+        (named("all"), "this goal takes one host, not all of them\n  --host xen1 or --host mine or --host box"),
+        (Settings(host="all"), '"all" means the hosts that have names, and there is none\n  give them names'),
+        (named("http://xen1"), 'host = "http://xen1" is no address of a Xen host'),
+        (
+            Settings(host="a", hosts={"a": HostTable(address="xen1/")}),
+            '[hosts.a] address = "xen1/" is no address of a Xen host',
+        ),
+    ],
+)
+def test_what_is_no_host(settings, sentence):
+    with pytest.raises(InputError) as caught:
+        resolve.place(settings)
+        hosts.open_host(settings)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("asked", "recorded", "found"),
+    [
+        ("xen1", ["ssh://ann@xen1:2222"], "ssh://ann@xen1:2222"),
+        ("ssh://ann@xen1:2222", ["gone", "xen1"], "xen1"),
+        ("ssh://ann@xen1:2222", ["xen1", "ssh://ann@xen1:2222"], "ssh://ann@xen1:2222"),
+        ("xen1", ["ssh://bob@xen1:2222", "local"], "xen1"),
+        ("box", ["lab"], "lab"),
+        ("lab", [], "lab"),
+    ],
+)
+def test_a_host_that_the_records_know_by_another_name(asked, recorded, found):
+    assert hosts.as_recorded(named(asked), recorded).host == found

@@ -1,0 +1,124 @@
+"""unibuild/util/files.py: a file that we write is all there or not there."""
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from unibuild.errors import BusyError, FileError
+from unibuild.util import files
+
+
+def test_same_bytes_leave_the_file_and_its_stamp_alone(tmp_path):
+    path = tmp_path / "a"
+    assert files.write_whole(path, b"x")
+    before = path.stat()
+    assert not files.write_whole(path, b"x")
+    assert path.stat() == before
+
+
+def test_new_bytes_come_by_rename(tmp_path):
+    path = tmp_path / "a"
+    files.write_whole(path, b"x")
+    inode = path.stat().st_ino
+    with path.open("rb") as reader:
+        assert files.write_whole(path, b"yy")
+        assert reader.read() == b"x"
+    assert (path.read_bytes(), path.stat().st_ino == inode) == (b"yy", False)
+
+
+def test_the_mode_is_exact_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        files.write_whole(tmp_path / "open", b"", mode=0o644)
+        files.write_whole(tmp_path / "key", b"", mode=0o600)
+    finally:
+        os.umask(before)
+    assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("open", "key")] == ["0o644", "0o600"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(FileError, match="disk is full"), files.writing(path) as beside:
+        beside.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (path.read_bytes(), [p.name for p in tmp_path.iterdir()]) == (b"old", ["a"])
+
+
+def test_a_full_disk_is_a_sentence():
+    full = Path("/dev/full")
+    with pytest.raises(FileError, match="disk is full"), files.writing_errors(full):
+        full.write_bytes(b"x")
+
+
+def test_copy_whole_tells_whether_it_changed_anything(tmp_path):
+    source, target = tmp_path / "s", tmp_path / "t"
+    source.write_bytes(b"kernel")
+    assert [files.copy_whole(source, target), files.copy_whole(source, target)] == [True, False]
+    source.write_bytes(b"KERNEL")
+    assert files.copy_whole(source, target)
+    assert target.read_bytes() == b"KERNEL"
+
+
+def test_a_missing_source_is_a_sentence(tmp_path):
+    with pytest.raises(FileError, match=r"there is no file .*nothing"):
+        files.copy_whole(tmp_path / "nothing", tmp_path / "t")
+
+
+def test_find_upward_takes_the_nearest(tmp_path):
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    (tmp_path / "here.toml").touch()
+    (tmp_path / "a" / "here.toml").touch()
+    assert files.find_upward("here.toml", deep) == tmp_path / "a" / "here.toml"
+    assert files.find_upward("not-there.toml", deep) is None
+
+
+def test_a_lock_held_elsewhere_names_its_holder_and_dies_with_it(tmp_path):
+    path = tmp_path / "lock"
+    script = textwrap.dedent("""
+        import sys, pathlib, unibuild.util.files
+        with unibuild.util.files.lock(pathlib.Path(sys.argv[1]), "the test"):
+            print("held", flush=True)
+            sys.stdin.read()
+    """)
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with (
+            pytest.raises(BusyError, match=f"the test is in use by process {holder.pid}"),
+            files.lock(path, "the test"),
+        ):
+            pass
+        holder.kill()
+    with files.lock(path, "the test", patience=30):
+        pass
+
+
+def test_a_lock_is_free_once_the_child_that_a_killed_holder_was_starting_begins_its_program(tmp_path):
+    path = tmp_path / "lock"
+    script = textwrap.dedent("""
+        import os, pathlib, signal, sys, time, unibuild.util.files
+        with unibuild.util.files.lock(pathlib.Path(sys.argv[1]), "the test"):
+            if os.fork():
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(0.5)
+            os.execvp("true", ["true"])
+    """)
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    with files.lock(path, "the test"):
+        pass
+
+
+def test_it_is_told_whether_a_lock_is_held(tmp_path):
+    path = tmp_path / "x.lock"
+    assert not files.is_locked(path)
+    with files.lock(path, "x"):
+        assert files.is_locked(path)
+    assert not files.is_locked(path)

@@ -1,0 +1,68 @@
+"""What one unibuild hands to the one that started it: fields, never sentences that are read again."""
+
+import json
+import os
+
+import pytest
+
+from unibuild import errors
+from unibuild.doit_plugin.tasks import Failed
+from unibuild.util import run_result
+
+ERRORS = [
+    errors.NotReadyError("hello was not ready", hint="look"),
+    errors.XlSyntaxError("unterminated string", path="hello.xl", line=12, column=8),
+    errors.CommandError(["xl", "create"], 3, "words"),
+    errors.AwsError("EC2 refused", code="UnauthorizedOperation", passing=True),
+]
+
+
+@pytest.fixture
+def child(monkeypatch):
+    """Begin as a child does; return what the parent gets when it ends."""
+    monkeypatch.setattr(run_result, "_result", run_result.Result())
+    pipe, theirs = os.pipe()
+    monkeypatch.setenv(run_result.DESCRIPTOR, str(theirs))
+    run_result.begin()
+    assert (run_result.DESCRIPTOR in os.environ, os.get_inheritable(theirs)) == (False, False)
+
+    def end() -> run_result.Result:
+        run_result.send()
+        return run_result.read(pipe)
+
+    return end
+
+
+def test_a_domain_and_the_last_sentence(child):
+    run_result.note(sentence="one")
+    run_result.note(sentence="two", domid=7)
+    assert child() == run_result.Result("two", 7, None)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.kind)
+def test_an_error_crosses_as_its_kind_and_fields(child, error):
+    run_result.note_failure(error)
+    run_result.note_failure(errors.UnibuildError("what came of it"))
+    failure = child().failure
+    assert (failure.kind, failure.message, failure.exit_code) == (error.kind, error.message, error.exit_code)
+    assert failure.fields == json.loads(json.dumps(error.fields))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.kind)
+def test_doit_hands_on_an_error_as_what_it_was(error):
+    handed_on = Failed(error).error()
+    assert (type(handed_on), handed_on.fields, handed_on.exit_code) == (type(error), error.fields, error.exit_code)
+    assert (handed_on.message, handed_on.hint) == (error.message, error.hint)
+
+
+def test_a_child_that_was_killed_has_no_result():
+    pipe, theirs = os.pipe()
+    os.write(theirs, b'{"sentence": "cut o')
+    os.close(theirs)
+    assert run_result.read(pipe) == run_result.Result()
+
+
+def test_nobody_asks(monkeypatch):
+    monkeypatch.delenv(run_result.DESCRIPTOR, raising=False)
+    run_result.begin()
+    run_result.send()

@@ -1,0 +1,23 @@
+"""unibuild/util/table.py: columns that fit the terminal."""
+
+import pytest
+
+from unibuild.util.table import table
+
+ROWS = [("1", "2026-11-28 09:45", "lab", "crashed", "563ed60f3111", "fault=1 " * 12), ("12", "", "xen1", "", "", "")]
+HEAD = ("GENERATION", "BOOTED (UTC)", "HOST", "OUTCOME", "KERNEL", "ARGUMENTS")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 300])
+def test_table_fits_the_terminal(monkeypatch, columns):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = list(table(HEAD, ROWS))
+    assert max(map(len, lines)) <= columns
+    assert ("…" in lines[1]) == (columns < 300)
+
+
+def test_table_in_a_pipe_is_whole(monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert list(table(HEAD, ROWS))[1].endswith("fault=1")

@@ -1,0 +1,154 @@
+"""AMIs for people and for machines; docs/reference/ami.md describes the objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from unibuild.aws import tags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from unibuild.aws.difference import Difference
+    from unibuild.aws.garbage_collection import Removal
+    from unibuild.aws.inventory import Ami
+
+__all__ = ["HEAD", "VERSION", "as_object", "detail", "difference_lines", "facts", "removal_as_object", "row"]
+
+VERSION = 1
+"""Of the objects that ``--json`` prints; a new one where a field changes its meaning or goes."""
+
+HEAD = ("AMI", "REGION", "NAME", "MADE (UTC)", "TYPE", "STATE", "FROM", "VERIFIED (UTC)", "USED BY")
+_SHOWN = 2  # of what uses an AMI, in a table
+_FACTS = {
+    "unikernel": tags.UNIKERNEL,
+    "sha256": tags.SHA256,
+    "revision": tags.REVISION,
+    "toolchain": tags.TOOLCHAIN,
+    "version": tags.VERSION,
+    "verified": tags.VERIFIED,
+}
+
+
+def row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the row of an AMI in a table with ``HEAD``; with None for ``users``, nobody could be asked."""
+    notes = [note for note, is_so in (("public", one.is_public), ("protected", one.is_protected)) if is_so]
+    return (
+        one.id,
+        one.region,
+        one.name,
+        _minute(one.created),
+        one.virtualization,
+        ", ".join((one.state, *notes)),
+        one.tags.get(tags.REVISION, ""),
+        _minute(one.tags.get(tags.VERIFIED, "")),
+        "not told" if users is None else _few(users),
+    )
+
+
+def facts(one: Ami) -> dict[str, str | None]:
+    """Return what the tags tell of the kernel in an AMI; None: nothing is told."""
+    return {name: one.tags.get(key) for name, key in _FACTS.items()}
+
+
+def as_object(one: Ami, users: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return an AMI for ``--json``; with ``users`` also what uses it."""
+    return {
+        "id": one.id,
+        "region": one.region,
+        "name": one.name,
+        "state": one.state,
+        "created": one.created,
+        "virtualization": one.virtualization,
+        "kernel_image": one.kernel,
+        "snapshots": list(one.snapshots),
+        "size_gib": one.size,
+        "public": one.is_public,
+        "protected": one.is_protected,
+        "encrypted": one.is_encrypted,
+        "deprecated": one.deprecated,
+        "facts": facts(one),
+        "tags": dict(one.tags),
+        **({} if users is None else {"used_by": list(users)}),
+    }
+
+
+def detail(one: Ami, users: Sequence[str]) -> Iterator[str]:
+    """Give the lines that tell all of an AMI."""
+    yield f"{one.id}  {one.name}"
+    told = {
+        "region": one.region,
+        "state": one.state,
+        "made": one.created,
+        "type": one.virtualization + (f", kernel image {one.kernel}" if one.kernel else ""),
+        "snapshots": ", ".join(one.snapshots) + f" ({one.size} GiB{', encrypted' if one.is_encrypted else ''})",
+        **{name: text or "" for name, text in facts(one).items()},
+        "deprecated": one.deprecated or "",
+        "public": "everybody may launch it" if one.is_public else "",
+        "protected": _protection(one),
+        "used by": ", ".join(users),
+    }
+    ours = set(_FACTS.values())
+    told |= {f"tag {key}": text for key, text in one.tags.items() if key not in ours}
+    width = max(map(len, told))
+    for name, text in told.items():
+        if text:
+            yield f"  {name:<{width}}  {text}"
+
+
+def difference_lines(first: Ami, second: Ami, blocks: int, found: Sequence[Difference], size: int) -> Iterator[str]:
+    """Give the lines that tell how two AMIs differ.
+
+    Args:
+        first: one of them.
+        second: the other.
+        blocks: how many blocks have data in either.
+        found: the blocks that differ.
+        size: bytes of a block.
+    """
+    yield f"{first.id} {first.name} ({first.region})"
+    yield f"{second.id} {second.name} ({second.region})"
+    one, other = facts(first), facts(second)
+    for name in _FACTS:
+        if one[name] != other[name]:
+            yield f"  {name}: {one[name] or 'not told'} -> {other[name] or 'not told'}"
+    if not found:
+        yield f"  their {blocks} blocks are the same"
+        return
+    yield f"  {len(found)} of {blocks} blocks of {size >> 10} KiB differ, in {sum(each.bytes for each in found)} bytes:"
+    for each in found:
+        where = {"changed": "", "first": ", only in the first", "second": ", only in the second"}[each.how]
+        yield f"  block {each.index}: {each.bytes} bytes from {each.offset} on{where}"
+
+
+def removal_as_object(removal: Removal, failures: Mapping[int, str], *, planned: bool) -> dict[str, Any]:
+    """Return a removal for ``--json``; ``failures`` are reasons by the number of the step."""
+    steps = [
+        {
+            "region": step.call.region,
+            "call": f"{step.call.service}:{step.call.operation}",
+            "parameters": dict(step.call.params),
+            "why": step.why,
+            "done": not planned and number not in failures,
+            "failure": failures.get(number),
+        }
+        for number, step in enumerate(removal.steps)
+    ]
+    kept = [{"id": one.ami.id, "region": one.ami.region, "name": one.ami.name, "why": one.why} for one in removal.kept]
+    return {"version": VERSION, "planned": planned, "steps": steps, "kept": kept}
+
+
+def _protection(one: Ami) -> str:
+    if not one.is_protected:
+        return ""
+    after = ", and for 24 hours after that is lifted" if one.has_cooldown else ""
+    return f"EC2 refuses to deregister it{after}; `unibuild ami rm --unprotect` lifts it"
+
+
+def _few(users: Sequence[str]) -> str:
+    more = len(users) - _SHOWN
+    return ", ".join(users[:_SHOWN]) + (f", and {more} more" if more > 0 else "")
+
+
+def _minute(text: str) -> str:
+    return text[:16].replace("T", " ")

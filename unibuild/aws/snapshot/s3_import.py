@@ -1,0 +1,205 @@
+"""Makes a snapshot by way of S3 (``via = "s3"``): the whole image as an object, imported by EC2, and removed again.
+
+For accounts that may not use the EBS direct API. Needs a bucket in the region, and a role that EC2's import service may
+assume (VM Import/Export user guide, "Required permissions"). Nothing is incremental here. An import that a killed run
+had begun is taken up by the next one, and what it left in the bucket goes.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from unibuild.aws import tags
+from unibuild.aws.garbage_collection import ORPHAN_AGE
+from unibuild.aws.snapshot.blocks import BLOCK
+from unibuild.aws.snapshot.upload import DEFAULT_KEY, Made
+from unibuild.errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from unibuild.aws.client import Aws
+    from unibuild.aws.snapshot.upload import About
+    from unibuild.aws.snapshot.workers import Source
+
+__all__ = ["Importer"]
+
+_PART = 16  # blocks of a part: 8 MiB, of which 10,000 are allowed
+_IMPORTS = 7200.0  # seconds that an import may take: minutes as a rule, over an hour was seen
+_APPEARS = 180.0
+
+
+@dataclass
+class Importer:
+    """Makes snapshots through a bucket.
+
+    Attributes:
+        aws: the account.
+        region: the region of the bucket and the snapshot.
+        bucket: the bucket's name.
+        role: the role that EC2 reads the bucket with.
+        owner: who is at it: the same for each run of a project on a machine. Another machine has objects of its own.
+        tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
+    """
+
+    aws: Aws
+    region: str
+    bucket: str
+    role: str
+    owner: str
+    tell: Callable[[str, float | None, str], None]
+
+    def make(self, source: Source, about: About) -> Made:
+        """Return the finished snapshot of an image. The object is removed, also where something fails.
+
+        Raises:
+            AwsError: AWS refused, or the import failed.
+            FileError: the image changed while it was read.
+        """
+        folder = f"unibuild/{re.sub(r'[^A-Za-z0-9._-]', '-', about.tags.get(tags.UNIKERNEL, ''))}/"
+        key = f"{folder}{about.identity[:32]}-{hashlib.sha256(self.owner.encode()).hexdigest()[:8]}.raw"
+        puts = 0
+        try:
+            snapshot = self._begun(about)
+            if snapshot is None:
+                self._upload(source, key)
+                puts = source.size // BLOCK
+                snapshot = self._import(key, about)
+        finally:
+            self._remove(key, folder)
+        ec2 = self.aws.client("ec2", self.region)
+        ec2.call("CreateTags", appears=_APPEARS, Resources=[snapshot], Tags=tags.write(about.tags))
+        return Made(snapshot, puts, None)
+
+    def _begun(self, about: About) -> str | None:
+        """Return the snapshot of an import that an earlier run began: it is known by the tags of its task."""
+        ec2 = self.aws.client("ec2", self.region)
+        for task in ec2.pages("DescribeImportSnapshotTasks", "ImportSnapshotTasks"):
+            held, detail = tags.read(task.get("Tags", ())), task.get("SnapshotTaskDetail", {})
+            if any(held.get(key) != value for key, value in _few(about.tags).items()):
+                continue
+            if detail.get("Status") == "active":
+                with contextlib.suppress(AwsError):  # it failed: then there is another
+                    return self._wait(str(task["ImportTaskId"]))
+            if detail.get("Status") == "completed" and self._is_there(str(detail["SnapshotId"])):
+                return str(detail["SnapshotId"])
+        return None
+
+    def _is_there(self, snapshot: str) -> bool:
+        try:
+            self.aws.client("ec2", self.region).call("DescribeSnapshots", SnapshotIds=[snapshot])
+        except AwsError as error:
+            if error.code != "InvalidSnapshot.NotFound":
+                raise
+            return False
+        return True
+
+    def _upload(self, source: Source, key: str) -> None:
+        s3 = self.aws.client("s3", self.region)
+        place: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
+        upload = s3.call("CreateMultipartUpload", wants=("UploadId",), **place)["UploadId"]
+        parts: list[dict[str, Any]] = []
+        blocks = source.size // BLOCK
+        for first in range(0, blocks, _PART):
+            detail = f"{first * BLOCK / 2**20:.1f} of {source.size / 2**20:.1f} MiB"
+            self.tell(f"upload to s3://{self.bucket}", first / blocks, detail)
+            data = b"".join(map(source.read, range(first, min(first + _PART, blocks))))
+            number = len(parts) + 1
+            answer = s3.call(
+                "UploadPart",
+                wants=("ETag",),
+                UploadId=upload,
+                PartNumber=number,
+                Body=data,
+                ContentMD5=base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode(),
+                **place,
+            )
+            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        try:
+            s3.call("CompleteMultipartUpload", UploadId=upload, MultipartUpload={"Parts": parts}, **place)
+        except AwsError as error:  # an answer may have been lost: then the upload is gone, and the object there
+            if error.code != "NoSuchUpload" or not self._has(key, source.size):
+                raise
+
+    def _has(self, key: str, size: int) -> bool:
+        """Tell whether the object is there; the answer of HeadObject has no body that would show damage."""
+        answer = self.aws.client("s3", self.region).call(
+            "ListObjectsV2", wants=("KeyCount",), Bucket=self.bucket, Prefix=key
+        )
+        return any((one["Key"], one["Size"]) == (key, size) for one in answer.get("Contents", []))
+
+    def _import(self, key: str, about: About) -> str:
+        """Let EC2 import the object; return the snapshot's id."""
+        ec2 = self.aws.client("ec2", self.region)
+        params: dict[str, Any] = {
+            "DiskContainer": {"Format": "RAW", "UserBucket": {"S3Bucket": self.bucket, "S3Key": key}},
+            "RoleName": self.role,
+            "TagSpecifications": [{"ResourceType": "import-snapshot-task", "Tags": tags.write(_few(about.tags))}],
+        }
+        if about.description:
+            params["Description"] = about.description
+        if about.encryption:
+            params["Encrypted"] = True
+            params |= {"KmsKeyId": about.encryption} if about.encryption != DEFAULT_KEY else {}
+        token = uuid.uuid4().hex  # an earlier one would find an import that failed, or a snapshot that is gone
+        started = ec2.call("ImportSnapshot", wants=("ImportTaskId",), ClientToken=token, **params)
+        return self._wait(str(started["ImportTaskId"]))
+
+    def _wait(self, task: str) -> str:
+        ec2 = self.aws.client("ec2", self.region)
+
+        def look() -> str | None:
+            answer = ec2.call("DescribeImportSnapshotTasks", wants=("ImportSnapshotTasks",), ImportTaskIds=[task])
+            [found] = answer["ImportSnapshotTasks"]
+            detail = found["SnapshotTaskDetail"]
+            self.tell("EC2 imports the object", None, f"{detail.get('Progress') or 0} %")
+            if self.aws.plan is not None or detail.get("Status") == "completed":
+                return str(detail["SnapshotId"])
+            if detail.get("Status") in ("deleted", "deleting"):
+                raise AwsError(
+                    f"{task} in {self.region} failed: {detail.get('StatusMessage') or 'no reason given'}",
+                    hint=f"[publish] role: {self.role} must be allowed to read s3://{self.bucket}, and be assumed by "
+                    "vmie.amazonaws.com",
+                )
+            return None
+
+        found = self.aws.poll(look, _IMPORTS)
+        if found is None:
+            raise AwsError(f"{task} in {self.region} is not done after {_IMPORTS / 3600:.0f} hours", hint="run again")
+        return found
+
+    def _remove(self, key: str, folder: str) -> None:
+        """Remove the object, and the parts of uploads that did not come to their end, as far as that goes.
+
+        What other runs of the unikernel have left goes too, once nobody can be at it any more.
+        """
+        s3, before = self.aws.client("s3", self.region), datetime.now(UTC) - ORPHAN_AGE
+        place: dict[str, Any] = {"Bucket": self.bucket}
+        uploads: list[dict[str, Any]] = []
+        objects: list[dict[str, Any]] = []
+        with contextlib.suppress(AwsError):
+            uploads = s3.call("ListMultipartUploads", Prefix=folder, **place).get("Uploads", [])
+        for one in uploads:
+            if one["Key"] == key or one["Initiated"] < before:
+                with contextlib.suppress(AwsError):  # after a lost answer the second try finds no such upload
+                    s3.call("AbortMultipartUpload", Key=one["Key"], UploadId=one["UploadId"], **place)
+        with contextlib.suppress(AwsError):
+            s3.call("DeleteObject", Key=key, **place)
+        with contextlib.suppress(AwsError):
+            objects = s3.call("ListObjectsV2", Prefix=folder, **place).get("Contents", [])
+        for one in objects:
+            if one["LastModified"] < before:
+                with contextlib.suppress(AwsError):
+                    s3.call("DeleteObject", Key=one["Key"], **place)
+
+
+def _few(known: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a task: those that say whose it is."""
+    return {key: known[key] for key in (tags.UNIKERNEL, tags.SHA256) if key in known}

@@ -1,0 +1,297 @@
+"""Makes a snapshot of an image: starts or resumes it, puts what is missing, completes it, and waits for EC2.
+
+Whatever ends a run, the next one goes on: the ClientToken is the same for the same upload, so a lost answer of
+StartSnapshot leads to the same snapshot, and the journal knows what was put. An error for good deletes the snapshot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unibuild.aws import tags
+from unibuild.aws.client import Aws, Patience
+from unibuild.aws.snapshot import blocks
+from unibuild.aws.snapshot.blocks import BLOCK, Base, Upload
+from unibuild.aws.snapshot.journal import Begun, Journal
+from unibuild.aws.snapshot.workers import Source, put_all
+from unibuild.errors import AwsError, UnibuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["DEFAULT_KEY", "About", "Made", "Uploader"]
+
+DEFAULT_KEY = "aws/ebs"
+"""What stands for the account's own key for EBS."""
+TIMEOUT = 60
+"""Minutes without a block after which EBS gives up a pending snapshot."""
+
+_APPEARS = 180.0  # seconds; coldsnap has met 56, and EBS's team speaks of two minutes
+_RESUMED = 30.0  # the same for a snapshot that is known to have been there
+_ATTEMPTS = 4  # snapshots of one upload that may prove to be gone
+_COMPLETES = 1800.0  # seconds that EC2 has to complete a snapshot
+_SAVE = 0.5  # seconds between writes of the journal
+_CLEANUP = Patience(budget=15.0, tries=2, first=5.0)
+
+
+class About(NamedTuple):
+    """What a snapshot is made with, beside its blocks.
+
+    Attributes:
+        identity: the identity of the image.
+        description: for people.
+        tags: its tags.
+        encryption: ``aws/ebs`` for the account's default key, or the ARN of a KMS key; empty: it is not encrypted.
+    """
+
+    identity: str
+    description: str
+    tags: Mapping[str, str]
+    encryption: str = ""
+
+
+class Made(NamedTuple):
+    """A finished snapshot.
+
+    Attributes:
+        id: its id.
+        puts: how many blocks this run put.
+        parent: the snapshot that it began with.
+        is_found: it was complete before this upload began, and other AMIs may use it.
+    """
+
+    id: str
+    puts: int
+    parent: str | None
+    is_found: bool = False
+
+
+class _Gone(Exception):  # noqa: N818 (an attempt ends, and another one begins)
+    """The snapshot cannot be finished: ``parent`` is gone, or it is itself; ``left`` is what is left of it."""
+
+    def __init__(self, *, parent: str | None = None, left: str | None = None) -> None:
+        super().__init__()
+        self.parent, self.left = parent, left
+
+
+@dataclass
+class Uploader:
+    """Makes snapshots in one region.
+
+    Attributes:
+        aws: the account.
+        region: the region.
+        journal: what was begun.
+        tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
+    """
+
+    aws: Aws
+    region: str
+    journal: Journal
+    tell: Callable[[str, float | None, str], None] = lambda what, fraction, detail: None  # noqa: ARG005
+
+    def make(self, source: Source, about: About, bases: Sequence[Base] = ()) -> Made:
+        """Return the finished snapshot of an image; what was begun is finished.
+
+        Args:
+            source: the image.
+            about: what the snapshot is made with.
+            bases: finished snapshots, of the same encryption, that may be its parent.
+
+        Raises:
+            AwsError: AWS refused; a pending snapshot is deleted then. Or it cannot be reached any more, or
+                ``AwsError.passing``: the next run goes on.
+            FileError: the image changed while it was read; or the journal cannot be written.
+        """
+        for _ in range(_ATTEMPTS):
+            begun, upload = self._begin(source, about, bases)
+            try:
+                return self._finish(begun, upload, source, about)
+            except _Gone as gone:
+                self._delete(gone.left)
+                begun.snapshot, begun.sealed, begun.done = None, False, {}
+                begun.attempt += 1
+                if gone.parent is not None:
+                    bases = [base for base in bases if base.id != gone.parent]
+                    self.journal.drop(begun)
+            except UnibuildError as error:
+                if not (isinstance(error, AwsError) and error.passing):
+                    self.discard(begun)
+                raise
+        raise AwsError(f"{self.region}: every snapshot that was begun is gone again", hint="run again")
+
+    def discard(self, begun: Begun) -> None:
+        """Delete what is left of an upload, as far as that goes; what does not go ends after its timeout by itself."""
+        self._delete(begun.snapshot)
+        self.journal.drop(begun)
+
+    def discard_all(self) -> None:
+        """Delete what is left of every upload that was begun in the region."""
+        for begun in self.journal.begun:
+            if begun.region == self.region:
+                self.discard(begun)
+
+    def _delete(self, snapshot: str | None) -> None:
+        if snapshot is not None:
+            aws = self.aws.like(patience=_CLEANUP)
+            with contextlib.suppress(AwsError):
+                aws.client("ec2", self.region).call("DeleteSnapshot", SnapshotId=snapshot)
+
+    def _begin(self, source: Source, about: About, bases: Sequence[Base]) -> tuple[Begun, Upload]:
+        """Return the upload, which may have been begun by an earlier run; those of other images are given up."""
+        found = None
+        for begun in self.journal.begun:
+            if begun.region != self.region:
+                continue
+            known = begun.parent is None or any(base.id == begun.parent for base in bases)
+            if begun.identity == about.identity and known and found is None:
+                found = begun
+            else:
+                self.discard(begun)
+        if found is not None:
+            bases = [base for base in bases if base.id == found.parent]
+            upload = blocks.plan(source.checksums, source.volume_gib, bases)
+            if upload.parent == found.parent:
+                return found, upload
+            self.discard(found)
+        upload = blocks.plan(source.checksums, source.volume_gib, bases)
+        found = Begun(self.region, about.identity, upload.parent)
+        self.journal.begin(found)
+        return found, upload
+
+    def _finish(self, begun: Begun, upload: Upload, source: Source, about: About) -> Made:
+        count = 0
+        if upload.parent is not None and not upload.puts:  # it is there, and no AMI of it
+            self.journal.drop(begun)
+            return Made(upload.parent, 0, None, is_found=True)
+        if self._start(begun, upload, about) != "completed":
+            try:
+                count = self._put(begun, upload, source)
+                self._complete(begun, upload)
+            except AwsError as error:
+                if error.code == "ResourceNotFoundException":
+                    raise _Gone from None
+                if error.reason != "INVALID_SNAPSHOT_ID":  # else it was completed, by a run whose answer was lost
+                    raise
+            self._wait(begun)
+        assert begun.snapshot is not None
+        self.journal.drop(begun)
+        return Made(begun.snapshot, count, upload.parent)
+
+    def _start(self, begun: Begun, upload: Upload, about: About) -> str:
+        """Start the snapshot, or find it again; return its status."""
+        params: dict[str, Any] = {
+            "VolumeSize": upload.volume,
+            **({"Description": about.description} if about.description else {}),
+            "Tags": tags.write(about.tags),
+            "Timeout": TIMEOUT,
+        }
+        if upload.parent is not None:
+            params["ParentSnapshotId"] = upload.parent
+        elif about.encryption:
+            params["Encrypted"] = True
+            if about.encryption != DEFAULT_KEY:
+                params["KmsKeyArn"] = about.encryption
+        token = blocks.token(upload, params, begun.attempt)
+        ebs = self.aws.client("ebs", self.region)
+        try:
+            answer = ebs.call("StartSnapshot", wants=("SnapshotId", "Status"), ClientToken=token, **params)
+        except AwsError as error:
+            if error.code == "ConflictException":
+                raise _Gone from None
+            if error.code == "ResourceNotFoundException" and error.reason != "DEPENDENCY_RESOURCE_NOT_FOUND":
+                raise _Gone(parent=upload.parent) from None
+            if error.code == "ValidationException" and upload.parent is not None:  # it may be the parent's encryption
+                raise _Gone(parent=upload.parent) from None
+            raise
+        if answer.get("BlockSize") not in (None, 0, BLOCK):
+            raise AwsError(
+                f"EBS has blocks of {answer['BlockSize']} bytes now", hint="unibuild knows blocks of 512 KiB"
+            )
+        if answer["Status"] == "error":
+            raise _Gone(left=answer["SnapshotId"])
+        if begun.snapshot != answer["SnapshotId"]:
+            begun.snapshot, begun.sealed, begun.done = answer["SnapshotId"], False, {}
+            self.journal.save()
+        return str(answer["Status"])
+
+    def _put(self, begun: Begun, upload: Upload, source: Source) -> int:
+        """Put the blocks that are not there yet; return how many."""
+        assert begun.snapshot is not None
+        left = {i: digest for i, digest in upload.puts.items() if begun.done.get(i) != digest.hex()}
+        show = _Shown(self, len(upload.puts), len(upload.puts) - len(left))
+        appears = _RESUMED if begun.done else _APPEARS
+        ebs = self.aws.client("ebs", self.region)
+
+        def there(index: int) -> None:
+            begun.done[index] = left[index].hex()
+            show.put()
+
+        try:
+            put_all(ebs, begun.snapshot, source, left, appears=appears, there=there, beat=show.beat)
+        finally:
+            self.journal.save()
+        return len(left)
+
+    def _complete(self, begun: Begun, upload: Upload) -> None:
+        begun.sealed = True
+        self.journal.save()
+        self.aws.client("ebs", self.region).call(
+            "CompleteSnapshot",
+            appears=_APPEARS,
+            SnapshotId=begun.snapshot,
+            ChangedBlocksCount=len(upload.puts),
+            Checksum=blocks.aggregate(upload.puts),
+            ChecksumAlgorithm="SHA256",
+            ChecksumAggregationMethod="LINEAR",
+        )
+
+    def _wait(self, begun: Begun) -> None:
+        """Wait until EC2 has the snapshot."""
+        ec2 = self.aws.client("ec2", self.region)
+
+        def look() -> str | None:
+            self.tell("EC2 completes the snapshot", None, str(begun.snapshot))
+            try:
+                found = ec2.call("DescribeSnapshots", appears=_APPEARS, SnapshotIds=[begun.snapshot])["Snapshots"]
+            except AwsError as error:
+                if error.code == "InvalidSnapshot.NotFound":
+                    raise _Gone from None
+                raise
+            if found and found[0]["State"] == "error":
+                raise _Gone(left=begun.snapshot)
+            return "completed" if found and found[0]["State"] == "completed" else None
+
+        if self.aws.plan is None and self.aws.poll(look, _COMPLETES) is None:
+            raise AwsError(
+                f"{begun.snapshot} in {self.region} is not complete after {_COMPLETES / 60:.0f} minutes",
+                hint="a later run goes on where this one stopped",
+                passing=True,
+            )
+
+
+class _Shown:
+    """The progress of the blocks, and the journal's rhythm."""
+
+    def __init__(self, uploader: Uploader, total: int, before: int) -> None:
+        self._uploader, self._total, self._done, self._before = uploader, total, before, before
+        self._since = self._saved = uploader.aws.clock.now()
+        self.beat()
+
+    def put(self) -> None:
+        self._done += 1
+        self.beat()
+
+    def beat(self) -> None:
+        now = self._uploader.aws.clock.now()
+        if now - self._saved >= _SAVE:
+            self._saved = now
+            self._uploader.journal.save()
+        mib = BLOCK / 2**20
+        detail = f"{self._done * mib:.1f} of {self._total * mib:.1f} MiB"
+        here = self._done - self._before
+        if here and self._done < self._total:
+            detail += f", {(now - self._since) / here * (self._total - self._done):.0f} s left"
+        self._uploader.tell(f"upload to {self._uploader.region}", self._done / max(1, self._total), detail)

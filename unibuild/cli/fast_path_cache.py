@@ -1,0 +1,105 @@
+"""Writes ``.unibuild/fast``: the stamps from which ``unibuild._fast_path`` tells that nothing is stale.
+
+It is written only from a fresh look at the whole tree: the folders' stamps first, then the walk through them, then
+every stage judged against the state on disk. What changes meanwhile has another stamp than the one written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild import _fast_path, fingerprint
+from unibuild.doit_plugin.state import StateFile
+from unibuild.errors import FileError
+from unibuild.graph.graph import graph
+from unibuild.graph.verdicts import verdict
+from unibuild.settings.loader import STATE, load
+from unibuild.toolchain.base import environment
+from unibuild.util import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from unibuild.graph.graph import Graph
+
+__all__ = ["write"]
+
+Layer = tuple[str, list[str], list[str]]
+"""A goal, what has to be as it is for the goal to be up to date, and the stamps of that."""
+
+
+def write(start: Path) -> None:
+    """Write the file of the project that ``start`` belongs to, with the stages that are up to date.
+
+    Where somebody writes in the tree at this moment nothing is written.
+    """
+    time.sleep(fingerprint.TICK)  # what the run wrote last can be told from what is written from here on
+    folder = str(load(start).root / STATE)
+    around = sorted(set(_around(graph(load(start)))))
+    before = [fingerprint.take(path) for path in around]
+    found = graph(load(start))
+    if sorted(set(_around(found))) != around:
+        return
+    layers = [_layer("", zip(around, before, strict=True))]
+    layers += _stage_layers(found)
+    youngest = max(fingerprint.written(stamp) for _, _, stats in layers for stamp in stats)
+    now = fingerprint.clock(folder)
+    if now.now - youngest >= now.tick:
+        variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))
+        environment = _fast_path.signature(os.environ, variables)
+        fields = [str(found.project.root), str(len(variables)), *variables, str(len(environment)), *environment]
+        for name, paths, stats in layers:
+            fields += [name, str(len(paths)), *paths, *stats]
+        content = _fast_path.pack(fields)
+        if len(content) <= _fast_path.LIMIT:
+            with contextlib.suppress(FileError):  # a tree that is read only, or a full disk: the next run looks again
+                files.write_whole(found.project.root / STATE / "fast", content)
+
+
+def _stage_layers(found: Graph) -> Iterator[Layer]:
+    """Give the layer of each stage up to the first that is stale."""
+    state = StateFile(str(found.project.root / STATE / "state.json"))
+    for stage in found.stages:
+        values = state.get(stage.name, "_values_:") or {}
+        found_now = verdict(found.project.root / STATE, stage, values)
+        if found_now.reason is not None:
+            return
+        record, root = found_now.record, str(found.project.root)
+        seen = {**record["inputs"], **record["outputs"], **record["made"], **record["targets"]}
+        yield _layer(stage.goal, [(fingerprint.path_of(root, name), one[0]) for name, one in seen.items()])
+
+
+def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:
+    there = [(path, stamp) for path, stamp in seen if stamp != fingerprint.ABSENT]
+    return name, [path for path, _ in there], [stamp for _, stamp in there]
+
+
+def _around(found: Graph) -> Iterator[str]:
+    """Give all that decides the graph itself: settings, state, folders, programs and the folders that they are in."""
+    root = found.project.root
+    yield from (f"{root}/unibuild.toml", f"{root}/{STATE}/state.json", f"{root}/{STATE}/learned")
+    if (root / "dodo.py").exists():
+        yield f"{root}/dodo.py"
+    for stage in found.stages:
+        yield from stage.folders
+        if stage.step is None:
+            continue
+        search = environment(stage.step.env).get("PATH", os.defpath)
+        for program in {*stage.step.programs, *stage.step.needs, *(argv[0] for argv in stage.step.commands)}:
+            place = shutil.which(program, path=search)
+            if place is not None:
+                yield place
+                folders = search.split(os.pathsep)
+                # not Path.is_dir: a folder of PATH that may not be looked at is an error to it
+                yield from filter(os.path.isdir, folders[: _index(folders, place)])
+
+
+def _index(folders: list[str], place: str) -> int:
+    """Return how many folders of PATH decide where a program is found."""
+    folder = str(Path(place).parent)
+    return folders.index(folder) + 1 if folder in folders else len(folders)

@@ -1,0 +1,53 @@
+"""``unibuild iam-policy``: the least IAM policy that this configuration needs, as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from unibuild.ec2 import account
+from unibuild.settings.loader import load
+from unibuild.util.files import write_whole
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run ``unibuild iam-policy`` with these arguments; return its exit status. AWS is not asked.
+
+    Raises:
+        AwsError: no region is set.
+        FileError: a document cannot be written.
+        SettingsError: a setting is wrong.
+    """
+    from unibuild.aws import iam_policy
+
+    parser = argparse.ArgumentParser(prog="unibuild iam-policy", description=__doc__.replace("``", "`"))
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time")
+    parser.add_argument("--region", help="where AMIs are published; else that of the settings")
+    parser.add_argument("--no-launch", action="store_true", help="without what launch_ami and redeploy need")
+    parser.add_argument("--no-clean", action="store_true", help="without what `unibuild ami gc` and `rm` need")
+    parser.add_argument(
+        "--split",
+        type=Path,
+        metavar="FOLDER",
+        help=f"write documents of at most {iam_policy.LIMIT} characters there, policy-1.json ...",
+    )
+    asked = parser.parse_intermixed_args(argv)
+    project = load(Path.cwd(), dict(word.partition("=")[::2] for word in asked.settings), required=False)
+    region = account.account(project, asked.region).region
+    name = account.unikernel(project)
+    told = iam_policy.policy(project.settings, name, region, launch=not asked.no_launch, clean=not asked.no_clean)
+    if asked.split:
+        for number, document in enumerate(iam_policy.split(told), 1):
+            path = asked.split / f"policy-{number}.json"
+            write_whole(path, (json.dumps(document, indent=2) + "\n").encode())
+            print(path)
+        return 0
+    print(json.dumps(told, indent=2))
+    if (length := iam_policy.size(told)) > iam_policy.LIMIT:
+        print(f"the policy has {length} characters, and a managed policy at most {iam_policy.LIMIT}", file=sys.stderr)
+        print("  hint: unibuild iam-policy --split FOLDER writes several documents", file=sys.stderr)
+    return 0

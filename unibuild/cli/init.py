@@ -1,0 +1,201 @@
+"""``unibuild init``: write ``unibuild.toml`` for the tree in the current folder and, if asked for, the other doors.
+
+A person's file is never replaced without ``--force``, and never without showing what changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from unibuild.errors import InputError, XlSyntaxError
+from unibuild.settings.loader import FILE
+from unibuild.toolchain import makefile
+from unibuild.util.files import PUBLIC, reading, write_whole
+from unibuild.util.templates import render
+from unibuild.xlcfg import grammar
+
+__all__ = ["Draft", "Tree", "drafts", "look", "main"]
+
+GOALS = ("boot", "watch", "console", "destroy", "lab-up", "lab-down")  # those of unibuild.mk
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What a project's folder shows of how its kernel is built.
+
+    Attributes:
+        xl: name of the file in the folder that describes the kernel's domain for xl; None: there is none.
+    """
+
+    root: Path
+    toolchain: str
+    name: str
+    kernel: str | None = None
+    configure: tuple[str, ...] = ()
+    makefile: str | None = None
+    targets: tuple[str, ...] = ()
+    xl: str | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A file to write.
+
+    ``enough`` is a regular expression: a file that has it serves as it is, whatever else stands in it. None: any other
+    text is in the way.
+    """
+
+    path: Path
+    text: str
+    enough: str | None = None
+
+
+def main(argv: list[str]) -> int:
+    """Write the files; return 0, or 1 where a file of somebody's stood in the way."""
+    parser = argparse.ArgumentParser(
+        prog="unibuild init",
+        description="Write unibuild.toml for the project in this folder.",
+        epilog="A file that is there already is kept, unless --force is given.",
+    )
+    parser.add_argument(
+        "--dodo", action="store_true", help="also write dodo.py: plain `doit boot`, and tasks of your own"
+    )
+    parser.add_argument("--make", action="store_true", help="also write what `make boot` needs")
+    parser.add_argument("--force", action="store_true", help="change files that are there, and show how")
+    options = parser.parse_args(argv)
+    tree = look(Path.cwd())
+    wanted = drafts(tree, dodo=options.dodo, make=options.make, force=options.force)
+    done = [_write(draft, force=options.force) for draft in wanted]
+    _advise(tree, make=options.make)
+    return 0 if all(done) else 1
+
+
+def look(root: Path) -> Tree:
+    """Find out from a folder's files how its kernel is built. Nothing is run.
+
+    Raises:
+        InputError: nothing shows it.
+        FileError: a file cannot be read.
+    """
+    found = makefile.find(root)
+    names = makefile.targets(found) if found else ()
+    if (root / "config.ml").is_file():
+        with reading(root / "config.ml"):
+            text = (root / "config.ml").read_text(errors="replace")
+        registered = re.search(r'\bregister\s+"([^"]+)"', text)
+        name = registered[1] if registered else root.name
+        return Tree(root, "mirage", _domain_name(name), makefile=found.name if found else None, targets=names)
+    configure = ("./configure",) if (root / "configure").is_file() and not found else ()
+    if not found and not configure:
+        raise InputError(
+            f"{root} has neither a config.ml (Mirage) nor a Makefile",
+            hint=_elsewhere(root),
+        )
+    domains = _kernels_of_domains(root)
+    kernel = next(iter(makefile.kernels(names)), None) or next(iter(domains.values()), None)
+    own = (name for name in domains if name.endswith(".xl") and name not in names)  # the Makefile writes none of them
+    xl = next((name for name in own if domains[name] == kernel), None)
+    front = found.name if found else "Makefile"
+    return Tree(root, "make", _domain_name(root.name), kernel, configure, front, names, xl)
+
+
+def _elsewhere(root: Path) -> str:
+    """Return the hint of a folder without a project: folders below it that have one."""
+    below = sorted(folder.name for folder in root.iterdir() if _has_project(folder))
+    if not below:
+        return "change to the unikernel's folder, or copy one of the examples"
+    named = ", ".join(below[:5]) + (" ..." if len(below) > 5 else "")
+    return f"change to the unikernel's folder; these look like one: {named}"
+
+
+def _has_project(folder: Path) -> bool:
+    return folder.is_dir() and any((folder / name).is_file() for name in ("config.ml", *makefile.NAMES))
+
+
+def _kernels_of_domains(root: Path) -> dict[str, str]:
+    """Return the kernels in this folder that xl files beside the Makefile boot, by the names of those files."""
+    found = {}
+    for path in (root / "domain_config", *sorted(root.glob("*.xl"))):
+        with contextlib.suppress(OSError, XlSyntaxError):
+            kernel = grammar.parse(path.read_bytes().decode(errors="surrogateescape"), str(path)).get("kernel")
+            if isinstance(kernel, str) and re.fullmatch(r"(\./)?[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*", kernel, re.ASCII):
+                found[path.name] = kernel.removeprefix("./")
+    return found
+
+
+def _domain_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).lstrip("-.+")[:200] or "unikernel"
+
+
+def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:
+    """Return the files to write.
+
+    An ``unibuild.toml`` that is there serves; only where ``force`` is given and no other file is asked for is it to be
+    replaced.
+    """
+    values = {"name": tree.name, "toolchain": tree.toolchain, "kernel": tree.kernel, "configure": tree.configure}
+    values["xl"] = tree.xl
+    keep = None if force and not (dodo or make) else ""
+    found = [Draft(tree.root / FILE, render("unibuild.toml.j2", tree.root, **values), keep)]
+    if dodo:
+        text = render("dodo.py.j2", tree.root)
+        found.append(Draft(tree.root / "dodo.py", text, r"(?m)^\w+\s*=\s*(\w+\.)?unikernel\("))
+    if make:
+        front = "Makefile.user" if tree.toolchain == "mirage" else "GNUmakefile"
+        free = [goal for goal in GOALS if goal not in tree.targets]
+        goals = free if len(free) < len(GOALS) else []
+        found.append(Draft(tree.root / "unibuild.mk", render("unibuild.mk", tree.root)))
+        found.append(_front(tree.root / front, render(f"{front}.j2", tree.root, makefile=tree.makefile, goals=goals)))
+    return found
+
+
+def _front(path: Path, text: str) -> Draft:
+    """Return the file that includes unibuild.mk; one that a person wrote gets the lines that it lacks at its end."""
+    if path.is_file():
+        with reading(path):
+            before = path.read_text(errors="surrogateescape")  # what is no UTF-8 stays as it is
+        lines = [line for line in text.splitlines() if re.match(r"UNIBUILD_GOALS|include unibuild\.mk", line)]
+        text = "\n".join([before.rstrip("\n"), *lines, ""])
+    return Draft(path, text, r"(?m)^-?include .*\bunibuild\.mk\b")
+
+
+def _write(draft: Draft, *, force: bool) -> bool:
+    """Write one file where nothing is in the way, and say so; return whether the file now serves."""
+    name = draft.path.name
+    if not draft.path.exists():
+        write_whole(draft.path, draft.text.encode(), mode=PUBLIC)
+        print(f"wrote {name}")
+        return True
+    with reading(draft.path):
+        before = draft.path.read_text(errors="surrogateescape")
+    if before == draft.text or (draft.enough is not None and re.search(draft.enough, before)):
+        print(f"kept {name}")
+        return True
+    change = difflib.unified_diff(before.splitlines(), draft.text.splitlines(), name, f"{name} (new)", lineterm="")
+    print("\n".join(change).encode(errors="replace").decode())
+    if force:
+        write_whole(draft.path, draft.text.encode(errors="surrogateescape"), mode=PUBLIC)
+        print(f"changed {name}")
+        return True
+    print(
+        f"unibuild: {name} was there and was kept\n  make the change above yourself, or run again with --force",
+        file=sys.stderr,
+    )
+    return False
+
+
+def _advise(tree: Tree, *, make: bool) -> None:
+    taken = [goal for goal in GOALS if goal in tree.targets]
+    if tree.toolchain == "make" and tree.kernel is None:
+        print(f"Next: name the kernel that the build leaves, in {FILE}: [build] kernel")
+    else:
+        command = "make boot" if tree.makefile else "make -f Makefile.user boot"  # Mirage has not made its own yet
+        print("Next: unibuild boot" + (f" (or {command})" if make and "boot" not in taken else ""))
+    if make and taken:
+        print(f"{tree.makefile} has its own {', '.join(taken)}, which stays: for ours call unibuild itself")

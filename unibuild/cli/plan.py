@@ -1,0 +1,111 @@
+"""``unibuild plan``: what a goal would run, and why; nothing is run and nothing written."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.doit_plugin.state import StateFile
+from unibuild.errors import InputError, UnibuildError
+from unibuild.graph.graph import BUILT_ALREADY, EC2, GOALS, graph
+from unibuild.graph.verdicts import verdict
+from unibuild.host import resolve
+from unibuild.settings.loader import STATE, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unibuild.graph.graph import Graph, Stage
+
+__all__ = ["main", "plan"]
+
+
+def main(argv: list[str]) -> int:
+    """Run ``unibuild plan`` with these arguments; return its exit status.
+
+    Raises:
+        InputError: there is no such goal; or a setting is wrong.
+    """
+    parser = argparse.ArgumentParser(prog="unibuild plan", description=__doc__.replace("``", "`"))
+    parser.add_argument("words", nargs="*", metavar="GOAL | KEY=VALUE", help="goals (boot), and settings for this time")
+    parser.add_argument("--host", help="as if this were the setting `host`")
+    asked = parser.parse_intermixed_args(argv)
+    words = [*asked.words, *([f"host={asked.host}"] if asked.host else [])]
+    goals = [word for word in words if "=" not in word] or ["boot"]
+    goals = ["boot" if goal == "watch" else goal for goal in goals]  # its first cycle
+    found = graph(load(Path.cwd(), dict(word.split("=", 1) for word in words if "=" in word)))
+    names = [stage.goal for stage in found.stages]
+    last = (*(stage.goal for stage in found.exports), "boot", *EC2)  # goals that need all stages
+    for goal in goals:
+        if goal not in (*names, *last, *BUILT_ALREADY):
+            close = difflib.get_close_matches(goal, GOALS, 1)
+            known = ", ".join((*names, *last, *BUILT_ALREADY))
+            mean = f"did you mean `{close[0]}`? " if close else ""
+            raise InputError(f"there is no goal `{goal}`", hint=f"{mean}goals: {known}")
+    for goal in BUILT_ALREADY:
+        if goal in goals:
+            print(f"{goal}: would run ({GOALS[goal]}, on {resolve.place(found.project.settings)})")
+    wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *last)]
+    exports = (stage for stage in found.exports if stage.goal in goals)
+    stages = (*found.stages[: max(wanted, default=0)], *exports)
+    for line in plan(found, stages, boot="boot" in goals):
+        print(line)
+    for goal in (goal for goal in EC2 if goal in goals):
+        print(f"{goal}: would run ({GOALS[goal]}); `unibuild {goal} --plan` prints what it would call")
+    return 0
+
+
+def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str]:
+    """Give the lines that tell what these stages, in their order, and the boot would do.
+
+    What comes after a stale stage is only perhaps stale: the stage may leave what is there already.
+    """
+    state = StateFile(str(found.project.root / STATE / "state.json"))
+    before = None
+    for stage in stages:
+        values = state.get(stage.name, "_values_:") or {}
+        reason = verdict(found.project.root / STATE, stage, values).reason
+        if reason is None and before is None:
+            yield f"{stage.name}: up to date"
+            continue
+        yield (
+            f"{stage.name}: would run: {reason}" if reason else f"{stage.name}: would run if {before} changes its input"
+        )
+        before = stage.name if stage in found.stages else before
+        yield from _commands(found, stage)
+    if boot:
+        where = resolve.place(found.project.settings)
+        if before:
+            yield f"boot: would run on {where}, if {before} leaves something new or its domain does not run"
+        else:
+            yield f"boot: would run on {where}, if its domain does not run"
+
+
+def _commands(found: Graph, stage: Stage) -> Iterator[str]:
+    if stage.step is None:
+        if stage.goal == "xl":
+            yield from _difference(found)
+        return
+    for argv in stage.step.commands:
+        yield f"  {shlex.join(argv)}"
+    if stage.step.cwd != found.project.root:
+        yield f"  (in {stage.step.cwd})"
+
+
+def _difference(found: Graph) -> Iterator[str]:
+    """Give the difference between the ``.xl`` that is there and the one that would be."""
+    if not found.kernel.exists() or (found.start is not None and not found.start.exists()):
+        yield "  (the .xl can be told when the kernel is built)"
+        return
+    try:
+        after = found.render()
+    except UnibuildError as error:
+        yield f"  this would fail: {error.message}"
+        return
+    text = found.xl.read_text(errors="surrogateescape") if found.xl.exists() else ""
+    name = f"{STATE}/{found.xl.name}"
+    for line in difflib.unified_diff(text.splitlines(), after.splitlines(), name, f"{name} (new)", "", "", 1, ""):
+        yield f"  {line}".encode(errors="surrogateescape").decode(errors="replace")

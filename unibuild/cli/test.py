@@ -1,0 +1,153 @@
+"""``unibuild test``: boot the unikernel and see that it does what the ``[test]`` tables of unibuild.toml want.
+
+Each test boots a domain of its own, in the lab unless --host says otherwise; the domain that runs is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.errors import InputError
+from unibuild.settings.loader import load
+from unibuild.util import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from unibuild.settings.model import Case
+    from unibuild.testing.runner import Result
+
+__all__ = ["choose", "main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run ``unibuild test`` with these arguments.
+
+    Returns:
+        0: all tests passed; 1: one failed; else the exit code of the first error.
+
+    Raises:
+        UnibuildError: the project cannot be built, or the host not be reached.
+    """
+    asked = _parser().parse_intermixed_args(argv)
+    words = dict(word.split("=", 1) for word in asked.words if "=" in word)
+    names = [word for word in asked.words if "=" not in word]
+    words["host"] = asked.host or words.get("host") or os.environ.get("UNIBUILD_HOST") or "lab"
+    if words["host"] == "all":
+        raise InputError("a test boots on one host at a time", hint="run `unibuild test --host NAME` for each of them")
+    cases = choose(load(Path.cwd(), words).settings.test, names)
+    with _stdout_for_json(is_wanted=asked.json == "-") as out:
+        code, name, host, results = _run(words, cases)
+        if code:
+            return code
+        _report(asked, out, name, host, results)
+    errors = [result.exit_code for result in results if result.outcome == "error"]
+    return errors[0] if errors else int(any(result.outcome != "passed" for result in results))
+
+
+def choose(tables: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
+    """Return the tests of these names, all where there are none.
+
+    Args:
+        tables: the ``[test]`` tables; a project without any has the test ``boots``.
+        names: those that are wanted.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    from unibuild.testing.runner import DEFAULT
+
+    known = tables or DEFAULT
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(known)}"
+            raise InputError(f"there is no test `{name}`", hint=hint)
+    return {name: case for name, case in known.items() if not names or name in names}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unibuild test",
+        description=__doc__.replace("``", "`"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Exit code: 0 all passed, 1 a test failed, others as those of every unibuild.",
+    )
+    parser.add_argument("words", nargs="*", metavar="NAME | KEY=VALUE", help="tests to run, and settings for this time")
+    parser.add_argument("--host", metavar="HOST", help="where to boot: lab (the default), local, ssh://..., or a name")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit's XML")
+    parser.add_argument("--json", metavar="FILE", help="write the results as JSON; - is standard output")
+    return parser
+
+
+def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str, str, list[Result]]:
+    """Build, and run the tests; return the build's exit code, the domain's name, the host's and the results."""
+    from unibuild.doit_plugin.loader import Main
+    from unibuild.doit_plugin.options import Asked
+    from unibuild.graph import xl_file
+    from unibuild.graph.graph import graph
+    from unibuild.testing import runner, scratch_domain
+
+    settings = [f"{key}={value}" for key, value in words.items() if key != "host"]
+    code = int(Main(Asked(host=words["host"])).run(["xl", *settings]))
+    if code:
+        return code, "", "", []
+    found = graph(load(Path.cwd(), words))
+    host = scratch_domain.open_host(found.project.settings)
+    name = xl_file.domain_name(found.project, found.start)
+    print(f"test: {name} on {host.name}", flush=True)
+    return 0, name, host.name, runner.run(found, host, scratch_domain.fresh_name(name), cases, _tell)
+
+
+def _tell(result: Result) -> None:
+    word = {"passed": "ok"}.get(result.outcome, result.outcome)
+    why = f": {result.message}" if result.message else ""
+    print(f"  {word:<7} {result.name}, {result.seconds:.1f} s{why}")
+    for line in result.details:
+        print(_printable(f"          {line}"))
+    if result.outcome == "failed":
+        print(f"          the whole console: {result.log}")
+    sys.stdout.flush()
+
+
+def _printable(line: str) -> str:
+    """Return what a domain said without what would change the terminal."""
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
+
+
+def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: list[Result]) -> None:
+    from unibuild.testing import results as junit
+
+    if asked.junit:
+        files.write_whole(asked.junit.absolute(), junit.as_xml(name, results), mode=files.PUBLIC)
+    if asked.json == "-":
+        sys.stdout.flush()
+        with os.fdopen(out, "w", closefd=False) as file:
+            file.write(junit.as_json(name, host, results))
+    elif asked.json:
+        files.write_whole(Path(asked.json).absolute(), junit.as_json(name, host, results).encode(), mode=files.PUBLIC)
+    passed = sum(result.outcome == "passed" for result in results)
+    print(f"test: {passed} of {len(results)} passed")
+
+
+@contextlib.contextmanager
+def _stdout_for_json(*, is_wanted: bool) -> Iterator[int]:
+    """Where JSON goes to standard output, let all else that is printed, by children too, go to standard error."""
+    if not is_wanted:
+        yield 1
+        return
+    sys.stdout.flush()
+    out = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield out
+    finally:
+        sys.stdout.flush()
+        os.dup2(out, 1)
+        os.close(out)

@@ -1,0 +1,158 @@
+"""A goal on several hosts at the same time: ``--host all``.
+
+Each host gets a unibuild of its own, a child of this one, which may ask for nothing: they would all ask at once. What
+they say comes as it comes, with the host's name before each line. Each sends its result as JSON (``tasks.result``), and
+at the end a table tells how it went.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from signal import SIGTERM
+from typing import IO, TYPE_CHECKING
+
+from unibuild.errors import UnibuildError
+from unibuild.host.base import BATCH
+from unibuild.util import job_control, process
+from unibuild.util.run_result import DESCRIPTOR, Result, read
+from unibuild.util.table import table
+from unibuild.util.waits import join
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from unibuild.settings.loader import Project
+
+__all__ = ["run"]
+
+PATIENCE = 60.0  # seconds to an end after Ctrl-C: a domain that is being made is not left half made
+_OURSELVES = ("-P", "-c", "import sys; from unibuild._fast_path import main; sys.exit(main())")
+_OUTCOMES = {0: "done", 2: "wrong input", 3: "missing", 4: "no host", 5: "failed", 6: "not ready", 130: "interrupted"}
+
+
+@dataclass
+class _Run:
+    """A goal on one host."""
+
+    host: str
+    child: process.Child
+    pipe: int
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0
+    result: Result = field(default_factory=Result)
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What the table says of it."""
+        code = self.child.wait()
+        outcome = _OUTCOMES.get(code or 0, f"exit code {code}" if code and code > 6 else "failed")
+        failure, domid = self.result.failure, self.result.domid
+        sentence = failure.message if failure else self.result.sentence
+        return (
+            self.host,
+            outcome,
+            "" if domid is None else str(domid),
+            f"{self.seconds:.1f} s",
+            sentence.partition("\n")[0],
+        )
+
+
+def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] = ()) -> None:
+    """Run a goal on several hosts at the same time, to its end on each; ends with a table.
+
+    Args:
+        project: the project; its settings of the command line are handed on.
+        names: the hosts' names.
+        goal: ``boot``, ``destroy`` or ``rollback``.
+        words: options and arguments of the goal.
+
+    Raises:
+        UnibuildError: it failed on a host; the exit code is the highest of theirs.
+        KeyboardInterrupt: Ctrl-C; all of them have ended.
+    """
+    settings = [word for word in project.words if not word.startswith(("host=", "boot.console="))]
+    take = ["--take"] if project.take else []
+    show = _Show(max(map(len, names)))
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for name in names:
+            argv = [sys.executable, *_OURSELVES, goal, *words, *take, "--host", name, *settings, "boot.console=none"]
+            child, pipe = _start(argv, project.root)
+            runs.append(_Run(name, stack.enter_context(child), pipe))
+        threads = [threading.Thread(target=_read, args=(one, show), daemon=True) for one in runs]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                join(thread)
+        except BaseException:
+            _end(runs)
+            raise
+        rows = [one.row for one in runs]
+    if show.gone:
+        raise BrokenPipeError
+    print(*table(("HOST", "OUTCOME", "DOMAIN", "TIME", ""), rows), sep="\n", flush=True)
+    failed = [one for one in runs if one.child.poll()]
+    if failed:
+        error = UnibuildError(f"{goal} did not succeed on {', '.join(one.host for one in failed)}")
+        error.exit_code = max(128 - code if code < 0 else code for code in (one.child.poll() or 0 for one in failed))
+        raise error
+
+
+def _start(argv: Sequence[str], root: Path) -> tuple[process.Child, int]:
+    """Start a child; return it and the pipe that its result comes by."""
+    pipe, theirs = os.pipe()
+    try:
+        env = {BATCH: "1", DESCRIPTOR: str(theirs)}
+        return process.start(argv, cwd=root, env=env, stderr=subprocess.STDOUT, pass_fds=(theirs,)), pipe
+    except BaseException:
+        os.close(pipe)
+        raise
+    finally:
+        os.close(theirs)
+
+
+class _Show:
+    """Standard output, a line at a time, from several threads."""
+
+    def __init__(self, width: int) -> None:
+        self._lock = threading.Lock()
+        self._width = width
+        self.gone = False
+
+    def line(self, host: str, text: str) -> None:
+        with self._lock:
+            if self.gone:
+                return
+            try:
+                print(f"{host:<{self._width}} | {text}", flush=True)
+            except BrokenPipeError:  # the children need to be read to their end
+                self.gone = True
+
+
+def _read(one: _Run, show: _Show) -> None:
+    pipe: IO[bytes] | None = one.child.stdout
+    assert pipe is not None
+    for line in pipe:
+        text = line.decode(errors="replace").rstrip("\r\n")
+        show.line(one.host, text)
+    one.result = read(one.pipe)
+    one.child.wait()
+    one.seconds = time.monotonic() - one.began
+
+
+def _end(runs: Sequence[_Run]) -> None:
+    """Ask all of them once to end, and wait: they put their hosts in order first."""
+    for one in runs:
+        if one.child.poll() is None:
+            job_control.signal_group(one.child.popen.pid, SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    for one in runs:
+        one.child.wait(max(0.0, deadline - time.monotonic()))

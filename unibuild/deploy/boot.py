@@ -1,0 +1,250 @@
+"""Booting: a domain is made from what was built, takes the place of the older one of ours, and proves itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import TYPE_CHECKING
+
+from unibuild.deploy import check_arguments, hosts, readiness
+from unibuild.deploy.console_output import opened
+from unibuild.deploy.follow import Followed, follow, runs
+from unibuild.deploy.replace import changing, locked
+from unibuild.deploy.up_to_date import mark, running, was_seen
+from unibuild.domain import records
+from unibuild.domain.crash import task_report
+from unibuild.domain.generations import Store
+from unibuild.errors import NotReadyError, UnibuildError
+from unibuild.graph import xl_file as xlfile
+from unibuild.host import xl
+from unibuild.settings.loader import state_dir
+from unibuild.util import run_result
+from unibuild.xlcfg import grammar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.deploy.console_output import Screen
+    from unibuild.deploy.replace import Attendant, Change, Made
+    from unibuild.domain.generations import Generation
+    from unibuild.domain.readiness import Verdict
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+
+__all__ = ["boot", "boot_generation", "put_in_place"]
+
+
+def boot(project: Project, xl_file: Path, kernel: Path) -> None:
+    """Make the domain and follow its console as ``[boot]`` says; where it runs unchanged, say so.
+
+    The kernel, the ``.xl`` and the disks are on the host, and the host was looked at, before an older domain of ours
+    is ended.
+
+    Args:
+        project: the project.
+        xl_file: the ``.xl`` of the domain, as ``xlfile.render`` made it.
+        kernel: the kernel that it names.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+        DomainError: the domain could not be made; someone else's has its name; or it ended badly.
+        NotReadyError: it was not ready in time; what ``[boot.ready] otherwise`` says was done.
+        SettingsError: the unikernel does not know an argument.
+        BusyError: another run is at it.
+        FileError: a file cannot be read.
+    """
+    screen, attached = opened(project.settings)
+    host = hosts.open_host(project.settings)
+    with contextlib.ExitStack() as reading:
+        made = put_in_place(project, host, xl_file, kernel, screen, reading)
+        if made:
+            _watch(project, host, made, screen, attached=attached)
+
+
+def put_in_place(
+    project: Project,
+    host: Host,
+    xl_file: Path,
+    kernel: Path,
+    screen: Screen,
+    reading: contextlib.ExitStack,
+    *,
+    attendant: Attendant | None = None,
+    anew: bool = False,
+) -> Made | None:
+    """Make the domain, and see it ready; return it, or None where it runs unchanged.
+
+    The errors are those of ``boot``.
+
+    Args:
+        project: the project.
+        host: where it runs.
+        xl_file: its ``.xl``.
+        kernel: the kernel that this names.
+        screen: is told.
+        reading: holds the reader of its console.
+        attendant: who takes part in it.
+        anew: make it even if it runs unchanged.
+    """
+    state = state_dir(project.root)
+    with locked(project, host.name):
+        made_from = (mark(kernel), mark(xl_file))
+        if not anew and _is_there(state, host, made_from, screen):
+            return None
+        check_arguments.check(project, host, xl_file, kernel)
+        generation = Store(state).add(kernel, xl_file, _facts(project))
+        return _replace(project, host, generation, made_from, screen, reading, attendant)
+
+
+def boot_generation(project: Project, generation: Generation) -> None:
+    """Boot a kept generation; nothing is built for it.
+
+    Args:
+        project: the project.
+        generation: which one.
+
+    Raises:
+        UnibuildError: see ``boot``.
+    """
+    screen, attached = opened(project.settings)
+    host = hosts.open_host(project.settings)
+    with contextlib.ExitStack() as reading:
+        with locked(project, host.name):
+            made_from = (mark(generation.kernel), mark(generation.xl))
+            made = _replace(project, host, generation, made_from, screen, reading)
+        _watch(project, host, made, screen, attached=attached)
+
+
+def _is_there(state: Path, host: Host, made_from: tuple[records.Mark, records.Mark], screen: Screen) -> bool:
+    """Say whether the domain runs from these very files already, and tell so."""
+    known = records.load(state, host.name)
+    good = known.good
+    if not good or known.pending or (good.kernel.sha256, good.xl.sha256) != tuple(one.sha256 for one in made_from):
+        return False
+    domain = running(host, known)
+    if domain and was_seen(state, good):
+        kernel, xl_file = made_from
+        records.save(state, records.Record(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
+        screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
+        run_result.note(domid=domain.domid)
+        return True
+    return False
+
+
+def _replace(
+    project: Project,
+    host: Host,
+    generation: Generation,
+    made_from: tuple[records.Mark, records.Mark],
+    screen: Screen,
+    reading: contextlib.ExitStack,
+    attendant: Attendant | None = None,
+) -> Made:
+    """Put a generation's domain in the place of the old one, and see it ready, or do what is set for one that is not.
+
+    Raises:
+        NotReadyError: it was not.
+    """
+    with changing(project, host, generation.name, screen, reading, attendant) as change:
+        before = change.good_generation(generation.number)
+        if project.settings.boot.ready.is_set:
+            readiness.check(project, grammar.parse(xlfile.read(generation.xl), str(generation.xl)))
+        try:
+            made = change.put(generation, *made_from)
+        except UnibuildError as error:
+            _bring_back(change, before, error)
+            raise
+        except KeyboardInterrupt:
+            if change.is_running:
+                screen.say(f"{generation.name} runs on {host.name}, and was not seen to be ready")
+            elif change.has_ended_one:
+                screen.say(f"the older {generation.name} was ended, and none runs on {host.name} now")
+            raise
+        if project.settings.boot.ready.is_set:
+            change.attendant.began("ready")
+        verdict = _await_ready(project, host, made, screen)
+        if verdict is None or verdict.ready:
+            change.accept(made, "ready" if verdict else "running", verdict.why if verdict else "")
+            return made
+        return _refuse(change, made, verdict, before)
+
+
+def _await_ready(project: Project, host: Host, made: Made, screen: Screen) -> Verdict | None:
+    if made.reader is None or not project.settings.boot.ready.is_set:
+        return None
+    try:
+        verdict = readiness.await_ready(project, host, made.domain, made.config, made.reader)
+    except KeyboardInterrupt:
+        screen.say(f"{made.domain.name} runs, and was not seen to be ready")
+        raise
+    if verdict and verdict.ready:
+        screen.say(f"{made.domain.name} {verdict.why}")
+    return verdict
+
+
+def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | None) -> Made:
+    """Do what is set for a domain that is not ready; always raises.
+
+    Raises:
+        NotReadyError: with what runs now.
+    """
+    project, name = change.project, made.instance.name
+    otherwise = project.settings.boot.ready.otherwise
+    assert made.reader is not None
+    written = task_report.write(project, change.host, made.domain, verdict.end, made.reader)
+    error = NotReadyError(f"{name} {verdict.why}", hint=task_report.lines(written, made.reader))
+    outcome = "crashed" if verdict.end and not verdict.end.is_good else "not ready"
+    if otherwise == "keep" and verdict.end is None:
+        change.accept(made, outcome, verdict.why)
+        error.add(f'it runs on as domain {made.domain.domid}: [boot.ready] otherwise = "keep"')
+        raise error
+    change.drop(made, outcome, verdict.why)
+    if otherwise == "rollback":
+        _bring_back(change, before, error, lost=True)
+    else:
+        error.add(f"it was removed, and none runs on {change.host.name} now")
+    raise error
+
+
+def _bring_back(change: Change, before: Generation | None, error: UnibuildError, *, lost: bool = False) -> None:
+    """After a failure boot what was good before, unless it still runs; the error's hint says what runs now."""
+    there = {domain.uuid: domain for domain in xl.domains(change.host, background=True) if not domain.has_ended}
+    if change.old and change.old.uuid in there:
+        error.add(f"the older {change.old.name} runs on")
+        return
+    pending = change.known.pending
+    if pending and pending.uuid in there:
+        error.add(f"the new {pending.name} runs, unproven: the next boot replaces it")
+        return
+    if before is None:
+        if lost or change.has_ended_one:
+            error.add(f"there is no good generation to go back to: none runs on {change.host.name} now")
+        return
+    if not (lost or change.has_ended_one):
+        return
+    change.screen.say(f"generation {before.number}, which was good, is booted again")
+    try:
+        made = change.put(before, mark(before.kernel), mark(before.xl))
+        change.accept(made, "running", "brought back")
+        error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
+    except UnibuildError as again:
+        error.add(f"generation {before.number} could not be brought back, and none runs now: {again.message}")
+
+
+def _watch(project: Project, host: Host, made: Made, screen: Screen, *, attached: bool) -> None:
+    """Follow the console of a domain that was made, as ``[boot]`` says."""
+    run_result.note(domid=made.domain.domid)
+    if made.reader is None or project.settings.boot.console == "none":
+        screen.say(runs(host, made.domain))
+        return
+    follow(Followed(project, host, made.domain, made.reader), screen, attached=attached)
+
+
+def _facts(project: Project) -> dict[str, str]:
+    from unibuild.graph import provenance
+    from unibuild.toolchain.registry import choose
+
+    try:
+        return provenance.facts(project, choose(project))
+    except UnibuildError:  # a kernel that nothing here builds
+        return {}

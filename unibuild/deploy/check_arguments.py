@@ -1,0 +1,161 @@
+"""Whether a unikernel knows the arguments that it shall get: it is asked once, in the lab, before anything is ended.
+
+A Solo5 kernel gets a domain of its own there, without devices, and the command line ``--help=plain``. What it answers
+is kept by the kernel's hash. Where nothing can be learned nothing is refused: the unikernel will say it itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from typing import TYPE_CHECKING
+
+from unibuild import kernel
+from unibuild.deploy import copy_files
+from unibuild.deploy.manual import known_arguments
+from unibuild.domain.console import Reader
+from unibuild.domain.console_log import Log, log_path
+from unibuild.domain.exit_status import End
+from unibuild.errors import KernelError, UnibuildError
+from unibuild.graph import xl_file as xlfile
+from unibuild.host import xl
+from unibuild.settings.loader import state_dir
+from unibuild.util import files
+from unibuild.xlcfg import cmdline, edit, grammar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+
+__all__ = ["HELP", "check"]
+
+HELP = 63  # how MirageOS ends after --help (its functoria_runtime.ml)
+PATIENCE = 15.0  # seconds for a kernel that does something else
+_FILE = "arguments.json"
+_KEEP = 20  # kernels
+_VERSION = 1
+
+
+def check(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> None:
+    """See that the unikernel knows the arguments of ``[boot] args``, where it can be asked at no great cost.
+
+    Args:
+        project: the project.
+        host: where the domain shall run.
+        xl_file: its ``.xl``.
+        kernel_file: its kernel.
+
+    Raises:
+        SettingsError: it does not know one.
+    """
+    boot = project.settings.boot
+    words = cmdline.words(boot.args)
+    if boot.check_args == "never" or not any(word.startswith("-") for word in words) or not _is_solo5(kernel_file):
+        return
+    known = _known(project, host, xl_file, kernel_file)
+    if known:
+        cmdline.check_names(words, known)
+
+
+def _is_solo5(path: Path) -> bool:
+    try:
+        about = kernel.inspect(path)
+    except KernelError:
+        return False
+    return about.pvh and (about.solo5_abi or "").startswith("xen ")
+
+
+def _known(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> list[str] | None:
+    """Return the names of the arguments that the kernel knows, asked now or before; None: it cannot be said."""
+    cache = state_dir(project.root) / _FILE
+    found = _read(cache)
+    sha256 = files.sha256(kernel_file)
+    if sha256 not in found:
+        try:
+            lab = host if host.address == "lab" else _lab()
+            if lab is None:
+                return None
+            known = _ask(lab, project, xl_file, kernel_file, stays=lab is host)
+        except UnibuildError:  # the boot itself will meet it, or does not need the lab
+            return None
+        found[sha256] = sorted(known) if known else None
+        newest = dict([*found.items()][-_KEEP:])
+        files.write_whole(cache, (json.dumps({"version": _VERSION, "kernels": newest}, indent=1) + "\n").encode())
+    return found[sha256]
+
+
+def _read(cache: Path) -> dict[str, list[str] | None]:
+    try:
+        tree = json.loads(cache.read_bytes())
+        return dict(tree["kernels"]) if tree["version"] == _VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _lab() -> Host | None:
+    """Return the lab where it is up."""
+    from unibuild.host.ssh import Ssh
+    from unibuild.lab import vm
+
+    lab = vm.running()
+    return Ssh(lab.alias, config=lab.ssh_config, address="lab") if lab else None
+
+
+def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays: bool) -> frozenset[str] | None:
+    """Let the kernel print its manual page in the lab; return the arguments in it.
+
+    Args:
+        lab: the lab.
+        project: the project.
+        xl_file: the domain's ``.xl``.
+        kernel_file: the domain's kernel.
+        stays: the domain will be booted there too: what was copied is left to it.
+
+    Raises:
+        HostError: the lab is out of reach.
+        DomainError: it has no room for another domain.
+    """
+    state = state_dir(project.root)
+    config = grammar.parse(xlfile.read(xl_file), str(xl_file))
+    name = f"{config.get('name')}.unibuild-help"
+    folder = copy_files.folder(project.root, str(config.get("name")) if stays else name)
+    settings: dict[str, edit.Setting] = {
+        "name": name,
+        "type": "pvh",
+        "kernel": lab.put(kernel_file, folder=folder),
+        "memory": config.number("memory") or 64,
+        "cmdline": "--help=plain",
+        **dict.fromkeys(xlfile.ENDS, "preserve"),
+    }
+    beside = state / "help.xl"
+    files.write_whole(beside, edit.apply("", edit.Changes(settings)).encode(errors="surrogateescape"))
+    left_over = xl.find(lab, name=name)
+    if left_over:  # by one of us that was killed
+        xl.destroy(lab, left_over)
+    path = lab.put(beside, folder=folder)
+    said = bytearray()
+    log = log_path(state, name)
+    log.unlink(missing_ok=True)
+    asked = str(uuid.uuid4())
+    with contextlib.ExitStack() as undo:
+        if not stays:
+            undo.callback(lab.discard, folder)
+        undo.callback(_destroy, lab, asked)
+        xl.create_paused(lab, path, name=name, uuid=asked)
+        domain = xl.find(lab, uuid=asked)
+        if domain is None:
+            return None
+        with Reader(lab, domain, Log(log), said.extend) as reader:
+            xl.unpause(lab, domain)
+            end = reader.follow(wait=PATIENCE)
+    is_help = isinstance(end, End) and end.code == HELP
+    return known_arguments(bytes(said)) if is_help else None
+
+
+def _destroy(lab: Host, asked: str) -> None:
+    domain = xl.find(lab, uuid=asked)
+    if domain:
+        xl.destroy(lab, domain)

@@ -1,0 +1,112 @@
+"""Bringing a domain's files to its host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.graph import xl_file as xlfile
+from unibuild.util.files import write_whole
+from unibuild.xlcfg import devices, edit, grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from unibuild.host.base import Host
+
+__all__ = ["Deployed", "bring", "folder"]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A domain's files on the host.
+
+    Attributes:
+        xl: absolute path of the ``.xl`` there.
+        config: what it says.
+        files: paths there of all that was put there.
+        elsewhere: the disks that are no files here.
+    """
+
+    xl: str
+    config: grammar.Config
+    files: tuple[str, ...]
+    elsewhere: tuple[xlfile.Disk, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return str(self.config.get("name"))
+
+
+def folder(root: Path, name: str) -> str:
+    """Return the name of a domain's folder on its host: no other project's, and no other machine's.
+
+    Args:
+        root: the project's folder.
+        name: what the domain is called.
+    """
+    whose = hashlib.sha256(f"{os.uname().nodename}:{os.getuid()}:{root}".encode(errors="surrogateescape")).hexdigest()
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:64] + f"-{whose[:8]}"
+
+
+def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path] | None = None) -> Deployed:
+    """Put the kernel, the ramdisk, the disks and the ``.xl`` on the host; files that only it has are its own affair.
+
+    A disk that the domain writes to becomes a working copy there, which the domain keeps from boot to boot until the
+    file here changes. A network device without an address gets one that is the same at every boot, so that a DHCP
+    server gives it the same lease.
+
+    Args:
+        host: where to.
+        xl_file: the ``.xl``, with paths of this machine.
+        root: the project's folder.
+        scratch: folder of this machine for the ``.xl`` with paths of the host.
+        instead: files that take the place of those that the ``.xl`` names, by their keys: ``kernel``, ``ramdisk``.
+
+    Raises:
+        FileError: a file cannot be read here.
+        HostError: it cannot be written there.
+    """
+    text = xlfile.read(xl_file)
+    config = grammar.parse(text, str(xl_file))
+    place = folder(root, str(config.get("name")))
+    named = ("kernel", "ramdisk")
+    files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead or {})
+    copies = {key: host.put(path, folder=place) for key, path in files.items()}
+    moved = {}
+    disks = xlfile.disks(config)
+    for disk in disks:
+        if disk.is_path and disk.target.is_file():
+            copies[disk.vdev] = host.put(disk.target, folder=place, own=disk.vdev if disk.is_written else None)
+            moved[disk.number] = {"target": copies[disk.vdev]}
+    paths: dict[str, edit.Setting] = {key: copies[key] for key in named if key in copies}
+    changes = edit.Changes(paths, vif=_addresses(config, host.address), disk=moved)
+    there = edit.apply(text, changes, str(xl_file))
+    if there == text:
+        path = host.put(xl_file, folder=place)
+    else:
+        of = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts are booted at the same time
+        beside = scratch / f"{xl_file.stem}@{of}.remote.xl"
+        write_whole(beside, there.encode(errors="surrogateescape"))
+        path = host.put(beside, folder=place)
+    elsewhere = tuple(disk for disk in disks if disk.number not in moved)
+    return Deployed(path, grammar.parse(there, path), (*copies.values(), path), elsewhere)
+
+
+def _addresses(config: grammar.Config, host: str) -> dict[str, dict[str, str]]:
+    """Return MAC addresses for the network devices that have none; xl would draw one by lot at every boot.
+
+    The first half is that which Xen owns (xl-network-configuration(5), "mac").
+    """
+    vifs = config.get("vif")
+    found = {}
+    for number, spec in enumerate(vifs if isinstance(vifs, list) else []):
+        if "mac" not in devices.parse_vif(str(spec)):
+            drawn = hashlib.sha256(f"{host} {config.get('name')} {number}".encode()).hexdigest()
+            found[str(number)] = {"mac": f"00:16:3e:{drawn[:2]}:{drawn[2:4]}:{drawn[4:6]}"}
+    return found

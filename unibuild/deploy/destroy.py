@@ -1,0 +1,57 @@
+"""The end of the domain that we made last: the goal ``destroy``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unibuild.deploy import copy_files, hosts
+from unibuild.deploy.console_output import Screen
+from unibuild.deploy.replace import locked
+from unibuild.domain import ownership, records
+from unibuild.domain.generations import Store
+from unibuild.host import resolve, xl
+from unibuild.settings.loader import state_dir
+
+if TYPE_CHECKING:
+    from unibuild.settings.loader import Project
+
+__all__ = ["destroy"]
+
+
+def destroy(project: Project, screen: Screen | None = None) -> None:
+    """End the domain that we made last, at once; where there is none, say so.
+
+    Raises:
+        HostError: the host cannot be reached, or refused.
+        BusyError: another run is at it.
+    """
+    screen = screen or Screen(raw=False)
+    state = state_dir(project.root)
+    project = hosts.recorded(project)
+    place = resolve.place(project.settings)
+    known = records.load(state, place)
+    ours = known.good or known.pending
+    if ours is None:
+        screen.say(f"no domain of this project is on {place}")
+        return
+    host = hosts.open_running(project.settings, any_lab=True)
+    ended = False
+    disks: tuple[str, ...] = ()
+    with locked(project, place):
+        known = records.load(state, place)
+        if host:
+            for domain in xl.domains(host):
+                if domain.uuid in known.uuids:
+                    xl.destroy(host, domain)
+                    ended = True
+            ownership.unmark(host, *known.uuids)
+            disks = host.discard(copy_files.folder(project.root, ours.name))
+        for uuid in known.uuids:
+            Store(state).ended(uuid, "destroyed", "")
+        records.forget(state, place)
+    if ended:
+        screen.say(f"{ours.name} is gone from {place}")
+    else:
+        screen.say(f"{ours.name} was not on {place} any more" + ("" if host else f": {hosts.DOWN}"))
+    for disk in disks:
+        screen.say(f"what it wrote stays on {place} for the next boot: {disk}")

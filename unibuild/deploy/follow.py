@@ -1,0 +1,257 @@
+"""Following a domain's console to its end or ours: what it says is shown, how it ended is told, a reboot is done."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.deploy.replace import changing, locked
+from unibuild.domain import ownership, records
+from unibuild.domain.console import Reader
+from unibuild.domain.console_log import Log
+from unibuild.domain.crash import task_report
+from unibuild.domain.exit_status import GONE, Left
+from unibuild.domain.generations import Store
+from unibuild.errors import DomainError
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import state_dir
+from unibuild.util import terminal
+from unibuild.xlcfg import grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from unibuild.deploy.console_output import Screen
+    from unibuild.domain.exit_status import End
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+
+__all__ = ["Followed", "follow", "go_on", "put_off", "runs"]
+
+_MINUTE = 60.0  # seconds within which [boot] restarts counts
+_LONGEST_PAUSE = 30.0  # seconds before a domain is made anew
+_REMAKE = 4.0  # seconds for xl to make a domain anew
+_ENDS = dict(zip((xl.REASONS[code] for code in (0, 1, 3, 4)), xl_file.ENDS, strict=True))
+
+
+@dataclass
+class Followed:
+    """A domain whose console is read."""
+
+    project: Project
+    host: Host
+    domain: xl.Domain
+    reader: Reader
+
+
+def runs(host: Host, domain: xl.Domain) -> str:
+    """Say where a domain runs on."""
+    return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
+
+
+def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
+    """Read the console until its end or ours, and tell how it ended.
+
+    A domain that asks for a reboot is made anew, as often as ``[boot] restarts`` allows within a minute.
+
+    Args:
+        followed: the domain.
+        screen: where it is shown.
+        attached: the keyboard goes to the domain.
+
+    Raises:
+        HostError: the host went out of reach.
+        DomainError: it ended badly, or reboots again and again.
+    """
+    reboots: list[float] = []
+    with contextlib.ExitStack() as readers:
+        while True:
+            outcome = _read(followed, screen, attached=attached)
+            if isinstance(outcome, Left):
+                screen.say(runs(followed.host, followed.domain))
+                return
+            time.sleep(put_off(followed, outcome, reboots, screen.say))
+            again = go_on(followed, outcome, reboots, screen, readers)
+            if again is None:
+                return
+            followed = again
+
+
+def put_off(followed: Followed, end: End, reboots: list[float], tell: Callable[[str], None]) -> float:
+    """Return the seconds that the caller is to wait before ``go_on``, the longer the more often a domain has rebooted.
+
+    They do not count in the minute of ``[boot] restarts``.
+
+    Args:
+        followed: the domain.
+        end: how it ended.
+        reboots: as in ``go_on``; moved by the pause.
+        tell: is told of the pause in a sentence.
+    """
+    now = time.monotonic()
+    lately = sum(now - then < _MINUTE for then in reboots)
+    restarts = followed.project.settings.boot.restarts
+    if end.why != xl.REASONS[1] or not 0 < lately < restarts or _is_remade_by_xl(followed, [_ENDS[end.why]]):
+        return 0.0
+    seconds = min(_LONGEST_PAUSE, 2.0 ** (lately - 1))
+    reboots[:] = [then + seconds for then in reboots]
+    tell(f"{followed.domain.name} asked for a reboot again: it is made anew in {seconds:g} s")
+    return seconds
+
+
+def go_on(
+    followed: Followed, end: End, reboots: list[float], screen: Screen, readers: contextlib.ExitStack
+) -> Followed | None:
+    """Do what is to be done when a domain has ended; return the one in its place, or None: there is none.
+
+    Args:
+        followed: the domain.
+        end: how it ended.
+        reboots: when it was made anew so far (``time.monotonic``); another one is added.
+        screen: is told.
+        readers: holds the console of the one in its place.
+
+    Raises:
+        HostError: the host went out of reach.
+        DomainError: it ended badly, or reboots again and again.
+    """
+    allowed = followed.project.settings.boot.restarts
+    by_xl = _restarted(followed, end)
+    if not by_xl and (end.why != xl.REASONS[1] or not allowed):
+        _finish(followed, end, screen)
+        return None
+    now = time.monotonic()
+    reboots[:] = [*(then for then in reboots if now - then < _MINUTE), now]
+    if len(reboots) > allowed:
+        raise _loop(followed, by_xl or followed.domain, len(reboots))
+    again = _reread(followed, by_xl, screen, readers) if by_xl else _again(followed, screen, readers)
+    if again is None:
+        _finish(followed, end, screen)
+    return again
+
+
+def _read(followed: Followed, screen: Screen, *, attached: bool) -> End | Left:
+    """Read the console to its end or ours."""
+    domain, reader = followed.domain, followed.reader
+    try:
+        with reader, screen.reading():
+            if not attached:
+                outcome = reader.follow(wait=followed.project.settings.boot.wait)
+            else:
+                screen.say(f"this is the console of {domain.name} on {followed.host.name}; Ctrl-] leaves it")
+                with terminal.Keyboard() as keys:
+                    outcome = reader.follow(keys)
+    except (KeyboardInterrupt, OSError):
+        screen.say(runs(followed.host, domain))
+        raise
+    if reader.log.failure:
+        screen.say(f"the console's log is not whole: {reader.log.failure}")
+    return outcome
+
+
+def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) -> Followed | None:
+    """Make a domain anew that asked for a reboot; None: it is not the one that we made last."""
+    project, host = followed.project, followed.host
+    state = state_dir(project.root)
+    with locked(project, host.name):
+        known = records.load(state, host.name).good
+        if known is None or known.uuid != followed.domain.uuid:
+            return None
+        screen.say(f"{known.name} asked for a reboot")
+        store = Store(state)
+        generation = store.get(known.generation)
+        outcome = "running" if store.is_proven(known.uuid) else "not ready"
+        with changing(project, host, known.name, screen, readers) as change:
+            made = change.put(generation, known.kernel, known.xl)
+            change.accept(made, outcome, "rebooted")
+    return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
+
+
+def _restarted(followed: Followed, end: End) -> xl.Domain | None:
+    """Return the domain that xl itself made in the place of one that ended, as ``on_crash = "restart"`` asks it to."""
+    keys = [key for why, key in _ENDS.items() if end.why in (why, GONE)]
+    return _reborn(followed, keys) if keys else None
+
+
+def _reborn(followed: Followed, keys: Collection[str]) -> xl.Domain | None:
+    """Wait for the domain that xl makes anew, where one of these keys of its ``.xl`` says that it shall.
+
+    It has the same uuid and another number; between the two there is none for a moment.
+    """
+    name = _is_remade_by_xl(followed, keys)
+    deadline = time.monotonic() + _REMAKE
+    while name and time.monotonic() < deadline:
+        domain = xl.find(followed.host, uuid=followed.domain.uuid)
+        if domain and domain.domid != followed.domain.domid and domain.name == name:
+            return domain
+        time.sleep(0.2)
+    return None
+
+
+def _is_remade_by_xl(followed: Followed, keys: Collection[str]) -> str | None:
+    """Return the name of the domain where one of these keys of its ``.xl`` says that xl shall make it anew."""
+    state = state_dir(followed.project.root)
+    known = records.load(state, followed.host.name).good
+    if known is None or known.uuid != followed.domain.uuid:
+        return None
+    kept = Store(state).get(known.generation).xl
+    config = grammar.parse(xl_file.read(kept), str(kept))
+    return known.name if any("restart" in str(config.get(key)) for key in keys) else None
+
+
+def _reread(followed: Followed, domain: xl.Domain, screen: Screen, readers: contextlib.ExitStack) -> Followed:
+    """Read on the console of a domain that xl made anew."""
+    screen.say(f"{domain.name} ended, and xl made it anew (domain {domain.domid})")
+    log = Log(followed.reader.log.path)
+    reader = readers.enter_context(Reader(followed.host, domain, log, screen.show))
+    return dataclasses.replace(followed, domain=domain, reader=reader)
+
+
+def _finish(followed: Followed, end: End, screen: Screen) -> None:
+    """Tell how the domain ended, and remove what is left of it.
+
+    Raises:
+        DomainError: it ended badly.
+    """
+    host, domain = followed.host, followed.domain
+    how = f"{domain.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
+    written = None if end.is_good else task_report.write(followed.project, host, domain, end, followed.reader)
+    _remove(followed, "ended" if end.is_good else "crashed", end.why)
+    if end.is_good:
+        screen.say(how)
+        return
+    error = DomainError(written.sentence if written else how, hint=task_report.lines(written, followed.reader))
+    _tell_of_good_one(followed, error)
+    raise error
+
+
+def _tell_of_good_one(followed: Followed, error: DomainError) -> None:
+    """Add what can run instead of a domain that ended badly."""
+    state, name = state_dir(followed.project.root), followed.host.name
+    known = records.load(state, name).good
+    before = Store(state).last_good(name, before=known.generation if known else None)
+    if known and known.uuid == followed.domain.uuid and before:
+        number = before.number
+        error.add(f"none runs on {name} now; `unibuild rollback {number}` boots generation {number}, which was good")
+
+
+def _remove(followed: Followed, outcome: str, why: str) -> None:
+    """Remove what is left of a domain, also where xl was about to make it anew."""
+    xl.destroy(followed.host, followed.domain)
+    again = _reborn(followed, _ENDS.values())
+    if again:
+        xl.destroy(followed.host, again)
+    ownership.unmark(followed.host, followed.domain.uuid)
+    Store(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
+
+
+def _loop(followed: Followed, domain: xl.Domain, times: int) -> DomainError:
+    _remove(dataclasses.replace(followed, domain=domain), "crashed", "it rebooted again and again")
+    return DomainError(
+        f"{domain.name} rebooted {times} times within a minute: it is in a loop, and was stopped",
+        hint=f"what it said: {followed.reader.log.path}\n[boot] restarts says how often it may",
+    )

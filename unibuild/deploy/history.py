@@ -1,0 +1,147 @@
+"""The generations for people: the goal ``history``, and the goal ``rollback``, which boots one again.
+
+docs/reference/status.md describes the object that ``--json`` prints.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from unibuild.deploy.status import ask
+from unibuild.domain import records as record
+from unibuild.domain.generations import Store
+from unibuild.errors import InputError
+from unibuild.host import resolve
+from unibuild.settings.loader import STATE
+from unibuild.util.table import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from unibuild.domain.generations import Boot, Generation
+    from unibuild.settings.loader import Project
+
+__all__ = ["VERSION", "choose", "history", "lines", "look", "rollback"]
+
+VERSION = 1
+"""Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
+
+_DIGITS = 12  # of a hash, for people
+
+
+def history(project: Project, *, as_json: bool) -> None:
+    """Print the generations, the newest first, for people or for machines."""
+    told = look(project)
+    print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+
+
+def look(project: Project) -> dict[str, Any]:
+    """Return what ``history --json`` prints; each host that runs something of ours is asked whether it does."""
+    state = project.root / STATE
+    records = record.every(state)
+    answers = ask(project, records)
+    runs: dict[int, list[str]] = {}
+    for host, made in sorted(records.items()):
+        if made.good and answers[host].state(made.good) == "running":
+            runs.setdefault(made.good.generation, []).append(host)
+    told = [_generation(one, runs.get(one.number, [])) for one in reversed(Store(state).all())]
+    return {"version": VERSION, "root": str(project.root), "generations": told}
+
+
+def lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines that tell a person what ``look`` returned: a line for the last boot on each host."""
+    generations = sorted(told["generations"], key=_last_boot, reverse=True)
+    rows = [row for one in generations for row in _rows(one)]
+    if not rows:
+        yield "nothing was booted yet; `unibuild boot` makes the first generation"
+        return
+    yield from table(("GENERATION", "BOOTED (UTC)", "HOST", "OUTCOME", "FROM", "KERNEL", "", "ARGUMENTS"), rows)
+
+
+def rollback(project: Project, words: Sequence[str]) -> None:
+    """Boot an earlier generation, without building anything.
+
+    Args:
+        project: the project.
+        words: its number; nothing: the last good one before the one that was booted last.
+
+    Raises:
+        InputError: there is no such generation, or it is damaged.
+        UnibuildError: see ``boot.boot_generation``.
+    """
+    from unibuild.deploy import boot
+
+    boot.boot_generation(project, choose(project, words))
+
+
+def choose(project: Project, words: Sequence[str]) -> Generation:
+    """Return the generation that ``rollback`` with these words means.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    store = Store(project.root / STATE)
+    if len(words) > 1 and any(word.startswith("-") for word in words):
+        raise InputError("options stand before the number", hint="such as `unibuild rollback --wait 5 2`")
+    if len(words) > 1 or not all(word.isascii() and word.isdecimal() for word in words):
+        raise InputError(
+            f"rollback takes the number of a generation, and not `{' '.join(words)}`",
+            hint="`unibuild history` tells the numbers; without one it is the last good one before the present one",
+        )
+    if words:
+        return store.get(int(words[0]))
+    host = resolve.place(project.settings)
+    present = record.load(project.root / STATE, host).good
+    found = store.last_good(host, before=present.generation if present else None)
+    if found is None:
+        kept = ", ".join(str(one.number) for one in store.all())
+        before = f" before {present.generation}" if present else ""
+        raise InputError(
+            f"there is no generation{before} that was good on {host}",
+            hint=f"kept are: {kept}; `unibuild rollback N` boots any of them" if kept else "`unibuild boot` makes one",
+        )
+    return found
+
+
+def _generation(one: Generation, runs_on: list[str]) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "name": one.name,
+        "made": one.made,
+        "runs_on": runs_on,
+        "facts": dict(one.facts),
+        "kernel": {"path": str(one.kernel), "sha256": one.kernel_sha256, "size": one.kernel_size},
+        "xl": {"path": str(one.xl), "sha256": one.xl_sha256},
+        "ramdisk": {"path": str(one.ramdisk), "sha256": one.ramdisk_sha256} if one.ramdisk else None,
+        "boots": [_boot(boot) for boot in reversed(one.boots)],
+    }
+
+
+def _boot(boot: Boot) -> dict[str, Any]:
+    return dict(msgspec.to_builtins(boot))
+
+
+def _last_boot(one: Mapping[str, Any]) -> str:
+    """Return when a generation was last booted, as ISO 8601; the empty string: never."""
+    return max((str(boot["at"]) for boot in one["boots"]), default="")
+
+
+def _rows(one: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Give the rows of a generation; what is the same in all of them stands in the first one."""
+    facts = one["facts"]
+    number = str(one["number"])
+    kernel = (f"{one['kernel']['size'] / (1 << 20):.1f} MiB", one["kernel"]["sha256"][:_DIGITS])
+    about = (facts.get("revision", ""), *kernel, facts.get("arguments", ""))
+    latest: dict[str, Mapping[str, Any]] = {}
+    for boot in one["boots"]:
+        latest.setdefault(boot["host"], boot)
+    for boot in latest.values():
+        outcome = "booted" if boot["outcome"] == "running" else boot["outcome"]
+        outcome = "runs" if boot["host"] in one["runs_on"] else outcome
+        yield (number, boot["at"][:16].replace("T", " "), boot["host"], outcome, *about)
+        number, about = "", ("", "", "", "")
+    if not latest:
+        yield (number, "never", "", "", *about)

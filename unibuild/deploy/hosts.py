@@ -1,0 +1,121 @@
+"""From the setting ``host`` to the machine that runs the domain."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from unibuild.domain import records
+from unibuild.errors import UnibuildError
+from unibuild.host import local, resolve, ssh
+from unibuild.settings.loader import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from unibuild.host.base import Host
+    from unibuild.lab.vm import Box
+    from unibuild.settings.loader import Project
+    from unibuild.settings.model import Settings
+
+__all__ = ["DOWN", "as_recorded", "open_host", "open_running", "recorded"]
+
+DOWN = "the lab is down"
+_LONG = 10.0  # seconds for an answer after which the user sees what unibuild waits for
+
+
+def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
+    """Return the settings with the host called as the records call it, where they know it by another name only.
+
+    Args:
+        settings: all of them.
+        names: the hosts that there are records of.
+
+    Raises:
+        SettingsError: ``host`` is no host.
+        InputError: it means more than one.
+    """
+    import msgspec
+
+    where = resolve.address(settings)
+    if resolve.place(settings) in names:
+        return settings
+    for name in names:
+        other = msgspec.structs.replace(settings, host=name)
+        with contextlib.suppress(UnibuildError):  # a name that unibuild.toml has no more
+            if resolve.address(other) == where:
+                return other
+    return settings
+
+
+def recorded(project: Project) -> Project:
+    """Return the project with its host called as it was when the domain was made; see ``as_recorded``."""
+    known = records.every(state_dir(project.root))
+    return dataclasses.replace(project, settings=as_recorded(project.settings, known))
+
+
+def open_host(settings: Settings) -> Host:
+    """Return the host that the settings mean; the lab is started where it does not run, which standard error tells.
+
+    Raises:
+        SettingsError: ``host`` is no host.
+        LabError: the lab does not start, or runs with less than the settings want.
+    """
+    if resolve.address(settings) != "lab":
+        return _open(settings)
+    from unibuild.lab import vm
+    from unibuild.util.progress import shown
+
+    with shown() as progress:
+        return _lab(vm.up(settings.lab, progress), resolve.place(settings))
+
+
+def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
+    """Return the host that the settings mean, as ``open_host`` does; None where it is a lab that is down.
+
+    Where another unibuild is at the lab, wait for that.
+
+    Args:
+        settings: all of them.
+        any_lab: whether the lab is taken as it runs, whatever ``[lab]`` says, and its ports are left alone.
+
+    Raises:
+        SettingsError: ``host`` is no host.
+        LabError: the lab runs with less than the settings want.
+    """
+    if resolve.address(settings) == "lab":
+        from unibuild.lab import vm
+
+        lab = vm.running()
+        if lab is None or any_lab:
+            return _lab(lab, resolve.place(settings)) if lab else None
+    return open_host(settings)
+
+
+def _open(settings: Settings) -> Host:
+    table = settings.hosts.get(settings.host)
+    where, name = resolve.address(settings), resolve.place(settings)
+    sudo = table is None or table.sudo == "auto"
+    if where == "local":
+        return _telling(local.Local(name=name, sudo=sudo))
+    return _telling(ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo))
+
+
+def _lab(lab: Box, name: str) -> Host:
+    return _telling(ssh.Ssh(lab.alias, config=lab.ssh_config, name=name, address="lab"))
+
+
+def _telling(host: Host) -> Host:
+    """Let standard error name what the host takes long for, a line for each command."""
+    is_told = False
+
+    def tell(what: str | None) -> None:
+        nonlocal is_told
+        if what and not is_told:
+            print(f"unibuild: waiting for {what}", file=sys.stderr, flush=True)
+        is_told = what is not None
+
+    host.show_waiting(tell, after=_LONG)
+    return host

@@ -1,0 +1,103 @@
+"""Seeing that a domain is ready, as ``[boot.ready]`` says it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from unibuild.deploy import address as reach
+from unibuild.domain import readiness
+from unibuild.domain.probe import Connection, Key, Page, Relayed
+from unibuild.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unibuild.domain.console import Reader
+    from unibuild.domain.probes import Check
+    from unibuild.domain.readiness import Verdict
+    from unibuild.host import xl
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+    from unibuild.xlcfg import grammar
+
+__all__ = ["await_ready", "check"]
+
+
+def check(project: Project, config: grammar.Config) -> None:
+    """See, before anything is booted, that the domain can be asked what ``[boot.ready]`` wants to know.
+
+    Args:
+        project: the project.
+        config: what the domain's ``.xl`` says.
+
+    Raises:
+        SettingsError: it has no network device.
+    """
+    wanted = project.settings.boot.ready
+    if (wanted.tcp or wanted.http) and not wanted.address and not config.get("vif"):
+        key = "tcp" if wanted.tcp else "http"
+        raise SettingsError(
+            f"[boot.ready] {key} is set, and {config.get('name')} has no network device to ask it through",
+            hint='add one: [xl.vif.0] bridge = "xenbr0"',
+        )
+
+
+def await_ready(
+    project: Project, host: Host, domain: xl.Domain, config: grammar.Config, reader: Reader
+) -> Verdict | None:
+    """Wait until a domain that was let go is ready, is not in time, or has ended.
+
+    Its console is read meanwhile. In the lab the way to its ports is made, and taken away again.
+
+    Args:
+        project: the project.
+        host: where it is.
+        domain: as xl listed it.
+        config: what its ``.xl`` on the host says.
+        reader: its console, from its first line on.
+
+    Returns:
+        The verdict; None where ``[boot.ready]`` sets nothing.
+
+    Raises:
+        HostError: the host went out of reach.
+        DomainError: the console cannot be read.
+    """
+    wanted = project.settings.boot.ready
+    if not wanted.is_set:
+        return None
+    checks = [Key(host, domain.domid, wanted.xenstore)] if wanted.xenstore else []
+    is_asked = bool(wanted.tcp or wanted.http)
+    address = reach.set_address(config, wanted.address)
+
+    @contextlib.contextmanager
+    def network(address: str) -> Iterator[list[Check]]:
+        with contextlib.ExitStack() as stack:
+            yield _network(project, host, address, stack)
+
+    return readiness.wait(
+        reader,
+        readiness.Wanted(
+            console=wanted.console,
+            checks=checks,
+            network=network if is_asked else None,
+            address=address,
+            likely=reach.leased_address(host, config) if is_asked and not address else None,
+            timeout=wanted.timeout,
+        ),
+    )
+
+
+def _network(project: Project, host: Host, address: str, ways: contextlib.ExitStack) -> list[Check]:
+    """Return the checks of a domain at an address; ``ways`` holds what leads there."""
+    wanted, rules = project.settings.boot.ready, project.settings.lab.forward
+
+    def port(number: int) -> Check:
+        return Relayed(host, address, number) if host.address == "lab" else Connection(address, number)
+
+    checks: list[Check] = [port(wanted.tcp)] if wanted.tcp else []
+    if wanted.http:
+        way = ways.enter_context(reach.way(host, address, wanted.http.port, rules))
+        checks.append(Page(wanted.http, address, way, first=port(wanted.http.port)))
+    return checks

@@ -1,0 +1,310 @@
+"""One domain of ours on one host, from the older one to the new one: under the locks, written down step by step.
+
+A run that is killed leaves a record that the next one understands (``domain.swap.settle``); what fails in between
+leaves the older domain running, brings it back, or says that it is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from unibuild.deploy import candidate, copy_files
+from unibuild.deploy.attendant import Attendant, Made
+from unibuild.deploy.words import first_words, hide
+from unibuild.domain import ownership, records, swap
+from unibuild.domain.console_log import log_path
+from unibuild.domain.generations import Store
+from unibuild.errors import DomainError, UnibuildError
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.settings.loader import state_dir
+from unibuild.util import files, job_control
+from unibuild.xlcfg import grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from unibuild.deploy.console_output import Screen
+    from unibuild.domain.console import Reader
+    from unibuild.domain.generations import Generation
+    from unibuild.domain.preflight import Seen
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+
+__all__ = ["Attendant", "Change", "Made", "changing", "locked"]
+
+_SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
+
+
+@dataclass
+class Change:
+    """The domain of a project on a host while it is ours to change.
+
+    Attributes:
+        old: our domain that is there: it runs, is paused, or has ended.
+        known: what is written down.
+        lost: what an earlier run, cut off, has left, in a sentence.
+    """
+
+    project: Project
+    host: Host
+    screen: Screen
+    reading: contextlib.ExitStack
+    known: records.Record
+    marks: Mapping[str, str]
+    old: xl.Domain | None = None
+    lost: str | None = None
+    store: Store = field(init=False)
+    state: Path = field(init=False)
+    has_ended_one: bool = False  # a domain of ours that ran
+    is_running: bool = False  # the new domain, which was not accepted yet
+    attendant: Attendant = field(default_factory=Attendant)
+
+    def __post_init__(self) -> None:
+        self.state = state_dir(self.project.root)
+        self.store = Store(self.state)
+
+    def save(self, good: records.Instance | None, pending: records.Instance | None = None) -> None:
+        """Write down what is so now."""
+        self.known = dataclasses.replace(self.known, good=good, pending=pending)
+        records.save(self.state, self.known)
+
+    def settle(self, name: str) -> None:
+        """Clear up after a run that was cut off, and find our domain; someone else's of that name is refused.
+
+        Raises:
+            DomainError: the name is taken.
+        """
+        domains = xl.domains(self.host)
+        there, self.lost = swap.settle(self.host, self.known, domains)
+        if self.lost:
+            self.screen.say(self.lost)
+            domains = xl.domains(self.host)
+        self.save(there)
+        self.old = next((one for one in domains if there and one.uuid == there.uuid), None)
+        for domain in domains:
+            if domain.name != name or domain.uuid in self.known.uuids:
+                continue
+            theirs = self.marks.get(domain.uuid)
+            if domain.domid == 0 or not (self.project.take or ownership.is_ours(theirs, self.project.root)):
+                raise ownership.refusal(self.host, domain, theirs)
+            self.old = self.old or domain
+        self._sweep(domains)
+
+    def put(self, generation: Generation, kernel: records.Mark, xl_mark: records.Mark) -> Made:
+        """Bring a generation's domain in the place of the old one, which ends.
+
+        Args:
+            generation: what is booted.
+            kernel: what the tree's kernel was.
+            xl_mark: what the tree's ``.xl`` was.
+
+        Raises:
+            DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
+        """
+        self.attendant.began("copy")
+        going = (self.old.uuid,) if self.old else ()
+        deployed, seen, new = candidate.prepare(self.host, self.project, generation, kernel, xl_mark, going)
+        text = xl_file.read(generation.xl)
+        beside = self._is_beside(grammar.parse(text, str(generation.xl)), seen)
+        before = self.known.good.name if self.known.good else None
+        self.save(self.known.good, new)
+        ownership.mark(self.host, new.uuid, ownership.whoami(self.project.root))
+        self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
+        self.attendant.began(None)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._undo, new)
+            if beside and self.old:
+                with self.attendant.last_words(self.host, self.old, self.state) as words:
+                    domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
+                    with job_control.signals_put_off(first_only=True):
+                        away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
+                        undo.pop_all()
+                        self.is_running = True
+                        self.attendant.away(away)
+                        self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
+                        words.hear()
+                        self._gone("replaced")
+            else:
+                ran, began = self._ran, time.monotonic()
+                self.bury("replaced")
+                domain, reader = self._create(deployed, new, new.name)
+                xl.unpause(self.host, domain)
+                undo.pop_all()
+                self.is_running = True
+                if ran:
+                    self.attendant.away(time.monotonic() - began)
+        for name in {new.name, before} - {None}:
+            self.host.discard(
+                copy_files.folder(self.project.root, str(name)), deployed.files if name == new.name else ()
+            )
+        log = self._log(new.name)
+        return Made(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
+
+    def accept(self, made: Made, outcome: str, why: str = "") -> None:
+        """Write down that a domain that runs is the good one."""
+        self.store.ended(made.instance.uuid, outcome, why)  # first: a run that is killed here has proven it
+        self.save(made.instance)
+        self.attendant.accepted(made)
+        self.is_running = False
+        self._prune()
+
+    @property
+    def _ran(self) -> bool:
+        """Whether our old domain ran when we came."""
+        return self.old is not None and not self.old.has_ended and not self.old.is_paused
+
+    def good_generation(self, but: int) -> Generation | None:
+        """Return what to go back to, not ``but``: what runs now if that is proven, else what was good last here."""
+        runs = self.known.good if self._ran else None
+        if runs and runs.generation != but and self.store.is_proven(runs.uuid):
+            with contextlib.suppress(UnibuildError):
+                return self.store.get(runs.generation)
+        found = self.store.last_good(self.host.name)
+        return self.store.last_good(self.host.name, before=but) if found and found.number == but else found
+
+    def bury(self, outcome: str) -> None:
+        """End our old domain, where there is one, once its console has said all."""
+        if self.old is None:
+            return
+        with self.attendant.last_words(self.host, self.old, self.state) as words:
+            swap.end(self.host, self.old, self.project.settings.boot.grace)
+            words.hear()
+        self._gone(outcome)
+
+    def drop(self, made: Made, outcome: str, why: str) -> None:
+        """Remove a new domain that was not good."""
+        self.is_running = False
+        xl.destroy(self.host, made.domain)
+        ownership.unmark(self.host, made.instance.uuid)
+        self.store.ended(made.instance.uuid, outcome, why)
+        again = self.project.settings.boot.ready.otherwise == "rollback"
+        self.save(self.known.good, made.instance if again else None)  # who is killed now has lost the good one
+        self._prune()
+
+    def _prune(self) -> None:
+        boot = self.project.settings.boot
+        self.store.prune(boot.keep, boot.keep_size, [one.generation for one in (self.known.good,) if one])
+
+    def _gone(self, outcome: str) -> None:
+        assert self.old is not None
+        self.has_ended_one |= self._ran
+        xl.destroy(self.host, self.old)
+        ownership.unmark(self.host, self.old.uuid)
+        self.store.ended(self.old.uuid, outcome, "")
+        self.old = None
+
+    def _is_beside(self, config: grammar.Config, seen: Seen) -> bool:
+        """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
+        if self.old is None or self.old.has_ended:
+            return False
+        why = swap.conflict(config, self._old_config(), seen, self.host.name)
+        if why:
+            self.screen.say(f"the older {self.old.name} is ended first: {why}")
+        return why is None
+
+    def _old_config(self) -> grammar.Config | None:
+        if self.known.good is None:
+            return None
+        try:
+            kept = self.store.get(self.known.good.generation).xl
+            return grammar.parse(xl_file.read(kept), str(kept))
+        except UnibuildError:  # it is kept no more
+            return None
+
+    def _create(
+        self, deployed: copy_files.Deployed, new: records.Instance, name: str
+    ) -> tuple[xl.Domain, Reader | None]:
+        """Make the new domain, paused, and begin to read its console."""
+        self.attendant.began("create")
+        xl.create_paused(self.host, deployed.xl, name=name, uuid=new.uuid)
+        domain = xl.find(self.host, uuid=new.uuid)
+        self.attendant.began(None)
+        if domain is None:
+            raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
+        return domain, self._read(domain, new.name)
+
+    def _read(self, domain: xl.Domain, name: str) -> Reader | None:
+        """Read a new domain's console from its first byte on."""
+        if self.project.settings.boot.console == "none" and not self.project.settings.boot.ready.is_set:
+            return None
+        show = self.screen.show if self.project.settings.boot.console != "none" else hide
+        return self.reading.enter_context(first_words(self.host, domain, self._log(name), show))
+
+    def _log(self, name: str) -> Path:
+        return log_path(self.state, name, self.host.name)
+
+    def _undo(self, new: records.Instance) -> None:
+        """Remove what was made of the new domain; the old one, if it runs, has its name again."""
+        domain = xl.find(self.host, uuid=new.uuid, background=True)
+        if domain:
+            xl.destroy(self.host, domain)
+        ownership.unmark(self.host, new.uuid)
+        self.store.ended(new.uuid, "not made", "")
+        there = xl.find(self.host, uuid=self.old.uuid, background=True) if self.old else None
+        if there and not there.has_ended and there.name != new.name:
+            xl.rename(self.host, there, new.name)
+            there = dataclasses.replace(there, name=new.name)
+        self.has_ended_one |= self._ran and (there is None or there.has_ended)
+        self.old = there
+        self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
+        self._prune()
+
+    def _sweep(self, domains: tuple[xl.Domain, ...]) -> None:
+        """Take away our marks of domains that are gone."""
+        there = {domain.uuid for domain in domains}
+        ours = [one for one, whose in self.marks.items() if ownership.is_ours(whose, self.project.root)]
+        ownership.unmark(self.host, *(one for one in ours if one not in there))
+
+
+@contextlib.contextmanager
+def locked(project: Project, host: str) -> Iterator[None]:
+    """Let no other run of this tree change its domain on a host for the time of a block.
+
+    Raises:
+        BusyError: another one does.
+    """
+    with files.lock(records.lock_path(state_dir(project.root), host), f"the domain of {project.root} on {host}"):
+        yield
+
+
+@contextlib.contextmanager
+def changing(
+    project: Project,
+    host: Host,
+    name: str,
+    screen: Screen,
+    reading: contextlib.ExitStack,
+    attendant: Attendant | None = None,
+) -> Iterator[Change]:
+    """Give our domain on a host to be changed, under its lock there, cleared up after runs that were cut off.
+
+    The caller holds ``locked``.
+
+    Args:
+        project: the project.
+        host: where.
+        name: what the domain is called.
+        screen: is told what happens.
+        reading: holds the readers of consoles that outlast the block.
+        attendant: who takes part in it.
+
+    Raises:
+        BusyError: someone else changes a domain of that name.
+        DomainError: the name is someone else's.
+        HostError: the host cannot be reached.
+    """
+    boot = project.settings.boot
+    seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
+    whose = ownership.whoami(project.root)
+    take = project.take
+    with job_control.hang_up_put_off(), ownership.locked(host, name, whose, seconds=seconds, take=take) as marks:
+        now = records.load(state_dir(project.root), host.name)
+        change = Change(project, host, screen, reading, now, marks, attendant=attendant or Attendant())
+        change.settle(name)
+        yield change

@@ -1,0 +1,233 @@
+"""What runs where, from which sources, and whether the tree has moved on: the goal ``status``.
+
+Nothing is started, built or ended for it: a lab that is down is told as such. Each host is asked once (``xl list``),
+several at the same time. docs/reference/status.md describes the object that ``--json`` prints.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from unibuild import fingerprint
+from unibuild.deploy import hosts
+from unibuild.domain import records as record
+from unibuild.domain.generations import Store
+from unibuild.errors import UnibuildError
+from unibuild.graph import provenance
+from unibuild.graph.graph import graph
+from unibuild.graph.verdicts import verdict
+from unibuild.host import xl
+from unibuild.settings.hosts import at, settled
+from unibuild.settings.loader import STATE
+from unibuild.util import files
+from unibuild.util.table import age, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from unibuild.domain.records import Instance, Record
+    from unibuild.settings.loader import Project
+
+    Saved = Callable[[str], Any]
+
+__all__ = ["VERSION", "Answer", "ask", "lines", "look", "status"]
+
+VERSION = 1
+"""Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
+
+_THERE = ("running", "paused", "ended")  # states of a domain that the host has
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a host says of its domains.
+
+    Attributes:
+        domains: all of them; of a host that could not be asked none.
+        problem: why it could not be asked, in a sentence.
+        is_down: whether it is a lab that is down.
+    """
+
+    domains: tuple[xl.Domain, ...] = ()
+    problem: str | None = None
+    is_down: bool = False
+
+    def find(self, instance: Instance | None) -> xl.Domain | None:
+        """Return the domain that an instance is, as it is there."""
+        return next((domain for domain in self.domains if instance and domain.uuid == instance.uuid), None)
+
+    def state(self, instance: Instance) -> str:
+        """Return the state of a domain: ``running``, ``paused``, ``ended``, ``gone``, ``unknown`` or ``down``."""
+        domain = self.find(instance)
+        if self.is_down or self.problem:
+            return "down" if self.is_down else "unknown"
+        if domain is None:
+            return "gone"
+        return "ended" if domain.has_ended else "paused" if domain.is_paused else "running"
+
+
+def status(project: Project, saved: Saved, *, as_json: bool) -> None:
+    """Print what runs where, for people or for machines; the arguments are those of ``look``."""
+    told = look(project, saved)
+    print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+
+
+def look(project: Project, saved: Saved, now: datetime | None = None) -> dict[str, Any]:
+    """Return what ``status --json`` prints.
+
+    Args:
+        project: the project.
+        saved: gives what doit has saved of a stage.
+        now: the time, for tests.
+    """
+    records = record.every(project.root / STATE)
+    answers = ask(project, records)
+    known = {one.number: one.facts for one in Store(project.root / STATE).all()}
+    told = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
+    tree = {**_stale(project, saved), "revision": provenance.revision(project.root).get("revision")}
+    return {"version": VERSION, "root": str(project.root), "tree": tree, "hosts": told}
+
+
+def ask(project: Project, names: Collection[str]) -> dict[str, Answer]:
+    """Ask hosts for their domains, all at once; one that cannot be asked is no failure.
+
+    Args:
+        project: the project.
+        names: the hosts, as the records call them.
+    """
+    if len(names) == 1:  # it alone may ask for a password
+        return {name: _ask(project, name, background=False) for name in names}
+    with ThreadPoolExecutor(max_workers=max(len(names), 1)) as pool:
+        return dict(zip(names, pool.map(lambda name: _ask(project, name, background=True), names), strict=True))
+
+
+def lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines that tell a person what ``look`` returned."""
+    tree, found = told["tree"], told["hosts"]
+    if found:
+        yield from table(
+            ("HOST", "DOMAIN", "ID", "STATE", "SINCE", "GENERATION", "FROM"),
+            [
+                (
+                    one["host"],
+                    one["name"] or "",
+                    "" if one["domid"] is None else str(one["domid"]),
+                    one["words"],
+                    "" if one["age"] is None else age(one["age"]),
+                    "" if one["generation"] is None else str(one["generation"]),
+                    one["revision"] or "",
+                )
+                for one in found
+            ],
+        )
+    else:
+        yield "no domain of this project is on any host; `unibuild boot` makes one"
+    for one in found:
+        yield from _notes(one)
+    if tree["stage"]:
+        yield f"the tree has moved on: {tree['stage']}: {tree['reason']}"
+    elif tree["reason"]:
+        yield f"whether the tree has moved on cannot be told: {tree['reason']}"
+
+
+def _notes(one: Mapping[str, Any]) -> Iterator[str]:
+    """Give the lines that a host wants besides its row."""
+    if one["problem"]:
+        yield f"{one['host']}: {one['problem']}"
+    if one["pending"]:
+        what = f"generation {one['pending']['generation']}"
+        if one["pending"]["underway"]:
+            yield f"{one['host']}: {what} is being booted"
+        else:
+            there = ", and its domain is there still" if one["pending"]["state"] in _THERE else ""
+            yield f"{one['host']}: the boot of {what} was cut off{there}; `unibuild boot` puts it right"
+    if one["differs"] and one["state"] == "running":
+        yield f"{one['host']}: what is built is not what runs: another {' and another '.join(one['differs'])}"
+
+
+def _ask(project: Project, name: str, *, background: bool) -> Answer:
+    try:
+        host = hosts.open_running(at(project, name).settings, any_lab=True)
+        return Answer(xl.domains(host, background=background)) if host else Answer(is_down=True)
+    except UnibuildError as error:
+        return Answer(problem=error.message)
+
+
+def _host(
+    project: Project, made: Record, answer: Answer, known: Mapping[int, Mapping[str, str]], now: datetime
+) -> dict[str, Any]:
+    """Return what there is to tell of a host."""
+    one = made.good
+    domain = answer.find(one)
+    state = answer.state(one) if one else "gone"
+    since = datetime.fromisoformat(one.since) if one else None
+    return {
+        "host": made.host,
+        "problem": answer.problem,
+        "name": one.name if one else None,
+        "uuid": one.uuid if one else None,
+        "domid": domain.domid if domain else None,
+        "state": state,
+        "words": _words(state, domain) if one else "none is good",
+        "since": one.since if one else None,
+        "age": max(0, round((now - since).total_seconds())) if since and state == "running" else None,
+        "generation": one.generation if one else None,
+        "revision": known.get(one.generation, {}).get("revision") if one else None,
+        "kernel_sha256": one.kernel.sha256 if one else None,
+        "xl_sha256": one.xl.sha256 if one else None,
+        "differs": _differs(settled(at(project, made.host)), one) if one else [],
+        "pending": _pending(project, made, answer),
+    }
+
+
+def _words(state: str, domain: xl.Domain | None) -> str:
+    """Return a state as a person says it."""
+    if domain and state == "ended":
+        return "is being taken apart" if domain.reason is None else xl.REASONS.get(domain.reason, "ended")
+    words = {"running": "runs", "gone": "is gone", "down": "the lab is down", "unknown": "cannot be asked"}
+    return words.get(state, state)
+
+
+def _pending(project: Project, made: Record, answer: Answer) -> dict[str, Any] | None:
+    one = made.pending
+    if one is None:
+        return None
+    underway = files.is_locked(record.lock_path(project.root / STATE, made.host))
+    return {
+        "generation": one.generation,
+        "uuid": one.uuid,
+        "state": answer.state(one),
+        "since": one.since,
+        "underway": underway,
+    }
+
+
+def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
+    """Return the first stage that is stale, and why; no stage where the graph cannot be told."""
+    try:
+        for stage in graph(project).stages:
+            reason = verdict(project.root / STATE, stage, saved(stage.name) or {}).reason
+            if reason is not None:
+                return {"stage": stage.name, "reason": reason}
+    except UnibuildError as error:
+        return {"stage": None, "reason": error.message}
+    return {"stage": None, "reason": None}
+
+
+def _differs(project: Project, one: Instance) -> list[str]:
+    """Return which of ``kernel`` and ``.xl`` are built otherwise than the domain has them; none where none is built."""
+    try:
+        found = graph(project)
+    except UnibuildError:
+        return []
+    pairs = (("kernel", found.kernel, one.kernel), (".xl", found.xl, one.xl))
+    return [name for name, path, mark in pairs if path.exists() and not _is(path, mark)]
+
+
+def _is(path: Path, mark: record.Mark) -> bool:
+    return fingerprint.take(str(path)) == mark.stamp or files.sha256(path) == mark.sha256

@@ -1,0 +1,62 @@
+"""Whether our domain runs what was built last: one question to the host.
+
+Every `doit boot` that has nothing to do ends here, so this imports little.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unibuild import fingerprint
+from unibuild.deploy import hosts
+from unibuild.domain import generation, records
+from unibuild.host import resolve, xl
+from unibuild.settings.loader import state_dir
+from unibuild.util import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+
+__all__ = ["is_current", "mark", "running", "was_seen"]
+
+
+def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
+    """Tell whether our domain runs, made from these very files: one question to the host, none where they changed.
+
+    A lab that is down is left so.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+    known = records.load(state_dir(project.root), resolve.place(project.settings))
+    good = known.good
+    if good is None or known.pending or not (_is_same(good.xl, xl_file) and _is_same(good.kernel, kernel)):
+        return False
+    if not was_seen(state_dir(project.root), good):
+        return False
+    host = hosts.open_running(project.settings)
+    return host is not None and running(host, known) is not None
+
+
+def running(host: Host, known: records.Record) -> xl.Domain | None:
+    """Return the good domain, where it runs; one that was never started, or has ended, does not."""
+    domain = xl.find(host, uuid=known.good.uuid) if known.good else None
+    return domain if domain and not domain.has_ended and not domain.is_paused else None
+
+
+def was_seen(state: Path, instance: records.Instance) -> bool:
+    """Say whether a run saw how the boot of a domain went; one that was cut off did not."""
+    return generation.outcome(state, instance.generation, instance.uuid) != "started"
+
+
+def mark(path: Path) -> records.Mark:
+    """Return what tells a file from another one."""
+    return records.Mark(fingerprint.take(str(path)), files.sha256(path))
+
+
+def _is_same(mark: records.Mark, path: Path) -> bool:
+    stamp = fingerprint.take(str(path))
+    return stamp != fingerprint.ABSENT and (stamp == mark.stamp or files.sha256(path) == mark.sha256)

@@ -1,0 +1,1 @@
+"""Everything that imports doit: loader, tasks, goals, reporter, state, build worker."""

@@ -1,0 +1,294 @@
+"""The builder of the watch loop: ``python -m unibuild.doit_plugin.build_worker ROOT DODO [KEY=VALUE]...``.
+
+It loads Python's modules, the settings and the ``dodo.py`` once, and then builds as often as it is told. Each build
+runs in a copy of this process (fork): it finds all loaded and nothing used, it can be stopped without harm to the next
+one, and what it leaves in memory goes with it. So the builder has no second thread; the loop, which has some, is
+another process.
+
+Standard input is the socket on which the loop talks (``unibuild.watch.worker_protocol``); when that is closed, also
+because the
+loop was killed, a build is ended and so is this. What the tasks and their commands write goes to standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit.cmd_list import List
+from doit.cmd_run import Run
+from doit.doit_cmd import DoitMain
+
+from unibuild.doit_plugin.loader import Loader
+from unibuild.doit_plugin.reporter import Reporter, item_of
+from unibuild.doit_plugin.tasks import Failed, Watched
+from unibuild.errors import BusyError, UnibuildError
+from unibuild.settings.loader import load
+from unibuild.util.forks import Fork, fork
+from unibuild.util.output import debugging
+from unibuild.watch import worker_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from doit.cmd_base import Command
+    from doit.exceptions import BaseFail
+    from doit.task import Task
+
+    from unibuild.settings.loader import Project
+
+__all__ = ["main"]
+
+_PATIENCE = 5.0  # seconds for a build to end when the loop is gone
+_TRACE = 12  # lines of a traceback that are told
+
+
+class _Loader(Loader):
+    """Loads the tasks for a project whose settings are kept, and for a reporter that talks to the loop."""
+
+    def __init__(self, project: Project, reporter: type[Reporter]) -> None:
+        super().__init__()
+        self.held = project
+        self.reporter = reporter
+        self.found: list[Task] = []
+
+    def load_doit_config(self) -> dict[str, Any]:
+        return {**super().load_doit_config(), "reporter": self.reporter}
+
+    def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
+        self.found = super().load_tasks(cmd, pos_args)
+        return self.found
+
+
+def _reporter(loop: socket.socket) -> type[Reporter]:
+    """Return the reporter that tells the loop."""
+
+    class Wired(Reporter):
+        def execute_task(self, task: Task) -> None:
+            if task.actions:
+                self._began[task.name] = time.monotonic()
+                item = item_of(task)
+                _tell(loop, worker_protocol.Task(name=task.name, state="running", reason=item.reason if item else None))
+
+        def _took(self, task: Task) -> float | None:
+            began = self._began.get(task.name)
+            return None if began is None else time.monotonic() - began
+
+        def add_success(self, task: Task) -> None:
+            if task.actions:
+                settled = task.meta.get("settled") if isinstance(task.meta, dict) else None
+                _tell(
+                    loop,
+                    worker_protocol.Task(name=task.name, state="done", seconds=self._took(task), settled=settled or {}),
+                )
+
+        def skip_uptodate(self, task: Task) -> None:
+            _tell(loop, worker_protocol.Task(name=task.name, state="current"))
+
+        def add_failure(self, task: Task, fail: BaseFail) -> None:
+            if isinstance(fail, Failed):
+                error = fail.error()
+                self._exit_code = self._exit_code or error.exit_code
+                told = worker_protocol.Failure(
+                    name=task.name,
+                    text=error.message,
+                    hint=error.hint,
+                    exit_code=error.exit_code,
+                    is_busy=fail.is_busy,
+                    seconds=self._took(task),
+                )
+            else:
+                said = fail.get_msg().strip().splitlines()
+                told = worker_protocol.Failure(
+                    name=task.name,
+                    text=f"{task.title()}: {said[-1] if said else 'failed'}",
+                    hint="\n".join(said[:-1][-_TRACE:]) or None,
+                    exit_code=1,
+                    seconds=self._took(task),
+                )
+            _tell(loop, told)
+
+        def runtime_error(self, msg: str) -> None:
+            _tell(loop, worker_protocol.Failure(name="", text=msg.strip(), hint=None, exit_code=2))
+
+        def complete_run(self) -> None:
+            if self._exit_code and not isinstance(sys.exception(), SystemExit):
+                raise SystemExit(self._exit_code)
+
+    return Wired
+
+
+class _Builder:
+    """Everything loaded.
+
+    Raises:
+        UnibuildError: the settings are wrong.
+        Exception: what the ``dodo.py`` raises.
+    """
+
+    def __init__(self, loop: socket.socket, root: Path, dodo: str, words: Sequence[str]) -> None:
+        self.loop = loop
+        self.words = tuple(words)
+        project = load(root, dict(word.split("=", 1) for word in words))
+        DoitMain(config_filenames=()).process_args(list(words))  # for a dodo.py that asks for them (doit.get_var)
+        self.loader = _Loader(project, _reporter(loop))
+        self.command = self._command(Run, dodo)
+        with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):  # noqa: PTH123
+            self._command(List, dodo).parse_execute(["--quiet"])
+        boot = next((task for task in self.loader.found if task.name == "boot"), None)
+        self.goals = tuple(dict.fromkeys(boot.task_dep)) if boot else ("xl",)
+        for module in ("graph.run_stage", "graph.xl_file"):
+            importlib.import_module(f"unibuild.{module}")  # which a build would import
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The files that a person's own tasks read, and none of the tasks makes, absolute."""
+        by_name = {task.name: task for task in self.loader.found}
+        made = {os.path.abspath(path) for task in self.loader.found for path in task.targets}  # noqa: PTH100
+        found: set[str] = set()
+        left, seen = list(self.goals), set[str]()
+        while left:
+            name = left.pop()
+            task = by_name.get(name)
+            if task is None or name in seen:
+                continue
+            seen.add(name)
+            left += [*task.task_dep, *task.setup_tasks, *task.calc_dep]
+            left += [other.name for other in self.loader.found if {*other.targets} & {*task.file_dep}]
+            found |= {os.path.abspath(path) for path in task.file_dep if not isinstance(path, Watched)}  # noqa: PTH100
+        return tuple(sorted(found - made))
+
+    def _command(self, kind: type[Command], dodo: str) -> Command:
+        """Return a command of doit's, which looks through all that is installed for plugins: that takes a while."""
+        config = {"BACKEND": {"unibuild": "unibuild.doit_plugin.state:StateFile"}}
+        named = {"dodoFile": dodo} if dodo else {}
+        return kind(task_loader=self.loader, config=config, bin_name="unibuild", cmds={}, opt_vals=named)
+
+    def build(self) -> int:
+        """Bring the goals up to date; return the exit code."""
+        try:
+            return int(self.command.parse_execute(list(self.goals)) or 0)
+        except UnibuildError as error:
+            _tell(
+                self.loop,
+                worker_protocol.Failure(
+                    name="",
+                    text=error.message,
+                    hint=error.hint,
+                    exit_code=error.exit_code,
+                    is_busy=isinstance(error, BusyError),
+                ),
+            )
+            return error.exit_code
+        except Exception as error:  # whatever a dodo.py raises
+            text, hint = _traced(error)
+            _tell(self.loop, worker_protocol.Failure(name="", text=text, hint=hint, exit_code=2))
+            return 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Load, and build until the socket is closed; return the exit code."""
+    root, dodo, *words = argv
+    loop = socket.socket(fileno=os.dup(0))
+    os.set_inheritable(loop.fileno(), False)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is no StringIO
+    os.chdir(root)
+    try:
+        builder = _Builder(loop, Path(root), dodo, words)
+    except UnibuildError as error:
+        return _refuse(loop, error.message, error.hint, error.exit_code)
+    except SystemExit as error:  # a dodo.py that wants none of it, or a signal
+        return _refuse(loop, f"loading the tasks ended with exit code {error.code}", None, 2)
+    except Exception as error:  # whatever a dodo.py raises
+        return _refuse(loop, *_traced(error), 2)
+    _tell(loop, worker_protocol.Loaded(goals=builder.goals, modules=_modules(root), inputs=builder.inputs))
+    _serve(builder)
+    return 0
+
+
+def _tell(loop: socket.socket, message: worker_protocol.Message) -> None:
+    """Tell the loop, and mark in the output what was written before."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(1, worker_protocol.MARK)
+    worker_protocol.send(loop, message)
+
+
+def _refuse(loop: socket.socket, text: str, hint: str | None, code: int) -> int:
+    _tell(loop, worker_protocol.Refused(text=text, hint=hint, exit_code=code))
+    return code
+
+
+def _serve(builder: _Builder) -> None:
+    """Build when told to; return when the socket is closed, and no build runs any more."""
+    lines, running = worker_protocol.Lines(), None
+    deadline = None
+    while True:
+        waited: list[socket.socket | Fork] = [builder.loop, *([running] if running else [])]
+        ready = select.select(waited, [], [], _until(deadline))[0]
+        if running and running in ready:
+            _tell(builder.loop, worker_protocol.Built(exit_code=running.reap()))
+            running, deadline = None, None
+        elif running and deadline is not None and time.monotonic() >= deadline:
+            running.signal(signal.SIGKILL)
+            deadline = None
+        if builder.loop not in ready:
+            continue
+        data = _receive(builder.loop)
+        for message in lines.feed(data):
+            match message:
+                case worker_protocol.Build() if running is None:
+                    running = fork(builder.build)
+                case worker_protocol.Stop(patience=patience) if running:
+                    running.signal(signal.SIGTERM)
+                    deadline = time.monotonic() + patience
+        if not data:
+            if running:
+                running.stop(_PATIENCE)
+            return
+
+
+def _until(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def _receive(loop: socket.socket) -> bytes:
+    try:
+        return loop.recv(65536)
+    except ConnectionError:
+        return b""
+
+
+def _traced(error: BaseException) -> tuple[str, str]:
+    """Return what to tell of an exception that is none of ours, and where it came from."""
+    found = traceback.extract_tb(error.__traceback__)
+    ours = str(Path(__file__).parents[1])
+    theirs = [
+        frame for frame in found if not frame.filename.startswith((ours, "<frozen")) and "/doit/" not in frame.filename
+    ]
+    lines = "".join(traceback.format_list(found if debugging() else theirs)).splitlines()
+    said = traceback.format_exception_only(error)
+    return said[-1].strip(), "\n".join((*lines[-_TRACE:], *"".join(said[:-1]).splitlines()))
+
+
+def _modules(root: str) -> tuple[str, ...]:
+    """Return the files of the loaded modules that are the project's own."""
+    files = {str(getattr(module, "__file__", None) or "") for module in list(sys.modules.values())}
+    below = root.rstrip("/") + "/"
+    return tuple(sorted(file for file in files if file.startswith(below) and "/site-packages/" not in file))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,240 @@
+"""The doit tasks of a project: its stages, and the goals that follow them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from doit.task import Task
+
+from unibuild.doit_plugin.tasks import OWN_TERMINAL, Running, Watched, stage_tasks, telling, whole
+from unibuild.doit_plugin.tree_lock import Guard, end_on_signals
+from unibuild.doit_plugin.usage import OPTIONS, SHARED
+from unibuild.graph.graph import GOALS
+from unibuild.host import resolve
+from unibuild.settings.hosts import ALL, at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unibuild.graph.graph import Graph
+    from unibuild.settings.loader import Project
+
+__all__ = ["later_tasks", "tasks", "tasks_for_all", "watch_task"]
+
+
+_OF_ONE_HOST = ("publish_ami", "launch_ami", "redeploy")  # an image has the command line of one host's .xl
+
+
+def tasks(graph: Graph) -> list[Task]:
+    """Return the doit tasks of a project up to ``boot``, in the graph's order.
+
+    From here on the process ends in order on TERM and HUP.
+    """
+    end_on_signals()
+    guard = Guard(graph.project.root)
+    return [
+        *whole(stage_tasks(graph, guard)),
+        _boot_task(graph, guard),
+        _publish_task(graph, guard),
+        _launch_task(graph, guard, "launch_ami"),
+        _launch_task(graph, guard, "redeploy"),
+    ]
+
+
+def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
+    """Return the doit tasks of ``--host all``: each stage once, and ``boot`` on all hosts at the same time.
+
+    Args:
+        graphs: that of each host.
+        project: the project, whose ``host`` is ``all``.
+    """
+    end_on_signals()
+    guard = Guard(project.root)
+    stages = {task.name: task for graph in graphs for task in stage_tasks(graph, guard)}
+    boot = _everywhere_task(project, "boot", guard)
+    boot.file_dep.add(Watched(graphs[0].kernel))
+    return [*whole(list(stages.values())), boot, *(_refused_task(project, goal) for goal in _OF_ONE_HOST)]
+
+
+def later_tasks(project: Project) -> list[Task]:
+    """Return the tasks of the goals in ``BUILT_ALREADY``: a tree that cannot be built has them too."""
+    end_on_signals()
+    is_one = project.settings.host != ALL
+    first = next(iter(project.settings.hosts), None)
+    told = project if is_one or first is None else at(project, first)  # these two tell of every host anyway
+    return [
+        _console_task(project),
+        _destroy_task(project) if is_one else _everywhere_task(project, "destroy"),
+        _telling_task(told, "status"),
+        _telling_task(told, "history"),
+        _rollback_task(project) if is_one else _everywhere_task(project, "rollback"),
+    ]
+
+
+def _boot_task(graph: Graph, guard: Guard) -> Task:
+    def act(wait: float | None) -> None:
+        from unibuild.deploy import boot
+
+        guard.release()
+        project = graph.project if wait is None else _waiting(graph.project, wait)
+        boot.boot(project, graph.xl, graph.kernel)
+
+    return Task(
+        "boot",
+        [telling(act)],
+        file_dep=[Watched(graph.kernel)],  # not the .xl, which another host has another of: doit would see a change
+        task_dep=["xl"],
+        uptodate=[Running(graph)],
+        params=[*OPTIONS["boot"], *SHARED],
+        doc=GOALS["boot"],
+        **OWN_TERMINAL,
+    )
+
+
+def _publish_task(graph: Graph, guard: Guard) -> Task:
+    def act(planned: bool, via: Literal["ebs", "s3"] | None) -> None:
+        from unibuild.ec2 import publish
+
+        guard.release()
+        publish.publish(graph, planned=planned, via=via)
+
+    return Task(
+        "publish_ami",
+        [telling(act)],
+        file_dep=[Watched(graph.kernel)],
+        task_dep=["xl"],
+        uptodate=[False],  # whether the AMI is there only AWS can tell
+        params=[*OPTIONS["publish_ami"], *SHARED],
+        doc=GOALS["publish_ami"],
+        **OWN_TERMINAL,
+    )
+
+
+def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
+    """Return the task that publishes and launches; what was published it needs to know, so it is no other task's."""
+
+    def act(planned: bool, terminate: bool = False) -> None:
+        from unibuild.ec2 import launch
+
+        guard.release()
+        is_trial = terminate or (goal == "launch_ami" and graph.project.settings.launch.terminate)
+        launch.launch_ami(graph, replace=goal == "redeploy", terminate=is_trial, planned=planned)
+
+    return Task(
+        goal,
+        [telling(act)],
+        file_dep=[Watched(graph.kernel)],
+        task_dep=["xl"],
+        uptodate=[False],  # whether the instance runs only AWS can tell
+        params=[*OPTIONS[goal], *SHARED],
+        doc=GOALS[goal],
+        **OWN_TERMINAL,
+    )
+
+
+def _console_task(project: Project) -> Task:
+    def act() -> None:
+        from unibuild.deploy.console import console
+
+        console(project)
+
+    return Task("console", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **OWN_TERMINAL)
+
+
+def _destroy_task(project: Project) -> Task:
+    def act() -> None:
+        from unibuild.deploy.destroy import destroy
+
+        destroy(project)
+
+    return Task("destroy", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **OWN_TERMINAL)
+
+
+def _telling_task(project: Project, goal: str) -> Task:
+    def act(as_json: bool) -> None:
+        if goal == "history":
+            from unibuild.deploy.history import history
+
+            history(project, as_json=as_json)
+            return
+        from doit import Globals
+
+        from unibuild.deploy.status import status
+
+        state = Globals.dep_manager.backend
+        status(project, lambda name: state.get(name, "_values_:"), as_json=as_json)
+
+    params = [*OPTIONS[goal], *SHARED]
+    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
+
+
+def _rollback_task(project: Project) -> Task:
+    def act(wait: float | None, words: list[str]) -> None:
+        from unibuild.deploy.history import rollback
+
+        rollback(project if wait is None else _waiting(project, wait), words)
+
+    return Task(
+        "rollback",
+        [telling(act)],
+        uptodate=[False],
+        params=[*OPTIONS["boot"], *SHARED],
+        pos_arg="words",
+        doc=GOALS["rollback"],
+        **OWN_TERMINAL,
+    )
+
+
+def _refused_task(project: Project, goal: str) -> Task:
+    """Return the task of a goal that is for one host, where all are meant: it says so."""
+
+    def act(**_: object) -> None:
+        resolve.address(project.settings)  # raises
+
+    options = {each["name"]: each for of in _OF_ONE_HOST for each in OPTIONS[of]}
+    params = [*options.values(), *SHARED]
+    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
+
+
+def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) -> Task:
+    """Return the task of a goal on all hosts that have a name; ``guard`` where what it boots is built before."""
+
+    def act(wait: float | None, words: list[str] | None = None) -> None:
+        from unibuild.deploy import all_hosts
+
+        if guard:
+            guard.release()
+        options = () if wait is None else (f"--wait={wait:g}",)
+        all_hosts.run(project, resolve.every(project.settings), goal, (*options, *(words or ())))
+
+    return Task(
+        goal,
+        [telling(act)],
+        task_dep=["xl"] if guard else [],
+        uptodate=[False],
+        params=[*OPTIONS["boot"], *SHARED],
+        pos_arg="words" if goal == "rollback" else None,
+        doc=GOALS[goal],
+        **OWN_TERMINAL,
+    )
+
+
+def _waiting(project: Project, wait: float) -> Project:
+    import dataclasses
+
+    import msgspec
+
+    settings = msgspec.structs.replace(project.settings, boot=msgspec.structs.replace(project.settings.boot, wait=wait))
+    return dataclasses.replace(project, settings=settings)
+
+
+def watch_task(project: Project) -> Task:
+    """Return the doit task of the goal ``watch``."""
+
+    def act(keep: bool, as_json: bool) -> None:
+        from unibuild.watch.run import watch
+
+        watch(project, keep=keep, as_json=as_json)
+
+    params = [*OPTIONS["watch"], *SHARED]
+    return Task("watch", [telling(act)], uptodate=[False], params=params, doc=GOALS["watch"], **OWN_TERMINAL)

@@ -1,0 +1,282 @@
+"""How a stage becomes a doit task, the same for every front door; ``tasks.goals`` makes all tasks of a project.
+
+Staleness is decided by one ``uptodate`` item a task (``Fresh``, ``Running``) and not by doit's own file check, which
+records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes our files out of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doit.dependency import FileChangedChecker, UptodateCalculator
+from doit.exceptions import TaskFailed
+from doit.task import Task
+
+from unibuild import errors, fingerprint
+from unibuild.doit_plugin.usage import SHARED
+from unibuild.errors import BusyError, FileError, UnibuildError
+from unibuild.graph import verdicts
+from unibuild.graph.graph import GOALS, latest, renewed
+from unibuild.settings.loader import STATE
+from unibuild.toolchain.learned import Learned
+from unibuild.util.output import debugging, hang_up, tell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from unibuild.doit_plugin.tree_lock import Guard
+    from unibuild.graph.graph import Graph, Stage
+
+__all__ = [
+    "OWN_TERMINAL",
+    "Checker",
+    "Failed",
+    "Fresh",
+    "Running",
+    "StageTask",
+    "Watched",
+    "stage_tasks",
+    "telling",
+    "whole",
+]
+
+_MADE = (
+    "unibuild:made"  # where the state remembers which files are ours to remove: the tasks' own entries go on failure
+)
+
+
+class Watched(str):
+    """A file dependency of ours, which ``Fresh`` watches; doit shows it and takes the tasks' order from it."""
+
+    __slots__ = ()
+
+
+class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
+    """doit's check of file dependencies: judges those of a person's own tasks by their stamps, and no others."""
+
+    def info(self, file_path: str) -> str:
+        """Return what tells a file from what it was.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        stamp = fingerprint.dated(file_path)
+        if stamp == fingerprint.ABSENT and not isinstance(file_path, Watched):
+            raise FileNotFoundError(file_path)
+        return stamp
+
+    def check_modified(self, file_path: str, file_stat: str, state: str) -> bool:
+        """Say whether a file changed."""
+        return not isinstance(file_path, Watched) and file_stat != state
+
+    def get_state(self, dep: str, current_state: str | None) -> str | None:
+        """Return what to keep for a file; None: what is kept already."""
+        state = "" if isinstance(dep, Watched) else fingerprint.dated(dep)
+        return None if state == current_state else state
+
+
+class Failed(TaskFailed):  # type: ignore[misc]
+    """A failure with a sentence and an exit code, as doit hands it from worker to reporter."""
+
+    def __init__(self, error: UnibuildError) -> None:
+        super().__init__(error.message)
+        self.hint = error.hint
+        self.exit_code = error.exit_code
+        self.is_busy = isinstance(error, BusyError)
+        self.kind = error.kind
+        self.fields = error.fields
+        if debugging():
+            import traceback
+
+            self.traceback = traceback.format_exception(error)
+
+    def error(self) -> UnibuildError:
+        """Return it as an error to tell."""
+        kind = getattr(errors, self.kind, UnibuildError)
+        error: UnibuildError = kind.__new__(kind)
+        UnibuildError.__init__(error, self.message, hint=self.hint)
+        vars(error).update(self.fields)
+        error.exit_code = self.exit_code
+        return error
+
+
+class Fresh(UptodateCalculator):  # type: ignore[misc]
+    """Whether a stage is up to date, by its stamps; afterwards ``reason`` says why it is not."""
+
+    def __init__(self, graph: Graph, stage: Stage) -> None:
+        super().__init__()
+        self.graph = graph
+        self.stage = stage
+        self.reason: str | None = None
+        self._state: Any = None
+
+    def setup(self, dep_manager: Any, tasks_dict: dict[str, Task]) -> None:  # noqa: ANN401 (doit's)
+        """Keep hold of the state file; doit calls this before it asks."""
+        super().setup(dep_manager, tasks_dict)
+        self._state = dep_manager.backend
+
+    def __call__(self, task: Task, values: dict[str, Any]) -> bool:
+        """Judge, and see to it that what was judged is recorded if the action succeeds."""
+        self.stage = latest(self.graph, self.stage)
+        watch, folder = self.stage.watch, Path(self.stage.watch.root) / STATE
+        try:
+            verdict = verdicts.verdict(folder, self.stage, values, fingerprint.clock(str(folder)))
+        except UnibuildError as error:
+            raise SystemExit(tell(error)) from None
+        self.reason = verdict.reason
+        # doit's workers get this with the task, and "settled" comes back with it.
+        task.meta = {"judged": (verdict.record, verdict.suspects, verdict.changes, verdict.others)}
+
+        def save() -> dict[str, fingerprint.Record]:
+            for path in watch.targets:
+                self._state.set(_MADE, path, True)
+            now = watch if self.stage.step is None else renewed(self.graph, self.stage).watch
+            return {"stamps": fingerprint.seal(now, verdict.record, (task.meta or {}).get("settled", ()))}
+
+        task.value_savers.append(save)
+        if verdict.reason is None:
+            if verdict.record != values.get("stamps"):  # stamps moved, contents did not
+                self._state.set(task.name, "_values_:", {**values, "stamps": verdict.record})
+            self._keep_dependencies(task)
+        return verdict.reason is None
+
+    def _keep_dependencies(self, task: Task) -> None:
+        """Let doit's own list of file dependencies be as it is now: other names alone do not make a stage stale."""
+        before = self._state.get(task.name, "deps:")
+        if before is None or {*before} == task.file_dep:
+            return
+        for path in {*before} - task.file_dep:
+            self._state.drop(task.name, path)
+        for path in task.file_dep - {*before}:
+            self._state.set(task.name, path, "")
+        self._state.set(task.name, "deps:", sorted(task.file_dep))
+
+    def __str__(self) -> str:
+        return self.reason or "it is up to date"
+
+
+class Running:
+    """Whether the domain runs what the graph would boot: one query of xl."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.reason: str | None = None
+
+    def __call__(self) -> bool:
+        """Ask; where the host cannot be asked the action shall meet the error. A lab that is down is left so."""
+        from unibuild.deploy.up_to_date import is_current
+
+        found = self.graph
+        try:
+            current = is_current(found.project, found.xl, found.kernel)
+        except UnibuildError:
+            current = False
+        self.reason = None if current else "no domain runs this kernel and .xl"
+        return current
+
+    def __str__(self) -> str:
+        return self.reason or "the domain runs"
+
+
+class StageTask(Task):  # type: ignore[misc]
+    """A stage as a task of doit's."""
+
+    @property
+    def fresh(self) -> Fresh:
+        """What judges the stage."""
+        return next(item for item, *_ in self.uptodate if isinstance(item, Fresh))
+
+    def accept(self) -> str | None:
+        """Prepare to record what is there as the stage's result; return the name of a target that is missing.
+
+        Raises:
+            BuildError: what is there is not what the stage makes.
+            FileError: the kernel cannot be copied.
+        """
+        from unibuild.graph.run_stage import accept
+
+        self.meta: dict[str, Any] = {"settled": {}}
+        return accept(self.fresh.graph, self.fresh.stage)
+
+    def clean(self, outstream: TextIO, dryrun: bool) -> None:
+        """Remove the targets that we made, and no file that was there before us (``doit clean``)."""
+        from doit import Globals
+
+        state = Globals.dep_manager.backend
+        watch = self.fresh.stage.watch
+        for path in watch.targets:
+            if state.get(_MADE, path) and Path(path).exists():
+                outstream.write(f"{self.name}: {'would remove' if dryrun else 'removing'} {watch.name(path)}\n")
+                if not dryrun:
+                    Path(path).unlink()
+                    state.set(_MADE, path, None)
+        if self.name == "build" and not dryrun:
+            Learned.forget(Path(watch.root))
+
+
+def stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
+    """Return the tasks of the stages of a graph, in their order."""
+    found: list[Task] = []
+    for stage in graph.stages:
+        found.append(_stage_task(graph, stage, guard, found[-1].name if found else None))
+    return [*found, *(_stage_task(graph, stage, guard, found[-1].name) for stage in graph.exports)]
+
+
+def whole(stages: list[Task]) -> list[Task]:
+    """Add the goals whose stages are named for the hosts that they are for."""
+    found = {task.name: task for task in stages}
+    for task in stages:
+        goal, _, host = task.name.partition(":")
+        if host and goal not in found:
+            found[goal] = Task(goal, None, task_dep=[], has_subtask=True, params=SHARED, doc=GOALS[goal])
+        if host:
+            found[goal].task_dep.append(task.name)
+    return sorted(found.values(), key=lambda task: list(GOALS).index(task.name.partition(":")[0]))
+
+
+def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
+    def act(task: Task) -> None:
+        from unibuild.graph.run_stage import Judged, run_stage
+
+        guard.hold()
+        task.meta = {"settled": run_stage(graph, latest(graph, stage), Judged(*task.meta["judged"]))}
+
+    return StageTask(
+        stage.name,
+        [telling(act)],
+        file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
+        task_dep=[before] if before else [],
+        targets=list(stage.watch.targets),
+        uptodate=[Fresh(graph, stage)],
+        params=SHARED,
+        subtask_of=stage.goal if stage.goal != stage.name else None,
+        doc=stage.doc,
+        **OWN_TERMINAL,
+    )
+
+
+OWN_TERMINAL: dict[str, Any] = {
+    "verbosity": 2,
+    "io": {"capture": False},
+}  # children see the terminal: colours, prompts
+
+
+def telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
+    """Make doit's action of ``act``: a failure becomes a value with the sentence, where doit would add a traceback."""
+    import functools
+
+    @functools.wraps(act)
+    def action(*args: object, **kwargs: object) -> Failed | None:
+        try:
+            act(*args, **kwargs)
+        except UnibuildError as error:
+            return Failed(error)
+        except BrokenPipeError:  # of standard output: doit would make a failure with a traceback of it
+            raise SystemExit(hang_up()) from None
+        except OSError as error:
+            return Failed(FileError.of(error))
+        return None
+
+    return action

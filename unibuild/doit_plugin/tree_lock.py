@@ -1,0 +1,90 @@
+"""What protects a run: one at a time in a tree, and an orderly end by a signal."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, NoReturn
+
+from unibuild.errors import FileError
+from unibuild.settings.loader import state_dir
+from unibuild.util import files, standard_streams
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import FrameType
+
+__all__ = ["Guard", "end_on_signals"]
+
+
+class Guard:
+    """The lock on a project's tree, held from the first stage that runs to the last.
+
+    Made before doit forks its workers (``-n 2``), it is one lock of the whole run, whichever process takes it.
+
+    Args:
+        root: the project's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._lock: files.Lock | None = None
+        self._error: FileError | None = None
+        try:
+            self._lock = files.Lock(state_dir(root) / "lock", f"the build in {root}")
+        except FileError as error:  # a tree that may be read only: `doit list` works there
+            self._error = error
+
+    def hold(self) -> None:
+        """Take the lock for the rest of the run; where another run has it, say so and wait for its end.
+
+        Raises:
+            BusyError: this run was started by the build that has it.
+            FileError: there can be no lock in this tree.
+        """
+        if self._lock is None:
+            assert self._error is not None
+            raise self._error
+        what = self._lock.what
+        self._lock.acquire(
+            math.inf, lambda holder: standard_streams.text(2, f"unibuild: waiting for {what}: {holder} has it\n")
+        )
+        _end_with_parent()
+
+    def release(self) -> None:
+        """Let others build: what follows does not touch the tree."""
+        if self._lock is not None:
+            self._lock.release()
+
+
+def end_on_signals() -> None:
+    """From here on TERM and HUP end us in order: children first, then what stands in ``finally``; exit code 128+n.
+
+    A signal that somebody handles or ignores (``nohup``) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may change signal handlers
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # the end takes a while, and is on its way
+    raise SystemExit(128 + number)
+
+
+def _end_with_parent() -> None:
+    """In a worker of doit, end when the process that started us is killed: doit's workers would wait for ever."""
+    import multiprocessing
+
+    parent = multiprocessing.parent_process()
+    if parent is None or any(thread.name == "unibuild parent" for thread in threading.enumerate()):
+        return
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="unibuild parent", daemon=True).start()

@@ -1,0 +1,262 @@
+"""Record in the host's XenStore which project a domain is of, and lock a domain's name while it is being changed.
+
+    /unibuild/domains/UUID = "3f9a1c2b7d4e:ann@laptop:/src/hello"     machine, user, folder of the project
+    /unibuild/lock/NAME/TOKEN = "2 PROCESS 1795427141 3f9a1c2b7d4e:ann@laptop:/src/hello"
+
+A token says which process holds the lock, and by when it is done at the latest, by the host's clock. XenStore's tools
+have no test-and-set, so a lock is taken thus: write a token, then look; only a process that sees no other token has it,
+and two can never both see themselves alone. Of several that come at once the one with the least token stays, and looks
+again until the others have withdrawn theirs; they look until there is none before they write again. A token of a
+process that is dead, or whose time is over, counts no more. A token in a format that is not known counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import re
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.domain import identity
+from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from unibuild.host import xl
+    from unibuild.host.base import Host
+
+__all__ = ["Token", "is_ours", "locked", "mark", "node", "owners", "parse", "refusal", "unmark", "whoami"]
+
+_MARKS = "/unibuild/domains"
+_LOCKS = "/unibuild/lock"
+_FORMAT = "2"  # of a token; unibuild 0.1 wrote "PID TIME WHOSE", with the time by its own clock
+_PATIENCE = 3.0  # seconds for another one to be done
+_LOOKS = 5  # that a slow host is given at least
+_NODE_LENGTH = 200  # characters; XenStore allows 3071 for a whole path (xs_wire.h, XENSTORE_ABS_PATH_MAX)
+_LONGEST = 1000  # characters of a marker; path and value together have 4096 (xs_wire.h, XENSTORE_PAYLOAD_MAX)
+_LINE = re.compile(r'^(/\S+) = "(.*?)"(?:\s+\(.*\))?$', re.MULTILINE)  # tools/xenstore/xenstore_client.c, "ls -f"
+
+# For a host behind SSH: what is asked goes over at once, with the host's time. "$@" is sudo, or nothing.
+_LOOK = """echo "now $(date +%s)"; exec "$@" xenstore-ls -f /unibuild"""
+_TAKE = (
+    """p=$1; b=$2; s=$3; e=$4; shift 4; n=$(date +%s); """
+    f""""$@" xenstore-write "$p" "$b $((n + s)) $e" || exit; {_LOOK}"""
+)
+
+
+@dataclass(frozen=True)
+class Token:
+    """A lock on a domain's name.
+
+    Attributes:
+        path: its node in XenStore.
+        process: the one that holds it; None: unibuild 0.1 or an unknown version wrote it.
+        pid: its number, where that is known.
+        until: when it is done at the latest, in seconds since 1970 by the host's clock; None: not known.
+        whose: the marker of its project, or all that is known.
+    """
+
+    path: str
+    process: identity.Process | None
+    pid: int | None
+    until: float | None
+    whose: str
+
+    def counts(self, now: float) -> bool:
+        """Return whether it still keeps others away; ``now`` is the host's time."""
+        is_over = self.until is not None and self.until < now
+        return not (is_over or (self.process is not None and self.process.is_dead))
+
+
+def whoami(root: Path) -> str:
+    """Return the marker of a project: ``MACHINE:user@host:/folder``, in ASCII."""
+    return _short(f"{identity.machine()}:{_escaped(f'{identity.user_and_host()}:{root}')}")
+
+
+def is_ours(whose: str | None, root: Path) -> bool:
+    """Return whether a marker is that of a project on this machine; unibuild 0.1 wrote it without the machine."""
+    before = f"{identity.user_and_host()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
+    return whose in (whoami(root), before)
+
+
+def node(name: str) -> str:
+    """Return a name for a node of XenStore that stands for a domain's name and no other.
+
+    A node's name has ``A-Z a-z 0-9 - _ @`` only; any other byte, and ``@``, becomes ``@`` and two digits.
+    """
+    escaped = re.sub(rb"[^A-Za-z0-9_-]", lambda found: b"@%02x" % found[0][0], os.fsencode(name)).decode()
+    if len(escaped) <= _NODE_LENGTH and escaped:
+        return escaped
+    return f"{escaped[:64]}@@{hashlib.sha256(os.fsencode(name)).hexdigest()}"
+
+
+def parse(text: str) -> tuple[dict[str, str], tuple[Token, ...]]:
+    """Read what ``xenstore-ls -f /unibuild`` says: markers by the uuid of the domain, and the tokens of all locks."""
+    found: dict[str, str] = dict(_LINE.findall(text))
+    marks = {path.rpartition("/")[2]: value for path, value in found.items() if path.startswith(f"{_MARKS}/")}
+    paths = [path for path in found if path.startswith(f"{_LOCKS}/") and path.count("/") == _LOCKS.count("/") + 2]
+    return marks, tuple(_token(path, found[path]) for path in paths)
+
+
+def _token(path: str, value: str) -> Token:
+    words = value.split(" ", 3)
+    if len(words) == 4 and words[0] == _FORMAT and words[2].isdecimal():
+        process = identity.parse(words[1])
+        if process:
+            return Token(path, process, process.pid, float(words[2]), words[3])
+    old = re.fullmatch(r"(\d{1,9}) (\d{1,12}) (.+)", value)
+    if old and "@" in old[3]:
+        return Token(path, None, int(old[1]), float(old[2]), old[3])
+    return Token(path, None, None, None, "another version of unibuild")
+
+
+def owners(host: Host) -> Mapping[str, str]:
+    """Return the markers of a host's domains, by their uuid; those that no unibuild made are not among them."""
+    return parse(host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text)[0]
+
+
+def mark(host: Host, asked: str, whose: str) -> None:
+    """Say whose the domain of a uuid is; before it is made, so that it is never nobody's."""
+    host.run(["xenstore-write", f"{_MARKS}/{asked}", whose], background=True)
+
+
+def unmark(host: Host, *uuids: str) -> None:
+    """Forget whose domains were that are gone."""
+    for asked in uuids:
+        host.run(["xenstore-rm", f"{_MARKS}/{asked}"], check=False, background=True)
+
+
+def refusal(host: Host, domain: xl.Domain, whose: str | None) -> DomainError:
+    """Return the error of a name that is taken; ``whose`` it is, where that is known."""
+    if domain.domid == 0:
+        return DomainError(
+            f"{domain.name} is the control domain of {host.name}, and is never replaced",
+            hint="choose another name (name = ...)",
+        )
+    told = f"it is that of {_shown(whose)}" if whose else "it is not ours"
+    return DomainError(
+        f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
+        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take its place: --take",
+    )
+
+
+@contextlib.contextmanager
+def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = False) -> Iterator[Mapping[str, str]]:
+    """Keep others from changing the domain ``name`` for the time of a block; gives what ``owners`` returns.
+
+    Args:
+        host: where.
+        name: of the domain.
+        whose: the marker of the project.
+        seconds: that the block takes at most.
+        take: break another one's lock.
+
+    Raises:
+        BusyError: another one is at it.
+        HostError: the host cannot be reached, or XenStore does not answer.
+    """
+    path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
+    try:
+        yield _acquire(host, name, _Lock(host, path, whose, seconds), take=take)
+    finally:
+        with contextlib.suppress(UnibuildError):  # a host that is out of reach: the time in the token ends it
+            host.run(["xenstore-rm", path], check=False, background=True)
+
+
+@dataclass(frozen=True)
+class _Lock:
+    """A token of this process on a host: ``seconds`` is how long it counts from the moment of ``take``."""
+
+    host: Host
+    path: str
+    whose: str
+    seconds: float
+
+    def take(self) -> tuple[float, str]:
+        """Write the token; return the host's time and what is in XenStore."""
+        begin = f"{_FORMAT} {identity.here()}"
+        if self.host.has_ttys:
+            return self._ask(_TAKE, self.path, begin, f"{self.seconds:.0f}", self.whose)
+        value = f"{begin} {time.time() + self.seconds:.0f} {self.whose}"
+        self.host.run(["xenstore-write", self.path, value])
+        return self.look()
+
+    def look(self) -> tuple[float, str]:
+        """Return the host's time and what is in XenStore."""
+        if self.host.has_ttys:
+            return self._ask(_LOOK)
+        return time.time(), self.host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text
+
+    def _ask(self, script: str, *args: str) -> tuple[float, str]:
+        argv = ["sh", "-c", script, "sh", *args, *self.host.as_root]
+        done = self.host.run(argv, root=not self.host.needs_sudo, check=False, question=True)  # it can be done twice
+        now = re.search(r"^now (\d+)$", done.text, re.MULTILINE)
+        if now is None:
+            said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
+            raise HostError(f"cannot lock the domain in the XenStore of {self.host.name}: {said}")
+        return float(now[1]), done.text
+
+
+def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, str]:
+    """Take the lock; return what ``owners`` does."""
+    deadline = time.monotonic() + _PATIENCE
+    others: Sequence[Token] = ()
+    is_written, looks = False, 0
+    while True:
+        if is_written or others:
+            now, said = ours.look()
+        else:
+            now, said = ours.take()
+            is_written = True
+        marks, others = _others(host, ours, now, said, take=take)
+        looks += 1
+        if is_written and not others:
+            return marks
+        if is_written and ours.path > min(one.path for one in others):
+            host.run(["xenstore-rm", ours.path], check=False)
+            is_written = False
+        if others and looks >= _LOOKS and time.monotonic() > deadline:
+            raise _busy(name, host, others[0], now)
+        time.sleep(random.uniform(0.1, 0.3))
+
+
+def _others(host: Host, ours: _Lock, now: float, said: str, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
+    """Return the markers, and the tokens of others that count; those that do not are removed."""
+    marks, tokens = parse(said)
+    folder = ours.path.rpartition("/")[0]
+    others = [one for one in tokens if one.path.startswith(f"{folder}/") and one.path != ours.path]
+    gone = [one for one in others if take or not one.counts(now)]
+    for one in gone:
+        host.run(["xenstore-rm", one.path], check=False)
+    return marks, [one for one in others if one not in gone]
+
+
+def _busy(name: str, host: Host, token: Token, now: float) -> BusyError:
+    process = "" if token.pid is None else f" (process {token.pid})"
+    left = "" if token.until is None else f"; it will in {token.until - now:.0f} s at the latest"
+    return BusyError(
+        f"{name} on {host.name} is being changed by {_shown(token.whose)}{process}",
+        hint=f"wait for it to end{left}. Where you know that it is dead: --take",
+    )
+
+
+def _shown(whose: str) -> str:
+    """Return a marker without the machine's number."""
+    return re.sub(r"\A[0-9a-f]{12}:", "", whose)
+
+
+def _escaped(text: str) -> str:
+    """Return text that ``xenstore-ls`` prints as it is."""
+    return re.sub(rb'[^ -~]|["%\\]', lambda found: b"%%%02X" % found[0][0], os.fsencode(text)).decode()
+
+
+def _short(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - len(digest)]}{digest}"

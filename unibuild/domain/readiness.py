@@ -1,0 +1,186 @@
+"""Waiting until a new domain is ready, with its console being read all the while."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from unibuild.domain.crash import console_patterns
+from unibuild.domain.probes import Asking, Bell
+from unibuild.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unibuild.domain.exit_status import End
+    from unibuild.domain.probes import Check
+
+__all__ = ["Console", "Verdict", "Wanted", "told_address", "wait"]
+
+_CRASH = 2.0  # seconds that a domain has to end once it said that it crashes
+_ADDRESS = re.compile(rb"\bLease obtained! IP: (\d+(?:\.\d+){3})\b|\bip=(\d+(?:\.\d+){3})/\d")
+
+
+class Console(Protocol):
+    """A console that is read, as ``domain.console.Reader`` reads one: ``end`` says how its domain ended, if it has."""
+
+    @property
+    def end(self) -> End | None: ...  # noqa: D102
+    def pump(self, until: float | None = None, wake: int | None = None) -> End | None: ...  # noqa: D102
+    def listen(self, hear: Callable[[bytes], None]) -> AbstractContextManager[None]: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a domain was ready.
+
+    Attributes:
+        ready: whether all that was set held.
+        why: completes "hello ...": "was ready after 0.8 s", "crashed before it was ready".
+        seconds: how long it was waited for.
+        end: how it ended, where it has.
+    """
+
+    ready: bool
+    why: str
+    seconds: float
+    end: End | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What must hold.
+
+    Attributes:
+        console: what must be found in a line of the console, as a regular expression.
+        checks: those that need not know the domain's address.
+        network: gives those that do, for that address; None: there are none.
+        address: the domain's address; None: nobody has set it.
+        likely: its address if its console tells no other.
+        timeout: seconds.
+    """
+
+    console: str | None
+    checks: Sequence[Check]
+    network: Callable[[str], AbstractContextManager[Sequence[Check]]] | None
+    address: str | None
+    likely: str | None
+    timeout: float
+
+
+def told_address(line: bytes) -> str | None:
+    """Return the address that a line of the console gives as the domain's own, or None.
+
+    Source: charrua's dhcp_client_lwt.ml ("Lease obtained! IP: 10.0.2.50, ...") and tcpip's tcpip_stack_direct.ml
+    ("... stack assembled: mac=...,ip=10.0.2.50/24, ...").
+    """
+    found = _ADDRESS.search(line)
+    return (found[1] or found[2]).decode() if found else None
+
+
+def wait(reader: Console, wanted: Wanted) -> Verdict:
+    """Read the console until all that is wanted has held once, the time is up, or the domain ends or says it crashes.
+
+    The lines that were said before count too. No thread and no child outlasts this.
+
+    Args:
+        reader: the console of the domain.
+        wanted: what must hold.
+
+    Raises:
+        HostError: the host went out of reach, or refused to be asked.
+        DomainError: the console cannot be read.
+    """
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        bell = stack.enter_context(Bell())
+        ear = _Ear(wanted.console, bell)
+        stack.enter_context(reader.listen(ear.hear))
+        asking = stack.enter_context(Asking(wanted.checks, bell))
+        network = stack.enter_context(_Network(wanted, bell))
+        while True:
+            bell.still()  # before we look: what comes later rings again
+            network.look(wanted.address or ear.address or wanted.likely)
+            missing = [*ear.missing, *asking.missing, *network.missing]
+            seconds = time.monotonic() - began
+            if ear.is_fatal:
+                end = reader.pump(time.monotonic() + _CRASH)
+                return Verdict(False, _ended(end), seconds, end)
+            if reader.end and (missing or not reader.end.is_good):
+                return Verdict(False, _ended(reader.end), seconds, reader.end)
+            if not missing:
+                return Verdict(True, f"was ready after {seconds:.1f} s", seconds, reader.end)
+            if seconds >= wanted.timeout:
+                why = f"was not ready within {wanted.timeout:g} s: {'; '.join(missing)}"
+                return Verdict(False, why, seconds, None)
+            reader.pump(began + wanted.timeout, bell.fd)
+
+
+class _Ear:
+    """Listens to the console for what is wanted, the domain's address, and a crash."""
+
+    def __init__(self, pattern: str | None, bell: Bell) -> None:
+        self._pattern = pattern
+        self._bell = bell
+        self._is_found = pattern is None
+        self.address: str | None = None
+        self.is_fatal = False
+
+    @property
+    def missing(self) -> list[str]:
+        return [] if self._is_found else [f'no line of its console matches "{self._pattern}"']
+
+    def hear(self, line: bytes) -> None:
+        before = (self._is_found, self.address, self.is_fatal)
+        if not self._is_found and self._pattern is not None:
+            self._is_found = re.search(self._pattern, line.decode(errors="replace")) is not None
+        self.address = told_address(line) or self.address
+        finding = console_patterns.read(line)
+        self.is_fatal |= finding is not None and finding.is_fatal
+        if before != (self._is_found, self.address, self.is_fatal):
+            self._bell.ring()
+
+
+class _Network(contextlib.AbstractContextManager["_Network"]):
+    """The checks that need the domain's address, which may be told late, and otherwise than it was thought."""
+
+    def __init__(self, wanted: Wanted, bell: Bell) -> None:
+        self._network = wanted.network
+        self._bell = bell
+        self._stack = contextlib.ExitStack()
+        self._address: str | None = None
+        self._asking: Asking | None = None
+        self._trouble = "its address is not known: set [boot.ready] address"
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def missing(self) -> list[str]:
+        if self._network is None:
+            return []
+        return self._asking.missing if self._asking else [self._trouble]
+
+    def look(self, address: str | None) -> None:
+        """Ask at this address from now on, unless all that is asked holds already."""
+        if self._network is None or address is None or address == self._address or not self.missing:
+            return
+        self._stack.close()
+        self._address, self._asking = address, None
+        try:
+            checks = self._stack.enter_context(self._network(address))
+        except HostError as error:
+            self._trouble = error.message
+            return
+        self._asking = self._stack.enter_context(Asking(checks, self._bell))
+
+
+def _ended(end: End | None) -> str:
+    """Return the words for a domain that ended, or said that it crashes and hangs."""
+    how = end.why if end else "crashed"
+    code = "" if end is None or end.code is None else f" with exit code {end.code}"
+    return f"{how}{code} before it was ready"

@@ -1,0 +1,1 @@
+"""What a project does with EC2: publish, launch, readiness."""

@@ -1,0 +1,78 @@
+"""The project's AWS account: who asks, in which regions, and what ours is called there."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from unibuild.aws import look
+from unibuild.aws.client import Aws
+from unibuild.errors import InputError
+from unibuild.util.progress import note
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from unibuild.aws.dry_run import Plan
+    from unibuild.aws.inventory import Ami
+    from unibuild.settings.loader import Project
+
+__all__ = ["account", "find", "ours", "regions", "unikernel"]
+
+
+def account(project: Project, region: str | None = None, plan: Plan | None = None) -> Aws:
+    """Return the account that the project's settings and boto3's chain find; nothing is asked yet.
+
+    Args:
+        project: the project.
+        region: goes before that of the settings.
+        plan: where calls that change something are written down instead of being made.
+    """
+    settings = project.settings.publish
+    return Aws(settings.profile, region or settings.region, plan=plan, notify=note)
+
+
+def unikernel(project: Project) -> str:
+    """Return the name that our tag has: that of the kernel."""
+    return project.settings.name or project.root.name or "kernel"
+
+
+def regions(project: Project, aws: Aws, asked: Sequence[str] = ()) -> list[str]:
+    """Return the regions that were asked for, or all of the settings, the one where AMIs are published first.
+
+    Raises:
+        AwsError: no region is set.
+    """
+    return list(dict.fromkeys(asked or (aws.region, *project.settings.publish.regions)))
+
+
+def ours(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:
+    """Return our AMIs in these regions, the newest first within each.
+
+    Args:
+        aws: the account.
+        regions: where.
+        name: that of the unikernel; None: those of every one.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    found = []
+    for region in regions:
+        there = [one for one in look.amis(aws, region) if name in (None, one.unikernel)]
+        found += sorted(there, key=lambda one: (one.created, one.id), reverse=True)
+    return found
+
+
+def find(amis: Sequence[Ami], word: str) -> list[Ami]:
+    """Return the AMIs of this id or name: one, or one of each region.
+
+    Raises:
+        InputError: none of ours is called so.
+    """
+    found = [one for one in amis if word in (one.id, one.name)]
+    if found:
+        return found
+    close = difflib.get_close_matches(word, [text for one in amis for text in (one.id, one.name)], 1)
+    hint = f"did you mean {close[0]}?" if close else "`unibuild ami list --all` lists the AMIs that carry our tag"
+    raise InputError(f"none of our AMIs there is called {word}", hint=hint)

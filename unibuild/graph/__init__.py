@@ -1,0 +1,1 @@
+"""The stages of a project as plain values, and how one runs."""

@@ -1,0 +1,246 @@
+"""Learns from a build: which files it wrote, which it read, and which a person saved meanwhile.
+
+A file that changed while the build ran is the build's work where make's database says so. It is no concern where the
+build does not read it. Otherwise it counts as a person's edit, and is built again. That comes to an end because a build
+writes the same again, or, for a counter or the like, after so many builds that no person can be behind it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from unibuild import fingerprint
+from unibuild.errors import UnibuildError
+from unibuild.fingerprint import key, path_of
+from unibuild.toolchain import mentions
+from unibuild.toolchain.make_database import Database, parse
+from unibuild.toolchain.sources import DROPPINGS
+from unibuild.util import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from unibuild.fingerprint import Record, Seen
+    from unibuild.graph.graph import Stage
+    from unibuild.graph.trace import Trace
+    from unibuild.toolchain.base import Step
+    from unibuild.toolchain.learned import Learned
+
+__all__ = ["OFTEN", "Witness", "adopt", "database", "is_binary", "learn", "programs"]
+
+_DEPENDENCIES = re.compile(r".*\.(?:d|dep|deps|P|Po|Plo|cmd|dd)")
+OFTEN = 8  # builds on end that rewrite a file which nobody else changes: more than saves in a row can be
+_IN_A_FOLDER = 500  # files of a folder outside of the project that count, at most
+
+
+class Witness(NamedTuple):
+    """What was seen of a build.
+
+    Attributes:
+        before: what was there before it.
+        trace: what it read; None: not known.
+        database: what make knows.
+        is_whole: whether all that earlier builds wrote was out of the way.
+        is_finished: whether it succeeded.
+    """
+
+    before: Record
+    trace: Trace | None
+    database: Database
+    is_whole: bool
+    is_finished: bool = True
+
+
+def database(step: Step, argv: Sequence[str]) -> Database:
+    """Return what make knows; nothing where it does not say."""
+    try:
+        said = process.run(argv, cwd=step.cwd, env={**step.env, "LC_ALL": "C", "LANGUAGE": "C"}, check=False)
+    except UnibuildError:
+        return Database()
+    return parse(said.stdout.decode(errors="surrogateescape"), str(step.cwd))
+
+
+def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Witness) -> list[str]:
+    """Take what a build showed into ``learned``.
+
+    Args:
+        learned: what is known; it is changed.
+        stage: the stage that was built.
+        files: the files of the project now, absolute.
+        seen: what was seen of it.
+
+    Returns:
+        The inputs whose state after the build counts.
+    """
+    lesson = _Lesson(learned, stage.watch.root, {key(stage.watch.root, path): path for path in files}, seen)
+    lesson.take_reads()
+    lesson.take_rules()
+    lesson.take_mentions()
+    return lesson.settle()
+
+
+def adopt(learned: Learned, stage: Stage, before: Record, database: Database) -> None:
+    """Take for the build's own what a run that was killed has written; ``before`` is what was there when it began."""
+    root = stage.watch.root
+    for path in (*database.targets, *filter(is_binary, stage.watch.inputs)):
+        name = key(root, path)
+        if os.path.isfile(path) and (path in database.targets or name not in before["inputs"]):  # noqa: PTH113
+            learned.outputs[name] = learned.outputs.get(name, False) or name not in before["inputs"] or is_binary(path)
+
+
+class _Lesson:
+    """One build's lesson; the arguments are those of ``learn``."""
+
+    def __init__(self, learned: Learned, root: str, names: dict[str, str], seen: Witness) -> None:
+        self.learned = learned
+        self.root = root
+        self.names = names
+        self.seen = seen
+        self.targets = {key(root, path) for path in seen.database.targets} & names.keys()
+        self._texts: dict[str, bytes] = {}
+
+    def take_reads(self) -> None:
+        """Take which files were read; a build that had something to start from did not read all that it depends on."""
+        trace, before = self.seen.trace, self.seen.before["inputs"]
+        whole = self.seen.is_whole or not (self.learned.outputs or self.targets & before.keys())
+        if trace is None or not trace.is_complete:
+            self.learned.read = None
+            return
+        whole = whole and self.seen.is_finished
+        found = {name for path in trace.read if not (name := key(self.root, path)).startswith("/")}
+        found &= {*self.names, *self.learned.outside}
+        found |= {name for name, path in self.names.items() if os.path.islink(path)}  # noqa: PTH114 (its end was opened)
+        if whole:
+            self.learned.read = sorted(found)
+        elif self.learned.read is not None:
+            self.learned.read = sorted(found.union(self.learned.read))
+
+    def take_rules(self) -> None:
+        """Take what make knows, and which files it makes."""
+        learned, database = self.learned, self.seen.database
+        learned.outputs = {name: own for name, own in learned.outputs.items() if name in self.names}
+        for name in self.targets:
+            own = name not in self.seen.before["inputs"] or is_binary(self.names[name])
+            learned.outputs[name] = learned.outputs.get(name, False) or own
+        learned.known = sorted(key(self.root, path) for path in database.known)
+        learned.makefiles = sorted(key(self.root, path) for path in database.makefiles)
+        learned.rules = {
+            key(self.root, target): [key(self.root, path) for path in made_of]
+            for target, made_of in database.rules.items()
+        }
+
+    def take_mentions(self) -> None:
+        """Take the variables, programs and folders elsewhere that makefiles, scripts and sources name."""
+        learned, database = self.learned, self.seen.database
+        scripts = self.scripts()
+        learned.variables = sorted(mentions.variables(scripts))
+        asks = mentions.asks_git(scripts), mentions.asks_for_changes(scripts)
+        learned.git = "changes" if asks[1] else "revision" if asks[0] else ""
+        printed = {folder: "\n".join(lines) for folder, lines in database.texts.items()}
+        learned.programs = self._programs([*printed.values(), *(text.decode(errors="replace") for text in scripts)])
+        walked = {path for name, path in self.names.items() if name not in learned.outside}
+        named = {path for path in database.known | database.makefiles if path not in walked}
+        for folder, text in printed.items():
+            named |= mentions.outside(text, folder, self.root)
+        for name in self.read():
+            text = self.text(name).decode(errors="surrogateescape")
+            folder = os.path.dirname(path_of(self.root, name))  # noqa: PTH120
+            named |= mentions.outside(text, folder, self.root) | mentions.outside(text, self.root, self.root)
+        found = {key(self.root, path): path for path in _files(named) if path not in walked}
+        learned.outside = sorted(found.keys() - learned.outputs.keys())
+
+    def settle(self) -> list[str]:
+        """Decide which of the files that changed meanwhile are the build's work; return the inputs among them."""
+        learned, before = self.learned, self.seen.before["inputs"]
+        known = {*learned.known}
+        settled: list[str] = []
+        doubts: dict[str, tuple[str, int]] = {}
+        for name, path in self.names.items():
+            old, stamp = before.get(name), fingerprint.take(path)
+            if name in learned.outputs or stamp == fingerprint.ABSENT or (old and old[0] == stamp):
+                continue
+            if _is_product(path) and (old is None or name not in known):
+                learned.outputs[name] = old is None
+            elif not self.matters(name, old, path):
+                settled.append(path)
+            else:
+                last, count = learned.doubts.get(name, ("", 0))
+                doubts[name] = (stamp, count + 1 if old and last == old[0] else 0)
+                if doubts[name][1] >= OFTEN and name not in known:
+                    settled.append(path)
+        learned.doubts = doubts
+        own = {key(self.root, path) for path in settled} | {*learned.written}
+        own |= {name for name in doubts if name not in known and mentions.is_written(name, self.scripts())}
+        learned.written = sorted((own & self.names.keys()) - learned.outputs.keys())
+        return settled
+
+    def matters(self, name: str, old: Seen | None, path: str) -> bool:
+        """Say whether the build may depend on what happened to a file meanwhile; ``old`` is what it was before."""
+        read, is_new, goes_by_dates = self.learned.read, old is None, self.learned.git == "changes"
+        if old and old[1] == fingerprint.content(path) and not goes_by_dates:
+            return False
+        if read is None or name in self.learned.known or name in read or os.path.islink(path):  # noqa: PTH114
+            return True
+        if not (is_new or goes_by_dates) or mentions.is_written(path, self.scripts()):
+            return False
+        return goes_by_dates or mentions.is_looked_up(path, read, self.scripts(), map(self.text, self.read()))
+
+    def read(self) -> set[str]:
+        """Return the names of the files that were read, and are not the build's own."""
+        found = self.names if self.learned.read is None else self.learned.read
+        return {*found, *self.learned.makefiles} - self.learned.outputs.keys()
+
+    def scripts(self) -> list[bytes]:
+        """Return the texts of makefiles and scripts."""
+        return [self.text(name) for name in self.read() if not mentions.is_code(name)]
+
+    def text(self, name: str) -> bytes:
+        """Return the beginning of a file."""
+        if name not in self._texts:
+            self._texts[name] = mentions.text_of(path_of(self.root, name))
+        return self._texts[name]
+
+    def _programs(self, texts: Iterable[str]) -> list[str]:
+        found = programs(self.seen.trace, texts)
+        return sorted(found if self.seen.is_whole else found.union(self.learned.programs))
+
+
+def programs(trace: Trace | None, texts: Iterable[str]) -> set[str]:
+    """Return the programs on PATH that ran, and that the texts name."""
+    words = {"as", "ld"}
+    for text in texts:
+        words.update(re.findall(r"[\w.+-]+", text))
+    folders = {folder.rstrip("/") for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)}
+    ran = {os.path.split(path) for path in (trace.read if trace else ())}
+    return {name for folder, name in ran if folder in folders and name in words}
+
+
+def _is_product(path: str) -> bool:
+    """Say whether a file that make does not make can only be what a compiler wrote."""
+    if is_binary(path):
+        return True
+    if not _DEPENDENCIES.fullmatch(path):
+        return False
+    targets = mentions.text_of(path)[:4096].decode(errors="replace").partition(":")[0].split()
+    stem = os.path.basename(path).partition(".")[0]  # noqa: PTH119
+    return bool(stem) and any(os.path.basename(target).startswith(stem) for target in targets)  # noqa: PTH119
+
+
+def is_binary(path: str) -> bool:
+    """Say whether a file is an object, a library or an executable."""
+    return mentions.text_of(path)[:8].startswith((b"\x7fELF", b"!<arch>\n", b"!<thin>\n"))
+
+
+def _files(paths: Iterable[str]) -> Iterator[str]:
+    """Give the files among paths, and those in the folders among them."""
+    for path in paths:
+        if os.path.isfile(path):  # noqa: PTH113
+            yield path
+        elif os.path.isdir(path):  # noqa: PTH112
+            with contextlib.suppress(OSError):
+                names = sorted(os.listdir(path))[:_IN_A_FOLDER]  # noqa: PTH208
+                found = (f"{path}/{name}" for name in names if not DROPPINGS.fullmatch(name))
+                yield from filter(os.path.isfile, found)

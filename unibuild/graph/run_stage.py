@@ -1,0 +1,353 @@
+"""Runs a toolchain's step so that its targets are whole and new afterwards, or the step has failed."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from unibuild import fingerprint
+from unibuild.errors import BuildError
+from unibuild.fingerprint import key, path_of
+from unibuild.graph import aside
+from unibuild.graph.graph import renewed
+from unibuild.graph.judging import Plan, decide, is_current
+from unibuild.graph.learning import Witness, adopt, database, is_binary, learn
+from unibuild.graph.preparing import learn_step, note_build
+from unibuild.graph.trace import Trace
+from unibuild.graph.verdicts import attempt, attempted, forget_attempt
+from unibuild.settings.loader import STATE, state_dir
+from unibuild.toolchain.base import environment
+from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.make_database import Database
+from unibuild.util import files, job_control, process
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from unibuild.fingerprint import Change, Record
+    from unibuild.graph.graph import Graph, Stage
+    from unibuild.graph.verdicts import Attempt
+    from unibuild.toolchain.base import Step
+
+__all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
+
+_ASSUMED_NEW = 500  # files that are named to make, at most
+LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
+
+
+class Judged(NamedTuple):
+    """What was found of a stale stage.
+
+    Attributes:
+        record: what is there, from the verdict.
+        suspects: targets that are there and are not what the stage's last success left. A make would take them for
+            its own and leave them alone, so they are out of its way while it runs.
+        changes: the inputs that are not what the last run saw.
+        others: what else makes it stale.
+    """
+
+    record: Record
+    suspects: Sequence[str] = ()
+    changes: Sequence[Change] = ()
+    others: Sequence[str] = ()
+
+
+def run_stage(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
+    """Carry out a stage.
+
+    Args:
+        graph: the graph that the stage belongs to.
+        stage: what to do.
+        judged: why.
+
+    Returns:
+        The inputs whose state after the run counts, with their stamps: what the step itself wrote.
+
+    Raises:
+        BuildError: a command failed, or did not leave what it should.
+        MissingError: a program is not there.
+        FileError: a file cannot be read or written.
+    """
+    folder = state_dir(graph.project.root)
+    if stage.step is None:
+        with _targets(stage, judged.suspects, folder / "aside"):
+            _write(graph, stage)
+        return {}
+    stage.step.require()
+    last = attempt(folder, stage)
+    with attempted(folder, stage, judged.record):
+        if stage.name != "build":
+            return _prepare(graph, stage, judged)
+        return _build(graph, stage, judged, last)
+
+
+def _prepare(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
+    """Run a step before the build, and learn from it."""
+    assert stage.step is not None
+    if not stage.step.learns:
+        _carry_out(graph, stage, judged.suspects, contextlib.nullcontext())
+        return {}
+    build = next(each for each in graph.stages if each.name == "build")
+    walked = _files(graph, build)
+    before = {path: fingerprint.take(path) for path in walked}
+    trace = Trace((*stage.folders, *_path_folders(stage)))
+    began = fingerprint.boundary(str(state_dir(graph.project.root)))
+    try:
+        _carry_out(graph, stage, judged.suspects, trace)
+    finally:
+        learned = Learned.load(graph.project.root)
+        settled = learn_step(learned, stage, before, _files(graph, build), trace)
+        learned.save(graph.project.root)
+    settled += _found_first(renewed(graph, stage), (), judged.record, began)
+    return {path: fingerprint.take(path) for path in settled}
+
+
+def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> dict[str, str]:
+    """Build the kernel, as far as that is needed, and learn from it."""
+    root = graph.project.root
+    learned = Learned.load(root)
+    plan = _plan(graph, stage, learned, judged, last)
+    if plan.extent == "nothing":
+        print(f"  {shlex.join(graph.toolchain.question(stage.name) or ())}: nothing to do", flush=True)
+        return {}
+    away: list[str] = []
+    if plan.extent == "all":
+        print(f"  building from nothing: {plan.why}", flush=True)
+        away = _removable(stage, learned, () if last else judged.others)
+        plan = plan._replace(assumed_new=(*plan.assumed_new, *_sources(stage, learned, judged.others)))
+        learned.unfinished = True
+        learned.save(root)
+    trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
+    is_finished = False
+    began = fingerprint.boundary(str(state_dir(root)))
+    try:
+        _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
+        is_finished = True
+    finally:
+        with job_control.signals_put_off(first_only=True):  # what a stopped build wrote must not count as edits
+            if is_finished or (stage.step and stage.step.judge):
+                learned.unfinished = plan.extent == "all" and not is_finished
+                seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
+                walked = _files(graph, stage)
+                settled = learn(learned, stage, walked, seen)
+                if is_finished:
+                    own = {key(str(root), path) for path in settled}
+                    note_build(learned, str(root), own.union(judged.record["inputs"]))
+                learned.save(root)
+    settled += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
+    return {path: fingerprint.take(path) for path in settled}
+
+
+def _found_first(stage: Stage, walked: Collection[str], before: Record, began: int) -> list[str]:
+    """Return the inputs that only this build has led to, and that have not changed since it began.
+
+    Args:
+        stage: the stage after the build.
+        walked: the files of the project after the build.
+        before: the files that were inputs before it.
+        began: when the build began, from ``fingerprint.boundary``.
+    """
+    folder = str(Path(stage.watch.root) / STATE)
+    new = [
+        path
+        for path in stage.watch.inputs
+        if path not in walked and key(stage.watch.root, path) not in before["inputs"]
+    ]
+    return [path for path in new if fingerprint.is_older(path, began, folder)]
+
+
+def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: Attempt | None) -> Plan:
+    if stage.step is None or not stage.step.judge:
+        return Plan("make")
+    changes = judged.changes
+    if last is not None:
+        adopt(learned, stage, last.record, _database(graph, stage))
+        changes = [change for change in changes if key(stage.watch.root, change.path) not in learned.outputs]
+    targets = all(Path(path).exists() for path in stage.watch.targets)
+    is_first = not judged.record["targets"] and last is None
+    if is_first:
+        return Plan("all", "what the last build saw is not known") if learned.outputs else Plan("make")
+    plan = decide(graph, stage, learned, changes, judged.others)
+    is_forced = not (judged.changes or judged.others or judged.suspects)
+    if plan.extent == "nothing" and (is_forced or judged.suspects or not targets or last is not None):
+        return Plan("make")
+    return plan
+
+
+def _sources(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
+    """Return what the files are made of that unibuild may not remove, because they were there before any build."""
+    kept = [name for name, is_own in learned.outputs.items() if not is_own and name not in others]
+    sources = {source for name in kept for source in learned.rules.get(name, ())}
+    sources -= learned.rules.keys() | learned.outputs.keys()  # make would take them for made already
+    found = {path_of(stage.watch.root, source) for source in sources}
+    return sorted(path for path in found if Path(path).exists())[:_ASSUMED_NEW]
+
+
+def _removable(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
+    """Return what earlier builds wrote, without what somebody has changed since then and no compiler wrote."""
+    root = stage.watch.root
+    targets = {str(path) for path in (stage.step.targets if stage.step else ())}
+    own = {path_of(root, name) for name, is_own in learned.outputs.items() if is_own}
+    spoiled = {path_of(root, name) for name in others if name in learned.outputs}
+    kept = {path for path in spoiled if not is_binary(path)} - targets
+    return sorted(path for path in (own | targets) - kept if Path(path).is_file())
+
+
+def _carry_out(
+    graph: Graph,
+    stage: Stage,
+    away: Sequence[str],
+    trace: contextlib.AbstractContextManager[object],
+    assumed_new: Sequence[str] = (),
+) -> None:
+    """Run the commands of a step, traced, and see that it did its work."""
+    step = stage.step
+    assert step is not None
+    with _targets(stage, away, state_dir(graph.project.root) / "aside") as moved:
+        more = [f"-W{name}" for path in assumed_new for name in (os.path.relpath(path, step.cwd),)]
+        with trace:
+            for argv in step.commands:
+                _command(step, (*argv, *more))
+        _take_back(graph, stage, moved)
+        graph.toolchain.check(stage.name)
+        if stage.name == "build":
+            files.copy_whole(graph.toolchain.kernel, graph.kernel)
+
+
+def _take_back(graph: Graph, stage: Stage, moved: Mapping[Path, Path]) -> None:
+    """Put a target back that the step did not make again, where its tool says that nothing is to be done about it."""
+    missing = {path: moved[path] for path in (stage.step.targets if stage.step else ()) if path in moved}
+    missing = {path: place for path, place in missing.items() if not path.exists()}
+    for path, place in missing.items():
+        shutil.move(place, path)
+    if missing and not is_current(graph, stage):
+        for path, place in missing.items():
+            shutil.move(path, place)
+
+
+def _database(graph: Graph, stage: Stage) -> Database:
+    """Return what the step's tool knows of the project's files."""
+    assert stage.step is not None
+    argv = graph.toolchain.database()
+    return database(stage.step, argv) if argv else Database()
+
+
+def _files(graph: Graph, stage: Stage) -> list[str]:
+    """Return the files of the project as they are now, the build's own among them."""
+    now = renewed(graph, stage)
+    return [*now.watch.inputs, *now.watch.outputs, *filter(os.path.isfile, now.watch.made)]
+
+
+def _path_folders(stage: Stage) -> list[str]:
+    """Return the folders in which the step finds its programs."""
+    path = environment(stage.step.env if stage.step else {}).get("PATH", os.defpath)
+    return [folder for folder in path.split(os.pathsep) if folder.startswith("/") and os.path.isdir(folder)]  # noqa: PTH112
+
+
+def accept(graph: Graph, stage: Stage) -> str | None:
+    """Take the files that are there for what a stage makes; return the name of one that is missing.
+
+    Raises:
+        BuildError: what is there is not what the stage makes.
+        FileError: the kernel cannot be copied.
+    """
+    if stage.name == "build" and graph.toolchain.kernel.is_file():
+        files.copy_whole(graph.toolchain.kernel, graph.kernel)
+    missing = next((path for path in stage.watch.targets if not Path(path).exists()), None)
+    if missing is not None:
+        return stage.watch.name(missing)
+    if stage.step is not None:
+        graph.toolchain.check(stage.name)
+    forget_attempt(state_dir(graph.project.root), stage)
+    return None
+
+
+def _write(graph: Graph, stage: Stage) -> None:
+    """Carry out a stage that is our own work."""
+    if stage.goal == "xl":
+        from unibuild.graph import xl_file
+
+        text = graph.render()
+        files.write_whole(graph.xl, text.encode(errors="surrogateescape"))
+        for note in xl_file.notes(graph.start, text):
+            print(f"  {note}", flush=True)
+        return
+    from unibuild.graph import export
+
+    export.WRITERS[stage.goal](graph, Path(stage.watch.targets[0]))
+
+
+def _command(step: Step, argv: Sequence[str]) -> None:
+    print(f"  {shlex.join(argv)}", flush=True)
+    status = process.attend(argv, cwd=step.cwd, env=step.env)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while status > 0 and step.lock is not None and (holder := _holder(step.lock)) and time.monotonic() < deadline:
+        print(f"  waiting, at most {LOCK_PATIENCE:.0f} s, for {holder}, which has {step.lock} locked", flush=True)
+        while _holder(step.lock) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not _holder(step.lock):
+            print(f"  {shlex.join(argv)}", flush=True)
+            status = process.attend(argv, cwd=step.cwd, env=step.env)
+    if status == 128 + signal.SIGINT:  # how a program says that it was interrupted when it cleans up first
+        raise KeyboardInterrupt
+    if status:
+        how = f"was ended by signal {-status}" if status < 0 else f"failed with exit code {status}"
+        hint = "what it said stands above"
+        if step.undone:
+            hint += "; the files that it writes are as they were before"
+        if step.lock is not None and (holder := _holder(step.lock)):
+            hint += f"; {holder} still has {step.lock} locked: end that one, perhaps a `dune build --watch`"
+        raise BuildError(f"`{shlex.join(argv)}` {how} in {step.cwd}", hint=hint)
+
+
+def _holder(lock: Path) -> str | None:
+    """Return who keeps a tool's lock, in words; None: nobody.
+
+    dune writes its process number into the file.
+    """
+    try:
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return f"process {file.read(20).decode(errors='replace').strip() or '(unknown)'}"
+    except OSError:
+        pass
+    return None
+
+
+@contextlib.contextmanager
+def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[Mapping[Path, Path]]:
+    """See that the block leaves every target, or where it fails none that it began.
+
+    A suspect that the block does not write anew is put back: it may be a person's own file. What is left over from
+    another release of the tool is out of the way likewise.
+
+    Yields:
+        Where the files are that are out of the way.
+    """
+    targets = [Path(path) for path in stage.watch.targets]
+    away = {*map(Path, suspects), *map(Path, stage.watch.left_over), *aside.left_by_a_killed_run(folder)}
+    if stage.step is not None and stage.step.anew:
+        away |= {path for path in stage.step.targets if path.exists()}
+    undone = stage.step is not None and stage.step.undone
+    copied = {path for path in targets if path not in away and path.is_file()} if undone else set()
+    with aside.kept(folder, away, copied) as moved:
+        before = {path: fingerprint.take(str(path)) for path in targets}
+        try:
+            yield moved
+            for path in targets:
+                if not path.exists():
+                    raise BuildError(f"{stage.name} succeeded and left no {path}")
+        except BaseException:
+            for path in targets:
+                if fingerprint.take(str(path)) != before[path]:
+                    path.unlink(missing_ok=True)
+            raise

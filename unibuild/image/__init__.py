@@ -1,0 +1,1 @@
+"""Disk images: file system, boot loaders, kernel and menu."""

@@ -1,0 +1,203 @@
+"""Lays out an ext2 file system as plain values: what is in each of its metadata blocks, where each file's data go.
+
+It is the ext2 of revision 0, without features, that every GRUB since 0.97 (PV-GRUB is one) and pygrub can read; with
+neither clock nor chance in it. Large files begin at a *unit* of 512 KiB, the block of an EBS snapshot, and stay aligned
+to units to their end, so that a unit holds either metadata or a piece of one file:
+
+    unit 0          boot sector, superblock, descriptors, bitmaps, inodes, folders, small files, block tables
+    unit 1 ...      the first large file, then the second from the next unit on ...
+    unit 256, ...   begins a block group of 128 MiB: copies of superblock and descriptors, bitmaps; files skip it
+
+The structures are those of e2fsprogs' lib/ext2fs/ext2_fs.h.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.errors import InputError
+from unibuild.image.tree import BLOCK, Node, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+__all__ = ["UNIT", "FileSystem", "lay_out"]
+
+UNIT = 512 << 10
+"""Bytes of a unit."""
+
+_PER_UNIT = UNIT // BLOCK
+_PER_GROUP = 8 * BLOCK  # blocks of a group: one block has a bit for each
+_GROUPS = BLOCK // 32  # as many as one block of descriptors describes: 16 GiB
+_POINTERS = BLOCK // 4  # of a block table
+_DIRECT = 12  # blocks that an inode itself points to
+_INODE = 128  # bytes
+_INODES = BLOCK // _INODE  # in a block
+_FIXED = 4  # blocks of a group before its inodes: superblock, descriptors, bitmap of blocks, bitmap of inodes
+_LARGEST = (2 << 30) - 1  # bytes of a file; more is a feature of later revisions
+
+
+@dataclass(frozen=True)
+class FileSystem:
+    """Where everything is.
+
+    Attributes:
+        units: how many it has.
+        metadata: the units that hold metadata, by number, each of 512 KiB.
+        data: for every unit with a piece of a large file the number of the file and the piece's offset in it.
+        offsets: where the content of each small file begins, in bytes from the start; it is in one piece.
+    """
+
+    units: int
+    metadata: Mapping[int, bytes]
+    data: Mapping[int, tuple[int, int]]
+    offsets: Mapping[str, int]
+
+
+def lay_out(small: Mapping[str, bytes], large: Sequence[tuple[str, int]]) -> FileSystem:
+    """Lay out a file system.
+
+    Args:
+        small: contents of files by their absolute path; they go into the first unit, with the metadata.
+        large: absolute path and size in bytes of every file that begins at a unit of its own, in their order.
+
+    Raises:
+        InputError: a path is none, or is there twice; a file or all of them are too large.
+    """
+    for path, size in large:
+        if size > _LARGEST:
+            raise InputError(f"{path} would have {size} bytes in the image: a file there ends below 2 GiB")
+    writer = _Writer(tree(small, large), list(_places([size for _, size in large])))
+    return writer.write()
+
+
+def _places(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the units of each large file."""
+    unit = 1
+    for size in sizes:
+        own = []
+        for _ in range(0, size, UNIT):
+            unit += unit * _PER_UNIT % _PER_GROUP == 0
+            own.append(unit)
+            unit += 1
+        yield own
+
+
+class _Writer:
+    """Writes the metadata.
+
+    Args:
+        nodes: files and folders in the order of their numbers, the large files last.
+        places: the units of each large file.
+    """
+
+    def __init__(self, nodes: Sequence[Node], places: Sequence[Sequence[int]]) -> None:
+        self.nodes, self.places = nodes, places
+        self.large = nodes[len(nodes) - len(places) :]
+        self.units = max((unit for own in places for unit in own), default=0) + 1
+        self.groups = range(-(-self.units * _PER_UNIT // _PER_GROUP))
+        if len(self.groups) > _GROUPS:
+            raise InputError("the files of the image have more than 16 GiB together")
+        self.inode_blocks = -(-nodes[-1].number // _INODES)
+        self.fixed = _FIXED + self.inode_blocks
+        if self.fixed > _PER_UNIT:
+            raise _full()
+        self.metadata = {group * _PER_GROUP // _PER_UNIT: bytearray(UNIT) for group in self.groups}
+        self.ends = {group: group * _PER_GROUP + self.fixed for group in self.groups}  # of what is allocated
+        self.bits = bytearray(len(self.groups) * BLOCK)  # one for each block
+
+    def write(self) -> FileSystem:
+        """Allocate and write everything."""
+        for node in self.nodes:
+            if node.data is not None:
+                node.blocks = self._allocate(-(-node.size // BLOCK), self.groups[:1])
+                for number, block in enumerate(node.blocks):
+                    self._put(block, node.data[number * BLOCK : (number + 1) * BLOCK])
+        data: dict[int, tuple[int, int]] = {}
+        for number, (node, own) in enumerate(zip(self.large, self.places, strict=True)):
+            blocks = [block for unit in own for block in range(unit * _PER_UNIT, (unit + 1) * _PER_UNIT)]
+            node.blocks = blocks[: -(-node.size // BLOCK)]
+            data |= {unit: (number, at * UNIT) for at, unit in enumerate(own)}
+        for node in self.nodes:
+            self._inode(node)
+        self._account()
+        offsets = {node.path: node.blocks[0] * BLOCK for node in self.nodes if node.data}
+        return FileSystem(self.units, {unit: bytes(held) for unit, held in self.metadata.items()}, data, offsets)
+
+    def _put(self, block: int, content: bytes, offset: int = 0) -> None:
+        start = block % _PER_UNIT * BLOCK + offset
+        self.metadata[block // _PER_UNIT][start : start + len(content)] = content
+
+    def _allocate(self, count: int, groups: Iterable[int]) -> list[int]:
+        """Return free blocks of the units that hold metadata: the first ones of these groups."""
+        found: list[int] = []
+        for group in groups:
+            end = self.ends[group]
+            self.ends[group] = min(end + count - len(found), group * _PER_GROUP + _PER_UNIT)
+            found += range(end, self.ends[group])
+        if len(found) < count:
+            raise _full()
+        return found
+
+    def _table(self, blocks: Sequence[int]) -> int:
+        (block,) = self._allocate(1, self.groups)
+        self._put(block, struct.pack(f"<{len(blocks)}I", *blocks))
+        return block
+
+    def _inode(self, node: Node) -> None:
+        direct, rest = node.blocks[:_DIRECT], node.blocks[_DIRECT:]
+        once = self._table(rest[:_POINTERS]) if rest else 0
+        tables = [self._table(rest[at : at + _POINTERS]) for at in range(_POINTERS, len(rest), _POINTERS)]
+        twice = self._table(tables) if tables else 0
+        count = len(node.blocks) + len(tables) + bool(once) + bool(twice)
+        content = struct.pack(
+            "<2H5I2H18I",
+            *(node.mode, 0, node.size, 0, 0, 0, 0),  # owner; times
+            *(0, node.links, count * (BLOCK // 512), 0, 0),  # group; flags
+            *(*direct, *[0] * (_DIRECT - len(direct)), once, twice, 0),
+        )
+        table, at = divmod((node.number - 1) * _INODE, BLOCK)
+        self._put(_FIXED + table, content, at)
+
+    def _account(self) -> None:
+        """Write bitmaps, descriptors and superblocks; each group has the latter two whole."""
+        for group, end in self.ends.items():
+            self._take(range(group * _PER_GROUP, end))
+        for node in self.large:
+            self._take(node.blocks)
+        total = self.units * _PER_UNIT
+        self._take(range(total, len(self.bits) * 8))
+        inodes, taken = self.inode_blocks * _INODES, self.nodes[-1].number
+        descriptors, free_blocks = b"", 0
+        for group in self.groups:
+            first = group * _PER_GROUP
+            bits = self.bits[group * BLOCK : (group + 1) * BLOCK]
+            free = BLOCK * 8 - int.from_bytes(bits, "little").bit_count()
+            free_blocks += free
+            own = taken if group == 0 else 0
+            folders = sum(node.is_folder for node in self.nodes) if group == 0 else 0
+            descriptors += struct.pack("<3I4H12x", first + 2, first + 3, first + 4, free, inodes - own, folders, 0)
+            self._put(first + 2, bytes(bits))
+            self._put(first + 3, ((1 << BLOCK * 8) - (1 << inodes) + (1 << own) - 1).to_bytes(BLOCK, "little"))
+        free_inodes = inodes * len(self.groups) - taken
+        superblock = struct.pack(
+            "<13I6H4I2H",
+            *(inodes * len(self.groups), total, 0, free_blocks, free_inodes),
+            *(0, 2, 2, _PER_GROUP, _PER_GROUP, inodes),  # first block; the two 2 stand for 4096: 1024 << 2
+            *(0, 0, 0, 0xFFFF, 0xEF53, 1, 1, 0),  # times; mounts and when to check: never; magic; clean; go on; minor
+            *(0, 0, 0, 0, 0, 0),  # when checked, how often; creator; revision; reserved for user, group
+        )
+        for group in self.groups:
+            first = group * _PER_GROUP
+            self._put(first, superblock, 0 if group else 1024)
+            self._put(first + 1, descriptors)
+
+    def _take(self, blocks: Iterable[int]) -> None:
+        for block in blocks:
+            self.bits[block >> 3] |= 1 << (block & 7)
+
+
+def _full() -> InputError:
+    return InputError("the small files of the image do not fit into its first 512 KiB")

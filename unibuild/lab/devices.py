@@ -1,0 +1,86 @@
+"""A file of this machine as a disk of dom0, for as long as a domain needs it.
+
+dom0 has no disk, and what is copied there takes of its little memory. So a large file is not copied: the running QEMU
+opens it, and plugs it in as one more disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.errors import LabError
+from unibuild.lab.paths import Places
+from unibuild.lab.vm import Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unibuild.host.base import Host
+
+__all__ = ["plugged"]
+
+_PATIENCE = 60.0  # seconds until dom0 has seen the disk, or has let go of it
+_OURS = re.compile(r"d(\d+)-[0-9a-f]{6}")  # a disk's name; the number is the process that plugged it in
+_BLOCK = "/sys/block"
+
+
+@contextlib.contextmanager
+def plugged(host: Host, file: Path) -> Iterator[str]:
+    """Give the running box a raw file as a disk, to read and write, for the time of the block.
+
+    Args:
+        host: its dom0.
+        file: a whole number of sectors of 512 bytes; what is written to the disk is written to it.
+
+    Returns:
+        The disk's device in dom0.
+
+    Raises:
+        LabError: the box is down, has no room for one more disk, or does not see it.
+        HostError: dom0 is out of reach.
+    """
+    box = Box(Places.of())
+    name = f"d{os.getpid()}-{secrets.token_hex(3)}"
+    with box.monitor() as monitor:
+        for left in filter(_is_left, monitor.plugged()):
+            monitor.unplug(left)
+        monitor.plug(name, file.absolute())
+    try:
+        yield _device(host, name)
+    finally:
+        with contextlib.suppress(LabError):  # a box that went down has no disk any more
+            _unplug(box, name)
+
+
+def _device(host: Host, name: str) -> str:
+    """Wait until dom0 has the disk with this serial number; return its device."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        disks = [each for each in host.run(["ls", _BLOCK], root=False).text.split() if each.startswith("vd")]
+        for disk in disks:
+            if host.run(["cat", f"{_BLOCK}/{disk}/serial"], root=False, check=False).text.strip() == name:
+                return f"/dev/{disk}"
+        time.sleep(0.1)
+    raise LabError(f"dom0 of the lab does not see its new disk after {_PATIENCE:g} s")
+
+
+def _unplug(box: Box, name: str) -> None:
+    """Take the disk away; one that dom0 does not let go of is taken away by whoever plugs in the next one."""
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        with box.monitor() as monitor:
+            if monitor.unplug(name):
+                return
+        time.sleep(0.1)
+
+
+def _is_left(name: str) -> bool:
+    """Tell whether it is a disk of a process that does not run any more."""
+    found = _OURS.fullmatch(name)
+    return found is not None and not Path("/proc", found[1]).exists()

@@ -1,0 +1,79 @@
+"""GRUB for a BIOS: made by this machine's ``grub-mkimage``, or by that of its distribution's packages."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.errors import CommandError, MissingError
+from unibuild.image.bios_boot import MODULES, PREFIX, Bios
+from unibuild.lab import deb, packages
+from unibuild.lab.paths import Places
+from unibuild.util import files, process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["find"]
+
+_FOLDER = "usr/lib/grub/i386-pc"
+_PROGRAM = "usr/bin/grub-mkimage"
+_PACKAGES = ("grub-common", "grub-pc-bin")
+_LIBRARY = re.compile("libdevmapper.*")  # all that grub-mkimage needs and a small system may not have
+_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+_KEPT = ("boot.img", "core.img")
+
+
+def find(progress: Callable[[str, float | None], None]) -> Bios:
+    """Return GRUB for a BIOS; made once, and kept in the lab's folder.
+
+    Args:
+        progress: told what goes on.
+
+    Raises:
+        MissingError: it is neither installed nor can it be fetched, or ``grub-mkimage`` does not run here.
+        FileError: the disk is full.
+    """
+    places = Places.of()
+    places.make_cache()
+    kept = places.cache / f"bios-{hashlib.sha256(' '.join((PREFIX, *MODULES)).encode()).hexdigest()[:8]}"
+    with files.lock(places.cache / "bios.lock", "the making of GRUB", patience=600):
+        if not all((kept / name).is_file() for name in _KEPT):
+            with tempfile.TemporaryDirectory(prefix=".bios.", dir=places.cache) as scratch:
+                _make(Path(scratch), kept, progress)
+    return Bios(*((kept / name).read_bytes() for name in _KEPT))
+
+
+def _make(scratch: Path, kept: Path, progress: Callable[[str, float | None], None]) -> None:
+    root = Path("/")
+    if not ((root / _FOLDER / "boot.img").is_file() and shutil.which("grub-mkimage")):
+        root = scratch / "root"
+        _unpack(root, scratch / "apt", progress)
+    folder = root / _FOLDER
+    program, env = "grub-mkimage", {}
+    if root != Path("/"):
+        program, env = str(root / _PROGRAM), {"LD_LIBRARY_PATH": str(root / _LIBRARIES)}
+    argv = [program, "-O", "i386-pc", "-d", str(folder), "-p", PREFIX, "-o", str(scratch / "core.img"), *MODULES]
+    try:
+        process.run(argv, env=env)
+    except CommandError as error:
+        raise MissingError(
+            f"grub-mkimage does not run here: {error.output.strip()}", hint=f"install {' and '.join(_PACKAGES)}"
+        ) from error
+    for name, source in zip(_KEPT, (folder / "boot.img", scratch / "core.img"), strict=True):
+        files.copy_whole(source, kept / name)
+
+
+def _unpack(root: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> None:
+    """Fetch the packages, and unpack what is needed of them."""
+    downloads.mkdir()
+    wanted = re.compile(rf"{re.escape(_FOLDER)}/[^/]+|{re.escape(_PROGRAM)}|{re.escape(_LIBRARIES)}/[^/]+")
+    for package in packages.fetch(packages.this_machines(), downloads, progress, roots=_PACKAGES, follow=_LIBRARY):
+        for name, member in deb.members(package, lambda name: wanted.fullmatch(name) is not None):
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(member.data)
+            (root / name).chmod(0o755)

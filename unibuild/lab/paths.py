@@ -1,0 +1,162 @@
+"""Where the lab keeps its things: one lab a user (and cache folder)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unibuild.errors import FileError
+from unibuild.util import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Places"]
+
+_LONGEST = 85  # bytes of the runtime folder: 107 for a socket, less 17 and "/ssh"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The lab's two folders.
+
+    Args:
+        cache: what stays: the image, the snapshot, the keys, the serial log.
+        runtime: what goes with the box: its sockets and its record. Its name is short, since that of a Unix socket may
+            have 107 bytes and ssh adds 17 of its own; and it follows from the cache's, so that two logins of a user,
+            with different XDG_RUNTIME_DIRs, share the box.
+    """
+
+    cache: Path
+    runtime: Path
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str] = os.environ) -> Places:
+        """Return the folders that the environment asks for (XDG_CACHE_HOME, else ~/.cache).
+
+        Raises:
+            FileError: the user has no home folder.
+        """
+        cache = files.cache_home(environ) / "unibuild" / "lab"
+        tag = hashlib.sha256(os.fsencode(cache)).hexdigest()[:8]
+        return cls(cache, _runtime(cache, tag, environ))
+
+    def make_cache(self) -> None:
+        """Make the folder of what stays, for the user alone: it holds keys, and the memory of domains.
+
+        Raises:
+            FileError: it cannot be made.
+        """
+        try:
+            self.cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.cache.stat().st_mode & 0o077:
+                self.cache.chmod(0o700)
+        except OSError as error:
+            text = f"cannot make the lab's folder {self.cache}: {error.strerror}"
+            raise FileError(text, hint=files.SET_CACHE) from error
+
+    def make_runtime(self) -> None:
+        """Make the folder of what goes, for the user alone.
+
+        Raises:
+            FileError: it cannot be made, or somebody else has made it: anybody may, in /tmp.
+        """
+        try:
+            self.runtime.mkdir(mode=0o700, exist_ok=True)
+            facts = self.runtime.lstat()
+        except OSError as error:
+            raise FileError(f"cannot make the lab's folder {self.runtime}: {error.strerror}") from error
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+            raise FileError(f"{self.runtime} is not a folder of yours alone", hint="remove it, then run again")
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes anything here."""
+        return self.cache / "lock"
+
+    @property
+    def image(self) -> Path:
+        """The image made of this machine's packages."""
+        return self.cache / "image"
+
+    @property
+    def unpacked(self) -> Path:
+        """The image out of a box file."""
+        return self.cache / "image-from-file"
+
+    @property
+    def downloads(self) -> Path:
+        """The private apt; there only until the image stands."""
+        return self.cache / "apt"
+
+    @property
+    def snapshot(self) -> Path:
+        """The box after its first boot; a folder."""
+        return self.cache / "snapshot"
+
+    @property
+    def keys(self) -> Path:
+        """The user's keys, and what ssh needs beside them; a folder."""
+        return self.cache / "keys"
+
+    @property
+    def serial_log(self) -> Path:
+        """What Xen and dom0 said since the last cold boot; kept when the box is down."""
+        return self.cache / "serial.log"
+
+    @property
+    def ssh_config(self) -> Path:
+        """For ``ssh -F``: the box is its host "box"."""
+        return self.cache / "ssh_config"
+
+    @property
+    def verdicts(self) -> Path:
+        """Whether KVM runs the box here, as a probe found it."""
+        return self.cache / "kvm.json"
+
+    @property
+    def record(self) -> Path:
+        """What the running box is; written when it answers."""
+        return self.runtime / "box.json"
+
+    @property
+    def monitor(self) -> Path:
+        """QEMU's QMP socket."""
+        return self.runtime / "qmp"
+
+    @property
+    def ssh_socket(self) -> Path:
+        """The kept SSH connection."""
+        return self.runtime / "ssh"
+
+    @property
+    def pid_file(self) -> Path:
+        """QEMU writes it; its name in QEMU's arguments is how we know our QEMU."""
+        return self.runtime / "qemu.pid"
+
+
+def _runtime(cache: Path, tag: str, environ: Mapping[str, str]) -> Path:
+    """Return the folder for files that last as long as the lab VM.
+
+    It is in /tmp, whatever the login: XDG_RUNTIME_DIR is removed with the last one, and the box runs on. But another
+    user may have made that name, and nobody else can remove it there; then it is one that others cannot make.
+    """
+    names = [Path(f"/tmp/unibuild-{os.getuid()}-{tag}")]
+    run = environ.get("XDG_RUNTIME_DIR", "")
+    if run.startswith("/"):
+        names.append(Path(run, f"unibuild-{tag}"))
+    names.append(cache / "run")
+    return next((name for name in names if len(os.fsencode(name)) <= _LONGEST and not _is_taken(name)), names[0])
+
+
+def _is_taken(path: Path) -> bool:
+    """Say whether there is something at a path that is not a folder of this user."""
+    try:
+        facts = path.lstat()
+    except OSError:
+        return False
+    return not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid()

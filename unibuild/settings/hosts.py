@@ -1,0 +1,59 @@
+"""Hosts by name: what ``[hosts.NAME]`` changes of the settings for that host."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unibuild.settings.loader import Project
+    from unibuild.settings.model import Settings, Xl
+
+__all__ = ["ALL", "at", "settled", "whose_xl"]
+
+ALL = "all"
+"""The value of ``host`` that stands for every ``[hosts]`` table."""
+
+
+def at(project: Project, host: str) -> Project:
+    """Return the project with another ``host`` set; what that one changes is not laid over yet."""
+    import msgspec
+
+    return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, host=host))
+
+
+def whose_xl(settings: Settings) -> str | None:
+    """Return whose the ``.xl`` is: the host's name, where its ``[hosts.NAME.xl]`` sets something; else ``others``.
+
+    Where no host has one of its own it is None.
+    """
+    from unibuild.settings.model import Xl
+
+    own = [name for name, table in settings.hosts.items() if table.xl != Xl()]
+    return settings.host if settings.host in own else "others" if own else None
+
+
+def settled(project: Project) -> Project:
+    """Return the project with the host's ``[hosts.NAME.xl]`` laid over ``[xl]``; to do it twice changes nothing."""
+    import msgspec
+
+    settings = project.settings
+    if whose_xl(settings) != settings.host:
+        return project
+    xl = _over(settings.xl, settings.hosts[settings.host].xl)
+    return dataclasses.replace(project, settings=msgspec.structs.replace(settings, xl=xl))
+
+
+def _over(base: Xl, own: Xl) -> Xl:
+    import msgspec
+
+    from unibuild.settings.model import Xl
+
+    return msgspec.convert(_merged(msgspec.to_builtins(base), msgspec.to_builtins(own)), Xl)
+
+
+def _merged(base: object, own: object) -> object:
+    """Lay ``own`` over ``base``: tables key by key, and None is not set."""
+    if isinstance(base, dict) and isinstance(own, dict):
+        return {key: _merged(base.get(key), own.get(key)) for key in (*base, *(key for key in own if key not in base))}
+    return base if own is None else own

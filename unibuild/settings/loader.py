@@ -1,0 +1,293 @@
+"""Where the settings come from: defaults < ``unibuild.toml`` < environment < command line.
+
+``unibuild.toml``, in the current folder or the nearest above it, holds TOML values. The environment and the command
+line hold text, which the type of the setting reads:
+
+- a string is the text as it is; a number is read as one;
+- a list is divided into words as the shell does it (``mirage.args="--net direct"``), or is a TOML array;
+- where a string, a number and a boolean are all welcome (``xl.set``, ``xl.vif``, ``xl.disk``), ``true``, ``false`` and
+  whole numbers are those, ``"..."`` and ``'...'`` are TOML strings, ``[...]`` is a TOML array, and all else is a
+  string as it is.
+
+A list replaces the one of an earlier source; tables are merged key by key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from unibuild.errors import SettingsError
+from unibuild.settings.environment import RESERVED, variable_path
+from unibuild.settings.locations import PREFIX, Variable, Word, read_toml
+from unibuild.util.files import find_upward, write_whole, writing_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from unibuild.settings.locations import KeyPath, Source
+    from unibuild.settings.model import Settings
+
+__all__ = ["FILE", "STATE", "Project", "load", "state_dir"]
+
+FILE = "unibuild.toml"
+STATE = ".unibuild"
+_MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project and its settings.
+
+    ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
+    ``root`` is then the folder where it was sought. ``take`` says that a domain of that name may be taken over from
+    someone else (``--take``). ``words`` are the settings of the command line, ``lab.memory=512``.
+    """
+
+    root: Path
+    file: Path | None
+    settings: Settings
+    take: bool = False
+    words: tuple[str, ...] = ()
+
+
+def load(
+    start: Path,
+    overrides: Mapping[str, str] = {},
+    environ: Mapping[str, str] = os.environ,
+    *,
+    required: bool = True,
+    take: bool = False,
+) -> Project:
+    """Read the settings of the project that the folder ``start`` belongs to.
+
+    Args:
+        start: the folder where the search upward begins.
+        overrides: the command line's ``key=value`` words: ``{"lab.memory": "512"}``.
+        environ: the environment; a variable that is empty counts as not set.
+        required: whether there must be an ``unibuild.toml``; the lab runs without a project too.
+        take: see ``Project``.
+
+    Raises:
+        SettingsError: there is no ``unibuild.toml`` and one is ``required``; it is no TOML; a key is unknown; a value
+            has the wrong type.
+        FileError: the file cannot be read.
+    """
+    import msgspec
+
+    from unibuild.settings.model import Settings
+
+    file = find_upward(FILE, start.absolute())
+    if file is None and required:
+        raise SettingsError(
+            f"there is no {FILE} in {start.absolute()} or a folder above it", hint="`unibuild init` writes one"
+        )
+    tree: dict[str, object] = {}
+    source = None
+    if file is not None:
+        raw, source = read_toml(file)
+        _merge(tree, raw, source, Settings, ())
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
+            _put(tree, variable_path(name), environ[name], Variable(name))
+    for key, text in overrides.items():
+        _put(tree, _key_path(key), text, Word(f"{key}={text}"))
+    _complete(tree, Settings, (), source)
+    root = file.parent if file else start.absolute()
+    words = tuple(f"{key}={text}" for key, text in overrides.items())
+    return Project(root, file, msgspec.convert(tree, Settings), take, words)
+
+
+def state_dir(root: Path) -> Path:
+    """Return ``root/.unibuild``, unibuild's folder in a project, made if need be with a ``.gitignore`` for all in it.
+
+    It is for the user alone: logs, boot arguments and ``.xl`` files may hold secrets. One that an older unibuild
+    made for everybody is closed.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    folder = root / STATE
+    with writing_errors(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # of another user, or a file system without permissions
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    if not (folder / ".gitignore").exists():
+        write_whole(folder / ".gitignore", b"*\n")
+    return folder
+
+
+def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, table: object, path: KeyPath) -> None:
+    """Put the values of a TOML table into ``tree``, each checked against the model's type."""
+    from unibuild.settings.schema import is_table, table_of
+
+    for key, value in raw.items():
+        place = (*path, key)
+        kind = _child(table, place, source)
+        inner = table_of(kind)
+        if inner is not None and isinstance(value, dict):
+            _merge(_inner(tree, key), value, source, inner, place)
+        elif is_table(kind):
+            raise _wrong(value, kind, place, source)
+        else:
+            tree[key] = _value(value, kind, place, source)
+
+
+def _value(value: object, kind: object, path: KeyPath, source: Source) -> object:
+    """Return the value of a key that is no table, checked; each element of a list of tables by itself."""
+    from unibuild.settings.schema import element_of
+
+    element = element_of(kind)
+    if element is None or not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        return _checked(value, kind, path, source)
+    tables: list[dict[str, object]] = [{} for _ in value]
+    for index, (table, one) in enumerate(zip(tables, value, strict=True)):
+        _merge(table, one, source.element(path, index), element, path)
+    return tables
+
+
+def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> None:
+    """Put one value, given as text, into ``tree``."""
+    from unibuild.settings.model import Settings
+    from unibuild.settings.schema import is_table, table_of
+
+    kind: object = Settings
+    for depth, key in enumerate(path, 1):
+        table = table_of(kind)
+        if table is None:
+            raise SettingsError(
+                f"{source.at(path)}: `{source.spell(path)}` is unknown: `{source.spell(path[: depth - 1])}` is no table"
+            )
+        kind = _child(table, path[:depth], source)
+        if depth < len(path) and table_of(kind) is not None:
+            tree = _inner(tree, key)
+    if is_table(kind):
+        raise _wrong(text, kind, path, source)
+    tree[path[-1]] = _read_text(text, kind, path, source)
+
+
+def _complete(tree: dict[str, object], table: object, path: KeyPath, file: Source | None) -> None:
+    """Look for keys that must be set; in the whole tree, for a source may give what an earlier one left out."""
+    from unibuild.settings.schema import child, expected, required, table_of
+
+    for key in required(table):
+        if key not in tree:
+            kind = child(table, key)
+            where = f"{file.at(path)}: " if file else ""
+            raise SettingsError(f"{where}`[{'.'.join(path)}]` has no `{key}`", hint=f"it must be {expected(kind)}")
+    for key, value in tree.items():
+        inner = table_of(child(table, key))
+        if inner is not None and isinstance(value, dict):
+            _complete(value, inner, (*path, key), file)
+
+
+def _inner(tree: dict[str, object], key: str) -> dict[str, object]:
+    """Return the table below a key; it replaces what is none there."""
+    if not isinstance(tree.get(key), dict):
+        tree[key] = {}
+    inner = tree[key]
+    assert isinstance(inner, dict)
+    return inner
+
+
+def _key_path(key: str) -> KeyPath:
+    """Return the keys of a dotted key; one that has dots of its own stands in quotes: ``xl.disk."disk.img".target``."""
+    parts = re.split(r'\.(?=(?:[^"]*"[^"]*")*[^"]*$)', key)
+    return tuple(part[1:-1] if re.fullmatch(r'"[^"]*"', part) else part for part in parts)
+
+
+def _child(table: object, path: KeyPath, source: Source) -> object:
+    from unibuild.settings.schema import child, expected, key_type, known
+
+    kind = child(table, path[-1])
+    if kind is not None:
+        return kind
+    keys = key_type(table)
+    if keys is not None and not known(table):
+        raise SettingsError(
+            f"{source.at(path)}: `{source.spell(path)}`: the key `{path[-1]}` must be {expected(keys)}",
+        )
+    raise SettingsError(f"{source.at(path)}: `{source.spell(path)}` is unknown", hint=_nearest(table, path, source))
+
+
+def _nearest(table: object, path: KeyPath, source: Source) -> str:
+    """Name the known key that is most like an unknown one, and all that stand beside it."""
+    import difflib
+
+    from unibuild.settings.schema import known, leaves
+
+    beside = [(*path[:-1], key) for key in known(table)]
+    elsewhere = [leaf.path for leaf in leaves() if "<" not in leaf.dotted]
+    close = difflib.get_close_matches(path[-1], [place[-1] for place in beside], 1)
+    places = [place for place in beside if place[-1] in close]
+    if not places:
+        close = difflib.get_close_matches(path[-1], [place[-1] for place in elsewhere], 1, 0.75)
+        places = [place for place in elsewhere if place[-1] in close]
+    mean = f"did you mean {' or '.join(f'`{source.spell(place)}`' for place in places)}? " if places else ""
+    return f"{mean}known here: {', '.join(place[-1] for place in beside)}"
+
+
+def _checked(value: object, kind: object, path: KeyPath, source: Source, *, strict: bool = True) -> object:
+    import msgspec
+
+    from unibuild.settings.schema import is_pattern
+
+    try:
+        found = msgspec.convert(value, kind, strict=strict)
+    except (msgspec.ValidationError, UnicodeError):  # UnicodeError: bytes of the environment that are no UTF-8
+        raise _wrong(value, kind, path, source) from None
+    for pattern in ([found] if isinstance(found, str) else found) if found and is_pattern(kind) else ():
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise _wrong(pattern, kind, path, source, why=str(error)) from None
+    return found
+
+
+def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object:
+    """Read a value of the type ``kind`` from text, as the head of this module says."""
+    import shlex
+    import tomllib
+    from typing import get_origin
+
+    from unibuild.settings.schema import options
+
+    found = options(kind)
+    is_list = str not in found and any(get_origin(option) in (list, tuple) for option in found)
+    if not is_list and len(found) == 1:
+        return _checked(text, kind, path, source, strict=False)
+    try:
+        if re.fullmatch(
+            r"\[.*\]" if is_list else r"""\[.*\]|".*"|'.*'|true|false|[+-]?(0|[1-9]\d*)""", text, re.DOTALL
+        ):
+            return _value(tomllib.loads(f"value = {text}")["value"], kind, path, source)
+        return _value(shlex.split(text) if is_list else text, kind, path, source)
+    except ValueError:  # also TOML's own error
+        raise _wrong(text, kind, path, source) from None
+
+
+def _wrong(value: object, kind: object, path: KeyPath, source: Source, why: str = "") -> SettingsError:
+    from unibuild.settings.schema import expected, is_table, known, leaves, wrong_element
+
+    if (element := wrong_element(value, kind)) is not None:
+        one, of = element
+        hint = f"separate the values with spaces: {one.replace(',', ' ')}" if "," in one else None
+        told = f"{source.at(path)}: each value of `{source.spell(path)}` must be {expected(of)}, not {_shown(one)}"
+        return SettingsError(told, hint=hint)
+    shown = _shown(value)
+    hint = None
+    if is_table(kind):
+        keys = f" ({', '.join(known(kind))})" if known(kind) else ""
+        hint = f"it holds keys: `{source.spell(next(leaves(kind, path)).path)}`{keys}"
+    sentence = f"{source.at(path)}: `{source.spell(path)}` must be {expected(kind)}, not {shown}"
+    return SettingsError(f"{sentence}: {why}" if why else sentence, hint=hint)
+
+
+def _shown(value: object) -> str:
+    shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+    return f"{shown[: _MAX_SHOWN - 4]} ..." if len(shown) > _MAX_SHOWN else shown

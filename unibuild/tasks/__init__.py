@@ -1,1 +1,0 @@
-"""The task graph: what each stage needs, makes and does."""

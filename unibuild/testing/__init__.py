@@ -1,0 +1,1 @@
+"""Boot tests: runner, expectations, scratch domains, results."""

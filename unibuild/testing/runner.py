@@ -1,0 +1,264 @@
+"""A boot test: a domain of its own, what it says and answers held against the table of the test, a result."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import queue
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from unibuild.deploy import address as reach
+from unibuild.domain.crash import console_patterns
+from unibuild.errors import HostError, SettingsError, UnibuildError
+from unibuild.settings.model import Case
+from unibuild.testing import scratch_domain
+from unibuild.testing.expectations import Answer, Ended, Now, Readiness, Standing, Wanted, nearest
+from unibuild.util import waits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from unibuild.graph.graph import Graph
+    from unibuild.host.base import Host
+    from unibuild.settings.model import Http
+    from unibuild.testing.expectations import Event
+
+__all__ = ["DEFAULT", "Result", "ask", "attempt", "run"]
+
+DEFAULT: Mapping[str, Case] = {"boots": Case(timeout=30.0)}
+"""The test of a project that has none: it says something, and does not go wrong within a few seconds."""
+
+_FRAMES = 5  # of a backtrace that a failure shows
+_TAIL = 15  # lines of the console that a failure shows
+_ANSWER = 5.0  # seconds for one answer
+_AGAIN = 0.2  # seconds between two attempts to be answered
+_BODY = 1 << 20  # bytes of an answer that are looked at
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a test.
+
+    Attributes:
+        name: of the test.
+        outcome: ``failed``: the domain did not do what was wanted; ``error``: it could not be tried.
+        seconds: what it took, from the first step to the verdict.
+        message: why it did not pass.
+        details: lines that help to see why: the lines most like the wanted one, and the console's last ones.
+        console: all that it said.
+        log: where the console is kept with its times; None: there is none.
+        exit_code: that of the error.
+    """
+
+    name: str
+    outcome: Literal["passed", "failed", "error", "skipped"]
+    seconds: float = 0.0
+    message: str | None = None
+    details: tuple[str, ...] = ()
+    console: str = ""
+    log: Path | None = None
+    exit_code: int = 0
+
+
+def run(found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Callable[[Result], None]) -> list[Result]:
+    """Run tests one after another; the domain's files are copied once.
+
+    Args:
+        found: the project's graph, up to date.
+        host: where to boot.
+        name: what the domains are called: no other has this name.
+        cases: the tests by name.
+        tell: is given each result as it comes.
+
+    Returns:
+        The results in the tests' order; where the host went out of reach, the rest was skipped.
+    """
+    results: list[Result] = []
+    lost: str | None = None
+    with scratch_domain.copies(host, found.project, name):
+        for test, case in cases.items():
+            began = time.monotonic()
+            if lost:
+                result = Result(test, "skipped", message=lost)
+            else:
+                try:
+                    result = attempt(scratch_domain.with_args(found, case.args), host, name, test, case)
+                except UnibuildError as error:
+                    details = tuple(error.hint.splitlines()) if error.hint else ()
+                    seconds = time.monotonic() - began
+                    result = Result(test, "error", seconds, error.message, details, exit_code=error.exit_code)
+                    lost = error.message if isinstance(error, HostError) else None
+            results.append(result)
+            tell(result)
+    return results
+
+
+def attempt(
+    found: Graph,
+    host: Host,
+    name: str,
+    test: str,
+    case: Case,
+    change: Callable[[str], str] | None = None,
+) -> Result:
+    """Run one test; inside ``scratch_domain.copies``.
+
+    Args:
+        found: the project's graph, up to date.
+        host: where to boot.
+        name: what the domain is called: no other has this name.
+        test: the test's name.
+        case: the test.
+        change: what is done to the text of the domain's ``.xl`` at last. Such a domain must stand longer before it has
+            passed, as one does of which nothing is asked.
+
+    Raises:
+        UnibuildError: it could not be tried.
+    """
+    began = time.monotonic()
+    log = scratch_domain.log_path(found.project, test)
+    with scratch_domain.booted(found, host, name, log, change) as one:
+        standing = _watch(found, one, case, settle=change is not None)
+        seconds = time.monotonic() - began
+    lines = [said.text for said in one.lines]
+    details: tuple[str, ...] = ()
+    if not standing.passed:
+        pattern = case.console[standing.matched] if standing.matched < len(case.console) else None
+        details = (*_crash(lines), *_details(pattern, lines))
+    outcome: Literal["passed", "failed"] = "passed" if standing.passed else "failed"
+    return Result(test, outcome, seconds, standing.failure, details, "\n".join(lines), log)
+
+
+def _watch(found: Graph, one: scratch_domain.Guest, case: Case, *, settle: bool) -> Standing:
+    """Follow the domain until there is a verdict."""
+    is_awaited = _awaits_ready(found, case)
+    standing = Standing(Wanted(case, is_awaited, settle))
+    seen = 0
+    if is_awaited:
+        readiness = _readiness(found, one, case)
+        seen = len(one.lines)
+        standing = standing.after(sorted([*one.lines, readiness], key=lambda event: event.at))
+    with _asking(found, one, case.http) as answers:
+        while standing.passed is None:
+            one.follow(standing.next_look)
+            if one.age >= case.timeout:
+                one.give_up()
+            events: list[Event] = [*one.lines[seen:]]
+            seen = len(one.lines)
+            while not answers.empty():
+                answer = answers.get()
+                if isinstance(answer, BaseException):
+                    raise answer
+                events.append(answer)
+            if one.end:
+                events.append(Ended(one.age, one.end))
+            standing = standing.after([*sorted(events, key=lambda event: event.at), Now(one.age)])
+    return standing
+
+
+def _awaits_ready(found: Graph, case: Case) -> bool:
+    """Return whether ``[boot.ready]`` is part of the test: not of one of the end, unless it says so.
+
+    Raises:
+        SettingsError: ``ready_within`` is set, and nothing says what ready is.
+    """
+    is_set = found.project.settings.boot.ready.is_set
+    if case.ready_within is not None and not is_set:
+        raise SettingsError(
+            "ready_within is set in a test, and [boot.ready] does not say when the domain is ready",
+            hint='say it: [boot.ready] console = "..." (or tcp, http, xenstore), or take ready_within out',
+        )
+    return is_set and (case.exit is None or case.ready_within is not None)
+
+
+def _readiness(found: Graph, one: scratch_domain.Guest, case: Case) -> Readiness:
+    """Wait until the domain is ready, or is not in time."""
+    from unibuild.deploy import readiness as ready
+
+    boot = found.project.settings.boot
+    within = boot.ready.timeout if case.ready_within is None else case.ready_within
+    limited = msgspec.structs.replace(boot.ready, timeout=min(within, case.timeout))
+    settings = msgspec.structs.replace(found.project.settings, boot=msgspec.structs.replace(boot, ready=limited))
+    project = dataclasses.replace(found.project, settings=settings)
+    verdict = ready.await_ready(project, one.host, one.domain, one.config, one.reader)
+    one.catch_up()
+    return Readiness(one.age, verdict is None or verdict.ready, verdict.why if verdict else "")
+
+
+def _crash(lines: Sequence[str]) -> Iterator[str]:
+    """Give what the console tells of a crash, or of a bad exit."""
+    finding = console_patterns.read("\n".join(lines).encode())
+    if finding and finding.is_fatal:
+        yield from filter(None, (finding.sentence, finding.mend, *(str(frame) for frame in finding.frames[:_FRAMES])))
+
+
+def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:
+    if pattern is not None:
+        yield from (f"like it: {line}" for line in nearest(pattern, lines))
+    if not lines:
+        yield "it said nothing"
+    if len(lines) > _TAIL:
+        yield f"... ({len(lines) - _TAIL} lines before)"
+    yield from (f"| {line}" for line in lines[-_TAIL:])
+
+
+@contextlib.contextmanager
+def _asking(
+    found: Graph, one: scratch_domain.Guest, requests: Sequence[Http]
+) -> Iterator[queue.SimpleQueue[Answer | BaseException]]:
+    """Ask the domain in a thread for the time of the block; each answer comes in the queue, and rings the mailbox."""
+    answers: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
+    if not requests:
+        yield answers
+        return
+    to = reach.address(one.host, one.config, found.project.settings.boot.ready.address)
+    over = threading.Event()
+    with contextlib.ExitStack() as stack:
+        ways = {port: stack.enter_context(reach.way(one.host, to, port)) for port in {each.port for each in requests}}
+
+        def work() -> None:
+            try:
+                for request in requests:
+                    while not over.is_set():
+                        try:
+                            status, body = ask(*ways[request.port], request.path, _ANSWER)
+                        except (OSError, http.client.HTTPException):
+                            over.wait(_AGAIN)
+                            continue
+                        answers.put(Answer(one.age, status, body))
+                        one.mailbox.ring()
+                        break
+            except Exception as error:
+                answers.put(error)
+                one.mailbox.ring()
+
+        thread = threading.Thread(target=work, name="unibuild test", daemon=True)
+        thread.start()
+        try:
+            yield answers
+        finally:
+            over.set()
+            waits.join(thread)
+
+
+def ask(address: str, port: int, path: str, timeout: float) -> tuple[int, str]:
+    """Return the status and the body of the answer to a GET request.
+
+    Raises:
+        OSError: nothing answers.
+        HTTPException: what answers is not HTTP.
+    """
+    connection = http.client.HTTPConnection(address, port, timeout=timeout)
+    try:
+        connection.request("GET", path, headers={"Connection": "close"})
+        answer = connection.getresponse()
+        return answer.status, answer.read(_BODY).decode(errors="replace")
+    finally:
+        connection.close()

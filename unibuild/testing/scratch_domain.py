@@ -1,0 +1,268 @@
+"""A domain for one test: made beside whatever runs, with a name and addresses of its own, and always removed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import glob
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from unibuild.deploy import copy_files, hosts
+from unibuild.domain import ownership
+from unibuild.domain.console import Reader
+from unibuild.domain.console_log import Log
+from unibuild.domain.exit_status import End
+from unibuild.errors import DomainError, UnibuildError
+from unibuild.graph import xl_file
+from unibuild.host import xl
+from unibuild.host.ssh import Ssh
+from unibuild.settings.loader import state_dir
+from unibuild.testing import leftover
+from unibuild.testing.capture import Hearing, Mailbox
+from unibuild.util import files, standard_streams
+from unibuild.xlcfg import edit, grammar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from unibuild.graph.graph import Graph
+    from unibuild.host.base import Host
+    from unibuild.settings.loader import Project
+    from unibuild.settings.model import Settings, Value
+    from unibuild.testing.expectations import Said
+
+__all__ = ["Guest", "booted", "copies", "fresh_name", "log_path", "open_host", "with_args", "with_memory"]
+
+
+_TYPING = 5.0  # seconds that a key may take to the console
+
+
+def fresh_name(name: str) -> str:
+    """Return a name for the domains of one test run, which no other run has."""
+    return f"{name}-test-{secrets.token_hex(2)}"
+
+
+def open_host(settings: Settings) -> Host:
+    """Return the host that the settings mean; a lab without the ports of ``[lab] forward``: tests open their own.
+
+    Raises:
+        HostError: it cannot be reached, or the lab does not start.
+    """
+    lab = msgspec.structs.replace(settings.lab, forward=())
+    return hosts.open_host(msgspec.structs.replace(settings, lab=lab))
+
+
+def log_path(project: Project, test: str) -> Path:
+    """Return where the console of a test is kept: ``.unibuild/test/NAME.log``."""
+    return state_dir(project.root) / "test" / f"{test}.log"
+
+
+def with_args(found: Graph, args: Sequence[str] | Mapping[str, Value] | None) -> Graph:
+    """Return the graph with other arguments for the unikernel; they take the place of ``[xl] cmdline`` too."""
+    if args is None:
+        return found
+    settings = found.project.settings
+    settings = msgspec.structs.replace(
+        settings,
+        boot=msgspec.structs.replace(settings.boot, args=args),
+        xl=msgspec.structs.replace(settings.xl, cmdline=None),
+    )
+    return found._replace(project=dataclasses.replace(found.project, settings=settings))
+
+
+def with_memory(found: Graph, memory: int | None) -> Graph:
+    """Return the graph with another size of the domain's memory, in MiB."""
+    if memory is None:
+        return found
+    settings = found.project.settings
+    settings = msgspec.structs.replace(settings, xl=msgspec.structs.replace(settings.xl, memory=memory))
+    return found._replace(project=dataclasses.replace(found.project, settings=settings))
+
+
+@dataclass
+class Guest:
+    """A running test domain, and its console.
+
+    Attributes:
+        host: where it is.
+        domain: as xl listed it when it was made.
+        config: what its ``.xl`` says.
+        reader: its console.
+        mailbox: what is typed on the console.
+        end: how it ended; None: it runs.
+    """
+
+    host: Host
+    domain: xl.Domain
+    config: grammar.Config
+    reader: Reader
+    mailbox: Mailbox
+    end: End | None
+    _heard: Hearing
+
+    @property
+    def lines(self) -> list[Said]:
+        """What the console said so far; a line that is not finished is not among it."""
+        return self._heard.lines
+
+    @property
+    def unfinished(self) -> str:
+        """The line that has no end yet."""
+        return self._heard.rest
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._heard.began
+
+    def follow(self, until: float) -> End | None:
+        """Read the console until the age ``until``, until a line or the mailbox's bell, or to its end; return the end.
+
+        Raises:
+            HostError: the host went out of reach.
+            DomainError: the console cannot be read.
+        """
+        if self.end is None:
+            outcome = self.reader.follow(self.mailbox, wait=max(0.0, until - self.age))
+            if isinstance(outcome, End):
+                self.end = outcome
+                self._heard.end()
+        return self.end
+
+    def catch_up(self) -> End | None:
+        """Read what the console has said by now; return the end."""
+        before = -1
+        while self._heard.count != before and self.end is None:
+            before = self._heard.count
+            self.follow(self.age)
+        return self.end
+
+    def type(self, keys: bytes) -> None:
+        """Type on the console."""
+        self.mailbox.put(keys)
+        self.follow(self.age + _TYPING)
+
+    def give_up(self) -> None:
+        """Take what stands on the console for a line: no more is waited for."""
+        self._heard.end()
+
+
+@contextlib.contextmanager
+def copies(host: Host, project: Project, name: str) -> Iterator[None]:
+    """See that nothing of the domain ``name`` is left on the host after the block; of runs that were killed neither.
+
+    Raises:
+        HostError: the host is out of reach.
+        FileError: nothing can be noted here.
+    """
+    for gone in leftover.sweep(host, project.root):
+        standard_streams.text(2, f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it\n")
+    with leftover.noted(host, project.root, name):
+        try:
+            yield
+        finally:
+            leftover.wipe(host, project.root, name)
+
+
+@contextlib.contextmanager
+def booted(
+    found: Graph, host: Host, name: str, log: Path, change: Callable[[str], str] | None = None
+) -> Iterator[Guest]:
+    """Boot a domain of what was built, for the time of the block; inside ``copies``, which cleans up the files.
+
+    Disks that it writes to are fresh ones. Nothing of the domain that runs, its record or its addresses is touched.
+
+    Args:
+        found: the project's graph, up to date.
+        host: where to.
+        name: the domain's name: one that no other has.
+        log: where its console is kept; an older file there goes.
+        change: what is done to the text of its ``.xl`` at last.
+
+    Raises:
+        DomainError: it cannot be created.
+        HostError: the host is out of reach.
+    """
+    state = state_dir(found.project.root)
+    path = state / "test" / f"{name}.xl"
+    asked = str(uuid.uuid4())
+    with contextlib.ExitStack() as undo:
+        undo.callback(path.unlink, missing_ok=True)
+        text = _render(found, name)
+        text = change(text) if change else text
+        if not isinstance(host, Ssh):
+            text = _with_copied_disks(text, path, undo)
+        files.write_whole(path, text.encode(errors="surrogateescape"))
+        undo.callback(_unlink, path.parent, f"{glob.escape(name)}*.remote.xl")
+        deployed = copy_files.bring(host, path, found.project.root, path.parent)
+        if isinstance(host, Ssh):
+            undo.callback(_wipe, host, deployed)
+        undo.callback(_destroy, host, asked)
+        ownership.mark(host, asked, ownership.whoami(found.project.root))
+        xl.create_paused(host, deployed.xl, name=name, uuid=asked)
+        domain = xl.find(host, uuid=asked)
+        if domain is None:
+            raise DomainError(f"{name} was gone from {host.name} as soon as it was made")
+        log.unlink(missing_ok=True)
+        mailbox = Mailbox()
+        undo.callback(mailbox.close)
+        heard = Hearing(mailbox.ring)
+        kind = "pv" if deployed.config.get("type") == "hvm" else None  # a kernel for Xen is silent on a serial port
+        reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed, kind=kind))
+        heard.began = time.monotonic()
+        xl.unpause(host, domain)
+        yield Guest(host, domain, deployed.config, reader, mailbox, None, heard)
+
+
+def _render(found: Graph, name: str) -> str:
+    """Return the domain's ``.xl`` with a name and addresses of its own; it stays when it has ended."""
+    text = found.render()
+    vifs = grammar.parse(text).get("vif")
+    macs = {str(number): {"mac": _mac()} for number in range(len(vifs) if isinstance(vifs, list) else 0)}
+    ends = dict.fromkeys(xl_file.ENDS, "preserve")
+    return edit.apply(text, edit.Changes({"name": name, **ends}, vif=macs))
+
+
+def _mac() -> str:
+    """Draw a MAC address of those that Xen owns (xl-network-configuration(5), "mac")."""
+    return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+
+
+def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str:
+    """Return the ``.xl`` with copies, beside it, of the files that the domain will write to: here xl opens them."""
+    moved = {}
+    for disk in xl_file.disks(grammar.parse(text)):
+        if disk.is_written and disk.is_path and disk.target.is_file():
+            copy = path.with_name(f"{path.stem}.{disk.vdev}.disk")
+            undo.callback(copy.unlink, missing_ok=True)
+            files.copy_whole(disk.target, copy)
+            moved[disk.number] = {"target": str(copy)}
+    return edit.apply(text, edit.Changes(disk=moved))
+
+
+def _wipe(host: Ssh, deployed: copy_files.Deployed) -> None:
+    """Remove the working copies of the disks that the domain wrote to: the next test gets fresh ones."""
+    disks = {str(disk.target) for disk in xl_file.disks(deployed.config) if disk.is_written}
+    if written := disks.intersection(deployed.files):
+        host.run(["rm", "-f", *sorted(written)], root=False, check=False, background=True)
+
+
+def _unlink(folder: Path, pattern: str) -> None:
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)
+
+
+def _destroy(host: Host, asked: str) -> None:
+    """End the domain; one that cannot be reached any more is told by the error that brought us here."""
+    with contextlib.suppress(UnibuildError):
+        domain = xl.find(host, uuid=asked, background=True)
+        if domain:
+            xl.destroy(host, domain)
+        ownership.unmark(host, asked)

@@ -1,0 +1,1 @@
+"""The toolchain of MirageOS 1 to 4."""

@@ -1,0 +1,86 @@
+"""Run the watch loop of a project: take its lock, open the host and the screen, and start the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from unibuild.errors import BusyError, InputError, UnibuildError
+from unibuild.settings.hosts import ALL
+from unibuild.settings.loader import state_dir
+from unibuild.util import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from unibuild.settings.loader import Project
+
+__all__ = ["watch"]
+
+
+def watch(project: Project, *, keep: bool, as_json: bool) -> None:
+    """Build and boot on every save, until told to end.
+
+    Raises:
+        InputError: it is for one host.
+        BusyError: another watch runs in this tree.
+        UnibuildError: the tree cannot be built, or the host is none.
+        SystemExit: with the exit code of the last state.
+    """
+    from unibuild.deploy import hosts
+    from unibuild.host import resolve, xl
+    from unibuild.host.base import BATCH
+    from unibuild.util import terminal
+    from unibuild.util.wakeup import Box
+    from unibuild.watch.inputs import Tree
+    from unibuild.watch.loop import Loop
+    from unibuild.watch.ui.streams import make
+
+    if project.settings.host == ALL:
+        raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.every(project.settings))}")
+    with _alone(project.root):
+        tree = Tree(project)
+        host = hosts.open_host(
+            project.settings
+        )  # a lab that must be started says so on the terminal, which is free yet
+        if terminal.is_ours():
+            with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
+                xl.domains(host)  # sudo and ssh may ask for a password
+        os.environ[BATCH] = "1"  # from here on the screen has the terminal
+        with Box() as box, make(box, project.settings.watch, as_json=as_json) as screen:
+            loop = Loop(tree, screen, box, dodo=_dodo(), keep_domain=keep or project.settings.watch.keep_domain)
+            code = loop.run()
+    if code:
+        raise SystemExit(code)
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Hold the lock of the watch in a tree.
+
+    Raises:
+        BusyError: another watch has it.
+    """
+    held = files.Lock(state_dir(root) / "watch.lock", f"{root}: the watch")
+    try:
+        held.acquire()
+    except BusyError as error:
+        raise BusyError(error.message, hint="end that one first, by q or Ctrl-C there") from None
+    try:
+        yield
+    finally:
+        held.close()
+
+
+def _dodo() -> str:
+    """Return the dodo.py that the command line names, or nothing."""
+    words = sys.argv[1:]
+    for place, word in enumerate(words):
+        if word in ("-f", "--file") and place + 1 < len(words):
+            return os.path.abspath(words[place + 1])  # noqa: PTH100
+        if word.startswith("--file="):
+            return os.path.abspath(word.partition("=")[2])  # noqa: PTH100
+    return ""

@@ -1,0 +1,1 @@
+"""What the watch loop shows: terminal, lines, JSON."""

@@ -1,0 +1,286 @@
+"""The screen of a person at a terminal: lines scroll by above a status line, and keys are read.
+
+Three threads share the work. That of the loop only hands events over (``show``) and lends the terminal (``lent``); one
+of ours folds, draws and reads keys; another writes (``output.Output``), so that a terminal that is slow or stopped by
+Ctrl-S holds nobody up. ``_pen`` is held by whoever draws, reads a key or changes the terminal's settings.
+
+The cursor stands in the first column of the status line, whose text is written and the cursor taken back: where the
+terminal becomes narrower and breaks the line the cursor stays at its beginning, so that all of it can be cleared.
+Nothing of the terminal is changed but how keys are read, so that even KILL leaves it to the shell as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import selectors
+import signal
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from unibuild.domain.console_log import log_path
+from unibuild.domain.probes import Bell
+from unibuild.errors import UnibuildError
+from unibuild.settings.loader import STATE
+from unibuild.util import waits
+from unibuild.util.tty import Terminal, answering, as_usual, columns
+from unibuild.watch import events
+from unibuild.watch.ui import base, pager, view
+from unibuild.watch.ui.output import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from unibuild.watch.ui.render import Paint
+
+__all__ = ["MANY", "TerminalScreen"]
+
+MANY = 20_000  # lines that wait to be drawn; of what comes beyond only their number is told
+_BATCH = 500  # events drawn at once
+_CLEAR = "\r\x1b[J"
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
+_COMMANDS = {
+    "r": base.Command.REBUILD,
+    "b": base.Command.REBOOT,
+    "c": base.Command.CONSOLE,
+    "p": base.Command.PAUSE,
+    "q": base.Command.QUIT,
+}
+
+
+class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
+    """A screen on the terminal that standard output is; to be entered in the main thread.
+
+    Args:
+        inbox: where commands go.
+        paint: how lines look; its width is the terminal's.
+    """
+
+    def __init__(self, inbox: base.Inbox, paint: Paint) -> None:
+        self._inbox = inbox
+        self._look = paint
+        self._view = view.View()
+        self._queue: deque[events.AnyEvent] = deque()
+        self._lost = 0  # lines that there was no room for
+        self._told = ""  # the status line as it stands there; empty: there is none
+        self._lent = 0
+        self._over = False
+        self._pen = threading.RLock()
+        self._stack = contextlib.ExitStack()
+        self._thread = threading.Thread(target=self._work, name="unibuild screen", daemon=True)
+        self._terminal = Terminal(0 if os.isatty(0) else None)
+        self._output = Output(1)
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            self._bell = stack.enter_context(Bell())
+            stack.enter_context(self._output)
+            stack.enter_context(self._terminal)
+            answers = {
+                signal.SIGTSTP: self._stop,
+                signal.SIGCONT: self._go_on,
+                signal.SIGQUIT: self._die,
+                signal.SIGWINCH: self._bell.ring,
+            }
+            for number, answer in answers.items():
+                stack.enter_context(answering(number, answer))
+            self._thread.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        self._bell.ring()
+        waits.join(self._thread)
+        self._stack.close()
+
+    def show(self, event: events.AnyEvent) -> None:
+        """Take an event; it is drawn soon.
+
+        Raises:
+            BrokenPipeError: the terminal is gone.
+        """
+        if self._output.is_gone:
+            raise BrokenPipeError
+        if isinstance(event, events.Output) and len(self._queue) >= MANY:
+            self._lost += 1
+            return
+        self._queue.append(event)
+        self._bell.ring()
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """For the time of the block the terminal is as it was before us, and we draw nothing and read no key."""
+        with self._pen:
+            self._clear()
+            self._lent += 1
+            self._output.drain(1.0)
+            self._terminal.give_back()
+        self._bell.ring()  # the keys are not ours to wait for
+        try:
+            yield
+        finally:
+            with self._pen:
+                self._lent -= 1
+                if not self._lent:
+                    self._terminal.take()
+            self._bell.ring()
+
+    @property
+    def columns(self) -> int | None:
+        """How much room there is for a line of a build; None where there are no colours."""
+        return self._look.of(columns()).room("build") if self._look.colour else None
+
+    def beep(self, data: bytes) -> None:
+        """Send the terminal what makes it ring or tell."""
+        if not self._lent:
+            self._output.write(data)
+
+    def say(self, *lines: view.Line) -> None:
+        """Tell lines of our own."""
+        with self._pen:
+            self._draw([row for line in lines for row in self._look.rows(line)])
+
+    def _work(self) -> None:
+        try:
+            while not self._over or self._queue:
+                self._wait()
+                with self._pen:
+                    self._follow_the_foreground()
+                    pressed = self._read()
+                    if not self._lent or self._over:
+                        self._tell()
+                for key in pressed:
+                    self._press(key)
+        finally:
+            with self._pen:
+                self._clear()
+
+    def _wait(self) -> None:
+        """Wait for an event, a key, a signal, or until the status line has something else to say."""
+        if self._queue and not self._lent:
+            return
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._bell.fd, selectors.EVENT_READ)
+            if self._terminal.is_held and self._terminal.fd is not None:
+                ready.register(self._terminal.fd, selectors.EVENT_READ)
+            ready.select(0.2 if self._view.stage is not None else 1.0)
+        self._bell.still()
+
+    def _follow_the_foreground(self) -> None:
+        """Take the terminal when a shell brings us to its foreground, which need not tell us (``bg``, then ``fg``)."""
+        if self._lent:
+            return
+        if self._terminal.is_held != self._terminal.is_in_front:
+            self._clear()
+            self._terminal.give_back()
+            self._terminal.take()
+
+    def _tell(self) -> None:
+        """Draw what has come."""
+        rows: list[str] = []
+        width = columns()
+        if width != self._look.width:
+            self._look = self._look.of(width)
+        for _ in range(min(_BATCH, len(self._queue))):
+            event = self._queue.popleft()
+            if isinstance(event, events.Started):
+                self._look = self._look.of(width, root=event.root)
+            self._view, lines = view.fold(self._view, event)
+            rows += [row for line in lines for row in self._look.rows(line)]
+        if self._lost and not self._queue and not self._output.is_behind:
+            lost, self._lost = self._lost, 0
+            rows += self._look.rows(view.Line(view.OURS, f"{lost} lines left out: the terminal is too slow", "bad"))
+        self._draw(rows)
+
+    def _draw(self, rows: list[str]) -> None:
+        """Write rows, and the status line below them."""
+        status = self._bottom()
+        if not rows and (status == self._told or self._output.is_behind):
+            return
+        text = (_CLEAR if self._told else "") + "".join(f"{row}\n" for row in rows) + status
+        if not self._output.write(text.encode(errors="replace"), always=False):
+            self._lost += len(rows)
+            return
+        self._told = status
+
+    def _bottom(self) -> str:
+        """Return the status line, and above it lines of a build and a console that have no end yet."""
+        if not self._terminal.is_held and self._terminal.fd is not None:
+            return ""
+        begun = [line for line in (self._view.progress, self._view.unfinished) if line]
+        rows = [row for line in begun for row in self._look.rows(line)[-1:]]
+        rows.append(self._look.status(view.parts(self._view, time.time())))
+        return "\n".join(rows) + (f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else "") + "\r"
+
+    def _clear(self) -> None:
+        if self._told:
+            self._output.write(_CLEAR.encode())
+            self._told = ""
+
+    def _read(self) -> str:
+        """Return the keys that were pressed; what an arrow or a function key sends is none."""
+        if not self._terminal.is_held or self._terminal.fd is None:
+            return ""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self._terminal.fd, selectors.EVENT_READ)
+            if not ready.select(0):
+                return ""
+        return _ESCAPES.sub(b"", self._terminal.read()).decode(errors="ignore")
+
+    def _press(self, key: str) -> None:
+        if key in _COMMANDS:
+            self._inbox.put(_COMMANDS[key])
+            if key == "q":
+                self._view = dataclasses.replace(self._view, ending=True)
+        elif key == "?":
+            self.say(*view.help_lines())
+        elif key == "e":
+            found = view.problem_lines(self._view)
+            self.say(*(found or [view.Line(view.OURS, "no errors", "good")]))
+        elif key == "\n":  # as people do, to see what comes after
+            self.say(view.Line("", ""))
+        elif key == "l":
+            self._page()
+
+    def _page(self) -> None:
+        """Show the console's log in the pager; meanwhile what comes waits."""
+        domain = self._view.domain
+        path = log_path(Path(self._view.root, STATE), domain.name, domain.host) if domain else None
+        if path is None or not path.exists():
+            self.say(view.Line(view.OURS, "no domain has said anything yet", "bad"))
+            return
+        try:
+            with self.lent():
+                pager.page(pager.command(path), lambda: self._over)
+        except UnibuildError as error:
+            self.say(view.Line(view.OURS, error.message, "bad"))
+
+    def _stop(self) -> None:
+        """Answer Ctrl-Z."""
+        with self._pen:
+            self._clear()
+            self._output.drain(0.5)
+            self._terminal.stop()
+        self._bell.ring()
+
+    def _go_on(self) -> None:
+        """Answer being continued, perhaps by a shell that set the terminal its own way."""
+        with self._pen:
+            if not self._lent:
+                self._terminal.take()
+        self._bell.ring()
+
+    def _die(self) -> None:
+        r"""Answer Ctrl-\."""
+        with self._pen:
+            self._clear()
+            self._output.drain(0.5)
+            self._terminal.give_back()
+            with as_usual(signal.SIGQUIT):
+                os.kill(os.getpid(), signal.SIGQUIT)

@@ -1,0 +1,265 @@
+"""What a person is shown of the loop, as plain values: events are folded into a ``View``, and give lines to tell.
+
+Nothing here knows a terminal: ``unibuild.watch.ui.render`` makes text of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from unibuild.errors import BuildError
+from unibuild.watch import events
+from unibuild.watch.diagnostics import problems
+
+if TYPE_CHECKING:
+    from unibuild.watch.diagnostics import Problem
+
+__all__ = ["KEYS", "OURS", "Line", "Part", "Tone", "View", "fold", "help_lines", "parts", "problem_lines"]
+
+OURS = "watch"
+"""The origin of what we say ourselves."""
+
+KEYS = {
+    "r": "rebuild: run what is stale, and what failed, again",
+    "b": "boot the domain anew although nothing changed",
+    "c": "the domain's console, with the keyboard; Ctrl-], or its end, comes back",
+    "l": "its log, in $PAGER",
+    "e": "the errors once more",
+    "p": "pause: saves begin nothing; again: they count",
+    "q": "end",
+    "?": "this help",
+}
+"""What each key does."""
+
+_STATES = {"gone": "is out of reach"}
+_KEPT = 2000  # lines of a build in which errors are looked for
+
+Tone = Literal["said", "build", "console", "old", "good", "bad", "quiet"]
+"""How a line is meant. ``old``: of the domain that was replaced; ``quiet``: of little weight."""
+
+
+class Line(NamedTuple):
+    """A line to tell.
+
+    Attributes:
+        origin: who says it: ``build``, the domain's name, ``OURS``.
+        text: what; it may hold colours (ANSI escapes).
+        tone: how it is meant.
+    """
+
+    origin: str
+    text: str
+    tone: Tone = "said"
+
+
+class Part(NamedTuple):
+    """A part of the status line; those with the highest ``rank`` are left out first where there is no room."""
+
+    rank: int
+    text: str
+    tone: Tone = "said"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is so now.
+
+    Attributes:
+        root: the project's folder.
+        domain: what runs, or ran last.
+        stage: the stage that runs.
+        began: what began the cycle that is under way, as it was told; None: none is.
+        cycle: the last one that ended with a result.
+        paused: whether saves count for nothing.
+        ending: whether the person asked for the end, which what is under way delays.
+        said: the last lines of the build of this cycle.
+        problems: what was wrong with the sources the last time.
+        unfinished: the beginning of a console's line.
+        progress: the beginning of a build's line, which it may write again and again.
+        waiting: the command on the host that has given no answer for seconds.
+    """
+
+    root: str = ""
+    domain: events.Domain | None = None
+    stage: events.Stage | None = None
+    began: str | None = None
+    cycle: events.Cycle | None = None
+    paused: bool = False
+    ending: bool = False
+    said: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    unfinished: Line | None = None
+    progress: Line | None = None
+    waiting: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last cycle did."""
+        return self.cycle is not None and self.cycle.outcome in ("failed", "not ready")
+
+
+def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
+    """Take an event in; return the view after it and what there is to tell."""
+    match event:
+        case events.Output():
+            return _output(view, event)
+        case events.Started():
+            where = f"watching {event.root}: a save ends in `{event.goal}` on {event.host}"
+            more = (Line(OURS, f"looked at about once a second: {event.polling}"),) if event.polling else ()
+            return dataclasses.replace(view, root=event.root), (Line(OURS, where), *more)
+        case events.Changed():
+            began = _changed(event)
+            return dataclasses.replace(view, began=began, said=(), stage=None, progress=None), (Line(OURS, began),)
+        case events.Stage():
+            running = event.state == "running"
+            is_new = event.reason and not (view.began or "").startswith(event.reason)
+            told = (Line(event.name, event.reason or "", "quiet"),) if running and is_new else ()
+            return dataclasses.replace(view, stage=event if running else None), told
+        case events.Cycle():
+            return _cycle(view, event)
+        case events.Domain():
+            return dataclasses.replace(view, domain=event), _domain(view, event)
+        case events.Problem():
+            hint = [Line(OURS, f"  {line}") for line in (event.hint or "").splitlines()]
+            kept = (Line(OURS, event.kept, "good"),) if event.kept else ()
+            if event.exit_code == BuildError.exit_code and problems(view.said):  # the cycle's end lists the errors
+                return view, kept
+            return view, (*(Line(OURS, line, "bad") for line in event.message.splitlines()), *hint, *kept)
+        case events.Waiting():
+            return dataclasses.replace(view, waiting=event.what), ()
+        case events.Paused():
+            return dataclasses.replace(view, paused=True), (Line(OURS, "paused: saves begin nothing; p goes on"),)
+        case events.Resumed():
+            return dataclasses.replace(view, paused=False), (Line(OURS, "saves count again"),)
+        case events.Reloaded():
+            return view, (Line(OURS, f"read anew: {', '.join(event.paths)}"),)
+        case events.Lost():
+            return view, (Line(OURS, f"{_count(event.lines, 'line')} left out: the reader is too slow", "bad"),)
+        case events.Note():
+            return view, tuple(Line(OURS, line) for line in event.message.splitlines())
+        case events.Ended():
+            return dataclasses.replace(view, began=None, stage=None), (Line(OURS, f"ended: {event.why}"),)
+
+
+def help_lines() -> tuple[Line, ...]:
+    """Return what each key does."""
+    return tuple(Line(OURS, f"{key}  {what}") for key, what in KEYS.items())
+
+
+def problem_lines(view: View) -> tuple[Line, ...]:
+    """Return the errors of the last build."""
+    return tuple(Line(OURS, str(one), "bad") for one in view.problems)
+
+
+def parts(view: View, now: float) -> tuple[Part, ...]:
+    """Return the status line's parts, from left to right.
+
+    Args:
+        view: what is so.
+        now: seconds since the epoch.
+    """
+    found = [_state(view, now)]
+    if view.waiting:
+        found.append(Part(1, f"waiting for {view.waiting}"))
+    if view.ending:
+        found.append(Part(1, "ending; Ctrl-C twice: at once", "bad"))
+    if view.paused:
+        found.append(Part(1, "paused", "bad"))
+    if view.problems:
+        found.append(Part(2, _count(len(view.problems), "error"), "bad"))
+    domain = view.domain
+    if domain is not None and domain.domid is not None and domain.state in ("running", "ready"):
+        found.append(Part(3, domain.name, "console"))
+        if domain.generation is not None:
+            found.append(Part(5, f"generation {domain.generation}"))
+        found.append(Part(6, f"domain {domain.domid} of {domain.host}"))
+        if domain.since is not None:
+            found.append(Part(4, f"up {_age(now - domain.since)}"))
+    elif domain is not None and domain.state != "none":
+        found.append(Part(3, f"{domain.name} {_STATES.get(domain.state, domain.state)}", "bad"))
+    else:
+        found.append(Part(3, "no domain", "quiet"))
+    return (*found, Part(7, "? help", "quiet"))
+
+
+def _state(view: View, now: float) -> Part:
+    if view.stage is not None:
+        return Part(0, f"{view.stage.name} {max(0.0, now - view.stage.at):.1f} s", "build")
+    if view.began is not None:
+        return Part(0, "working", "build")
+    if view.failed:
+        assert view.cycle is not None
+        return Part(0, f"✗ {view.cycle.outcome}", "bad")
+    if view.domain is not None and view.domain.state in ("ended", "crashed", "gone"):
+        return Part(0, "✗ down" if view.domain.state != "ended" else "waiting", "bad")
+    return Part(0, "✓ " + ("ready" if view.domain is not None and view.domain.state == "ready" else "good"), "good")
+
+
+def _output(view: View, event: events.Output) -> tuple[View, tuple[Line, ...]]:
+    if event.origin == "build":
+        line = Line(view.stage.name if view.stage else "build", event.text, "build")
+        if not event.whole:
+            return dataclasses.replace(view, progress=line if event.text else None), ()
+        said = (*view.said[-_KEPT + 1 :], event.text)
+        return dataclasses.replace(view, said=said, progress=None), (line,)
+    domid = event.domid
+    now = view.domain.domid if view.domain else None
+    old = domid is not None and now is not None and domid < now
+    line = Line(event.of or "console", event.text, "old" if old else "console")
+    if not event.whole:
+        return dataclasses.replace(view, unfinished=line), ()
+    return dataclasses.replace(view, unfinished=None), (line,)
+
+
+def _changed(event: events.Changed) -> str:
+    if event.what != "save" or not event.first:
+        return {"start": "starting: building what is out of date", "retry": "trying again"}.get(
+            event.what, f"asked to {event.what}"
+        )
+    more = len(event.paths) - 1
+    return f"{event.first} changed" + (f", and {_count(more, 'other')}" if more > 0 else "")
+
+
+def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
+    if event.outcome == "stopped":
+        told = Line(OURS, event.why or "stopped for what came after it", "quiet")
+        return dataclasses.replace(view, began=None, stage=None, said=(), progress=None), (told,)
+    failed = event.outcome in ("failed", "not ready")
+    found = problems(view.said) if event.outcome == "failed" else ()
+    after = dataclasses.replace(view, began=None, stage=None, said=(), progress=None, cycle=event, problems=found)
+    by = f" ({event.trigger})" if event.trigger else ""
+    spent = ", ".join(f"{name} {seconds:.2f}" for name, seconds in event.phases.items())
+    timing = f"{event.seconds:.2f} s{by}" + (f": {spent}" if spent else "")
+    if event.outcome == "unchanged":
+        return after, (Line(OURS, f"kernel and .xl unchanged: no reboot; {timing}", "good"),)
+    if not failed:
+        return after, (Line(OURS, f"✓ {event.outcome} in {timing}", "good"),)
+    return after, (*problem_lines(after), Line(OURS, f"✗ {event.outcome} after {timing}", "bad"))
+
+
+def _domain(view: View, event: events.Domain) -> tuple[Line, ...]:
+    """Tell of a domain what the cycle's own line does not."""
+    if event.state in ("running", "ready"):
+        if view.began is not None:
+            return ()
+        generation = "" if event.generation is None else f", generation {event.generation}"
+        return (Line(OURS, f"{event.name} runs as domain {event.domid} of {event.host}{generation}"),)
+    if event.state != "ended":  # what went wrong a problem tells
+        return ()
+    why = event.why or "ended"
+    return (Line(OURS, why if why.startswith(event.name) else f"{event.name} {why}"),)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _age(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,147 @@
+r"""A kernel's command line from single arguments, and what an argument's name is.
+
+A Mirage unikernel divides its command line into words again. How it does that has changed:
+
+    mirage-bootvar-xen 0.3.2 (2016), parse-argv     blanks divide; '...' and "..." hold them; \c is c, but not in '...'
+    parse-argv 0.3.0 (2023), mirage-bootvar 1.x     only the space divides; "..." holds it; \c is c, everywhere
+
+The backslash outside of quotes is what all of them read alike, and all drop an argument that is empty. What xl adds to
+that (its own quotes, in ``write``) is another layer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from unibuild.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from unibuild.settings.model import Value
+    from unibuild.xlcfg.grammar import Config
+
+__all__ = ["PV_LIMIT", "check_names", "effective", "join", "split", "words"]
+
+PV_LIMIT = 1023
+"""Bytes of a PV domain's command line; Xen's start_info (``MAX_GUEST_CMDLINE``) cuts off what is longer."""
+
+_SPECIAL = re.compile(r"""[\s'"\\]""")
+
+
+def words(args: Sequence[str] | Mapping[str, Value]) -> tuple[str, ...]:
+    """Return the arguments as words: those of a list as they are, those of a table as ``--name=value``.
+
+    In a table ``true`` is the bare name and ``false`` nothing, a list is the argument once for each value, and a name
+    of one letter gives ``-lVALUE``.
+    """
+    if not hasattr(args, "items"):
+        return tuple(args)
+    found: list[str] = []
+    for name, value in args.items():
+        for one in value if isinstance(value, list) else [value]:
+            dashed = f"-{name}" if len(name) == 1 else f"--{name}"
+            if one is True:
+                found.append(dashed)
+            elif one is not False:
+                found.append(f"{dashed}{'=' if len(name) > 1 else ''}{one}")
+    return tuple(found)
+
+
+def join(args: Sequence[str], *, mirage: bool) -> str:
+    """Return the command line that a kernel divides into these arguments.
+
+    Args:
+        args: the arguments.
+        mirage: the kernel reads it as a Mirage unikernel does. Another one divides it at blanks, as far as we know.
+
+    Raises:
+        SettingsError: an argument cannot be handed over.
+    """
+    for arg in args:
+        if not arg:
+            raise SettingsError("[boot] args: an empty argument does not reach the kernel", hint="take it out")
+        if "\0" in arg:
+            raise SettingsError(f"[boot] args: {arg!r} has a NUL character, which no command line can hold")
+        if not mirage and re.search(r"\s", arg):
+            raise SettingsError(
+                f"[boot] args: {arg!r} has a blank, and it is known only of Mirage unikernels how to write one",
+                hint="[xl] cmdline is handed to the kernel as it stands: write it there as this kernel reads it",
+            )
+    return " ".join(_SPECIAL.sub(r"\\\g<0>", arg) if mirage else arg for arg in args)
+
+
+def split(line: str, *, old: bool) -> tuple[str, ...]:
+    """Return the arguments that a Mirage unikernel divides a command line into; the reverse of ``join``.
+
+    Args:
+        line: the command line.
+        old: by the rules of 2016, which held up to Mirage 4.3.
+    """
+    quotes, blanks = ("\"'", " \t\n\v\f\r") if old else ('"', " ")
+    found: list[str] = []
+    word = quote = ""
+    characters = iter(line)
+    for char in characters:
+        if char == "\\" and quote != "'":
+            word += next(characters, "")
+        elif char == quote:
+            quote = ""
+        elif quote or not (char in quotes or char in blanks):
+            word += char
+        elif char in quotes:
+            quote = char
+        else:
+            found.append(word)
+            word = ""
+    return tuple(word for word in (*found, word) if word)
+
+
+def effective(config: Config) -> str:
+    """Return the command line that xl makes of an ``.xl``: ``root`` and ``extra`` count where ``cmdline`` is missing.
+
+    Source: parse_cmdline() in Xen's tools/xl/xl_parse.c.
+    """
+    said = config.get("cmdline")
+    if said is not None:
+        return str(said)
+    root, extra = (str(config.get(key) or "") for key in ("root", "extra"))
+    return " ".join(filter(None, (f"root={root}" if root else "", extra)))
+
+
+def check_names(args: Sequence[str], known: Collection[str]) -> None:
+    """See that a kernel knows the arguments, by the rules of cmdliner: ``--name``, an unambiguous start of one, ``-n``.
+
+    Args:
+        args: the arguments.
+        known: the names that it knows, with their dashes.
+
+    Raises:
+        SettingsError: it does not know one.
+    """
+    for name in _names(args):
+        long = name.startswith("--")
+        if name in known or (long and any(other.startswith(name) for other in known)):
+            continue
+        near = _nearest(name, known)
+        raise SettingsError(
+            f"[boot] args: the unikernel knows no argument {name}",
+            hint=f"did you mean {near}?" if near else "it knows: " + ", ".join(sorted(known)),
+        )
+
+
+def _names(args: Sequence[str]) -> Iterator[str]:
+    for arg in args:
+        if arg == "--":
+            return
+        if len(arg) > 1 and arg.startswith("-"):
+            yield arg.partition("=")[0] if arg.startswith("--") else arg[:2]
+
+
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """Return the known name that is most like one; what only writes it otherwise (``dns_servers``) comes first."""
+    plain = {re.sub(r"[-_]", "", other).lower(): other for other in sorted(known)}
+    near = difflib.get_close_matches(re.sub(r"[-_]", "", name).lower(), plain, 1)
+    return plain[near[0]] if near else None
