@@ -73,3 +73,14 @@ def test_a_file_that_takes_in_another_names_it(path, text):
 
 def test_part_of_a_word_is_no_mention():
     assert not mentions.word_for("lib/net.ml").search(b"internet nets")
+
+
+def test_what_recipes_write_whole_is_found():
+    recipes = b"""
+\tcat $(PARTS) > seen.tmp && mv -f seen.tmp "seen" && cp head.bin $@
+\tinstall -m 644 x.h include; date >> log; cc -o prog x.c 2> errors
+\tif [ -e a ]; then mv a $(MAP); fi; (sort b >c); mv e $(UNKNOWN); mv f g*
+"""
+    found = mentions.destinations([recipes], {"MAP": "$(DIR)/map", "DIR": "out"}, ["hello.xen"])
+    assert {"seen.tmp", "seen", "hello.xen", "include/x.h", "prog", "out/map", "c"} <= found
+    assert not found & {"log", "errors", "$(UNKNOWN)", "g*", "e", "f"}

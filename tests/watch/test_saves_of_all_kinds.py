@@ -100,4 +100,6 @@ def test_no_save_of_any_kind_is_lost(watching, saved, names):
     asked = sum(map(is_question, saved.calls()))
     assert asked <= 2 * saves
     assert made - asked <= 2 * saves
+    changed = {path for one in watch.told if isinstance(one, events.Changed) for path in one.paths}
+    assert {path for path in changed if path.endswith(".part")} | changed & {"seen", "seen.tmp", "hello.xen"} == set()
     assert [one.outcome for one in watch.told if isinstance(one, events.Cycle)].count("booted") == 1

@@ -101,6 +101,7 @@ class _Lesson:
         self.seen = seen
         self.targets = {key(root, path) for path in seen.database.targets} & names.keys()
         self._texts: dict[str, bytes] = {}
+        self._written: set[str] | None = None
 
     def take_reads(self) -> None:
         """Take which files were read; a build that had something to start from did not read all that it depends on."""
@@ -162,7 +163,8 @@ class _Lesson:
             old, stamp = before.get(name), fingerprint.take(path)
             if name in learned.outputs or stamp == fingerprint.ABSENT or (old and old[0] == stamp):
                 continue
-            if _is_product(path) and (old is None or name not in known):
+            is_product = _is_product(path) or (old is None and name in self.written())
+            if is_product and (old is None or name not in known):
                 learned.outputs[name] = old is None
             elif not self.matters(name, old, path):
                 settled.append(path)
@@ -196,6 +198,13 @@ class _Lesson:
     def scripts(self) -> list[bytes]:
         """Return the texts of makefiles and scripts."""
         return [self.text(name) for name in self.read() if not mentions.is_code(name)]
+
+    def written(self) -> set[str]:
+        """Return the names of files that recipes and scripts write whole, whether or not rules have them as targets."""
+        if self._written is None:
+            database = self.seen.database
+            self._written = mentions.destinations(self.scripts(), database.variables, self.targets)
+        return self._written
 
     def text(self, name: str) -> bytes:
         """Return the beginning of a file."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 __all__ = ["Database", "parse"]
 
 _FOLDER = re.compile(r"(?:# )?make(?:\[\d+\])?: (Entering|Leaving) directory '(.*)'")
+_VARIABLE = re.compile(r"(\w+) :*= (.*)")
 _SPECIAL = re.compile(r"\.[A-Z_]+:")  # .PHONY, .SUFFIXES
 _ALSO = "#  Also makes: "
 _RECIPE = "#  recipe to execute"
@@ -28,6 +29,7 @@ class Database:
         known: every other file that is a prerequisite of something.
         makefiles: the makefiles that were read.
         texts: what was printed, to search for names: the lines of each folder that make ran in.
+        variables: the variables of one line, with their values before expansion.
     """
 
     rules: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -35,6 +37,7 @@ class Database:
     known: set[str] = field(default_factory=set)
     makefiles: set[str] = field(default_factory=set)
     texts: dict[str, list[str]] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
 
     def reach(self, target: str) -> set[str]:
         """Return all that a target is made of, directly or through other targets."""
@@ -74,6 +77,8 @@ def parse(text: str, folder: str) -> Database:
             if line.startswith("MAKEFILE_LIST := "):
                 names = line.partition(":= ")[2].split()
                 database.makefiles |= {_absolute(folders[-1], name) for name in names}
+            elif variable := _VARIABLE.fullmatch(line):
+                database.variables[variable[1]] = variable[2]
         elif line:
             entry.append(line)
         else:

@@ -8,13 +8,14 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = [
     "BUILT_IN",
     "IGNORED",
     "asks_for_changes",
     "asks_git",
+    "destinations",
     "is_looked_up",
     "is_written",
     "outside",
@@ -75,6 +76,10 @@ _LISTS = re.compile(
 )
 _PATTERN = re.compile(rb"[^\s\"'()=:;,|<>`]*[*?%][^\s\"'();,|<>`]*")
 _OUTPUT = rb"(?:>[>|]?\s*|\s-o\s*|--output[=\s]|-Map[=,\s]|-MF\s*|\btee\s+(?:-a\s+)?|\bof=|\btouch\s+)"
+_COPIES = re.compile(rb"(?<![\w./-])(?:mv|cp|install|ln)\s+([^;&|\n#<>]+)")
+_REPLACES = re.compile(rb"(?<![\d&>])>\|?\s*([^\s;&|<>]+)|\s-o\s+([^\s;&|<>]+)")
+_APPENDS = re.compile(rb">>\s*([^\s;&|<>]+)|\btee\s+-a\s+([^\s;&|<>]+)")
+_VARIABLE = re.compile(r"\$(?:\((\w+)\)|\{(\w+)\}|(@))")
 _GIT = re.compile(rb"\bgit\b")
 _GIT_CHANGES = re.compile(
     rb"--dirty|--broken|\bgit\b[^\n]*\b(?:status|diff\w*|ls-files|archive|stash|grep|diff-index)\b"
@@ -173,6 +178,41 @@ def is_written(path: str, scripts: Iterable[bytes]) -> bool:
     ends = [re.escape(os.fsencode(name)), *([rb"\$[^\s;&|]*" + re.escape(os.fsencode(suffix))] if suffix else [])]
     pattern = _OUTPUT + rb"[\"']?(?:[^\s;&|\"'$]*/)?(?:" + rb"|".join(ends) + rb")(?![\w.])"
     return any(re.search(pattern, text) for text in scripts)
+
+
+def destinations(texts: Iterable[bytes], values: Mapping[str, str], targets: Iterable[str]) -> set[str]:
+    """Return the paths that makefiles and scripts write whole (``mv``, ``cp``, ``>``, ``-o``) and do not append to.
+
+    Args:
+        texts: of makefiles and scripts.
+        values: what make knows of its variables.
+        targets: what ``$@`` can stand for.
+    """
+    written: set[str] = set()
+    appended: set[str] = set()
+    for raw in texts:
+        text = raw.replace(b"\\\n", b" ")
+        appended.update(os.fsdecode(one or other) for one, other in _APPENDS.findall(text))
+        written.update(os.fsdecode(one or other) for one, other in _REPLACES.findall(text))
+        for arguments in _COPIES.findall(text):
+            *sources, last = [word for word in map(os.fsdecode, arguments.split()) if word[0] != "-"] or [""]
+            written |= {last, *(f"{last}/{os.path.basename(source)}" for source in sources)}  # noqa: PTH119
+    targets = tuple(targets)
+    found = {path for word in written - appended for path in _expanded(word, values, targets)}
+    return found - {path for word in appended for path in _expanded(word, values, targets)}
+
+
+def _expanded(word: str, values: Mapping[str, str], targets: Sequence[str]) -> Iterator[str]:
+    """Give what a word of a recipe can stand for; nothing where a variable is not known."""
+    word = word.strip("\"'")
+    word = word if "(" in word else word.rstrip(")")
+    for _ in range(4):
+        if "$" not in word:
+            break
+        word = _VARIABLE.sub(lambda match: "$@" if match[3] else values.get(match[1] or match[2], "$"), word)
+    for path in (word.replace("$@", target) for target in targets) if "$@" in word else (word,):
+        if path and not {*"$*?%() "} & {*path}:
+            yield os.path.normpath(path)
 
 
 def outside(text: str, folder: str, root: str) -> set[str]:
