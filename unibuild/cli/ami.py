@@ -1,4 +1,4 @@
-"""``unibuild ami``: the AMIs of ours in AWS. Only what carries our tag is ever touched."""
+"""The command `unibuild ami`: manage the AMIs and instances that unibuild made in AWS."""
 
 from __future__ import annotations
 
@@ -78,15 +78,18 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     """Return the parser of the command, and those of its verbs, whose options may stand between the words."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--region", action="append", default=[], metavar="REGION", help="there, and not in those of the settings"
+        "--region", action="append", default=[], metavar="REGION", help="use this region, not those in the settings"
     )
-    shared.add_argument("--all", action="store_true", help="those of every unikernel, not only of this project's")
-    shared.add_argument("--json", action="store_true", help="one JSON object")
-    shared.add_argument("words", nargs="*", metavar="AMI | KEY=VALUE", help="ids or names, and settings for this time")
+    shared.add_argument("--all", action="store_true", help="AMIs of every unikernel, not only of this project's")
+    shared.add_argument("--json", action="store_true", help="print one JSON object")
+    shared.add_argument("words", nargs="*", metavar="AMI | KEY=VALUE", help="ids or names, and settings for this run")
     changing = argparse.ArgumentParser(add_help=False)
     changing.add_argument("--plan", action="store_true", help="print the calls that would be made, and make none")
-    changing.add_argument("--yes", action="store_true", help="do not ask before something is removed")
-    parser = argparse.ArgumentParser(prog="unibuild ami", description=__doc__.replace("``", "`"))
+    changing.add_argument("--yes", action="store_true", help="do not ask before removing something")
+    parser = argparse.ArgumentParser(
+        prog="unibuild ami",
+        description="Manage the AMIs that unibuild made in AWS. Only what carries unibuild's tag is touched.",
+    )
     verbs = parser.add_subparsers(required=True, metavar="list | show | diff | gc | rm | rollback | end")
     many = sys.maxsize
 
@@ -94,30 +97,34 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
         found = verbs.add_parser(name, help=text, description=text, parents=[shared, *parents])
         found.set_defaults(verb=name, act=act, takes=takes)
 
-    verb("list", _list, (0, 0), "a table of the AMIs")
-    verb("show", _show, (1, 1), "all of an AMI, and what uses it")
-    verb("diff", _diff, (2, 2), "which blocks of two AMIs differ, and what their tags say")
+    verb("list", _list, (0, 0), "print a table of the AMIs")
+    verb("show", _show, (1, 1), "print everything about an AMI, and what uses it")
+    verb("diff", _diff, (2, 2), "compare the blocks and tags of two AMIs")
     verb("gc", _gc, (0, 0), "remove old AMIs, and snapshots that no AMI uses", changing)
     verb("rm", _rm, (1, many), "remove AMIs and their snapshots", changing)
-    verb("rollback", _rollback, (0, 1), "put an instance of the AMI before in the place of the one that runs", changing)
-    verb("end", _end, (0, 0), "end the instance that this project launched", changing)
+    verb("rollback", _rollback, (0, 1), "replace the running instance with one of an earlier AMI", changing)
+    verb("end", _end, (0, 0), "terminate the instance that this project launched", changing)
     gc, rm = verbs.choices["gc"], verbs.choices["rm"]
-    gc.add_argument("--keep", type=_at_least_one, default=3, metavar="N", help="newest publishes that stay (3)")
+    gc.add_argument("--keep", type=_at_least_one, default=3, metavar="N", help="keep the newest N publishes (3)")
     gc.add_argument(
-        "--orphans", type=float, default=24.0, metavar="HOURS", help="age of a snapshot without an AMI that goes (24)"
+        "--orphans",
+        type=float,
+        default=24.0,
+        metavar="HOURS",
+        help="remove snapshots without an AMI that are older (24)",
     )
     gc.add_argument(
         "--launched",
         type=float,
         default=30.0,
         metavar="DAYS",
-        help="a shared AMI stays that any account launched within these days (30)",
+        help="keep shared AMIs that any account launched within these days (30)",
     )
-    rm.add_argument("--force", action="store_true", help="also one that something uses")
+    rm.add_argument("--force", action="store_true", help="also remove AMIs that are in use")
     rm.add_argument(
         "--unprotect",
         action="store_true",
-        help="also one that is protected: the protection is lifted first; with a cooldown it can go 24 hours later",
+        help="also remove protected AMIs: turn off the protection first; with a cooldown, run rm again 24 hours later",
     )
     return parser, verbs.choices
 

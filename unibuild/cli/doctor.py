@@ -1,4 +1,4 @@
-"""``unibuild doctor``: what is here and on the hosts, what is missing, and how to mend it; it changes nothing."""
+"""The command `unibuild doctor`: check this machine and the hosts, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def main(argv: list[str]) -> int:
     Raises:
         SettingsError: a setting on the command line is wrong, or there is no such host.
     """
-    parser = argparse.ArgumentParser(prog="unibuild doctor", description=__doc__.replace("``", "`"))
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time")
-    parser.add_argument(
-        "--host", metavar="NAME", help="this host, or `all` that have a name; else that of the settings"
+    parser = argparse.ArgumentParser(
+        prog="unibuild doctor", description="Check this machine and the hosts, and suggest fixes. Nothing is changed."
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this run")
+    parser.add_argument(
+        "--host", metavar="NAME", help="the host to check, or `all` named hosts; default: the one in the settings"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     asked = parser.parse_intermixed_args(argv)
     words = dict(word.partition("=")[::2] for word in asked.settings)
     if asked.host:

@@ -1,4 +1,4 @@
-"""``unibuild iam-policy``: the least IAM policy that this configuration needs, as JSON."""
+"""The command `unibuild iam-policy`: print the smallest IAM policy that the configuration needs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ def main(argv: list[str]) -> int:
     """
     from unibuild.aws import iam_policy
 
-    parser = argparse.ArgumentParser(prog="unibuild iam-policy", description=__doc__.replace("``", "`"))
-    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time")
-    parser.add_argument("--region", help="where AMIs are published; else that of the settings")
-    parser.add_argument("--no-launch", action="store_true", help="without what launch_ami and redeploy need")
-    parser.add_argument("--no-clean", action="store_true", help="without what `unibuild ami gc` and `rm` need")
+    parser = argparse.ArgumentParser(
+        prog="unibuild iam-policy", description="Print the smallest IAM policy that this configuration needs, as JSON."
+    )
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this run")
+    parser.add_argument("--region", help="the region of the AMIs; default: the one in the settings")
+    parser.add_argument("--no-launch", action="store_true", help="leave out what launch_ami and redeploy need")
+    parser.add_argument("--no-clean", action="store_true", help="leave out what `unibuild ami gc` and `rm` need")
     parser.add_argument(
         "--split",
         type=Path,
         metavar="FOLDER",
-        help=f"write documents of at most {iam_policy.LIMIT} characters there, policy-1.json ...",
+        help=f"write documents of at most {iam_policy.LIMIT} characters to this folder: policy-1.json ...",
     )
     asked = parser.parse_intermixed_args(argv)
     project = load(Path.cwd(), dict(word.partition("=")[::2] for word in asked.settings), required=False)

@@ -61,13 +61,11 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="unibuild init",
         description="Write unibuild.toml for the project in this folder.",
-        epilog="A file that is there already is kept, unless --force is given.",
+        epilog="Existing files are kept, unless --force is given.",
     )
-    parser.add_argument(
-        "--dodo", action="store_true", help="also write dodo.py: plain `doit boot`, and tasks of your own"
-    )
-    parser.add_argument("--make", action="store_true", help="also write what `make boot` needs")
-    parser.add_argument("--force", action="store_true", help="change files that are there, and show how")
+    parser.add_argument("--dodo", action="store_true", help="also write dodo.py, for `doit boot` and your own tasks")
+    parser.add_argument("--make", action="store_true", help="also write the files for `make boot`")
+    parser.add_argument("--force", action="store_true", help="change existing files, and show the changes")
     options = parser.parse_args(argv)
     tree = look(Path.cwd())
     wanted = drafts(tree, dodo=options.dodo, make=options.make, force=options.force)

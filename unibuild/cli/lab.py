@@ -1,4 +1,4 @@
-"""``unibuild lab``: the Xen host of one's own, in QEMU on this machine."""
+"""The command `unibuild lab`: manage the lab, a Xen host in QEMU on this machine."""
 
 from __future__ import annotations
 
@@ -27,22 +27,26 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unibuild lab", description=__doc__.replace("``", "`"))
+    parser = argparse.ArgumentParser(
+        prog="unibuild lab", description="Manage the lab, a real Xen host in QEMU on this machine."
+    )
     verbs = parser.add_subparsers(required=True, metavar="up | down | status | ssh | reset | pack")
-    up = verbs.add_parser("up", help="start the box, or restore it")
-    up.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this time: lab.memory=2048")
+    up = verbs.add_parser("up", help="start the lab VM, or restore its snapshot")
+    up.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings for this run: lab.memory=2048")
     up.set_defaults(act=_up)
-    down = verbs.add_parser("down", help="end the box and all its domains")
+    down = verbs.add_parser("down", help="stop the lab VM and all its domains")
     down.set_defaults(act=_down)
-    status = verbs.add_parser("status", help="tell how the lab stands; exit code 0 when it is up, else 1")
+    status = verbs.add_parser("status", help="print the lab's state; exit code 0 if it is up, else 1")
     status.set_defaults(act=_status)
-    ssh = verbs.add_parser("ssh", help="a shell in dom0, or one command there; starts the box if need be")
-    ssh.add_argument("command", nargs=argparse.REMAINDER, help="the command; as with ssh, a shell in dom0 reads it")
+    ssh = verbs.add_parser("ssh", help="open a shell in dom0, or run a command there; start the lab VM if needed")
+    ssh.add_argument("command", nargs=argparse.REMAINDER, help="the command; as with ssh, a shell in dom0 parses it")
     ssh.set_defaults(act=_ssh)
-    reset = verbs.add_parser("reset", help="end the box and forget its snapshot, keys and log")
-    reset.add_argument("--image", action="store_true", help="the image too: it is made anew of today's packages")
+    reset = verbs.add_parser("reset", help="stop the lab VM and delete its snapshot, keys and log")
+    reset.add_argument(
+        "--image", action="store_true", help="delete the image too; the next start makes it from today's packages"
+    )
     reset.set_defaults(act=_reset)
-    pack = verbs.add_parser("pack", help="write a box file, for machines that are neither Debian nor Ubuntu")
+    pack = verbs.add_parser("pack", help="write a packed image, for machines that run neither Debian nor Ubuntu")
     pack.add_argument("file", type=Path, metavar="FILE")
     pack.set_defaults(act=_pack)
     return parser

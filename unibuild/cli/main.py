@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "init": "write an unibuild.toml, and a dodo.py or Makefile.user where wanted",
-    "lab": "the real Xen in QEMU: up, down, status, ssh, reset",
-    "plan": "what a goal would run, and why, without running it",
+    "init": "write an unibuild.toml, and with options a dodo.py and files for make",
+    "lab": "manage the lab, a real Xen in QEMU: up, down, status, ssh, reset, pack",
+    "plan": "print what a goal would run, and why",
     "doctor": "check this machine and the hosts, and suggest fixes",
     "test": "boot the unikernel in the lab and check what [test] asks for",
-    "ami": "the AMIs of this project in AWS: list, show, diff, gc, rm, rollback, end",
-    "iam-policy": "the least IAM policy that this configuration needs, as JSON",
+    "ami": "manage this project's AMIs in AWS: list, show, diff, gc, rm, rollback, end",
+    "iam-policy": "print the smallest IAM policy that the configuration needs",
 }
 DOIT = {
-    "list": "the goals of this project; -s shows which are up to date",
-    "info": "what a goal depends on and makes, and why it is out of date",
-    "clean": "remove the kernel, the .xl and the image; never a source",
+    "list": "list the goals of this project; -s shows which are up to date",
+    "info": "show what a goal depends on and produces, and why it is out of date",
+    "clean": "remove the kernel, the .xl and the image, but no source",
     "forget": "run a goal the next time, even if it is up to date",
     "ignore": "skip a goal until it is forgotten",
-    "reset-dep": "record what is there as up to date, without building",
+    "reset-dep": "record the current files as up to date, without building",
     "run": "run goals, as without this word",
     "tabcompletion": "write a completion script for bash or zsh",
-    "help": "doit's help for a command or a goal",
+    "help": "show doit's help for a command or a goal",
 }
 
 USAGE = """\

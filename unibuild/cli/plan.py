@@ -1,4 +1,4 @@
-"""``unibuild plan``: what a goal would run, and why; nothing is run and nothing written."""
+"""The command `unibuild plan`: print what a goal would run, and why."""
 
 from __future__ import annotations
 
@@ -29,9 +29,13 @@ def main(argv: list[str]) -> int:
     Raises:
         InputError: there is no such goal; or a setting is wrong.
     """
-    parser = argparse.ArgumentParser(prog="unibuild plan", description=__doc__.replace("``", "`"))
-    parser.add_argument("words", nargs="*", metavar="GOAL | KEY=VALUE", help="goals (boot), and settings for this time")
-    parser.add_argument("--host", help="as if this were the setting `host`")
+    parser = argparse.ArgumentParser(
+        prog="unibuild plan", description="Print what a goal would run, and why. Nothing is run or written."
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="GOAL | KEY=VALUE", help="goals (default: boot), and settings for this run"
+    )
+    parser.add_argument("--host", help="override the setting `host`")
     asked = parser.parse_intermixed_args(argv)
     words = [*asked.words, *([f"host={asked.host}"] if asked.host else [])]
     goals = [word for word in words if "=" not in word] or ["boot"]

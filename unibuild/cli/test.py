@@ -1,7 +1,4 @@
-"""``unibuild test``: boot the unikernel and see that it does what the ``[test]`` tables of unibuild.toml want.
-
-Each test boots a domain of its own, in the lab unless --host says otherwise; the domain that runs is left alone.
-"""
+"""The command `unibuild test`: boot the unikernel and check what the `[test]` tables ask for."""
 
 from __future__ import annotations
 
@@ -75,13 +72,15 @@ def choose(tables: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unibuild test",
-        description=__doc__.replace("``", "`"),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit code: 0 all passed, 1 a test failed, others as those of every unibuild.",
+        description="Boot the unikernel once for each [test] table of unibuild.toml and check what it asks for. "
+        "Each test boots a separate domain, by default in the lab; the running domain is not touched.",
+        epilog="Exit code: 0 all passed, 1 a test failed, others as for all commands.",
     )
-    parser.add_argument("words", nargs="*", metavar="NAME | KEY=VALUE", help="tests to run, and settings for this time")
-    parser.add_argument("--host", metavar="HOST", help="where to boot: lab (the default), local, ssh://..., or a name")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit's XML")
+    parser.add_argument("words", nargs="*", metavar="NAME | KEY=VALUE", help="tests to run, and settings for this run")
+    parser.add_argument(
+        "--host", metavar="HOST", help="where to boot: lab (the default), local, ssh://..., or a host's name"
+    )
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
     parser.add_argument("--json", metavar="FILE", help="write the results as JSON; - is standard output")
     return parser
 

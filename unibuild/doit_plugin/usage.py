@@ -32,25 +32,25 @@ _WAIT = {
     "long": "wait",
     "type": float,
     "default": None,
-    "help": "seconds after which to leave the console, where it is printed",
+    "help": "detach from a console that is only printed after this time",
 }
-_PLAN = _flag("planned", "plan", "print the calls that would change something at AWS, and make none of them")
+_PLAN = _flag("planned", "plan", "print the calls that would change something at AWS, and make none")
 _VIA = {
     "name": "via",
     "long": "via",
     "type": str,
     "default": None,
     "choices": (("ebs", "the EBS direct API"), ("s3", "an S3 bucket")),
-    "help": "instead of [publish] via",
+    "help": "override [publish] via",
 }
-_TERMINATE = _flag("terminate", "terminate", "terminate the instance once it was ready: a trial")
-_JSON = _flag("as_json", "json", "one JSON object")
+_TERMINATE = _flag("terminate", "terminate", "terminate the instance once it was ready, as a test")
+_JSON = _flag("as_json", "json", "print one JSON object")
 
 OPTIONS: Mapping[str, list[dict[str, Any]]] = {
     "boot": [_WAIT],
     "watch": [
-        _flag("keep", "keep-domain", "keep the domain running when the watch ends"),
-        _flag("as_json", "json", "one event a line, as JSON"),
+        _flag("keep", "keep-domain", "leave the domain running when watch exits"),
+        _flag("as_json", "json", "print one event per line, as JSON"),
     ],
     "publish_ami": [_PLAN, _VIA],
     "launch_ami": [_PLAN, _TERMINATE],
@@ -69,8 +69,8 @@ COMMON = {
 """Options that every goal takes on the ``unibuild`` command line, and what each does."""
 
 PROGRAM_OPTIONS = {
-    "-C DIR": "go to this folder first",
-    "--host NAME": "run the domain there: the name of a [hosts] table, local, lab, ssh://...; `all`: every named one",
+    "-C DIR": "change to this folder first",
+    "--host NAME": "run the domain there: the name of a [hosts] table, local, lab, ssh://..., or `all` named hosts",
     "--take": "boot, rollback: take over a domain of that name from another owner",
     "--dry-run": "the same as `plan`",
     "--force": "run these goals, and no others, even if they are up to date: `unibuild depend --force`",
@@ -78,7 +78,7 @@ PROGRAM_OPTIONS = {
     "--version": "print the version",
     "-h, --help": "print this page; after a goal or command: print its options",
     "-a": "before the goals: run them even if they are up to date",
-    "-c": "before the goals: continue after a failure where that is possible",
+    "-c": "before the goals: continue after a failure if possible",
     "-n N": "before the goals: run goals that do not depend on each other in N processes",
 }
 """Options of the program, as they are written, and what each does."""

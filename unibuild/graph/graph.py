@@ -31,22 +31,22 @@ if TYPE_CHECKING:
 __all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph", "latest", "renewed"]
 
 GOALS = {
-    "configure": "configure the tree",
-    "depend": "fetch what the build needs",
+    "configure": "run the project's configure step",
+    "depend": "fetch the build's dependencies",
     "build": "build the kernel",
     "xl": "write the domain's .xl",
-    "libvirt": "write the domain's description for libvirt",
-    "image": "write a disk image that a boot loader starts the kernel from",
-    "boot": "create the domain and show its console",
-    "watch": "build and boot on every save; --keep-domain, --json",
-    "publish_ami": "make an AMI of EC2 of the kernel; only what changed is sent; --plan",
-    "launch_ami": "make an EC2 instance of the AMI, and see that it is ready; --terminate, --plan",
-    "redeploy": "put a new EC2 instance in the place of the one that runs, once it is ready; --plan",
+    "libvirt": "write the domain as libvirt XML",
+    "image": "write a bootable disk image of the kernel",
+    "boot": "create the domain and attach its console",
+    "watch": "rebuild and reboot on every save; --keep-domain, --json",
+    "publish_ami": "publish the kernel as an EC2 AMI and send only changed blocks; --plan",
+    "launch_ami": "launch an EC2 instance of the AMI and wait until it is ready; --terminate, --plan",
+    "redeploy": "replace the running EC2 instance once a new one is ready; --plan",
     "console": "show the console of the running domain",
-    "destroy": "end the domain at once",
-    "status": "what runs where, from which sources, and whether the tree has moved on; --json",
-    "history": "the generations: what was booted when, and how it went; --json",
-    "rollback": "boot an earlier generation without building: the last good one, or that of a number",
+    "destroy": "destroy the domain at once",
+    "status": "show what runs where, from which sources, and what is out of date; --json",
+    "history": "show the generations: what was booted when, with which result; --json",
+    "rollback": "boot an earlier generation without building: the last good one, or the given number",
 }
 """Every goal that a project can have, in the graph's order."""
 
