@@ -33,6 +33,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
+ROOM = 4 << 30  # bytes; the files of a whole run are a quarter of it
+
 GUARD = Guard()
 
 
@@ -43,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     GUARD.install()
     _cache_bytecode(config)
+    _use_memory_for_files()
     # Whoever started us in the background, as CI may, had them ignored, and what we start would ignore them too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -61,6 +64,16 @@ def _cache_bytecode(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(folder)
         sys.dont_write_bytecode = False
+
+
+def _use_memory_for_files() -> None:
+    """Put pytest's temporary folders in memory: thousands of small files take a third less time there."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.R_OK | os.W_OK | os.X_OK):
+        return
+    found = os.statvfs(shared)
+    if found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(shared))
 
 
 def pytest_unconfigure() -> None:

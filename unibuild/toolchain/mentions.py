@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -173,11 +174,19 @@ def is_looked_up(path: str, read: Iterable[str], scripts: Iterable[bytes], texts
 
 def is_written(path: str, scripts: Iterable[bytes]) -> bool:
     """Say whether makefiles or scripts write a file of that name, by redirection or an option for an output."""
-    name = os.path.basename(path)  # noqa: PTH119
+    name = os.fsencode(os.path.basename(path))  # noqa: PTH119
     suffix = os.path.splitext(name)[1]  # noqa: PTH122
-    ends = [re.escape(os.fsencode(name)), *([rb"\$[^\s;&|]*" + re.escape(os.fsencode(suffix))] if suffix else [])]
-    pattern = _OUTPUT + rb"[\"']?(?:[^\s;&|\"'$]*/)?(?:" + rb"|".join(ends) + rb")(?![\w.])"
-    return any(re.search(pattern, text) for text in scripts)
+    return any(  # the searches are slow: thousands of names against all of make's database
+        (name in text and _writes(re.escape(name), text))
+        or (suffix and suffix in text and _writes(rb"\$[^\s;&|]*" + re.escape(suffix), text))
+        for text in scripts
+    )
+
+
+@lru_cache(maxsize=256)
+def _writes(end: bytes, text: bytes) -> bool:
+    """Say whether a script writes a file whose name ends so (a pattern); many files have one suffix."""
+    return re.search(_OUTPUT + rb"[\"']?(?:[^\s;&|\"'$]*/)?(?:" + end + rb")(?![\w.])", text) is not None
 
 
 def destinations(texts: Iterable[bytes], values: Mapping[str, str], targets: Iterable[str]) -> set[str]:
