@@ -35,7 +35,7 @@ def timed(act: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def up() -> vm.Box:
+def up() -> vm.LabVm:
     return vm.up(Lab(), lambda *_: None)
 
 

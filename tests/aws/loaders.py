@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from unibuild.errors import MissingError
-from unibuild.lab import deb, packages
+from unibuild.lab import packages
 from unibuild.util import files
 
 _ROOTS = ("xen-system-amd64", "grub-legacy", "libc6-i386")
@@ -73,7 +73,7 @@ def _unpack(here: packages.Distribution, scratch: Path) -> None:
 
     root = scratch / "root"
     for package in packages.fetch(here, scratch, tell, roots=_ROOTS, follow=_FOLLOW):
-        for name, member in deb.members(package, lambda name: _WANTED.fullmatch(name) is not None):
+        for name, member in packages.members(package, lambda name: _WANTED.fullmatch(name) is not None):
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if member.link is not None:

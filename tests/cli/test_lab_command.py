@@ -7,7 +7,7 @@ import pytest
 from unibuild.cli import lab
 from unibuild.errors import InputError, SettingsError
 from unibuild.lab import vm
-from unibuild.lab.paths import Places
+from unibuild.lab.paths import LabPaths
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_up_takes_settings_of_the_command_line(asked):
     assert (asked[0].memory, asked[0].forward) == (600, ("8080:80",))
 
 
-def test_a_box_file_is_sought_from_the_projects_folder(asked, tmp_path, monkeypatch):
+def test_a_lab_vm_file_is_sought_from_the_projects_folder(asked, tmp_path, monkeypatch):
     (tmp_path / "unibuild.toml").write_text('[lab]\nbox = "xen.box"\n')
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
@@ -71,8 +71,8 @@ def test_words_that_are_no_setting_are_refused(asked):
 @pytest.mark.parametrize(
     ("words", "remote"), [([], []), (["xl", "list"], ["xl list"]), (["--", "echo a; b"], ["echo a; b"])]
 )
-def test_ssh_runs_in_whatever_box_there_is(monkeypatch, tmp_path, words, remote):
-    there = vm.Box(Places(tmp_path, tmp_path))
+def test_ssh_runs_in_whatever_lab_vm_there_is(monkeypatch, tmp_path, words, remote):
+    there = vm.LabVm(LabPaths(tmp_path, tmp_path))
     ran = []
     monkeypatch.setattr(vm, "running", lambda: there)
     monkeypatch.setattr(lab.process, "attend", lambda argv: ran.append(argv) or 7)

@@ -14,7 +14,7 @@ from unibuild.errors import HostError, SettingsError
 from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
-from unibuild.lab import vm as lab_box
+from unibuild.lab import vm
 from unibuild.settings.loader import load
 from unibuild.xlcfg import grammar
 
@@ -33,7 +33,7 @@ def lab(monkeypatch):
     """A box that notes what is forwarded."""
 
     @dataclasses.dataclass
-    class Box:
+    class LabVm:
         said: list[str]
 
         def forward(self, rule: str) -> None:
@@ -42,8 +42,8 @@ def lab(monkeypatch):
         def unforward(self, port: int) -> None:
             self.said.append(f"unforward {port}")
 
-    box = Box([])
-    monkeypatch.setattr(lab_box, "running", lambda: box)
+    box = LabVm([])
+    monkeypatch.setattr(vm, "running", lambda: box)
     return box
 
 

@@ -7,19 +7,19 @@ import pytest
 from unibuild.deploy import hosts
 from unibuild.errors import InputError, LabError
 from unibuild.host import resolve
-from unibuild.lab.paths import Places
-from unibuild.lab.vm import Box
+from unibuild.lab.paths import LabPaths
+from unibuild.lab.vm import LabVm
 from unibuild.settings.model import HostTable, Settings
 
 LAB = Settings(name="hello", host="lab")
 
 
 @pytest.fixture
-def running(tmp_path, monkeypatch) -> Box:
+def running(tmp_path, monkeypatch) -> LabVm:
     """A lab that runs with less than the settings want."""
-    found = Box(Places(tmp_path, tmp_path))
+    found = LabVm(LabPaths(tmp_path, tmp_path))
 
-    def up(*_: object) -> Box:
+    def up(*_: object) -> LabVm:
         raise LabError("the lab is running already, with 768 MiB of memory, not 1024")
 
     monkeypatch.setattr("unibuild.lab.vm.running", lambda: found)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unibuild.host.ssh import Ssh
-from unibuild.lab import vm as lab_box
+from unibuild.lab import vm
 from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from unibuild.lab.vm import Box
+    from unibuild.lab.vm import LabVm
 
 
 CLEAR = "for id in $(xl list | awk 'NR > 2 { print $2 }'); do xl destroy $id; done; xenstore-rm /unibuild"
@@ -37,20 +37,20 @@ def lab_cache(pytestconfig: pytest.Config) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _box_until_the_end(lab_cache: None) -> Iterator[None]:
-    lab_box.down()  # a run that was killed may have left one
+    vm.down()  # a run that was killed may have left one
     yield
-    lab_box.down()
+    vm.down()
 
 
 @pytest.fixture
-def box(_box_until_the_end: None) -> Box:
-    """The running box, as ``box.up`` hands it out; a test that ended it leaves the next one a restored one."""
-    return lab_box.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), tell)
+def box(_box_until_the_end: None) -> LabVm:
+    """The running lab VM, as ``box.up`` hands it out; a test that ended it leaves the next one a restored one."""
+    return vm.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), tell)
 
 
 @pytest.fixture
-def dom0(box: Box) -> Iterator[Ssh]:
-    """The running box as a host; what a test leaves of domains and marks there goes."""
+def dom0(box: LabVm) -> Iterator[Ssh]:
+    """The running lab VM as a host; what a test leaves of domains and marks there goes."""
     host = Ssh(box.alias, config=box.ssh_config, name="lab", address="lab")
     yield host
     host.run(["sh", "-c", CLEAR], check=False)

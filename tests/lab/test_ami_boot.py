@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from emulator.snapshot import Snapshot
 
     from tests.conftest import Kernels
-    from unibuild.lab.vm import Box
+    from unibuild.lab.vm import LabVm
 
 pytestmark = pytest.mark.lab
 
@@ -80,7 +80,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Callable[..., Graph]:
+def project(tmp_path: Path, box: LabVm, hello_kernels: Kernels) -> Callable[..., Graph]:
     """Return a function that makes a project of which the kernel is built."""
 
     def make(kind: str, virtualization: str) -> Graph:

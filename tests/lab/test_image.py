@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import Kernels
-    from unibuild.lab.vm import Box
+    from unibuild.lab.vm import LabVm
 
 pytestmark = pytest.mark.lab
 
@@ -40,7 +40,7 @@ ramdisks = ["Makefile"]
 
 
 @pytest.fixture
-def project(tmp_path: Path, box: Box, hello_kernels: Kernels) -> Callable[..., Graph]:
+def project(tmp_path: Path, box: LabVm, hello_kernels: Kernels) -> Callable[..., Graph]:
     """Return a function that makes a project of which the kernel is built; its file has a size at least."""
 
     def make(kind: str, more: str = "", size: int = 0) -> Graph:

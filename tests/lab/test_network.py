@@ -11,7 +11,7 @@ import pytest
 
 from unibuild.host import xl
 from unibuild.host.ssh import Ssh
-from unibuild.lab import vm as lab_box
+from unibuild.lab import vm
 from unibuild.settings.model import Lab
 
 pytestmark = pytest.mark.lab
@@ -69,13 +69,13 @@ def get(port: int, path: str, dom0: Ssh) -> str:
 
 @pytest.fixture(params=["closed", "internet", "open"])
 def network(request, box):
-    """Restore the box with the network; one that is not closed does not stay."""
+    """Restore the lab VM with the network; one that is not closed does not stay."""
     if request.param != "closed":
-        lab_box.down()
-        lab_box.up(Lab(network=request.param, accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None)
+        vm.down()
+        vm.up(Lab(network=request.param, accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None)
     yield request.param
     if request.param != "closed":
-        lab_box.down()
+        vm.down()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def dom0(network, box_of_any_network):
 
 @pytest.fixture
 def box_of_any_network(network):
-    return lab_box.running()
+    return vm.running()
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ class Tree:
         return process.run([str(program), goal, *fixed, *words], cwd=self.root, timeout=120, check=False)
 
     def forwards(self) -> dict[int, str]:
-        with Monitor(self.box.places.monitor) as monitor:
+        with Monitor(self.box.paths.monitor) as monitor:
             return monitor.forwards()
 
 

@@ -13,7 +13,7 @@ from unibuild.cli import host_checkup
 from unibuild.errors import HostError, LostError
 from unibuild.host import sudoers
 from unibuild.host.ssh import Ssh
-from unibuild.lab import vm as lab_box
+from unibuild.lab import vm
 from unibuild.settings.model import HostTable, Lab, Settings
 from unibuild.util import process
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture
 def altered(box, tmp_path):
-    """Return a host with some options of the box's configuration changed, and no kept connection."""
+    """Return a host with some options of the lab VM's configuration changed, and no kept connection."""
 
     def make(**options: str) -> Ssh:
         text = box.ssh_config.read_text()
@@ -139,11 +139,11 @@ def full_dom0(box):
 
 
 def test_a_full_dom0_is_told_and_lives_on(box, full_dom0, tmp_path):
-    before = lab_box.status().facts["process"]
+    before = vm.status().facts["process"]
     (tmp_path / "kernel").write_bytes(b"new" * 100_000)
     with pytest.raises(HostError, match="the disk of lab is full: cannot copy") as error:
         full_dom0.put(tmp_path / "kernel")
     assert "free some room in /var/lib/unibuild there, which has 100 MiB in all, and" in error.value.hint
     assert "Domain-0" in full_dom0.run(["xl", "list"]).text
-    assert lab_box.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None) == box
-    assert lab_box.status().facts["process"] == before
+    assert vm.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None) == box
+    assert vm.status().facts["process"] == before

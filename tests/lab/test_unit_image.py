@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unibuild.errors import FileError, LabError
-from unibuild.lab import deb, image, linux
-from unibuild.lab.deb import Member
+from unibuild.lab import image, initrd, packages
 from unibuild.lab.image import Image
+from unibuild.lab.packages import Member
 from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def bzimage(payload: bytes) -> bytes:
     return bytes(head) + payload
 
 
-def test_a_box_file_holds_the_image(small, tmp_path):
+def test_a_lab_vm_file_holds_the_image(small, tmp_path):
     image.pack(small, tmp_path / "box")
     found = image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
     assert found.manifest == small.manifest
@@ -53,20 +53,20 @@ def test_a_box_file_holds_the_image(small, tmp_path):
     ]
 
 
-def test_a_box_file_is_unpacked_once(small, tmp_path):
+def test_a_lab_vm_file_is_unpacked_once(small, tmp_path):
     image.pack(small, tmp_path / "box")
     image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
     image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: pytest.fail("it was there"))
 
 
-def test_a_box_file_of_the_same_image_has_the_same_bytes(small, tmp_path):
+def test_a_lab_vm_file_of_the_same_image_has_the_same_bytes(small, tmp_path):
     image.pack(small, tmp_path / "one")
     image.pack(small, tmp_path / "two")
     with gzip.open(tmp_path / "one") as one, gzip.open(tmp_path / "two") as two:
         assert one.read() == two.read()
 
 
-def test_a_box_file_with_other_bytes_is_refused(small, tmp_path):
+def test_a_lab_vm_file_with_other_bytes_is_refused(small, tmp_path):
     (small.folder / "xen").write_bytes(b"other")
     image.pack(small, tmp_path / "box")
     with pytest.raises(LabError, match="its xen is not what its manifest says"):
@@ -76,7 +76,7 @@ def test_a_box_file_with_other_bytes_is_refused(small, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 10, 100, 300])
-def test_a_cut_off_box_file_is_refused(small, tmp_path, size):
+def test_a_cut_off_lab_vm_file_is_refused(small, tmp_path, size):
     image.pack(small, tmp_path / "box")
     data = (tmp_path / "box").read_bytes()
     (tmp_path / "box").write_bytes(data[:size])
@@ -84,7 +84,7 @@ def test_a_cut_off_box_file_is_refused(small, tmp_path, size):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
 
 
-def test_a_box_file_of_another_version_is_refused(small, tmp_path):
+def test_a_lab_vm_file_of_another_version_is_refused(small, tmp_path):
     facts = json.loads(small.manifest) | {"recipe": image.RECIPE + 1}
     (small.folder / "manifest.json").write_text(json.dumps(facts))
     image.pack(small, tmp_path / "box")
@@ -92,7 +92,7 @@ def test_a_box_file_of_another_version_is_refused(small, tmp_path):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
 
 
-def test_a_box_file_cannot_write_elsewhere(small, tmp_path):
+def test_a_lab_vm_file_cannot_write_elsewhere(small, tmp_path):
     with tarfile.open(tmp_path / "box", "w:gz") as tar:
         tar.add(small.folder / "manifest.json", "manifest.json")
         tar.add(small.folder / "xen", "../evil")
@@ -101,7 +101,7 @@ def test_a_box_file_cannot_write_elsewhere(small, tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
-def test_no_box_file_is_told(tmp_path):
+def test_no_lab_vm_file_is_told(tmp_path):
     with pytest.raises(FileError, match="there is no file"):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
 
@@ -128,29 +128,29 @@ def test_what_a_package_lacks_is_named(tmp_path):
     ],
 )
 def test_the_kernel_is_taken_out_of_its_bzimage(payload):
-    assert linux.vmlinux(bzimage(payload)) == b"\x7fELF kernel"
+    assert initrd.vmlinux(bzimage(payload)) == b"\x7fELF kernel"
 
 
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is not installed")
 def test_a_zstd_kernel_is_taken_out_of_its_bzimage():
     packed = subprocess.run(["zstd", "-c"], input=b"\x7fELF kernel", capture_output=True, check=True).stdout
-    assert linux.vmlinux(bzimage(packed + b"\x0b\0\0\0")) == b"\x7fELF kernel"
+    assert initrd.vmlinux(bzimage(packed + b"\x0b\0\0\0")) == b"\x7fELF kernel"
 
 
 @pytest.mark.parametrize("kernel", [b"", b"\x7fELF", bzimage(b"unknown")])
 def test_another_kernel_is_refused(kernel):
     with pytest.raises(LabError):
-        linux.vmlinux(kernel)
+        initrd.vmlinux(kernel)
 
 
 def test_modules_load_after_what_they_need(tmp_path):
     needs = {"a": ["b-c", "d"], "b_c": ["d"], "d": []}
-    order = linux.load_order(["a"], lambda name: module(tmp_path, name, needs[name]))
+    order = initrd.load_order(["a"], lambda name: module(tmp_path, name, needs[name]))
     assert list(order) == ["d", "b_c", "a"]
 
 
 def test_a_module_that_is_built_in_is_left_out(tmp_path):
-    assert linux.load_order(["a"], lambda name: module(tmp_path, "a", ["b"]) if name == "a" else None).keys() == {"a"}
+    assert initrd.load_order(["a"], lambda name: module(tmp_path, "a", ["b"]) if name == "a" else None).keys() == {"a"}
 
 
 def module(folder: Path, name: str, needs: list[str]) -> bytes:
@@ -168,14 +168,14 @@ def test_a_package_is_read_as_on_a_merged_system(tmp_path):
     (root / "DEBIAN/control").write_text(CONTROL)
     (root / "bin/alias").symlink_to("tool")
     subprocess.run(["dpkg-deb", "--build", root, tmp_path / "tool.deb"], check=True, capture_output=True)
-    found = dict(deb.members(tmp_path / "tool.deb", lambda name: name.startswith("usr/bin/")))
+    found = dict(packages.members(tmp_path / "tool.deb", lambda name: name.startswith("usr/bin/")))
     assert found == {"usr/bin/tool": Member(b"data"), "usr/bin/alias": Member(link="tool")}
 
 
 def test_a_damaged_package_is_told(tmp_path):
     (tmp_path / "tool.deb").write_bytes(b"!<arch>\nrubbish")
     with pytest.raises(LabError, match=r"tool\.deb is damaged"):
-        list(deb.members(tmp_path / "tool.deb", lambda _: True))
+        list(packages.members(tmp_path / "tool.deb", lambda _: True))
 
 
 def test_the_boot_loaders_are_in_the_image(small, tmp_path, monkeypatch):

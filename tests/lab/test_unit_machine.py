@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from unibuild.errors import FileError, SettingsError
 from unibuild.lab import qemu, snapshot
-from unibuild.lab.forward import parse_forward
-from unibuild.lab.paths import Places
+from unibuild.lab.network import parse_forward
+from unibuild.lab.paths import LabPaths
 from unibuild.lab.qemu import Machine
 
-PLACES = Places(Path("/c,c"), Path("/run/u"))
+PLACES = LabPaths(Path("/c,c"), Path("/run/u"))
 MACHINE = Machine("tcg", 768)
 
 
@@ -39,7 +39,7 @@ def test_a_boot_has_a_kernel_and_shares_its_memory():
     assert after(argv, "-object") == "memory-backend-file,id=ram,size=768M,mem-path=/s/ram,share=on"
 
 
-def test_a_restored_box_waits_and_keeps_its_memory_to_itself():
+def test_a_restored_lab_vm_waits_and_keeps_its_memory_to_itself():
     argv = qemu.arguments(MACHINE, PLACES, Path("/s/ram"), restore=True)
     assert "-kernel" not in argv
     assert after(argv, "-incoming") == "defer"
@@ -60,7 +60,7 @@ def test_qemu_itself_closes_the_network(network, restricted):
     assert ("restrict=on" in netdev, "ipv6=off" in netdev) == (restricted, True)
 
 
-def test_only_this_machine_reaches_the_box():
+def test_only_this_machine_reaches_the_lab_vm():
     assert after(qemu.arguments(MACHINE, PLACES, None), "-netdev").count("hostfwd=tcp:127.0.0.1:") == 1
 
 
@@ -111,5 +111,5 @@ def test_forward_rules_are_read(here, host, there):
     "rule", ["", "80", "0:80", "8080:65536", "8080:host:80", "8080:192.168.0.1:80", "8080:80\n", "x:80"]
 )
 def test_other_rules_are_refused(rule):
-    with pytest.raises(SettingsError, match="no port to forward"):
+    with pytest.raises(SettingsError, match="lab.forward"):
         parse_forward(rule)

@@ -104,7 +104,7 @@ def test_of_what_the_roots_depend_on_only_libraries_xen_and_linux_are_taken():
     )
 
 
-def test_elsewhere_the_hint_is_a_box_file(monkeypatch):
+def test_elsewhere_the_hint_is_a_lab_vm_file(monkeypatch):
     monkeypatch.setattr(packages.platform, "freedesktop_os_release", lambda: {"ID": "fedora"})
     with pytest.raises(MissingError, match="neither") as caught:
         packages.this_machines()

@@ -140,14 +140,14 @@ def lab(settings: Lab, root: Path, *, is_needed: bool) -> list[Finding]:
 
 def _image(settings: Lab, root: Path, lacking: State) -> Finding:
     from unibuild.lab import image, packages
-    from unibuild.lab.paths import Places
+    from unibuild.lab.paths import LabPaths
 
     if settings.box:
         file = root / files.expand_user(settings.box)
         if file.is_file():
             return Finding("image", "ok", f"box file {file}")
         return Finding("image", lacking, f"there is no box file {file}", packages.ELSEWHERE)
-    if image.find(Places.of().image):
+    if image.find(LabPaths.of().image):
         return Finding("image", "ok", "made of this machine's packages")
     try:
         here = packages.this_machines()

@@ -89,7 +89,7 @@ def way(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[t
         yield to, port
         return
     from unibuild.lab import vm
-    from unibuild.lab.forward import parse_forward
+    from unibuild.lab.network import parse_forward
 
     lab = vm.running()
     if lab is None:

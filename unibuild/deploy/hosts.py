@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from unibuild.host.base import Host
-    from unibuild.lab.vm import Box
+    from unibuild.lab.vm import LabVm
     from unibuild.settings.loader import Project
     from unibuild.settings.model import Settings
 
@@ -103,7 +103,7 @@ def _open(settings: Settings) -> Host:
     return _telling(ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo))
 
 
-def _lab(lab: Box, name: str) -> Host:
+def _lab(lab: LabVm, name: str) -> Host:
     return _telling(ssh.Ssh(lab.alias, config=lab.ssh_config, name=name, address="lab"))
 
 

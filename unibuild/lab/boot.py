@@ -1,4 +1,4 @@
-"""Brings a box up: restores the snapshot where there is one, else boots, saves and restores."""
+"""Brings a lab VM up: restores the snapshot where there is one, else boots, saves and restores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild.errors import CommandError, LabError
-from unibuild.lab import keys, network, qemu, snapshot, ssh
+from unibuild.lab import network, qemu, snapshot, ssh
 from unibuild.lab.qemu import Machine
 from unibuild.util import files, process
 
@@ -24,31 +24,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unibuild.lab.image import Image
-    from unibuild.lab.paths import Places
+    from unibuild.lab.paths import LabPaths
     from unibuild.settings.types import Network
 
-__all__ = ["Starter"]
+__all__ = ["Booter"]
 
-PATIENCE = {"tcg": 180.0, "kvm": 60.0}  # seconds from QEMU's start to the ready line
-REST = 10.0  # seconds after which a box is saved though it is busy
+BOOT_TIMEOUT = {"tcg": 180.0, "kvm": 60.0}  # seconds from QEMU's start to the ready line
+REST = 10.0  # seconds after which a lab VM is saved though it is busy
 MARKS = 7  # "BOX" lines of dom0/init and dom0/etc/ready
 READY = re.compile(rb"BOX\[[\d.]+\] ready: (.*)")
 
 
 @dataclass(frozen=True)
-class Starter:
-    """What it takes to start a box.
+class Booter:
+    """What it takes to start a lab VM.
 
     Args:
-        places: the lab's folders.
+        paths: the lab's folders.
         image: what it boots.
         accel: as in the settings.
         memory: in MiB.
         network: as in the settings.
-        progress: told what goes on.
+        progress: called with each step and its share done.
     """
 
-    places: Places
+    paths: LabPaths
     image: Image
     accel: Literal["auto", "kvm", "tcg"]
     memory: int
@@ -56,19 +56,19 @@ class Starter:
     progress: Callable[[str, float | None], None]
 
     def start(self) -> Machine:
-        """Start the box; with ``auto`` under KVM where it boots a box that can run PVH domains, else emulated.
+        """Start the lab VM; with ``auto`` under KVM where it boots a lab VM that can run PVH domains, else emulated.
 
         Whatever goes wrong, no QEMU is left behind.
 
         Raises:
             MissingError: no QEMU or ssh.
-            LabError: the box does not start; carries the end of its serial log.
+            LabError: the lab VM does not start; carries the end of its serial log.
             FileError: the disk is full.
         """
         for program in ("ssh", "ssh-keygen"):
             process.need(program)
         version = qemu.version()
-        keys.ensure(self.places.keys)
+        ssh.ensure(self.paths.keys)
         verdict = f"{version}, Linux {platform.release()}, {hashlib.sha256(self.image.manifest).hexdigest()}"
         accels = self._candidates(verdict)
         for accel in accels:
@@ -76,8 +76,8 @@ class Starter:
             try:
                 self._bring_up(machine, version)
             except BaseException as error:
-                ssh.close(self.places)
-                qemu.stop(self.places)
+                ssh.close(self.paths)
+                qemu.stop(self.paths)
                 if not isinstance(error, LabError) or accel == accels[-1]:
                     raise
                 self._learn(verdict, works=False)
@@ -94,36 +94,36 @@ class Starter:
         if not os.access("/dev/kvm", os.R_OK | os.W_OK):
             return ["tcg"]
         with contextlib.suppress(OSError, ValueError):
-            if json.loads(self.places.verdicts.read_bytes()) == {"of": verdict, "works": False}:
+            if json.loads(self.paths.verdicts.read_bytes()) == {"of": verdict, "works": False}:
                 return ["tcg"]
         return ["kvm", "tcg"]
 
     def _learn(self, verdict: str, *, works: bool) -> None:
-        files.write_whole(self.places.verdicts, json.dumps({"of": verdict, "works": works}).encode())
+        files.write_whole(self.paths.verdicts, json.dumps({"of": verdict, "works": works}).encode())
 
     def _bring_up(self, machine: Machine, version: str) -> None:
-        places = self.places
+        paths = self.paths
         overlay = io.BytesIO()
-        keys.write_overlay(overlay, places.keys)
+        ssh.write_overlay(overlay, paths.keys)
         name = snapshot.key(machine, version, self.image.manifest, overlay.getvalue())
-        if not snapshot.exists(places.snapshot, name):
-            self._boot(machine, overlay.getvalue(), snapshot.prepare(places.snapshot, machine.memory))
-            self.progress("save the box", None)
-            self._let_it_rest()
-            snapshot.save(places, name)
-        self.progress("restore the box", None)
+        if not snapshot.exists(paths.snapshot, name):
+            self._boot(machine, overlay.getvalue(), snapshot.prepare(paths.snapshot, machine.memory))
+            self.progress("save the lab VM", None)
+            self._wait_until_idle()
+            snapshot.save(paths, name)
+        self.progress("restore the lab VM", None)
         try:
-            snapshot.restore(machine, places, self.network)
-            ssh.connect(places, self._rules())
+            snapshot.restore(machine, paths, self.network)
+            ssh.connect(paths, self._rules())
         except (LabError, CommandError):  # a snapshot that cannot be used: boot, and save the next time
-            ssh.close(places)
-            qemu.stop(places)
-            snapshot.discard(places.snapshot)
+            ssh.close(paths)
+            qemu.stop(paths)
+            snapshot.discard(paths.snapshot)
             self._boot(machine, overlay.getvalue(), None)
             try:
-                ssh.connect(places, self._rules())
+                ssh.connect(paths, self._rules())
             except CommandError as error:
-                raise _failure("the box has booted but does not answer over ssh", places, error.output) from error
+                raise _failure("the lab VM booted but does not answer over ssh", paths, error.output) from error
 
     def _rules(self) -> str | None:
         return network.rules(network.local_networks()) if self.network == "internet" else None
@@ -132,48 +132,48 @@ class Starter:
         """Boot from the image and wait until dom0 says that it is ready."""
         what = f"boot Xen ({'KVM' if machine.accel == 'kvm' else 'emulated'})"
         self.progress(what, 0.0)
-        self.places.serial_log.unlink(missing_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".boot.", dir=self.places.cache) as folder:
+        self.paths.serial_log.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".boot.", dir=self.paths.cache) as folder:
             boot = Path(folder)
             with files.writing_errors(boot / "initrd"):
                 for part in ("xen", "vmlinux"):
                     (boot / part).symlink_to(self.image.folder / part)
                 (boot / "initrd").touch(mode=0o600)
                 (boot / "initrd").write_bytes((self.image.folder / "initrd.cpio").read_bytes() + overlay)
-            qemu.start(qemu.arguments(machine, self.places, ram, network=self.network), self.places, boot)
-        deadline = time.monotonic() + PATIENCE[machine.accel]
+            qemu.start(qemu.arguments(machine, self.paths, ram, network=self.network), self.paths, boot)
+        deadline = time.monotonic() + BOOT_TIMEOUT[machine.accel]
         while True:
-            running = qemu.find(self.places) is not None  # asked before the log is read: its last words count
-            log = _log(self.places)
+            running = qemu.find(self.paths) is not None  # checked before the log is read, so that the last lines count
+            log = _log(self.paths)
             if found := READY.search(log):
                 break
             self.progress(what, min(log.count(b"BOX["), MARKS) / MARKS)
             if not running:
-                raise _failure("the box died while it booted", self.places)
+                raise _failure("the lab VM died while booting", self.paths)
             if time.monotonic() > deadline:
-                raise _failure(f"the box was not ready after {PATIENCE[machine.accel]:g} s", self.places)
+                raise _failure(f"the lab VM was not ready after {BOOT_TIMEOUT[machine.accel]:g} s", self.paths)
             time.sleep(0.05)
         if self.accel == "auto" and machine.accel == "kvm" and b"hvm" not in found[1]:
-            raise LabError("under KVM the box cannot run PVH domains")
+            raise LabError("under KVM the lab VM cannot run PVH domains")
         self.progress(what, 1.0)
 
-    def _let_it_rest(self) -> None:
-        """Wait until the box idles: Xen scrubs free memory by and by, and every restored box would do that anew."""
+    def _wait_until_idle(self) -> None:
+        """Wait until the lab VM idles: otherwise every restored VM would scrub its free memory again."""
         quiet = 0
         deadline = time.monotonic() + REST
         while quiet < 2 and time.monotonic() < deadline:
-            before = qemu.cpu_time(self.places)
+            before = qemu.cpu_time(self.paths)
             time.sleep(0.25)
-            quiet = quiet + 1 if qemu.cpu_time(self.places) - before < 0.05 else 0
+            quiet = quiet + 1 if qemu.cpu_time(self.paths) - before < 0.05 else 0
 
 
-def _log(places: Places) -> bytes:
+def _log(paths: LabPaths) -> bytes:
     with contextlib.suppress(OSError):
-        return places.serial_log.read_bytes()
+        return paths.serial_log.read_bytes()
     return b""
 
 
-def _failure(message: str, places: Places, said: str = "") -> LabError:
-    lines = (_log(places).decode(errors="replace") + said).splitlines()
+def _failure(message: str, paths: LabPaths, said: str = "") -> LabError:
+    lines = (_log(paths).decode(errors="replace") + said).splitlines()
     tail = "\n".join(line.rstrip() for line in lines[-15:] if line.strip())
-    return LabError(f"{message}; its serial log ends with:\n{tail}", hint=f"the whole log is {places.serial_log}")
+    return LabError(f"{message}; its serial log ends with:\n{tail}", hint=f"the whole log is {paths.serial_log}")

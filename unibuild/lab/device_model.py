@@ -1,7 +1,7 @@
-"""The device model of HVM domains: Xen's QEMU, its BIOS and hvmloader, for a box whose image has none.
+"""The device model of HVM domains: Xen's QEMU, its BIOS and hvmloader, for a lab VM whose image has none.
 
 It is made of the distribution's packages when somebody asks for it, kept as one archive, and unpacked in dom0. There
-its libraries are beside it: the box has only those of its own programs.
+its libraries are beside it: the lab VM has only those of its own programs.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.errors import LabError
-from unibuild.lab import deb, image, initrd, linux, packages
-from unibuild.lab.paths import Places
+from unibuild.lab import image, initrd, packages
+from unibuild.lab.paths import LabPaths
 from unibuild.util import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from unibuild.lab.deb import Member
+    from unibuild.lab.packages import Member
     from unibuild.settings.model import Lab
 
 __all__ = ["BIOS", "LOADER", "PROGRAM", "find"]
 
 PROGRAM, LOADER, BIOS = "device-model", "hvmloader", "bios.bin"
-"""Names in the archive, of what xl has to be told."""
+"""Names in the archive of the files that xl needs."""
 
 _QEMU = "usr/libexec/xen-qemu-system-i386"
 _FILES = {
@@ -45,23 +45,23 @@ exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" "$here/qemu" -L
 
 
 def find(lab: Lab, progress: Callable[[str, float | None], None]) -> Path:
-    """Return the archive (gzipped tar, about 16 MB) of the device model for the box that runs; it is made once.
+    """Return the archive (gzipped tar, about 16 MB) of the device model for the lab VM that runs; it is made once.
 
     Args:
-        lab: the settings that the box runs with.
-        progress: told what goes on.
+        lab: the settings that the lab VM runs with.
+        progress: called with each step and its share done.
 
     Raises:
         MissingError: no apt, no network, or no such packages.
-        LabError: the box is from another version of unibuild; or the packages lack a file.
+        LabError: the lab VM is from another version of unibuild; or the packages lack a file.
         FileError: the disk is full.
     """
-    places = Places.of()
+    paths = LabPaths.of()
     facts = json.loads(image.current(lab).manifest)
-    kept = places.cache / f"device-model-{facts['xen']}.tar.gz"
-    with files.lock(places.cache / "device-model.lock", "the making of the device model", patience=600):
+    kept = paths.cache / f"device-model-{facts['xen']}.tar.gz"
+    with files.lock(paths.cache / "device-model.lock", "building the device model", patience=600):
         if not kept.is_file():
-            with tempfile.TemporaryDirectory(prefix=".device-model.", dir=places.cache) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".device-model.", dir=paths.cache) as scratch:
                 tree = _fetch(str(facts["xen"]), Path(scratch), progress)
                 with files.writing(kept) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
                     for name, data in _content(tree).items():
@@ -73,7 +73,7 @@ def _fetch(version: str, folder: Path, progress: Callable[[str, float | None], N
     roots = ("qemu-system-xen", "qemu-system-data", "seabios", f"xen-utils-{version}")
     tree: dict[str, Member] = {}
     for package in packages.fetch(packages.this_machines(), folder, progress, roots=roots):
-        tree.update(deb.members(package, lambda name: _WANTED.fullmatch(name) is not None))
+        tree.update(packages.members(package, lambda name: _WANTED.fullmatch(name) is not None))
     return tree
 
 
@@ -82,7 +82,7 @@ def _content(tree: Mapping[str, Member]) -> dict[str, bytes]:
     if _QEMU not in tree:
         raise LabError(f"the packages hold no {_QEMU}")
     qemu = tree[_QEMU].data
-    needed = ["ld-linux-x86-64.so.2", *linux.needed_libraries(qemu)]
+    needed = ["ld-linux-x86-64.so.2", *initrd.needed_libraries(qemu)]
     found = {name: tree[initrd.only(tree, pattern, name)[0]].data for name, pattern in _FILES.items()}
     libraries = {f"lib/{name}": data for name, data in initrd.libraries(tree, needed).items()}
     return {PROGRAM: _SCRIPT.encode(), "qemu": qemu, **found, **libraries}

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.errors import LabError
-from unibuild.lab.paths import Places
-from unibuild.lab.vm import Box
+from unibuild.lab.paths import LabPaths
+from unibuild.lab.vm import LabVm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 __all__ = ["plugged"]
 
-_PATIENCE = 60.0  # seconds until dom0 has seen the disk, or has let go of it
+_DISK_TIMEOUT = 60.0  # seconds until dom0 has seen the disk, or has let go of it
 _OURS = re.compile(r"d(\d+)-[0-9a-f]{6}")  # a disk's name; the number is the process that plugged it in
 _BLOCK = "/sys/block"
 
 
 @contextlib.contextmanager
 def plugged(host: Host, file: Path) -> Iterator[str]:
-    """Give the running box a raw file as a disk, to read and write, for the time of the block.
+    """Give the running lab VM a raw file as a disk, to read and write, for the time of the block.
 
     Args:
         host: its dom0.
@@ -42,10 +42,10 @@ def plugged(host: Host, file: Path) -> Iterator[str]:
         The disk's device in dom0.
 
     Raises:
-        LabError: the box is down, has no room for one more disk, or does not see it.
+        LabError: the lab VM is down, has no room for one more disk, or does not see it.
         HostError: dom0 is out of reach.
     """
-    box = Box(Places.of())
+    box = LabVm(LabPaths.of())
     name = f"d{os.getpid()}-{secrets.token_hex(3)}"
     with box.monitor() as monitor:
         for left in filter(_is_left, monitor.plugged()):
@@ -54,25 +54,25 @@ def plugged(host: Host, file: Path) -> Iterator[str]:
     try:
         yield _device(host, name)
     finally:
-        with contextlib.suppress(LabError):  # a box that went down has no disk any more
+        with contextlib.suppress(LabError):  # a lab VM that went down has no disk any more
             _unplug(box, name)
 
 
 def _device(host: Host, name: str) -> str:
     """Wait until dom0 has the disk with this serial number; return its device."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _DISK_TIMEOUT
     while time.monotonic() < deadline:
         disks = [each for each in host.run(["ls", _BLOCK], root=False).text.split() if each.startswith("vd")]
         for disk in disks:
             if host.run(["cat", f"{_BLOCK}/{disk}/serial"], root=False, check=False).text.strip() == name:
                 return f"/dev/{disk}"
         time.sleep(0.1)
-    raise LabError(f"dom0 of the lab does not see its new disk after {_PATIENCE:g} s")
+    raise LabError(f"dom0 of the lab does not see its new disk after {_DISK_TIMEOUT:g} s")
 
 
-def _unplug(box: Box, name: str) -> None:
+def _unplug(box: LabVm, name: str) -> None:
     """Take the disk away; one that dom0 does not let go of is taken away by whoever plugs in the next one."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _DISK_TIMEOUT
     while time.monotonic() < deadline:
         with box.monitor() as monitor:
             if monitor.unplug(name):
@@ -81,6 +81,6 @@ def _unplug(box: Box, name: str) -> None:
 
 
 def _is_left(name: str) -> bool:
-    """Tell whether it is a disk of a process that does not run any more."""
+    """Return whether it is the disk of a process that has ended."""
     found = _OURS.fullmatch(name)
     return found is not None and not Path("/proc", found[1]).exists()

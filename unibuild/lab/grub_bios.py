@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, MissingError
 from unibuild.image.bios_boot import MODULES, PREFIX, Bios
-from unibuild.lab import deb, packages
-from unibuild.lab.paths import Places
+from unibuild.lab import packages
+from unibuild.lab.paths import LabPaths
 from unibuild.util import files, process
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ def find(progress: Callable[[str, float | None], None]) -> Bios:
     """Return GRUB for a BIOS; made once, and kept in the lab's folder.
 
     Args:
-        progress: told what goes on.
+        progress: called with each step and its share done.
 
     Raises:
         MissingError: it is neither installed nor can it be fetched, or ``grub-mkimage`` does not run here.
         FileError: the disk is full.
     """
-    places = Places.of()
-    places.make_cache()
-    kept = places.cache / f"bios-{hashlib.sha256(' '.join((PREFIX, *MODULES)).encode()).hexdigest()[:8]}"
-    with files.lock(places.cache / "bios.lock", "the making of GRUB", patience=600):
+    paths = LabPaths.of()
+    paths.make_cache()
+    kept = paths.cache / f"bios-{hashlib.sha256(' '.join((PREFIX, *MODULES)).encode()).hexdigest()[:8]}"
+    with files.lock(paths.cache / "bios.lock", "building GRUB", patience=600):
         if not all((kept / name).is_file() for name in _KEPT):
-            with tempfile.TemporaryDirectory(prefix=".bios.", dir=places.cache) as scratch:
+            with tempfile.TemporaryDirectory(prefix=".bios.", dir=paths.cache) as scratch:
                 _make(Path(scratch), kept, progress)
     return Bios(*((kept / name).read_bytes() for name in _KEPT))
 
@@ -73,7 +73,7 @@ def _unpack(root: Path, downloads: Path, progress: Callable[[str, float | None],
     downloads.mkdir()
     wanted = re.compile(rf"{re.escape(_FOLDER)}/[^/]+|{re.escape(_PROGRAM)}|{re.escape(_LIBRARIES)}/[^/]+")
     for package in packages.fetch(packages.this_machines(), downloads, progress, roots=_PACKAGES, follow=_LIBRARY):
-        for name, member in deb.members(package, lambda name: wanted.fullmatch(name) is not None):
+        for name, member in packages.members(package, lambda name: wanted.fullmatch(name) is not None):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_bytes(member.data)
             (root / name).chmod(0o755)

@@ -1,7 +1,7 @@
-"""The image of the box: the hypervisor, dom0's kernel, dom0's first file system, and GRUB for domains; of packages.
+"""The image of the lab VM: the hypervisor, dom0's kernel, dom0's first file system, and GRUB for domains; of packages.
 
-It holds nothing of the person's and nothing of ours: keys and our own scripts (``overlay``) go into a second archive
-when the box starts. So one image serves everybody, and can be packed into a file for machines that have no Debian.
+It holds nothing of the user's and no scripts of unibuild: keys and scripts (``overlay``) go into a second archive
+when the lab VM starts. So one image serves everybody, and can be packed into a file for machines that have no Debian.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild.errors import FileError, LabError
-from unibuild.lab import deb, initrd, linux, packages
-from unibuild.lab.paths import Places
+from unibuild.lab import initrd, packages
+from unibuild.lab.paths import LabPaths
 from unibuild.util import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unibuild.lab.deb import Member
+    from unibuild.lab.packages import Member
     from unibuild.settings.model import Lab
 
 __all__ = ["Image", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
@@ -34,7 +34,7 @@ PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
 LOADERS = {"pv": "grub-x86_64-xen.bin", "pvh": "grub-i386-xen_pvh.bin"}
 """GRUB as a kernel for the two types of domain; it boots what it finds on the domain's disks."""
 PARTS = ("xen", "vmlinux", "initrd.cpio", *LOADERS.values())
-# Of the modules' hundreds of megabytes we look only at these folders.
+# Only these folders of the modules' hundreds of megabytes are read.
 MODULE_FOLDERS = re.compile(
     r"usr/lib/modules/[^/]+/(kernel/(drivers/(xen|block|virtio|char/hw_random|net/xen-netback)|net/(core|802|llc|bridge|sched))/.*"
     r"|kernel/net/(ipv4/)?netfilter/n[^/]*|kernel/lib/libcrc32c[^/]*|kernel/crypto/crc32c_generic[^/]*"
@@ -64,7 +64,7 @@ class Image:
 
 
 def find(folder: Path) -> Image | None:
-    """Return the image in ``folder`` if it is there and of our recipe."""
+    """Return the image in ``folder`` if it exists and has this recipe."""
     try:
         facts = json.loads((folder / "manifest.json").read_bytes())
     except (OSError, ValueError):
@@ -74,23 +74,23 @@ def find(folder: Path) -> Image | None:
 
 
 def current(lab: Lab) -> Image:
-    """Return the image that the running box was made of.
+    """Return the image that the running lab VM was made of.
 
     Raises:
-        LabError: the box is from another version of unibuild, whose image is not there any more.
+        LabError: the lab VM is from another version of unibuild, and its image was removed.
     """
-    places = Places.of()
-    image = find(places.image if lab.box is None else places.unpacked)
+    paths = LabPaths.of()
+    image = find(paths.image if lab.box is None else paths.unpacked)
     if image is None:
         raise LabError(
             "the running lab is from another version of unibuild and has no boot loader for domains",
-            hint="end it and its domains with `unibuild lab down`, then run again",
+            hint="run `unibuild lab down`, which stops its domains too, then run again",
         )
     return image
 
 
 def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
-    """Return GRUB as a kernel for a type of domain, out of the image of the box that runs.
+    """Return GRUB as a kernel for a type of domain, out of the image of the lab VM that runs.
 
     Raises:
         LabError: see ``current``.
@@ -103,8 +103,8 @@ def build(folder: Path, downloads: Path, progress: Callable[[str, float | None],
 
     Args:
         folder: the image's place; whole or not there at all.
-        downloads: apt's private folder; deleted once the image stands.
-        progress: told what goes on.
+        downloads: apt's private folder; deleted once the image is complete.
+        progress: called with each step and its share done.
 
     Raises:
         MissingError: no apt, no network.
@@ -118,7 +118,7 @@ def build(folder: Path, downloads: Path, progress: Callable[[str, float | None],
     done = 0
     for package in found:
         progress(what, done / total)
-        tree.update(deb.members(package, _wanted))
+        tree.update(packages.members(package, _wanted))
         done += package.stat().st_size
     progress(what, 1.0)
     progress("make the image", None)
@@ -133,7 +133,7 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
     """Write the parts of an image into ``folder``.
 
     Args:
-        tree: the packages' files by name, as ``deb.members`` gives them.
+        tree: the packages' files by name, as ``packages.members`` gives them.
         folder: where to.
 
     Returns:
@@ -144,8 +144,8 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
     """
     hypervisor = initrd.only(tree, r"boot/xen-(\d[\d.]*)[^/]*\.gz", "hypervisor")
     kernel = initrd.only(tree, r"boot/vmlinuz-(.+)", "kernel for dom0")
-    (folder / "xen").write_bytes(deb.decompress(tree[hypervisor[0]].data))
-    (folder / "vmlinux").write_bytes(linux.vmlinux(tree[kernel[0]].data))
+    (folder / "xen").write_bytes(packages.decompress(tree[hypervisor[0]].data))
+    (folder / "vmlinux").write_bytes(initrd.vmlinux(tree[kernel[0]].data))
     with (folder / "initrd.cpio").open("wb") as file:
         initrd.write(file, tree, kernel.group(1))
     for name in LOADERS.values():

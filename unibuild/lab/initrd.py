@@ -2,21 +2,147 @@
 
 from __future__ import annotations
 
+import io
 import re
+import stat
+import struct
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from unibuild.errors import LabError
-from unibuild.lab import deb, linux
-from unibuild.lab.cpio import Cpio
+from unibuild.lab import packages
+from unibuild.lab.packages import ZSTD, decompress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import BinaryIO
 
-    from unibuild.lab.deb import Member
+    from unibuild.lab.packages import Member
 
-__all__ = ["libraries", "only", "write"]
+__all__ = ["Cpio", "libraries", "load_order", "needed_libraries", "only", "vmlinux", "write"]
+
+
+class Cpio:
+    """An archive that grows in ``file``; close it with ``end``.
+
+    Everything belongs to root and has the time stamp 0, so the same input gives the same bytes. Folders above a member
+    are made when first needed (mode 0755).
+
+    Args:
+        file: a binary file, written from its present position, which must be a multiple of 4.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._inode = 0
+        self._names: set[str] = set()
+
+    def folder(self, name: str, permissions: int = 0o755) -> None:
+        """Add a folder (once: a second call with its name does nothing)."""
+        if name not in self._names:
+            self._member(name, stat.S_IFDIR | permissions)
+
+    def file(self, name: str, data: bytes, permissions: int = 0o644) -> None:
+        """Add a regular file."""
+        self._member(name, stat.S_IFREG | permissions, data)
+
+    def link(self, name: str, target: str) -> None:
+        """Add a symbolic link to ``target``."""
+        self._member(name, stat.S_IFLNK | 0o777, target.encode())
+
+    def device(self, name: str, major: int, minor: int, permissions: int = 0o600) -> None:
+        """Add a character device."""
+        self._member(name, stat.S_IFCHR | permissions, device=(major, minor))
+
+    def end(self) -> None:
+        """Write the closing member and pad to 512 bytes, so that another archive can follow."""
+        self._inode = -1
+        self._write("TRAILER!!!", 0, b"", (0, 0))
+        self._pad(512)
+
+    def _member(self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
+        if name in self._names:
+            raise ValueError(f"{name} is in the archive already")
+        parent = str(PurePosixPath(name).parent)
+        if parent != ".":
+            self.folder(parent)
+        self._names.add(name)
+        self._write(name, mode, data, device)
+
+    def _write(self, name: str, mode: int, data: bytes, device: tuple[int, int]) -> None:
+        self._inode += 1
+        encoded = name.encode() + b"\0"
+        # inode, mode, uid, gid, links, mtime, size, device it is on (major, minor), device it is, name's size, checksum
+        fields = (self._inode, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(encoded), 0)
+        self._file.write(b"070701" + b"".join(b"%08x" % field for field in fields) + encoded)
+        self._pad(4)
+        self._file.write(data)
+        self._pad(4)
+
+    def _pad(self, unit: int) -> None:
+        self._file.write(b"\0" * (-self._file.tell() % unit))
+
+
+def vmlinux(bzimage: bytes) -> bytes:
+    """Return the ELF kernel inside a bzImage, so that the lab VM need not unpack it under emulation.
+
+    Format: the Linux kernel's Documentation/arch/x86/boot.rst: setup_sects at 0x1f1, payload_offset and payload_length
+    at 0x248. But for gzip, whose own last 4 bytes tell it, the unpacked size follows the packed data.
+
+    Raises:
+        LabError: no bzImage, or packed in an unknown way (known: gzip, xz, zstd).
+    """
+    if bzimage[0x202:0x206] != b"HdrS":
+        raise LabError("the kernel package holds no bzImage")
+    setup = (bzimage[0x1F1] or 4) + 1
+    offset, length = struct.unpack_from("<II", bzimage, 0x248)
+    start = setup * 512 + offset
+    payload = bzimage[start : start + length]
+    elf = decompress(payload[:-4] if payload[:4] == ZSTD else payload)
+    if elf[:4] != b"\x7fELF":
+        raise LabError(f"the kernel's payload is packed in an unknown way (it begins with {elf[:6].hex()})")
+    return elf
+
+
+def needed_libraries(elf: bytes) -> list[str]:
+    """Return the names of the shared libraries that a program or library needs (DT_NEEDED)."""
+    from elftools.elf.dynamic import DynamicSection
+    from elftools.elf.elffile import ELFFile
+
+    section = ELFFile(io.BytesIO(elf)).get_section_by_name(".dynamic")
+    if not isinstance(section, DynamicSection):
+        return []
+    tags: Iterable[Any] = section.iter_tags("DT_NEEDED")  # an entry has the attribute that its tag calls for
+    return [str(tag.needed) for tag in tags]
+
+
+def load_order(roots: Iterable[str], read: Callable[[str], bytes | None]) -> dict[str, bytes]:
+    """Return the roots and the modules they depend on, each after those it needs itself.
+
+    Args:
+        roots: modules' names with underscores.
+        read: gives a module's ELF by its name; None where it is built into the kernel.
+    """
+    from elftools.elf.elffile import ELFFile
+
+    order: dict[str, bytes] = {}
+
+    def add(name: str) -> None:
+        elf = None if name in order else read(name)
+        if elf is None:
+            return
+        section = ELFFile(io.BytesIO(elf)).get_section_by_name(".modinfo")
+        facts = section.data().split(b"\0") if section else []
+        for fact in facts:
+            if fact.startswith(b"depends=") and len(fact) > 8:
+                for need in fact[8:].decode().split(","):
+                    add(need.replace("-", "_"))
+        order[name] = elf
+
+    for root in roots:
+        add(root)
+    return order
+
 
 XEN_PROGRAMS = (
     *("xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0", "libxl-save-helper"),
@@ -35,7 +161,7 @@ FOLDERS = (
 
 
 def only(tree: Mapping[str, Member], pattern: str, what: str) -> re.Match[str]:
-    """Return the match of the first file of the packages whose name has a pattern.
+    """Return the match of the first file of the packages with a name that matches a pattern.
 
     Raises:
         LabError: there is none; ``what`` says of what.
@@ -52,7 +178,7 @@ def write(file: BinaryIO, tree: dict[str, Member], release: str) -> None:
 
     Args:
         file: where to.
-        tree: the packages' files by name, as ``deb.members`` gives them.
+        tree: the packages' files by name, as ``packages.members`` gives them.
         release: Linux's, as the kernel's file is named for it.
 
     Raises:
@@ -68,7 +194,7 @@ def write(file: BinaryIO, tree: dict[str, Member], release: str) -> None:
     cpio.device("dev/console", 5, 1)
     cpio.device("dev/null", 1, 3, 0o666)
     _write_programs(cpio, tree)
-    order = linux.load_order(MODULES, lambda name: _module(tree, release, name))
+    order = load_order(MODULES, lambda name: _module(tree, release, name))
     for name, elf in order.items():
         cpio.file(f"modules/{name}.ko", elf)
     cpio.file("modules/order", "".join(f"{name}\n" for name in order).encode())
@@ -89,7 +215,7 @@ def _write_programs(cpio: Cpio, tree: dict[str, Member]) -> None:
             cpio.link(name, member.link)
             continue
         cpio.file(name, member.data, 0o755)
-        todo += linux.needed_libraries(member.data)
+        todo += needed_libraries(member.data)
         if name.startswith(xen):
             cpio.link(f"usr/bin/{PurePosixPath(name).name}", f"/{name}")
     shim = f"{PurePosixPath(xen).parent}/boot/xen-shim"
@@ -111,7 +237,7 @@ def libraries(tree: Mapping[str, Member], names: Iterable[str]) -> dict[str, byt
         library = todo.pop()
         if library not in found:
             found[library] = _library(tree, library)
-            todo += linux.needed_libraries(found[library])
+            todo += needed_libraries(found[library])
     return found
 
 
@@ -131,7 +257,7 @@ def _module(tree: dict[str, Member], release: str, name: str) -> bytes | None:
     stem = re.compile(name.replace("_", "[-_]") + r"\.ko(\.xz|\.zst|\.gz)?")
     for path, member in tree.items():
         if path.startswith("usr/lib/modules/") and stem.fullmatch(PurePosixPath(path).name):
-            return deb.decompress(member.data)
+            return packages.decompress(member.data)
     builtin = tree.get(f"usr/lib/modules/{release}/modules.builtin")
     if builtin and any(stem.fullmatch(PurePosixPath(line).name) for line in builtin.data.decode().splitlines()):
         return None

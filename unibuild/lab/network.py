@@ -1,4 +1,4 @@
-"""The lab's network: QEMU's options, and packet filter rules for dom0, that ``[lab] network`` stands for."""
+"""The lab's network: QEMU's options, dom0's packet filter rules and forwarded ports."""
 
 from __future__ import annotations
 
@@ -7,14 +7,35 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from unibuild.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["NETDEV", "local_networks", "rules"]
+__all__ = ["FIRST_ADDRESS", "NETDEV", "local_networks", "parse_forward", "rules"]
+
+FIRST_ADDRESS = "10.0.2.50"
+"""The address that the lab VM leases first."""
+
+
+def parse_forward(rule: str) -> tuple[int, str]:
+    """Split "8080:80" or "8080:10.0.2.51:80" into the port here and the address there, (8080, "10.0.2.50:80").
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    found = re.fullmatch(r"(\d{1,5}):(?:(10\.0\.2\.\d{1,3}):)?(\d{1,5})", rule)
+    if not found or not all(0 < int(port) < 65536 for port in (found[1], found[3])):
+        raise SettingsError(
+            f'lab.forward: "{rule}" is not a port forwarding rule',
+            hint='write "8080:80", or "8080:10.0.2.51:80" for a domain with another address than the first',
+        )
+    return int(found[1]), f"{found[2] or FIRST_ADDRESS}:{int(found[3])}"
+
 
 NETDEV = {
     # QEMU makes a guest's connections from this machine. restrict=on drops all but the answers to forwarded ones.
-    # IPv6 would lead to the same places, and the lab's network has none.
+    # IPv6 would lead to the same paths, and the lab's network has none.
     "closed": "ipv6=off,restrict=on",
     "internet": "ipv6=off",
     "open": "ipv6=off",

@@ -1,32 +1,136 @@
-"""Fetches the packages of the box with a private apt: no root, and the system's own lists stay as they are.
+"""Fetches the packages of the lab VM with a private apt: no root, and the system's own lists stay as they are.
 
-apt verifies as always: we hand it the distribution's own entries of the system's sources with their keys, and pin
-everything else away. Only the state, the cache and the record of installed packages (empty) are ours.
+apt verifies as always: it gets the distribution's own entries of the system's sources with their keys; everything else
+is pinned away. Only the state, the cache and the (empty) record of installed packages are private.
 """
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import platform
 import re
 import subprocess
+import tarfile
+import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from unibuild.errors import MissingError
+from unibuild.errors import CommandError, LabError, MissingError
 from unibuild.util import files, process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Distribution", "closure", "distribution", "fetch", "parse_depends", "select_sources", "this_machines"]
+__all__ = [
+    "ZSTD",
+    "Distribution",
+    "Member",
+    "closure",
+    "decompress",
+    "distribution",
+    "fetch",
+    "members",
+    "parse_depends",
+    "select_sources",
+    "this_machines",
+]
+
+ZSTD = b"\x28\xb5\x2f\xfd"
+MERGED = ("bin", "sbin", "lib", "lib64")  # folders that Debian 13 and Ubuntu have as links into /usr
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a package: its bytes, or the target of a symbolic link."""
+
+    data: bytes = b""
+    link: str | None = None
+
+
+def members(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Member]]:
+    """Yield the files and links of a package that ``wanted`` accepts by name.
+
+    Names are as on a merged system: "usr/bin/busybox" for what the package may call "./bin/busybox".
+
+    Raises:
+        LabError: the package is damaged.
+    """
+    argv = ["dpkg-deb", "--fsys-tarfile", str(package)]
+    with process.start(argv, stderr=subprocess.DEVNULL) as child:
+        try:
+            with tarfile.open(fileobj=child.stdout, mode="r|") as tar:
+                for entry in tar:
+                    name = _merged(entry.name)
+                    if not wanted(name):
+                        continue
+                    if entry.issym():
+                        yield name, Member(link=entry.linkname)
+                    elif entry.islnk():
+                        yield name, Member(link="/" + _merged(entry.linkname))
+                    elif entry.isreg():
+                        file = tar.extractfile(entry)
+                        yield name, Member(data=file.read() if file else b"")
+        except tarfile.TarError as error:
+            raise LabError(
+                f"the package {package.name} is damaged: {error}", hint="run `unibuild lab reset`"
+            ) from error
+
+
+def decompress(data: bytes) -> bytes:
+    """Unpack gzip, xz or zstd by its magic number; anything else is returned as it is.
+
+    Bytes after the end of an xz stream are left out (Linux stores the unpacked size there).
+    """
+    if data[:2] == b"\x1f\x8b":
+        return gzip.decompress(data)
+    if data[:6] == b"\xfd7zXZ\0":
+        return lzma.LZMADecompressor().decompress(data)
+    if data[:4] == ZSTD:
+        return _unzstd(data)
+    return data
+
+
+def _merged(name: str) -> str:
+    path = PurePosixPath(name.removeprefix("./").lstrip("/"))
+    return str("usr" / path) if path.parts and path.parts[0] in MERGED else str(path)
+
+
+def _unzstd(data: bytes) -> bytes:
+    """Unpack zstd, which Python has only from 3.14 on, with the zstd inside dpkg-deb.
+
+    The data is wrapped as a package: an ar archive (deb(5)) whose last member is "data.tar.zst"; ``--fsys-tarfile``
+    unpacks that and does not look inside.
+    """
+
+    def part(name: str, content: bytes) -> bytes:
+        return (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+            + content
+            + b"\n"[: len(content) % 2]
+        )
+
+    with tempfile.TemporaryDirectory(prefix="unibuild-") as folder:
+        package = Path(folder) / "payload.deb"
+        package.write_bytes(
+            b"!<arch>\n"
+            + part("debian-binary", b"2.0\n")
+            + part("control.tar.gz", gzip.compress(bytes(10240)))
+            + part("data.tar.zst", data)
+        )
+        try:
+            return process.run(["dpkg-deb", "--fsys-tarfile", str(package)]).stdout
+        except CommandError as error:
+            raise LabError(f"this dpkg-deb cannot unpack zstd: {error.output.strip()}") from error
+
 
 ROOTS = (
     *("busybox-static", "dropbear-bin", "grub-xen-host", "nftables", "util-linux"),
     *("xen-system-amd64", "xenstore-utils"),
 )
 KERNELS = {"Debian": "linux-image-amd64", "Ubuntu": "linux-image-generic"}
-# What we unpack of everything that those depend on: no Python, no qemu, no boot loader.
+# What is unpacked of everything that those depend on: no Python, no qemu, no boot loader.
 WANTED = re.compile(r"(?!libpython)(lib.*|zlib1g|xen-hypervisor-\d.*|xen-utils-\d.*|linux-(image|modules)-.*)")
 CONFIGURATION = """\
 #clear APT::Update::Post-Invoke;
@@ -57,7 +161,7 @@ class Distribution:
 
 
 def distribution(os_release: Mapping[str, str]) -> Distribution | None:
-    """Tell from the keys of os-release(5) whether these are Debian's or Ubuntu's packages, and of which release."""
+    """Return the distribution (Debian or Ubuntu) and release that the keys of os-release(5) name; None for another."""
     kinds = f"{os_release.get('ID', '')} {os_release.get('ID_LIKE', '')}".split()
     for kind in kinds:
         if kind in ("debian", "ubuntu"):
@@ -143,14 +247,14 @@ def fetch(
     roots: Sequence[str] = (),
     follow: re.Pattern[str] = WANTED,
 ) -> list[Path]:
-    """Download the packages that the box, or something beside it, is made of into ``folder``.
+    """Download the packages that the lab VM, or something beside it, is made of into ``folder``.
 
     Args:
-        here: whose packages.
+        here: the distribution of the packages.
         folder: holds apt's state too; what an earlier call left there is used again.
-        progress: told what goes on.
+        progress: called with each step and its share done.
         etc: where apt's sources are.
-        roots: what is wanted; empty: the box.
+        roots: what is wanted; empty: the lab VM.
         follow: which packages of those that the roots depend on are wanted too.
 
     Returns:
@@ -208,7 +312,7 @@ def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
     files.write_whole(folder / "preferences", pin.encode())
     files.write_whole(folder / "status", b"")
     files.write_whole(folder / "apt.conf", CONFIGURATION.encode())
-    places = {
+    paths = {
         "Dir::Cache": folder / "cache",
         "Dir::Etc::Preferences": folder / "preferences",
         "Dir::Etc::PreferencesParts": "/dev/null",
@@ -218,7 +322,7 @@ def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
         "Dir::State::Lists": folder / "lists",
         "Dir::State::Status": folder / "status",
     }
-    options = [f"--option={key}={value}" for key, value in places.items()]
+    options = [f"--option={key}={value}" for key, value in paths.items()]
     return [f"--config-file={folder / 'apt.conf'}", *options]
 
 

@@ -1,4 +1,4 @@
-"""Where the lab keeps its things: one lab a user (and cache folder)."""
+"""Paths of the lab: one lab for each user and cache folder."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from unibuild.util import files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Places"]
+__all__ = ["LabPaths"]
 
 _LONGEST = 85  # bytes of the runtime folder: 107 for a socket, less 17 and "/ssh"
 
 
 @dataclass(frozen=True)
-class Places:
+class LabPaths:
     """The lab's two folders.
 
     Args:
-        cache: what stays: the image, the snapshot, the keys, the serial log.
-        runtime: what goes with the box: its sockets and its record. Its name is short, since that of a Unix socket may
-            have 107 bytes and ssh adds 17 of its own; and it follows from the cache's, so that two logins of a user,
-            with different XDG_RUNTIME_DIRs, share the box.
+        cache: for the image, the snapshot, the keys and the serial log, which outlive the lab VM.
+        runtime: for the sockets and the record of a running lab VM. Its name is short, since the path of a Unix socket
+            has at most 107 bytes and ssh adds 17. It follows from the cache's name, so that two logins of a user with
+            different XDG_RUNTIME_DIRs share the lab VM.
     """
 
     cache: Path
     runtime: Path
 
     @classmethod
-    def of(cls, environ: Mapping[str, str] = os.environ) -> Places:
+    def of(cls, environ: Mapping[str, str] = os.environ) -> LabPaths:
         """Return the folders that the environment asks for (XDG_CACHE_HOME, else ~/.cache).
 
         Raises:
@@ -46,7 +46,7 @@ class Places:
         return cls(cache, _runtime(cache, tag, environ))
 
     def make_cache(self) -> None:
-        """Make the folder of what stays, for the user alone: it holds keys, and the memory of domains.
+        """Make the cache folder, for the user alone: it holds keys, and the memory of domains.
 
         Raises:
             FileError: it cannot be made.
@@ -60,10 +60,10 @@ class Places:
             raise FileError(text, hint=files.SET_CACHE) from error
 
     def make_runtime(self) -> None:
-        """Make the folder of what goes, for the user alone.
+        """Make the runtime folder, for the user alone.
 
         Raises:
-            FileError: it cannot be made, or somebody else has made it: anybody may, in /tmp.
+            FileError: it cannot be made, or another user made it, which anyone can in /tmp.
         """
         try:
             self.runtime.mkdir(mode=0o700, exist_ok=True)
@@ -90,12 +90,12 @@ class Places:
 
     @property
     def downloads(self) -> Path:
-        """The private apt; there only until the image stands."""
+        """The private apt; removed once the image is complete."""
         return self.cache / "apt"
 
     @property
     def snapshot(self) -> Path:
-        """The box after its first boot; a folder."""
+        """The lab VM after its first boot; a folder."""
         return self.cache / "snapshot"
 
     @property
@@ -105,22 +105,22 @@ class Places:
 
     @property
     def serial_log(self) -> Path:
-        """What Xen and dom0 said since the last cold boot; kept when the box is down."""
+        """What Xen and dom0 said since the last cold boot; kept when the lab VM is down."""
         return self.cache / "serial.log"
 
     @property
     def ssh_config(self) -> Path:
-        """For ``ssh -F``: the box is its host "box"."""
+        """For ``ssh -F``: the lab VM is its host "box"."""
         return self.cache / "ssh_config"
 
     @property
     def verdicts(self) -> Path:
-        """Whether KVM runs the box here, as a probe found it."""
+        """Whether KVM runs the lab VM here, as a probe found it."""
         return self.cache / "kvm.json"
 
     @property
     def record(self) -> Path:
-        """What the running box is; written when it answers."""
+        """What the running lab VM is; written when it answers."""
         return self.runtime / "box.json"
 
     @property
@@ -135,14 +135,14 @@ class Places:
 
     @property
     def pid_file(self) -> Path:
-        """QEMU writes it; its name in QEMU's arguments is how we know our QEMU."""
+        """QEMU writes it; its name in QEMU's arguments identifies the lab's QEMU."""
         return self.runtime / "qemu.pid"
 
 
 def _runtime(cache: Path, tag: str, environ: Mapping[str, str]) -> Path:
     """Return the folder for files that last as long as the lab VM.
 
-    It is in /tmp, whatever the login: XDG_RUNTIME_DIR is removed with the last one, and the box runs on. But another
+    It is in /tmp, whatever the login: XDG_RUNTIME_DIR is removed with the last one, and the lab VM runs on. But another
     user may have made that name, and nobody else can remove it there; then it is one that others cannot make.
     """
     names = [Path(f"/tmp/unibuild-{os.getuid()}-{tag}")]

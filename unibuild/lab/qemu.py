@@ -17,7 +17,7 @@ from unibuild.lab.network import NETDEV
 from unibuild.util import process
 
 if TYPE_CHECKING:
-    from unibuild.lab.paths import Places
+    from unibuild.lab.paths import LabPaths
     from unibuild.settings.types import Network
 
 __all__ = ["PROGRAM", "Machine", "arguments", "cpu_time", "find", "start", "stop", "version"]
@@ -68,16 +68,16 @@ class Machine:
 
 
 def arguments(
-    machine: Machine, places: Places, ram: Path | None, *, network: Network = "closed", restore: bool = False
+    machine: Machine, paths: LabPaths, ram: Path | None, *, network: Network = "closed", restore: bool = False
 ) -> list[str]:
     """Return QEMU's whole argument list; a cold boot runs in a folder with "xen", "vmlinux" and "initrd".
 
     Args:
         machine: the machine.
-        places: of the sockets and the log.
+        paths: of the sockets and the log.
         ram: the file that the machine's memory is, shared when it is to be saved and private when ``restore``d, so that
             the snapshot stays as it is; None for memory that is nobody else's.
-        network: as in the settings. It is no part of a snapshot: a box may be saved in one and restored in another.
+        network: as in the settings. It is no part of a snapshot: a lab VM may be saved in one and restored in another.
         restore: wait for a snapshot and do not run; else boot.
     """
     size = f"id=ram,size={machine.memory}M"
@@ -90,53 +90,53 @@ def arguments(
         *machine.arguments(),
         *("-object", memory),
         *("-netdev", f"user,id=n0,{NETDEV[network]},dhcpstart=10.0.2.50,hostfwd=tcp:127.0.0.1:0-10.0.2.15:22"),
-        *("-chardev", f"file,id=com1,append=on,path={_escaped(places.serial_log)}", "-serial", "chardev:com1"),
-        *("-qmp", f"unix:{_escaped(places.monitor)},server=on,wait=off"),
-        *("-pidfile", str(places.pid_file), "-daemonize"),
+        *("-chardev", f"file,id=com1,append=on,path={_escaped(paths.serial_log)}", "-serial", "chardev:com1"),
+        *("-qmp", f"unix:{_escaped(paths.monitor)},server=on,wait=off"),
+        *("-pidfile", str(paths.pid_file), "-daemonize"),
         *(("-incoming", "defer", "-S") if restore else boot),
     ]
 
 
-def start(argv: list[str], places: Places, cwd: Path) -> int:
+def start(argv: list[str], paths: LabPaths, cwd: Path) -> int:
     """Start QEMU in the background and return its process id.
 
     Raises:
         MissingError: it is not installed.
         LabError: it refuses to start.
     """
-    places.monitor.unlink(missing_ok=True)
+    paths.monitor.unlink(missing_ok=True)
     try:
         process.run(argv, cwd=cwd, timeout=60)
     except CommandError as error:
         raise LabError(f"QEMU does not start: {error.output.strip()}") from error
-    pid = find(places)
+    pid = find(paths)
     if pid is None:
         raise LabError("QEMU ended as soon as it had started")
     return pid
 
 
-def find(places: Places) -> int | None:
-    """Return the process id of our QEMU while it runs: told by its arguments, so a stale file cannot mislead."""
-    mark = os.fsencode(places.pid_file)
+def find(paths: LabPaths) -> int | None:
+    """Return the process id of the lab's QEMU while it runs; found by its arguments, so a stale file cannot mislead."""
+    mark = os.fsencode(paths.pid_file)
     with contextlib.suppress(OSError, ValueError):
-        pid = int(places.pid_file.read_text())
+        pid = int(paths.pid_file.read_text())
         if _is_ours(Path("/proc", str(pid)), mark):
             return pid
     return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _is_ours(entry, mark)), None)
 
 
-def cpu_time(places: Places) -> float:
-    """Return the seconds of processor time that our QEMU has used; 0 where it does not run."""
+def cpu_time(paths: LabPaths) -> float:
+    """Return the seconds of processor time that the lab's QEMU has used; 0 when it does not run."""
     with contextlib.suppress(OSError):
-        fields = Path("/proc", str(find(places)), "stat").read_text().rpartition(")")[2].split()
+        fields = Path("/proc", str(find(paths)), "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
     return 0.0
 
 
-def stop(places: Places) -> None:
-    """End our QEMU, and every one that a killed unibuild left behind: TERM, then KILL."""
+def stop(paths: LabPaths) -> None:
+    """Stop the lab's QEMU, and any that a killed unibuild left behind: TERM, then KILL."""
     deadline = time.monotonic() + process.PATIENCE
-    while (pid := find(places)) is not None:
+    while (pid := find(paths)) is not None:
         late = time.monotonic() >= deadline
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
@@ -155,7 +155,7 @@ def version() -> str:
 
 
 def _is_ours(about: Path, mark: bytes) -> bool:
-    """Tell whether the process of this folder in /proc is a QEMU of the user's that writes the file ``mark``."""
+    """Return whether the process of this folder in /proc is a QEMU of this user that writes the pid file ``mark``."""
     with contextlib.suppress(OSError):
         argv = (about / "cmdline").read_bytes().split(b"\0")
         is_qemu = argv[0].rpartition(b"/")[2].startswith(b"qemu")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Monitor"]
 
-PATIENCE = 20.0  # seconds that QEMU may take over one answer
+ANSWER_TIMEOUT = 20.0  # seconds that QEMU may take over one answer
 
 
 class Monitor(AbstractContextManager["Monitor"]):
@@ -32,7 +32,7 @@ class Monitor(AbstractContextManager["Monitor"]):
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(PATIENCE)
+        self._socket.settimeout(ANSWER_TIMEOUT)
         try:
             self._socket.connect(str(path))
             self._lines = self._socket.makefile("rb")
@@ -40,7 +40,7 @@ class Monitor(AbstractContextManager["Monitor"]):
             self.run("qmp_capabilities")
         except OSError as error:
             self._socket.close()
-            raise LabError(f"the box's QEMU does not answer on {path}: {error}") from error
+            raise LabError(f"the lab VM's QEMU does not answer on {path}: {error}") from error
         except LabError:
             self.__exit__()
             raise
@@ -74,7 +74,7 @@ class Monitor(AbstractContextManager["Monitor"]):
                 if "error" in answer:
                     raise LabError(f"QEMU refuses {command}: {answer['error'].get('desc', answer['error'])}")
         except (OSError, ValueError) as error:
-            raise LabError(f"the box's QEMU went away during {command}") from error
+            raise LabError(f"the lab VM's QEMU went away during {command}") from error
 
     def migrated(self) -> None:
         """Wait for the end of a migration.

@@ -1,7 +1,7 @@
-"""The box after its first boot, kept in two files: its memory, and the state of its devices.
+"""Snapshots of the lab VM after its first boot, in two files: memory and device state.
 
-The memory is a file that QEMU maps: shared while the box boots, so that saving it costs nothing, and private when it is
-restored, so that it stays as it was. QEMU's migration (capability x-ignore-shared) then carries the devices only.
+QEMU maps the memory file: shared during the first boot, so that saving costs nothing; private when restored, so that
+the file does not change. QEMU's migration (capability x-ignore-shared) then carries the devices only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unibuild.util import process
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.lab.paths import Places
+    from unibuild.lab.paths import LabPaths
     from unibuild.lab.qemu import Machine
     from unibuild.settings.types import Network
 
@@ -36,7 +36,7 @@ def key(machine: Machine, version: str, manifest: bytes, overlay: bytes) -> str:
         machine: the machine that was saved.
         version: QEMU's.
         manifest: of the image that it booted.
-        overlay: our own part of its first file system, keys and all.
+        overlay: unibuild's part of its first file system: scripts and keys.
     """
     parts = (
         json.dumps([*machine.arguments(), qemu.XEN_OPTIONS, qemu.LINUX_OPTIONS, version]).encode(),
@@ -47,7 +47,7 @@ def key(machine: Machine, version: str, manifest: bytes, overlay: bytes) -> str:
 
 
 def exists(folder: Path, name: str) -> bool:
-    """Tell whether the snapshot in ``folder`` is complete and the one with this key."""
+    """Return whether the snapshot in ``folder`` is complete and has this key."""
     try:
         return (folder / "key").read_text() == name
     except OSError:
@@ -80,15 +80,15 @@ def prepare(folder: Path, memory: int) -> Path:
     return ram
 
 
-def save(places: Places, name: str) -> None:
-    """Save the running box, which ends with it, under the key ``name``.
+def save(paths: LabPaths, name: str) -> None:
+    """Save the running lab VM, which ends with it, under the key ``name``.
 
     Raises:
         LabError: QEMU cannot.
         FileError: the disk is full.
     """
-    folder = places.snapshot
-    with Monitor(places.monitor) as monitor:
+    folder = paths.snapshot
+    with Monitor(paths.monitor) as monitor:
         monitor.run("stop")
         _ignore_shared(monitor)
         fd = os.open(folder / "state", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
@@ -98,7 +98,7 @@ def save(places: Places, name: str) -> None:
             os.close(fd)
         monitor.run("migrate", uri="fd:state")
         monitor.migrated()
-    qemu.stop(places)
+    qemu.stop(paths)
     with contextlib.suppress(MissingError):  # most of the memory is zeros: without them a sixth of the file is left
         process.run(["fallocate", "--dig-holes", str(folder / "ram")], check=False)
     try:
@@ -107,15 +107,15 @@ def save(places: Places, name: str) -> None:
         raise FileError(f"cannot write {folder}: {error.strerror}", hint="is the disk full?") from error
 
 
-def restore(machine: Machine, places: Places, network: Network) -> int:
-    """Start a box from the snapshot on a network and let it run; return QEMU's process id.
+def restore(machine: Machine, paths: LabPaths, network: Network) -> int:
+    """Start a lab VM from the snapshot on a network and let it run; return QEMU's process id.
 
     Raises:
         LabError: QEMU cannot read it.
     """
-    folder = places.snapshot
-    pid = qemu.start(qemu.arguments(machine, places, folder / "ram", network=network, restore=True), places, folder)
-    with Monitor(places.monitor) as monitor:
+    folder = paths.snapshot
+    pid = qemu.start(qemu.arguments(machine, paths, folder / "ram", network=network, restore=True), paths, folder)
+    with Monitor(paths.monitor) as monitor:
         _ignore_shared(monitor)
         fd = os.open(folder / "state", os.O_RDONLY)
         try:

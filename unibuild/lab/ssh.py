@@ -1,29 +1,105 @@
-"""How to log in to the box: with OpenSSH's client, a configuration of its own, and one connection that is kept."""
+"""Keys, ssh configuration and the kept ssh connection of the lab VM."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import shlex
 import socket
+import struct
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.errors import MissingError
+from unibuild.errors import LabError, MissingError
+from unibuild.lab.initrd import Cpio
 from unibuild.lab.qmp import Monitor
 from unibuild.util import files, process
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from typing import IO
 
-    from unibuild.lab.paths import Places
+    from unibuild.lab.paths import LabPaths
 
-__all__ = ["answers", "close", "connect", "run", "ssh_config"]
+__all__ = ["answers", "close", "connect", "dropbear_key", "ensure", "run", "ssh_config", "write_overlay"]
 
-PATIENCE = 15.0  # seconds that a busy dom0 may take to greet
+DOM0 = Path(__file__).parent / "dom0"
 
 
-def ssh_config(places: Places, port: int) -> str:
-    """Return a configuration in which the box is the host "box"; the person's own has no part in it (ssh_config(5))."""
+def ensure(folder: Path) -> None:
+    """Make the keys ("user", "host") in ``folder`` where they are not there yet, mode 0600.
+
+    Raises:
+        MissingError: ssh-keygen is not there.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("user", "host"):
+        key = folder / name
+        public = folder / f"{name}.pub"
+        if not (key.is_file() and public.is_file()):
+            key.unlink(missing_ok=True)
+            public.unlink(missing_ok=True)
+            process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "unibuild lab", "-f", str(key)])
+    algorithm, text, *_ = (folder / "host.pub").read_text().split()
+    files.write_whole(folder / "known_hosts", f"box {algorithm} {text}\n".encode(), mode=0o600)
+
+
+def dropbear_key(text: str) -> bytes:
+    """Turn an unencrypted OpenSSH ed25519 private key into the form of dropbear.
+
+    Formats: OpenSSH's PROTOCOL.key; dropbear's buf_put_ed25519_priv_key (two strings as in RFC 4251: the type, and the
+    64 bytes of private and public key).
+
+    Raises:
+        LabError: it is no such key.
+    """
+    try:
+        blob = base64.b64decode("".join(line for line in text.splitlines() if "---" not in line), validate=True)
+        rest = blob.removeprefix(b"openssh-key-v1\0")
+        if rest == blob:
+            raise ValueError("no OpenSSH private key")
+        for _ in ("cipher", "key derivation", "its options"):
+            _, rest = _string(rest)
+        _, rest = _string(rest[4:])  # the number of keys, the public key
+        private, _ = _string(rest)
+        kind, private = _string(private[8:])  # a number, twice
+        _, private = _string(private)
+        secret, _ = _string(private)
+        if kind != b"ssh-ed25519" or len(secret) != 64:
+            raise ValueError(f"its kind is {kind!r}")
+    except (ValueError, struct.error) as error:
+        raise LabError(f"the lab's host key cannot be read: {error}", hint="run `unibuild lab reset`") from error
+    return b"".join(struct.pack(">I", len(part)) + part for part in (kind, secret))
+
+
+def write_overlay(file: IO[bytes], folder: Path) -> None:
+    """Append to ``file`` the archive of the scripts for dom0 and of the keys in ``folder``."""
+    cpio = Cpio(file)
+    for path in sorted(DOM0.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            cpio.file(str(path.relative_to(DOM0)), data, 0o755 if data.startswith(b"#!") else 0o644)
+    cpio.folder("root", 0o700)
+    cpio.folder("root/.ssh", 0o700)
+    cpio.file("root/.ssh/authorized_keys", (folder / "user.pub").read_bytes(), 0o600)
+    host = dropbear_key((folder / "host").read_text())
+    cpio.file("etc/dropbear/dropbear_ed25519_host_key", host, 0o600)
+    cpio.end()
+
+
+def _string(data: bytes) -> tuple[bytes, bytes]:
+    """Split an RFC 4251 string off the front of ``data``."""
+    (length,) = struct.unpack_from(">I", data)
+    if len(data) < 4 + length:
+        raise ValueError("it is cut off")
+    return data[4 : 4 + length], data[4 + length :]
+
+
+GREETING_TIMEOUT = 15.0  # seconds that a busy dom0 may take to greet
+
+
+def ssh_config(paths: LabPaths, port: int) -> str:
+    """Return a configuration (ssh_config(5)) with the lab VM as host "box"; the user's own is not read."""
 
     def quoted(path: Path) -> str:
         return '"' + str(path).replace("%", "%%") + '"'
@@ -33,10 +109,10 @@ def ssh_config(places: Places, port: int) -> str:
         "HostKeyAlias": "box",
         "Port": str(port),
         "User": "root",
-        "IdentityFile": quoted(places.keys / "user"),
+        "IdentityFile": quoted(paths.keys / "user"),
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
-        "UserKnownHostsFile": quoted(places.keys / "known_hosts"),
+        "UserKnownHostsFile": quoted(paths.keys / "known_hosts"),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "yes",
         "BatchMode": "yes",
@@ -44,58 +120,59 @@ def ssh_config(places: Places, port: int) -> str:
         "ServerAliveInterval": "10",
         "ServerAliveCountMax": "3",
         "ControlMaster": "auto",
-        "ControlPath": quoted(places.ssh_socket),
+        "ControlPath": quoted(paths.ssh_socket),
         "ControlPersist": "yes",
         "LogLevel": "ERROR",
     }
     return "Host box\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
 
-def connect(places: Places, rules: str | None = None) -> None:
+def connect(paths: LabPaths, rules: str | None = None) -> None:
     """Write the configuration for ssh, open the kept connection, and set dom0's clock, which a snapshot has stopped.
 
     Args:
-        places: of the box.
+        paths: of the lab VM.
         rules: for dom0's packet filter, as ``nft -f`` reads them.
 
     Raises:
         CommandError: dom0 does not answer.
     """
-    with Monitor(places.monitor) as monitor:
+    with Monitor(paths.monitor) as monitor:
         port = next(port for port, target in monitor.forwards().items() if target == "10.0.2.15:22")
-    files.write_whole(places.ssh_config, ssh_config(places, port).encode(), mode=0o600)
-    close(places)
-    run(places, ["date", "-s", f"@{time.time():.0f}"])
+    files.write_whole(paths.ssh_config, ssh_config(paths, port).encode(), mode=0o600)
+    close(paths)
+    run(paths, ["date", "-s", f"@{time.time():.0f}"])
     if rules is not None:
-        run(places, ["nft", "-f", "-"], data=rules.encode())
+        run(paths, ["nft", "-f", "-"], data=rules.encode())
 
 
-def run(places: Places, argv: list[str], timeout: float = 60.0, data: bytes = b"") -> process.Completed:
+def run(paths: LabPaths, argv: list[str], timeout: float = 60.0, data: bytes = b"") -> process.Completed:
     """Run a command in dom0.
 
     Raises:
         CommandError: it failed, or dom0 does not answer.
     """
-    return process.run(["ssh", "-F", str(places.ssh_config), "box", shlex.join(argv)], timeout=timeout, input=data)
+    return process.run(["ssh", "-F", str(paths.ssh_config), "box", shlex.join(argv)], timeout=timeout, input=data)
 
 
-def close(places: Places) -> None:
+def close(paths: LabPaths) -> None:
     """End the kept connection, if there is one."""
-    if places.ssh_socket.exists():  # without the configuration, which may have been removed
-        process.run(["ssh", "-F", "none", "-S", str(places.ssh_socket), "-O", "exit", "box"], check=False, timeout=10)
-    places.ssh_socket.unlink(missing_ok=True)
+    if paths.ssh_socket.exists():  # without the configuration, which may have been removed
+        process.run(["ssh", "-F", "none", "-S", str(paths.ssh_socket), "-O", "exit", "box"], check=False, timeout=10)
+    paths.ssh_socket.unlink(missing_ok=True)
 
 
-def answers(places: Places, port: int) -> bool:
-    """Tell whether dom0 can be logged in to on this port of 127.0.0.1.
+def answers(paths: LabPaths, port: int) -> bool:
+    """Return whether dom0 accepts a login on this port of 127.0.0.1.
 
     A kept connection is proof: ssh gives it up when dom0 has been silent for half a minute. Else the server must greet;
     that a connection is accepted says nothing, QEMU accepts it for a dead dom0 too.
     """
-    check = ["ssh", "-F", str(places.ssh_config), "-O", "check", "box"]
+    check = ["ssh", "-F", str(paths.ssh_config), "-O", "check", "box"]
     with contextlib.suppress(MissingError):  # without ssh the greeting still tells
-        if places.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
+        if paths.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
             return True
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+    server = ("127.0.0.1", port)
+    with contextlib.suppress(OSError), socket.create_connection(server, timeout=GREETING_TIMEOUT) as connection:
         return connection.recv(4) == b"SSH-"
     return False

@@ -1,4 +1,4 @@
-"""The box: a Xen host of one's own, handed out as an ssh host. One a user; every function may be called at any time."""
+"""Start, find, describe and stop the lab VM, one for each user, which is a Xen host reached over ssh."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from unibuild.errors import BusyError, LabError
-from unibuild.lab import qemu, record, ssh
-from unibuild.lab.forward import parse_forward
-from unibuild.lab.paths import Places
+from unibuild.lab import qemu, ssh
+from unibuild.lab.network import parse_forward
+from unibuild.lab.paths import LabPaths
 from unibuild.lab.qmp import Monitor
+from unibuild.settings.types import Network
 from unibuild.util import files
 
 if TYPE_CHECKING:
@@ -24,30 +27,85 @@ if TYPE_CHECKING:
     from unibuild.lab.image import Image
     from unibuild.settings.model import Lab
 
-__all__ = ["Box", "Status", "down", "pack", "reset", "running", "status", "up"]
+__all__ = [
+    "RECORD_VERSION",
+    "LabRecord",
+    "LabVm",
+    "Status",
+    "down",
+    "load_record",
+    "pack",
+    "reset",
+    "running",
+    "save_record",
+    "status",
+    "up",
+]
 
-PATIENCE = 600.0  # seconds to wait for another unibuild that downloads and starts the box
+RECORD_VERSION: Literal[2] = 2
+
+
+class LabRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A running lab VM.
+
+    Args:
+        version: of this record's shape.
+        accel: what runs the lab VM.
+        memory: its memory in MiB.
+        network: what it reaches, as in the settings.
+        image: what it was booted from, in a few words.
+        manifest: the SHA-256 of that image's manifest.
+        since: when it came up; seconds since 1970.
+    """
+
+    version: Literal[2]
+    accel: Literal["kvm", "tcg"]
+    memory: int
+    network: Network
+    image: str
+    manifest: str
+    since: float
+
+
+def load_record(path: Path) -> LabRecord | None:
+    """Return the record; None where there is none, or it is cut off or of another version of unibuild."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LabRecord)
+    except (OSError, ValueError, msgspec.MsgspecError):
+        return None
+
+
+def save_record(path: Path, record: LabRecord) -> None:
+    """Write the record whole, for the user alone.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    files.write_whole(path, msgspec.json.encode(record), mode=0o600)
+
+
+LOCK_TIMEOUT = 600.0  # seconds to wait for another unibuild that downloads and starts the lab VM
 
 
 @dataclass(frozen=True)
-class Box:
-    """A running box.
+class LabVm:
+    """A running lab VM.
 
     Args:
-        places: its folders.
+        paths: its folders.
         alias: its name in ``ssh_config``.
     """
 
-    places: Places
+    paths: LabPaths
     alias: str = "box"
 
     @property
     def ssh_config(self) -> Path:
         """The file for ``ssh -F``; root's login, with a kept connection."""
-        return self.places.ssh_config
+        return self.paths.ssh_config
 
     def forward(self, rule: str) -> None:
-        """Make a port of this machine lead to a domain, as ``[lab] forward`` says it; at once, until the box is down.
+        """Forward a port of this machine to a domain (a rule of ``[lab] forward``) until the lab VM is down.
 
         Raises:
             SettingsError: the rule cannot be understood.
@@ -58,108 +116,108 @@ class Box:
             monitor.forward(port, address)
 
     def unforward(self, port: int) -> None:
-        """Close a port that ``forward`` opened; where the box is down there is none."""
+        """Close a port that ``forward`` opened; nothing to do when the lab VM is down."""
         with contextlib.suppress(LabError), self.monitor() as monitor:
             monitor.unforward(port)
 
     @contextlib.contextmanager
     def monitor(self) -> Iterator[Monitor]:
-        """Give its QEMU's monitor; meanwhile no other unibuild changes the box.
+        """Yield its QEMU's monitor; no other unibuild changes the lab VM meanwhile.
 
         Raises:
             LabError: it is down.
         """
-        with _locked(self.places, _silent), Monitor(self.places.monitor) as found:
+        with _locked(self.paths, _silent), Monitor(self.paths.monitor) as found:
             yield found
 
 
 @dataclass(frozen=True)
 class Status:
-    """How the lab stands.
+    """The state of the lab.
 
     Args:
-        state: "up"; "down"; "busy" while another unibuild changes it; "broken" where the next ``up`` will mend it.
-        facts: what there is to say, by name.
+        state: "up"; "down"; "busy" while another unibuild changes it; "broken" when the next ``up`` will repair it.
+        facts: details by name.
     """
 
     state: str
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def up(lab: Lab, progress: Callable[[str, float | None], None]) -> Box:
-    """Hand out the running box; start it where it does not run, or no longer answers.
+def up(lab: Lab, progress: Callable[[str, float | None], None]) -> LabVm:
+    """Return the running lab VM; start it if it does not run or does not answer.
 
-    A running box is taken where it has the memory that is asked for, or more.
+    A running lab VM is taken where it has the memory that is asked for, or more.
 
     Raises:
         MissingError: QEMU, ssh, apt or the network is not there.
-        LabError: the box does not start, or the one that runs is not what the settings ask for.
+        LabError: the lab VM does not start, or the one that runs is not what the settings ask for.
         FileError: the disk is full, or there is no such box file.
         SettingsError: a rule of ``forward`` cannot be understood.
     """
     rules = [parse_forward(rule) for rule in lab.forward]
-    places = Places.of()
-    with _locked(places, progress):
-        found = _running(places)
+    paths = LabPaths.of()
+    with _locked(paths, progress):
+        found = _running(paths)
         if found is None:
-            _start(lab, places, progress)
+            _start(lab, paths, progress)
         else:
             _check_serves(lab, found)
         if rules:
-            with Monitor(places.monitor) as monitor:
+            with Monitor(paths.monitor) as monitor:
                 for port, address in rules:
                     monitor.forward(port, address)
-    return Box(places)
+    return LabVm(paths)
 
 
-def running() -> Box | None:
-    """Hand out the running box, whatever its settings; None where none answers."""
-    places = Places.of()
-    if not places.cache.exists():
+def running() -> LabVm | None:
+    """Return the running lab VM, whatever its settings; None if none answers."""
+    paths = LabPaths.of()
+    if not paths.cache.exists():
         return None
-    with _locked(places, _silent):
-        return None if _running(places) is None else Box(places)
+    with _locked(paths, _silent):
+        return None if _running(paths) is None else LabVm(paths)
 
 
 def down() -> bool:
-    """End the box and all its domains; nothing of it stays but the cache. Returns whether there was one."""
-    places = Places.of()
-    if not places.cache.exists() and qemu.find(places) is None:
+    """Stop the lab VM and all its domains and keep only the cache. Return whether one ran."""
+    paths = LabPaths.of()
+    if not paths.cache.exists() and qemu.find(paths) is None:
         return False
-    with _locked(places, _silent):
-        found = qemu.find(places) is not None
-        _clear(places)
+    with _locked(paths, _silent):
+        found = qemu.find(paths) is not None
+        _clear(paths)
     return found
 
 
 def reset(*, image: bool = False) -> None:
-    """End the box and forget its snapshot, keys, log and the verdict on KVM; with ``image`` its image too."""
+    """Stop the lab VM; remove its snapshot, keys, log, KVM probe result and, with ``image``, its image."""
     from unibuild.lab import snapshot
 
     down()
-    places = Places.of()
-    if not places.cache.exists():
+    paths = LabPaths.of()
+    if not paths.cache.exists():
         return
-    with _locked(places, _silent):
-        snapshot.discard(places.snapshot)
-        for folder in (places.keys, places.downloads, *((places.image, places.unpacked) if image else ())):
+    with _locked(paths, _silent):
+        snapshot.discard(paths.snapshot)
+        for folder in (paths.keys, paths.downloads, *((paths.image, paths.unpacked) if image else ())):
             shutil.rmtree(folder, ignore_errors=True)
-        for file in (places.serial_log, places.ssh_config, places.verdicts):
+        for file in (paths.serial_log, paths.ssh_config, paths.verdicts):
             file.unlink(missing_ok=True)
 
 
 def status() -> Status:
-    """Tell how the lab stands; changes nothing."""
-    places = Places.of()
-    if not places.cache.exists():
-        return Status("broken" if qemu.find(places) is not None else "down")
-    kept = {"cache": f"{places.cache} ({_used(places.cache) >> 20} MiB)"}
+    """Return the state of the lab; changes nothing."""
+    paths = LabPaths.of()
+    if not paths.cache.exists():
+        return Status("broken" if qemu.find(paths) is not None else "down")
+    kept = {"cache": f"{paths.cache} ({_used(paths.cache) >> 20} MiB)"}
     try:
-        with files.lock(places.lock, "the lab", patience=1.0):
-            found = _running(places)
+        with files.lock(paths.lock, "the lab", patience=1.0):
+            found = _running(paths)
             if found is None:
-                return Status("broken" if qemu.find(places) is not None else "down", kept)
-            with Monitor(places.monitor) as monitor:
+                return Status("broken" if qemu.find(paths) is not None else "down", kept)
+            with Monitor(paths.monitor) as monitor:
                 forwards = monitor.forwards()
     except BusyError as error:
         return Status("busy", {"by": error.message, **kept})
@@ -171,10 +229,10 @@ def status() -> Status:
             "machine": f"{found.memory} MiB, {'KVM' if found.accel == 'kvm' else 'emulated (TCG)'}",
             "network": found.network,
             "since": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.since)),
-            "process": str(qemu.find(places)),
+            "process": str(qemu.find(paths)),
             "forward": ", ".join(ports) or "none",
-            "ssh": f"ssh -F {places.ssh_config} box",
-            "log": str(places.serial_log),
+            "ssh": f"ssh -F {paths.ssh_config} box",
+            "log": str(paths.serial_log),
             **kept,
         },
     )
@@ -184,23 +242,23 @@ def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
     """Write the image made of this machine's packages as a box file for ``[lab] box``; make it first if need be."""
     from unibuild.lab import image as images
 
-    places = Places.of()
-    with _locked(places, progress):
-        image = images.find(places.image) or images.build(places.image, places.downloads, progress)
+    paths = LabPaths.of()
+    with _locked(paths, progress):
+        image = images.find(paths.image) or images.build(paths.image, paths.downloads, progress)
         progress(f"pack {file.name}", None)
         images.pack(image, file)
 
 
-def _start(lab: Lab, places: Places, progress: Callable[[str, float | None], None]) -> None:
-    from unibuild.lab.boot import Starter
+def _start(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], None]) -> None:
+    from unibuild.lab.boot import Booter
 
-    _clear(places)
+    _clear(paths)
     try:
-        places.make_runtime()
-        image = _image(lab, places, progress)
-        machine = Starter(places, image, lab.accel, lab.memory, lab.network, progress).start()
-        facts = record.Record(
-            version=record.VERSION,
+        paths.make_runtime()
+        image = _image(lab, paths, progress)
+        machine = Booter(paths, image, lab.accel, lab.memory, lab.network, progress).start()
+        facts = LabRecord(
+            version=RECORD_VERSION,
             accel=machine.accel,
             memory=machine.memory,
             network=lab.network,
@@ -208,40 +266,40 @@ def _start(lab: Lab, places: Places, progress: Callable[[str, float | None], Non
             manifest=_digest(image.manifest),
             since=time.time(),
         )
-        record.save(places.record, facts)
+        save_record(paths.record, facts)
     except BaseException:
-        _clear(places)
+        _clear(paths)
         raise
 
 
-def _image(lab: Lab, places: Places, progress: Callable[[str, float | None], None]) -> Image:
+def _image(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], None]) -> Image:
     from unibuild.lab import image as images
 
     if lab.box is not None:
-        return images.unpack(_box_file(lab.box), places.unpacked, progress)
-    return images.find(places.image) or images.build(places.image, places.downloads, progress)
+        return images.unpack(_box_file(lab.box), paths.unpacked, progress)
+    return images.find(paths.image) or images.build(paths.image, paths.downloads, progress)
 
 
-def _running(places: Places) -> record.Record | None:
-    """Return the record of the running box.
+def _running(paths: LabPaths) -> LabRecord | None:
+    """Return the record of the running lab VM.
 
-    None where none runs, it does not answer, nobody knows what it is, or files that it takes to use it were removed.
+    None where none runs, it does not answer, its record is unknown, or files needed to use it were removed.
     """
-    found = record.load(places.record)
-    needed = (places.ssh_config, places.keys / "user", places.keys / "known_hosts")
-    if found is None or qemu.find(places) is None or not all(file.is_file() for file in needed):
+    found = load_record(paths.record)
+    needed = (paths.ssh_config, paths.keys / "user", paths.keys / "known_hosts")
+    if found is None or qemu.find(paths) is None or not all(file.is_file() for file in needed):
         return None
     with contextlib.suppress(OSError, LabError):
-        with Monitor(places.monitor) as monitor:
+        with Monitor(paths.monitor) as monitor:
             alive = monitor.run("query-status")["status"] == "running"
             ports = [port for port, target in monitor.forwards().items() if target == "10.0.2.15:22"]
-        if alive and ports and ssh.answers(places, ports[0]):
+        if alive and ports and ssh.answers(paths, ports[0]):
             return found
     return None
 
 
-def _check_serves(lab: Lab, found: record.Record) -> None:
-    """Refuse a running box that is less than the settings want: its domains may be dear to somebody."""
+def _check_serves(lab: Lab, found: LabRecord) -> None:
+    """Refuse a running lab VM that is less than the settings want: its domains may still be needed."""
     if lab.box is not None:
         from unibuild.lab import image as images
 
@@ -256,7 +314,7 @@ def _check_serves(lab: Lab, found: record.Record) -> None:
 
 
 def _refusal(how: str) -> LabError:
-    return LabError(f"the lab is running already, {how}", hint="end it and its domains with `unibuild lab down`")
+    return LabError(f"the lab is running already, {how}", hint="run `unibuild lab down`, which stops its domains too")
 
 
 def _box_file(setting: str) -> Path:
@@ -267,30 +325,30 @@ def _digest(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()
 
 
-def _clear(places: Places) -> None:
-    """End what runs of the box, and remove what a killed unibuild may have left half done."""
-    ssh.close(places)
-    qemu.stop(places)
-    shutil.rmtree(places.runtime, ignore_errors=True)
-    for path in places.cache.glob(".*.*"):
+def _clear(paths: LabPaths) -> None:
+    """End what runs of the lab VM, and remove what a killed unibuild may have left half done."""
+    ssh.close(paths)
+    qemu.stop(paths)
+    shutil.rmtree(paths.runtime, ignore_errors=True)
+    for path in paths.cache.glob(".*.*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def _locked(places: Places, progress: Callable[[str, float | None], None]) -> Iterator[None]:
+def _locked(paths: LabPaths, progress: Callable[[str, float | None], None]) -> Iterator[None]:
     """Hold the lab's lock; say so when another unibuild has it."""
-    places.make_cache()
+    paths.make_cache()
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(files.lock(places.lock, "the lab"))
+            stack.enter_context(files.lock(paths.lock, "the lab"))
         except BusyError as error:
             progress(error.message, None)
-            stack.enter_context(files.lock(places.lock, "the lab", patience=PATIENCE))
+            stack.enter_context(files.lock(paths.lock, "the lab", patience=LOCK_TIMEOUT))
         yield
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes that a folder takes on disk; what vanishes meanwhile takes none."""
+    """Return the bytes that a folder takes on disk; files that disappear meanwhile count as 0."""
     total = 0
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -300,4 +358,4 @@ def _used(folder: Path) -> int:
 
 
 def _silent(_: str, __: float | None) -> None:
-    """The progress of what takes no time."""
+    """Ignore the progress of a quick step."""

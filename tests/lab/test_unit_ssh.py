@@ -12,26 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.errors import FileError, LabError
-from unibuild.lab import keys, ssh
-from unibuild.lab.paths import Places
+from unibuild.lab import ssh
+from unibuild.lab.paths import LabPaths
 from unibuild.util import process
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    keys.ensure(tmp_path / "keys")
+    ssh.ensure(tmp_path / "keys")
     return tmp_path / "keys"
 
 
 def test_keys_are_made_once_and_for_us_alone(folder):
     before = (folder / "user").read_bytes()
-    keys.ensure(folder)
+    ssh.ensure(folder)
     assert (folder / "user").read_bytes() == before
     assert {oct((folder / name).stat().st_mode & 0o777) for name in ("user", "host", "known_hosts")} == {"0o600"}
 
 
 def test_dropbear_gets_the_same_key_pair(folder):
-    found = keys.dropbear_key((folder / "host").read_text())
+    found = ssh.dropbear_key((folder / "host").read_text())
     kind, pair = found[4:15], found[19:]
     public = base64.b64decode((folder / "host.pub").read_text().split()[1])
     assert (struct.unpack(">I", found[:4])[0], kind) == (11, b"ssh-ed25519")
@@ -41,24 +41,24 @@ def test_dropbear_gets_the_same_key_pair(folder):
 def test_a_cut_off_key_is_told(folder):
     text = (folder / "host").read_text().splitlines()
     with pytest.raises(LabError, match="host key cannot be read"):
-        keys.dropbear_key("\n".join([*text[:2], text[-1]]))
+        ssh.dropbear_key("\n".join([*text[:2], text[-1]]))
 
 
 def test_a_key_of_another_kind_is_told(tmp_path):
     process.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(tmp_path / "key")])
     with pytest.raises(LabError, match="ecdsa"):
-        keys.dropbear_key((tmp_path / "key").read_text())
+        ssh.dropbear_key((tmp_path / "key").read_text())
 
 
 @given(st.text())
 def test_no_text_makes_it_stumble(text):
     with pytest.raises(LabError):
-        keys.dropbear_key(text)
+        ssh.dropbear_key(text)
 
 
 def test_the_overlay_has_our_scripts_and_the_keys(folder):
     file = io.BytesIO()
-    keys.write_overlay(file, folder)
+    ssh.write_overlay(file, folder)
     data = file.getvalue()
     for name in (b"init", b"etc/inittab", b"etc/xen/scripts/vif-bridge", b"etc/dropbear/dropbear_ed25519_host_key"):
         assert b"\0" + name + b"\0" in data or name + b"\0" in data
@@ -68,18 +68,18 @@ def test_the_overlay_has_our_scripts_and_the_keys(folder):
 
 def test_ssh_reads_a_configuration_with_odd_names(tmp_path):
     cache = tmp_path / "a b%d"
-    places = Places.of({"XDG_CACHE_HOME": str(cache)})
+    paths = LabPaths.of({"XDG_CACHE_HOME": str(cache)})
     config = tmp_path / "config"
-    config.write_text(ssh.ssh_config(places, 2222))
+    config.write_text(ssh.ssh_config(paths, 2222))
     said = process.run(["ssh", "-F", str(config), "-G", "box"]).text.splitlines()
-    assert f"userknownhostsfile {places.keys / 'known_hosts'}" in [line.replace('"', "") for line in said]
+    assert f"userknownhostsfile {paths.keys / 'known_hosts'}" in [line.replace('"', "") for line in said]
     assert "port 2222" in said
     assert "stricthostkeychecking true" in said
 
 
 def test_sockets_have_short_names_wherever_the_cache_is():
-    places = Places.of({"XDG_CACHE_HOME": "/" + "long/" * 60})
-    assert len(os.fsencode(places.ssh_socket)) + 17 < 108
+    paths = LabPaths.of({"XDG_CACHE_HOME": "/" + "long/" * 60})
+    assert len(os.fsencode(paths.ssh_socket)) + 17 < 108
 
 
 @pytest.fixture
@@ -94,29 +94,29 @@ def test_a_name_in_tmp_that_another_user_has_made_is_passed_over(short_path, mon
     user = os.getuid() + 54321
     monkeypatch.setattr(os, "getuid", lambda: user)  # so that what this test makes is another user's
     environ = {"XDG_CACHE_HOME": str(short_path)} | ({"XDG_RUNTIME_DIR": "/run/mine"} if run else {})
-    first = Places.of(environ).runtime
+    first = LabPaths.of(environ).runtime
     first.mkdir()
     try:
-        second, places = Places.of(environ).runtime, short_path / "unibuild" / "lab"
-        assert (first.parent, second.parent) == (Path("/tmp"), Path("/run/mine") if run else places)
+        second, paths = LabPaths.of(environ).runtime, short_path / "unibuild" / "lab"
+        assert (first.parent, second.parent) == (Path("/tmp"), Path("/run/mine") if run else paths)
     finally:
         first.rmdir()
 
 
 def test_a_runtime_folder_of_somebody_else_is_refused(tmp_path):
-    places = Places(tmp_path / "cache", tmp_path / "runtime")
-    places.runtime.mkdir()
-    places.runtime.chmod(0o777)
+    paths = LabPaths(tmp_path / "cache", tmp_path / "runtime")
+    paths.runtime.mkdir()
+    paths.runtime.chmod(0o777)
     with pytest.raises(FileError, match="not a folder of yours alone"):
-        places.make_runtime()
+        paths.make_runtime()
 
 
 def test_a_relative_cache_home_does_not_count(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Places.of({"XDG_CACHE_HOME": "here"}) == Places.of({})
+    assert LabPaths.of({"XDG_CACHE_HOME": "here"}) == LabPaths.of({})
 
 
 def test_a_cache_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot make the lab's folder"):
-        Places(tmp_path / "file" / "cache", tmp_path).make_cache()
+        LabPaths(tmp_path / "file" / "cache", tmp_path).make_cache()

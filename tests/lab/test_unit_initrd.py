@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.lab.cpio import Cpio
+from unibuild.lab.initrd import Cpio
 
 
 def read(data: bytes) -> dict[str, tuple[int, bytes, tuple[int, int]]]:

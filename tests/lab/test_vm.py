@@ -1,4 +1,4 @@
-"""The box itself: what comes up, what is left behind, and what is mended."""
+"""The lab VM itself: what comes up, what is left behind, and what is mended."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ import pytest
 
 from unibuild.cli import lab as lab_command
 from unibuild.errors import LabError, MissingError
-from unibuild.lab import qemu, ssh
-from unibuild.lab import vm as lab_box
-from unibuild.lab.boot import Starter
-from unibuild.lab.paths import Places
+from unibuild.lab import qemu, ssh, vm
+from unibuild.lab.boot import Booter
+from unibuild.lab.paths import LabPaths
 from unibuild.settings.model import Lab
 from unibuild.util import process
 
@@ -37,19 +36,19 @@ PROGRAMS = (
 
 
 def start_another() -> subprocess.Popen[str]:
-    """Start another process that wants the box."""
+    """Start another process that wants the lab VM."""
     return subprocess.Popen([sys.executable, "-c", UP], stdout=subprocess.PIPE, text=True, process_group=0)
 
 
 def qemus() -> list[int]:
     """The processes with our mark among their arguments."""
-    mark = os.fsencode(Places.of().pid_file)
+    mark = os.fsencode(LabPaths.of().pid_file)
     return [int(entry.parent.name) for entry in Path("/proc").glob("[0-9]*/cmdline") if mark in read(entry)]
 
 
 def kept_connections() -> list[Path]:
-    """The ssh processes that hold a kept connection to the box."""
-    mark = os.fsencode(Places.of().runtime)
+    """The ssh processes that hold a kept connection to the lab VM."""
+    mark = os.fsencode(LabPaths.of().runtime)
     found = [entry for entry in Path("/proc").glob("[0-9]*/cmdline") if mark in read(entry)]
     return [entry for entry in found if read(entry).startswith(b"ssh")]
 
@@ -62,7 +61,7 @@ def read(path: Path) -> bytes:
 
 
 def dom0(script: str) -> str:
-    return ssh.run(Places.of(), ["sh", "-c", script]).text
+    return ssh.run(LabPaths.of(), ["sh", "-c", script]).text
 
 
 def free_port() -> int:
@@ -71,9 +70,9 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def test_a_second_up_hands_out_the_running_box(box):
+def test_a_second_up_hands_out_the_running_lab_vm(box):
     before = qemus()
-    lab_box.up(Lab(), lambda *_: pytest.fail("there was something to do"))
+    vm.up(Lab(), lambda *_: pytest.fail("there was something to do"))
     assert qemus() == before
     assert len(before) == 1
 
@@ -98,20 +97,20 @@ def test_it_has_the_programs_that_hosts_are_used_by(box):
 
 
 def test_status_tells_what_runs(box):
-    status = lab_box.status()
+    status = vm.status()
     assert status.state == "up"
     assert status.facts["process"] == str(qemus()[0])
     assert "Xen 4." in status.facts["box"]
 
 
-def test_a_forwarded_port_leads_into_the_box(box):
+def test_a_forwarded_port_leads_into_the_lab_vm(box):
     port = free_port()
-    ssh.run(box.places, ["sh", "-c", "mkdir -p /run/www; echo served >/run/www/index.html; httpd -p 8000 -h /run/www"])
+    ssh.run(box.paths, ["sh", "-c", "mkdir -p /run/www; echo served >/run/www/index.html; httpd -p 8000 -h /run/www"])
     box.forward(f"{port}:10.0.2.15:8000")
     box.forward(f"{port}:10.0.2.15:8000")
     with urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
         assert answer.read() == b"served\n"
-    assert f"127.0.0.1:{port} -> 10.0.2.15:8000" in lab_box.status().facts["forward"]
+    assert f"127.0.0.1:{port} -> 10.0.2.15:8000" in vm.status().facts["forward"]
 
 
 def test_a_port_that_another_program_has_is_told(box):
@@ -122,55 +121,55 @@ def test_a_port_that_another_program_has_is_told(box):
             box.forward(f"{taken.getsockname()[1]}:80")
 
 
-def test_a_box_with_too_little_memory_is_not_ended(box):
+def test_a_lab_vm_with_too_little_memory_is_not_ended(box):
     with pytest.raises(LabError, match="running already, with 1024 MiB of memory, not 2048"):
-        lab_box.up(Lab(memory=2048), print)
-    assert lab_box.running() == box
+        vm.up(Lab(memory=2048), print)
+    assert vm.running() == box
 
 
 def test_keys_and_memory_are_the_users_alone(box):
-    secret = [box.places.keys / "user", box.places.keys / "host", box.places.snapshot / "ram", box.ssh_config]
+    secret = [box.paths.keys / "user", box.paths.keys / "host", box.paths.snapshot / "ram", box.ssh_config]
     assert [oct(path.stat().st_mode & 0o777) for path in secret] == ["0o600"] * 4
-    assert box.places.runtime.stat().st_mode & 0o777 == 0o700
+    assert box.paths.runtime.stat().st_mode & 0o777 == 0o700
 
 
 def test_down_leaves_nothing_behind(box):
-    assert lab_box.down()
+    assert vm.down()
     assert (qemus(), kept_connections()) == ([], [])
-    assert not box.places.runtime.exists()
-    assert not list(box.places.cache.glob(".*"))
-    assert not lab_box.down()
-    assert lab_box.status().state == "down"
-    assert lab_box.running() is None
+    assert not box.paths.runtime.exists()
+    assert not list(box.paths.cache.glob(".*"))
+    assert not vm.down()
+    assert vm.status().state == "down"
+    assert vm.running() is None
 
 
 def test_two_that_start_it_at_once_share_it(box):
-    lab_box.down()
+    vm.down()
     both = [start_another(), start_another()]
     said = [other.communicate(timeout=200)[0] for other in both]
     assert [other.returncode for other in both] == [0, 0]
     assert len(qemus()) == 1
-    assert sum("restore the box" in text for text in said) == 1
+    assert sum("restore the lab VM" in text for text in said) == 1
 
 
-def test_a_killed_box_is_noticed_and_restored(box):
+def test_a_killed_lab_vm_is_noticed_and_restored(box):
     os.kill(qemus()[0], signal.SIGKILL)
-    lab_box.up(Lab(), lambda *_: None)
+    vm.up(Lab(), lambda *_: None)
     assert "Domain-0" in dom0("xl list")
 
 
-def test_a_box_whose_dom0_is_silent_is_mended(box, monkeypatch):
+def test_a_lab_vm_whose_dom0_is_silent_is_mended(box, monkeypatch):
     dom0("kill -STOP $(pidof dropbear | tr ' ' '\\n' | sort -n | head -1)")
-    ssh.close(box.places)
-    monkeypatch.setattr(ssh, "PATIENCE", 2.0)
+    ssh.close(box.paths)
+    monkeypatch.setattr(ssh, "GREETING_TIMEOUT", 2.0)
     before = qemus()
-    lab_box.up(Lab(), lambda *_: None)
+    vm.up(Lab(), lambda *_: None)
     assert qemus() != before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_start_that_is_broken_off_leaves_no_second_box(box, number):
-    lab_box.down()
+def test_a_start_that_is_broken_off_leaves_no_second_lab_vm(box, number):
+    vm.down()
     with start_another() as other:
         other.stdout.readline()  # it restores
         while not qemus():
@@ -179,20 +178,20 @@ def test_a_start_that_is_broken_off_leaves_no_second_box(box, number):
         other.wait(timeout=60)
     if number == signal.SIGINT:
         assert qemus() == []
-    lab_box.up(Lab(), lambda *_: None)
+    vm.up(Lab(), lambda *_: None)
     assert len(qemus()) == 1
 
 
 @pytest.fixture
 def spare_snapshot(box) -> Path:
     """A second name for the files of the snapshot, which is put back afterwards: to make one takes a boot."""
-    lab_box.down()
-    kept = box.places.cache / "kept"
-    shutil.copytree(box.places.snapshot, kept, copy_function=os.link)
-    yield box.places.snapshot
-    lab_box.down()
-    shutil.rmtree(box.places.snapshot, ignore_errors=True)
-    kept.rename(box.places.snapshot)
+    vm.down()
+    kept = box.paths.cache / "kept"
+    shutil.copytree(box.paths.snapshot, kept, copy_function=os.link)
+    yield box.paths.snapshot
+    vm.down()
+    shutil.rmtree(box.paths.snapshot, ignore_errors=True)
+    kept.rename(box.paths.snapshot)
 
 
 def test_a_damaged_snapshot_is_followed_by_a_boot(spare_snapshot, monkeypatch):
@@ -204,9 +203,9 @@ def test_a_damaged_snapshot_is_followed_by_a_boot(spare_snapshot, monkeypatch):
     def boot(self, machine, overlay, ram) -> None:
         raise LabError("a boot takes long")
 
-    monkeypatch.setattr(Starter, "_boot", boot)
+    monkeypatch.setattr(Booter, "_boot", boot)
     with pytest.raises(LabError, match="a boot takes long"):
-        lab_box.up(Lab(accel="tcg"), lambda *_: None)
+        vm.up(Lab(accel="tcg"), lambda *_: None)
     assert not spare_snapshot.exists()
     assert qemus() == []
 
@@ -242,9 +241,9 @@ def test_a_shell_in_dom0_reads_the_command_of_lab_ssh(box, capfd):
 
 
 def test_without_qemu_there_is_one_sentence(box, monkeypatch):
-    lab_box.down()
+    vm.down()
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-nowhere")
     with pytest.raises(MissingError, match="qemu-system-nowhere is not installed"):
-        lab_box.up(Lab(), lambda *_: None)
-    assert lab_box.status().state == "down"
-    assert not Places.of().runtime.exists()
+        vm.up(Lab(), lambda *_: None)
+    assert vm.status().state == "down"
+    assert not LabPaths.of().runtime.exists()

@@ -1,4 +1,4 @@
-"""What is known of a running box, and what is done about it: with a process, a socket and a record in its place."""
+"""What is known of a running lab VM, and what is done about it: with a process, a socket and a record in its place."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from unibuild.errors import FileError, LabError
-from unibuild.lab import image, qemu, record, vm
-from unibuild.lab.boot import Starter
+from unibuild.lab import image, qemu, vm
+from unibuild.lab.boot import Booter
 from unibuild.lab.image import Image
-from unibuild.lab.paths import Places
+from unibuild.lab.paths import LabPaths
 from unibuild.settings.model import Lab
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ def process_called(name: str, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.fixture
-def places(tmp_path, monkeypatch):
+def paths(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    places = Places.of()
-    places.make_cache()
-    places.make_runtime()
-    yield places
-    shutil.rmtree(places.runtime, ignore_errors=True)
+    paths = LabPaths.of()
+    paths.make_cache()
+    paths.make_runtime()
+    yield paths
+    shutil.rmtree(paths.runtime, ignore_errors=True)
 
 
 @pytest.fixture
@@ -67,12 +67,12 @@ def started():
 
 
 class Running:
-    """A box that answers: QEMU's process and monitor, and dom0's SSH server."""
+    """A lab VM that answers: QEMU's process and monitor, and dom0's SSH server."""
 
-    def __init__(self, places: Places) -> None:
-        self.places = places
+    def __init__(self, paths: LabPaths) -> None:
+        self.paths = paths
         self.ssh, self.qmp = socket.create_server(("127.0.0.1", 0)), socket.socket(socket.AF_UNIX)
-        self.qmp.bind(str(places.monitor))
+        self.qmp.bind(str(paths.monitor))
         self.qmp.listen()
         for listener, talk in ((self.ssh, self.greet), (self.qmp, self.answer)):
             threading.Thread(target=self.serve, args=(listener, talk), daemon=True).start()
@@ -103,23 +103,23 @@ class Running:
             listener.close()
 
 
-def known(places: Places, **changes: object) -> bytes:
-    """Write the record of a box with 768 MiB; return its bytes."""
-    facts = record.Record(
+def known(paths: LabPaths, **changes: object) -> bytes:
+    """Write the record of a lab VM with 768 MiB; return its bytes."""
+    facts = vm.LabRecord(
         version=2, accel="tcg", memory=768, network="closed", image="Xen 4.17", manifest="none", since=1.0
     )
-    record.save(places.record, msgspec.structs.replace(facts, **changes))
-    return places.record.read_bytes()
+    vm.save_record(paths.record, msgspec.structs.replace(facts, **changes))
+    return paths.record.read_bytes()
 
 
 @pytest.fixture
-def running(places, started):
-    started("qemu-system-fake", "-pidfile", str(places.pid_file))
-    known(places)
-    places.keys.mkdir()
-    for file in (places.ssh_config, places.keys / "user", places.keys / "known_hosts"):
+def running(paths, started):
+    started("qemu-system-fake", "-pidfile", str(paths.pid_file))
+    known(paths)
+    paths.keys.mkdir()
+    for file in (paths.ssh_config, paths.keys / "user", paths.keys / "known_hosts"):
         file.touch()
-    running = Running(places)
+    running = Running(paths)
     yield running
     running.close()
 
@@ -131,54 +131,54 @@ NEWER = b'{"version": 3, "network": "closed", "accel": "tcg", "memory": 768, "im
 UNREADABLE = [OLD, OF_VERSION_1, CUT, NEWER, b"", b"[]", b"{}", b"null", b"\xff"]
 
 
-def test_status_tells_of_a_running_box(running):
+def test_status_tells_of_a_running_lab_vm(running):
     status = vm.status()
     assert (status.state, status.facts["machine"]) == ("up", "768 MiB, emulated (TCG)")
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_a_record_that_cannot_be_read_is_a_broken_box(running, content):
-    running.places.record.write_bytes(content)
+def test_a_record_that_cannot_be_read_is_a_broken_lab_vm(running, content):
+    running.paths.record.write_bytes(content)
     assert vm.status().state == "broken"
     assert vm.running() is None
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_up_mends_a_box_whose_record_cannot_be_read(running, content, monkeypatch):
-    running.places.record.write_bytes(content)
-    monkeypatch.setattr(vm, "_start", lambda lab, places, progress: known(places))
+def test_up_mends_a_lab_vm_whose_record_cannot_be_read(running, content, monkeypatch):
+    running.paths.record.write_bytes(content)
+    monkeypatch.setattr(vm, "_start", lambda lab, paths, progress: known(paths))
     vm.up(Lab(), quiet)
     assert vm.status().state == "up"
 
 
-def test_a_record_that_was_saved_is_loaded(places):
-    assert b"768" in known(places)
-    assert record.load(places.record).memory == 768
-    assert places.record.stat().st_mode & 0o777 == 0o600
+def test_a_record_that_was_saved_is_loaded(paths):
+    assert b"768" in known(paths)
+    assert vm.load_record(paths.record).memory == 768
+    assert paths.record.stat().st_mode & 0o777 == 0o600
 
 
-def test_how_a_box_stands_is_told_without_ssh(running, monkeypatch):
-    running.places.ssh_socket.touch()
+def test_how_a_lab_vm_stands_is_told_without_ssh(running, monkeypatch):
+    running.paths.ssh_socket.touch()
     monkeypatch.setenv("PATH", "/nonexistent")
     assert vm.status().state == "up"
 
 
 @pytest.mark.parametrize("wanted", [512, 768])
-def test_a_box_with_as_much_memory_or_more_will_do(running, wanted):
-    assert vm.up(Lab(memory=wanted), quiet) == vm.Box(running.places)
+def test_a_lab_vm_with_as_much_memory_or_more_will_do(running, wanted):
+    assert vm.up(Lab(memory=wanted), quiet) == vm.LabVm(running.paths)
 
 
 @pytest.mark.parametrize(("has", "wanted"), [("closed", "open"), ("open", "closed"), ("open", "internet")])
-def test_a_box_on_another_network_is_refused_and_not_ended(running, has, wanted):
-    known(running.places, network=has)
+def test_a_lab_vm_on_another_network_is_refused_and_not_ended(running, has, wanted):
+    known(running.paths, network=has)
     with pytest.raises(LabError, match=f"running already, with network {has}, not {wanted}"):
         vm.up(Lab(memory=512, network=wanted), quiet)
     assert vm.status().facts["network"] == has
 
 
 @pytest.mark.parametrize("lost", ["cache", "keys", "ssh_config"])
-def test_a_box_without_the_files_to_use_it_is_lost(running, lost, monkeypatch):
-    path = getattr(running.places, lost)
+def test_a_lab_vm_without_the_files_to_use_it_is_lost(running, lost, monkeypatch):
+    path = getattr(running.paths, lost)
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert vm.status().state == "broken"
     assert vm.running() is None
@@ -188,22 +188,22 @@ def test_a_box_without_the_files_to_use_it_is_lost(running, lost, monkeypatch):
     assert started == ["box"]
 
 
-def test_down_ends_a_box_without_its_cache(running):
-    shutil.rmtree(running.places.cache)
-    pid = qemu.find(running.places)
+def test_down_ends_a_lab_vm_without_its_cache(running):
+    shutil.rmtree(running.paths.cache)
+    pid = qemu.find(running.paths)
     threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
     assert vm.down()
-    assert qemu.find(running.places) is None
+    assert qemu.find(running.paths) is None
 
 
-def test_a_box_with_less_memory_is_refused_and_not_ended(running):
+def test_a_lab_vm_with_less_memory_is_refused_and_not_ended(running):
     with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 1024"):
         vm.up(Lab(memory=1024), quiet)
-    assert vm.running() == vm.Box(running.places)
+    assert vm.running() == vm.LabVm(running.paths)
     assert vm.status().state == "up"
 
 
-def test_a_box_that_is_emulated_is_not_one_under_kvm(running):
+def test_a_lab_vm_that_is_emulated_is_not_one_under_kvm(running):
     with pytest.raises(LabError, match="running already, with tcg, not kvm"):
         vm.up(Lab(memory=512, accel="kvm"), quiet)
 
@@ -219,47 +219,47 @@ def packed(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_a_box_file_that_is_not_there_is_told_while_a_box_runs(running):
+def test_a_box_file_that_is_not_there_is_told_while_a_lab_vm_runs(running):
     with pytest.raises(FileError, match=r"there is no file /nope/box\.tar"):
         vm.up(Lab(box="/nope/box.tar"), quiet)
 
 
-def test_a_box_of_another_file_is_refused(running, tmp_path):
+def test_a_lab_vm_of_another_file_is_refused(running, tmp_path):
     with pytest.raises(LabError, match=r"running already, not from .*other\.box, but from Xen 4\.17"):
         vm.up(Lab(memory=512, box=str(packed(tmp_path, "other.box"))), quiet)
 
 
-def test_a_box_of_the_same_file_will_do(running, tmp_path):
+def test_a_lab_vm_of_the_same_file_will_do(running, tmp_path):
     file = packed(tmp_path, "this.box")
-    known(running.places, manifest=vm._digest(image.manifest(file)))
-    assert vm.up(Lab(memory=512, box=str(file)), quiet) == vm.Box(running.places)
+    known(running.paths, manifest=vm._digest(image.manifest(file)))
+    assert vm.up(Lab(memory=512, box=str(file)), quiet) == vm.LabVm(running.paths)
 
 
-def test_our_qemu_is_found_without_its_file(places, started):
-    child = started("/usr/bin/qemu-system-fake", "-pidfile", str(places.pid_file))
-    assert qemu.find(places) == child.pid
+def test_our_qemu_is_found_without_its_file(paths, started):
+    child = started("/usr/bin/qemu-system-fake", "-pidfile", str(paths.pid_file))
+    assert qemu.find(paths) == child.pid
 
 
 @pytest.mark.parametrize(("name", "option"), [("tail", "-pidfile"), ("qemu-img", "-f"), ("sh", "-f")])
-def test_a_process_that_only_names_our_file_is_let_live(places, started, name, option):
-    child = started(name, option, str(places.pid_file))
-    places.pid_file.write_text(f"{child.pid}\n")
-    assert qemu.find(places) is None
+def test_a_process_that_only_names_our_file_is_let_live(paths, started, name, option):
+    child = started(name, option, str(paths.pid_file))
+    paths.pid_file.write_text(f"{child.pid}\n")
+    assert qemu.find(paths) is None
     assert not vm.down()
     assert child.poll() is None
 
 
-def test_another_users_process_is_not_ours(places, started, monkeypatch):
-    started("qemu-system-fake", "-pidfile", str(places.pid_file))
+def test_another_users_process_is_not_ours(paths, started, monkeypatch):
+    started("qemu-system-fake", "-pidfile", str(paths.pid_file))
     monkeypatch.setattr(os, "getuid", lambda: 4711)
-    assert qemu.find(places) is None
+    assert qemu.find(paths) is None
 
 
 def test_down_ends_our_qemu(running):
-    pid = qemu.find(running.places)
+    pid = qemu.find(running.paths)
     threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
     assert vm.down()
-    assert not running.places.runtime.exists()
+    assert not running.paths.runtime.exists()
 
 
 class Listing(list["os.DirEntry[str]"]):
@@ -294,19 +294,19 @@ def test_files_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeyp
     assert vm._used(tmp_path) == room
 
 
-def test_the_cache_is_the_users_alone(places):
-    assert places.cache.stat().st_mode & 0o777 == 0o700
+def test_the_cache_is_the_users_alone(paths):
+    assert paths.cache.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_cache_that_was_made_for_all_to_read_is_closed(places):
-    places.cache.chmod(0o755)
-    places.make_cache()
-    assert places.cache.stat().st_mode & 0o777 == 0o700
+def test_a_cache_that_was_made_for_all_to_read_is_closed(paths):
+    paths.cache.chmod(0o755)
+    paths.make_cache()
+    assert paths.cache.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.fixture
-def starter(places, tmp_path, monkeypatch):
-    """Starts no box: what is told is in ``told``, and under KVM it fails."""
+def starter(paths, tmp_path, monkeypatch):
+    """Starts no lab VM: what is told is in ``told``, and under KVM it fails."""
     told: list[str] = []
     made = Image(tmp_path / "image")
     made.folder.mkdir()
@@ -320,9 +320,9 @@ def starter(places, tmp_path, monkeypatch):
         if machine.accel == "kvm":
             raise LabError("QEMU does not start")
 
-    monkeypatch.setattr(Starter, "_bring_up", bring_up)
+    monkeypatch.setattr(Booter, "_bring_up", bring_up)
     monkeypatch.setattr("unibuild.util.process.need", lambda program: None)
-    starter = Starter(places, made, "auto", 768, "closed", lambda what, _: told.append(what))
+    starter = Booter(paths, made, "auto", 768, "closed", lambda what, _: told.append(what))
     return starter, told
 
 
