@@ -111,5 +111,5 @@ def test_forward_rules_are_read(here, host, there):
     "rule", ["", "80", "0:80", "8080:65536", "8080:host:80", "8080:192.168.0.1:80", "8080:80\n", "x:80"]
 )
 def test_other_rules_are_refused(rule):
-    with pytest.raises(SettingsError, match="lab.forward"):
+    with pytest.raises(SettingsError, match="forward"):
         parse_forward(rule)
