@@ -76,6 +76,7 @@ def project(saved, tree):
     return type(tree)(saved.root)
 
 
+@pytest.mark.timeout(300 + 2 * SAVES)
 def test_no_save_of_any_kind_is_lost(watching, saved, names):
     watch = watching()
     watch.cycle("booted")

@@ -7,6 +7,8 @@ them there.
 from __future__ import annotations
 
 import contextlib
+import filecmp
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -17,7 +19,7 @@ from unibuild.util import files
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["kept", "left_by_a_killed_run"]
+__all__ = ["kept", "left_by_a_killed_run", "replaced_kept"]
 
 _NAMES = "names.json"
 
@@ -67,3 +69,40 @@ def kept(folder: Path, away: Collection[Path], copied: Collection[Path]) -> Iter
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def replaced_kept(folder: Path, root: Path, paths: Collection[Path]) -> Iterator[None]:
+    """Keep a copy of each file that the block replaces by one with other content, and report it.
+
+    Args:
+        folder: for the copies.
+        root: the folder that the paths are in.
+        paths: absolute paths of existing files.
+    """
+    copies = {path: _free(folder / path.relative_to(root)) for path in paths}
+    for path, copy in copies.items():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    try:
+        yield
+    finally:
+        replaced = {path: copy for path, copy in copies.items() if path.exists() and not _is_same(path, copy)}
+        for path in copies.keys() - replaced.keys():
+            if path.exists():
+                copies[path].unlink()
+            else:
+                shutil.move(copies[path], path)
+        for path, copy in list(replaced.items())[:1]:
+            more = f" (and {len(replaced) - 1} more)" if len(replaced) > 1 else ""
+            print(f"  kept the earlier {path.relative_to(root)} as {copy.relative_to(root)}{more}", flush=True)
+
+
+def _free(path: Path) -> Path:
+    """Return a path, or the first of ``PATH.1``, ``PATH.2`` that does not exist."""
+    names = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    return next(one for one in itertools.chain((path,), names) if not one.exists())
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    return filecmp.cmp(path, other, shallow=False)

@@ -7,7 +7,6 @@ writes the same again, or, for a counter or the like, after so many builds that 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,11 +16,11 @@ from unibuild.errors import UnibuildError
 from unibuild.fingerprint import key, path_of
 from unibuild.toolchain import mentions
 from unibuild.toolchain.make_database import Database, parse
-from unibuild.toolchain.sources import DROPPINGS
+from unibuild.toolchain.sources import outside
 from unibuild.util import process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from unibuild.fingerprint import Record, Seen
     from unibuild.graph.graph import Stage
@@ -33,7 +32,6 @@ __all__ = ["OFTEN", "Witness", "adopt", "database", "is_binary", "learn", "progr
 
 _DEPENDENCIES = re.compile(r".*\.(?:d|dep|deps|P|Po|Plo|cmd|dd)")
 OFTEN = 8  # builds on end that rewrite a file which nobody else changes: more than saves in a row can be
-_IN_A_FOLDER = 500  # files of a folder outside of the project that count, at most
 
 
 class Witness(NamedTuple):
@@ -88,7 +86,8 @@ def adopt(learned: Learned, stage: Stage, before: Record, database: Database) ->
     for path in (*database.targets, *filter(is_binary, stage.watch.inputs)):
         name = key(root, path)
         if os.path.isfile(path) and (path in database.targets or name not in before["inputs"]):  # noqa: PTH113
-            learned.outputs[name] = learned.outputs.get(name, False) or name not in before["inputs"] or is_binary(path)
+            is_new = name not in before["inputs"] and name not in before["outputs"]
+            learned.outputs[name] = learned.outputs.get(name, False) or is_new or is_binary(path)
 
 
 class _Lesson:
@@ -100,6 +99,8 @@ class _Lesson:
         self.names = names
         self.seen = seen
         self.targets = {key(root, path) for path in seen.database.targets} & names.keys()
+        beyond = {key(root, path): path for path in seen.database.targets if not path.startswith(f"{root}/")}
+        self.beyond = {name for name, path in beyond.items() if os.path.isfile(path)}  # noqa: PTH113
         self._texts: dict[str, bytes] = {}
         self._written: set[str] | None = None
 
@@ -122,16 +123,25 @@ class _Lesson:
     def take_rules(self) -> None:
         """Take what make knows, and which files it makes."""
         learned, database = self.learned, self.seen.database
-        learned.outputs = {name: own for name, own in learned.outputs.items() if name in self.names}
-        for name in self.targets:
-            own = name not in self.seen.before["inputs"] or is_binary(self.names[name])
-            learned.outputs[name] = learned.outputs.get(name, False) or own
+        there = self.names.keys() | self.beyond
+        learned.outputs = {name: own for name, own in learned.outputs.items() if name in there}
+        learned.outputs |= {name: self.is_own(name) for name in self.targets}
+        learned.outputs |= dict.fromkeys(self.beyond, False)
         learned.known = sorted(key(self.root, path) for path in database.known)
         learned.makefiles = sorted(key(self.root, path) for path in database.makefiles)
         learned.rules = {
             key(self.root, target): [key(self.root, path) for path in made_of]
             for target, made_of in database.rules.items()
         }
+
+    def is_own(self, name: str) -> bool:
+        """Say whether builds have written the state of a target that is there now; else a user may have."""
+        before, path = self.seen.before, self.names[name]
+        if is_binary(path):
+            return True
+        if name in before["outputs"] and before["outputs"][name][0] == fingerprint.take(path):
+            return self.learned.outputs.get(name, False)
+        return name not in before["inputs"]
 
     def take_mentions(self) -> None:
         """Take the variables, programs and folders elsewhere that makefiles, scripts and sources name."""
@@ -142,16 +152,27 @@ class _Lesson:
         learned.git = "changes" if asks[1] else "revision" if asks[0] else ""
         printed = {folder: "\n".join(lines) for folder, lines in database.texts.items()}
         learned.programs = self._programs([*printed.values(), *(text.decode(errors="replace") for text in scripts)])
-        walked = {path for name, path in self.names.items() if name not in learned.outside}
+        below = f"{self.root}/"
+        walked = {path for name, path in self.names.items() if name not in learned.outside and path.startswith(below)}
         named = {path for path in database.known | database.makefiles if path not in walked}
         for folder, text in printed.items():
             named |= mentions.outside(text, folder, self.root)
+        sought = {*named}  # what may appear; includes of C name too much that is elsewhere
         for name in self.read():
             text = self.text(name).decode(errors="surrogateescape")
             folder = os.path.dirname(path_of(self.root, name))  # noqa: PTH120
-            named |= mentions.outside(text, folder, self.root) | mentions.outside(text, self.root, self.root)
-        found = {key(self.root, path): path for path in _files(named) if path not in walked}
-        learned.outside = sorted(found.keys() - learned.outputs.keys())
+            more = mentions.outside(text, folder, self.root) | mentions.outside(text, self.root, self.root)
+            named |= more
+            sought |= set() if mentions.is_code(name) else more
+        named -= walked | database.targets
+        found = {key(self.root, str(path)) for path in outside(named).files}
+        found -= {key(self.root, path) for path in walked | database.targets}
+        learned.outside = sorted(found - learned.outputs.keys())
+        learned.named = sorted(
+            name
+            for name, path in ((key(self.root, path), path) for path in named)
+            if name not in learned.outside and ((path in sought and name.startswith("../")) or os.path.isdir(path))  # noqa: PTH112
+        )
 
     def settle(self) -> list[str]:
         """Decide which of the files that changed meanwhile are the build's work; return the inputs among them."""
@@ -241,15 +262,3 @@ def _is_product(path: str) -> bool:
 def is_binary(path: str) -> bool:
     """Say whether a file is an object, a library or an executable."""
     return mentions.text_of(path)[:8].startswith((b"\x7fELF", b"!<arch>\n", b"!<thin>\n"))
-
-
-def _files(paths: Iterable[str]) -> Iterator[str]:
-    """Give the files among paths, and those in the folders among them."""
-    for path in paths:
-        if os.path.isfile(path):  # noqa: PTH113
-            yield path
-        elif os.path.isdir(path):  # noqa: PTH112
-            with contextlib.suppress(OSError):
-                names = sorted(os.listdir(path))[:_IN_A_FOLDER]  # noqa: PTH208
-                found = (f"{path}/{name}" for name in names if not DROPPINGS.fullmatch(name))
-                yield from filter(os.path.isfile, found)

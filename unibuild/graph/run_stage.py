@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild import fingerprint
-from unibuild.errors import BuildError
+from unibuild.errors import BuildError, UnibuildError
 from unibuild.fingerprint import key, path_of
 from unibuild.graph import aside
 from unibuild.graph.graph import renewed
@@ -29,7 +29,7 @@ from unibuild.toolchain.make_database import Database
 from unibuild.util import files, job_control, process
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from unibuild.fingerprint import Change, Record
     from unibuild.graph.graph import Graph, Stage
@@ -118,17 +118,23 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
         print(f"  {shlex.join(graph.toolchain.question(stage.name) or ())}: nothing to do", flush=True)
         return {}
     away: list[str] = []
+    kept: list[Path] = []
     if plan.extent == "all":
         print(f"  building from nothing: {plan.why}", flush=True)
-        away = _removable(stage, learned, () if last else judged.others)
-        plan = plan._replace(assumed_new=(*plan.assumed_new, *_sources(stage, learned, judged.others)))
+        edited = _note_edited(stage, learned, judged.others) if last is None else set()
+        tracked = _tracked(stage) if learned.outputs else set()
+        away = _removable(stage, learned, tracked)
+        remade = [name for name, is_own in learned.outputs.items() if not (is_own or name in edited | tracked)]
+        kept = [path for name in remade if not name.startswith(("/", "../")) and (path := root / name).is_file()]
+        plan = plan._replace(assumed_new=(*plan.assumed_new, *_sources(stage, learned, remade)))
         learned.unfinished = True
         learned.save(root)
     trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
     is_finished = False
     began = fingerprint.boundary(str(state_dir(root)))
     try:
-        _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
+        with aside.replaced_kept(root / STATE / "replaced", root, kept):
+            _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
         is_finished = True
     finally:
         with job_control.signals_put_off(first_only=True):  # what a stopped build wrote must not count as edits
@@ -181,23 +187,36 @@ def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: At
     return plan
 
 
-def _sources(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
-    """Return what the files are made of that unibuild may not remove, because they were there before any build."""
-    kept = [name for name, is_own in learned.outputs.items() if not is_own and name not in others]
-    sources = {source for name in kept for source in learned.rules.get(name, ())}
+def _note_edited(stage: Stage, learned: Learned, others: Sequence[str]) -> set[str]:
+    """Note which outputs somebody has edited since they were built, and return them; a build may not remove these."""
+    edited = {name for name in others if name in learned.outputs and not is_binary(path_of(stage.watch.root, name))}
+    learned.outputs |= dict.fromkeys(edited, False)
+    return edited
+
+
+def _tracked(stage: Stage) -> set[str]:
+    """Return the files that git tracks: a clone has them, whether or not a rule makes them too."""
+    try:
+        listed = process.run(("git", "ls-files", "-z"), cwd=Path(stage.watch.root), env={}, check=False).stdout
+    except UnibuildError:
+        return set()
+    return {os.fsdecode(name) for name in listed.split(b"\0") if name}
+
+
+def _sources(stage: Stage, learned: Learned, made: Iterable[str]) -> list[str]:
+    """Return what files are made of that unibuild may not remove, because they were there before any build."""
+    sources = {source for name in made for source in learned.rules.get(name, ())}
     sources -= learned.rules.keys() | learned.outputs.keys()  # make would take them for made already
     found = {path_of(stage.watch.root, source) for source in sources}
     return sorted(path for path in found if Path(path).exists())[:_ASSUMED_NEW]
 
 
-def _removable(stage: Stage, learned: Learned, others: Sequence[str]) -> list[str]:
-    """Return what earlier builds wrote, without what somebody has changed since then and no compiler wrote."""
+def _removable(stage: Stage, learned: Learned, tracked: Collection[str]) -> list[str]:
+    """Return the kernel and what else earlier builds wrote, without what git tracks."""
     root = stage.watch.root
     targets = {str(path) for path in (stage.step.targets if stage.step else ())}
-    own = {path_of(root, name) for name, is_own in learned.outputs.items() if is_own}
-    spoiled = {path_of(root, name) for name in others if name in learned.outputs}
-    kept = {path for path in spoiled if not is_binary(path)} - targets
-    return sorted(path for path in (own | targets) - kept if Path(path).is_file())
+    own = {path_of(root, name) for name, is_own in learned.outputs.items() if is_own and name not in tracked}
+    return sorted(path for path in own | targets if Path(path).is_file())
 
 
 def _carry_out(

@@ -54,6 +54,7 @@ class Learned(msgspec.Struct, kw_only=True):
         rules: the prerequisites that make has for each of its targets.
         makefiles: the makefiles that were read.
         outside: files that it is built from and that are not found in its folder.
+        named: folders, patterns and missing files outside of its folder that it names: a file may appear there.
         variables: the environment variables that the build reads by name.
         programs: the programs that the build ran.
         git: whether the build asks git for a revision; or which files changed, or for their dates.
@@ -71,6 +72,7 @@ class Learned(msgspec.Struct, kw_only=True):
     rules: dict[str, list[str]] = {}
     makefiles: list[str] = []
     outside: list[str] = []
+    named: list[str] = []
     variables: list[str] = []
     programs: list[str] = []
     git: Literal["", "revision", "changes"] = ""

@@ -13,7 +13,7 @@ from unibuild.toolchain import listing, mentions
 from unibuild.toolchain.base import OURS, Step, behind_door, identity, make_argv, spelled, values
 from unibuild.toolchain.learned import Learned, Prepared
 from unibuild.toolchain.makefile import NAMES, find, kernels, targets
-from unibuild.toolchain.sources import Found, git_state
+from unibuild.toolchain.sources import Found, git_state, outside
 from unibuild.util.files import sha256
 
 if TYPE_CHECKING:
@@ -166,16 +166,16 @@ class Make:
         outputs = {path_of(str(self.root), name) for name in learned.outputs}
         left_out = {*outputs, *map(str, (self.kernel, *makefiles))}
         inputs = [path for path in found.files if str(path) not in left_out]
-        outside = [Path(path_of(str(self.root), name)) for name in learned.outside]
+        beyond = outside(path_of(str(self.root), name) for name in (*learned.outside, *learned.named))
         git = git_state(self.root, index=learned.git == "changes") if learned.git else Found((), ())
-        outside = [*(path for path in outside if path.is_file()), *git.files]
+        others = [path for path in (*beyond.files, *git.files) if str(path) not in outputs]
         variables = self._variables(learned)
         return self._step(
             "build",
             f"build {self.build.kernel} with make",
             self._command(jobs=self.build.jobs),
-            inputs=tuple(dict.fromkeys((*inputs, *outside))),
-            folders=tuple(dict.fromkeys((*found.folders, *git.folders, *(path.parent for path in outside)))),
+            inputs=tuple(dict.fromkeys((*inputs, *others))),
+            folders=tuple(dict.fromkeys((*found.folders, *git.folders, *beyond.folders))),
             made=makefiles,
             targets=(self.kernel,),
             outputs=tuple(map(Path, sorted(outputs - {str(self.kernel)}))),

@@ -88,7 +88,8 @@ _GIT_CHANGES = re.compile(
 _METADATA = re.compile(
     rb"\s-printf\b|\bls\s+-\w*[lst]|\bstat\s|\bdu\s|\s-newer\b|\s-m(?:time|min)\b|\bgetmtime\b|\bst_(?:mtime|size)\b"
 )
-_OUTSIDE = re.compile(r"(?:^|[\s=:,;\"'(]|-[ILTB]|-include|-isystem)((?:\.\./|/)[^\s:;,\"'()$%*]+)", re.MULTILINE)
+_OUTSIDE = re.compile(r"(?:^|[\s=:,;\"'(]|-[ILTB]|-include|-isystem)((?:\.\./|/)[^\s\0:;,\"'()$]+)", re.MULTILINE)
+_WILDCARD = re.compile(r"[*?\[]")
 _SYSTEM = (
     "/usr/",
     "/bin/",
@@ -225,10 +226,15 @@ def _expanded(word: str, values: Mapping[str, str], targets: Sequence[str]) -> I
 
 
 def outside(text: str, folder: str, root: str) -> set[str]:
-    """Return the paths outside of ``root`` that a text names, seen from ``folder``, without those of the system."""
+    """Return the paths outside of ``root`` that a text names, seen from ``folder``, without those of the system.
+
+    The last part of a relative path can be a pattern of ``glob``; ``%`` of make's pattern rules becomes ``*``.
+    """
     found = set()
     for word in _OUTSIDE.findall(text):
-        path = os.path.normpath(os.path.join(folder, word))  # noqa: PTH118
+        parts = _WILDCARD.split(word.replace("%", "*"), maxsplit=1)
+        is_pattern = len(parts) > 1 and word.startswith("../") and "/" not in parts[1]
+        path = os.path.normpath(os.path.join(folder, word.replace("%", "*") if is_pattern else parts[0]))  # noqa: PTH118
         is_near = f"{path}/".startswith((root.rstrip("/") + "/", *_SYSTEM)) or f"{root}/".startswith(f"{path}/")
         if not is_near and path.count("/") > 1:
             found.add(path)

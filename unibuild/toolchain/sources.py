@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import stat
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from unibuild.toolchain.gitignore import Patterns
 
-__all__ = ["DROPPINGS", "PRUNED", "Found", "Look", "find", "git_state", "is_pruned", "leads_to", "look"]
+__all__ = ["DROPPINGS", "PRUNED", "Found", "Look", "find", "git_state", "is_pruned", "leads_to", "look", "outside"]
 
 PRUNED = (".git", ".hg", ".svn", ".bzr", "_darcs", ".jj", "CVS", ".unibuild")
 """Folders that hold no sources, at any depth: those of version control, and unibuild's own."""
@@ -30,6 +31,7 @@ DROPPINGS = re.compile(
 )
 """Names of files that editors, file managers and file systems leave beside the files of a project."""
 
+_IN_A_FOLDER = 500  # files of a folder outside of the project that count, at most
 _TOOLS = {"_build": (".lock", "log", "_log", ".db"), "_opam": (".opam-switch",)}
 
 
@@ -136,6 +138,38 @@ def git_state(root: Path, *, index: bool) -> Found:
     refs = [path for folder in folders for path in folder.iterdir() if path.is_file()]
     named = [own / "HEAD", common / "packed-refs", *([own / "index"] if index else [])]
     return Found(tuple(sorted({*refs, *(path for path in named if path.is_file())})), (common, *folders))
+
+
+def outside(paths: Iterable[str]) -> Found:
+    """Return the files that paths outside of a project stand for, and the folders in which more can appear.
+
+    Args:
+        paths: absolute paths of files and folders, there or not, and patterns of ``glob``. A folder stands for the
+            first 500 files in it.
+    """
+    files: set[str] = set()
+    folders: set[str] = set()
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if glob.has_magic(name) and not os.path.lexists(path):
+            files.update(filter(os.path.isfile, glob.iglob(f"{glob.escape(folder)}/{name}")))  # noqa: PTH207
+            folders.add(_nearest(folder))
+        elif os.path.isdir(path):  # noqa: PTH112
+            with contextlib.suppress(OSError):
+                names = sorted(name for name in os.listdir(path) if not DROPPINGS.fullmatch(name))  # noqa: PTH208
+                files.update(filter(os.path.isfile, (f"{path}/{name}" for name in names[:_IN_A_FOLDER])))
+            folders.add(path)
+        else:
+            files.update(filter(os.path.isfile, (path,)))
+            folders.add(_nearest(folder))
+    return Found(tuple(map(Path, sorted(files))), tuple(map(Path, sorted(folders - {"/"}))))
+
+
+def _nearest(folder: str) -> str:
+    """Return a folder, or the nearest one above it that is there."""
+    while folder and not os.path.isdir(folder):  # noqa: PTH112
+        folder = folder.rpartition("/")[0]
+    return folder or "/"
 
 
 def _below(folder: Path) -> list[Path]:
