@@ -144,12 +144,14 @@ def _compiled() -> Iterator[Kind]:
         {"inc/word.h": HEADER, "hd.c": INCLUDES.format("inc/word.h")},
         "cc-header.part: hd.c\n\t" + CC.format(name="cc-header", source="hd.c"),
         outputs=("cc-header.o", "cc-header.d"),
+        blind=True,
     )
     yield Kind(
         "cc-header-common",
         {"../common/far.h": HEADER, "far.c": INCLUDES.format("../common/far.h")},
         "cc-header-common.part: far.c\n\t" + CC.format(name="cc-header-common", source="far.c"),
         outputs=("cc-header-common.o", "cc-header-common.d"),
+        blind=True,
     )
     yield Kind(
         "cc-header-no-d",

@@ -1,5 +1,7 @@
 """Files that a rule makes and that somebody else has written too, or that are outside of the project's folder."""
 
+import os
+
 import pytest
 
 MAKEFILE = """\
@@ -96,3 +98,24 @@ def test_an_output_outside_is_no_input(world):
         assert world.kernel == world.fresh(), ran.output
         again = world.unibuild()
         assert again.built == 0, again.output
+
+
+@pytest.mark.parametrize("folder", ["sub", "../lib"])
+@pytest.mark.parametrize("is_made", [False, True], ids=["new", "made before"])
+@pytest.mark.parametrize("edit", ["undeclared", "older"])
+def test_an_edit_that_dates_hide_from_a_sub_make_is_in_the_kernel(world, folder, is_made, edit):
+    world.outputs += ["sub/*.part", "../lib/*.part"]
+    world.write("Makefile", f"hello.xen: part\n\tcat head.bin {folder}/a.part > $@\npart:\n\t$(MAKE) -C {folder}\n")
+    world.write(f"{folder}/Makefile", "a.part: declared\n\tcat declared undeclared > $@\n")
+    for name in ("declared", "undeclared"):
+        world.write(f"{folder}/{name}", "0000")
+    if is_made:
+        world.run("make")
+    assert world.unibuild().code == 0
+    name = "undeclared" if edit == "undeclared" else "declared"
+    for token in ("0001", "0002"):
+        path = world.write(f"{folder}/{name}", token)
+        if edit == "older":
+            os.utime(path, (1e9, 1e9))
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output

@@ -84,3 +84,7 @@ def test_what_recipes_write_whole_is_found():
     found = mentions.destinations([recipes], {"MAP": "$(DIR)/map", "DIR": "out"}, ["hello.xen"])
     assert {"seen.tmp", "seen", "hello.xen", "include/x.h", "prog", "out/map", "c"} <= found
     assert not found & {"log", "errors", "$(UNKNOWN)", "g*", "e", "f"}
+
+
+def test_a_project_may_lie_in_a_folder_of_the_system():
+    assert mentions.outside("-I../common /usr/include/x.h", "/usr/src/p", "/usr/src/p") == {"/usr/src/common"}

@@ -10,6 +10,7 @@ import contextlib
 import filecmp
 import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,10 +78,11 @@ def replaced_kept(folder: Path, root: Path, paths: Collection[Path]) -> Iterator
 
     Args:
         folder: for the copies.
-        root: the folder that the paths are in.
+        root: the project's folder.
         paths: absolute paths of existing files.
     """
-    copies = {path: _free(folder / path.relative_to(root)) for path in paths}
+    names = {path: os.path.relpath(path, root) for path in paths}
+    copies = {path: _free(folder / name.replace("../", "outside/")) for path, name in names.items()}
     for path, copy in copies.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(path, copy)
@@ -95,7 +97,7 @@ def replaced_kept(folder: Path, root: Path, paths: Collection[Path]) -> Iterator
                 shutil.move(copies[path], path)
         for path, copy in list(replaced.items())[:1]:
             more = f" (and {len(replaced) - 1} more)" if len(replaced) > 1 else ""
-            print(f"  kept the earlier {path.relative_to(root)} as {copy.relative_to(root)}{more}", flush=True)
+            print(f"  kept the earlier {names[path]} as {copy.relative_to(root)}{more}", flush=True)
 
 
 def _free(path: Path) -> Path:

@@ -100,7 +100,7 @@ class _Lesson:
         self.seen = seen
         self.targets = {key(root, path) for path in seen.database.targets} & names.keys()
         beyond = {key(root, path): path for path in seen.database.targets if not path.startswith(f"{root}/")}
-        self.beyond = {name for name, path in beyond.items() if os.path.isfile(path)}  # noqa: PTH113
+        self.beyond = {name: path for name, path in beyond.items() if os.path.isfile(path)}  # noqa: PTH113
         self._texts: dict[str, bytes] = {}
         self._written: set[str] | None = None
 
@@ -123,10 +123,10 @@ class _Lesson:
     def take_rules(self) -> None:
         """Take what make knows, and which files it makes."""
         learned, database = self.learned, self.seen.database
-        there = self.names.keys() | self.beyond
+        there = self.names.keys() | self.beyond.keys()
         learned.outputs = {name: own for name, own in learned.outputs.items() if name in there}
         learned.outputs |= {name: self.is_own(name) for name in self.targets}
-        learned.outputs |= dict.fromkeys(self.beyond, False)
+        learned.outputs |= {name: self.is_own_outside(name) for name in self.beyond}
         learned.known = sorted(key(self.root, path) for path in database.known)
         learned.makefiles = sorted(key(self.root, path) for path in database.makefiles)
         learned.rules = {
@@ -143,6 +143,13 @@ class _Lesson:
             return self.learned.outputs.get(name, False)
         return name not in before["inputs"]
 
+    def is_own_outside(self, name: str) -> bool:
+        """Say the same of a target outside of the project: other projects may build it too."""
+        before, stamp = self.seen.before, fingerprint.take(self.beyond[name])
+        if name in before["outputs"] and before["outputs"][name][0] == stamp:
+            return self.learned.outputs.get(name, False)
+        return fingerprint.written(stamp) >= before["taken"] - before["tick"]
+
     def take_mentions(self) -> None:
         """Take the variables, programs and folders elsewhere that makefiles, scripts and sources name."""
         learned, database = self.learned, self.seen.database
@@ -157,6 +164,7 @@ class _Lesson:
         named = {path for path in database.known | database.makefiles if path not in walked}
         for folder, text in printed.items():
             named |= mentions.outside(text, folder, self.root)
+            named |= set() if f"{folder}/".startswith(below) else {folder}
         sought = {*named}  # what may appear; includes of C name too much that is elsewhere
         for name in self.read():
             text = self.text(name).decode(errors="surrogateescape")
@@ -165,7 +173,7 @@ class _Lesson:
             named |= more
             sought |= set() if mentions.is_code(name) else more
         named -= walked | database.targets
-        found = {key(self.root, str(path)) for path in outside(named).files}
+        found = {key(self.root, path) for path in map(str, outside(named).files) if not _is_product(path)}
         found -= {key(self.root, path) for path in walked | database.targets}
         learned.outside = sorted(found - learned.outputs.keys())
         learned.named = sorted(

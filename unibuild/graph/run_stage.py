@@ -29,7 +29,7 @@ from unibuild.toolchain.make_database import Database
 from unibuild.util import files, job_control, process
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from unibuild.fingerprint import Change, Record
     from unibuild.graph.graph import Graph, Stage
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
 
-_ASSUMED_NEW = 500  # files that are named to make, at most
 LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
 
@@ -123,10 +122,9 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
         print(f"  building from nothing: {plan.why}", flush=True)
         edited = _note_edited(stage, learned, judged.others) if last is None else set()
         tracked = _tracked(stage) if learned.outputs else set()
-        away = _removable(stage, learned, tracked)
-        remade = [name for name, is_own in learned.outputs.items() if not (is_own or name in edited | tracked)]
-        kept = [path for name in remade if not name.startswith(("/", "../")) and (path := root / name).is_file()]
-        plan = plan._replace(assumed_new=(*plan.assumed_new, *_sources(stage, learned, remade)))
+        removable = _removable(str(root), learned, edited | tracked)
+        away = [*removable, *(str(path) for path in stage.step.targets if path.is_file())] if stage.step else removable
+        kept = [Path(path) for path in removable if not learned.outputs[key(str(root), path)]]
         learned.unfinished = True
         learned.save(root)
     trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
@@ -203,20 +201,10 @@ def _tracked(stage: Stage) -> set[str]:
     return {os.fsdecode(name) for name in listed.split(b"\0") if name}
 
 
-def _sources(stage: Stage, learned: Learned, made: Iterable[str]) -> list[str]:
-    """Return what files are made of that unibuild may not remove, because they were there before any build."""
-    sources = {source for name in made for source in learned.rules.get(name, ())}
-    sources -= learned.rules.keys() | learned.outputs.keys()  # make would take them for made already
-    found = {path_of(stage.watch.root, source) for source in sources}
-    return sorted(path for path in found if Path(path).exists())[:_ASSUMED_NEW]
-
-
-def _removable(stage: Stage, learned: Learned, tracked: Collection[str]) -> list[str]:
-    """Return the kernel and what else earlier builds wrote, without what git tracks."""
-    root = stage.watch.root
-    targets = {str(path) for path in (stage.step.targets if stage.step else ())}
-    own = {path_of(root, name) for name, is_own in learned.outputs.items() if is_own and name not in tracked}
-    return sorted(path for path in own | targets if Path(path).is_file())
+def _removable(root: str, learned: Learned, kept: Collection[str]) -> list[str]:
+    """Return the files that a build from scratch makes again."""
+    paths = (path_of(root, name) for name in learned.outputs if name not in kept)
+    return sorted(path for path in paths if Path(path).is_file())
 
 
 def _carry_out(

@@ -235,7 +235,8 @@ def outside(text: str, folder: str, root: str) -> set[str]:
         parts = _WILDCARD.split(word.replace("%", "*"), maxsplit=1)
         is_pattern = len(parts) > 1 and word.startswith("../") and "/" not in parts[1]
         path = os.path.normpath(os.path.join(folder, word.replace("%", "*") if is_pattern else parts[0]))  # noqa: PTH118
-        is_near = f"{path}/".startswith((root.rstrip("/") + "/", *_SYSTEM)) or f"{root}/".startswith(f"{path}/")
-        if not is_near and path.count("/") > 1:
+        is_left_out = f"{path}/".startswith(f"{root.rstrip('/')}/") or f"{root}/".startswith(f"{path}/")
+        is_left_out = is_left_out or (word[0] == "/" and path.startswith(_SYSTEM))
+        if not is_left_out and path.count("/") > 1:
             found.add(path)
     return found
