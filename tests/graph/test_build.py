@@ -147,12 +147,12 @@ def test_a_tool_that_others_keep_waiting_for_ever_has_failed(run, lock, monkeypa
 def test_a_step_that_can_do_nothing_has_no_targets_while_it_runs(run, target):
     target.write_text("old")
     with pytest.raises(BuildError, match="succeeded and left no"):
-        run("pass", anew=True, targets=(target,))
+        run("pass", remove_targets_first=True, targets=(target,))
     assert target.read_text() == "old"
 
 
 def test_a_failed_step_that_is_undone_leaves_its_targets_as_they_were(run, target):
     target.write_text("old")
     with pytest.raises(BuildError) as error:
-        run(WRITE, FAIL, undone=True, targets=(target,))
+        run(WRITE, FAIL, restore_targets_on_failure=True, targets=(target,))
     assert (target.read_text(), "as they were before" in error.value.hint) == ("old", True)

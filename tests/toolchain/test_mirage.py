@@ -325,9 +325,9 @@ def test_a_build_without_a_kernel_has_failed(plan, carry_out):
 
 
 @pytest.mark.parametrize("program", ["opam", "dune"])
-def test_a_missing_program_is_a_sentence(plan, unikernel, carry_out, program):
+def test_a_missing_program_is_an_error(plan, unikernel, carry_out, program):
     (unikernel.programs / program).unlink()
-    with pytest.raises(MissingError, match=rf"the program {program} is not on PATH, and (depend|configure) needs it\n"):
+    with pytest.raises(MissingError, match=program):
         carry_out(plan())
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unibuild.toolchain import reference
 from unibuild.toolchain.mirage.flags import FLAGS
-from unibuild.toolchain.mirage.versions import RELEASES, series
+from unibuild.toolchain.mirage.releases import RELEASES, series
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "mirage.md"
 

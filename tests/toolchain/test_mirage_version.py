@@ -7,8 +7,8 @@ import os
 import pytest
 
 from unibuild.errors import MissingError
-from unibuild.toolchain.mirage.mirage_version import mirage_version
-from unibuild.toolchain.mirage.versions import RELEASES, release, series
+from unibuild.toolchain.mirage.installation import mirage_version
+from unibuild.toolchain.mirage.releases import RELEASES, release, series
 
 
 @pytest.fixture

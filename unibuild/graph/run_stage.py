@@ -307,7 +307,7 @@ def _command(step: Step, argv: Sequence[str]) -> None:
     if status:
         how = f"was ended by signal {-status}" if status < 0 else f"failed with exit code {status}"
         hint = "what it said stands above"
-        if step.undone:
+        if step.restore_targets_on_failure:
             hint += "; the files that it writes are as they were before"
         if step.lock is not None and (holder := _holder(step.lock)):
             hint += f"; {holder} still has {step.lock} locked: end that one, perhaps a `dune build --watch`"
@@ -342,9 +342,9 @@ def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[Ma
     """
     targets = [Path(path) for path in stage.watch.targets]
     away = {*map(Path, suspects), *map(Path, stage.watch.left_over), *aside.left_by_a_killed_run(folder)}
-    if stage.step is not None and stage.step.anew:
+    if stage.step is not None and stage.step.remove_targets_first:
         away |= {path for path in stage.step.targets if path.exists()}
-    undone = stage.step is not None and stage.step.undone
+    undone = stage.step is not None and stage.step.restore_targets_on_failure
     copied = {path for path in targets if path not in away and path.is_file()} if undone else set()
     with aside.kept(folder, away, copied) as moved:
         before = {path: fingerprint.take(str(path)) for path in targets}

@@ -1,7 +1,7 @@
-"""What every toolchain tells: the steps that make the kernel, as plain values, and where the kernel then is.
+"""The ``Toolchain`` protocol: the steps that build a kernel, as plain values, and the path of the kernel.
 
-A plan starts no child but to ask for a version, and writes no file but what spares asking and looking again (in
-``.unibuild``); the steps are carried out by ``unibuild.graph``.
+Planning starts a child only to ask for a version, and writes only caches in ``.unibuild``; ``unibuild.graph`` runs the
+steps.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "OURS",
+    "PROJECT_FILES",
     "Step",
     "Toolchain",
-    "behind_door",
+    "env_fingerprint",
     "environment",
-    "identity",
     "installed",
     "make_argv",
-    "spelled",
-    "values",
+    "program_fingerprint",
+    "real_makefile",
+    "variable_hashes",
 ]
 
-OURS = ("/dodo.py", "/unibuild.mk", "/unibuild.toml", "/dodo_templates/")
-"""Files of a project that only unibuild and doit read, as patterns: the kernel is not built from them."""
+PROJECT_FILES = ("/dodo.py", "/unibuild.mk", "/unibuild.toml", "/dodo_templates/")
+"""Patterns of project files that only unibuild and doit read; they are not inputs of the kernel."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a build, as a value: what to run, what decides whether it is stale, what it leaves.
+    """One step of a build, as a value: its commands, inputs and outputs.
 
     Attributes:
         name: ``configure``, ``depend`` or ``build``.
         doc: what it does, for ``doit list``.
-        commands: argument lists, to run in this order in ``cwd``; the first that fails ends the step.
+        commands: argument lists, run in this order in ``cwd``; the step ends with the first that fails.
         cwd: absolute folder.
-        env: variables to set on top of ours.
-        inputs: absolute paths of existing files that people write: their stamps decide.
-        folders: absolute paths whose stamps decided the rest of this value: folders listed for ``inputs``, the
-            ``.gitignore`` files read, and programs and files looked at for the fingerprint.
-        made: absolute paths of inputs that an earlier step writes: where the stamp moved, the content
-            (``Toolchain.digest``) decides. They need not be there yet, or at all.
-        targets: absolute paths of files that must be there afterwards. A tool that rewrites one of them in a later
-            step leaves the same digest.
-        fingerprint: everything else that matters, by a name to report: ``{"arguments": ..., "mirage": ...}``.
+        env: variables set on top of unibuild's environment.
+        inputs: absolute paths of existing files that the user writes; their fingerprints decide.
+        folders: absolute paths that the rest of this value depends on: folders listed for ``inputs``, ``.gitignore``
+            files, and programs and files read for the fingerprint.
+        made: absolute paths of inputs that an earlier step writes; when the fingerprint changed, the content
+            (``Toolchain.digest``) decides. They may be missing.
+        targets: absolute paths of files that must exist afterwards. A later step that rewrites one leaves the same
+            digest.
+        fingerprint: everything else that matters, by the name to report: ``{"arguments": ..., "mirage": ...}``.
         variables: names of environment variables whose values are in the fingerprint, set or not.
-        needs: programs that must be on PATH when the step runs, each with what to do where it is not.
-        left_over: files in its way that another release of the tool generated; they are gone where it succeeds. While
-            there is one the step is stale.
-        why: what the toolchain knows of why it is stale, if it is; it is told instead of the first difference.
-        anew: whether its targets are out of the way while it runs, because its tool can succeed and do nothing: what
-            is there afterwards is then the tool's work.
-        undone: whether its targets are put back as they were where it fails.
-        outputs: other files that it is known to have written.
-        programs: programs whose identity is in the fingerprint.
-        judge: whether the tool goes by dates, so that unibuild must find out what it would miss (``tasks.judging``).
-        gone: files that an earlier run wrote or looked for, and that are not there any more.
-        learns: whether its inputs are what it was seen to read (``tasks.preparing``).
-        lock: a file that its tool keeps locked (``flock``) while it runs, and fails where another one has it.
+        needs: programs that must be on PATH when the step runs, each with a hint for when it is missing.
+        left_over: files that another release of the tool generated and that are in the way; a successful run removes
+            them. The step is stale while one exists.
+        why: the reason that the toolchain knows for a stale step; reported instead of the first difference.
+        remove_targets_first: whether its targets are moved away while it runs, because its tool can succeed without
+            doing anything; a target that exists afterwards is then the tool's work.
+        restore_targets_on_failure: whether its targets are restored when it fails.
+        outputs: other files that it is known to write.
+        programs: programs that the fingerprint covers.
+        judge: whether the tool compares dates, so that unibuild must find out what it would miss.
+        gone: files that an earlier run wrote or read and that no longer exist.
+        learns: whether its inputs are the files that it was seen to read.
+        lock: a file that its tool locks (``flock``) while it runs; the tool fails when another process holds it.
     """
 
     name: str
@@ -86,8 +86,8 @@ class Step:
     needs: Mapping[str, str] = field(default_factory=dict)
     left_over: tuple[Path, ...] = ()
     why: str | None = None
-    anew: bool = False
-    undone: bool = False
+    remove_targets_first: bool = False
+    restore_targets_on_failure: bool = False
     lock: Path | None = None
     outputs: tuple[Path, ...] = ()
     programs: tuple[str, ...] = ()
@@ -96,79 +96,82 @@ class Step:
     learns: bool = False
 
     def require(self) -> None:
-        """See that the programs which the step needs are there.
+        """Check that the programs that the step needs are on PATH.
 
         Raises:
-            MissingError: one is not; the hint says how to get it.
+            MissingError: one is missing; the hint says how to install it.
         """
-        for program, mend in self.needs.items():
+        for program, hint in self.needs.items():
             if installed(program, self.env) is None:
-                raise MissingError(f"the program {program} is not on PATH, and {self.name} needs it", hint=mend)
+                raise MissingError(f"the {self.name} step needs a program that is not on PATH: {program}", hint=hint)
 
 
 class Toolchain(Protocol):
-    """What builds the kernel of one project."""
+    """Builds the kernel of one project.
+
+    ``registry`` creates it; ``tests/toolchain/test_contract.py`` holds what every implementation must do.
+    """
 
     @property
     def name(self) -> str:
-        """What it is called in the settings."""
+        """The name in ``[build] toolchain``."""
 
     @property
     def kernel(self) -> Path:
-        """The kernel that the build leaves, as an absolute path."""
+        """The absolute path of the kernel that the build writes."""
 
     @property
     def xl(self) -> Path | None:
-        """The ``.xl`` file that configure writes, as an absolute path; None where none is written."""
+        """The absolute path of the ``.xl`` file that configure writes; None if it writes none."""
 
     @property
     def xl_in(self) -> Path | None:
-        """The template of ``xl`` with the devices' names, which configure writes; None where none is written."""
+        """The template of ``xl`` with the devices' names that configure writes; None if it writes none."""
 
     def steps(self) -> tuple[Step, ...]:
-        """Return the steps in their order: of configure, depend and build those that have something to do."""
+        """Return those of the steps configure, depend and build that the project has, in this order."""
 
     def digest(self, path: Path, step: str) -> str:
-        """Return a hash of what a file means to a step, without what has no meaning (a generated file's date).
+        """Return a hash of the parts of a file that matter to a step (not the date in a generated file).
 
         Raises:
             FileError: the file cannot be read.
         """
 
     def question(self, step: str) -> tuple[str, ...] | None:
-        """Return a command that ends with 0 where a step has nothing to do; None: its tool has no such command."""
+        """Return a command that exits with 0 when a step has nothing to do; None if its tool has none."""
 
     def database(self) -> tuple[str, ...] | None:
-        """Return a command that prints what make knows of the build; None: it is not built with make."""
+        """Return a command that prints make's database of the build; None if make does not build it."""
 
     def check(self, step: str) -> None:
-        """See that a step which ended with success did its work.
+        """Check the result of a step that exited with 0.
 
         Raises:
-            BuildError: it left no proper result.
+            BuildError: the result is missing or wrong.
         """
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment that a step's commands see: ours with ``env`` on top."""
+    """Return the environment of a step's commands: unibuild's with ``env`` on top."""
     return {**os.environ, **env}
 
 
-def spelled(env: Mapping[str, str]) -> str:
-    """Return variables as one string for a fingerprint; their order in the settings has no meaning."""
+def env_fingerprint(env: Mapping[str, str]) -> str:
+    """Return variables as one string for a fingerprint, sorted by name."""
     return shlex.join(f"{key}={value}" for key, value in sorted(env.items()))
 
 
-def values(names: Iterable[str], env: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the variables that are set, as a fingerprint: hashes, because a value may be a secret."""
+def variable_hashes(names: Iterable[str], env: Mapping[str, str]) -> dict[str, str]:
+    """Return a hash of each variable that is set, for a fingerprint; the values may be secrets."""
     found = environment(env)
     return {name: hashlib.sha256(os.fsencode(found[name])).hexdigest()[:16] for name in names if name in found}
 
 
-def identity(program: str, env: Mapping[str, str]) -> str:
-    """Return what tells one installed program from another: its path behind links, time stamp (ns), size and inode.
+def program_fingerprint(program: str, env: Mapping[str, str]) -> str:
+    """Return the resolved path, mtime (ns), size and inode of an installed program; empty if it is not on PATH.
 
-    Cheaper than asking for its version, and moves too when the same version is built anew. Empty: it is not on PATH.
+    Cheaper than asking for the version, and also changes when the same version is installed again.
     """
     found = installed(program, env)
     if found is None:
@@ -179,25 +182,25 @@ def identity(program: str, env: Mapping[str, str]) -> str:
 
 
 def installed(program: str, env: Mapping[str, str]) -> Path | None:
-    """Return where a step with the variables ``env`` finds a program on PATH; None: nowhere."""
+    """Return the path of a program on the PATH of a step with the variables ``env``; None if there is none."""
     found = shutil.which(program, path=environment(env).get("PATH"))
     return None if found is None else Path(found)
 
 
 def make_argv(behind: str | None, *words: str, jobs: int | None = None) -> tuple[str, ...]:
-    """Return the argument list of a make; ``behind`` is what ``behind_door`` says."""
+    """Return the argument list of a make; ``behind`` is the result of ``real_makefile``."""
     return ("make", *(("-f", behind) if behind else ()), *((f"-j{jobs}",) if jobs else ()), *words)
 
 
-def behind_door(folder: Path, *, generated: str | None = None) -> str | None:
-    """Return the makefile that make has to be told, because it would prefer a ``GNUmakefile`` that calls us.
+def real_makefile(folder: Path, *, generated: str | None = None) -> str | None:
+    """Return the makefile to pass with ``-f``, because make would prefer a ``GNUmakefile`` that calls unibuild.
 
     Args:
         folder: where make runs.
-        generated: the makefile that an earlier step writes there; it need not be there yet.
+        generated: the makefile that an earlier step writes there; it may not exist yet.
 
     Returns:
-        Its name; None: make finds the right one.
+        Its name; None if make finds the right one by itself.
     """
     front = folder / "GNUmakefile"
     if generated is None:

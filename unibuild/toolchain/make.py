@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from unibuild.errors import BuildError, SettingsError
 from unibuild.fingerprint import key, path_of
 from unibuild.toolchain import listing, mentions
-from unibuild.toolchain.base import OURS, Step, behind_door, identity, make_argv, spelled, values
+from unibuild.toolchain.base import (
+    PROJECT_FILES,
+    Step,
+    env_fingerprint,
+    make_argv,
+    program_fingerprint,
+    real_makefile,
+    variable_hashes,
+)
 from unibuild.toolchain.learned import Learned, Prepared
 from unibuild.toolchain.makefile import NAMES, find, kernels, targets
 from unibuild.toolchain.sources import Found, git_state, outside
@@ -61,7 +69,7 @@ class Make:
         self.root = root
         self.build = build
         self.kernel = root / build.kernel
-        self.behind = behind_door(root)
+        self.behind = real_makefile(root)
 
     def steps(self) -> tuple[Step, ...]:
         """Return the steps in their order; without ``build.configure`` and ``build.depend`` only the build."""
@@ -105,7 +113,7 @@ class Make:
     def _files(self) -> Found:
         """Find the files that the project may be built from."""
         passed_over = () if self.behind is None else ("/GNUmakefile",)
-        return listing.find(self.root, self.build.sources, without=(*OURS, *passed_over, *self.build.ignore))
+        return listing.find(self.root, self.build.sources, without=(*PROJECT_FILES, *passed_over, *self.build.ignore))
 
     def _configure(self, learned: Learned, files: Found) -> Step:
         found = listing.find(self.root, CONFIGURE_READS)
@@ -147,8 +155,8 @@ class Make:
     def _around(self, variables: Iterable[str], programs: Iterable[str]) -> dict[str, str]:
         """Return what tells variables and programs from what they were."""
         return {
-            **values(variables, self.build.env),
-            **{name: identity(name, self.build.env) for name in programs},
+            **variable_hashes(variables, self.build.env),
+            **{name: program_fingerprint(name, self.build.env) for name in programs},
         }
 
     def _depend(self, target: str) -> Step:
@@ -218,7 +226,7 @@ class Make:
             commands=(argv,),
             cwd=self.root,
             env=self.build.env,
-            fingerprint={"arguments": shlex.join(argv), "environment": spelled(self.build.env), **more},
+            fingerprint={"arguments": shlex.join(argv), "environment": env_fingerprint(self.build.env), **more},
             needs={} if name == "configure" else NEED_MAKE,
             **others,
         )

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.toolchain.mirage.flags import FLAGS
-from unibuild.toolchain.mirage.releases import Names
-from unibuild.toolchain.mirage.versions import RELEASES, series
+from unibuild.toolchain.mirage.releases import RELEASES, Names, series
 from unibuild.util.files import PUBLIC, write_whole
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ __all__ = ["main", "markdown"]
 _HEAD = """\
 # Mirage, release by release
 
-<!-- Written by `python -m unibuild.toolchain.reference` from unibuild/toolchain/mirage/versions.py and flags.py. -->
+<!-- Written by `python -m unibuild.toolchain.reference` from unibuild/toolchain/mirage/releases.py and flags.py. -->
 
 The same `unibuild.toml` drives every release; `mirage --version` is asked once for each installed program. Where the
 first line of `config.ml` asks for other releases (`(* mirage >= 4.9.0 & < 4.12.0 *)`), nothing is run.
@@ -44,11 +43,11 @@ The variable `MODE` is set to `xen` for every step. Where configure fails, the f
 it, and `configure` before it, in any case; `unibuild depend --force` runs `depend` alone. Where configure installs,
 there is a `depend` only with `args = ["--no-opam"]`.
 
-`build` is always `make build`, which never solves dependencies anew. The kernel of the last build is out of the way
+`build` is always `make build`, which never solves dependencies again. The kernel of the last build is out of the way
 while it runs, so that a build which did nothing is seen. Where another dune has the tree locked, the step waits.
 
-A tree that another release or another target was configured in is configured anew, and the reason is told; files that
-the other release generated and that are in the way are removed.
+A tree that was configured by another release or for another target is configured again, and the reason is printed;
+files that the other release generated and that are in the way are removed.
 
 ## Arguments of `mirage configure`
 

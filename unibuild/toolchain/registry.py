@@ -1,41 +1,81 @@
-"""Chooses what builds a project's kernel."""
+"""The toolchains that unibuild knows, and the choice of one for a project."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
 from unibuild.toolchain import makefile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from unibuild.settings.loader import Project
     from unibuild.toolchain.base import Toolchain
 
-__all__ = ["choose"]
+__all__ = ["TOOLCHAINS", "Registration", "choose"]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One toolchain, as ``choose`` finds it.
+
+    Attributes:
+        matches: returns whether ``toolchain = "auto"`` takes it for a project.
+        create: returns the toolchain of a project; raises SettingsError, MissingError or FileError.
+    """
+
+    matches: Callable[[Project], bool]
+    create: Callable[[Project], Toolchain]
 
 
 def choose(project: Project) -> Toolchain:
-    """Return the toolchain that the settings ask for, or with ``auto`` the one that the tree looks like.
+    """Return the toolchain that the settings name; for ``auto`` the first whose ``matches`` accepts the project.
 
     Raises:
-        SettingsError: the tree looks like none, or the settings lack what the toolchain needs.
-        MissingError: there is no ``mirage``, or not one that unibuild can drive.
+        SettingsError: the name is unknown, no toolchain matches, or the settings lack what the toolchain needs.
+        MissingError: there is no ``mirage``, or none that unibuild can drive.
         FileError: the configuration file cannot be read.
     """
-    root, settings = project.root, project.settings
-    kind = settings.build.toolchain
-    if kind == "auto":
-        kind = "mirage" if (root / settings.mirage.config).is_file() else "make"
-        if kind == "make" and makefile.find(root) is None and not settings.build.configure:
-            raise SettingsError(
-                f"nothing to build in {root}: it has neither a {settings.mirage.config} nor a Makefile",
-                hint="go to the unikernel's folder, or start from one of the examples",
-            )
-    if kind == "make":
-        from unibuild.toolchain.make import Make
+    name = project.settings.build.toolchain
+    if name != "auto":
+        if name not in TOOLCHAINS:
+            raise SettingsError(f"[build] toolchain: unknown: {name}", hint=f"known: auto, {', '.join(TOOLCHAINS)}")
+        return TOOLCHAINS[name].create(project)
+    for registration in TOOLCHAINS.values():
+        if registration.matches(project):
+            return registration.create(project)
+    raise SettingsError(
+        f"nothing to build in {project.root}: no {project.settings.mirage.config} and no Makefile",
+        hint="go to the unikernel's folder, or start from one of the examples",
+    )
 
-        return Make(root, settings.build)
-    from unibuild.toolchain.mirage.mirage_version import mirage_version
+
+def _has_config(project: Project) -> bool:
+    return (project.root / project.settings.mirage.config).is_file()
+
+
+def _mirage(project: Project) -> Toolchain:
+    from unibuild.toolchain.mirage.installation import mirage_version
     from unibuild.toolchain.mirage.toolchain import Mirage
 
+    root, settings = project.root, project.settings
     return Mirage(root, settings, *mirage_version(root, settings.build.env))
+
+
+def _has_makefile(project: Project) -> bool:
+    return makefile.find(project.root) is not None or bool(project.settings.build.configure)
+
+
+def _make(project: Project) -> Toolchain:
+    from unibuild.toolchain.make import Make
+
+    return Make(project.root, project.settings.build)
+
+
+TOOLCHAINS: dict[str, Registration] = {
+    "mirage": Registration(_has_config, _mirage),
+    "make": Registration(_has_makefile, _make),
+}
+"""Toolchains by their name in ``[build] toolchain``, in the order in which ``auto`` tries them."""

@@ -1,4 +1,4 @@
-"""Reads from a ``config.ml`` what can be known without running it: names, and the strings in it.
+"""Read a ``config.ml`` without running it: the unikernel's name, strings, and the ``mirage`` releases it requires.
 
 Format: OCaml's lexical conventions (the OCaml manual, "Lexical conventions"): comments nest and hold whole strings.
 """
@@ -6,10 +6,74 @@ Format: OCaml's lexical conventions (the OCaml manual, "Lexical conventions"): c
 from __future__ import annotations
 
 import itertools
+import operator
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["name", "strings", "used", "variables"]
+from unibuild.errors import MissingError
+from unibuild.toolchain.mirage.releases import parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from unibuild.toolchain.mirage.releases import Version
+
+__all__ = ["check_required_release", "name", "strings", "used", "variables"]
+
+_REQUIRED = re.compile(r"\s*\(\*\s*mirage\s+((?:[<>=!]=?|[0-9.~&|\s])+?)\s*\*\)")
+_BOUND = re.compile(r"\s*(>=|<=|>|<|=|!=)\s*([0-9]+(?:\.[0-9]+)*)(?:~\w*)?\s*")
+_COMPARE: dict[str, Callable[[Version, Version], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+    "=": operator.eq,
+    "!=": operator.ne,
+}
+_COMPARED = 4  # numbers of a version that are compared; those that are not written are 0
+
+
+def check_required_release(text: str, version: str, program: str, config: object) -> None:
+    """Check that the configuration file accepts the installed ``mirage``.
+
+    The first line may name releases: ``(* mirage >= 4.9.0 & < 4.12.0 *)``. Mirage itself checks that from 4.4.1 on,
+    but only after it has changed the tree.
+
+    Args:
+        text: the configuration file.
+        version: of the installed one, as ``4.11.1``.
+        program: its path, for the message.
+        config: the path of the configuration file, for the message.
+
+    Raises:
+        MissingError: it does not.
+    """
+    line = _REQUIRED.match(text.partition("\n")[0])
+    if line is None or _allows(line[1], version):
+        return
+    bounds = " ".join(f"'mirage{op}{bound}'" for op, bound in _BOUND.findall(line[1].partition("|")[0]))
+    raise MissingError(
+        f"{config} asks in its first line for mirage {line[1]}, and {program} is {version}",
+        hint=f"install such a release (opam install {bounds} && eval $(opam env)), or change that line",
+    )
+
+
+def _allows(formula: str, version: str) -> bool:
+    """Say whether a formula of bounds allows a version; one that cannot be read allows all."""
+    now = _padded(parsed(version))
+    allowed = False
+    for part in formula.split("|"):
+        bounds = [_BOUND.fullmatch(bound) for bound in part.split("&")]
+        known = [bound for bound in bounds if bound is not None]
+        if len(known) != len(bounds):
+            return True
+        allowed |= all(_COMPARE[bound[1]](now, _padded(parsed(bound[2]))) for bound in known)
+    return allowed
+
+
+def _padded(version: Version) -> Version:
+    return (*version, *[0] * (_COMPARED - len(version)))
+
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -36,7 +100,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 class _Token(NamedTuple):
     kind: str
-    text: str  # a string's value, else what stands there
+    text: str  # a string's value, else the source text
 
 
 def name(text: str) -> str | None:

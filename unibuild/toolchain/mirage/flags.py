@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
 from unibuild.toolchain.mirage import config_ml
-from unibuild.toolchain.mirage.releases import Version, dotted, parsed
-from unibuild.toolchain.mirage.versions import END, before
+from unibuild.toolchain.mirage.releases import END, Version, before, dotted, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

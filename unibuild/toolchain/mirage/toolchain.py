@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from unibuild.errors import BuildError, SettingsError
 from unibuild.fingerprint import path_of
 from unibuild.toolchain import listing, sources
-from unibuild.toolchain.base import Step, behind_door, environment, make_argv, spelled, values
+from unibuild.toolchain.base import Step, env_fingerprint, environment, make_argv, real_makefile, variable_hashes
 from unibuild.toolchain.learned import Learned
 from unibuild.toolchain.make import NEED_MAKE
-from unibuild.toolchain.mirage import config_ml, flags, opam, required, tools, unikernel
-from unibuild.toolchain.mirage.files import Tree
-from unibuild.toolchain.mirage.mirage_version import GET_MIRAGE
-from unibuild.toolchain.mirage.releases import Names
-from unibuild.toolchain.mirage.versions import release
+from unibuild.toolchain.mirage import config_ml, files, flags, installation, opam
+from unibuild.toolchain.mirage.files import UnikernelTree
+from unibuild.toolchain.mirage.installation import GET_MIRAGE
+from unibuild.toolchain.mirage.releases import Names, release
 from unibuild.util.files import reading, sha256
 
 if TYPE_CHECKING:
@@ -75,17 +74,17 @@ class Mirage:
             )
         with reading(self.config):
             self.text = self.config.read_text(errors="replace")
-        required.check(self.text, version, program, self.config)
+        config_ml.check_required_release(self.text, version, program, self.config)
         flags.refuse(settings.mirage.args, version, self.text)
         relative = os.path.relpath(self.config.parent, root)
         sub = "" if relative == "." else f"{relative}/"
         self.names = Names(sub, self._name(sub), flags.output_name(settings.mirage.args))
-        self.env = {**settings.build.env, "MODE": "xen"}  # another one would win where mirage forgets the target
-        self.tree = Tree(root, self.config, self.text, self.release, self.names)
+        self.env = {**settings.build.env, "MODE": "xen"}  # another target would win where mirage forgets it
+        self.tree = UnikernelTree(root, self.config, self.text, self.release, self.names)
         self.cwd = root if self.release.from_root else self.config.parent
         self.kernel = root / (settings.build.kernel or self.release.path(self.release.kernel, self.names))
-        self.behind = behind_door(self.cwd, generated="Makefile")
-        self.tools = tools.look(root, self.cwd, self.env, ("mirage", "ocamlc", *self.release.needs))
+        self.behind = real_makefile(self.cwd, generated="Makefile")
+        self.tools = installation.find_tools(root, self.cwd, self.env, ("mirage", "ocamlc", *self.release.needs))
         self.xl: Path | None = self.tree.path(self.release.xl)
         self.xl_in = None if self.release.xl_in is None else self.tree.path(self.release.xl_in)
 
@@ -97,14 +96,14 @@ class Mirage:
     def digest(self, path: Path, step: str) -> str:
         """Return the hash of a file's content.
 
-        Of the opam file only the dependencies count, and to depend of an older mirage's Makefile its ``PKGS``. What
-        an older mirage generates has a head with the date and the command line, which does not count, and what the
-        build writes anew counts only by being there.
+        Of the opam file only the dependencies count; of an older mirage's Makefile only ``PKGS`` matters to depend. The
+        head of an older mirage's files, with date and command line, is left out. A file that the build rewrites counts
+        only by its existence.
 
         Raises:
             FileError: the file cannot be read.
         """
-        if path in self.tree.paths(*self.release.unsteady):
+        if path in self.tree.paths(*self.release.nondeterministic):
             return ""
         if path in self.tree.paths(*self.release.opam_files):
             with reading(path):
@@ -117,17 +116,17 @@ class Mirage:
         return sha256(path)
 
     def question(self, step: str) -> None:
-        """Return nothing: dune and ocamlbuild go by content, and a build with nothing to do is the question."""
+        """Return None: dune and ocamlbuild compare contents, so running the build is the question."""
 
     def database(self) -> None:
-        """Return nothing: what make knows here is how to call the tools."""
+        """Return None: this Makefile only calls other tools."""
 
     def check(self, step: str) -> None:
-        """See that a step which ended with success did its work.
+        """Check the result of a step that exited with 0.
 
         Raises:
-            BuildError: configure made another unikernel than the one that was expected; ``dune`` does not include the
-                build; there is no kernel.
+            BuildError: configure made another unikernel than expected; ``dune`` does not include the build; there is no
+                kernel.
         """
         if step == "configure":
             self._check_names()
@@ -136,7 +135,7 @@ class Mirage:
         if step == "build" and not self.kernel.is_file():
             raise BuildError(f"`make build` succeeded and left no {self.kernel}")
 
-    # What the steps are
+    # Steps
 
     def _configure(self) -> Step:
         argv = ("mirage", "configure", *self.release.target, *self._config_argument(), *self.settings.mirage.args)
@@ -155,8 +154,8 @@ class Mirage:
             targets=tuple(path for path in self.tree.generated() if path not in self.tree.taken_over()),
             fingerprint={
                 "arguments": shlex.join(argv),
-                "environment": spelled({**self.env, **read}),
-                **values(variables, self.env),
+                "environment": env_fingerprint({**self.env, **read}),
+                **variable_hashes(variables, self.env),
                 "mirage": self.tools.identities["mirage"],
                 "bridge of this machine": next((name for name in BRIDGES if Path("/sys/class/net", name).exists()), ""),
                 **({"opam switch": self.tools.switch} if self.release.installs else {}),
@@ -167,8 +166,8 @@ class Mirage:
                 for name in ("mirage", *self.release.needs, *(("opam",) if self.release.installs else ()))
             },
             left_over=self.tree.left_over,
-            why=unikernel.why(self.release, self.version, self.root, self.cwd, self.names),
-            undone=True,
+            why=files.configure_reason(self.release, self.version, self.root, self.cwd, self.names),
+            restore_targets_on_failure=True,
             lock=self._lock(),
         )
 
@@ -183,10 +182,10 @@ class Mirage:
             inputs=self.tree.other_opam_files(),
             folders=self.tools.folders(),
             made=self.tree.paths(*(self.release.opam_files or ("{sub}Makefile",))),
-            targets=self.tree.paths(*self.release.pulled),
+            targets=self.tree.paths(*self.release.fetched),
             fingerprint={
                 "arguments": shlex.join(argv),
-                "environment": spelled(self.env),
+                "environment": env_fingerprint(self.env),
                 "opam switch": self.tools.switch,
                 "compiler": self.tools.identities["ocamlc"],
             },
@@ -204,7 +203,7 @@ class Mirage:
         left_out = {*outputs, *(str(path) for path in (*config, *self.tree.left_over, self.kernel))}
         inputs = [path for path in found.files if str(path) not in left_out]
         seen = set(map(str, inputs))  # of Paths it would be slow
-        made = [p for p in self.tree.paths(*self.release.built_from, *self.release.pulled) if str(p) not in seen]
+        made = [p for p in self.tree.paths(*self.release.built_from, *self.release.fetched) if str(p) not in seen]
         if self.release.build_configures:
             made += config  # no inputs: a new date, where make needs one, would call for a configure
         if self.tools.switch_state is not None:
@@ -221,7 +220,7 @@ class Mirage:
             targets=(self.kernel,),
             fingerprint={
                 "arguments": shlex.join(argv),
-                "environment": spelled(self.env),
+                "environment": env_fingerprint(self.env),
                 **{name: self.tools.identities[name] for name in self.release.needs},
                 **({"mirage": self.tools.identities["mirage"]} if self.release.build_configures else {}),
             },
@@ -229,12 +228,12 @@ class Mirage:
                 name: NEEDS[name]
                 for name in ("make", *(("mirage",) if self.release.build_configures else ()), *self.release.needs)
             },
-            anew=True,
+            remove_targets_first=True,
             lock=self._lock(),
         )
 
     def _config_argument(self) -> tuple[str, ...]:
-        """Return how configure is told of a configuration file that is not ``config.ml`` where it runs."""
+        """Return the arguments that pass configure a configuration file other than ``config.ml``."""
         config = str(self.config.relative_to(self.cwd))
         if config == "config.ml":
             return ()
@@ -249,14 +248,14 @@ class Mirage:
         """Return the file that dune keeps locked while it runs in this tree."""
         return self.cwd / "_build" / ".lock" if "dune" in self.release.needs else None
 
-    # What the unikernel is called
+    # Names
 
     def _name(self, sub: str) -> str:
-        """Return the name in the files: from config.ml, else as the last configure had it, else from the settings."""
+        """Return the unikernel's name: from config.ml, else from the last configure, else from the settings."""
         registered = config_ml.name(self.text)
         if registered is not None:
             return self.release.mangle(registered)
-        generated = unikernel.last_generated(self.release, self._written_in(sub))
+        generated = files.last_generated(self.release, self._written_in(sub))
         if generated is not None:
             return generated[1]
         if self.settings.build.kernel is not None:
@@ -279,7 +278,7 @@ class Mirage:
         return (self.root / self.release.path(self.release.xl, Names(sub, "NAME"))).parent
 
     def _check_names(self) -> None:
-        generated = unikernel.last_generated(self.release, self._written_in(self.names.sub))
+        generated = files.last_generated(self.release, self._written_in(self.names.sub))
         if generated is None:
             return
         made = self.release.path(self.release.kernel, Names(self.names.sub, generated[0]))
@@ -295,9 +294,11 @@ class Mirage:
 
     def _check_dune(self) -> None:
         dune = self.config.parent / "dune"
-        with reading(dune):
-            text = dune.read_text(errors="replace")
-        if not unikernel.INCLUDES_BUILD.search(text):
+        text = ""
+        if dune.is_file():
+            with reading(dune):
+                text = dune.read_text(errors="replace")
+        if not files.INCLUDES_BUILD.search(text):
             raise BuildError(
                 f"{dune} does not include dune.build, so that nothing would be built",
                 hint="`mirage describe`, `query` or `help` did that, or it is your own: in the first case run again; "
@@ -309,6 +310,6 @@ _PACKAGES = re.compile(rb"^PKGS\s*=.*", re.MULTILINE)
 
 
 def _undated(content: bytes) -> list[bytes]:
-    """Return the lines of a generated file without those of its head that tell when and how it was made."""
+    """Return the lines of a generated file without the date and command line in its head."""
     lines = content.splitlines(keepends=True)
     return [line for line in lines[:3] if b"Generated by" not in line and b"Creation date" not in line] + lines[3:]

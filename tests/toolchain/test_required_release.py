@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from unibuild.errors import MissingError
-from unibuild.toolchain.mirage import required
+from unibuild.toolchain.mirage import config_ml
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from unibuild.toolchain.mirage import required
     ],
 )
 def test_these_may_be_run(line, version):
-    required.check(f"{line}\nopen Mirage\n", version, "/bin/mirage", "config.ml")
+    config_ml.check_required_release(f"{line}\nopen Mirage\n", version, "/bin/mirage", "config.ml")
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_these_may_not(line, version):
     with pytest.raises(
         MissingError, match=rf"^config\.ml asks in its first line for mirage .*, and /bin/mirage is {version}"
     ):
-        required.check(f"{line}\n", version, "/bin/mirage", "config.ml")
+        config_ml.check_required_release(f"{line}\n", version, "/bin/mirage", "config.ml")
