@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from unibuild.cli import doctor as command
-from unibuild.cli import doctor_checks, host_checkup
+from unibuild.cli import doctor_checks
 from unibuild.host import sudoers
 from unibuild.host.ssh import Ssh
 from unibuild.settings.model import Lab, Settings
@@ -165,14 +165,14 @@ def test_a_program_is_found_where_sudo_finds_it(project, xen):
 def test_it_ends_whatever_the_host_calls_its_folder(xen, folder):
     host = Ssh("there")
     host.__dict__["folder"] = folder
-    assert host_checkup._room(host).what == "room"
+    assert doctor_checks._room(host).what == "room"
 
 
 @pytest.mark.parametrize("said", ["", "Welcome\n1 2\n", "1 2 /elsewhere\n", "x y /\n"])
 def test_what_stat_does_not_tell_is_a_note(xen, said):
     (xen.world / "bin" / "stat").write_text(f"#!/bin/sh\nprintf '{said}'\n")
     (xen.world / "bin" / "stat").chmod(0o755)
-    assert host_checkup._room(Ssh("there")).state == "note"
+    assert doctor_checks._room(Ssh("there")).state == "note"
 
 
 @pytest.fixture
@@ -191,6 +191,6 @@ def test_a_user_without_a_home_is_a_finding(homeless, tmp_path, is_needed, state
 
 
 def test_a_host_is_out_of_reach_for_a_user_without_a_home(xen, homeless):
-    (found,) = host_checkup.look(Settings(host="ssh://there"))
+    (found,) = doctor_checks.look(Settings(host="ssh://there"))
     assert found.what == "reach"
     assert "XDG_CACHE_HOME" in found.mend

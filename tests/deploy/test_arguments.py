@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from unibuild.deploy import check_arguments
+from unibuild.deploy import argument_check
 from unibuild.errors import LabError, SettingsError
 from unibuild.settings.loader import load
 
@@ -24,11 +24,11 @@ def check(tmp_path, help_kernel, monkeypatch):
                 raise known
             return known
 
-        monkeypatch.setattr(check_arguments, "_ask", ask)
+        monkeypatch.setattr(argument_check, "_ask", ask)
         project = load(
             tmp_path, {"boot.args": args, **{key.replace("__", "."): word for key, word in words.items()}}, {}
         )
-        check_arguments.check(project, host, tmp_path / "hello.xl", kernel)
+        argument_check.check(project, host, tmp_path / "hello.xl", kernel)
 
     run.asked = 0
     run.cache = tmp_path / ".unibuild" / "arguments.json"

@@ -14,7 +14,7 @@ import pexpect
 import pytest
 
 from unibuild.deploy import boot
-from unibuild.deploy.console import console
+from unibuild.deploy.console_session import console
 from unibuild.deploy.destroy import destroy
 from unibuild.deploy.up_to_date import is_current
 from unibuild.domain import ownership

@@ -1,6 +1,6 @@
-"""unibuild/deploy/copy_files.py: a domain's files on their way to the host."""
+"""unibuild/deploy/host_files.py: a domain's files on their way to the host."""
 
-from unibuild.deploy import copy_files
+from unibuild.deploy import host_files
 from unibuild.host.local import Local
 
 
@@ -8,7 +8,7 @@ def bring(tmp_path, *lines):
     (tmp_path / "k.xen").touch()
     file = tmp_path / "hello.xl"
     file.write_text("\n".join((f"name = 'hello'\nkernel = '{tmp_path}/k.xen'", *lines, "")))
-    return copy_files.bring(Local(), file, tmp_path, tmp_path).config.get("vif")
+    return host_files.bring(Local(), file, tmp_path, tmp_path).config.get("vif")
 
 
 def test_a_network_device_has_the_same_address_at_every_boot(tmp_path):
@@ -23,6 +23,6 @@ def test_an_address_that_is_set_stays(tmp_path):
 
 
 def test_a_folder_on_the_host_is_of_one_domain_of_one_project(tmp_path):
-    folders = {copy_files.folder(root, name) for root in (tmp_path, tmp_path / "x") for name in ("hello", "a/b c")}
+    folders = {host_files.folder(root, name) for root in (tmp_path, tmp_path / "x") for name in ("hello", "a/b c")}
     assert len(folders) == 4
     assert all("/" not in folder and " " not in folder for folder in folders)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from unibuild import _fast_path
-from unibuild.deploy import boot, hosts, words
+from unibuild.deploy import boot, hosts, replacement
 from unibuild.domain import console, records
 from unibuild.domain.generations import Store
 from unibuild.errors import CommandError, LostError, NotReadyError, UnibuildError
@@ -261,7 +261,7 @@ class Case:
 @pytest.fixture
 def case(tmp_path, xen, monkeypatch) -> Iterator[Callable[..., Case]]:
     """Make a world after the other; a file of ours that is replaced is a step."""
-    for module in (console, words):
+    for module in (console, replacement):
         monkeypatch.setattr(module, "QUIET", 0.02)
         monkeypatch.setattr(module, "SILENT", 0.3)
     monkeypatch.setenv("STANDIN_ATTACH", "0")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.deploy.manual import known_arguments
+from unibuild.deploy.argument_check import known_arguments
 
 PAGE = Path(__file__).with_name("manual_page.txt").read_bytes()  # of a Mirage 4.11 unikernel with a network
 

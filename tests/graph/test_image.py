@@ -12,7 +12,7 @@ from unibuild.errors import InputError, KernelError
 from unibuild.graph import disk_image as images
 from unibuild.graph.graph import Graph, graph
 from unibuild.settings.loader import load
-from unibuild.testing.verify_image import verify
+from unibuild.testing.image_verification import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

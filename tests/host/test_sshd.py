@@ -11,7 +11,7 @@ import pytest
 
 from unibuild.cli import doctor
 from unibuild.deploy import boot, hosts, status
-from unibuild.deploy.console import console
+from unibuild.deploy.console_session import console
 from unibuild.deploy.destroy import destroy
 from unibuild.errors import HostError
 from unibuild.host import xl

@@ -18,7 +18,7 @@ from unibuild.ec2.publish import publish
 from unibuild.graph.disk_image import plan
 from unibuild.graph.graph import Graph, graph
 from unibuild.settings.loader import load
-from unibuild.testing.verify_image import verify
+from unibuild.testing.image_verification import verify
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "aws"))
 from emulator import Emulator

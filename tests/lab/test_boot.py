@@ -10,8 +10,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from unibuild.deploy import boot, copy_files
-from unibuild.deploy.console import console
+from unibuild.deploy import boot, host_files
+from unibuild.deploy.console_session import console
 from unibuild.deploy.destroy import destroy
 from unibuild.deploy.up_to_date import is_current
 from unibuild.errors import DomainError, LabError
@@ -178,7 +178,7 @@ def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
     (tree.root / "data.img").write_bytes(b"some data".ljust(1 << 20, b"\0"))
     words = {"xl__disk__xvda__target": "data.img", "boot__console": "none"}
     tree.boot(**words)
-    folder = f"{dom0.folder}/{copy_files.folder(tree.root, 'hello')}"
+    folder = f"{dom0.folder}/{host_files.folder(tree.root, 'hello')}"
     destroy(load(tree.root, tree.words, {}))
     (kept,) = dom0.run(["ls", folder]).text.split()
     assert capfd.readouterr().err.endswith(f"what it wrote stays on lab for the next boot: {folder}/{kept}\n")

@@ -17,7 +17,7 @@ from unibuild.image.disk import make
 from unibuild.image.grub_config import Line
 from unibuild.lab import grub_bios
 from unibuild.settings.loader import load
-from unibuild.testing.verify_image import verify
+from unibuild.testing.image_verification import verify
 from unibuild.util import process
 
 if TYPE_CHECKING:

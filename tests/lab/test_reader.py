@@ -9,8 +9,8 @@ import time
 import pytest
 
 from unibuild.deploy import boot
-from unibuild.deploy.console import reread
 from unibuild.deploy.console_output import opened
+from unibuild.deploy.console_session import reread
 from unibuild.graph import xl_file
 from unibuild.settings.loader import load
 
@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from unibuild.domain import attach
 from unibuild.settings.loader import load
-from unibuild.deploy.console import console
+from unibuild.deploy.console_session import console
 if sys.argv[3] == "unguarded":
     attach._GUARD = "exec cat"
 console(load(Path(sys.argv[1]), {"boot.wait": "200", "lab.accel": sys.argv[2]}, {}))

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from unibuild.cli import host_checkup
+from unibuild.cli import doctor_checks
 from unibuild.errors import HostError, LostError
 from unibuild.host import sudoers
 from unibuild.host.ssh import Ssh
@@ -120,7 +120,7 @@ def test_a_connection_that_is_cut_in_the_middle_is_told(box, kept):
 
 
 def test_the_lab_has_all_that_doctor_looks_for(box):
-    found = host_checkup.look(Settings(host="mine", hosts={"mine": HostTable(address="lab")}))
+    found = doctor_checks.look(Settings(host="mine", hosts={"mine": HostTable(address="lab")}))
     assert {one.what: one.state for one in found} == dict.fromkeys(
         ("reach", "rights", "XenStore", "Xen", "memory", "bridges", "room"), "ok"
     )

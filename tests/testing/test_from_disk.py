@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unibuild.testing.from_disk import from_bios, from_loader
+from unibuild.testing.image_verification import from_bios, from_loader
 from unibuild.xlcfg import grammar
 
 TEXT = """

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.cli import doctor_checks, host_checkup
+from unibuild.cli import doctor_checks
 from unibuild.cli.doctor_checks import Finding
 from unibuild.errors import HostError, MissingError, UnibuildError
 from unibuild.host import resolve
@@ -76,7 +76,7 @@ def _sections(words: dict[str, str]) -> Iterator[Section]:
         yield f"project {project.root}", checked
     yield "lab", doctor_checks.lab(settings.lab, project.root, is_needed="lab" in addresses)
     with ThreadPoolExecutor(max_workers=max(len(places), 1)) as pool:
-        for name, place, findings in zip(names, addresses, pool.map(host_checkup.look, places), strict=True):
+        for name, place, findings in zip(names, addresses, pool.map(doctor_checks.look, places), strict=True):
             yield f"host {name}" + (f" ({place})" if place != name else ""), findings
 
 

@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from unibuild.deploy import check_arguments, hosts, readiness
+from unibuild.deploy import argument_check, hosts, readiness
 from unibuild.deploy.console_output import opened
-from unibuild.deploy.follow import Followed, follow, runs
-from unibuild.deploy.replace import changing, locked
+from unibuild.deploy.console_session import Followed, follow, runs
+from unibuild.deploy.replacement import changing, locked
 from unibuild.deploy.up_to_date import mark, running, was_seen
 from unibuild.domain import records
 from unibuild.domain.crash import task_report
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.deploy.console_output import Screen
-    from unibuild.deploy.replace import Attendant, Change, Made
+    from unibuild.deploy.replacement import Attendant, Change, Made
     from unibuild.domain.generations import Generation
     from unibuild.domain.readiness import Verdict
     from unibuild.host.base import Host
@@ -91,7 +91,7 @@ def put_in_place(
         made_from = (mark(kernel), mark(xl_file))
         if not anew and _is_there(state, host, made_from, screen):
             return None
-        check_arguments.check(project, host, xl_file, kernel)
+        argument_check.check(project, host, xl_file, kernel)
         generation = Store(state).add(kernel, xl_file, _facts(project))
         return _replace(project, host, generation, made_from, screen, reading, attendant)
 

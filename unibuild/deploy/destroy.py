@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unibuild.deploy import copy_files, hosts
+from unibuild.deploy import host_files, hosts
 from unibuild.deploy.console_output import Screen
-from unibuild.deploy.replace import locked
+from unibuild.deploy.replacement import locked
 from unibuild.domain import ownership, records
 from unibuild.domain.generations import Store
 from unibuild.host import resolve, xl
@@ -45,7 +45,7 @@ def destroy(project: Project, screen: Screen | None = None) -> None:
                     xl.destroy(host, domain)
                     ended = True
             ownership.unmark(host, *known.uuids)
-            disks = host.discard(copy_files.folder(project.root, ours.name))
+            disks = host.discard(host_files.folder(project.root, ours.name))
         for uuid in known.uuids:
             Store(state).ended(uuid, "destroyed", "")
         records.forget(state, place)

@@ -134,7 +134,7 @@ def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
 
 def _console_task(project: Project) -> Task:
     def act() -> None:
-        from unibuild.deploy.console import console
+        from unibuild.deploy.console_session import console
 
         console(project)
 

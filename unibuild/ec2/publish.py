@@ -21,7 +21,7 @@ from unibuild.errors import SettingsError
 from unibuild.graph import disk_image as images
 from unibuild.graph.provenance import facts
 from unibuild.settings.loader import state_dir
-from unibuild.testing.verify_image import verify
+from unibuild.testing.image_verification import verify
 from unibuild.util import files
 from unibuild.util.progress import shown
 

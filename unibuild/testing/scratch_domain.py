@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
+import posixpath
 import secrets
 import time
 import uuid
@@ -13,17 +14,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unibuild.deploy import copy_files, hosts
+from unibuild.deploy import host_files, hosts
 from unibuild.domain import ownership
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log
 from unibuild.domain.exit_status import End
-from unibuild.errors import DomainError, UnibuildError
+from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
 from unibuild.graph import xl_file
 from unibuild.host import xl
 from unibuild.host.ssh import Ssh
 from unibuild.settings.loader import state_dir
-from unibuild.testing import leftover
 from unibuild.testing.capture import Hearing, Mailbox
 from unibuild.util import files, standard_streams
 from unibuild.xlcfg import edit, grammar
@@ -38,7 +38,79 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Settings, Value
     from unibuild.testing.expectations import Said
 
-__all__ = ["Guest", "booted", "copies", "fresh_name", "log_path", "open_host", "with_args", "with_memory"]
+__all__ = [
+    "Guest",
+    "booted",
+    "copies",
+    "fresh_name",
+    "log_path",
+    "noted",
+    "open_host",
+    "sweep",
+    "wipe",
+    "with_args",
+    "with_memory",
+]
+
+
+@contextlib.contextmanager
+def noted(host: Host, root: Path, name: str) -> Iterator[None]:
+    """Keep a note of what the domains of a run are called, for the time of the block.
+
+    Args:
+        host: where they are.
+        root: the project's folder.
+        name: theirs; no other run has it.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    note = state_dir(root) / "test" / f"{name}.note"
+    lock = note.with_suffix(".lock")
+    with contextlib.ExitStack() as undo:
+        undo.callback(lock.unlink, missing_ok=True)
+        undo.enter_context(files.lock(lock, f"the test run {name}"))
+        files.write_whole(note, host.name.encode())
+        undo.callback(note.unlink, missing_ok=True)
+        yield
+
+
+def sweep(host: Host, root: Path) -> Iterator[str]:
+    """Remove from a host, and here, what runs that were killed have left; gives the names of domains that went.
+
+    Args:
+        host: where to look.
+        root: the project's folder.
+
+    Raises:
+        HostError: the host cannot be reached.
+    """
+    for note in (state_dir(root) / "test").glob("*.note"):
+        lock = note.with_suffix(".lock")
+        with contextlib.suppress(BusyError, FileNotFoundError), files.lock(lock, f"the test run {note.stem}"):
+            if note.read_text() != host.name:
+                continue
+            yield from _domains(host, root, note.stem)
+            wipe(host, root, note.stem)
+            for path in note.parent.glob(f"{note.stem}.*"):  # the note and its lock too
+                path.unlink(missing_ok=True)
+
+
+def wipe(host: Host, root: Path, name: str) -> None:
+    """Remove the files of the domain ``name`` from its host; one that is out of reach was told already."""
+    if isinstance(host, Ssh):  # elsewhere nothing is copied
+        with contextlib.suppress(HostError):
+            place = posixpath.join(host.folder, host_files.folder(root, name))
+            host.run(["rm", "-rf", place], root=False, check=False, background=True)
+
+
+def _domains(host: Host, root: Path, name: str) -> Iterator[str]:
+    marks = ownership.owners(host)
+    for domain in xl.domains(host):
+        if domain.name == name and ownership.is_ours(marks.get(domain.uuid), root):
+            xl.destroy(host, domain)
+            ownership.unmark(host, domain.uuid)
+            yield name
 
 
 _TYPING = 5.0  # seconds that a key may take to the console
@@ -162,13 +234,13 @@ def copies(host: Host, project: Project, name: str) -> Iterator[None]:
         HostError: the host is out of reach.
         FileError: nothing can be noted here.
     """
-    for gone in leftover.sweep(host, project.root):
+    for gone in sweep(host, project.root):
         standard_streams.text(2, f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it\n")
-    with leftover.noted(host, project.root, name):
+    with noted(host, project.root, name):
         try:
             yield
         finally:
-            leftover.wipe(host, project.root, name)
+            wipe(host, project.root, name)
 
 
 @contextlib.contextmanager
@@ -201,7 +273,7 @@ def booted(
             text = _with_copied_disks(text, path, undo)
         files.write_whole(path, text.encode(errors="surrogateescape"))
         undo.callback(_unlink, path.parent, f"{glob.escape(name)}*.remote.xl")
-        deployed = copy_files.bring(host, path, found.project.root, path.parent)
+        deployed = host_files.bring(host, path, found.project.root, path.parent)
         if isinstance(host, Ssh):
             undo.callback(_wipe, host, deployed)
         undo.callback(_destroy, host, asked)
@@ -247,7 +319,7 @@ def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str
     return edit.apply(text, edit.Changes(disk=moved))
 
 
-def _wipe(host: Ssh, deployed: copy_files.Deployed) -> None:
+def _wipe(host: Ssh, deployed: host_files.Deployed) -> None:
     """Remove the working copies of the disks that the domain wrote to: the next test gets fresh ones."""
     disks = {str(disk.target) for disk in xl_file.disks(deployed.config) if disk.is_written}
     if written := disks.intersection(deployed.files):

@@ -9,14 +9,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from unibuild.deploy.follow import go_on, put_off
+from unibuild.deploy.console_session import go_on, put_off
 from unibuild.errors import UnibuildError
 from unibuild.util import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.deploy.follow import Followed
+    from unibuild.deploy.console_session import Followed
     from unibuild.domain.console import End
     from unibuild.watch.turn import Turn
     from unibuild.watch.voice import Voice

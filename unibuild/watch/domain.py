@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from unibuild.deploy import boot, hosts
-from unibuild.deploy.console import reread
+from unibuild.deploy.console_session import Followed, reread
 from unibuild.deploy.destroy import destroy
-from unibuild.deploy.follow import Followed
 from unibuild.domain import records
 from unibuild.errors import BusyError, FileError, HostError, NotReadyError, UnibuildError
 from unibuild.host import resolve

@@ -6,15 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from unibuild.deploy.attendant import Attendant
-from unibuild.deploy.words import LastWords
+from unibuild.deploy.replacement import Attendant, LastWords
 from unibuild.util import waits
 from unibuild.watch import events
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.deploy.attendant import Made
+    from unibuild.deploy.replacement import Made
     from unibuild.errors import UnibuildError
     from unibuild.host import xl
     from unibuild.host.base import Host

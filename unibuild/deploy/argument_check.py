@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING
 
 from unibuild import kernel
-from unibuild.deploy import copy_files
-from unibuild.deploy.manual import known_arguments
+from unibuild.deploy import host_files
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log, log_path
 from unibuild.domain.exit_status import End
@@ -30,7 +30,27 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["HELP", "check"]
+__all__ = ["HELP", "check", "known_arguments"]
+
+_LABEL = re.compile(r"^ {7}(?:\(Deprecated\) )?(-\S.*)$", re.MULTILINE)
+_NAME = re.compile(r"(?:^|, )(--[^\s=,\[]+|-[^\s=,\[-])(?=[\s=,\[]|$)")
+
+
+def known_arguments(said: bytes) -> frozenset[str] | None:
+    """Return the names of the arguments, with their dashes.
+
+    Args:
+        said: what the console said.
+
+    Returns:
+        The names; None where there is no such page in it.
+    """
+    text = said.decode(errors="replace").replace("\r", "")
+    # In a label of one letter the explanation follows on the same line, after two blanks.
+    labels = [re.split(r" \(|  ", label)[0] for label in _LABEL.findall(text)]
+    names = frozenset(name for label in labels for name in _NAME.findall(label))
+    return names if "--help" in names else None
+
 
 HELP = 63  # how MirageOS ends after --help (its functoria_runtime.ml)
 PATIENCE = 15.0  # seconds for a kernel that does something else
@@ -121,7 +141,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
     state = state_dir(project.root)
     config = grammar.parse(xlfile.read(xl_file), str(xl_file))
     name = f"{config.get('name')}.unibuild-help"
-    folder = copy_files.folder(project.root, str(config.get("name")) if stays else name)
+    folder = host_files.folder(project.root, str(config.get("name")) if stays else name)
     settings: dict[str, edit.Setting] = {
         "name": name,
         "type": "pvh",

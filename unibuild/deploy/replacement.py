@@ -10,13 +10,12 @@ import contextlib
 import dataclasses
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Self
 
-from unibuild.deploy import candidate, copy_files
-from unibuild.deploy.attendant import Attendant, Made
-from unibuild.deploy.words import first_words, hide
+from unibuild.deploy import host_files
 from unibuild.domain import ownership, records, swap
-from unibuild.domain.console_log import log_path
+from unibuild.domain.console import QUIET, SILENT, Reader
+from unibuild.domain.console_log import Log, log_path, rotate
 from unibuild.domain.generations import Store
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.graph import xl_file
@@ -26,17 +25,96 @@ from unibuild.util import files, job_control
 from unibuild.xlcfg import grammar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from unibuild.deploy.console_output import Screen
-    from unibuild.domain.console import Reader
     from unibuild.domain.generations import Generation
     from unibuild.domain.preflight import Seen
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["Attendant", "Change", "Made", "changing", "locked"]
+__all__ = ["Attendant", "Change", "LastWords", "Made", "changing", "first_words", "hide", "locked"]
+
+_PATIENCE = 20.0  # seconds for what an ended domain still has to say
+
+
+class LastWords(contextlib.AbstractContextManager["LastWords"]):
+    """What an old domain still says, for its log alone.
+
+    Where its console is being read elsewhere, or cannot be read, this reads nothing.
+
+    Args:
+        host: where it is.
+        domain: which one.
+        state: the state folder.
+    """
+
+    def __init__(self, host: Host, domain: xl.Domain, state: Path) -> None:
+        self._stack = contextlib.ExitStack()
+        self._since = time.monotonic()
+        self.reader: Reader | None = None
+        with contextlib.suppress(UnibuildError):
+            log = Log(log_path(state, domain.name, host.name))
+            log.open()  # now: the file gets another name when the new domain begins its own
+            self.reader = self._stack.enter_context(Reader(host, domain, log, hide, silent=SILENT))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def hear(self) -> None:
+        """Read to the end; the domain has ended."""
+        if self.reader is None:
+            return
+        self.reader.silent = max(QUIET, SILENT - (time.monotonic() - self._since))
+        with contextlib.suppress(UnibuildError):
+            self.reader.follow(wait=_PATIENCE)
+
+
+def first_words(host: Host, domain: xl.Domain, path: Path, show: Callable[[bytes], None]) -> Reader:
+    """Return the reader of a domain that is paused yet, with a new log.
+
+    Raises:
+        HostError: the host went out of reach.
+    """
+    rotate(path)
+    return Reader(host, domain, Log(path), show)
+
+
+def hide(_: bytes) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
+
+    domain: xl.Domain
+    instance: records.Instance
+    config: grammar.Config
+    reader: Reader | None
+    log: Path
+
+
+class Attendant:
+    """Who takes part in a change from outside: nobody, as here, or the watch loop, which follows consoles meanwhile."""
+
+    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
+        """Return what reads the console of the old domain to its end."""
+        return LastWords(host, domain, state)
+
+    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
+        """Hear that a part of the change begins, and the one before it ends; None: none begins."""
+
+    def away(self, seconds: float) -> None:
+        """Hear how long no domain ran."""
+
+    def accepted(self, made: Made) -> None:
+        """Hear that a domain is the good one now; its reader is the hearer's from now on."""
+
 
 _SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
 
@@ -109,7 +187,7 @@ class Change:
         """
         self.attendant.began("copy")
         going = (self.old.uuid,) if self.old else ()
-        deployed, seen, new = candidate.prepare(self.host, self.project, generation, kernel, xl_mark, going)
+        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl_mark, going)
         text = xl_file.read(generation.xl)
         beside = self._is_beside(grammar.parse(text, str(generation.xl)), seen)
         before = self.known.good.name if self.known.good else None
@@ -141,7 +219,7 @@ class Change:
                     self.attendant.away(time.monotonic() - began)
         for name in {new.name, before} - {None}:
             self.host.discard(
-                copy_files.folder(self.project.root, str(name)), deployed.files if name == new.name else ()
+                host_files.folder(self.project.root, str(name)), deployed.files if name == new.name else ()
             )
         log = self._log(new.name)
         return Made(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
@@ -218,7 +296,7 @@ class Change:
             return None
 
     def _create(
-        self, deployed: copy_files.Deployed, new: records.Instance, name: str
+        self, deployed: host_files.Deployed, new: records.Instance, name: str
     ) -> tuple[xl.Domain, Reader | None]:
         """Make the new domain, paused, and begin to read its console."""
         self.attendant.began("create")
