@@ -98,7 +98,7 @@ def tree(root: Path, kernel: Path, files: int = 0) -> Path:
 
 def ours(root: Path, env: dict[str, str]) -> Watched:
     program = str(Path(sys.executable).with_name("unibuild"))
-    return Watched(root, [program, "watch", "--json", "watch.settle=0.01"], env)
+    return Watched(root, [program, "watch", "--json", "watch.debounce=0.01"], env)
 
 
 def others(folder: Path, kernel: Path, env: dict[str, str]) -> dict[str, Watched]:

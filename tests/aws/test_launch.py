@@ -86,9 +86,9 @@ def test_ready_over_the_network(launches):
     assert launches.record.good
 
 
-@pytest.mark.parametrize(("otherwise", "left"), [("terminate", 0), ("keep", 1)])
-def test_one_that_is_not_ready(launches, otherwise, left):
-    launches.ready('console = "never"', f'timeout = 0.5\notherwise = "{otherwise}"')
+@pytest.mark.parametrize(("on_failure", "left"), [("terminate", 0), ("keep", 1)])
+def test_one_that_is_not_ready(launches, on_failure, left):
+    launches.ready('console = "never"', f'timeout = 0.5\notherwise = "{on_failure}"')
     with pytest.raises(NotReadyError, match='no line of its console matches "never"') as caught:
         launches.run(launches.ours.ami())
     assert len(launches.alive) == left
@@ -102,7 +102,7 @@ def test_one_that_was_kept_is_taken_up(launches):
     launches.aws.world.console = lambda instance: "booting\n"
     with pytest.raises(NotReadyError):
         launches.run(ami)
-    launches.ready('console = "ready"', 'otherwise = "keep"')
+    launches.ready('console = "ready"', 'on_failure = "keep"')
     launches.aws.world.console = lambda instance: "ready\n"
     launches.run(ami)
     assert list(launches.alive) == [launches.record.good.id]

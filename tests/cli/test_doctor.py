@@ -121,7 +121,7 @@ def test_a_program_that_the_project_needs():
 
 @pytest.mark.parametrize(("is_needed", "state"), [(True, "missing"), (False, "note")])
 def test_a_lab_that_cannot_run_is_only_missed_where_it_is_needed(xen, tmp_path, is_needed, state):
-    found = {one.what: one for one in doctor_checks.lab(Lab(box="no.box"), tmp_path, is_needed=is_needed)}
+    found = {one.what: one for one in doctor_checks.lab(Lab(image="no.box"), tmp_path, is_needed=is_needed)}
     assert (found["image"].state, found["lab"].text) == (state, "down")
 
 

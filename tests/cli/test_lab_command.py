@@ -28,11 +28,11 @@ def test_up_takes_settings_of_the_command_line(asked):
 
 
 def test_a_lab_vm_file_is_sought_from_the_projects_folder(asked, tmp_path, monkeypatch):
-    (tmp_path / "unibuild.toml").write_text('[lab]\nbox = "xen.box"\n')
+    (tmp_path / "unibuild.toml").write_text('[lab]\nimage = "xen.box"\n')
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
     lab.main(["up"])
-    assert asked[0].box == str(tmp_path / "xen.box")
+    assert asked[0].image == str(tmp_path / "xen.box")
 
 
 def test_down_tells_whether_there_was_one(asked, capsys):
@@ -50,7 +50,7 @@ def test_reset_keeps_the_image_unless_asked(asked, words, image):
 def test_pack_names_the_setting_that_uses_the_file(asked, tmp_path, capsys):
     assert lab.main(["pack", "xen.box"]) == 0
     assert asked == [tmp_path / "xen.box"]
-    assert 'box = "xen.box"' in capsys.readouterr().out
+    assert 'image = "xen.box"' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("state", "code"), [("up", 0), ("down", 1), ("broken", 1)])

@@ -148,7 +148,7 @@ def test_a_domain_of_someone_else_is_left_alone_but_for_take(tree):
     with pytest.raises(DomainError, match="it is that of bob@there:/src/hello"):
         tree.boot()
     assert tree.running() == theirs
-    boot.boot(dataclasses.replace(tree.project, take=True), tree.xl, tree.kernel)
+    boot.boot(dataclasses.replace(tree.project, take_over=True), tree.xl, tree.kernel)
     assert len(tree.running()) == 1
     assert tree.running() != theirs
 

@@ -1,4 +1,4 @@
-"""--host and --take from every front door."""
+"""--host and --take-over from every front door."""
 
 import shutil
 
@@ -124,4 +124,4 @@ def test_a_domain_of_someone_else_is_only_taken_when_that_is_asked_for(project, 
     project.run("xl", "create", str(theirs))
     words = ("boot", "--host", "local", "boot.console=none")
     assert "is on local already, and it is not ours" in project.run(door, *words, code=5)
-    assert "hello runs as domain" in project.run(door, *words, "--take")
+    assert "hello runs as domain" in project.run(door, *words, "--take-over")

@@ -1,4 +1,4 @@
-"""--host and --take on a command line."""
+"""--host and --take-over on a command line."""
 
 import pytest
 
@@ -11,7 +11,8 @@ from unibuild.errors import InputError
     [
         ("boot", Asked(), ["boot"]),
         ("boot --host xen1", Asked("xen1"), ["boot"]),
-        ("--host=xen1 boot --take --wait 3", Asked("xen1", take=True), ["boot", "--wait", "3"]),
+        ("--host=xen1 boot --take-over --wait 3", Asked("xen1", take_over=True), ["boot", "--wait", "3"]),
+        ("boot --take", Asked(take_over=True), ["boot"]),
         ("boot --host a --host b", Asked("b"), ["boot"]),
     ],
 )
@@ -28,7 +29,7 @@ def test_a_host_without_a_name_is_refused(words):
 @pytest.mark.parametrize(
     ("words", "asked"),
     [
-        ("-n 2 boot --host a --take", Asked("a", take=True)),
+        ("-n 2 boot --host a --take-over", Asked("a", take_over=True)),
         ("mine --host a", Asked()),
         ("mine --host a boot", Asked()),
         ("boot", Asked()),

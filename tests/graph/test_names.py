@@ -13,13 +13,13 @@ from unibuild.xlcfg.write import quote
 def project(xen, tmp_path, hello_kernels):
     """What boots a domain whose name is in an .xl file, and returns its project."""
 
-    def named(name: str, *, take: bool = False, **words: str):
+    def named(name: str, *, take_over: bool = False, **words: str):
         root = tmp_path / "tree"
         root.mkdir(exist_ok=True)
         (root / "unibuild.toml").write_text('host = "local"\n[boot]\ngrace = 0\nconsole = "none"\n')
         generated = root / "dom.xl"
         generated.write_text(f"name = {quote(name)}\nmemory = 32\n")
-        project = load(root, {"xl.cmdline": "a", **words}, {}, take=take)
+        project = load(root, {"xl.cmdline": "a", **words}, {}, take_over=take_over)
         path = root / "patched.xl"
         path.write_text(xl_file.render(project, hello_kernels.pv, generated))
         boot.boot(project, path, hello_kernels.pv)
@@ -41,5 +41,5 @@ def test_a_domain_of_an_odd_name_is_made_replaced_and_destroyed(project, xen, na
 
 def test_the_control_domain_is_not_replaced_even_with_take(project, xen):
     with pytest.raises(DomainError, match="Domain-0"):
-        project("Domain-0", take=True)
+        project("Domain-0", take_over=True)
     assert not any(call[0] in ("create", "rename", "destroy") for call in xen.calls("xl"))

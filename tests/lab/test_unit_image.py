@@ -185,4 +185,4 @@ def test_the_boot_loaders_are_in_the_image(small, tmp_path, monkeypatch):
     shutil.copytree(small.folder, tmp_path / "cache/unibuild/lab/image")
     assert image.loader(Lab(), "pvh").read_bytes().startswith(b"grub-i386-xen_pvh.bin")
     shutil.copytree(small.folder, tmp_path / "cache/unibuild/lab/image-from-file")
-    assert "image-from-file" in str(image.loader(Lab(box="x"), "pv"))
+    assert "image-from-file" in str(image.loader(Lab(image="x"), "pv"))

@@ -221,18 +221,18 @@ def packed(folder: Path, name: str) -> Path:
 
 def test_a_box_file_that_is_not_there_is_told_while_a_lab_vm_runs(running):
     with pytest.raises(FileError, match=r"there is no file /nope/box\.tar"):
-        vm.up(Lab(box="/nope/box.tar"), quiet)
+        vm.up(Lab(image="/nope/box.tar"), quiet)
 
 
 def test_a_lab_vm_of_another_file_is_refused(running, tmp_path):
     with pytest.raises(LabError, match=r"running already, not from .*other\.box, but from Xen 4\.17"):
-        vm.up(Lab(memory=512, box=str(packed(tmp_path, "other.box"))), quiet)
+        vm.up(Lab(memory=512, image=str(packed(tmp_path, "other.box"))), quiet)
 
 
 def test_a_lab_vm_of_the_same_file_will_do(running, tmp_path):
     file = packed(tmp_path, "this.box")
     known(running.paths, manifest=vm._digest(image.manifest(file)))
-    assert vm.up(Lab(memory=512, box=str(file)), quiet) == vm.LabVm(running.paths)
+    assert vm.up(Lab(memory=512, image=str(file)), quiet) == vm.LabVm(running.paths)
 
 
 def test_our_qemu_is_found_without_its_file(paths, started):

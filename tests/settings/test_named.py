@@ -52,4 +52,4 @@ def test_whose_the_xl_is(project, tmp_path):
 
 
 def test_a_project_keeps_the_words_of_its_command_line(project):
-    assert (project.words, project.take) == (("name=x",), False)
+    assert (project.words, project.take_over) == (("name=x",), False)

@@ -171,7 +171,7 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         (
             "[lab]\nmemroy = 512",
             "unibuild.toml:2: `[lab] memroy` is unknown\n"
-            "  did you mean `[lab] memory`? known here: memory, accel, forward, network, box",
+            "  did you mean `[lab] memory`? known here: memory, accel, forward, network, image",
         ),
         (
             "\nmemory = 64",
@@ -212,7 +212,7 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         (
             "lab = true",
             "unibuild.toml:1: `lab` must be a table, not true\n"
-            "  it holds keys: `[lab] memory` (memory, accel, forward, network, box)",
+            "  it holds keys: `[lab] memory` (memory, accel, forward, network, image)",
         ),
         (
             '[[xl.vif]]\nbridge = "br0"',
@@ -237,7 +237,7 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
             "lab.memroy",
             "5",
             "command line, `lab.memroy=5`: `lab.memroy` is unknown\n"
-            "  did you mean `lab.memory`? known here: memory, accel, forward, network, box",
+            "  did you mean `lab.memory`? known here: memory, accel, forward, network, image",
         ),
         (
             "lab.memory",
@@ -248,7 +248,7 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
             "lab",
             "3",
             'command line, `lab=3`: `lab` must be a table, not "3"\n'
-            "  it holds keys: `lab.memory` (memory, accel, forward, network, box)",
+            "  it holds keys: `lab.memory` (memory, accel, forward, network, image)",
         ),
         (
             "xl.vif.0",

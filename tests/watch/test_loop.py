@@ -240,7 +240,7 @@ def test_a_tree_that_cannot_be_built_for_a_while_is_told_once(watching, project)
 
 
 def test_a_setting_is_read_when_the_file_is_finished(watching, project):
-    watch = watching("watch.settle=2", "watch.max_wait=60")
+    watch = watching("watch.debounce=2", "watch.max_wait=60")
     watch.cycle("booted")
     text = project.read("unibuild.toml")
     for size in range(len(text)):

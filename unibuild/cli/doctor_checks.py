@@ -254,7 +254,7 @@ def lab(settings: Lab, root: Path, *, is_needed: bool) -> list[Finding]:
 
     Args:
         settings: its settings.
-        root: the folder that ``[lab] box`` starts from.
+        root: the folder that ``[lab] image`` starts from.
         is_needed: whether something is to boot in it.
     """
     from unibuild.lab import vm
@@ -278,8 +278,8 @@ def _image(settings: Lab, root: Path, lacking: State) -> Finding:
     from unibuild.lab import image, packages
     from unibuild.lab.paths import LabPaths
 
-    if settings.box:
-        file = root / files.expand_user(settings.box)
+    if settings.image:
+        file = root / files.expand_user(settings.image)
         if file.is_file():
             return Finding("image", "ok", f"box file {file}")
         return Finding("image", lacking, f"there is no box file {file}", packages.ELSEWHERE)

@@ -65,8 +65,8 @@ def _settings(overrides: list[str]) -> Lab:
         pairs[key] = value
     project = loader.load(Path.cwd(), pairs, required=False)
     lab = project.settings.lab
-    if lab.box is not None:
-        lab = msgspec.structs.replace(lab, box=str(project.root / files.expand_user(lab.box)))
+    if lab.image is not None:
+        lab = msgspec.structs.replace(lab, image=str(project.root / files.expand_user(lab.image)))
     return lab
 
 
@@ -125,5 +125,5 @@ def _pack(asked: argparse.Namespace) -> int:
 
     with shown() as progress:
         vm.pack(asked.file.absolute(), progress)
-    print(f'Wrote {asked.file}. On the other machine, in unibuild.toml:\n  [lab]\n  box = "{asked.file.name}"')
+    print(f'Wrote {asked.file}. On the other machine, in unibuild.toml:\n  [lab]\n  image = "{asked.file.name}"')
     return 0

@@ -78,7 +78,7 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
         KeyboardInterrupt: Ctrl-C; all of them have ended.
     """
     settings = [word for word in project.words if not word.startswith(("host=", "boot.console="))]
-    take = ["--take"] if project.take else []
+    take = ["--take-over"] if project.take_over else []
     show = _Show(max(map(len, names)))
     with contextlib.ExitStack() as stack:
         runs = []

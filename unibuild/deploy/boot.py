@@ -48,7 +48,7 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
     Raises:
         HostError: the host cannot be reached, or refused.
         DomainError: the domain could not be made; someone else's has its name; or it ended badly.
-        NotReadyError: it was not ready in time; what ``[boot.ready] otherwise`` says was done.
+        NotReadyError: it was not ready in time; what ``[boot.ready] on_failure`` says was done.
         SettingsError: the unikernel does not know an argument.
         BusyError: another run is at it.
         FileError: a file cannot be read.
@@ -189,17 +189,17 @@ def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | N
         NotReadyError: with what runs now.
     """
     project, name = change.project, made.instance.name
-    otherwise = project.settings.boot.ready.otherwise
+    on_failure = project.settings.boot.ready.on_failure
     assert made.reader is not None
     written = task_report.write(project, change.host, made.domain, verdict.end, made.reader)
     error = NotReadyError(f"{name} {verdict.why}", hint=task_report.lines(written, made.reader))
     outcome = "crashed" if verdict.end and not verdict.end.is_good else "not ready"
-    if otherwise == "keep" and verdict.end is None:
+    if on_failure == "keep" and verdict.end is None:
         change.accept(made, outcome, verdict.why)
-        error.add(f'it runs on as domain {made.domain.domid}: [boot.ready] otherwise = "keep"')
+        error.add(f'it runs on as domain {made.domain.domid}: [boot.ready] on_failure = "keep"')
         raise error
     change.drop(made, outcome, verdict.why)
-    if otherwise == "rollback":
+    if on_failure == "rollback":
         _bring_back(change, before, error, lost=True)
     else:
         error.add(f"it was removed, and none runs on {change.host.name} now")

@@ -169,7 +169,7 @@ class Change:
             if domain.name != name or domain.uuid in self.known.uuids:
                 continue
             theirs = self.marks.get(domain.uuid)
-            if domain.domid == 0 or not (self.project.take or ownership.is_ours(theirs, self.project.root)):
+            if domain.domid == 0 or not (self.project.take_over or ownership.is_ours(theirs, self.project.root)):
                 raise ownership.refusal(self.host, domain, theirs)
             self.old = self.old or domain
         self._sweep(domains)
@@ -261,7 +261,7 @@ class Change:
         xl.destroy(self.host, made.domain)
         ownership.unmark(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
-        again = self.project.settings.boot.ready.otherwise == "rollback"
+        again = self.project.settings.boot.ready.on_failure == "rollback"
         self.save(self.known.good, made.instance if again else None)  # who is killed now has lost the good one
         self._prune()
 
@@ -380,7 +380,7 @@ def changing(
     boot = project.settings.boot
     seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
     whose = ownership.whoami(project.root)
-    take = project.take
+    take = project.take_over
     with job_control.hang_up_put_off(), ownership.locked(host, name, whose, seconds=seconds, take=take) as marks:
         now = records.load(state_dir(project.root), host.name)
         change = Change(project, host, screen, reading, now, marks, attendant=attendant or Attendant())

@@ -138,7 +138,7 @@ class _Builder:
     def __init__(self, loop: socket.socket, root: Path, dodo: str, words: Sequence[str]) -> None:
         self.loop = loop
         self.words = tuple(words)
-        project = load(root, dict(word.split("=", 1) for word in words))
+        project = load(root, dict(word.split("=", 1) for word in words), report=False)  # watch has reported
         DoitMain(config_filenames=()).process_args(list(words))  # for a dodo.py that asks for them (doit.get_var)
         self.loader = _Loader(project, _reporter(loop))
         self.command = self._command(Run, dodo)

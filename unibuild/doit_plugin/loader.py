@@ -124,7 +124,7 @@ class Unikernel:
         asked = of_goals(sys.argv[1:]) if self.asked is None else self.asked
         words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
         settings = {key: value for key, value in words.items() if key not in self._own}
-        return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take=asked.take)
+        return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take_over=asked.take_over)
 
 
 def unikernel(*, own: Collection[str] = ()) -> Unikernel:

@@ -1,4 +1,4 @@
-"""The options that every goal has: ``--host`` and ``--take``; they decide how the project is loaded."""
+"""The options that every goal has: ``--host`` and ``--take-over``; they decide how the project is loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild.errors import InputError
 from unibuild.graph.graph import GOALS
+from unibuild.settings.deprecated import current_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,11 +19,11 @@ class Asked(NamedTuple):
 
     Attributes:
         host: the setting ``host`` for this time, or None.
-        take: whether a domain of that name may be taken over from someone else.
+        take_over: whether a domain of that name may be taken over from someone else.
     """
 
     host: str | None = None
-    take: bool = False
+    take_over: bool = False
 
 
 def take_out(words: Sequence[str]) -> tuple[Asked, list[str]]:
@@ -40,8 +41,8 @@ def take_out(words: Sequence[str]) -> tuple[Asked, list[str]]:
             if not value:
                 raise InputError("--host needs the name of a host")
             asked = asked._replace(host=value)
-        elif word == "--take":
-            asked = asked._replace(take=True)
+        elif current_word(word) == "--take-over":
+            asked = asked._replace(take_over=True)
         else:
             rest.append(word)
     return asked, rest

@@ -23,7 +23,7 @@ def _flag(name: str, long: str, what: str) -> dict[str, Any]:
 
 SHARED: list[dict[str, Any]] = [
     {"name": "host", "long": "host", "type": str, "default": "", "help": "where the domain runs: a name, or `all`"},
-    _flag("take", "take", "take over a domain of that name from another owner"),
+    _flag("take_over", "take-over", "take over a domain of that name from another owner"),
 ]
 """Options of every goal, in doit's form; what they say is read when the project is loaded."""
 
@@ -71,7 +71,7 @@ COMMON = {
 PROGRAM_OPTIONS = {
     "-C DIR": "change to this folder first",
     "--host NAME": "run the domain there: the name of a [hosts] table, local, lab, ssh://..., or `all` named hosts",
-    "--take": "boot, rollback: take over a domain of that name from another owner",
+    "--take-over": "boot, rollback: take over a domain of that name from another owner",
     "--dry-run": "the same as `plan`",
     "--force": "run these goals, and no others, even if they are up to date: `unibuild depend --force`",
     "--debug": "show tracebacks",

@@ -143,7 +143,7 @@ def refusal(host: Host, domain: xl.Domain, whose: str | None) -> DomainError:
     told = f"it is that of {_shown(whose)}" if whose else "it is not ours"
     return DomainError(
         f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
-        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take its place: --take",
+        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take it over: --take-over",
     )
 
 
@@ -243,7 +243,7 @@ def _busy(name: str, host: Host, token: Token, now: float) -> BusyError:
     left = "" if token.until is None else f"; it will in {token.until - now:.0f} s at the latest"
     return BusyError(
         f"{name} on {host.name} is being changed by {_shown(token.whose)}{process}",
-        hint=f"wait for it to end{left}. Where you know that it is dead: --take",
+        hint=f"wait for it to end{left}. Where you know that it is dead: --take-over",
     )
 
 

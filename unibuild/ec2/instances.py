@@ -253,12 +253,12 @@ class Launch:
 
     @contextlib.contextmanager
     def _given_up_on_failure(self) -> Iterator[None]:
-        """End the new instance if the block fails or is interrupted, unless ``otherwise`` keeps one that fails."""
+        """End the new instance if the block fails or is interrupted, unless ``on_failure`` keeps one that fails."""
         try:
             yield
         except NotReadyError as error:
-            if self.project.settings.launch.otherwise == "keep":
-                error.add("it runs on ([launch] otherwise); the next launch takes it up, or ends it")
+            if self.project.settings.launch.on_failure == "keep":
+                error.add("it runs on ([launch] on_failure); the next launch takes it up, or ends it")
                 raise
             self._give_up()
             raise

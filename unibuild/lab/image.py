@@ -80,7 +80,7 @@ def current(lab: Lab) -> Image:
         LabError: the lab VM is from another version of unibuild, and its image was removed.
     """
     paths = LabPaths.of()
-    image = find(paths.image if lab.box is None else paths.unpacked)
+    image = find(paths.image if lab.image is None else paths.unpacked)
     if image is None:
         raise LabError(
             "the running lab is from another version of unibuild and has no boot loader for domains",
@@ -155,7 +155,7 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
 
 
 def pack(image: Image, file: Path) -> None:
-    """Write an image as one file, which ``unpack`` and ``[lab] box`` read: a gzipped tar, the manifest first."""
+    """Write an image as one file, which ``unpack`` and ``[lab] image`` read: a gzipped tar, the manifest first."""
     with files.writing(file, mode=files.PUBLIC) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
         for name in ("manifest.json", *PARTS):
             tar.add(image.folder / name, name, filter=_anonymous)

@@ -239,7 +239,7 @@ def status() -> Status:
 
 
 def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
-    """Write the image made of this machine's packages as a box file for ``[lab] box``; make it first if need be."""
+    """Write the image made of this machine's packages as a box file for ``[lab] image``; make it first if need be."""
     from unibuild.lab import image as images
 
     paths = LabPaths.of()
@@ -275,8 +275,8 @@ def _start(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], No
 def _image(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], None]) -> Image:
     from unibuild.lab import image as images
 
-    if lab.box is not None:
-        return images.unpack(_box_file(lab.box), paths.unpacked, progress)
+    if lab.image is not None:
+        return images.unpack(_box_file(lab.image), paths.unpacked, progress)
     return images.find(paths.image) or images.build(paths.image, paths.downloads, progress)
 
 
@@ -300,11 +300,11 @@ def _running(paths: LabPaths) -> LabRecord | None:
 
 def _check_serves(lab: Lab, found: LabRecord) -> None:
     """Refuse a running lab VM that is less than the settings want: its domains may still be needed."""
-    if lab.box is not None:
+    if lab.image is not None:
         from unibuild.lab import image as images
 
-        if _digest(images.manifest(_box_file(lab.box))) != found.manifest:
-            raise _refusal(f"not from {lab.box}, but from {found.image}")
+        if _digest(images.manifest(_box_file(lab.image))) != found.manifest:
+            raise _refusal(f"not from {lab.image}, but from {found.image}")
     if lab.memory > found.memory:
         raise _refusal(f"with {found.memory} MiB of memory, not {lab.memory}")
     if lab.network != found.network:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
+from unibuild.settings.deprecated import old_variables
 from unibuild.settings.locations import PREFIX
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ RESERVED = {  # variables with our prefix that are no settings, and what they ar
 
 
 def variable_path(name: str) -> KeyPath:
-    """Return the key that an environment variable names.
+    """Return the key that an environment variable names; an old spelling of the name gives the old key.
 
     Raises:
         SettingsError: it names none.
@@ -46,6 +47,8 @@ def variable_path(name: str) -> KeyPath:
     from unibuild.settings.model import Settings
     from unibuild.settings.schema import leaves, spellings
 
+    if name in (old := old_variables(PREFIX)):
+        return old[name]
     for path in spellings(Settings, name.removeprefix(PREFIX)):
         return path
     names = [leaf.variable for leaf in leaves()] + list(RESERVED)

@@ -45,7 +45,7 @@ class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         ),
     ] = None
     timeout: Annotated[Seconds, Meta(description="Seconds after which a domain that is not ready has failed.")] = 30.0
-    otherwise: Annotated[
+    on_failure: Annotated[
         Literal["rollback", "keep", "stop"],
         Meta(
             description="What becomes of a domain that is not ready. `rollback`: it goes, and the last good generation "

@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
+from unibuild.settings import deprecated
 from unibuild.settings.environment import RESERVED, variable_path
 from unibuild.settings.locations import PREFIX, Variable, Word, read_toml
 from unibuild.util.files import find_upward, write_whole, writing_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from unibuild.settings.locations import KeyPath, Source
@@ -44,14 +45,14 @@ class Project:
     """A project and its settings.
 
     ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
-    ``root`` is then the folder where it was sought. ``take`` says that a domain of that name may be taken over from
-    someone else (``--take``). ``words`` are the settings of the command line, ``lab.memory=512``.
+    ``root`` is then the folder where it was sought. ``take_over`` says that a domain of that name may be taken over
+    from another owner (``--take-over``). ``words`` are the settings of the command line, ``lab.memory=512``.
     """
 
     root: Path
     file: Path | None
     settings: Settings
-    take: bool = False
+    take_over: bool = False
     words: tuple[str, ...] = ()
 
 
@@ -61,7 +62,8 @@ def load(
     environ: Mapping[str, str] = os.environ,
     *,
     required: bool = True,
-    take: bool = False,
+    take_over: bool = False,
+    report: bool = True,
 ) -> Project:
     """Read the settings of the project that the folder ``start`` belongs to.
 
@@ -70,7 +72,8 @@ def load(
         overrides: the command line's ``key=value`` words: ``{"lab.memory": "512"}``.
         environ: the environment; a variable that is empty counts as not set.
         required: whether there must be an ``unibuild.toml``; the lab runs without a project too.
-        take: see ``Project``.
+        take_over: see ``Project``.
+        report: whether to write a hint to standard error where a setting has an old spelling.
 
     Raises:
         SettingsError: there is no ``unibuild.toml`` and one is ``required``; it is no TOML; a key is unknown; a value
@@ -88,18 +91,26 @@ def load(
         )
     tree: dict[str, object] = {}
     source = None
+    old: list[tuple[KeyPath, Source]] = []
     if file is not None:
         raw, source = read_toml(file)
+        old += _old_keys(dict.fromkeys(_paths(raw, ()), source))
         _merge(tree, raw, source, Settings, ())
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and name not in RESERVED and environ[name]:
-            _put(tree, variable_path(name), environ[name], Variable(name))
-    for key, text in overrides.items():
-        _put(tree, _key_path(key), text, Word(f"{key}={text}"))
+    names = sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED and environ[n])
+    variables = [(variable_path(name), environ[name], Variable(name)) for name in names]
+    words = [(_key_path(key), text, Word(f"{key}={text}")) for key, text in overrides.items()]
+    for given in (variables, words):
+        old += _old_keys({path: place for path, _, place in given})
+        for path, text, place in given:
+            _put(tree, path, text, place)
     _complete(tree, Settings, (), source)
+    if report:
+        for path, found in old:
+            current = found.spell(deprecated.current_key(path)).rpartition(" ")[2]
+            deprecated.report(f"`{found.spell(path)}` is now `{current}`")
     root = file.parent if file else start.absolute()
-    words = tuple(f"{key}={text}" for key, text in overrides.items())
-    return Project(root, file, msgspec.convert(tree, Settings), take, words)
+    kept = tuple(f"{key}={text}" for key, text in overrides.items())
+    return Project(root, file, msgspec.convert(tree, Settings), take_over, kept)
 
 
 def state_dir(root: Path) -> Path:
@@ -122,20 +133,45 @@ def state_dir(root: Path) -> Path:
     return folder
 
 
+def _paths(raw: object, path: KeyPath) -> Iterator[KeyPath]:
+    """Yield the key of every value in a TOML table."""
+    if isinstance(raw, dict):
+        for key, value in raw.items():
+            yield from _paths(value, (*path, key))
+    else:
+        yield path
+
+
+def _old_keys(given: Mapping[KeyPath, Source]) -> list[tuple[KeyPath, Source]]:
+    """Return the keys of one source that have an old spelling.
+
+    Raises:
+        SettingsError: the source has the new spelling too.
+    """
+    old = [(path, place) for path, place in given.items() if deprecated.current_key(path) != path]
+    for path, place in old:
+        current = deprecated.current_key(path)
+        if current in given:
+            both = f"`{place.spell(path)}` and `{place.spell(current)}` are the same setting"
+            raise SettingsError(f"{place.at(path)}: {both}", hint=f"remove `{place.spell(path)}`, the old spelling")
+    return old
+
+
 def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, table: object, path: KeyPath) -> None:
     """Put the values of a TOML table into ``tree``, each checked against the model's type."""
     from unibuild.settings.schema import is_table, table_of
 
     for key, value in raw.items():
         place = (*path, key)
-        kind = _child(table, place, source)
+        current = deprecated.current_key(place)
+        kind = _child(table, current, source)
         inner = table_of(kind)
         if inner is not None and isinstance(value, dict):
             _merge(_inner(tree, key), value, source, inner, place)
         elif is_table(kind):
             raise _wrong(value, kind, place, source)
         else:
-            tree[key] = _value(value, kind, place, source)
+            tree[current[-1]] = _value(value, kind, place, source)
 
 
 def _value(value: object, kind: object, path: KeyPath, source: Source) -> object:
@@ -157,18 +193,19 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> N
     from unibuild.settings.schema import is_table, table_of
 
     kind: object = Settings
-    for depth, key in enumerate(path, 1):
+    current = deprecated.current_key(path)
+    for depth, key in enumerate(current, 1):
         table = table_of(kind)
         if table is None:
             raise SettingsError(
                 f"{source.at(path)}: `{source.spell(path)}` is unknown: `{source.spell(path[: depth - 1])}` is no table"
             )
-        kind = _child(table, path[:depth], source)
+        kind = _child(table, current[:depth], source)
         if depth < len(path) and table_of(kind) is not None:
             tree = _inner(tree, key)
     if is_table(kind):
         raise _wrong(text, kind, path, source)
-    tree[path[-1]] = _read_text(text, kind, path, source)
+    tree[current[-1]] = _read_text(text, kind, path, source)
 
 
 def _complete(tree: dict[str, object], table: object, path: KeyPath, file: Source | None) -> None:

@@ -176,9 +176,9 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
             "included. `forward` works in all three."
         ),
     ] = "closed"
-    box: Annotated[
+    image: Annotated[
         str | None,
-        Meta(description="A ready-made box file (from `unibuild lab pack`) where this is no Debian or Ubuntu."),
+        Meta(description="A lab image (from `unibuild lab pack`) where this is no Debian or Ubuntu."),
     ] = None
 
 

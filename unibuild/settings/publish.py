@@ -143,7 +143,7 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     terminate: Annotated[
         bool, Meta(description="End an instance of `launch_ami` once it was ready: a trial, as `--terminate` asks for.")
     ] = False
-    otherwise: Annotated[
+    on_failure: Annotated[
         Literal["terminate", "keep"],
         Meta(description="What becomes of an instance that is not ready. `terminate`: it ends. `keep`: it runs on."),
     ] = "terminate"

@@ -13,6 +13,7 @@ from typing import get_args
 
 import msgspec
 
+from unibuild.settings.deprecated import RENAMED
 from unibuild.settings.environment import RESERVED
 from unibuild.settings.model import Settings
 from unibuild.settings.schema import Leaf, bare, child, expected, key_type, known, leaves, metas
@@ -51,6 +52,12 @@ In the name of a variable the keys stand in capitals; only the names below `buil
 """
 
 
+_RENAMED = """\
+This release still accepts the old spellings and prints a hint. A file, the environment or a command line that has both
+spellings of a setting is an error.
+"""
+
+
 def markdown() -> str:
     """Return the reference page."""
     parts = [_HEAD]
@@ -62,6 +69,8 @@ def markdown() -> str:
         title, doc = _title(table)
         parts += [f"## `[{title}]`\n", f"{doc}\n"]
         parts += [_entries([leaf for leaf in every if leaf.path[0] == table and leaf.path[1:]])]
+    renamed = "\n".join(f"| `{old}` | `{new}` |" for old, new in RENAMED.items())
+    parts += [f"## Renamed settings and options\n\n{_RENAMED}\n| old | new |\n|---|---|\n{renamed}\n"]
     parts += [
         "## Help in the editor\n",
         "[`unibuild.schema.json`](unibuild.schema.json) is a JSON schema of `unibuild.toml`. Editors that use taplo\n"

@@ -15,7 +15,7 @@ __all__ = ["Watch"]
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`unibuild watch`: what a save does, and who hears of it."""
 
-    settle: Annotated[
+    debounce: Annotated[
         Seconds, Meta(description="Seconds without another change after which a save counts as finished.")
     ] = 0.02
     max_wait: Annotated[
@@ -35,8 +35,8 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             "and the next one begins. A swap of domains is finished in any case."
         ),
     ] = "wait"
-    patience: Annotated[
-        Seconds, Meta(description="Seconds that a build has to end once it is told to (TERM); then it is killed.")
+    stop_timeout: Annotated[
+        Seconds, Meta(description="Seconds after which a build that was asked to stop (TERM) is killed.")
     ] = 5.0
     keep_domain: Annotated[
         bool, Meta(description="Let the domain run on when the watch ends; else it is destroyed then.")

@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from unibuild.errors import UnibuildError
 
-__all__ = ["DESCRIPTOR", "Failure", "Result", "begin", "note", "note_failure", "read", "send"]
+__all__ = ["DESCRIPTOR", "Failure", "Result", "begin", "has_parent", "note", "note_failure", "read", "send"]
 
 DESCRIPTOR = "UNIBUILD_RESULT"
 """The environment variable that names the file descriptor."""
@@ -80,6 +80,11 @@ def begin() -> None:
         _fd = int(fd)
         with contextlib.suppress(OSError):
             os.set_inheritable(_fd, False)
+
+
+def has_parent() -> bool:
+    """Return whether another unibuild started this one and waits for its result."""
+    return _fd is not None
 
 
 def send() -> None:

@@ -66,7 +66,7 @@ class Builders:
             UnibuildError: they are wrong.
         """
         words = dict(word.split("=", 1) for word in project.words)
-        self.start(load(project.root, words, take=project.take), paths)
+        self.start(load(project.root, words, take_over=project.take_over), paths)
 
     def fds(self, *, builds: bool) -> list[Any]:
         """Return what to wait for; while one builds, the next one waits too."""

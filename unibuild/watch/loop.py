@@ -188,7 +188,7 @@ class Loop:
             if stale := self._lookout.reloads(now):
                 self._reload(stale)
         if self._work.builds and (self._ending or (self._may_restart and self._lookout.settle.over(now))):
-            self._work.stop(self._settings.patience)
+            self._work.stop(self._settings.stop_timeout)
         if self._ending or not self._work.is_idle or self._builders.current is None:
             return
         if self._wanted:

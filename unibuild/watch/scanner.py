@@ -40,8 +40,8 @@ class Lookout(contextlib.AbstractContextManager["Lookout"]):
         settings = tree.project.settings.watch
         self.tree = tree
         self.triggers = Triggers(self._woken, poll=settings.poll)
-        self.settle = Settle(settings.settle, settings.max_wait)
-        self.config = Settle(settings.settle, settings.max_wait)
+        self.settle = Settle(settings.debounce, settings.max_wait)
+        self.config = Settle(settings.debounce, settings.max_wait)
         self._wake = wake
         self._problem = problem
         self._is_woken = False
@@ -134,7 +134,7 @@ class Lookout(contextlib.AbstractContextManager["Lookout"]):
         """Take over settings that changed."""
         settings = self.tree.project.settings.watch
         for one in (self.settle, self.config):
-            one.quiet, one.longest = settings.settle, settings.max_wait
+            one.quiet, one.longest = settings.debounce, settings.max_wait
 
     def _woken(self) -> None:
         """Hear of a change; called in watchdog's thread."""
