@@ -33,6 +33,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
+SECOND_LAB = "tests/lab/test_e"  # the tests from here on take about as long as those before
 ROOM = 4 << 30  # bytes; the files of a whole run are a quarter of it
 
 GUARD = Guard()
@@ -88,7 +89,7 @@ def network_guard() -> Iterator[Guard]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start long tests first, so that no worker is left with one at the end; those of the lab have one worker."""
+    """Start long tests first, so that no worker is left with one at the end; those of the lab are last."""
     items.sort(key=lambda item: (item.get_closest_marker("lab") is not None, item.get_closest_marker("long") is None))
 
 
@@ -107,13 +108,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Give all tests that use the lab to one worker, for there is one box, and each other one to whoever is free."""
+    """Give each half of the tests that use the lab to one worker, and each other test to whoever is free.
+
+    A worker has one lab; its QEMU keeps one processor busy.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             is_of_the_lab = nodeid.startswith("tests/lab/") and not nodeid.startswith("tests/lab/test_unit_")
-            return "tests/lab" if is_of_the_lab else nodeid
+            return f"tests/lab {nodeid < SECOND_LAB}" if is_of_the_lab else nodeid
 
     return Scheduling(config, log)
 
