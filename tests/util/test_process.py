@@ -1,5 +1,6 @@
 """unibuild/util/process.py: children end when they must, and nothing that they said is lost."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -191,6 +192,33 @@ def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
         shell.sendline("fg")
         shell.expect_exact("down\r\n")
         shell.expect_exact("end")
+
+
+def group(number):
+    """Return the processes of a group that have not ended."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, pgrp = stat.read_text().rpartition(")")[2].split()[:3]
+            found += [int(stat.parent.name)] * (int(pgrp) == number and state != "Z")
+    return found
+
+
+def test_killed_run_on_a_terminal_leaves_no_process(tmp_path):
+    script = tmp_path / "script.py"
+    asleep = ["bash", "-c", "echo child $$ of $PPID >/dev/tty; exec sleep 600"]
+    script.write_text(f"from unibuild.util import process\nprocess.run({asleep})")
+    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60) as shell:
+        shell.sendline(f"{sys.executable} {script}")
+        shell.expect(r"child (\d+) of (\d+)")
+        child, program = map(int, shell.match.groups())
+        deadline = time.monotonic() + 60
+        while len(group(child)) < 2:
+            assert time.monotonic() < deadline
+        os.kill(program, signal.SIGKILL)
+        os.kill(child, signal.SIGKILL)
+        while left := group(child):
+            assert time.monotonic() < deadline, left
 
 
 def test_ctrl_z_at_any_moment_stops_us(tmp_path):

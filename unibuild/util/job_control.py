@@ -118,11 +118,10 @@ class _Witness(contextlib.AbstractContextManager["_Witness"]):
 
     def __init__(self, group: int) -> None:
         self._popen: subprocess.Popen[bytes] | None = None
-        null = subprocess.DEVNULL
+        null, pipe = subprocess.DEVNULL, subprocess.PIPE
         with contextlib.suppress(OSError), spawning():  # the child may have gone already
-            self._popen = subprocess.Popen(
-                ["sleep", "infinity"], stdin=null, stdout=null, stderr=null, process_group=group
-            )
+            # It reads until unibuild closes the pipe or is killed.
+            self._popen = subprocess.Popen(["cat"], stdin=pipe, stdout=null, stderr=null, process_group=group)
 
     def is_stopped(self) -> bool:
         """Say whether Ctrl-Z stopped it, and nobody has let it go on."""
@@ -140,6 +139,8 @@ class _Witness(contextlib.AbstractContextManager["_Witness"]):
         if self._popen is not None:
             self._popen.kill()
             self._popen.wait()
+            if self._popen.stdin is not None:
+                self._popen.stdin.close()
 
 
 @contextlib.contextmanager
