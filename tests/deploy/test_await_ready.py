@@ -11,7 +11,6 @@ from unibuild.deploy import readiness
 from unibuild.domain import console
 from unibuild.domain.console_log import Log
 from unibuild.errors import HostError, SettingsError
-from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 from unibuild.lab import vm
@@ -52,11 +51,11 @@ def await_ready(project, xen, tmp_path):
     def run(*script: str, xl_lines: tuple[str, ...] = (), **words: str):
         host = Local(uid=0)
         path = xen.xl_file(xen.kernel(*script), *xl_lines)
-        xl.create_paused(host, str(path), name="hello", uuid=UUID)
-        domain = xl.find(host, uuid=UUID)
+        host.toolstack.create_paused(str(path), name="hello", uuid=UUID)
+        domain = host.toolstack.find(uuid=UUID)
         config = grammar.parse(path.read_text())
         with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
-            xl.unpause(host, domain)
+            host.toolstack.unpause(domain)
             return readiness.await_ready(project(**words), host, domain, config, reader)
 
     return run

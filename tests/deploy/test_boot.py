@@ -19,7 +19,8 @@ from unibuild.deploy.destroy import destroy
 from unibuild.deploy.up_to_date import is_current
 from unibuild.domain import ownership
 from unibuild.errors import DomainError, HostError, InputError
-from unibuild.host import local, xl
+from unibuild.host import local
+from unibuild.host.xl import XlToolstack
 from unibuild.settings.loader import load
 
 
@@ -291,20 +292,20 @@ def test_a_remote_kernel_is_copied_once(tree):
 
 
 def test_a_failure_between_create_and_unpause_leaves_no_domain(tree, monkeypatch):
-    monkeypatch.setattr(xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
+    monkeypatch.setattr(XlToolstack, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
     with pytest.raises(HostError):
         tree.boot()
     assert tree.running() == []
 
 
 def test_ctrl_c_while_xl_creates_leaves_no_domain(tree, monkeypatch):
-    create = xl.create_paused
+    create = XlToolstack.create_paused
 
     def interrupted(*args: object, **words: object) -> None:
         create(*args, **words)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(xl, "create_paused", interrupted)
+    monkeypatch.setattr(XlToolstack, "create_paused", interrupted)
     with pytest.raises(KeyboardInterrupt):
         tree.boot()
     assert tree.running() == []
@@ -315,7 +316,7 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
     with monkeypatch.context() as patch, pytest.raises(type(failure)) as caught:
-        patch.setattr(xl, "unpause", lambda *_: (_ for _ in ()).throw(failure))
+        patch.setattr(XlToolstack, "unpause", lambda *_: (_ for _ in ()).throw(failure))
         tree_anywhere.boot()
     told = getattr(caught.value, "hint", "") + capfd.readouterr().err
     assert re.search("older hello was ended, and none runs on|generation 1 could not be brought back, and none", told)
@@ -326,9 +327,9 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
 def test_a_swap_that_fails_brings_the_older_one_back(tree_anywhere, monkeypatch):
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
-    unpause = xl.unpause
+    unpause = XlToolstack.unpause
     failures = [HostError("gone")]
-    monkeypatch.setattr(xl, "unpause", lambda *what: fail(failures.pop()) if failures else unpause(*what))
+    monkeypatch.setattr(XlToolstack, "unpause", lambda *what: fail(failures.pop()) if failures else unpause(*what))
     with pytest.raises(HostError, match="generation 1 runs again as domain 3"):
         tree_anywhere.boot()
     assert [domain["script"] for domain in tree_anywhere.xen.domains().values()] == [["say up", "stay"]]
@@ -339,15 +340,17 @@ def fail(error: Exception) -> None:
 
 
 def test_a_failure_without_an_older_domain_tells_of_none(tree, monkeypatch):
-    monkeypatch.setattr(xl, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
+    monkeypatch.setattr(XlToolstack, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
     with pytest.raises(HostError) as caught:
         tree.boot()
     assert caught.value.hint is None
 
 
 def test_an_interrupt_as_soon_as_xl_has_created_leaves_no_domain(tree, monkeypatch):
-    find = xl.find
-    monkeypatch.setattr(xl, "find", lambda *args, **how: find(*args, **how) if how.get("background") else stop())
+    find = XlToolstack.find
+    monkeypatch.setattr(
+        XlToolstack, "find", lambda *args, **how: find(*args, **how) if how.get("background") else stop()
+    )
     with pytest.raises(KeyboardInterrupt):
         tree.boot()
     assert tree.running() == []

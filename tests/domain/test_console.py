@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.domain import attach, console
+from unibuild.domain import console
 from unibuild.domain.console_log import Log
 from unibuild.domain.exit_status import End, Left, exit_code
 from unibuild.errors import DomainError
-from unibuild.host import xl
+from unibuild.host import toolstack, xl_console
 from unibuild.host.base import Host
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
@@ -43,9 +43,9 @@ class Watched:
     """A domain with a reader at its console."""
 
     def __init__(self, host, path: Path, uuid: str = "11111111-2222-3333-4444-555555555555") -> None:
-        xl.create_paused(host, str(path), name="hello", uuid=uuid)
+        host.toolstack.create_paused(str(path), name="hello", uuid=uuid)
         self.host = host
-        self.domain = xl.find(host, uuid=uuid)
+        self.domain = host.toolstack.find(uuid=uuid)
         self.said = b""
         self._answers: dict[bytes, Callable[[], None]] = {}
 
@@ -60,7 +60,7 @@ class Watched:
 
     def follow(self, log: Path, **how):
         with console.Reader(self.host, self.domain, Log(log), self.show) as reader:
-            xl.unpause(self.host, self.domain)
+            self.host.toolstack.unpause(self.domain)
             return reader.follow(**how)
 
 
@@ -117,7 +117,7 @@ def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
         while not domain.said.endswith(b"\n"):
             assert reader.follow(wait=0.3) == Left()
     assert domain.said == b"here\r\n"
-    assert not xl.find(domain.host, name="hello").has_ended
+    assert not domain.host.toolstack.find(name="hello").has_ended
 
 
 def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
@@ -130,7 +130,7 @@ def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
 
 def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
     domain = watch("say here", "stay")
-    timer = threading.Timer(0.7, lambda: xl.destroy(domain.host, domain.domain))
+    timer = threading.Timer(0.7, lambda: domain.host.toolstack.destroy(domain.domain))
     timer.start()
     assert domain.follow(log) == End("was destroyed", None)
     timer.join()
@@ -139,7 +139,7 @@ def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
 def test_a_console_that_is_read_already_is_told(watch, log, tmp_path):
     domain = watch("say here", "stay")
     with console.Reader(domain.host, domain.domain, Log(tmp_path / "other"), domain.show) as first:
-        xl.unpause(domain.host, domain.domain)
+        domain.host.toolstack.unpause(domain.domain)
         while b"here" not in domain.said:
             first.follow(wait=0.3)
         second = console.Reader(domain.host, domain.domain, Log(log), domain.show)
@@ -159,7 +159,7 @@ def reading(domain: Watched, log: Path, lines: list[bytes] | None = None):
     """A reader at the console of a domain that has been let go; what it says goes to ``lines``."""
     hear = [].append if lines is None else lines.append
     with console.Reader(domain.host, domain.domain, Log(log), domain.show) as reader, reader.listen(hear):
-        xl.unpause(domain.host, domain.domain)
+        domain.host.toolstack.unpause(domain.domain)
         yield reader
 
 
@@ -269,15 +269,15 @@ def test_no_line_is_lost_or_told_twice_by_leaving(watch, log, xen):
 READER = """
 import sys
 from pathlib import Path
-from unibuild.domain import attach; from unibuild.domain import console; from unibuild.host import xl
+from unibuild.domain import console; from unibuild.host import xl_console
 from unibuild.domain.console_log import Log
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
 if sys.argv[3] == "unguarded":
-    attach._GUARD = 'exec cat'
+    xl_console._GUARD = 'exec cat'
 host = Ssh("there") if sys.argv[1] == "ssh" else Local(uid=0)
-domain = xl.find(host, name="hello")
+domain = host.toolstack.find(name="hello")
 with console.Reader(host, domain, Log(Path(sys.argv[2])), lambda _: None) as reader:
     reader.follow()
 """
@@ -314,13 +314,13 @@ def killed(request, xen, tmp_path):
     where = "local" if request.param == "local" else "ssh"
     (xen.world / "ssh-config").write_text(f"user {'root' if request.param == 'root' else 'ann'}\nhostname there\n")
 
-    def kill(guard: str) -> tuple[Host, xl.Domain]:
+    def kill(guard: str) -> tuple[Host, toolstack.Domain]:
         host = Local(uid=0) if where == "local" else Ssh("there")
         said = [step for n in range(2000) for step in (f"say line {n}", "sleep 0.05")]
         domain = Watched(host, xen.xl_file(xen.kernel(*said))).domain
         log = tmp_path / "first.log"
         child = subprocess.Popen([sys.executable, "-c", READER, where, str(log), guard])
-        xl.unpause(host, domain)
+        host.toolstack.unpause(domain)
         wait_until(lambda: log.exists() and b"line" in log.read_bytes())
         assert in_dom0(xen)
         child.kill()
@@ -337,7 +337,7 @@ def test_nothing_of_a_killed_reader_is_left_on_the_host(killed, xen):
 
 def test_guard_ends_a_watch_that_has_hardly_started():
     token = uuid.uuid4().hex
-    argv = ["sh", "-c", attach._GUARD, "sh", token, token, "sleep", "60"]
+    argv = ["sh", "-c", xl_console._GUARD, "sh", token, token, "sleep", "60"]
     for _ in range(100):
         subprocess.run(argv, input=b"bye\n", capture_output=True, check=False)
     assert not [place for place in Path("/proc").glob("[0-9]*/environ") if token.encode() in environment(place)]

@@ -8,7 +8,7 @@ import pytest
 
 from unibuild.domain import swap
 from unibuild.errors import LostError
-from unibuild.host import xl
+from unibuild.host import toolstack
 from unibuild.host.exchange import Call
 from unibuild.host.frame import Frame
 from unibuild.host.local import Local
@@ -26,15 +26,15 @@ def host(request, xen):
 def running(xen, host):
     """Start a domain that does what the lines of a script say."""
 
-    def start(*script: str) -> xl.Domain:
+    def start(*script: str) -> toolstack.Domain:
         path, known_as = xen.xl_file(xen.kernel(*script)), str(uuid.uuid4())
-        xl.create_paused(host, str(path), name="hello", uuid=known_as)
-        xl.unpause(host, xl.find(host, uuid=known_as))
+        host.toolstack.create_paused(str(path), name="hello", uuid=known_as)
+        host.toolstack.unpause(host.toolstack.find(uuid=known_as))
         deadline = time.monotonic() + 60
         while script[-1] != "stay" and xen.store("/local/domain/1").get(f"/local/domain/1/{HEARS}") != "1":
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        return xl.find(host, uuid=known_as)
+        return host.toolstack.find(uuid=known_as)
 
     return start
 

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import identity, ownership
+from unibuild.domain import ownership
 from unibuild.errors import BusyError
+from unibuild.host import xenstore
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
+from unibuild.util import process_identity
 
 US, THEM = "ann@here:/src/hello", "bob@there:/src/hello"
 
@@ -45,7 +47,7 @@ def written(host, value: str) -> None:
 
 def held(host, **process: object) -> None:
     """Write a lock of a process like this one."""
-    written(host, f"2 {dataclasses.replace(identity.here(), **process)} 9999999999 {US}")
+    written(host, f"2 {dataclasses.replace(process_identity.here(), **process)} 9999999999 {US}")
 
 
 def refused(host, whose: str, sentence: str) -> None:
@@ -92,7 +94,7 @@ def test_a_lock_of_a_process_that_was_killed_is_nobodys(host):
 
 
 def test_a_lock_of_a_killed_process_whose_number_another_one_has_is_nobodys(host):
-    held(host, start=identity.here().start - 1)
+    held(host, start=process_identity.here().start - 1)
     with ownership.locked(host, "hello", US, seconds=60):
         pass
 
@@ -108,8 +110,8 @@ def test_a_lock_of_another_machine_with_the_same_user_and_name_holds(host):
 
 
 def test_a_lock_of_unibuild_0_1_holds_until_its_time_whatever_its_process_is(host, tmp_path):
-    token(host, f"{identity.user_and_host()}:{tmp_path}", pid=gone())
-    refused(host, US, f"being changed by {identity.user_and_host()}:{tmp_path}")
+    token(host, f"{process_identity.user_and_host()}:{tmp_path}", pid=gone())
+    refused(host, US, f"being changed by {process_identity.user_and_host()}:{tmp_path}")
 
 
 @pytest.mark.parametrize("value", ["", "v3 4711 1795427141.5 ann@laptop:/src", "3 0.0.1.1 99 x", "\\x"])
@@ -136,7 +138,7 @@ def test_the_time_of_a_lock_is_by_the_clock_of_the_host(far):
     refused(far, US, f"being changed by {THEM}")
     written(far, f"1 {time.time() - 700:.0f} {THEM}")
     with ownership.locked(far, "hello", US, seconds=60):
-        (found,) = ownership.parse(far.run(["xenstore-ls", "-f", "/unibuild"]).text)[1]
+        (found,) = ownership.parse(far.toolstack.store.list("/unibuild").entries)[1]
         assert abs(found.until - (time.time() - 600 + 60)) < 30
 
 
@@ -172,8 +174,8 @@ def test_two_names_are_never_one_node(one, other):
 
 def test_a_project_is_known_again_by_its_marker(tmp_path):
     assert ownership.is_ours(ownership.whoami(tmp_path), tmp_path)
-    assert ownership.is_ours(f"{identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
-    assert not ownership.is_ours(f"{'0' * 12}:{identity.user_and_host()}:{tmp_path}", tmp_path)
+    assert ownership.is_ours(f"{process_identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
+    assert not ownership.is_ours(f"{'0' * 12}:{process_identity.user_and_host()}:{tmp_path}", tmp_path)
     assert not ownership.is_ours(None, tmp_path)
 
 
@@ -221,7 +223,7 @@ def test_of_many_at_once_one_holds_the_lock_and_no_two(xen, monkeypatch, host):
 
 @given(st.text())
 def test_any_text_can_be_read(text):
-    ownership.parse(text)
+    ownership.parse(xenstore.parse(text))
 
 
 def test_what_the_tool_says_is_read():
@@ -229,7 +231,7 @@ def test_what_the_tool_says_is_read():
         '/unibuild/domains = ""   (n0)\n/unibuild/domains/u1 = "a@b:/c d"   (n0)\n'
         '/unibuild/lock/hello/t1 = "12 34 a@b:/c"\n'
     )
-    assert ownership.parse(text) == (
+    assert ownership.parse(xenstore.parse(text)) == (
         {"u1": "a@b:/c d"},
         (ownership.Token("/unibuild/lock/hello/t1", None, 12, 34.0, "a@b:/c"),),
     )

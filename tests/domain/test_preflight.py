@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from unibuild.domain import demands, preflight, shortfall
 from unibuild.errors import DomainError
-from unibuild.host import xl
+from unibuild.host import toolstack
 from unibuild.host.local import Local
+from unibuild.host.xl import parse_devices
 from unibuild.kernel import Kernel
 from unibuild.xlcfg import grammar
 
@@ -42,7 +43,7 @@ BACKENDS = """\
 
 
 def domain(name="other", uuid=UUID, memory=64):
-    return xl.Domain(name, 7, memory, 1, "-b----", 0.1, uuid, None)
+    return toolstack.Domain(name, 7, memory, 1, 0.1, uuid)
 
 
 def kernel(kind, machine="x86_64"):
@@ -51,7 +52,7 @@ def kernel(kind, machine="x86_64"):
 
 def lacks(text, info=INFO, about=None, free=500, **there):
     wanted = demands.read(grammar.parse(f"name = 'hello'\n{text}\n"))
-    has = {"domains": (domain(),), "going": (), "backends": shortfall.parse_backends(BACKENDS), **there}
+    has = {"domains": (domain(),), "going": (), "backends": parse_devices(BACKENDS), **there}
     found = shortfall.lacks(wanted, shortfall.Resources(host="box", info=info, free=free, **has), about, ())
     assert all(problem.mend for problem in found)
     return [problem.sentence for problem in found]
@@ -198,7 +199,7 @@ def test_memory_is_refused_just_where_it_does_not_suffice(wanted, free, theirs):
 
 @given(st.text())
 def test_whatever_xenstore_says_is_read(text):
-    assert shortfall.parse_backends(text) == ()
+    assert parse_devices(text) == ()
 
 
 def look(*lines, going=()):

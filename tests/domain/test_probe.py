@@ -9,7 +9,6 @@ import pytest
 
 from unibuild.domain import probe
 from unibuild.errors import HostError
-from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 from unibuild.settings.model import Http
@@ -142,13 +141,13 @@ def test_a_try_can_be_cut_off():
 @pytest.fixture(params=[Local(uid=0), Local(uid=1000), Ssh("there")], ids=["local", "sudo", "ssh"])
 def key(request, xen):
     path = xen.xl_file(xen.kernel("store data/ready yes", "stay"))
-    xl.create_paused(request.param, str(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
-    domain = xl.find(request.param, name="hello")
+    request.param.toolstack.create_paused(str(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
+    domain = request.param.toolstack.find(name="hello")
 
     def make(asked: str) -> probe.Key:
         return probe.Key(request.param, domain.domid, asked)
 
-    make.run = lambda: xl.unpause(request.param, domain)
+    make.run = lambda: request.param.toolstack.unpause(domain)
     return make
 
 

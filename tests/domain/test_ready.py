@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from unibuild.domain import console, probes, readiness
 from unibuild.domain.console_log import Log
 from unibuild.errors import HostError
-from unibuild.host import xl
 from unibuild.host.local import Local
 
 UUID = "11111111-2222-3333-4444-555555555555"
@@ -43,11 +42,11 @@ def wait(xen, tmp_path, monkeypatch):
     host = Local(uid=0)
 
     def wait(*script: str, console_=None, checks=(), network=None, address=None, likely=None, timeout=60.0):
-        xl.create_paused(host, str(xen.xl_file(xen.kernel(*script))), name="hello", uuid=UUID)
-        domain = xl.find(host, uuid=UUID)
+        host.toolstack.create_paused(str(xen.xl_file(xen.kernel(*script))), name="hello", uuid=UUID)
+        domain = host.toolstack.find(uuid=UUID)
         wanted = readiness.Wanted(console_, checks, network, address, likely, timeout)
         with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
-            xl.unpause(host, domain)
+            host.toolstack.unpause(domain)
             return readiness.wait(reader, wanted)
 
     yield wait
@@ -119,10 +118,10 @@ def test_a_crash_that_hangs_fails_at_once(wait, monkeypatch):
 )
 def test_one_that_has_ended_already_is_judged_by_all_that_it_said(xen, tmp_path, last, is_ready, why):
     host = Local(uid=0)
-    xl.create_paused(host, str(xen.xl_file(xen.kernel("say done", *last))), name="hello", uuid=UUID)
-    domain = xl.find(host, uuid=UUID)
+    host.toolstack.create_paused(str(xen.xl_file(xen.kernel("say done", *last))), name="hello", uuid=UUID)
+    domain = host.toolstack.find(uuid=UUID)
     with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
-        xl.unpause(host, domain)
+        host.toolstack.unpause(domain)
         assert reader.pump()
         verdict = readiness.wait(reader, readiness.Wanted("done", (), None, None, None, 60.0))
     assert (verdict.ready, verdict.end) == (is_ready, reader.end)

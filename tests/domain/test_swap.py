@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from unibuild.domain import swap
 from unibuild.domain.preflight import Seen
 from unibuild.domain.records import Instance, Mark, Record
-from unibuild.host import xl
+from unibuild.host import toolstack
+from unibuild.host.xl import XlToolstack
 from unibuild.xlcfg import grammar
 
 ROOM = Seen(domains=(), free=100, facts={}, needed=33)
@@ -23,8 +24,10 @@ def instance(uuid: str) -> Instance:
 GOOD, NEW = instance("good"), instance("new")
 
 
-def domain(uuid: str, state: str = "-b----", name: str = "hello") -> xl.Domain:
-    return xl.Domain(name, {"good": 1, "new": 2}[uuid], 32, 1, state, 0.1, uuid, None)
+def domain(uuid: str, state: str = "-b----", name: str = "hello") -> toolstack.Domain:
+    return toolstack.Domain(
+        name, {"good": 1, "new": 2}[uuid], 32, 1, 0.1, uuid, is_paused=state[2] == "p", has_ended=state[3] == "s"
+    )
 
 
 class Host:
@@ -32,8 +35,11 @@ class Host:
 
     name = "there"
 
+    has_ttys = False
+
     def __init__(self) -> None:
         self.done: list[tuple[str, ...]] = []
+        self.toolstack = XlToolstack(self)
 
     def run(self, argv, **how):
         if argv[0] == "xl":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from unibuild.errors import LostError, NoAnswerError, ProgramDiedError
-from unibuild.host import base, exchange, ssh, xl
+from unibuild.host import base, exchange, ssh
 from unibuild.host.exchange import Call, HostChild, Limits, Progress
 from unibuild.host.frame import Frame, quote
 from unibuild.host.local import Local
@@ -50,7 +50,7 @@ def asked(xen) -> list[str]:
 def test_a_question_without_an_answer_is_asked_again(host, faulty, monkeypatch, xen):
     faulty("exec sleep 600", once=True)
     limited(host, monkeypatch, SHORT, LONG)
-    assert xl.domains(host)[0].domid == 0
+    assert host.toolstack.list_domains()[0].domid == 0
     assert asked(xen) == ["list", "list"]
 
 
@@ -58,7 +58,7 @@ def test_a_question_that_is_never_answered_is_named(host, faulty, monkeypatch):
     faulty("exec sleep 600")
     limited(host, monkeypatch, SHORT)
     with pytest.raises(NoAnswerError, match=f"`xl list -v` on {host.name} gave no answer within 0.3 s, twice"):
-        xl.domains(host)
+        host.toolstack.list_domains()
 
 
 def test_what_may_have_been_done_is_not_done_again(host, faulty, monkeypatch, xen):
@@ -78,7 +78,7 @@ def test_a_program_that_died_is_named_and_the_connection_is_not(host, faulty, xe
 
 def test_a_question_whose_program_died_is_asked_again(host, faulty, xen):
     faulty("kill -SEGV $$", once=True)
-    assert xl.domains(host)[0].domid == 0
+    assert host.toolstack.list_domains()[0].domid == 0
     assert asked(xen) == ["list", "list"]
 
 

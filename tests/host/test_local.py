@@ -18,14 +18,13 @@ USER = f"unibuild-{os.getpid()}"
 RUN = """
 import sys
 sys.path.insert(0, {package!r})
-from unibuild.host import xl
 from unibuild.host.local import Local
 from unibuild.errors import UnibuildError
 import subprocess
 host = Local()
 try:
-    print("first:", len(xl.domains(host)))
-    print("second:", len(xl.domains(host, background=True)))
+    print("first:", len(host.toolstack.list_domains()))
+    print("second:", len(host.toolstack.list_domains(background=True)))
     with host.start(["xl", "stay"]) as child:
         print("child:", child.stdout.readline().decode().strip())
     print("ended:", child.poll() is not None)

@@ -14,7 +14,6 @@ from unibuild.deploy import boot, hosts, status
 from unibuild.deploy.console_session import console
 from unibuild.deploy.destroy import destroy
 from unibuild.errors import HostError
-from unibuild.host import xl
 from unibuild.host.ssh import Ssh, parse
 from unibuild.settings.loader import load
 
@@ -120,7 +119,7 @@ def test_a_forwarded_port_is_the_users_own(project, server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server.use(server.configuration("sh", f"LocalForward {port} 127.0.0.1:9", "ExitOnForwardFailure yes"))
-        assert xl.domains(project.host())
+        assert project.host().toolstack.list_domains()
     with socket.create_server(("127.0.0.1", port)):  # the kept connection does not hold it
         pass
     done = subprocess.run([server.bin / "ssh", "xen1", "true"], check=False, timeout=60, capture_output=True)
@@ -134,7 +133,7 @@ def test_an_ipv6_address(project, server, form):
     server.use(text + f"Host *\n  Port {port}\n")
     address = form.format(user=server.accounts["sh"].user, port=port)
     host = project.host(address)
-    assert (host.address, xl.domains(host)[0].domid) == (address, 0)
+    assert (host.address, host.toolstack.list_domains()[0].domid) == (address, 0)
     assert Ssh(*parse(address)).run(["true"], root=False).returncode == 0
 
 

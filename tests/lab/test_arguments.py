@@ -8,7 +8,6 @@ import pytest
 from unibuild.deploy import boot
 from unibuild.errors import SettingsError
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
@@ -36,14 +35,14 @@ def test_the_kernel_is_asked_and_its_arguments_arrive(start, dom0):
     assert r"command line: --port=80 --logs=a\ b\\c" in said
     cache = json.loads((start.state / "arguments.json").read_text())
     assert [{"--port", "-l", "--logs", "--help"} <= set(names) for names in cache["kernels"].values()] == [True]
-    assert [domain.name for domain in xl.domains(dom0)] == ["Domain-0", "hello"]
+    assert [domain.name for domain in dom0.toolstack.list_domains()] == ["Domain-0", "hello"]
     assert not any(line.startswith("NAME") for line in said)  # the page is no part of what is shown
 
 
 def test_an_unknown_argument_leaves_the_domain_that_runs(start, dom0):
     start("--port=80")
-    before = xl.find(dom0, name="hello")
+    before = dom0.toolstack.find(name="hello")
     with pytest.raises(SettingsError, match="the unikernel knows no argument --ipv4_gateway") as error:
         start("--port=80 --ipv4_gateway=10.0.0.1")
     assert error.value.hint == "did you mean --ipv4-gateway?"
-    assert xl.find(dom0, name="hello").uuid == before.uuid
+    assert dom0.toolstack.find(name="hello").uuid == before.uuid

@@ -16,7 +16,6 @@ from unibuild.deploy.destroy import destroy
 from unibuild.deploy.up_to_date import is_current
 from unibuild.errors import DomainError, LabError
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.settings.loader import load
 from unibuild.util import process
 
@@ -85,15 +84,13 @@ def test_the_end_by_itself(either, capfd, dom0):
     out, err = capfd.readouterr()
     assert out.splitlines()[-2:] == ["tick 1", "bye"]
     assert err.splitlines()[-1] == "unibuild: hello powered off"
-    assert xl.find(dom0, name="hello") is None
+    assert dom0.toolstack.find(name="hello") is None
 
 
 def test_the_end_by_xl_shutdown(tree, capfd, dom0):
     def shutdown_soon() -> None:
-        while not (domain := xl.find(dom0, name="hello")) or not (asked := xl.shutdown(dom0, domain)):
+        while not (domain := dom0.toolstack.find(name="hello")) or not dom0.toolstack.shut_down(domain, 200.0):
             time.sleep(0.3)
-        with asked:
-            asked.wait(200)
 
     helper = threading.Thread(target=shutdown_soon)
     helper.start()
@@ -104,13 +101,13 @@ def test_the_end_by_xl_shutdown(tree, capfd, dom0):
 
 def test_boot_twice_and_then_changed(tree, capfd, dom0):
     tree.boot()
-    first = xl.find(dom0, name="hello")
+    first = dom0.toolstack.find(name="hello")
     assert is_current(*tree.prepare())
     tree.boot()
     assert "already, unchanged" in capfd.readouterr().err
-    assert xl.find(dom0, name="hello").uuid == first.uuid
+    assert dom0.toolstack.find(name="hello").uuid == first.uuid
     tree.boot(xl__cmdline="changed", boot__ready__console="^command line", boot__ready__timeout="120")
-    assert xl.find(dom0, name="hello").uuid != first.uuid
+    assert dom0.toolstack.find(name="hello").uuid != first.uuid
     assert "command line: changed" in said(capfd)
 
 
@@ -126,7 +123,7 @@ def test_a_lab_with_too_little_memory_will_do_to_look_and_to_end(tree, dom0):
     more = load(tree.root, {**tree.words, "lab.memory": "2048"}, {})
     console(more)
     destroy(more)
-    assert xl.find(dom0, name="hello") is None
+    assert dom0.toolstack.find(name="hello") is None
     with pytest.raises(LabError, match="1024 MiB of memory, not 2048"):
         tree.boot(lab__memory="2048")
 
@@ -144,7 +141,7 @@ def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
         terminal.expect(pexpect.EOF)
         assert terminal.ptyproc.getecho() == before
     assert terminal.exitstatus == 0
-    assert not xl.find(dom0, name="hello").has_ended
+    assert not dom0.toolstack.find(name="hello").has_ended
 
 
 @pytest.mark.parametrize(
@@ -163,15 +160,15 @@ def test_what_xl_itself_refuses(tree, dom0, change, sentence):
     _, path, kernel = tree.prepare()
     path.write_text(path.read_text().replace(str(kernel), dom0.put(kernel)).replace(*change))
     with pytest.raises(DomainError, match=sentence):
-        xl.create_paused(dom0, dom0.put(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
-    assert xl.find(dom0, name="hello") is None
+        dom0.toolstack.create_paused(dom0.put(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
+    assert dom0.toolstack.find(name="hello") is None
 
 
 def test_a_memory_too_small_for_pvh(tree, dom0):
     tree.kernel = tree.kernels.pvh
     with pytest.raises(DomainError, match="the memory of hello is too small for a PVH domain"):
         tree.boot(xl__memory="16")
-    assert xl.find(dom0, name="hello") is None
+    assert dom0.toolstack.find(name="hello") is None
 
 
 def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
@@ -190,7 +187,7 @@ def test_a_raw_disk_and_a_vif(either, dom0, capfd):
     image = either.root / "data.img"
     image.write_bytes(b"some data".ljust(1 << 20, b"\0"))
     either.boot(xl__disk__xvda__target="data.img", xl__vif__0__bridge="xenbr0")
-    domid = str(xl.find(dom0, name="hello").domid)
+    domid = str(dom0.toolstack.find(name="hello").domid)
     for verb in ("block-list", "network-list"):
         assert len(dom0.run(["xl", verb, domid]).text.splitlines()) == 2
     params = dom0.run(["xenstore-read", f"/local/domain/0/backend/vbd/{domid}/51712/params"]).text.strip()
@@ -221,5 +218,5 @@ def test_ctrl_c_at_any_moment_is_no_fault_of_the_host(tree, dom0, seconds):
             spawned.expect("hello runs as domain")
         else:
             assert spawned.after == "KeyboardInterrupt"
-            assert "hello runs as domain" in spawned.before or xl.find(dom0, name="hello") is None
+            assert "hello runs as domain" in spawned.before or dom0.toolstack.find(name="hello") is None
         spawned.expect(pexpect.EOF)

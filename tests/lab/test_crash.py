@@ -10,7 +10,6 @@ from unibuild.deploy import boot
 from unibuild.domain.crash import report
 from unibuild.errors import DomainError
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
@@ -54,9 +53,9 @@ def test_a_write_to_where_no_memory_is(start, tmp_path, hello_kernels):
 def test_a_domain_that_hangs_is_looked_at_and_runs_on(tmp_path, dom0, hello_kernels):
     path = tmp_path / "crash.xl"
     path.write_text(f"name = 'crash'\nkernel = '{dom0.put(hello_kernels.pv)}'\nmemory = 32\ncmdline = 'quiet'\n")
-    xl.create_paused(dom0, dom0.put(path), name="crash", uuid="c7a5c7a5-0000-4000-8000-000000000001")
-    domain = xl.find(dom0, name="crash")
-    xl.unpause(dom0, domain)
+    dom0.toolstack.create_paused(dom0.put(path), name="crash", uuid="c7a5c7a5-0000-4000-8000-000000000001")
+    domain = dom0.toolstack.find(name="crash")
+    dom0.toolstack.unpause(domain)
     hears = ["xenstore-read", f"/local/domain/{domain.domid}/control/feature-poweroff"]
     while dom0.run(hears, check=False).text.strip() != "1":
         time.sleep(0.2)
@@ -77,4 +76,4 @@ def test_a_domain_that_hangs_is_looked_at_and_runs_on(tmp_path, dom0, hello_kern
     assert "crash has not ended; it was in " in made.sentence
     told = json.loads((made.folder / "report.json").read_text())
     assert "main" in [frame["function"] for frame in told["frames"]]
-    assert not xl.find(dom0, name="crash").is_paused
+    assert not dom0.toolstack.find(name="crash").is_paused

@@ -6,7 +6,6 @@ import pytest
 
 from unibuild.deploy import boot
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
@@ -24,7 +23,7 @@ def test_a_network_has_the_number_of_its_name(tmp_path, dom0, hello_kernels):
     project, path = load(tmp_path, words, {}), tmp_path / "hello.xl"
     path.write_text(xl_file.render(project, hello_kernels.pvh, tmp_path / "made.xl", tmp_path / "made.xl.in"))
     boot.boot(project, path, hello_kernels.pvh)
-    domid = xl.find(dom0, name="hello").domid
+    domid = dom0.toolstack.find(name="hello").domid
     devices = f"/local/domain/{domid}/device/vif"
     macs = {number: dom0.run(["xenstore-read", f"{devices}/{number}/mac"]).text.strip() for number in MACS}
     assert macs == MACS

@@ -14,7 +14,7 @@ import pytest
 from unibuild.deploy import boot
 from unibuild.errors import DomainError, NotReadyError
 from unibuild.graph import xl_file
-from unibuild.host import xl
+from unibuild.host import toolstack
 from unibuild.settings.loader import load
 
 pytestmark = pytest.mark.lab
@@ -96,8 +96,8 @@ class Tree:
         return program.returncode, said
 
     @property
-    def running(self) -> list[xl.Domain]:
-        return [domain for domain in xl.domains(self.dom0) if domain.domid]
+    def running(self) -> list[toolstack.Domain]:
+        return [domain for domain in self.dom0.toolstack.list_domains() if domain.domid]
 
     def boots_again(self) -> None:
         """See that the next boot works, and leaves one domain and nothing besides."""
@@ -135,7 +135,7 @@ def test_a_connection_that_breaks_while_the_old_one_shuts_down(tree):
 
 
 def test_memory_for_one_only(tree, dom0, capfd):
-    free = int(xl.info(dom0)["free_memory"])
+    free = int(dom0.toolstack.info()["free_memory"])
     tree.boot(xl__memory=str(free * 2 // 3))
     tree.boot(xl__memory=str(free * 2 // 3))
     assert re.search(r"the older hello is ended first: lab has \d+ MiB of memory left", capfd.readouterr().err)

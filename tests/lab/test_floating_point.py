@@ -2,8 +2,6 @@
 
 import pytest
 
-from unibuild.host import xl
-
 pytestmark = pytest.mark.lab
 
 UUID = "f10a7000-0000-4000-8000-000000000001"
@@ -25,8 +23,8 @@ def console(dom0, float_kernel, tmp_path):
     """Boot the kernel; return what reads its console."""
     file = tmp_path / "float.xl"
     file.write_text(f"name = 'float'\ntype = 'pvh'\nkernel = '{dom0.put(float_kernel)}'\nmemory = 32\n")
-    xl.create_paused(dom0, dom0.put(file), name="float", uuid=UUID)
-    xl.unpause(dom0, xl.find(dom0, uuid=UUID))
+    dom0.toolstack.create_paused(dom0.put(file), name="float", uuid=UUID)
+    dom0.toolstack.unpause(dom0.toolstack.find(uuid=UUID))
     return lambda: dom0.run(["cat", "/var/log/xen/console/guest-float.log"]).text
 
 

@@ -9,7 +9,6 @@ import urllib.request
 
 import pytest
 
-from unibuild.host import xl
 from unibuild.host.ssh import Ssh
 from unibuild.lab import vm
 from unibuild.settings.model import Lab
@@ -95,14 +94,14 @@ def port(dom0, box_of_any_network, probe_kernel, tmp_path):
     file.write_text(
         f"name = 'probe'\ntype = 'pvh'\nkernel = '{dom0.put(probe_kernel)}'\nmemory = 32\nvif = ['bridge=br0']\n"
     )
-    xl.create_paused(dom0, dom0.put(file), name="probe", uuid=UUID)
-    xl.unpause(dom0, xl.find(dom0, uuid=UUID))
+    dom0.toolstack.create_paused(dom0.put(file), name="probe", uuid=UUID)
+    dom0.toolstack.unpause(dom0.toolstack.find(uuid=UUID))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     box_of_any_network.forward(f"{port}:80")
     yield port
     box_of_any_network.unforward(port)
-    xl.destroy(dom0, xl.find(dom0, uuid=UUID))
+    dom0.toolstack.destroy(dom0.toolstack.find(uuid=UUID))
 
 
 def test_only_an_open_lab_reaches_this_machines_loopback(network, dom0, port, listener):

@@ -7,7 +7,6 @@ import pytest
 from unibuild.deploy import boot, destroy
 from unibuild.domain import ownership
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.settings.loader import load
 from unibuild.xlcfg.write import quote
 
@@ -23,8 +22,8 @@ def test_a_domain_of_an_odd_name_is_booted_and_destroyed(tmp_path, dom0, hello_k
     project = load(tmp_path, {"lab.accel": os.environ.get("UNIBUILD_LAB_ACCEL", "auto")}, {})
     path.write_text(xl_file.render(project, hello_kernels.pv, generated))
     boot.boot(project, path, hello_kernels.pv)
-    (domain,) = [domain for domain in xl.domains(dom0) if domain.domid]
+    (domain,) = [domain for domain in dom0.toolstack.list_domains() if domain.domid]
     assert (domain.name, domain.memory) == (NAME, 32)
     assert dom0.run(["xenstore-list", "/unibuild/lock"]).text.split() == [ownership.node(NAME)]
     destroy.destroy(project)
-    assert not [domain for domain in xl.domains(dom0) if domain.domid]
+    assert not [domain for domain in dom0.toolstack.list_domains() if domain.domid]

@@ -5,7 +5,6 @@ import pytest
 from unibuild import kernel as kernels
 from unibuild.domain import preflight
 from unibuild.errors import DomainError
-from unibuild.host import xl
 from unibuild.xlcfg import grammar
 
 pytestmark = pytest.mark.lab
@@ -22,11 +21,11 @@ def other(dom0, tmp_path, hello_kernels):
     text = f"kernel = '{dom0.put(hello_kernels.pv)}'\ntype = 'pv'\nmemory = 32\ndisk = ['{path},raw,xvda,w']\n"
     file = tmp_path / "other.xl"
     file.write_text(f"{text}vif = ['bridge=xenbr0,mac=00:16:3e:00:00:09']\n")
-    xl.create_paused(dom0, dom0.put(file, folder="preflight"), name="preflight-other", uuid=OTHER)
+    dom0.toolstack.create_paused(dom0.put(file, folder="preflight"), name="preflight-other", uuid=OTHER)
     yield path
-    domain = xl.find(dom0, uuid=OTHER)
+    domain = dom0.toolstack.find(uuid=OTHER)
     if domain:
-        xl.destroy(dom0, domain)
+        dom0.toolstack.destroy(domain)
     dom0.discard("preflight")
 
 

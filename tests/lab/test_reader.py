@@ -19,11 +19,11 @@ pytestmark = pytest.mark.lab
 CONSOLE = """
 import sys
 from pathlib import Path
-from unibuild.domain import attach
+from unibuild.host import xl_console
 from unibuild.settings.loader import load
 from unibuild.deploy.console_session import console
 if sys.argv[3] == "unguarded":
-    attach._GUARD = "exec cat"
+    xl_console._GUARD = "exec cat"
 console(load(Path(sys.argv[1]), {"boot.wait": "200", "lab.accel": sys.argv[2]}, {}))
 """
 ACCEL = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.host import xl
 from unibuild.util import process
 
 pytestmark = pytest.mark.lab
@@ -28,7 +27,7 @@ def example(tmp_path):
 
 
 def uuids(host):
-    return {domain.uuid for domain in xl.domains(host)}
+    return {domain.uuid for domain in host.toolstack.list_domains()}
 
 
 def test_answers_beside_the_domain_that_runs(example, dom0):

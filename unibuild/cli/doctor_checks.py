@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from unibuild.deploy import hosts
 from unibuild.errors import FileError, HostError, UnibuildError
-from unibuild.host import sudoers, xl
+from unibuild.host import sudoers
 from unibuild.settings.loader import STATE
 from unibuild.util import files, process
 
@@ -60,18 +60,20 @@ def _look(host: Host) -> Iterator[Finding]:
     facts: Mapping[str, str] | None = None
     problem: Finding | None = None
     try:
-        facts = xl.info(host, background=True)
+        facts = host.toolstack.info(background=True)
     except UnibuildError as error:
-        problem = trouble("xl", error)
+        problem = trouble(host.toolstack.name, error)
     ours = _rights(host, paths, is_xl_refused=problem is not None)
     yield ours
     if problem and ours.state == "ok":
         yield problem
     if facts is not None:
         yield from _xen(host, facts)
-    lacking = [name for name in sudoers.PROGRAMS if name.startswith("xenstore-") and name not in paths]
+    _, *others = host.toolstack.programs
+    lacking = [name for name in others if name not in paths]
     if lacking:
-        yield Finding("XenStore", "missing", f"no {', '.join(lacking)}", "install there: apt install xenstore-utils")
+        packages = " ".join(dict.fromkeys(host.toolstack.programs[name] for name in lacking))
+        yield Finding("XenStore", "missing", f"no {', '.join(lacking)}", f"install there: apt install {packages}")
     else:
         yield Finding("XenStore", "ok", "its tools are there")
     yield _bridges(host)
@@ -93,8 +95,9 @@ def _rights(host: Host, paths: Mapping[str, str], *, is_xl_refused: bool) -> Fin
             _AS_GOOD_AS_ROOT,
         )
     )
-    if "xl" not in paths:
-        return Finding("rights", "missing", "there is no xl", "install Xen there: apt install xen-system-amd64")
+    main, package = next(iter(host.toolstack.programs.items()))
+    if main not in paths:
+        return Finding("rights", "missing", f"there is no {main}", f"install Xen there: apt install {package}")
     refused = sudoers.refused(host, paths)
     if not refused:
         return Finding("rights", "ok", f"sudo lets {host.user} run all that is needed without a password", lines)
@@ -109,7 +112,9 @@ def _xen(host: Host, facts: Mapping[str, str]) -> Iterator[Finding]:
     kinds = [kind for kind, word in (("PV", "pv"), ("PVH", "hvm")) if word in able]
     version = f"Xen {facts.get('xen_version', '?')}"
     if not kinds:
-        yield Finding("Xen", "missing", f"{version} runs neither PV nor PVH domains", "see `xl info` there: virt_caps")
+        yield Finding(
+            "Xen", "missing", f"{version} runs neither PV nor PVH domains", "see virt_caps in the facts of that host"
+        )
     elif len(kinds) == 1:
         mend = {
             "PV": "PVH needs the processor's virtualization (VT-x, AMD-V), switched on in its firmware",
@@ -118,12 +123,12 @@ def _xen(host: Host, facts: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("Xen", "note", f"{version}, runs {kinds[0]} domains only", mend)
     else:
         yield Finding("Xen", "ok", f"{version}, runs {' and '.join(kinds)} domains")
-    free = xl.available_memory(host, facts, xl.domains(host, background=True))
+    free = host.toolstack.free_memory(facts, host.toolstack.list_domains(background=True))
     yield Finding(
         "memory",
         "ok" if free >= 32 else "missing",
         f"{free} MiB for a new domain",
-        None if free >= 32 else ("end a domain there, or give dom0 less (xl mem-set 0)"),
+        None if free >= 32 else "destroy a domain there, or give dom0 less memory",
     )
 
 

@@ -19,7 +19,6 @@ from unibuild.domain.console_log import Log, log_path
 from unibuild.domain.exit_status import End
 from unibuild.errors import KernelError, UnibuildError
 from unibuild.graph import xl_file as xlfile
-from unibuild.host import xl
 from unibuild.settings.loader import state_dir
 from unibuild.util import files
 from unibuild.xlcfg import cmdline, edit, grammar
@@ -152,9 +151,9 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
     }
     beside = state / "help.xl"
     files.write_whole(beside, edit.apply("", edit.Changes(settings)).encode(errors="surrogateescape"))
-    left_over = xl.find(lab, name=name)
+    left_over = lab.toolstack.find(name=name)
     if left_over:  # by one of us that was killed
-        xl.destroy(lab, left_over)
+        lab.toolstack.destroy(left_over)
     path = lab.put(beside, folder=folder)
     said = bytearray()
     log = log_path(state, name)
@@ -164,18 +163,18 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
         if not stays:
             undo.callback(lab.discard, folder)
         undo.callback(_destroy, lab, asked)
-        xl.create_paused(lab, path, name=name, uuid=asked)
-        domain = xl.find(lab, uuid=asked)
+        lab.toolstack.create_paused(path, name=name, uuid=asked)
+        domain = lab.toolstack.find(uuid=asked)
         if domain is None:
             return None
         with Reader(lab, domain, Log(log), said.extend) as reader:
-            xl.unpause(lab, domain)
+            lab.toolstack.unpause(domain)
             end = reader.follow(wait=PATIENCE)
     is_help = isinstance(end, End) and end.code == HELP
     return known_arguments(bytes(said)) if is_help else None
 
 
 def _destroy(lab: Host, asked: str) -> None:
-    domain = xl.find(lab, uuid=asked)
+    domain = lab.toolstack.find(uuid=asked)
     if domain:
-        xl.destroy(lab, domain)
+        lab.toolstack.destroy(domain)

@@ -16,7 +16,6 @@ from unibuild.domain.crash import task_report
 from unibuild.domain.generations import Store
 from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.graph import xl_file as xlfile
-from unibuild.host import xl
 from unibuild.settings.loader import state_dir
 from unibuild.util import run_result
 from unibuild.xlcfg import grammar
@@ -208,7 +207,9 @@ def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | N
 
 def _bring_back(change: Change, before: Generation | None, error: UnibuildError, *, lost: bool = False) -> None:
     """After a failure boot what was good before, unless it still runs; the error's hint says what runs now."""
-    there = {domain.uuid: domain for domain in xl.domains(change.host, background=True) if not domain.has_ended}
+    there = {
+        domain.uuid: domain for domain in change.host.toolstack.list_domains(background=True) if not domain.has_ended
+    }
     if change.old and change.old.uuid in there:
         error.add(f"the older {change.old.name} runs on")
         return

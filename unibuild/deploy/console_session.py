@@ -19,7 +19,8 @@ from unibuild.domain.exit_status import GONE, Left
 from unibuild.domain.generations import Store
 from unibuild.errors import DomainError
 from unibuild.graph import xl_file
-from unibuild.host import resolve, xl
+from unibuild.host import resolve
+from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.settings.loader import state_dir
 from unibuild.util import terminal
 from unibuild.xlcfg import grammar
@@ -68,9 +69,9 @@ def reread(project: Project, screen: Screen) -> Followed:
     return Followed(project, host, domain, reader)
 
 
-def _ours(host: Host, known: records.Record) -> xl.Domain | None:
+def _ours(host: Host, known: records.Record) -> Domain | None:
     """Return our domain: the one that a swap has begun with where it runs, else the good one."""
-    there = {domain.uuid: domain for domain in xl.domains(host) if domain.uuid in known.uuids}
+    there = {domain.uuid: domain for domain in host.toolstack.list_domains() if domain.uuid in known.uuids}
     found = [there[one.uuid] for one in (known.pending, known.good) if one and one.uuid in there]
     return next((one for one in found if not one.is_paused), found[0] if found else None)
 
@@ -78,7 +79,7 @@ def _ours(host: Host, known: records.Record) -> xl.Domain | None:
 _MINUTE = 60.0  # seconds within which [boot] restarts counts
 _LONGEST_PAUSE = 30.0  # seconds before a domain is made anew
 _REMAKE = 4.0  # seconds for xl to make a domain anew
-_ENDS = dict(zip((xl.REASONS[code] for code in (0, 1, 3, 4)), xl_file.ENDS, strict=True))
+_ENDS = dict(zip((SHUTDOWN_REASONS[code] for code in (0, 1, 3, 4)), xl_file.ENDS, strict=True))
 
 
 @dataclass
@@ -87,11 +88,11 @@ class Followed:
 
     project: Project
     host: Host
-    domain: xl.Domain
+    domain: Domain
     reader: Reader
 
 
-def runs(host: Host, domain: xl.Domain) -> str:
+def runs(host: Host, domain: Domain) -> str:
     """Say where a domain runs on."""
     return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
 
@@ -138,7 +139,7 @@ def put_off(followed: Followed, end: End, reboots: list[float], tell: Callable[[
     now = time.monotonic()
     lately = sum(now - then < _MINUTE for then in reboots)
     restarts = followed.project.settings.boot.restarts
-    if end.why != xl.REASONS[1] or not 0 < lately < restarts or _is_remade_by_xl(followed, [_ENDS[end.why]]):
+    if end.why != SHUTDOWN_REASONS[1] or not 0 < lately < restarts or _is_remade_by_xl(followed, [_ENDS[end.why]]):
         return 0.0
     seconds = min(_LONGEST_PAUSE, 2.0 ** (lately - 1))
     reboots[:] = [then + seconds for then in reboots]
@@ -164,7 +165,7 @@ def go_on(
     """
     allowed = followed.project.settings.boot.restarts
     by_xl = _restarted(followed, end)
-    if not by_xl and (end.why != xl.REASONS[1] or not allowed):
+    if not by_xl and (end.why != SHUTDOWN_REASONS[1] or not allowed):
         _finish(followed, end, screen)
         return None
     now = time.monotonic()
@@ -214,13 +215,13 @@ def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) ->
     return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
 
 
-def _restarted(followed: Followed, end: End) -> xl.Domain | None:
+def _restarted(followed: Followed, end: End) -> Domain | None:
     """Return the domain that xl itself made in the place of one that ended, as ``on_crash = "restart"`` asks it to."""
     keys = [key for why, key in _ENDS.items() if end.why in (why, GONE)]
     return _reborn(followed, keys) if keys else None
 
 
-def _reborn(followed: Followed, keys: Collection[str]) -> xl.Domain | None:
+def _reborn(followed: Followed, keys: Collection[str]) -> Domain | None:
     """Wait for the domain that xl makes anew, where one of these keys of its ``.xl`` says that it shall.
 
     It has the same uuid and another number; between the two there is none for a moment.
@@ -228,7 +229,7 @@ def _reborn(followed: Followed, keys: Collection[str]) -> xl.Domain | None:
     name = _is_remade_by_xl(followed, keys)
     deadline = time.monotonic() + _REMAKE
     while name and time.monotonic() < deadline:
-        domain = xl.find(followed.host, uuid=followed.domain.uuid)
+        domain = followed.host.toolstack.find(uuid=followed.domain.uuid)
         if domain and domain.domid != followed.domain.domid and domain.name == name:
             return domain
         time.sleep(0.2)
@@ -246,7 +247,7 @@ def _is_remade_by_xl(followed: Followed, keys: Collection[str]) -> str | None:
     return known.name if any("restart" in str(config.get(key)) for key in keys) else None
 
 
-def _reread(followed: Followed, domain: xl.Domain, screen: Screen, readers: contextlib.ExitStack) -> Followed:
+def _reread(followed: Followed, domain: Domain, screen: Screen, readers: contextlib.ExitStack) -> Followed:
     """Read on the console of a domain that xl made anew."""
     screen.say(f"{domain.name} ended, and xl made it anew (domain {domain.domid})")
     log = Log(followed.reader.log.path)
@@ -284,15 +285,15 @@ def _tell_of_good_one(followed: Followed, error: DomainError) -> None:
 
 def _remove(followed: Followed, outcome: str, why: str) -> None:
     """Remove what is left of a domain, also where xl was about to make it anew."""
-    xl.destroy(followed.host, followed.domain)
+    followed.host.toolstack.destroy(followed.domain)
     again = _reborn(followed, _ENDS.values())
     if again:
-        xl.destroy(followed.host, again)
+        followed.host.toolstack.destroy(again)
     ownership.unmark(followed.host, followed.domain.uuid)
     Store(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
 
 
-def _loop(followed: Followed, domain: xl.Domain, times: int) -> DomainError:
+def _loop(followed: Followed, domain: Domain, times: int) -> DomainError:
     _remove(dataclasses.replace(followed, domain=domain), "crashed", "it rebooted again and again")
     return DomainError(
         f"{domain.name} rebooted {times} times within a minute: it is in a loop, and was stopped",

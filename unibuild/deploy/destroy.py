@@ -9,7 +9,7 @@ from unibuild.deploy.console_output import Screen
 from unibuild.deploy.replacement import locked
 from unibuild.domain import ownership, records
 from unibuild.domain.generations import Store
-from unibuild.host import resolve, xl
+from unibuild.host import resolve
 from unibuild.settings.loader import state_dir
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ def destroy(project: Project, screen: Screen | None = None) -> None:
     with locked(project, place):
         known = records.load(state, place)
         if host:
-            for domain in xl.domains(host):
+            for domain in host.toolstack.list_domains():
                 if domain.uuid in known.uuids:
-                    xl.destroy(host, domain)
+                    host.toolstack.destroy(domain)
                     ended = True
             ownership.unmark(host, *known.uuids)
-            disks = host.discard(host_files.folder(project.root, ours.name))
+            disks = host.toolstack.discard(host_files.folder(project.root, ours.name))
         for uuid in known.uuids:
             Store(state).ended(uuid, "destroyed", "")
         records.forget(state, place)

@@ -132,23 +132,25 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
     place = folder(root, str(config.get("name")))
     named = ("kernel", "ramdisk")
     files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead or {})
-    copies = {key: host.put(path, folder=place) for key, path in files.items()}
+    copies = {key: host.toolstack.put(path, folder=place) for key, path in files.items()}
     moved = {}
     disks = xlfile.disks(config)
     for disk in disks:
         if disk.is_path and disk.target.is_file():
-            copies[disk.vdev] = host.put(disk.target, folder=place, own=disk.vdev if disk.is_written else None)
+            copies[disk.vdev] = host.toolstack.put(
+                disk.target, folder=place, own=disk.vdev if disk.is_written else None
+            )
             moved[disk.number] = {"target": copies[disk.vdev]}
     paths: dict[str, edit.Setting] = {key: copies[key] for key in named if key in copies}
     changes = edit.Changes(paths, vif=_addresses(config, host.address), disk=moved)
     there = edit.apply(text, changes, str(xl_file))
     if there == text:
-        path = host.put(xl_file, folder=place)
+        path = host.toolstack.put(xl_file, folder=place)
     else:
         of = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts are booted at the same time
         beside = scratch / f"{xl_file.stem}@{of}.remote.xl"
         write_whole(beside, there.encode(errors="surrogateescape"))
-        path = host.put(beside, folder=place)
+        path = host.toolstack.put(beside, folder=place)
     elsewhere = tuple(disk for disk in disks if disk.number not in moved)
     return Deployed(path, grammar.parse(there, path), (*copies.values(), path), elsewhere)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from unibuild.domain import records
 from unibuild.errors import UnibuildError
 from unibuild.host import local, resolve, ssh
+from unibuild.host.toolstack import open_toolstack
 from unibuild.settings.loader import state_dir
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def open_host(settings: Settings) -> Host:
     from unibuild.util.progress import shown
 
     with shown() as progress:
-        return _lab(vm.up(settings.lab, progress), resolve.place(settings))
+        return _lab(vm.up(settings.lab, progress), settings)
 
 
 def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
@@ -90,7 +91,7 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
 
         lab = vm.running()
         if lab is None or any_lab:
-            return _lab(lab, resolve.place(settings)) if lab else None
+            return _lab(lab, settings) if lab else None
     return open_host(settings)
 
 
@@ -98,13 +99,21 @@ def _open(settings: Settings) -> Host:
     table = settings.hosts.get(settings.host)
     where, name = resolve.address(settings), resolve.place(settings)
     sudo = table is None or table.sudo == "auto"
-    if where == "local":
-        return _telling(local.Local(name=name, sudo=sudo))
-    return _telling(ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo))
+    host = local.Local(name=name, sudo=sudo) if where == "local" else ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo)
+    return _telling(_with_toolstack(host, settings))
 
 
-def _lab(lab: LabVm, name: str) -> Host:
-    return _telling(ssh.Ssh(lab.alias, config=lab.ssh_config, name=name, address="lab"))
+def _lab(lab: LabVm, settings: Settings) -> Host:
+    host = ssh.Ssh(lab.alias, config=lab.ssh_config, name=resolve.place(settings), address="lab")
+    return _telling(_with_toolstack(host, settings))
+
+
+def _with_toolstack(host: Host, settings: Settings) -> Host:
+    """Let the toolstack of the host's table manage its domains; an unknown one is an error now."""
+    table = settings.hosts.get(settings.host)
+    if table:
+        host.toolstack = open_toolstack(table.toolstack, host)
+    return host
 
 
 def _telling(host: Host) -> Host:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from unibuild.domain.console import Reader
     from unibuild.domain.probes import Check
     from unibuild.domain.readiness import Verdict
-    from unibuild.host import xl
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
     from unibuild.xlcfg import grammar
 
@@ -43,9 +43,7 @@ def check(project: Project, config: grammar.Config) -> None:
         )
 
 
-def await_ready(
-    project: Project, host: Host, domain: xl.Domain, config: grammar.Config, reader: Reader
-) -> Verdict | None:
+def await_ready(project: Project, host: Host, domain: Domain, config: grammar.Config, reader: Reader) -> Verdict | None:
     """Wait until a domain that was let go is ready, is not in time, or has ended.
 
     Its console is read meanwhile. In the lab the way to its ports is made, and taken away again.

@@ -19,7 +19,6 @@ from unibuild.domain.console_log import Log, log_path, rotate
 from unibuild.domain.generations import Store
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.settings.loader import state_dir
 from unibuild.util import files, job_control
 from unibuild.xlcfg import grammar
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from unibuild.domain.generations import Generation
     from unibuild.domain.preflight import Seen
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
 __all__ = ["Attendant", "Change", "LastWords", "Made", "changing", "first_words", "hide", "locked"]
@@ -50,7 +50,7 @@ class LastWords(contextlib.AbstractContextManager["LastWords"]):
         state: the state folder.
     """
 
-    def __init__(self, host: Host, domain: xl.Domain, state: Path) -> None:
+    def __init__(self, host: Host, domain: Domain, state: Path) -> None:
         self._stack = contextlib.ExitStack()
         self._since = time.monotonic()
         self.reader: Reader | None = None
@@ -74,7 +74,7 @@ class LastWords(contextlib.AbstractContextManager["LastWords"]):
             self.reader.follow(wait=_PATIENCE)
 
 
-def first_words(host: Host, domain: xl.Domain, path: Path, show: Callable[[bytes], None]) -> Reader:
+def first_words(host: Host, domain: Domain, path: Path, show: Callable[[bytes], None]) -> Reader:
     """Return the reader of a domain that is paused yet, with a new log.
 
     Raises:
@@ -92,7 +92,7 @@ def hide(_: bytes) -> None:
 class Made:
     """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
 
-    domain: xl.Domain
+    domain: Domain
     instance: records.Instance
     config: grammar.Config
     reader: Reader | None
@@ -102,7 +102,7 @@ class Made:
 class Attendant:
     """Who takes part in a change from outside: nobody, as here, or the watch loop, which follows consoles meanwhile."""
 
-    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
+    def last_words(self, host: Host, domain: Domain, state: Path) -> LastWords:
         """Return what reads the console of the old domain to its end."""
         return LastWords(host, domain, state)
 
@@ -135,7 +135,7 @@ class Change:
     reading: contextlib.ExitStack
     known: records.Record
     marks: Mapping[str, str]
-    old: xl.Domain | None = None
+    old: Domain | None = None
     lost: str | None = None
     store: Store = field(init=False)
     state: Path = field(init=False)
@@ -158,11 +158,11 @@ class Change:
         Raises:
             DomainError: the name is taken.
         """
-        domains = xl.domains(self.host)
+        domains = self.host.toolstack.list_domains()
         there, self.lost = swap.settle(self.host, self.known, domains)
         if self.lost:
             self.screen.say(self.lost)
-            domains = xl.domains(self.host)
+            domains = self.host.toolstack.list_domains()
         self.save(there)
         self.old = next((one for one in domains if there and one.uuid == there.uuid), None)
         for domain in domains:
@@ -212,13 +212,13 @@ class Change:
                 ran, began = self._ran, time.monotonic()
                 self.bury("replaced")
                 domain, reader = self._create(deployed, new, new.name)
-                xl.unpause(self.host, domain)
+                self.host.toolstack.unpause(domain)
                 undo.pop_all()
                 self.is_running = True
                 if ran:
                     self.attendant.away(time.monotonic() - began)
         for name in {new.name, before} - {None}:
-            self.host.discard(
+            self.host.toolstack.discard(
                 host_files.folder(self.project.root, str(name)), deployed.files if name == new.name else ()
             )
         log = self._log(new.name)
@@ -258,7 +258,7 @@ class Change:
     def drop(self, made: Made, outcome: str, why: str) -> None:
         """Remove a new domain that was not good."""
         self.is_running = False
-        xl.destroy(self.host, made.domain)
+        self.host.toolstack.destroy(made.domain)
         ownership.unmark(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
         again = self.project.settings.boot.ready.on_failure == "rollback"
@@ -272,7 +272,7 @@ class Change:
     def _gone(self, outcome: str) -> None:
         assert self.old is not None
         self.has_ended_one |= self._ran
-        xl.destroy(self.host, self.old)
+        self.host.toolstack.destroy(self.old)
         ownership.unmark(self.host, self.old.uuid)
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
@@ -295,19 +295,17 @@ class Change:
         except UnibuildError:  # it is kept no more
             return None
 
-    def _create(
-        self, deployed: host_files.Deployed, new: records.Instance, name: str
-    ) -> tuple[xl.Domain, Reader | None]:
+    def _create(self, deployed: host_files.Deployed, new: records.Instance, name: str) -> tuple[Domain, Reader | None]:
         """Make the new domain, paused, and begin to read its console."""
         self.attendant.began("create")
-        xl.create_paused(self.host, deployed.xl, name=name, uuid=new.uuid)
-        domain = xl.find(self.host, uuid=new.uuid)
+        self.host.toolstack.create_paused(deployed.xl, name=name, uuid=new.uuid)
+        domain = self.host.toolstack.find(uuid=new.uuid)
         self.attendant.began(None)
         if domain is None:
             raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
         return domain, self._read(domain, new.name)
 
-    def _read(self, domain: xl.Domain, name: str) -> Reader | None:
+    def _read(self, domain: Domain, name: str) -> Reader | None:
         """Read a new domain's console from its first byte on."""
         if self.project.settings.boot.console == "none" and not self.project.settings.boot.ready.is_set:
             return None
@@ -319,21 +317,21 @@ class Change:
 
     def _undo(self, new: records.Instance) -> None:
         """Remove what was made of the new domain; the old one, if it runs, has its name again."""
-        domain = xl.find(self.host, uuid=new.uuid, background=True)
+        domain = self.host.toolstack.find(uuid=new.uuid, background=True)
         if domain:
-            xl.destroy(self.host, domain)
+            self.host.toolstack.destroy(domain)
         ownership.unmark(self.host, new.uuid)
         self.store.ended(new.uuid, "not made", "")
-        there = xl.find(self.host, uuid=self.old.uuid, background=True) if self.old else None
+        there = self.host.toolstack.find(uuid=self.old.uuid, background=True) if self.old else None
         if there and not there.has_ended and there.name != new.name:
-            xl.rename(self.host, there, new.name)
+            self.host.toolstack.rename(there, new.name)
             there = dataclasses.replace(there, name=new.name)
         self.has_ended_one |= self._ran and (there is None or there.has_ended)
         self.old = there
         self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
         self._prune()
 
-    def _sweep(self, domains: tuple[xl.Domain, ...]) -> None:
+    def _sweep(self, domains: tuple[Domain, ...]) -> None:
         """Take away our marks of domains that are gone."""
         there = {domain.uuid for domain in domains}
         ours = [one for one, whose in self.marks.items() if ownership.is_ours(whose, self.project.root)]

@@ -1,6 +1,6 @@
 """What runs where, from which sources, and whether the tree has moved on: the goal ``status``.
 
-Nothing is started, built or ended for it: a lab that is down is told as such. Each host is asked once (``xl list``),
+Nothing is started, built or ended for it: a lab that is down is told as such. Each host is asked once,
 several at the same time. docs/reference/status.md describes the object that ``--json`` prints.
 """
 
@@ -20,7 +20,7 @@ from unibuild.errors import UnibuildError
 from unibuild.graph import provenance
 from unibuild.graph.graph import graph
 from unibuild.graph.verdicts import verdict
-from unibuild.host import xl
+from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.settings.hosts import at, settled
 from unibuild.settings.loader import STATE
 from unibuild.util import files
@@ -53,11 +53,11 @@ class Answer:
         is_down: whether it is a lab that is down.
     """
 
-    domains: tuple[xl.Domain, ...] = ()
+    domains: tuple[Domain, ...] = ()
     problem: str | None = None
     is_down: bool = False
 
-    def find(self, instance: Instance | None) -> xl.Domain | None:
+    def find(self, instance: Instance | None) -> Domain | None:
         """Return the domain that an instance is, as it is there."""
         return next((domain for domain in self.domains if instance and domain.uuid == instance.uuid), None)
 
@@ -153,7 +153,7 @@ def _notes(one: Mapping[str, Any]) -> Iterator[str]:
 def _ask(project: Project, name: str, *, background: bool) -> Answer:
     try:
         host = hosts.open_running(at(project, name).settings, any_lab=True)
-        return Answer(xl.domains(host, background=background)) if host else Answer(is_down=True)
+        return Answer(host.toolstack.list_domains(background=background)) if host else Answer(is_down=True)
     except UnibuildError as error:
         return Answer(problem=error.message)
 
@@ -185,10 +185,10 @@ def _host(
     }
 
 
-def _words(state: str, domain: xl.Domain | None) -> str:
+def _words(state: str, domain: Domain | None) -> str:
     """Return a state as a person says it."""
     if domain and state == "ended":
-        return "is being taken apart" if domain.reason is None else xl.REASONS.get(domain.reason, "ended")
+        return "is being taken apart" if domain.reason is None else SHUTDOWN_REASONS.get(domain.reason, "ended")
     words = {"running": "runs", "gone": "is gone", "down": "the lab is down", "unknown": "cannot be asked"}
     return words.get(state, state)
 

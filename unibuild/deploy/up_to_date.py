@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unibuild import fingerprint
 from unibuild.deploy import hosts
 from unibuild.domain import generation, records
-from unibuild.host import resolve, xl
+from unibuild.host import resolve
 from unibuild.settings.loader import state_dir
 from unibuild.util import files
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
 __all__ = ["is_current", "mark", "running", "was_seen"]
@@ -41,9 +42,9 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     return host is not None and running(host, known) is not None
 
 
-def running(host: Host, known: records.Record) -> xl.Domain | None:
+def running(host: Host, known: records.Record) -> Domain | None:
     """Return the good domain, where it runs; one that was never started, or has ended, does not."""
-    domain = xl.find(host, uuid=known.good.uuid) if known.good else None
+    domain = host.toolstack.find(uuid=known.good.uuid) if known.good else None
     return domain if domain and not domain.has_ended and not domain.is_paused else None
 
 

@@ -5,7 +5,7 @@ The order is: create paused, start the reader, unpause. What the domain says bef
 destroyed. So the ``.xl`` keeps an ended domain (``on_poweroff = "preserve"`` ...): we see that it ended, read on until
 nothing more comes, and only then may it go.
 
-xenstore tells that *some* domain ended (``xenstore-watch @releaseDomain``); which one, and why, ``xl list -v`` does.
+A watch on the host reports that *some* domain ended; which one, and why, a list of the domains does.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ import selectors
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from unibuild.domain.attach import Attached
 from unibuild.domain.crash.xen_log import triple_faulted
 from unibuild.domain.exit_status import GONE, End, Left, exit_code
-from unibuild.errors import DomainError, UnibuildError
-from unibuild.host import xl
+from unibuild.errors import DomainError
+from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.util.lines import Lines
 from unibuild.util.terminal import LEAVE
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from unibuild.domain.console_log import Log
     from unibuild.host.base import Host
-    from unibuild.host.exchange import HostChild
+    from unibuild.host.toolstack import Console
     from unibuild.util.terminal import Source
 
 __all__ = ["End", "Reader"]
@@ -36,7 +35,7 @@ __all__ = ["End", "Reader"]
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
 SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
-POLL = 2.0  # seconds between two looks at the domain, where xenstore-watch is missing
+POLL = 2.0  # seconds between two looks at the domain, where the watch has ended
 ATTENTION = 1.0  # seconds of one wait: a signal in the instant before it is answered only after it
 _TRIES = 5  # to attach after the end of a dead reader
 _PAUSE = 0.3  # seconds before each, for that to be gone
@@ -61,7 +60,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
     def __init__(
         self,
         host: Host,
-        domain: xl.Domain,
+        domain: Domain,
         log: Log,
         show: Callable[[bytes], None],
         *,
@@ -85,7 +84,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._attach()
 
     def __exit__(self, *_: object) -> None:
-        self._attached.__exit__()
+        self._attached.close()
         self.log.close()
 
     def follow(self, keys: Source | None = None, wait: float | None = None) -> End | Left:
@@ -124,7 +123,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             DomainError: the console cannot be read, or ended before the domain.
         """
         attached = self._attached
-        console, watch = _fd(self._attached.console), _fd(attached.watch)
+        console, watch = attached.fd, attached.watch_fd
         with selectors.DefaultSelector() as ready:
             for fd in (console, watch if self._is_told else None, wake):
                 if fd is not None:
@@ -178,13 +177,13 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _attach(self) -> None:
         self._is_leaving = False
-        self._attached = Attached(self._host, self._domain, self._kind, self._take_rest)
+        self._attached = self._host.toolstack.open_console(self._domain, kind=self._kind, on_close=self._take_rest)
 
-    def _take_rest(self, attached: Attached) -> None:
+    def _take_rest(self, attached: Console) -> None:
         """Take what was on its way when we left: whoever reads the console next begins after that."""
         self._attached = attached  # where this comes of a failure to start the rest
         self._is_leaving = True
-        attached.console.end()
+        attached.stop()
         while self._readable(0) and self._read():
             pass
 
@@ -202,25 +201,18 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _replace_dead_reader(self) -> bool:
         """Where a reader whose unibuild is dead holds the console, end it and attach again; return whether."""
-        if self._is_leaving or self._tries == _TRIES or not self._is_refused():
+        if self._is_leaving or self._tries == _TRIES or not self._attached.is_refused:
             return False
-        dead = [holder for holder in self._attached.holders() if holder.process.is_dead]
+        dead = [holder for holder in self._attached.readers() if holder.process.is_dead]
         if not dead and not self._tries:
             return False
         self._tries += 1
         for holder in dead:
-            self._attached.end(holder)
-        self._attached.__exit__()
+            self._attached.end_reader(holder)
+        self._attached.close()
         time.sleep(_PAUSE)
         self._attach()
         return True
-
-    def _is_refused(self) -> bool:
-        """Tell whether the console is being read already: xenconsole's own words (tools/console/client/main.c)."""
-        with contextlib.suppress(UnibuildError):  # it is raised where the console's end is explained
-            done = self._attached.ended()
-            return done is not None and b"Could not lock" in done.stderr
-        return False
 
     def _type(self, keys: Source) -> bool:
         """Hand keys to the domain; return whether more are welcome."""
@@ -234,9 +226,9 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         """Write keys to the console."""
         self._attached.send(data)
 
-    def _look(self) -> xl.Domain | None:
+    def _look(self) -> Domain | None:
         began = time.monotonic()
-        domain = xl.find(self._host, uuid=self._domain.uuid, background=True)
+        domain = self._host.toolstack.find(uuid=self._domain.uuid, background=True)
         self._slowness = max(self._slowness, time.monotonic() - began)
         return domain
 
@@ -251,9 +243,9 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         if domain is None:
             why = GONE
         elif domain.reason == 1 and triple_faulted(self._host, domain):
-            why = xl.REASONS[3]
+            why = SHUTDOWN_REASONS[3]
         else:
-            why = xl.REASONS.get(domain.reason or 0, "ended")
+            why = SHUTDOWN_REASONS.get(domain.reason or 0, "ended")
         return End(why, exit_code(self.said))
 
     def _drain(self) -> None:
@@ -276,23 +268,17 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _readable(self, pause: float) -> bool:
         with selectors.DefaultSelector() as ready:
-            ready.register(_fd(self._attached.console), selectors.EVENT_READ)
+            ready.register(self._attached.fd, selectors.EVENT_READ)
             return bool(ready.select(pause))
 
     def _broken(self) -> NoReturn:
         """Raise the error of a console that ended while its domain lives."""
-        self._attached.ended()
+        self._attached.check()
         name = self._domain.name
-        if self._is_refused():
-            who = next((f" by {one.user} (process {one.process.pid})" for one in self._attached.holders()), "")
+        if self._attached.is_refused:
+            who = next((f" by {one.user} (process {one.process.pid})" for one in self._attached.readers()), "")
             raise DomainError(
                 f"the console of {name} on {self._host.name} is being read already{who}",
-                hint="leave it where it is read (Ctrl-]), or end the process `xenconsole` on the host",
+                hint="leave it where it is read (Ctrl-]), or end the program that reads it on the host",
             )
         raise DomainError(f"the console of {name} on {self._host.name} ended, and the domain runs on")
-
-
-def _fd(child: HostChild) -> int:
-    """Return the file descriptor that its output comes from."""
-    assert child.stdout is not None
-    return child.stdout.fileno()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from unibuild.host import xl
+from unibuild.host.toolstack import SHUTDOWN_REASONS
 
 __all__ = ["GONE", "End", "Left", "exit_code"]
 
@@ -26,7 +26,7 @@ class End:
 
         Xen loses the code: Solo5 powers off with every one but that of abort(), so only the console tells.
         """
-        return self.why not in (xl.REASONS[3], xl.REASONS[4]) and not self.code
+        return self.why not in (SHUTDOWN_REASONS[3], SHUTDOWN_REASONS[4]) and not self.code
 
 
 @dataclass(frozen=True)

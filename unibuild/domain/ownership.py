@@ -22,33 +22,26 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.domain import identity
-from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
+from unibuild.errors import BusyError, DomainError, UnibuildError
+from unibuild.util import process_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from unibuild.host import xl
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain, Listing, Store
 
 __all__ = ["Token", "is_ours", "locked", "mark", "node", "owners", "parse", "refusal", "unmark", "whoami"]
 
-_MARKS = "/unibuild/domains"
-_LOCKS = "/unibuild/lock"
+_ROOT = "/unibuild"
+_MARKS = f"{_ROOT}/domains"
+_LOCKS = f"{_ROOT}/lock"
 _FORMAT = "2"  # of a token; unibuild 0.1 wrote "PID TIME WHOSE", with the time by its own clock
 _PATIENCE = 3.0  # seconds for another one to be done
 _LOOKS = 5  # that a slow host is given at least
 _NODE_LENGTH = 200  # characters; XenStore allows 3071 for a whole path (xs_wire.h, XENSTORE_ABS_PATH_MAX)
 _LONGEST = 1000  # characters of a marker; path and value together have 4096 (xs_wire.h, XENSTORE_PAYLOAD_MAX)
-_LINE = re.compile(r'^(/\S+) = "(.*?)"(?:\s+\(.*\))?$', re.MULTILINE)  # tools/xenstore/xenstore_client.c, "ls -f"
-
-# For a host behind SSH: what is asked goes over at once, with the host's time. "$@" is sudo, or nothing.
-_LOOK = """echo "now $(date +%s)"; exec "$@" xenstore-ls -f /unibuild"""
-_TAKE = (
-    """p=$1; b=$2; s=$3; e=$4; shift 4; n=$(date +%s); """
-    f""""$@" xenstore-write "$p" "$b $((n + s)) $e" || exit; {_LOOK}"""
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Token:
     """
 
     path: str
-    process: identity.Process | None
+    process: process_identity.Process | None
     pid: int | None
     until: float | None
     whose: str
@@ -77,12 +70,12 @@ class Token:
 
 def whoami(root: Path) -> str:
     """Return the marker of a project: ``MACHINE:user@host:/folder``, in ASCII."""
-    return _short(f"{identity.machine()}:{_escaped(f'{identity.user_and_host()}:{root}')}")
+    return _short(f"{process_identity.machine()}:{_escaped(f'{process_identity.user_and_host()}:{root}')}")
 
 
 def is_ours(whose: str | None, root: Path) -> bool:
     """Return whether a marker is that of a project on this machine; unibuild 0.1 wrote it without the machine."""
-    before = f"{identity.user_and_host()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
+    before = f"{process_identity.user_and_host()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
     return whose in (whoami(root), before)
 
 
@@ -97,9 +90,8 @@ def node(name: str) -> str:
     return f"{escaped[:64]}@@{hashlib.sha256(os.fsencode(name)).hexdigest()}"
 
 
-def parse(text: str) -> tuple[dict[str, str], tuple[Token, ...]]:
-    """Read what ``xenstore-ls -f /unibuild`` says: markers by the uuid of the domain, and the tokens of all locks."""
-    found: dict[str, str] = dict(_LINE.findall(text))
+def parse(found: Mapping[str, str]) -> tuple[dict[str, str], tuple[Token, ...]]:
+    """Read the store's entries below ``/unibuild``: markers by the domain's uuid, and the tokens of all locks."""
     marks = {path.rpartition("/")[2]: value for path, value in found.items() if path.startswith(f"{_MARKS}/")}
     paths = [path for path in found if path.startswith(f"{_LOCKS}/") and path.count("/") == _LOCKS.count("/") + 2]
     return marks, tuple(_token(path, found[path]) for path in paths)
@@ -108,7 +100,7 @@ def parse(text: str) -> tuple[dict[str, str], tuple[Token, ...]]:
 def _token(path: str, value: str) -> Token:
     words = value.split(" ", 3)
     if len(words) == 4 and words[0] == _FORMAT and words[2].isdecimal():
-        process = identity.parse(words[1])
+        process = process_identity.parse(words[1])
         if process:
             return Token(path, process, process.pid, float(words[2]), words[3])
     old = re.fullmatch(r"(\d{1,9}) (\d{1,12}) (.+)", value)
@@ -119,21 +111,21 @@ def _token(path: str, value: str) -> Token:
 
 def owners(host: Host) -> Mapping[str, str]:
     """Return the markers of a host's domains, by their uuid; those that no unibuild made are not among them."""
-    return parse(host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text)[0]
+    return parse(host.toolstack.store.list(_ROOT).entries)[0]
 
 
 def mark(host: Host, asked: str, whose: str) -> None:
     """Say whose the domain of a uuid is; before it is made, so that it is never nobody's."""
-    host.run(["xenstore-write", f"{_MARKS}/{asked}", whose], background=True)
+    host.toolstack.store.write(f"{_MARKS}/{asked}", whose)
 
 
 def unmark(host: Host, *uuids: str) -> None:
     """Forget whose domains were that are gone."""
     for asked in uuids:
-        host.run(["xenstore-rm", f"{_MARKS}/{asked}"], check=False, background=True)
+        host.toolstack.store.remove(f"{_MARKS}/{asked}")
 
 
-def refusal(host: Host, domain: xl.Domain, whose: str | None) -> DomainError:
+def refusal(host: Host, domain: Domain, whose: str | None) -> DomainError:
     """Return the error of a name that is taken; ``whose`` it is, where that is known."""
     if domain.domid == 0:
         return DomainError(
@@ -143,7 +135,8 @@ def refusal(host: Host, domain: xl.Domain, whose: str | None) -> DomainError:
     told = f"it is that of {_shown(whose)}" if whose else "it is not ours"
     return DomainError(
         f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
-        hint=f"give ours another name (name = ...), end it (`xl destroy {domain.domid}`), or take it over: --take-over",
+        hint=f"give ours another name (name = ...), end it (`{host.toolstack.destroy_hint(domain)}`), "
+        "or take it over: --take-over",
     )
 
 
@@ -164,44 +157,29 @@ def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = Fa
     """
     path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
     try:
-        yield _acquire(host, name, _Lock(host, path, whose, seconds), take=take)
+        yield _acquire(host, name, _Lock(host.toolstack.store, path, whose, seconds), take=take)
     finally:
         with contextlib.suppress(UnibuildError):  # a host that is out of reach: the time in the token ends it
-            host.run(["xenstore-rm", path], check=False, background=True)
+            host.toolstack.store.remove(path)
 
 
 @dataclass(frozen=True)
 class _Lock:
     """A token of this process on a host: ``seconds`` is how long it counts from the moment of ``take``."""
 
-    host: Host
+    store: Store
     path: str
     whose: str
     seconds: float
 
-    def take(self) -> tuple[float, str]:
-        """Write the token; return the host's time and what is in XenStore."""
-        begin = f"{_FORMAT} {identity.here()}"
-        if self.host.has_ttys:
-            return self._ask(_TAKE, self.path, begin, f"{self.seconds:.0f}", self.whose)
-        value = f"{begin} {time.time() + self.seconds:.0f} {self.whose}"
-        self.host.run(["xenstore-write", self.path, value])
-        return self.look()
+    def take(self) -> Listing:
+        """Write the token; return what is in the store then."""
+        begin = f"{_FORMAT} {process_identity.here()}"
+        return self.store.write_lease(self.path, begin, self.seconds, self.whose, root=_ROOT)
 
-    def look(self) -> tuple[float, str]:
-        """Return the host's time and what is in XenStore."""
-        if self.host.has_ttys:
-            return self._ask(_LOOK)
-        return time.time(), self.host.run(["xenstore-ls", "-f", "/unibuild"], check=False).text
-
-    def _ask(self, script: str, *args: str) -> tuple[float, str]:
-        argv = ["sh", "-c", script, "sh", *args, *self.host.as_root]
-        done = self.host.run(argv, root=not self.host.needs_sudo, check=False, question=True)  # it can be done twice
-        now = re.search(r"^now (\d+)$", done.text, re.MULTILINE)
-        if now is None:
-            said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-            raise HostError(f"cannot lock the domain in the XenStore of {self.host.name}: {said}")
-        return float(now[1]), done.text
+    def look(self) -> Listing:
+        """Return what is in the store."""
+        return self.store.list(_ROOT)
 
 
 def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, str]:
@@ -211,30 +189,30 @@ def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, 
     is_written, looks = False, 0
     while True:
         if is_written or others:
-            now, said = ours.look()
+            found = ours.look()
         else:
-            now, said = ours.take()
+            found = ours.take()
             is_written = True
-        marks, others = _others(host, ours, now, said, take=take)
+        marks, others = _others(host, ours, found, take=take)
         looks += 1
         if is_written and not others:
             return marks
         if is_written and ours.path > min(one.path for one in others):
-            host.run(["xenstore-rm", ours.path], check=False)
+            host.toolstack.store.remove(ours.path)
             is_written = False
         if others and looks >= _LOOKS and time.monotonic() > deadline:
-            raise _busy(name, host, others[0], now)
+            raise _busy(name, host, others[0], found.now)
         time.sleep(random.uniform(0.1, 0.3))
 
 
-def _others(host: Host, ours: _Lock, now: float, said: str, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
+def _others(host: Host, ours: _Lock, found: Listing, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
     """Return the markers, and the tokens of others that count; those that do not are removed."""
-    marks, tokens = parse(said)
+    marks, tokens = parse(found.entries)
     folder = ours.path.rpartition("/")[0]
     others = [one for one in tokens if one.path.startswith(f"{folder}/") and one.path != ours.path]
-    gone = [one for one in others if take or not one.counts(now)]
+    gone = [one for one in others if take or not one.counts(found.now)]
     for one in gone:
-        host.run(["xenstore-rm", one.path], check=False)
+        host.toolstack.store.remove(one.path)
     return marks, [one for one in others if one not in gone]
 
 
@@ -253,7 +231,7 @@ def _shown(whose: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that ``xenstore-ls`` prints as it is."""
+    """Return text that a store can hold."""
     return re.sub(rb'[^ -~]|["%\\]', lambda found: b"%%%02X" % found[0][0], os.fsencode(text)).decode()
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.domain import demands, shortfall
 from unibuild.errors import DomainError
-from unibuild.host import xl
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Device, Domain
     from unibuild.kernel import Kernel
     from unibuild.xlcfg.grammar import Config
 
 __all__ = ["Seen", "look"]
-
-_BACKENDS = "/local/domain/0/backend"
 
 
 @dataclass(frozen=True)
@@ -31,11 +28,11 @@ class Seen:
     Attributes:
         domains: all of the host, dom0 included.
         free: memory that a new domain can have now, while the older ones are still there, in MiB.
-        facts: what ``xl info`` says, by its keys.
+        facts: facts of the host, as ``Toolstack.info`` returns them.
         needed: memory that Xen will take for the new domain, in MiB; the domain fits beside the others up to ``free``.
     """
 
-    domains: tuple[xl.Domain, ...]
+    domains: tuple[Domain, ...]
     free: int
     facts: Mapping[str, str]
     needed: int
@@ -60,13 +57,13 @@ def look(
     wanted, disks = demands.read(config), tuple(disks)
     if host.address == "lab":
         wanted = dataclasses.replace(wanted, bridges={})  # its script vif-bridge takes any name
-    domains = xl.domains(host)  # first and alone: it may ask for a password, or open the connection
+    domains = host.toolstack.list_domains()  # first and alone: it may ask for a password, or open the connection
     paths = [path for bridge in wanted.bridges.values() for path in demands.bridge_paths(bridge)]
     if wanted.scripts:
         paths += [demands.SCRIPTS, *wanted.scripts]
     files = [str(disk.target) for disk in disks if disk.is_path]
     with ThreadPoolExecutor() as pool:
-        asked_info = pool.submit(xl.info, host, background=True)
+        asked_info = pool.submit(host.toolstack.info, background=True)
         asked_paths = pool.submit(_missing, host, paths, root=False)
         asked_files = pool.submit(_missing, host, files, root=True)
         asked_backends = pool.submit(_backends, host, wanted)
@@ -78,7 +75,7 @@ def look(
             info=asked_info.result(),
             domains=domains,
             going=going,
-            free=xl.available_memory(host, asked_info.result(), domains),
+            free=host.toolstack.free_memory(asked_info.result(), domains),
             missing=missing | asked_files.result(),
             backends=asked_backends.result(),
             assignable=asked_pci.result(),
@@ -107,15 +104,13 @@ def _missing(host: Host, paths: Sequence[str], *, root: bool) -> set[str]:
     return unseen
 
 
-def _backends(host: Host, wanted: demands.Demands) -> tuple[shortfall.Backend, ...]:
+def _backends(host: Host, wanted: demands.Demands) -> tuple[Device, ...]:
     if not (wanted.disks or wanted.macs):
         return ()
-    said = host.run(["xenstore-ls", "-f", _BACKENDS], check=False, background=True)  # fails where there is none yet
-    return shortfall.parse_backends(said.text)
+    return host.toolstack.list_devices()
 
 
 def _assignable(host: Host, wanted: demands.Demands) -> Collection[str]:
     if not wanted.pci:
         return ()
-    said = host.run(["xl", "pci-assignable-list"], check=False, background=True)
-    return re.findall(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", said.text)
+    return host.toolstack.assignable_pci()

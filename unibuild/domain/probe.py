@@ -12,7 +12,7 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from unibuild.errors import LostError
+from unibuild.errors import CommandError, LostError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +71,7 @@ class Relayed:
 
     def attempt(self) -> str | None:
         """See ``Check``; ``nc`` is busybox's, whose ``-w`` is the time to connect."""
-        done = _run(self.host, ["nc", "-w", str(_CONNECT), self.address, str(self.port), "-e", "true"], root=False)
+        done = _run(self.host, ["nc", "-w", str(_CONNECT), self.address, str(self.port), "-e", "true"])
         if isinstance(done, str) or done.returncode == 0:
             return done if isinstance(done, str) else None
         said = done.stderr.decode(errors="replace").strip().rpartition(": ")[2].lower()
@@ -158,27 +158,28 @@ class Key:
         """See ``Check``."""
         key, sign, value = self.asked.partition("=")
         path = key if key.startswith("/") else f"/local/domain/{self.domid}/{key}"
-        done = _run(self.host, ["xenstore-read", path])
-        if isinstance(done, str):
-            return done
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip()
-            return "absent" if "couldn't read path" in said else said or f"exit code {done.returncode}"
-        got = done.text.removesuffix("\n")
+        try:
+            got = self.host.toolstack.store.read(path, timeout=_ANSWER)
+        except LostError as error:
+            return error.message
+        except CommandError as error:
+            return error.output.strip() or f"exit code {error.returncode}"
+        if got is None:
+            return "absent"
         return f'"{got}", not "{value}"' if sign and got != value else None
 
     def cancel(self) -> None:
         """A question to the host takes a few seconds at most."""
 
 
-def _run(host: Host, argv: Sequence[str], *, root: bool = True) -> Completed | str:
+def _run(host: Host, argv: Sequence[str]) -> Completed | str:
     """Run a command on the host that shall not take long; return why it could not be asked where it was out of reach.
 
     Raises:
         HostError: the host refused.
     """
     try:
-        return host.run(argv, timeout=_ANSWER, check=False, root=root, background=True)
+        return host.run(argv, timeout=_ANSWER, check=False, root=False, background=True)
     except LostError as error:
         return error.message
 

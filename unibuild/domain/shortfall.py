@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from unibuild.domain.demands import SCRIPTS, bridge_paths, mac_address
 from unibuild.errors import KernelError
+from unibuild.host.toolstack import Device
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from unibuild.domain.demands import Demands
-    from unibuild.host.xl import Domain
+    from unibuild.host.toolstack import Domain
     from unibuild.kernel import Kernel
 
-__all__ = ["Backend", "Disk", "Problem", "Resources", "lacks", "parse_backends"]
+__all__ = ["Device", "Disk", "Problem", "Resources", "lacks"]
 
-_BACKEND = re.compile(r'/local/domain/0/backend/([^/]+)/(\d+)/([^/]+)/(params|mode|mac) = "(.*)"')
 _PVH_VCPUS = 128  # HVM_MAX_VCPUS; at more Xen says only "Invalid argument"
 _SHIM = 'build it for PVH, or let Xen\'s shim run it: [xl] type = "pvh" and [xl.set] pvshim = 1'
 
@@ -39,21 +39,13 @@ class Disk(Protocol):
     is_path: bool
 
 
-class Backend(NamedTuple):
-    """A device of a running domain, as dom0 serves it: keys and values of ``/local/domain/0/backend/KIND/DOMID/NR``."""
-
-    kind: str
-    domid: int
-    keys: Mapping[str, str]
-
-
 @dataclass(frozen=True)
 class Resources:
     """What a host has.
 
     Attributes:
         host: its name.
-        info: what ``xl info`` says.
+        info: facts of the host, as ``Toolstack.info`` returns them.
         domains: those that run there.
         going: the uuids of those that give way to the new one.
         free: memory that a new domain can have now, in MiB.
@@ -69,18 +61,9 @@ class Resources:
     going: Collection[str]
     free: int
     missing: Collection[str] = ()
-    backends: tuple[Backend, ...] = ()
+    backends: tuple[Device, ...] = ()
     assignable: Collection[str] = ()
     devices: tuple[str, ...] = ()
-
-
-def parse_backends(text: str) -> tuple[Backend, ...]:
-    """Read the output of ``xenstore-ls -f /local/domain/0/backend``: of disks ``params`` and ``mode``, and ``mac``."""
-    found: dict[tuple[str, str, str], dict[str, str]] = {}
-    for row in map(_BACKEND.fullmatch, text.splitlines()):
-        if row:
-            found.setdefault((row[1], row[2], row[3]), {})[row[4]] = row[5]
-    return tuple(Backend(kind, int(domid), keys) for (kind, domid, _), keys in found.items())
 
 
 def lacks(wanted: Demands, there: Resources, kernel: Kernel | None, elsewhere: Iterable[Disk]) -> list[Problem]:
@@ -109,7 +92,7 @@ def _name(wanted: Demands, there: Resources) -> Iterator[Problem]:
         if domain.name == wanted.name and domain.uuid not in there.going:
             yield Problem(
                 f"a domain called {wanted.name} is on {there.host} already, and it is not ours (domain {domain.domid})",
-                f"end it there yourself (xl destroy {domain.domid}), or give ours another name (name = ...)",
+                "destroy it on the host yourself, or set another name (name = ...)",
             )
 
 
@@ -231,17 +214,17 @@ def _passed_through(wanted: Demands, there: Resources) -> Iterator[Problem]:
         if device not in there.assignable:
             yield Problem(
                 f"the PCI device {device} of {wanted.name} is not set aside for domains on {there.host}",
-                f"`xl pci-assignable-add {device}` there, or let xl do so: seize=1 behind it in the list `pci`",
+                "make it assignable there, or add seize=1 to it in the list `pci`",
             )
 
 
-def _others(there: Resources) -> Iterator[Backend]:
+def _others(there: Resources) -> Iterator[Device]:
     """Yield the devices of domains that stay."""
     going = {domain.domid for domain in there.domains if domain.uuid in there.going}
     yield from (backend for backend in there.backends if backend.domid not in going)
 
 
-def _called(device: Backend, there: Resources) -> str:
+def _called(device: Device, there: Resources) -> str:
     names = {domain.domid: domain.name for domain in there.domains}
     return names.get(device.domid, f"domain {device.domid}")
 

@@ -11,8 +11,6 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild.domain import ownership
-from unibuild.errors import LostError
-from unibuild.host import xl
 from unibuild.util import job_control
 from unibuild.xlcfg import devices
 
@@ -20,13 +18,12 @@ if TYPE_CHECKING:
     from unibuild.domain.preflight import Seen
     from unibuild.domain.records import Instance, Record
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.xlcfg import grammar
 
 __all__ = ["conflict", "end", "exchange", "new_name", "settle"]
 
 _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
-_POLL = 0.2  # seconds between two looks at a domain whose end xl cannot tell us any more
-_LATE = 5.0  # seconds for `xl shutdown` to see that the domain was destroyed
 
 
 def conflict(new: grammar.Config, old: grammar.Config | None, seen: Seen, host: str) -> str | None:
@@ -61,7 +58,7 @@ def new_name(name: str, uuid: str) -> str:
     return f"{name}.new-{uuid[:8]}"
 
 
-def settle(host: Host, record: Record, domains: tuple[xl.Domain, ...]) -> tuple[Instance | None, str | None]:
+def settle(host: Host, record: Record, domains: tuple[Domain, ...]) -> tuple[Instance | None, str | None]:
     """Clear up after a swap that was cut off; return which of our domains stands now, and a sentence on what was found.
 
     A new domain that never ran goes. One that ran takes the place of the old one if that has ended; else it goes too.
@@ -97,7 +94,7 @@ def settle(host: Host, record: Record, domains: tuple[xl.Domain, ...]) -> tuple[
     return None, f"an earlier run was cut off before {pending.name} ran, and none runs on {host.name} now"
 
 
-def exchange(host: Host, old: xl.Domain, new: xl.Domain, name: str, grace: float) -> float:
+def exchange(host: Host, old: Domain, new: Domain, name: str, grace: float) -> float:
     """End the old domain and let the new one run; the old one stays, ended, for its console to be read.
 
     Args:
@@ -114,19 +111,19 @@ def exchange(host: Host, old: xl.Domain, new: xl.Domain, name: str, grace: float
         DomainError: one of them cannot be renamed, or the new one not started. The old one, if it still runs, then has
             its name again.
     """
-    xl.rename(host, old, f"{name}.old-{old.uuid[:8]}")
+    host.toolstack.rename(old, f"{name}.old-{old.uuid[:8]}")
     try:
-        xl.rename(host, new, name)
+        host.toolstack.rename(new, name)
     except BaseException:
         _call(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
         raise
     with job_control.signals_put_off(first_only=True):  # here none runs
         began = end(host, old, grace)
-        xl.unpause(host, new)
+        host.toolstack.unpause(new)
     return time.monotonic() - began
 
 
-def end(host: Host, domain: xl.Domain, grace: float) -> float:
+def end(host: Host, domain: Domain, grace: float) -> float:
     """See that a domain has ended: asked first, destroyed after ``grace`` seconds.
 
     Returns:
@@ -135,47 +132,21 @@ def end(host: Host, domain: xl.Domain, grace: float) -> float:
     Raises:
         HostError: the host went out of reach.
     """
-    if domain.has_ended or (not domain.is_paused and grace and _ends_by_itself(host, domain, grace)):
+    if domain.has_ended or (not domain.is_paused and grace and host.toolstack.shut_down(domain, grace)):
         return time.monotonic()
     began = time.monotonic()
-    xl.destroy(host, domain)
+    host.toolstack.destroy(domain)
     return began
 
 
-def _ends_by_itself(host: Host, domain: xl.Domain, grace: float) -> bool:
-    """Ask it to, and wait; one that has not in time is destroyed."""
-    deadline = time.monotonic() + grace
-    asked = xl.shutdown(host, domain)
-    if asked is None:
-        return False
-    with asked:
-        try:
-            done = asked.finish(grace)
-            if done is None:
-                xl.destroy(host, domain)
-                asked.wait(_LATE)
-        except LostError:  # it was asked for all that, and will end
-            return _is_seen_to_end(host, domain, deadline)
-    return done is None or not done.returncode
-
-
-def _is_seen_to_end(host: Host, domain: xl.Domain, deadline: float) -> bool:
-    while time.monotonic() < deadline:
-        now = xl.find(host, uuid=domain.uuid, background=True)
-        if now is None or now.has_ended:
-            return True
-        time.sleep(_POLL)
-    return False
-
-
-def _remove(host: Host, domain: xl.Domain) -> None:
-    xl.destroy(host, domain)
+def _remove(host: Host, domain: Domain) -> None:
+    host.toolstack.destroy(domain)
     ownership.unmark(host, domain.uuid)
 
 
-def _call(host: Host, domain: xl.Domain, name: str, *, was: str | None = None) -> None:
+def _call(host: Host, domain: Domain, name: str, *, was: str | None = None) -> None:
     if (was or domain.name) != name:
-        xl.rename(host, domain, name)
+        host.toolstack.rename(domain, name)
 
 
 def _vifs(config: grammar.Config) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.exchange import Call
+    from unibuild.host.toolstack import Toolstack
 
 __all__ = ["BATCH", "ENV", "FOLDERS", "SBIN", "Host", "check_sudo", "is_batch", "is_question", "limit"]
 
@@ -89,6 +91,13 @@ class Host(ABC):
     has_ttys: bool = False
     _show: Callable[[str | None], None] | None = None
     _show_after: float = _BEFORE_SHOWN
+
+    @functools.cached_property
+    def toolstack(self) -> Toolstack:
+        """What manages the host's domains: ``xl``, unless another toolstack was assigned."""
+        from unibuild.host.toolstack import open_toolstack
+
+        return open_toolstack("xl", self)
 
     @property
     @abstractmethod

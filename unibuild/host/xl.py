@@ -1,89 +1,56 @@
-"""The verbs of ``xl``, one function each.
+"""The ``xl`` toolstack: one method for each command.
 
-Those that make or end a domain are waited for even after Ctrl-C: an xl that is cut off, or whose ssh is, may go on with
-what it had begun. A second Ctrl-C does not wait.
+unibuild waits for commands that create or destroy a domain even after Ctrl-C: an xl that is cut off, or whose ssh is,
+may go on with what it had begun. A second Ctrl-C does not wait.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING
 
-from unibuild.errors import DomainError, HostError
+from unibuild.errors import CommandError, DomainError, HostError, LostError, MissingError
+from unibuild.host.sudoers import find_xenctx
+from unibuild.host.toolstack import Device, Diagnostic, Domain, Toolstack
+from unibuild.host.xenstore import XenStore
+from unibuild.host.xenstore import parse as parse_store
 from unibuild.host.xl_errors import explain
 from unibuild.util import job_control
 from unibuild.xlcfg.write import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from pathlib import Path
 
     from unibuild.host.base import Host
-    from unibuild.host.exchange import HostChild
+    from unibuild.host.toolstack import Console
     from unibuild.util.process import Completed
 
-__all__ = [
-    "REASONS",
-    "Domain",
-    "available_memory",
-    "create_paused",
-    "destroy",
-    "domains",
-    "find",
-    "info",
-    "parse_list",
-    "rename",
-    "shutdown",
-    "unpause",
-]
+__all__ = ["XlToolstack", "parse_devices", "parse_list"]
 
-REASONS = {  # libxl_types.idl, libxl_shutdown_reason; "Reason-Code" of `xl list -v`, in hexadecimal there
-    0: "powered off",
-    1: "asked for a reboot",
-    2: "suspended itself",
-    3: "crashed",
-    4: "was ended by its watchdog",
-    5: "asked for a soft reset",
-}
 _LEAST_DOM0 = 128  # MiB; LIBXL_MIN_DOM0_MEM
 _ROW = re.compile(  # tools/xl/xl_info.c, list_domains(); a name may hold spaces, a domain being made has "(null)"
     r"(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+"
     r"(?P<state>[-r][-b][-p][-s][-rscwS?][-d])\s+(?P<seconds>[\d.]+)\s+"
     r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s+(?P<reason>-|[0-9a-f]+)(?:\s|$)"
 )
-
-
-@dataclass(frozen=True)
-class Domain:
-    """A row of ``xl list -v``.
-
-    ``memory`` is in MiB, ``seconds`` the processor time; ``state`` are xl's six letters ``rbpscd`` (xl(1), "list");
-    ``reason`` is the code of its shutdown, or None while it lives.
-    """
-
-    name: str
-    domid: int
-    memory: int
-    vcpus: int
-    state: str
-    seconds: float
-    uuid: str
-    reason: int | None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether it has shut down, crashed, or is being taken apart."""
-        return self.state[3] == "s" or self.state[5] == "d"
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether it was made and never started, or stopped from outside."""
-        return self.state[2] == "p"
+_BACKENDS = "/local/domain/0/backend"
+_DEVICE = re.compile(_BACKENDS + r"/([^/]+)/(\d+)/([^/]+)/(params|mode|mac)")
+_XENCTX = ("-a", "-C", "-S", "-k", "0")  # all registers and processors, the whole stack; kernels lie at low addresses
+_PROGRAMS: Mapping[str, str] = {
+    "xl": "xen-system-amd64",
+    **dict.fromkeys(
+        ("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), "xenstore-utils"
+    ),
+}
+_POLL = 0.2  # seconds between two queries for a domain whose end `xl shutdown -w` can no longer report
+_LATE = 5.0  # seconds for `xl shutdown -w` to notice that the domain was destroyed
 
 
 def parse_list(text: str) -> tuple[Domain, ...]:
-    """Read the output of ``xl list -v``."""
+    """Read the output of ``xl list -v``; its state letters are ``rbpscd`` (xl(1), "list")."""
     rows = (_ROW.match(line) for line in text.splitlines())
     return tuple(
         Domain(
@@ -91,9 +58,10 @@ def parse_list(text: str) -> tuple[Domain, ...]:
             domid=int(row["domid"]),
             memory=int(row["memory"]),
             vcpus=int(row["vcpus"]),
-            state=row["state"],
             seconds=float(row["seconds"]),
             uuid=row["uuid"],
+            is_paused=row["state"][2] == "p",
+            has_ended=row["state"][3] == "s" or row["state"][5] == "d",
             reason=None if row["reason"] == "-" else int(row["reason"], 16),
         )
         for row in rows
@@ -101,119 +69,165 @@ def parse_list(text: str) -> tuple[Domain, ...]:
     )
 
 
-def domains(host: Host, *, background: bool = False) -> tuple[Domain, ...]:
-    """Return all domains of the host, dom0 included.
-
-    Raises:
-        HostError: the host cannot be reached, or xl cannot talk to Xen there.
-    """
-    return parse_list(_xl(host, "list", "-v", name="Domain-0", background=background).text)
-
-
-def find(host: Host, *, name: str | None = None, uuid: str | None = None, background: bool = False) -> Domain | None:
-    """Return the domain of that name or that uuid, or None."""
-    for domain in domains(host, background=background):
-        if domain.uuid == uuid or domain.name == name:
-            return domain
-    return None
+def parse_devices(text: str) -> tuple[Device, ...]:
+    """Read the output of ``xenstore-ls -f /local/domain/0/backend``."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for path, value in parse_store(text).items():
+        if row := _DEVICE.fullmatch(path):
+            found.setdefault((row[1], row[2], row[3]), {})[row[4]] = value
+    return tuple(Device(kind, int(domid), keys) for (kind, domid, _), keys in found.items())
 
 
-def create_paused(host: Host, path: str, *, name: str, uuid: str) -> None:
-    """Create a domain that does not run yet.
+class XlToolstack(Toolstack):
+    """``xl`` on a host."""
 
-    Args:
-        host: where.
-        path: the ``.xl`` file, absolute, on the host.
-        name: given to it, whatever that file calls it.
-        uuid: given to it, so that it is known as ours from its first moment.
+    name = "xl"
+    programs = _PROGRAMS
 
-    Raises:
-        DomainError: Xen or the host refused; nothing is left of it.
-    """
-    _xl(host, "create", "-p", path, f"name={quote(name)}", f'uuid="{uuid}"', name=name, whole=True)
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.store = XenStore(host)
 
+    def list_domains(self, *, background: bool = False) -> tuple[Domain, ...]:
+        """See ``Toolstack``."""
+        return parse_list(self._xl("list", "-v", name="Domain-0", background=background).text)
 
-def unpause(host: Host, domain: Domain) -> None:
-    """Let it run."""
-    _xl(host, "unpause", str(domain.domid), name=domain.name)
+    def create_paused(self, config: str, *, name: str, uuid: str) -> None:
+        """See ``Toolstack``."""
+        self._xl("create", "-p", config, f"name={quote(name)}", f'uuid="{uuid}"', name=name, whole=True)
 
+    def unpause(self, domain: Domain) -> None:
+        """See ``Toolstack``."""
+        self._xl("unpause", str(domain.domid), name=domain.name)
 
-def rename(host: Host, domain: Domain, name: str) -> None:
-    """Give it another name.
+    def rename(self, domain: Domain, name: str) -> None:
+        """See ``Toolstack``."""
+        self._xl("rename", str(domain.domid), name, name=domain.name, whole=True)
 
-    Raises:
-        DomainError: another one has it.
-    """
-    _xl(host, "rename", str(domain.domid), name, name=domain.name, whole=True)
+    def request_shutdown(self, domain: Domain) -> None:
+        """See ``Toolstack``."""
+        self._host.run(["xl", "shutdown", str(domain.domid)], check=False, background=True)
 
+    def shut_down(self, domain: Domain, timeout: float) -> bool:
+        """See ``Toolstack``.
 
-def shutdown(host: Host, domain: Domain) -> HostChild | None:
-    """Ask it to end by itself; return what ends when it has, successfully; None: it has nothing to hear it with.
+        A domain that takes requests says so in XenStore (Xen's xenstore-paths.pandoc, "control/feature-poweroff").
+        ``xl shutdown -w`` waits on the host for the end of this domain.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            if self.store.read(f"/local/domain/{domain.domid}/control/feature-poweroff") != "1":
+                return False
+        except CommandError:
+            return False
+        with self._host.start(["xl", "shutdown", "-w", str(domain.domid)]) as asked:
+            try:
+                done = asked.finish(timeout)
+                if done is None:
+                    self.destroy(domain)
+                    asked.wait(_LATE)
+            except LostError:  # the request arrived nevertheless
+                return self._wait_for_end(domain, deadline)
+        return done is None or not done.returncode
 
-    A domain that listens says so in XenStore (Xen's xenstore-paths.pandoc, "control/feature-poweroff"). xl waits over
-    there for the end of this very domain, in whatever way that comes.
+    def _wait_for_end(self, domain: Domain, deadline: float) -> bool:
+        while time.monotonic() < deadline:
+            now = self.find(uuid=domain.uuid, background=True)
+            if now is None or now.has_ended:
+                return True
+            time.sleep(_POLL)
+        return False
 
-    Raises:
-        HostError: the host cannot be reached.
-    """
-    key = f"/local/domain/{domain.domid}/control/feature-poweroff"
-    hears = host.run(["xenstore-read", key], check=False, background=True)
-    if hears.returncode or hears.text.strip() != "1":
-        return None
-    return host.start(["xl", "shutdown", "-w", str(domain.domid)])
+    def destroy(self, domain: Domain) -> None:
+        """See ``Toolstack``."""
+        if domain.domid == 0:
+            raise DomainError(f"{domain.name} is the control domain of {self._host.name}, and is never ended")
+        done = self._xl("destroy", str(domain.domid), name=domain.name, check=False, whole=True)
+        if done.returncode and self.find(uuid=domain.uuid):
+            raise explain(done.stderr.decode(errors="replace"), host=self._host.name, name=domain.name)
 
+    def destroy_hint(self, domain: Domain) -> str:
+        """See ``Toolstack``."""
+        return f"xl destroy {domain.domid}"
 
-def destroy(host: Host, domain: Domain) -> None:
-    """End it at once; one that is gone already is none.
+    def open_console(self, domain: Domain, *, kind: str | None = None, on_close: Callable[[Console], None]) -> Console:
+        """See ``Toolstack``."""
+        from unibuild.host.xl_console import XlConsole
 
-    Raises:
-        DomainError: it is the host's own control domain, or xl refused.
-    """
-    if domain.domid == 0:
-        raise DomainError(f"{domain.name} is the control domain of {host.name}, and is never ended")
-    done = _xl(host, "destroy", str(domain.domid), name=domain.name, check=False, whole=True)
-    if done.returncode and find(host, uuid=domain.uuid):
-        raise explain(done.stderr.decode(errors="replace"), host=host.name, name=domain.name)
+        return XlConsole(self._host, self.store, domain, kind, on_close)
 
+    def info(self, *, background: bool = False) -> dict[str, str]:
+        """See ``Toolstack``."""
+        said = self._xl("info", name="Domain-0", background=background).text
+        return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in said.splitlines())}
 
-def info(host: Host, *, background: bool = False) -> dict[str, str]:
-    """Return what ``xl info`` says of the host, by its keys.
+    def free_memory(self, info: Mapping[str, str], domains: tuple[Domain, ...]) -> int:
+        """See ``Toolstack``.
 
-    Raises:
-        HostError: the host cannot be reached, or xl cannot talk to Xen there.
-    """
-    said = _xl(host, "info", name="Domain-0", background=background).text
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in said.splitlines())}
+        That is what is free, and dom0's own down to ``LIBXL_MIN_DOM0_MEM`` where xl makes dom0 smaller for it: not
+        where ``dom0_mem`` fixes dom0's, as xl.conf(5) says of ``autoballoon``; the pattern is that of tools/xl/xl.c.
+        """
+        free = info.get("free_memory", "")
+        if not free.isdigit():
+            raise HostError(f"xl info on {self._host.name} says no free_memory", hint="see what `xl info` says there")
+        fixed = re.search(r"(^| )dom0_mem=((|min:|max:)[0-9]+[bBkKmMgG]?,?)+($| )", info.get("xen_commandline", ""))
+        spare = sum(max(0, domain.memory - _LEAST_DOM0) for domain in domains if domain.domid == 0)
+        return int(free) + (0 if fixed else spare)
 
+    def list_devices(self) -> tuple[Device, ...]:
+        """See ``Toolstack``."""
+        argv = ["xenstore-ls", "-f", _BACKENDS]
+        return parse_devices(self._host.run(argv, check=False, background=True).text)  # fails where there is none yet
 
-def available_memory(host: Host, facts: Mapping[str, str], domains: tuple[Domain, ...]) -> int:
-    """Return the memory that a new domain can have at most, in MiB; asks nothing.
+    def assignable_pci(self) -> Collection[str]:
+        """See ``Toolstack``."""
+        said = self._host.run(["xl", "pci-assignable-list"], check=False, background=True).text
+        return re.findall(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", said)
 
-    That is what is free, and dom0's own down to ``LIBXL_MIN_DOM0_MEM`` where xl makes dom0 smaller for it: not where
-    ``dom0_mem`` fixes dom0's, as xl.conf(5) says of ``autoballoon``; the pattern is that of tools/xl/xl.c.
+    def hypervisor_log(self) -> str:
+        """See ``Toolstack``."""
+        return self._host.run(["xl", "dmesg"], background=True).text
 
-    Args:
-        host: the host.
-        facts: what ``info`` says of it.
-        domains: all of it.
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """See ``Toolstack``."""
+        return (
+            self._diagnostic("xl", "list", "-v"),
+            self._diagnostic("xl", "info"),
+            self._diagnostic("uname", "-a", root=False),
+            self._diagnostic("xl", "dmesg", is_log=True),
+        )
 
-    Raises:
-        HostError: the facts lack the free memory.
-    """
-    free = facts.get("free_memory", "")
-    if not free.isdigit():
-        raise HostError(f"xl info on {host.name} says no free_memory", hint="see what `xl info` says there")
-    fixed = re.search(r"(^| )dom0_mem=((|min:|max:)[0-9]+[bBkKmMgG]?,?)+($| )", facts.get("xen_commandline", ""))
-    spare = sum(max(0, domain.memory - _LEAST_DOM0) for domain in domains if domain.domid == 0)
-    return int(free) + (0 if fixed else spare)
+    def _diagnostic(self, *argv: str, root: bool = True, is_log: bool = False) -> Diagnostic:
+        def query(timeout: float) -> str:
+            return self._host.run(argv, root=root, timeout=timeout).text
 
+        return Diagnostic(" ".join(argv), query, is_log)
 
-def _xl(
-    host: Host, *args: str, name: str, check: bool = True, background: bool = False, whole: bool = False
-) -> Completed:
-    argv: Sequence[str] = ("xl", *args)
-    with job_control.signals_put_off(first_only=True) if whole else contextlib.nullcontext():
-        done = host.run(argv, check=False, background=background or whole)
-    if check and done.returncode:
-        raise explain((done.stderr or done.stdout).decode(errors="replace"), host=host.name, name=name)
-    return done
+    def registers(self, domid: int, remaining: Callable[[], float]) -> str:
+        """See ``Toolstack``."""
+        arguments = [*_XENCTX, str(domid)]
+        try:
+            return self._host.run(["xenctx", *arguments], timeout=remaining()).text
+        except MissingError:
+            path = find_xenctx(self._host, remaining())
+        if path is None:
+            raise MissingError(f"{self._host.name} has no program xenctx, which comes with Xen's utilities")
+        return self._host.run([path, *arguments], timeout=remaining()).text
+
+    def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
+        """See ``Toolstack``."""
+        return self._host.put(path, folder=folder, own=own)
+
+    def discard(self, folder: str, keep: Collection[str] = ()) -> tuple[str, ...]:
+        """See ``Toolstack``."""
+        return self._host.discard(folder, tuple(keep))
+
+    def _xl(
+        self, *args: str, name: str, check: bool = True, background: bool = False, whole: bool = False
+    ) -> Completed:
+        argv: Sequence[str] = ("xl", *args)
+        with job_control.signals_put_off(first_only=True) if whole else contextlib.nullcontext():
+            done = self._host.run(argv, check=False, background=background or whole)
+        if check and done.returncode:
+            raise explain((done.stderr or done.stdout).decode(errors="replace"), host=self._host.name, name=name)
+        return done

@@ -196,6 +196,9 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             "xl as it is."
         ),
     ] = "auto"
+    toolstack: Annotated[
+        str, Meta(description="What manages the domains there: `xl`, or another toolstack that is registered.")
+    ] = "xl"
     xl: Annotated[Xl, Meta(description="What is different in the `.xl` on this host; it goes over `[xl]`.")] = Xl()
 
 

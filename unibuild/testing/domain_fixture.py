@@ -181,14 +181,14 @@ class Domain(contextlib.AbstractContextManager["Domain"]):
         return self._one.end
 
     def shutdown(self, timeout: float = 30.0) -> End:
-        """Ask it to power off, as ``xl shutdown`` does; return how it ended.
+        """Ask it to shut down; return how it ended.
 
         Raises:
             AssertionError: it runs on.
         """
         __tracebackhide__ = True
         if self.end is None:
-            self._one.host.run(["xl", "shutdown", str(self._one.domain.domid)], check=False, background=True)
+            self._one.host.toolstack.request_shutdown(self._one.domain)
         return self.wait_end(timeout)
 
     def report(self) -> str:

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.host.xl import REASONS
+from unibuild.host.toolstack import SHUTDOWN_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ __all__ = ["PAUSE", "SETTLE", "Answer", "Ended", "Event", "Now", "Readiness", "S
 
 PAUSE = 0.5
 SETTLE = 3.0
-_ENDS = {"poweroff": REASONS[0], "reboot": REASONS[1], "crash": REASONS[3]}
+_ENDS = {"poweroff": SHUTDOWN_REASONS[0], "reboot": SHUTDOWN_REASONS[1], "crash": SHUTDOWN_REASONS[3]}
 _NEAREST = 2000  # lines that are searched for those that are most like a pattern
 _LIKE = 0.6  # from 0 to 1
 _WIDTH = 200  # characters of a line that are compared

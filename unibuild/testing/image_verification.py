@@ -99,7 +99,7 @@ def bring_device_model(host: Host, found: Graph, name: str) -> str:
 
     with shown() as progress:
         archive = device_model.find(found.project.settings.lab, progress)
-    there = host.put(archive, folder=host_files.folder(found.project.root, name))
+    there = host.toolstack.put(archive, folder=host_files.folder(found.project.root, name))
     folder = f"{there}.unpacked"
     host.run(["mkdir", "-p", folder], root=False)
     host.run(["tar", "-xzf", there, "-C", folder], root=False)

@@ -21,7 +21,6 @@ from unibuild.domain.console_log import Log
 from unibuild.domain.exit_status import End
 from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
 from unibuild.graph import xl_file
-from unibuild.host import xl
 from unibuild.host.ssh import Ssh
 from unibuild.settings.loader import state_dir
 from unibuild.testing.capture import Hearing, Mailbox
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
     from unibuild.settings.model import Settings, Value
     from unibuild.testing.expectations import Said
@@ -106,9 +106,9 @@ def wipe(host: Host, root: Path, name: str) -> None:
 
 def _domains(host: Host, root: Path, name: str) -> Iterator[str]:
     marks = ownership.owners(host)
-    for domain in xl.domains(host):
+    for domain in host.toolstack.list_domains():
         if domain.name == name and ownership.is_ours(marks.get(domain.uuid), root):
-            xl.destroy(host, domain)
+            host.toolstack.destroy(domain)
             ownership.unmark(host, domain.uuid)
             yield name
 
@@ -172,7 +172,7 @@ class Guest:
     """
 
     host: Host
-    domain: xl.Domain
+    domain: Domain
     config: grammar.Config
     reader: Reader
     mailbox: Mailbox
@@ -278,8 +278,8 @@ def booted(
             undo.callback(_wipe, host, deployed)
         undo.callback(_destroy, host, asked)
         ownership.mark(host, asked, ownership.whoami(found.project.root))
-        xl.create_paused(host, deployed.xl, name=name, uuid=asked)
-        domain = xl.find(host, uuid=asked)
+        host.toolstack.create_paused(deployed.xl, name=name, uuid=asked)
+        domain = host.toolstack.find(uuid=asked)
         if domain is None:
             raise DomainError(f"{name} was gone from {host.name} as soon as it was made")
         log.unlink(missing_ok=True)
@@ -289,7 +289,7 @@ def booted(
         kind = "pv" if deployed.config.get("type") == "hvm" else None  # a kernel for Xen is silent on a serial port
         reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed, kind=kind))
         heard.began = time.monotonic()
-        xl.unpause(host, domain)
+        host.toolstack.unpause(domain)
         yield Guest(host, domain, deployed.config, reader, mailbox, None, heard)
 
 
@@ -334,7 +334,7 @@ def _unlink(folder: Path, pattern: str) -> None:
 def _destroy(host: Host, asked: str) -> None:
     """End the domain; one that cannot be reached any more is told by the error that brought us here."""
     with contextlib.suppress(UnibuildError):
-        domain = xl.find(host, uuid=asked, background=True)
+        domain = host.toolstack.find(uuid=asked, background=True)
         if domain:
-            xl.destroy(host, domain)
+            host.toolstack.destroy(domain)
         ownership.unmark(host, asked)

@@ -31,7 +31,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
         SystemExit: with the exit code of the last state.
     """
     from unibuild.deploy import hosts
-    from unibuild.host import resolve, xl
+    from unibuild.host import resolve
     from unibuild.host.base import BATCH
     from unibuild.util import terminal
     from unibuild.util.wakeup import Box
@@ -48,7 +48,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
         )  # a lab that must be started says so on the terminal, which is free yet
         if terminal.is_ours():
             with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
-                xl.domains(host)  # sudo and ssh may ask for a password
+                host.toolstack.list_domains()  # sudo and ssh may ask for a password
         os.environ[BATCH] = "1"  # from here on the screen has the terminal
         with Box() as box, make(box, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, box, dodo=_dodo(), keep_domain=keep or project.settings.watch.keep_domain)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from unibuild.deploy.replacement import Made
     from unibuild.errors import UnibuildError
-    from unibuild.host import xl
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.watch.console_thread import Follower
     from unibuild.watch.domain import Domains
 
@@ -53,7 +53,7 @@ class Swap(Attendant):
         self._began = 0.0
         self._created = (0.0, 0.0)  # when that began last, of the clock, and how long it took
 
-    def last_words(self, host: Host, domain: xl.Domain, state: Path) -> LastWords:
+    def last_words(self, host: Host, domain: Domain, state: Path) -> LastWords:
         """Let who follows the old console read it to its end."""
         follower = self._domains.follower
         if follower is None or follower.followed.domain.uuid != domain.uuid or not follower.is_alive:

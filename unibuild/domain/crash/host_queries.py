@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from unibuild.errors import CommandError, NoAnswerError, UnibuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Diagnostic
 
 __all__ = ["Asking"]
 
@@ -30,29 +29,20 @@ class Asking:
         self._until = time.monotonic() + BUDGET
         self.missing: list[str] = []
 
-    def ask(self, argv: Sequence[str], *, root: bool = True) -> str:
-        """Return what a command says on the host; "" where it fails, which is noted."""
+    def ask(self, diagnostic: Diagnostic) -> str:
+        """Return the answer to a query; "" where it fails, which is noted."""
         try:
-            return self.must(argv, root=root)
+            left = self.left()
+            return diagnostic.query(left)
         except CommandError as error:
             said = error.output.strip().splitlines()
             why = said[-1] if said else f"it failed with exit code {error.returncode}"
-            self.missing.append(f"{' '.join(argv)} on {self.host.name}: {why}")
-        except UnibuildError as error:
-            self.missing.append(f"{' '.join(argv)} on {self.host.name}: {error.message}")
-        return ""
-
-    def must(self, argv: Sequence[str], *, root: bool = True) -> str:
-        """Return what a command says on the host.
-
-        Raises:
-            UnibuildError: it failed, or did not answer in time.
-        """
-        left = self.left()
-        try:
-            return self.host.run(argv, root=root, timeout=left).text
         except NoAnswerError:
-            raise UnibuildError(f"no answer within {left:.0f} s") from None
+            why = f"no answer within {left:.0f} s"
+        except UnibuildError as error:
+            why = error.message
+        self.missing.append(f"{diagnostic.name} on {self.host.name}: {why}")
+        return ""
 
     def left(self) -> float:
         """Return the seconds that the next answer may take.

@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.errors import CommandError, MissingError, UnibuildError
-from unibuild.host.sudoers import find_xenctx
+from unibuild.errors import CommandError, NoAnswerError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Vcpu", "from_xen_log", "parse", "take"]
 
-_OPTIONS = ("-a", "-C", "-S", "-k", "0")  # all registers and processors, the whole stack; kernels lie at low addresses
 _START = re.compile(r"^(?:rip|cs:eip):", re.MULTILINE)
 _INSTRUCTION = re.compile(r"^(?:rip: |cs:eip: [0-9a-f]{4}:)([0-9a-f]{8,16})", re.MULTILINE)
 _STACK_32 = re.compile(r"^ss:esp: [0-9a-f]{4}:([0-9a-f]{8})", re.MULTILINE)
@@ -70,15 +68,10 @@ def take(asking: Asking, domid: int) -> tuple[Vcpu, ...]:
         asking: the host, which also notes what is missing.
         domid: the domain's number.
     """
-    asked = [*_OPTIONS, str(domid)]
     try:
-        try:
-            return parse(asking.must(["xenctx", *asked]))
-        except MissingError:
-            there = find_xenctx(asking.host, asking.left())
-            if there:
-                return parse(asking.must([there, *asked]))
-            why = f"{asking.host.name} has no program xenctx, which comes with Xen's utilities"
+        return parse(asking.host.toolstack.registers(domid, asking.left))
+    except NoAnswerError as error:
+        why = f"no answer within {error.seconds:.0f} s"
     except CommandError as error:
         said = error.output.strip().splitlines()
         why = f"xenctx failed: {said[-1]}" if said else f"xenctx failed with exit code {error.returncode}"
@@ -114,7 +107,7 @@ def from_xen_log(log: str, domid: int) -> tuple[Vcpu, ...]:
     """Read the registers that Xen itself logged when it crashed the domain; nothing where it logged none.
 
     Args:
-        log: what ``xl dmesg`` says, or its end.
+        log: Xen's log, or its end.
         domid: the domain's number.
     """
     lines = [line.removeprefix("(XEN) ") for line in log.splitlines()]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from unibuild.domain.crash import console_patterns, registers, render, stack, symbols, xen_log
 from unibuild.domain.crash.host_queries import Asking
 from unibuild.errors import UnibuildError
-from unibuild.host.xl import REASONS
+from unibuild.host.toolstack import SHUTDOWN_REASONS
 from unibuild.util import files
 
 if TYPE_CHECKING:
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
     from unibuild.domain.crash.frames import Frame
     from unibuild.domain.exit_status import End
-    from unibuild.host import xl as xl_verbs
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
 
 __all__ = ["CONSOLE", "KEEP", "Found", "Report", "collect"]
 
 CONSOLE = "console.log"  # in the folder
 KEEP = 10  # reports
-_QUESTIONS = (("xl", "list", "-v"), ("xl", "info"), ("uname", "-a"), ("xl", "dmesg"))
 _LOG_LINES = 200  # of Xen's log
 _BY_ITSELF = ("exit", "help", "argument")  # where it was then is of no interest
 _OURS = re.compile(r"\d{8}T\d{6}Z-.*")
@@ -87,7 +86,7 @@ class Found:
 
 def collect(
     host: Host,
-    domain: xl_verbs.Domain | None,
+    domain: Domain | None,
     end: End | None,
     *,
     name: str,
@@ -119,8 +118,7 @@ def collect(
     """
     asking = Asking(host)
     vcpus = registers.take(asking, domain.domid) if domain else ()  # first: it may run, or be destroyed by others
-    answers = {" ".join(argv): asking.ask(argv, root=argv[0] == "xl") for argv in _QUESTIONS}
-    xen = answers["xl dmesg"]
+    answers, xen = _ask(asking)
     if domain and end and not vcpus:
         vcpus = registers.from_xen_log(xen, domain.domid)
     finding = console_patterns.read(said)
@@ -137,7 +135,7 @@ def collect(
         frames=frames,
         facts=dict(facts),
         console=render.last_lines(said),
-        answers={**answers, "xl dmesg": "\n".join(xen.splitlines()[-_LOG_LINES:])},
+        answers=answers,
         missing=tuple(asking.missing),
     )
     sentence, details = render.sentence(found), render.details(found)
@@ -147,12 +145,23 @@ def collect(
         return Report(sentence, (*details, f"the report could not be written: {error}"), None)
 
 
-def _cause(xen: str, domain: xl_verbs.Domain | None, end: End | None, vcpu: registers.Vcpu | None) -> str | None:
+def _ask(asking: Asking) -> tuple[dict[str, str], str]:
+    """Return what the host answers, by the query's name, with the end of Xen's log; and the whole log."""
+    answers, log = {}, ""
+    for diagnostic in asking.host.toolstack.diagnostics():
+        said = asking.ask(diagnostic)
+        if diagnostic.is_log:
+            log, said = said, "\n".join(said.splitlines()[-_LOG_LINES:])
+        answers[diagnostic.name] = said
+    return answers, log
+
+
+def _cause(xen: str, domain: Domain | None, end: End | None, vcpu: registers.Vcpu | None) -> str | None:
     """Return what Xen's log tells of an end that the console does not explain."""
     if domain is None or end is None:
         return None
     told = xen_log.cause(xen, domain.domid, vcpu)
-    if told is None and xen and end.why == REASONS[3]:
+    if told is None and xen and end.why == SHUTDOWN_REASONS[3]:
         return "it told Xen so itself, and its console does not say why"
     return told
 

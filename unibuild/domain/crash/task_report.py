@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from unibuild.domain.crash.report import Report
     from unibuild.domain.exit_status import End
     from unibuild.domain.generations import Generation
-    from unibuild.host import xl
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
 __all__ = ["lines", "write"]
 
 
-def write(project: Project, host: Host, domain: xl.Domain, end: End | None, reader: Reader) -> Report | None:
+def write(project: Project, host: Host, domain: Domain, end: End | None, reader: Reader) -> Report | None:
     """Write the crash report of a domain that is there still; None: what it was made from is not known any more.
 
     Args:
@@ -66,7 +66,7 @@ def lines(report: Report | None, reader: Reader) -> str:
     return "\n".join((*report.details, f"the report: {report.folder}", f"what it said: {report.folder / CONSOLE}"))
 
 
-def _generation(state: Path, host: Host, domain: xl.Domain) -> Generation | None:
+def _generation(state: Path, host: Host, domain: Domain) -> Generation | None:
     known = records.load(state, host.name)
     for instance in (known.good, known.pending):
         if instance and instance.uuid == domain.uuid:

@@ -1,4 +1,4 @@
-"""Why Xen itself ended a domain, from its log (``xl dmesg``).
+"""Why Xen itself ended a domain, from its log (what the toolstack returns as ``hypervisor_log``).
 
 Formats: ``do_guest_trap`` and ``fatal_trap`` in xen/arch/x86/traps.c ("d7v0 Unhandled: vec 14, #PF[0002]", before
 Xen 4.17 "d7v0 Unhandled page fault fault/trap [#14, ec=0002]"), ``hvm_triple_fault`` in xen/arch/x86/hvm/hvm.c.
@@ -14,8 +14,8 @@ from unibuild.errors import UnibuildError
 
 if TYPE_CHECKING:
     from unibuild.domain.crash.registers import Vcpu
-    from unibuild.host import xl
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Domain
 
 __all__ = ["cause", "triple_faulted"]
 
@@ -27,7 +27,7 @@ def cause(log: str, domid: int, vcpu: Vcpu | None) -> str | None:
     """Return in words why Xen ended the domain; None where its log does not tell.
 
     Args:
-        log: what ``xl dmesg`` says, or its end.
+        log: the log, or its end.
         domid: the domain's number.
         vcpu: its processor, which tells the address.
     """
@@ -43,13 +43,13 @@ def cause(log: str, domid: int, vcpu: Vcpu | None) -> str | None:
     return None
 
 
-def triple_faulted(host: Host, domain: xl.Domain) -> bool:
+def triple_faulted(host: Host, domain: Domain) -> bool:
     """Whether a PVH domain that seems to ask for a reboot has crashed: to Xen a triple fault is a request to reboot.
 
     Where Xen's log cannot be read it did not.
     """
     try:
-        log = host.run(["xl", "dmesg"], background=True).text
+        log = host.toolstack.hypervisor_log()
     except UnibuildError:
         return False
     return re.search(_TRIPLE.format(domain.domid), log) is not None

@@ -16,21 +16,22 @@ import subprocess
 import time
 import tty
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.domain import identity
+from unibuild.errors import DomainError, UnibuildError
+from unibuild.host.toolstack import Console, ConsoleReader, Domain
+from unibuild.util import process_identity
 from unibuild.util.terminal import LEAVE, end_by_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.host import xl
     from unibuild.host.base import Host
     from unibuild.host.exchange import HostChild
+    from unibuild.host.toolstack import Store
     from unibuild.util.process import Completed
 
-__all__ = ["Attached", "Holder"]
+__all__ = ["XlConsole"]
 
 _INTERRUPT = b"\x03"  # Ctrl-C
 _KEY_PAUSE = 0.1  # seconds before the key that leaves: one that arrives together with others goes to the domain
@@ -57,60 +58,65 @@ _GUARD = (
 _TELL = """t=$1; shift; exec 3>&1; e=$("$@" 2>&1 >&3 3>&-); s=$?; printf "\\036%s %s %s" "$t" "$s" "$e"; exit $s"""
 
 
-@dataclass(frozen=True)
-class Holder:
-    """A reader of a console on the host: its token, the domain's uuid, unibuild's process, and its user's name."""
-
-    token: str
-    uuid: str
-    process: identity.Process
-    user: str
-
-
-class Attached(contextlib.AbstractContextManager["Attached"]):
-    """A console that is attached, from the moment this is made.
+class XlConsole(Console):
+    """A console that ``xl console`` reads, from the moment this is made.
 
     Over SSH a command gets a terminal there, and unibuild one to type on, whose settings ssh hands on: no key is echoed
     or changed. In an orderly end a key makes it leave, so that it loses nothing.
 
     Args:
         host: where the domain is.
+        store: its XenStore.
         domain: which one.
         kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
-        rest: is called with this in the end, when ``console`` has been told to leave and its output is open still.
-
-    Attributes:
-        console: the command whose output the domain's console is; ``read`` reads it.
-        watch: the one whose output ``read_watch`` reads.
+        on_close: is called with this while what is on its way can still be read.
     """
 
-    def __init__(self, host: Host, domain: xl.Domain, kind: str | None, rest: Callable[[Attached], None]) -> None:
+    def __init__(
+        self, host: Host, store: Store, domain: Domain, kind: str | None, on_close: Callable[[Console], None]
+    ) -> None:
         self._host = host
+        self._store = store
         self._domain = domain
         self._stack = contextlib.ExitStack()
         self._keys: int | None = None  # where keys are written to
         self._token = uuid.uuid4().hex
-        self._value = f"{self._token} {domain.uuid} {identity.here()} {identity.user_and_host()}"
+        self._value = f"{self._token} {domain.uuid} {process_identity.here()} {process_identity.user_and_host()}"
         self._mark = _MARK + self._token.encode() if host.has_ttys else None
         self._last_key = -_KEY_PAUSE  # when it was typed
         self._ended: Completed | None = None
         self._held = b""  # what was read and may be the mark, or is it
         try:
             which = ["-t", kind] if kind else []
-            self.watch = self._start_watch()
-            self._start(["xl", "console", *which, str(domain.domid)], LEAVE, rest)
+            self._watch = self._start_watch()
+            self._start(["xl", "console", *which, str(domain.domid)], LEAVE, on_close)
         except BaseException:
             self._stack.close()
             raise
 
-    def __exit__(self, *_: object) -> None:
+    @property
+    def fd(self) -> int:
+        """See ``Console``."""
+        return _fd(self._console)
+
+    @property
+    def watch_fd(self) -> int:
+        """See ``Console``."""
+        return _fd(self._watch)
+
+    def close(self) -> None:
+        """See ``Console``."""
         self._stack.close()
 
+    def stop(self) -> None:
+        """See ``Console``."""
+        self._console.end()
+
     def read(self) -> tuple[bytes, bool]:
-        """Wait for what the domain says; return it, and whether there can be more."""
-        raw = os.read(_fd(self.console), 65536)
-        data = self.console.feed(raw)
-        goes_on = bool(raw) and self.console.out.status is None
+        """See ``Console``."""
+        raw = os.read(_fd(self._console), 65536)
+        data = self._console.feed(raw)
+        goes_on = bool(raw) and self._console.out.status is None
         if self._mark is None:
             return data, goes_on
         text, self._held = self._held + data, b""
@@ -123,56 +129,58 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
         return text, goes_on
 
     def read_watch(self) -> tuple[bool, bool]:
-        """Wait for news of a domain's end; return whether there are any, and whether more can come."""
-        raw = os.read(_fd(self.watch), 65536)
-        data = self.watch.feed(raw)
-        return bool(data), bool(raw) and self.watch.out.status is None and not data.endswith(b"ended\n")
+        """See ``Console``."""
+        raw = os.read(_fd(self._watch), 65536)
+        data = self._watch.feed(raw)
+        return bool(data), bool(raw) and self._watch.out.status is None and not data.endswith(b"ended\n")
 
-    def ended(self) -> Completed | None:
-        """Return how the console's command ended and what it said of itself; None: it has not ended.
+    def check(self) -> None:
+        """See ``Console``."""
+        self._completed()
 
-        Raises:
-            HostError: it did not get as far as running, or the connection broke.
-        """
+    @property
+    def is_refused(self) -> bool:
+        """See ``Console``; the words are xenconsole's (tools/console/client/main.c)."""
+        with contextlib.suppress(UnibuildError):  # `check` raises it
+            done = self._completed()
+            return done is not None and b"Could not lock" in done.stderr
+        return False
+
+    def _completed(self) -> Completed | None:
+        """Return how the command ended and what it said of itself; None: it has not ended."""
         if self._mark and self._held.startswith(self._mark):
-            self.console.err.data += self._held.split(b" ", 2)[2]
+            self._console.err.data += self._held.split(b" ", 2)[2]
             self._held = b""
         if self._ended is None:
-            self._ended = self.console.finish(1.0)
+            self._ended = self._console.finish(1.0)
         return self._ended
 
-    def holders(self) -> tuple[Holder, ...]:
-        """Return who else reads this domain's console, as far as the rights of this user let it be seen.
-
-        Raises:
-            HostError: the host cannot be reached.
-        """
+    def readers(self) -> tuple[ConsoleReader, ...]:
+        """See ``Console``."""
         said = self._host.run(["sh", "-c", _FIND], root=False, check=False, background=True, question=True).text
         found = set()
         for line in said.splitlines():
             words = line.split(" ", 4)
-            process = identity.parse(words[3]) if len(words) == 5 and words[0] == "reader" else None
+            process = process_identity.parse(words[3]) if len(words) == 5 and words[0] == "reader" else None
             if process and words[2] == self._domain.uuid and words[1] != self._token:
-                found.add(Holder(words[1], words[2], process, words[4]))
+                found.add(ConsoleReader(words[1], words[2], process, words[4]))
         return tuple(found)
 
-    def end(self, holder: Holder) -> None:
-        """End the processes of another reader on the host.
-
-        Raises:
-            HostError: the host cannot be reached.
-        """
-        self._host.run(["sh", "-c", _END, "sh", holder.token], root=False, check=False, background=True)
+    def end_reader(self, reader: ConsoleReader) -> None:
+        """See ``Console``."""
+        self._host.run(["sh", "-c", _END, "sh", reader.token], root=False, check=False, background=True)
 
     def send(self, data: bytes) -> None:
-        """Write keys to the console.
+        """See ``Console``.
 
         `xl console` itself takes keys only on a terminal. Behind sudo here it has none (sudo would put its own
         between), so they go to the terminal in dom0 that xenconsoled made for the domain (its name is in xenstore).
         """
         if self._keys is None:
             path = f"/local/domain/{self._domain.domid}/console/tty"
-            there = self._host.run(["xenstore-read", path], background=True).text.strip()
+            there = self._store.read(path)
+            if there is None:
+                raise DomainError(f"the console of {self._domain.name} on {self._host.name} has no terminal")
             child = self._host.start(["tee", "-a", there], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             self._stack.enter_context(child)
             assert child.stdin is not None
@@ -198,27 +206,27 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
         """End the guard; it looks for nothing where the console's command ended by itself."""
         assert guard.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            if self.console.poll() is not None:
+            if self._console.poll() is not None:
                 guard.stdin.write(b"bye\n")
             guard.stdin.close()
         guard.wait(1.0)
 
-    def _start(self, argv: list[str], leave: bytes, rest: Callable[[Attached], None] | None = None) -> HostChild:
+    def _start(self, argv: list[str], leave: bytes, on_close: Callable[[Console], None] | None = None) -> HostChild:
         """Start a command, to which ``leave`` is typed in the end."""
         host = self._host
         if not host.has_ttys:
             marked = ["env", f"{_VARIABLE}={self._value}", *host.call(argv).argv]
             child = host.start(argv) if host.needs_sudo else host.start(marked, root=False)
-            return self._keep(child, rest)
+            return self._keep(child, on_close)
         keys, terminal = os.openpty()
         self._stack.callback(os.close, keys)
         self._stack.callback(os.close, terminal)
-        if rest:
+        if on_close:
             tty.setraw(terminal)
             self._keys = keys
         shell = ["env", f"{_VARIABLE}={self._value}", "sh", "-c", _TELL, "sh", self._token]
         child = host.start([*shell, *host.as_root, *argv], tty=True, root=not host.needs_sudo, stdin=terminal)
-        self._keep(child, rest)
+        self._keep(child, on_close)
         self._stack.callback(self._leave, child, keys, leave)
         return child
 
@@ -226,11 +234,11 @@ class Attached(contextlib.AbstractContextManager["Attached"]):
         time.sleep(max(0.0, self._last_key + _KEY_PAUSE - time.monotonic()))
         end_by_key(child, keys, key)
 
-    def _keep(self, child: HostChild, rest: Callable[[Attached], None] | None) -> HostChild:
+    def _keep(self, child: HostChild, on_close: Callable[[Console], None] | None) -> HostChild:
         self._stack.enter_context(child)
-        if rest:
-            self.console = child
-            self._stack.callback(rest, self)
+        if on_close:
+            self._console = child
+            self._stack.callback(on_close, self)
         return child
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from unibuild.domain import identity
+from unibuild.util import process_identity as identity
 
 
 @pytest.fixture(autouse=True)

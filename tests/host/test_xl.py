@@ -31,14 +31,14 @@ def test_a_row(name, state, reason, expected):
 
 def test_the_verbs(xen):
     host, uuid = Local(), "b87c5087-8248-4d69-b40c-cd1bafbbdce0"
-    xl.create_paused(host, str(xen.xl_file(xen.kernel("stay"))), name="hello", uuid=uuid)
-    domain = xl.find(host, name="hello")
-    assert (domain, domain.is_paused) == (xl.find(host, uuid=uuid), True)
-    xl.unpause(host, domain)
-    assert not xl.find(host, uuid=uuid).is_paused
-    xl.destroy(host, domain)
-    xl.destroy(host, domain)
-    assert xl.find(host, uuid=uuid) is None
+    host.toolstack.create_paused(str(xen.xl_file(xen.kernel("stay"))), name="hello", uuid=uuid)
+    domain = host.toolstack.find(name="hello")
+    assert (domain, domain.is_paused) == (host.toolstack.find(uuid=uuid), True)
+    host.toolstack.unpause(domain)
+    assert not host.toolstack.find(uuid=uuid).is_paused
+    host.toolstack.destroy(domain)
+    host.toolstack.destroy(domain)
+    assert host.toolstack.find(uuid=uuid) is None
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_the_verbs(xen):
 )
 def test_memory_that_dom0_can_give_back_is_available_too(xen, commandline, available):
     (xen.world / "xen-commandline").write_text(commandline)
-    assert xl.available_memory(Local(), xl.info(Local()), xl.domains(Local())) == available
+    assert Local().toolstack.free_memory(Local().toolstack.info(), Local().toolstack.list_domains()) == available
