@@ -116,11 +116,15 @@ def test_a_kernel_that_make_calls_up_to_date_is_accepted(tree):
     assert tree.read(".unibuild/hello.xen") == "made elsewhere"
 
 
-def test_a_file_in_a_users_hands_is_never_removed(project):
+def test_an_output_that_the_user_edits_is_never_lost(project):
     project.write("gen.h", "edited by hand")
-    project.write("data.txt", "forces a build from nothing")
     project.run("unibuild", "build")
     assert project.read("gen.h") == "edited by hand"
+    project.write("gen.h", "edited again")
+    project.write("data.txt", "forces a build from scratch")
+    project.run("unibuild", "build")
+    assert project.read("gen.h") != "edited again"
+    assert project.read(".unibuild/replaced/gen.h") == "edited again"
 
 
 def test_a_tree_that_was_moved_is_up_to_date(project):

@@ -93,6 +93,8 @@ def _edit(chance: random.Random, kind: Kind, in_git: bool, *, alone: bool) -> tu
             ways += [*SLOW] * 4
     if kind.blind:  # without a record nobody knows what the outputs were made of
         ways = [way for way in ways if way != "state-removed"]
+    if kind.name == "remade-makefile":  # make remakes it without end
+        ways = [way for way in ways if way != "future"]
     if not alone:
         ways = [way for way in ways if way not in SLOW and way not in ALONE]
     return chance.choice(ways), kind.name

@@ -7,6 +7,7 @@ writes the same again, or, for a counter or the like, after so many builds that 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -241,9 +242,21 @@ class _Lesson:
             self._texts[name] = mentions.text_of(path_of(self.root, name))
         return self._texts[name]
 
-    def _programs(self, texts: Iterable[str]) -> list[str]:
+    def _programs(self, texts: Sequence[str]) -> list[str]:
         found = programs(self.seen.trace, texts)
+        if self.learned.read is None:  # nobody saw what ran when the outputs were made
+            found |= named_programs(texts)
         return sorted(found if self.seen.is_whole else found.union(self.learned.programs))
+
+
+def named_programs(texts: Iterable[str]) -> set[str]:
+    """Return the programs on PATH that texts name."""
+    words = {word for text in texts for word in re.findall(r"[\w.+-]+", text)}
+    there: set[str] = set()
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        with contextlib.suppress(OSError):
+            there.update(os.listdir(folder or "."))  # noqa: PTH208
+    return words & there
 
 
 def programs(trace: Trace | None, texts: Iterable[str]) -> set[str]:

@@ -121,6 +121,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
     if plan.extent == "all":
         print(f"  building from nothing: {plan.why}", flush=True)
         edited = _note_edited(stage, learned, judged.others) if last is None else set()
+        edited = set() if judged.changes else edited  # what else changed may change them too
         tracked = _tracked(stage) if learned.outputs else set()
         removable = _removable(str(root), learned, edited | tracked)
         away = [*removable, *(str(path) for path in stage.step.targets if path.is_file())] if stage.step else removable

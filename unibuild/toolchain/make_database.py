@@ -98,7 +98,8 @@ def _take(database: Database, mentioned: set[str], entry: list[str], folder: str
     mentioned.update(made_of)
     path = _absolute(folder, name)
     if entry[0] == "# Not a target:" or not any(line.startswith(_RECIPE) for line in entry):
-        mentioned.add(path)
+        if entry[0] == "# Not a target:" or not made_of:
+            mentioned.add(path)
         if made_of:  # it makes nothing by itself, and hands on what it depends on
             database.rules[path] = (*database.rules.get(path, ()), *made_of)
         return
