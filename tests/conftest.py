@@ -33,6 +33,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
+LAB_TIMEOUT = 900.0  # seconds; the emulated processor gets little of a machine that is busy otherwise
 SECOND_LAB = "tests/lab/test_e"  # the tests from here on take about as long as those before
 ROOM = 4 << 30  # bytes; the files of a whole run are a quarter of it
 
@@ -91,6 +92,9 @@ def network_guard() -> Iterator[Guard]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start long tests first, so that no worker is left with one at the end; those of the lab are last."""
     items.sort(key=lambda item: (item.get_closest_marker("lab") is not None, item.get_closest_marker("long") is None))
+    for item in items:
+        if item.get_closest_marker("lab") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LAB_TIMEOUT))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
