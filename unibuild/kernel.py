@@ -128,7 +128,7 @@ def inspect(path: Path) -> Kernel:
             start = file.read(max(map(len, _MAGIC)))
             compression = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
             image = file if compression is None else _unpacked(path, file, compression)
-            stream = _Frugal(image)
+            stream = _BoundedReader(image)
             if stream.read(4) != b"\x7fELF":
                 raise KernelError(f"{path} is no kernel: it is no ELF file", hint="name the file that the build links")
             try:
@@ -145,7 +145,7 @@ class _UnfitError(Exception):
     """An ELF file that is not whole or not linked; the rest of a sentence that starts with its path."""
 
 
-class _Frugal:
+class _BoundedReader:
     """A seekable stream for pyelftools which gives no more than the bounds above, whatever sizes a file claims."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -220,7 +220,7 @@ def _unpacked(path: Path, file: BinaryIO, compression: str) -> BinaryIO:
     return io.BytesIO(data)
 
 
-def _kernel(path: Path, size: int, compression: str | None, elf: ELFFile, stream: _Frugal) -> Kernel:
+def _kernel(path: Path, size: int, compression: str | None, elf: ELFFile, stream: _BoundedReader) -> Kernel:
     order = "<" if elf.little_endian else ">"
     sections = list(elf.iter_sections())
     notes = _all_notes(elf, sections, stream, order)
@@ -249,7 +249,7 @@ def _kernel(path: Path, size: int, compression: str | None, elf: ELFFile, stream
     )
 
 
-def _all_notes(elf: ELFFile, sections: list[Section], stream: _Frugal, order: str) -> list[Note]:
+def _all_notes(elf: ELFFile, sections: list[Section], stream: _BoundedReader, order: str) -> list[Note]:
     """Return the notes of all PT_NOTE segments; where none of them is Xen's, those of the sections as well."""
     loads = [segment for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD"]
     if not loads:
@@ -279,7 +279,7 @@ def _add_notes(notes: list[Note], data: bytes, order: str) -> None:
         position = value + (value_size + 3) // 4 * 4
 
 
-def _guest_section(sections: list[Section], stream: _Frugal) -> dict[str, str]:
+def _guest_section(sections: list[Section], stream: _BoundedReader) -> dict[str, str]:
     """Return what a __xen_guest section says: "GUEST_OS=Mini-OS,XEN_VER=xen-3.0,..." up to a zero byte."""
     for section in sections:
         if section.name == "__xen_guest":

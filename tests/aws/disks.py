@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from unibuild.aws import publish, steps
 from unibuild.aws.snapshot.blocks import BLOCK
 from unibuild.aws.snapshot.journal import Journal
-from unibuild.settings.publish import Publish
+from unibuild.settings.ami import Publish
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

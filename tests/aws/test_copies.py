@@ -11,7 +11,7 @@ from unibuild.aws import steps, tags
 from unibuild.aws.client import Aws
 from unibuild.aws.dry_run import Plan, is_reading
 from unibuild.errors import AwsError
-from unibuild.settings.publish import Publish
+from unibuild.settings.ami import Publish
 
 ACCOUNT = "111122223333"
 

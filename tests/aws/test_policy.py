@@ -31,9 +31,9 @@ from unibuild.aws.client import Aws
 from unibuild.aws.errors import DENIED
 from unibuild.aws.iam_policy import LIMIT, policy, size, split
 from unibuild.cli import iam_policy
+from unibuild.settings.ami import Launch, Publish
 from unibuild.settings.loader import load
 from unibuild.settings.model import Settings
-from unibuild.settings.publish import Launch, Publish
 
 KNOWN = json.loads((Path(__file__).parent / "iam_actions.json").read_text())
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/1"

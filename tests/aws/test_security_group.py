@@ -9,7 +9,7 @@ from launches import Launches
 from unibuild.aws.client import Aws
 from unibuild.aws.network import remove_security_group, security_group
 from unibuild.errors import AwsError
-from unibuild.settings.publish import Launch
+from unibuild.settings.ami import Launch
 
 
 @pytest.fixture

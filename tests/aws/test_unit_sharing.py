@@ -9,7 +9,7 @@ from unibuild.aws import tags
 from unibuild.aws.inventory import Ami
 from unibuild.aws.sharing import check, finishing, kms_key, shared_with, taking_back
 from unibuild.errors import SettingsError
-from unibuild.settings.publish import Publish
+from unibuild.settings.ami import Publish
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
 AMI = Ami("ami-1", "eu-west-1", "hello", "available", "2026-11-24T12:00:00.000Z", ("snap-1",))

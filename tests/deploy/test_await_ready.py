@@ -15,7 +15,7 @@ from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 from unibuild.lab import vm
 from unibuild.settings.loader import load
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 UUID = "11111111-2222-3333-4444-555555555555"
 VIF = "vif = ['mac=00:16:3e:00:00:01,bridge=xenbr0']"
@@ -53,7 +53,7 @@ def await_ready(project, xen, tmp_path):
         path = xen.xl_file(xen.kernel(*script), *xl_lines)
         host.toolstack.create_paused(str(path), name="hello", uuid=UUID)
         domain = host.toolstack.find(uuid=UUID)
-        config = grammar.parse(path.read_text())
+        config = parser.parse(path.read_text())
         with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
             host.toolstack.unpause(domain)
             return readiness.await_ready(project(**words), host, domain, config, reader)
@@ -71,8 +71,8 @@ def lab_host() -> Ssh:
     return Ssh("box", name="lab", address="lab")
 
 
-def config(*lines: str) -> grammar.Config:
-    return grammar.parse("\n".join(("name = 'hello'", *lines)) + "\n")
+def config(*lines: str) -> parser.Config:
+    return parser.parse("\n".join(("name = 'hello'", *lines)) + "\n")
 
 
 def test_nothing_is_waited_for_where_nothing_is_set(await_ready):

@@ -18,7 +18,7 @@ from unibuild.errors import InputError
 from unibuild.graph import provenance
 from unibuild.settings.loader import load, state_dir
 from unibuild.util import files, process
-from unibuild.util.table import age, table
+from unibuild.util.output import age, table
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

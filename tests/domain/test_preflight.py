@@ -12,7 +12,7 @@ from unibuild.host import toolstack
 from unibuild.host.local import Local
 from unibuild.host.xl import parse_devices
 from unibuild.kernel import Kernel
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 UUID = "11111111-2222-3333-4444-555555555555"
 INFO = {  # `xl info` of Debian 12's Xen 4.17
@@ -51,7 +51,7 @@ def kernel(kind, machine="x86_64"):
 
 
 def lacks(text, info=INFO, about=None, free=500, **there):
-    wanted = demands.read(grammar.parse(f"name = 'hello'\n{text}\n"))
+    wanted = demands.read(parser.parse(f"name = 'hello'\n{text}\n"))
     has = {"domains": (domain(),), "going": (), "backends": parse_devices(BACKENDS), **there}
     found = shortfall.lacks(wanted, shortfall.Resources(host="box", info=info, free=free, **has), about, ())
     assert all(problem.mend for problem in found)
@@ -182,7 +182,7 @@ def test_a_kind_that_the_host_runs(info, about, text):
     ],
 )
 def test_the_bridge_that_must_be_there(vif, bridge):
-    assert dict(demands.read(grammar.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
+    assert dict(demands.read(parser.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
 
 
 def test_an_old_hosts_bridge_called_eth0():
@@ -203,7 +203,7 @@ def test_whatever_xenstore_says_is_read(text):
 
 
 def look(*lines, going=()):
-    config = grammar.parse("\n".join(("name = 'hello'", "memory = 32", *lines)))
+    config = parser.parse("\n".join(("name = 'hello'", "memory = 32", *lines)))
     return preflight.look(Local(), config, kernel=None, disks=(), going=going)
 
 
@@ -223,7 +223,7 @@ def test_all_reasons_are_told_at_once(xen):
 def test_the_lab_takes_any_bridge(xen):
     host = Local()
     host.address = "lab"
-    config = grammar.parse("name = 'hello'\nmemory = 32\nvif = ['bridge=nosuch']")
+    config = parser.parse("name = 'hello'\nmemory = 32\nvif = ['bridge=nosuch']")
     assert preflight.look(host, config, kernel=None, disks=(), going=()).needed == 34
 
 
@@ -234,5 +234,5 @@ def test_only_what_matters_is_asked(xen):
 
 @pytest.mark.parametrize("number", ["3000", "'3000'", '"0xbb8"', "05670"])
 def test_a_number_counts_as_xl_counts_it(number):
-    wanted = demands.read(grammar.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
+    wanted = demands.read(parser.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
     assert (wanted.memory, wanted.needed, wanted.vcpus) == (3000, 3000, 3000)

@@ -12,7 +12,7 @@ from unibuild.domain.preflight import Seen
 from unibuild.domain.records import Instance, Mark, Record
 from unibuild.host import toolstack
 from unibuild.host.xl import XlToolstack
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 ROOM = Seen(domains=(), free=100, facts={}, needed=33)
 
@@ -63,12 +63,12 @@ class Host:
     ],
 )
 def test_what_cannot_live_at_once(new, old, why):
-    told = swap.conflict(grammar.parse(new), None if old is None else grammar.parse(old), ROOM, "there")
+    told = swap.conflict(parser.parse(new), None if old is None else parser.parse(old), ROOM, "there")
     assert (told or "").startswith(why or "") and bool(told) == bool(why)
 
 
 def test_memory_for_both_is_wanted():
-    told = swap.conflict(grammar.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
+    told = swap.conflict(parser.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
     assert told == "there has 32 MiB of memory left, and the new one takes 33"
 
 

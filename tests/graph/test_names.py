@@ -6,7 +6,7 @@ from unibuild.deploy import boot, destroy
 from unibuild.errors import DomainError
 from unibuild.graph import xl_file
 from unibuild.settings.loader import load
-from unibuild.xlcfg.write import quote
+from unibuild.xlcfg.edit import quote
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from unibuild.errors import KernelError, SettingsError, XlSyntaxError
 from unibuild.graph import xl_file
 from unibuild.settings.loader import load
-from unibuild.xlcfg import grammar
-from unibuild.xlcfg.write import quote
+from unibuild.xlcfg import parser
+from unibuild.xlcfg.edit import quote
 
 MIRAGE_4 = """name = 'hello'
 kernel = 'hello.xen'
@@ -33,7 +33,7 @@ def render(tmp_path, hello_kernels):
         template: str | None = None,
         mirage: bool = True,
         **words: str,
-    ) -> tuple[str, grammar.Config]:
+    ) -> tuple[str, parser.Config]:
         path = None
         if generated is not None:
             path = tmp_path / "tree" / "hello.xl"
@@ -44,7 +44,7 @@ def render(tmp_path, hello_kernels):
         if template is not None:
             path_in.write_text(template)
         text = xl_file.render(project, getattr(hello_kernels, kernel), path, path_in, mirage=mirage)
-        return text, grammar.parse(text)
+        return text, parser.parse(text)
 
     return make
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.host.toolstack import Console, Diagnostic, Domain, Listing, Store, Toolstack
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 REASONS = {"poweroff": 0, "reboot": 1, "crash": 3}
 
@@ -153,7 +153,7 @@ class ToyToolstack(Toolstack):
     def create_paused(self, config, *, name, uuid):
         if self.find(name=name):
             raise DomainError(f"a domain called {name} exists")
-        parsed = grammar.parse(Path(config).read_text(), config)
+        parsed = parser.parse(Path(config).read_text(), config)
         lines = Path(str(parsed.get("kernel"))).read_bytes().splitlines()
         script = [line.decode() for line in lines[1:]] if lines[0] == b"#!kernel" else ["say it is a toy", "poweroff"]
         domain = Domain(name, next(WORLD.numbers), int(str(parsed.get("memory") or 32)), 1, 0.0, uuid, is_paused=True)

@@ -8,7 +8,7 @@ from unibuild.deploy import boot, destroy
 from unibuild.domain import ownership
 from unibuild.graph import xl_file
 from unibuild.settings.loader import load
-from unibuild.xlcfg.write import quote
+from unibuild.xlcfg.edit import quote
 
 pytestmark = pytest.mark.lab
 

@@ -5,7 +5,7 @@ import pytest
 from unibuild import kernel as kernels
 from unibuild.domain import preflight
 from unibuild.errors import DomainError
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 pytestmark = pytest.mark.lab
 
@@ -30,7 +30,7 @@ def other(dom0, tmp_path, hello_kernels):
 
 
 def look(dom0, kernel, *lines, going=()):
-    config = grammar.parse("\n".join(("name = 'preflight'", *lines)))
+    config = parser.parse("\n".join(("name = 'preflight'", *lines)))
     return preflight.look(dom0, config, kernel=kernels.inspect(kernel), disks=(), going=going)
 
 

@@ -99,9 +99,9 @@ def create(*args):
     path, *assignments = [arg for arg in args if not arg.startswith("-")]
     print(f"Parsing config from {path}", file=sys.stderr)
     sys.path.insert(0, __file__.rpartition("/tests/")[0])
-    from unibuild.xlcfg import grammar
+    from unibuild.xlcfg import parser
 
-    config = grammar.parse(Place(path).read_text() + "\n" + "\n".join(assignments) + "\n")
+    config = parser.parse(Place(path).read_text() + "\n" + "\n".join(assignments) + "\n")
     with world() as state:
         domid = str(state["next"])
         state["next"] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from unibuild.testing.image_verification import from_bios, from_loader
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 TEXT = """
 name = 'hello'
@@ -23,7 +23,7 @@ IMAGE = "vdev=xvdb, format=raw, access=rw, target=/dev/vda"
 
 
 def said(text):
-    config = grammar.parse(text)
+    config = parser.parse(text)
     return {one.key: config.get(one.key) for one in config.assignments}
 
 

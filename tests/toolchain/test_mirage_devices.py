@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from unibuild.xlcfg.grammar import parse
+from unibuild.xlcfg.parser import parse
 
 CONFIG = """open Mirage
 

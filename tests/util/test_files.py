@@ -15,18 +15,18 @@ from unibuild.util import files
 
 def test_same_bytes_leave_the_file_and_its_stamp_alone(tmp_path):
     path = tmp_path / "a"
-    assert files.write_whole(path, b"x")
+    assert files.write_atomic(path, b"x")
     before = path.stat()
-    assert not files.write_whole(path, b"x")
+    assert not files.write_atomic(path, b"x")
     assert path.stat() == before
 
 
 def test_new_bytes_come_by_rename(tmp_path):
     path = tmp_path / "a"
-    files.write_whole(path, b"x")
+    files.write_atomic(path, b"x")
     inode = path.stat().st_ino
     with path.open("rb") as reader:
-        assert files.write_whole(path, b"yy")
+        assert files.write_atomic(path, b"yy")
         assert reader.read() == b"x"
     assert (path.read_bytes(), path.stat().st_ino == inode) == (b"yy", False)
 
@@ -34,8 +34,8 @@ def test_new_bytes_come_by_rename(tmp_path):
 def test_the_mode_is_exact_whatever_the_umask(tmp_path):
     before = os.umask(0o077)
     try:
-        files.write_whole(tmp_path / "open", b"", mode=0o644)
-        files.write_whole(tmp_path / "key", b"", mode=0o600)
+        files.write_atomic(tmp_path / "open", b"", mode=0o644)
+        files.write_atomic(tmp_path / "key", b"", mode=0o600)
     finally:
         os.umask(before)
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("open", "key")] == ["0o644", "0o600"]
@@ -59,15 +59,15 @@ def test_a_full_disk_is_a_sentence():
 def test_copy_whole_tells_whether_it_changed_anything(tmp_path):
     source, target = tmp_path / "s", tmp_path / "t"
     source.write_bytes(b"kernel")
-    assert [files.copy_whole(source, target), files.copy_whole(source, target)] == [True, False]
+    assert [files.copy_atomic(source, target), files.copy_atomic(source, target)] == [True, False]
     source.write_bytes(b"KERNEL")
-    assert files.copy_whole(source, target)
+    assert files.copy_atomic(source, target)
     assert target.read_bytes() == b"KERNEL"
 
 
 def test_a_missing_source_is_a_sentence(tmp_path):
     with pytest.raises(FileError, match=r"there is no file .*nothing"):
-        files.copy_whole(tmp_path / "nothing", tmp_path / "t")
+        files.copy_atomic(tmp_path / "nothing", tmp_path / "t")
 
 
 def test_find_upward_takes_the_nearest(tmp_path):

@@ -121,7 +121,7 @@ def test_the_jobserver_is_handed_on(monkeypatch):
 
 def test_make_shares_its_jobs_with_the_make_that_we_run(tmp_path):
     (tmp_path / "outer.mk").write_text(
-        f'all:\n\t+@{sys.executable} -c \'import unibuild.util.process as p; p.attend(["make", "-f", "inner.mk"])\'\n'
+        f'all:\n\t+@{sys.executable} -c \'import unibuild.util.process as p; p.run_interactive(["make", "-f", "inner.mk"])\'\n'
     )
     (tmp_path / "inner.mk").write_text("all: a b\na b:\n\t@echo $(findstring jobserver,$(MAKEFLAGS))\n")
     done = subprocess.run(["make", "-j3", "-f", "outer.mk"], cwd=tmp_path, capture_output=True, text=True)
@@ -141,7 +141,7 @@ def terminal(on_terminals):
     return begin
 
 
-@pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
+@pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
 def test_a_child_can_ask_on_the_terminal(terminal, call):
     ask = ["bash", "-c", "read -p 'password: ' x </dev/tty 2>/dev/tty; echo got $x >/dev/tty"]
     child = terminal(call.format(ask))
@@ -151,7 +151,7 @@ def test_a_child_can_ask_on_the_terminal(terminal, call):
     child.expect(pexpect.EOF)
 
 
-@pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
+@pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
 def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
     asleep = ["bash", "-c", "echo pid $$ >/dev/tty; exec sleep 60"]
     child = terminal(f"try: {call.format(asleep)}\nexcept KeyboardInterrupt: print('interrupted')")
@@ -163,7 +163,7 @@ def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
 
 
 @pytest.mark.parametrize("code", [2, 255])  # of make, of ssh
-@pytest.mark.parametrize("call", ["process.attend({})", "process.run({}, check=False)"])
+@pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({}, check=False)"])
 def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal, call, code):
     handles = ["bash", "-c", f"trap 'exit {code}' INT; echo ready >/dev/tty; while :; do sleep 0.1; done"]
     child = terminal(f"try: {call.format(handles)}\nexcept KeyboardInterrupt: print('interrupted')")
@@ -172,13 +172,15 @@ def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal, call, code)
     child.expect_exact("interrupted")
 
 
-@pytest.mark.parametrize("call", ["process.attend(['false'])", "process.run(['false'], check=False).returncode"])
+@pytest.mark.parametrize(
+    "call", ["process.run_interactive(['false'])", "process.run(['false'], check=False).returncode"]
+)
 def test_a_failure_on_a_terminal_is_no_ctrl_c(terminal, call):
     child = terminal(f"print('code', {call})")
     child.expect_exact("code 1")
 
 
-@pytest.mark.parametrize("call", ["process.attend({})", "process.run({})"])
+@pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
 def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
     script = tmp_path / "script.py"
     slow = ["bash", "-c", f"echo up >/dev/tty; until test -e {tmp_path}/go; do sleep 0.05; done; echo down >/dev/tty"]
@@ -243,10 +245,10 @@ def test_output_held_by_a_grandchild_is_waited_for_on_a_terminal(terminal):
 
 def test_a_signal_is_put_off_and_the_second_one_is_not():
     done = []
-    with pytest.raises(KeyboardInterrupt), job_control.signals_put_off(first_only=True):
+    with pytest.raises(KeyboardInterrupt), job_control.defer_signals(first_only=True):
         signal.raise_signal(signal.SIGINT)
         done.append("first")
-    with pytest.raises(KeyboardInterrupt), job_control.signals_put_off(first_only=True):
+    with pytest.raises(KeyboardInterrupt), job_control.defer_signals(first_only=True):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         done.append("second")
@@ -263,6 +265,6 @@ def test_a_signal_that_comes_while_it_is_put_off_waits_too(monkeypatch):
         return before
 
     monkeypatch.setattr(signal, "signal", at_once)
-    with pytest.raises(KeyboardInterrupt), job_control.signals_put_off(first_only=True):
+    with pytest.raises(KeyboardInterrupt), job_control.defer_signals(first_only=True):
         done.append("the block")
     assert (done, signal.getsignal(signal.SIGINT)) == (["the block"], signal.default_int_handler)

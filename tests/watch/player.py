@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from unibuild.settings.watching import Watch
+from unibuild.settings.model import Watch
 from unibuild.watch import events
 from unibuild.watch.ui import base, streams
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from unibuild.settings.environment import CYCLE
+from unibuild.settings.loader import CYCLE
 from unibuild.watch import events, reference
 from unibuild.watch.ui import view
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unibuild.aws.client import Aws
-    from unibuild.settings.publish import Publish
+    from unibuild.settings.ami import Publish
 
 __all__ = ["call", "copy_all", "wait_until_available"]
 

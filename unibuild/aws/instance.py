@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unibuild.aws.client import Aws
     from unibuild.aws.inventory import Ami
-    from unibuild.settings.publish import Launch
+    from unibuild.settings.ami import Launch
 
 __all__ = [
     "APPEARS",

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from unibuild.util.files import refuse_newer, write_whole
+from unibuild.util.files import refuse_newer, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,7 +113,7 @@ def save(state: Path, record: Record) -> None:
         tree = dataclasses.asdict(record)
         del tree["region"]
         regions[record.region] = tree
-    write_whole(state / _FILE, (json.dumps({"version": _VERSION, "regions": regions}, indent=1) + "\n").encode())
+    write_atomic(state / _FILE, (json.dumps({"version": _VERSION, "regions": regions}, indent=1) + "\n").encode())
 
 
 def lock_path(state: Path) -> Path:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unibuild.aws.client import Aws
-    from unibuild.settings.publish import Launch
+    from unibuild.settings.ami import Launch
 
 __all__ = ["holder", "move_address", "remove_security_group", "security_group"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from unibuild.aws.inventory import Ami
-    from unibuild.settings.publish import Publish
+    from unibuild.settings.ami import Publish
 
 __all__ = ["ALL", "check", "finishing", "is_encrypted", "kms_key", "shared_with", "taking_back"]
 

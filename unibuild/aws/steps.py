@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from unibuild.aws.client import Aws
     from unibuild.aws.inventory import Ami
-    from unibuild.settings.publish import Publish
+    from unibuild.settings.ami import Publish
 
 __all__ = ["finish"]
 

@@ -16,8 +16,8 @@ from unibuild.aws.patience import READING
 from unibuild.ec2 import account
 from unibuild.errors import AwsError, InputError
 from unibuild.settings.loader import Project, load
+from unibuild.util.output import table
 from unibuild.util.progress import note
-from unibuild.util.table import table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -58,7 +58,7 @@ def write(start: Path) -> None:
         content = _fast_path.pack(fields)
         if len(content) <= _fast_path.LIMIT:
             with contextlib.suppress(FileError):  # a tree that is read only, or a full disk: the next run looks again
-                files.write_whole(found.project.root / STATE / "fast", content)
+                files.write_atomic(found.project.root / STATE / "fast", content)
 
 
 def _stage_layers(found: Graph) -> Iterator[Layer]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unibuild.ec2 import account
 from unibuild.settings.loader import load
-from unibuild.util.files import write_whole
+from unibuild.util.files import write_atomic
 
 __all__ = ["main"]
 
@@ -45,7 +45,7 @@ def main(argv: list[str]) -> int:
     if asked.split:
         for number, document in enumerate(iam_policy.split(told), 1):
             path = asked.split / f"policy-{number}.json"
-            write_whole(path, (json.dumps(document, indent=2) + "\n").encode())
+            write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())
             print(path)
         return 0
     print(json.dumps(told, indent=2))

@@ -16,9 +16,9 @@ from pathlib import Path
 from unibuild.errors import InputError, XlSyntaxError
 from unibuild.settings.loader import FILE
 from unibuild.toolchain import makefile
-from unibuild.util.files import PUBLIC, reading, write_whole
+from unibuild.util.files import PUBLIC, reading, write_atomic
 from unibuild.util.templates import render
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 __all__ = ["Draft", "Tree", "drafts", "look", "main"]
 
@@ -121,7 +121,7 @@ def _kernels_of_domains(root: Path) -> dict[str, str]:
     found = {}
     for path in (root / "domain_config", *sorted(root.glob("*.xl"))):
         with contextlib.suppress(OSError, XlSyntaxError):
-            kernel = grammar.parse(path.read_bytes().decode(errors="surrogateescape"), str(path)).get("kernel")
+            kernel = parser.parse(path.read_bytes().decode(errors="surrogateescape"), str(path)).get("kernel")
             if isinstance(kernel, str) and re.fullmatch(r"(\./)?[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*", kernel, re.ASCII):
                 found[path.name] = kernel.removeprefix("./")
     return found
@@ -167,7 +167,7 @@ def _write(draft: Draft, *, force: bool) -> bool:
     """Write one file where nothing is in the way, and say so; return whether the file now serves."""
     name = draft.path.name
     if not draft.path.exists():
-        write_whole(draft.path, draft.text.encode(), mode=PUBLIC)
+        write_atomic(draft.path, draft.text.encode(), mode=PUBLIC)
         print(f"wrote {name}")
         return True
     with reading(draft.path):
@@ -178,7 +178,7 @@ def _write(draft: Draft, *, force: bool) -> bool:
     change = difflib.unified_diff(before.splitlines(), draft.text.splitlines(), name, f"{name} (new)", lineterm="")
     print("\n".join(change).encode(errors="replace").decode())
     if force:
-        write_whole(draft.path, draft.text.encode(errors="surrogateescape"), mode=PUBLIC)
+        write_atomic(draft.path, draft.text.encode(errors="surrogateescape"), mode=PUBLIC)
         print(f"changed {name}")
         return True
     print(

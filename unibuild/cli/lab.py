@@ -108,7 +108,7 @@ def _ssh(asked: argparse.Namespace) -> int:
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
     terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     remote = [" ".join(command)] if command else []  # ssh(1) does so too, and a shell in dom0 reads it
-    return process.attend(["ssh", "-F", str(lab.ssh_config), *terminal, lab.alias, *remote])
+    return process.run_interactive(["ssh", "-F", str(lab.ssh_config), *terminal, lab.alias, *remote])
 
 
 def _reset(asked: argparse.Namespace) -> int:

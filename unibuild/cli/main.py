@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import unibuild
 from unibuild.doit_plugin import usage
-from unibuild.doit_plugin.options import Asked, take_out
+from unibuild.doit_plugin.usage import GoalOptions, split_options
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.util import run_result, standard_streams
-from unibuild.util.output import DEBUG, hang_up, lost_output, tell
+from unibuild.util.output import DEBUG, handle_broken_pipe, lost_output, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,12 +73,12 @@ def _run(argv: Sequence[str]) -> int:
         sys.stdout.flush()  # here, where its errors can still be reported
         return code or lost_output()
     except UnibuildError as error:
-        return tell(error)
+        return print_error(error)
     except BrokenPipeError:
-        return hang_up()
+        return handle_broken_pipe()
     except OSError as error:
         standard_streams.hang_up(error)
-        return tell(FileError.of(error))
+        return print_error(FileError.of(error))
 
 
 def _main(argv: list[str]) -> int:
@@ -102,9 +102,9 @@ def _main(argv: list[str]) -> int:
             case _:
                 break
         argv.pop(0)
-    asked = Asked()
+    asked = GoalOptions()
     if argv and argv[0] not in COMMANDS:
-        asked, argv = take_out(argv)
+        asked, argv = split_options(argv)
     if not argv:
         print(_usage(), end="")
         return 0
@@ -162,7 +162,7 @@ def _enter(folder: str) -> None:
         raise InputError(f"cannot enter the folder {folder}: {error.strerror}") from None
 
 
-def _doit(argv: list[str], asked: Asked) -> int:
+def _doit(argv: list[str], asked: GoalOptions) -> int:
     """Hand a command line to doit, with our tasks."""
     from unibuild.doit_plugin.loader import Main
 

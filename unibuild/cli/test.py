@@ -88,13 +88,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str, str, list[Result]]:
     """Build, and run the tests; return the build's exit code, the domain's name, the host's and the results."""
     from unibuild.doit_plugin.loader import Main
-    from unibuild.doit_plugin.options import Asked
+    from unibuild.doit_plugin.usage import GoalOptions
     from unibuild.graph import xl_file
     from unibuild.graph.graph import graph
     from unibuild.testing import runner, scratch_domain
 
     settings = [f"{key}={value}" for key, value in words.items() if key != "host"]
-    code = int(Main(Asked(host=words["host"])).run(["xl", *settings]))
+    code = int(Main(GoalOptions(host=words["host"])).run(["xl", *settings]))
     if code:
         return code, "", "", []
     found = graph(load(Path.cwd(), words))
@@ -124,13 +124,13 @@ def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: 
     from unibuild.testing import results as junit
 
     if asked.junit:
-        files.write_whole(asked.junit.absolute(), junit.as_xml(name, results), mode=files.PUBLIC)
+        files.write_atomic(asked.junit.absolute(), junit.as_xml(name, results), mode=files.PUBLIC)
     if asked.json == "-":
         sys.stdout.flush()
         with os.fdopen(out, "w", closefd=False) as file:
             file.write(junit.as_json(name, host, results))
     elif asked.json:
-        files.write_whole(Path(asked.json).absolute(), junit.as_json(name, host, results).encode(), mode=files.PUBLIC)
+        files.write_atomic(Path(asked.json).absolute(), junit.as_json(name, host, results).encode(), mode=files.PUBLIC)
     passed = sum(result.outcome == "passed" for result in results)
     print(f"test: {passed} of {len(results)} passed")
 

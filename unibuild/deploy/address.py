@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from unibuild.host.base import Host
-    from unibuild.xlcfg import grammar
+    from unibuild.xlcfg import parser
 
 __all__ = ["address", "leased_address", "set_address", "way"]
 
 _LEASES = "/run/udhcpd.conf"  # lab/dom0/etc/xen/scripts/vif-bridge writes it: a line "static_lease MAC IP" each
 
 
-def set_address(config: grammar.Config, given: str | None) -> str | None:
+def set_address(config: parser.Config, given: str | None) -> str | None:
     """Return the IP address that somebody has set for a domain, or None.
 
     Args:
@@ -32,7 +32,7 @@ def set_address(config: grammar.Config, given: str | None) -> str | None:
     return given or next((str(vif["ip"]).split()[0].partition("/")[0] for vif in _vifs(config) if vif.get("ip")), None)
 
 
-def leased_address(host: Host, config: grammar.Config) -> str | None:
+def leased_address(host: Host, config: parser.Config) -> str | None:
     """Return the IP address that the lab's DHCP server has for a domain that was created, or None.
 
     Raises:
@@ -46,7 +46,7 @@ def leased_address(host: Host, config: grammar.Config) -> str | None:
     return next((lease[1] for lease in found if lease), None)
 
 
-def address(host: Host, config: grammar.Config, given: str | None) -> str:
+def address(host: Host, config: parser.Config, given: str | None) -> str:
     """Return the IP address of a domain that was created.
 
     Args:
@@ -110,7 +110,7 @@ def way(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[t
         lab.unforward(here)
 
 
-def _vifs(config: grammar.Config) -> list[devices.Parsed]:
+def _vifs(config: parser.Config) -> list[devices.Parsed]:
     specs = config.get("vif")
     return [devices.parse_vif(str(spec)) for spec in specs] if isinstance(specs, list) else []
 

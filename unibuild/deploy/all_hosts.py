@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING
 from unibuild.errors import UnibuildError
 from unibuild.host.base import BATCH
 from unibuild.util import job_control, process
+from unibuild.util.output import table
 from unibuild.util.run_result import DESCRIPTOR, Result, read
-from unibuild.util.table import table
 from unibuild.util.waits import join
 
 if TYPE_CHECKING:

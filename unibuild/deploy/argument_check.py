@@ -21,7 +21,7 @@ from unibuild.errors import KernelError, UnibuildError
 from unibuild.graph import xl_file as xlfile
 from unibuild.settings.loader import state_dir
 from unibuild.util import files
-from unibuild.xlcfg import cmdline, edit, grammar
+from unibuild.xlcfg import cmdline, edit, parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,7 +102,7 @@ def _known(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> li
             return None
         found[sha256] = sorted(known) if known else None
         newest = dict([*found.items()][-_KEEP:])
-        files.write_whole(cache, (json.dumps({"version": _VERSION, "kernels": newest}, indent=1) + "\n").encode())
+        files.write_atomic(cache, (json.dumps({"version": _VERSION, "kernels": newest}, indent=1) + "\n").encode())
     return found[sha256]
 
 
@@ -138,7 +138,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
         DomainError: it has no room for another domain.
     """
     state = state_dir(project.root)
-    config = grammar.parse(xlfile.read(xl_file), str(xl_file))
+    config = parser.parse(xlfile.read(xl_file), str(xl_file))
     name = f"{config.get('name')}.unibuild-help"
     folder = host_files.folder(project.root, str(config.get("name")) if stays else name)
     settings: dict[str, edit.Setting] = {
@@ -150,7 +150,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
         **dict.fromkeys(xlfile.ENDS, "preserve"),
     }
     beside = state / "help.xl"
-    files.write_whole(beside, edit.apply("", edit.Changes(settings)).encode(errors="surrogateescape"))
+    files.write_atomic(beside, edit.apply("", edit.Changes(settings)).encode(errors="surrogateescape"))
     left_over = lab.toolstack.find(name=name)
     if left_over:  # by one of us that was killed
         lab.toolstack.destroy(left_over)

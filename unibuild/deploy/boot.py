@@ -18,7 +18,7 @@ from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.graph import xl_file as xlfile
 from unibuild.settings.loader import state_dir
 from unibuild.util import run_result
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,7 +147,7 @@ def _replace(
     with changing(project, host, generation.name, screen, reading, attendant) as change:
         before = change.good_generation(generation.number)
         if project.settings.boot.ready.is_set:
-            readiness.check(project, grammar.parse(xlfile.read(generation.xl), str(generation.xl)))
+            readiness.check(project, parser.parse(xlfile.read(generation.xl), str(generation.xl)))
         try:
             made = change.put(generation, *made_from)
         except UnibuildError as error:

@@ -23,7 +23,7 @@ from unibuild.host import resolve
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.settings.loader import state_dir
 from unibuild.util import terminal
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -243,7 +243,7 @@ def _is_remade_by_xl(followed: Followed, keys: Collection[str]) -> str | None:
     if known is None or known.uuid != followed.domain.uuid:
         return None
     kept = Store(state).get(known.generation).xl
-    config = grammar.parse(xl_file.read(kept), str(kept))
+    config = parser.parse(xl_file.read(kept), str(kept))
     return known.name if any("restart" in str(config.get(key)) for key in keys) else None
 
 

@@ -16,7 +16,7 @@ from unibuild.domain.generations import Store
 from unibuild.errors import InputError
 from unibuild.host import resolve
 from unibuild.settings.loader import STATE
-from unibuild.util.table import table
+from unibuild.util.output import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -16,8 +16,8 @@ from unibuild.domain import preflight, records
 from unibuild.errors import KernelError
 from unibuild.graph import xl_file as xlfile
 from unibuild.settings.loader import state_dir
-from unibuild.util.files import write_whole
-from unibuild.xlcfg import devices, edit, grammar
+from unibuild.util.files import write_atomic
+from unibuild.xlcfg import devices, edit, parser
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -88,7 +88,7 @@ class Deployed:
     """
 
     xl: str
-    config: grammar.Config
+    config: parser.Config
     files: tuple[str, ...]
     elsewhere: tuple[xlfile.Disk, ...] = ()
 
@@ -128,7 +128,7 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
         HostError: it cannot be written there.
     """
     text = xlfile.read(xl_file)
-    config = grammar.parse(text, str(xl_file))
+    config = parser.parse(text, str(xl_file))
     place = folder(root, str(config.get("name")))
     named = ("kernel", "ramdisk")
     files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead or {})
@@ -149,13 +149,13 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
     else:
         of = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts are booted at the same time
         beside = scratch / f"{xl_file.stem}@{of}.remote.xl"
-        write_whole(beside, there.encode(errors="surrogateescape"))
+        write_atomic(beside, there.encode(errors="surrogateescape"))
         path = host.toolstack.put(beside, folder=place)
     elsewhere = tuple(disk for disk in disks if disk.number not in moved)
-    return Deployed(path, grammar.parse(there, path), (*copies.values(), path), elsewhere)
+    return Deployed(path, parser.parse(there, path), (*copies.values(), path), elsewhere)
 
 
-def _addresses(config: grammar.Config, host: str) -> dict[str, dict[str, str]]:
+def _addresses(config: parser.Config, host: str) -> dict[str, dict[str, str]]:
     """Return MAC addresses for the network devices that have none; xl would draw one by lot at every boot.
 
     The first half is that which Xen owns (xl-network-configuration(5), "mac").

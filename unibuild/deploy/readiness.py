@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
-    from unibuild.xlcfg import grammar
+    from unibuild.xlcfg import parser
 
 __all__ = ["await_ready", "check"]
 
 
-def check(project: Project, config: grammar.Config) -> None:
+def check(project: Project, config: parser.Config) -> None:
     """See, before anything is booted, that the domain can be asked what ``[boot.ready]`` wants to know.
 
     Args:
@@ -43,7 +43,7 @@ def check(project: Project, config: grammar.Config) -> None:
         )
 
 
-def await_ready(project: Project, host: Host, domain: Domain, config: grammar.Config, reader: Reader) -> Verdict | None:
+def await_ready(project: Project, host: Host, domain: Domain, config: parser.Config, reader: Reader) -> Verdict | None:
     """Wait until a domain that was let go is ready, is not in time, or has ended.
 
     Its console is read meanwhile. In the lab the way to its ports is made, and taken away again.

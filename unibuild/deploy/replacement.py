@@ -21,7 +21,7 @@ from unibuild.errors import DomainError, UnibuildError
 from unibuild.graph import xl_file
 from unibuild.settings.loader import state_dir
 from unibuild.util import files, job_control
-from unibuild.xlcfg import grammar
+from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -94,7 +94,7 @@ class Made:
 
     domain: Domain
     instance: records.Instance
-    config: grammar.Config
+    config: parser.Config
     reader: Reader | None
     log: Path
 
@@ -189,7 +189,7 @@ class Change:
         going = (self.old.uuid,) if self.old else ()
         deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl_mark, going)
         text = xl_file.read(generation.xl)
-        beside = self._is_beside(grammar.parse(text, str(generation.xl)), seen)
+        beside = self._is_beside(parser.parse(text, str(generation.xl)), seen)
         before = self.known.good.name if self.known.good else None
         self.save(self.known.good, new)
         ownership.mark(self.host, new.uuid, ownership.whoami(self.project.root))
@@ -200,7 +200,7 @@ class Change:
             if beside and self.old:
                 with self.attendant.last_words(self.host, self.old, self.state) as words:
                     domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
-                    with job_control.signals_put_off(first_only=True):
+                    with job_control.defer_signals(first_only=True):
                         away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                         undo.pop_all()
                         self.is_running = True
@@ -277,7 +277,7 @@ class Change:
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
 
-    def _is_beside(self, config: grammar.Config, seen: Seen) -> bool:
+    def _is_beside(self, config: parser.Config, seen: Seen) -> bool:
         """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
         if self.old is None or self.old.has_ended:
             return False
@@ -286,12 +286,12 @@ class Change:
             self.screen.say(f"the older {self.old.name} is ended first: {why}")
         return why is None
 
-    def _old_config(self) -> grammar.Config | None:
+    def _old_config(self) -> parser.Config | None:
         if self.known.good is None:
             return None
         try:
             kept = self.store.get(self.known.good.generation).xl
-            return grammar.parse(xl_file.read(kept), str(kept))
+            return parser.parse(xl_file.read(kept), str(kept))
         except UnibuildError:  # it is kept no more
             return None
 
@@ -379,7 +379,7 @@ def changing(
     seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
     whose = ownership.whoami(project.root)
     take = project.take_over
-    with job_control.hang_up_put_off(), ownership.locked(host, name, whose, seconds=seconds, take=take) as marks:
+    with job_control.defer_hangup(), ownership.locked(host, name, whose, seconds=seconds, take=take) as marks:
         now = records.load(state_dir(project.root), host.name)
         change = Change(project, host, screen, reading, now, marks, attendant=attendant or Attendant())
         change.settle(name)

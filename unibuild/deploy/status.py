@@ -21,10 +21,10 @@ from unibuild.graph import provenance
 from unibuild.graph.graph import graph
 from unibuild.graph.verdicts import verdict
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
-from unibuild.settings.hosts import at, settled
+from unibuild.settings.hosts import apply_host, at
 from unibuild.settings.loader import STATE
 from unibuild.util import files
-from unibuild.util.table import age, table
+from unibuild.util.output import age, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -180,7 +180,7 @@ def _host(
         "revision": known.get(one.generation, {}).get("revision") if one else None,
         "kernel_sha256": one.kernel.sha256 if one else None,
         "xl_sha256": one.xl.sha256 if one else None,
-        "differs": _differs(settled(at(project, made.host)), one) if one else [],
+        "differs": _differs(apply_host(at(project, made.host)), one) if one else [],
         "pending": _pending(project, made, answer),
     }
 

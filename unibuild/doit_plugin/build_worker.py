@@ -30,11 +30,11 @@ from doit.doit_cmd import DoitMain
 
 from unibuild.doit_plugin.loader import Loader
 from unibuild.doit_plugin.reporter import Reporter, item_of
-from unibuild.doit_plugin.tasks import Failed, Watched
+from unibuild.doit_plugin.tasks import Failed, OwnFileDep
 from unibuild.errors import BusyError, UnibuildError
 from unibuild.settings.loader import load
-from unibuild.util.forks import Fork, fork
-from unibuild.util.output import debugging
+from unibuild.util.output import debug_enabled
+from unibuild.util.process import Fork, fork
 from unibuild.watch import worker_protocol
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class _Builder:
             seen.add(name)
             left += [*task.task_dep, *task.setup_tasks, *task.calc_dep]
             left += [other.name for other in self.loader.found if {*other.targets} & {*task.file_dep}]
-            found |= {os.path.abspath(path) for path in task.file_dep if not isinstance(path, Watched)}  # noqa: PTH100
+            found |= {os.path.abspath(path) for path in task.file_dep if not isinstance(path, OwnFileDep)}  # noqa: PTH100
         return tuple(sorted(found - made))
 
     def _command(self, kind: type[Command], dodo: str) -> Command:
@@ -278,7 +278,7 @@ def _traced(error: BaseException) -> tuple[str, str]:
     theirs = [
         frame for frame in found if not frame.filename.startswith((ours, "<frozen")) and "/doit/" not in frame.filename
     ]
-    lines = "".join(traceback.format_list(found if debugging() else theirs)).splitlines()
+    lines = "".join(traceback.format_list(found if debug_enabled() else theirs)).splitlines()
     said = traceback.format_exception_only(error)
     return said[-1].strip(), "\n".join((*lines[-_TRACE:], *"".join(said[:-1]).splitlines()))
 

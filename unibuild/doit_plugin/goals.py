@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from doit.task import Task
 
-from unibuild.doit_plugin.tasks import OWN_TERMINAL, Running, Watched, stage_tasks, telling, whole
-from unibuild.doit_plugin.tree_lock import Guard, end_on_signals
+from unibuild.doit_plugin.tasks import OWN_TERMINAL, DomainUpToDate, OwnFileDep, as_action, group_by_goal, stage_tasks
+from unibuild.doit_plugin.tree_lock import TreeLock, end_on_signals
 from unibuild.doit_plugin.usage import OPTIONS, SHARED
 from unibuild.graph.graph import GOALS
 from unibuild.host import resolve
@@ -31,9 +31,9 @@ def tasks(graph: Graph) -> list[Task]:
     From here on the process ends in order on TERM and HUP.
     """
     end_on_signals()
-    guard = Guard(graph.project.root)
+    guard = TreeLock(graph.project.root)
     return [
-        *whole(stage_tasks(graph, guard)),
+        *group_by_goal(stage_tasks(graph, guard)),
         _boot_task(graph, guard),
         _publish_task(graph, guard),
         _launch_task(graph, guard, "launch_ami"),
@@ -49,11 +49,11 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
         project: the project, whose ``host`` is ``all``.
     """
     end_on_signals()
-    guard = Guard(project.root)
+    guard = TreeLock(project.root)
     stages = {task.name: task for graph in graphs for task in stage_tasks(graph, guard)}
     boot = _everywhere_task(project, "boot", guard)
-    boot.file_dep.add(Watched(graphs[0].kernel))
-    return [*whole(list(stages.values())), boot, *(_refused_task(project, goal) for goal in _OF_ONE_HOST)]
+    boot.file_dep.add(OwnFileDep(graphs[0].kernel))
+    return [*group_by_goal(list(stages.values())), boot, *(_refused_task(project, goal) for goal in _OF_ONE_HOST)]
 
 
 def later_tasks(project: Project) -> list[Task]:
@@ -71,7 +71,7 @@ def later_tasks(project: Project) -> list[Task]:
     ]
 
 
-def _boot_task(graph: Graph, guard: Guard) -> Task:
+def _boot_task(graph: Graph, guard: TreeLock) -> Task:
     def act(wait: float | None) -> None:
         from unibuild.deploy import boot
 
@@ -81,17 +81,17 @@ def _boot_task(graph: Graph, guard: Guard) -> Task:
 
     return Task(
         "boot",
-        [telling(act)],
-        file_dep=[Watched(graph.kernel)],  # not the .xl, which another host has another of: doit would see a change
+        [as_action(act)],
+        file_dep=[OwnFileDep(graph.kernel)],  # not the .xl, which another host has another of: doit would see a change
         task_dep=["xl"],
-        uptodate=[Running(graph)],
+        uptodate=[DomainUpToDate(graph)],
         params=[*OPTIONS["boot"], *SHARED],
         doc=GOALS["boot"],
         **OWN_TERMINAL,
     )
 
 
-def _publish_task(graph: Graph, guard: Guard) -> Task:
+def _publish_task(graph: Graph, guard: TreeLock) -> Task:
     def act(planned: bool, via: Literal["ebs", "s3"] | None) -> None:
         from unibuild.ec2 import publish
 
@@ -100,8 +100,8 @@ def _publish_task(graph: Graph, guard: Guard) -> Task:
 
     return Task(
         "publish_ami",
-        [telling(act)],
-        file_dep=[Watched(graph.kernel)],
+        [as_action(act)],
+        file_dep=[OwnFileDep(graph.kernel)],
         task_dep=["xl"],
         uptodate=[False],  # whether the AMI is there only AWS can tell
         params=[*OPTIONS["publish_ami"], *SHARED],
@@ -110,7 +110,7 @@ def _publish_task(graph: Graph, guard: Guard) -> Task:
     )
 
 
-def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
+def _launch_task(graph: Graph, guard: TreeLock, goal: str) -> Task:
     """Return the task that publishes and launches; what was published it needs to know, so it is no other task's."""
 
     def act(planned: bool, terminate: bool = False) -> None:
@@ -122,8 +122,8 @@ def _launch_task(graph: Graph, guard: Guard, goal: str) -> Task:
 
     return Task(
         goal,
-        [telling(act)],
-        file_dep=[Watched(graph.kernel)],
+        [as_action(act)],
+        file_dep=[OwnFileDep(graph.kernel)],
         task_dep=["xl"],
         uptodate=[False],  # whether the instance runs only AWS can tell
         params=[*OPTIONS[goal], *SHARED],
@@ -138,7 +138,7 @@ def _console_task(project: Project) -> Task:
 
         console(project)
 
-    return Task("console", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **OWN_TERMINAL)
+    return Task("console", [as_action(act)], uptodate=[False], params=SHARED, doc=GOALS["console"], **OWN_TERMINAL)
 
 
 def _destroy_task(project: Project) -> Task:
@@ -147,7 +147,7 @@ def _destroy_task(project: Project) -> Task:
 
         destroy(project)
 
-    return Task("destroy", [telling(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **OWN_TERMINAL)
+    return Task("destroy", [as_action(act)], uptodate=[False], params=SHARED, doc=GOALS["destroy"], **OWN_TERMINAL)
 
 
 def _telling_task(project: Project, goal: str) -> Task:
@@ -165,7 +165,7 @@ def _telling_task(project: Project, goal: str) -> Task:
         status(project, lambda name: state.get(name, "_values_:"), as_json=as_json)
 
     params = [*OPTIONS[goal], *SHARED]
-    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
+    return Task(goal, [as_action(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
 
 
 def _rollback_task(project: Project) -> Task:
@@ -176,7 +176,7 @@ def _rollback_task(project: Project) -> Task:
 
     return Task(
         "rollback",
-        [telling(act)],
+        [as_action(act)],
         uptodate=[False],
         params=[*OPTIONS["boot"], *SHARED],
         pos_arg="words",
@@ -193,10 +193,10 @@ def _refused_task(project: Project, goal: str) -> Task:
 
     options = {each["name"]: each for of in _OF_ONE_HOST for each in OPTIONS[of]}
     params = [*options.values(), *SHARED]
-    return Task(goal, [telling(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
+    return Task(goal, [as_action(act)], uptodate=[False], params=params, doc=GOALS[goal], **OWN_TERMINAL)
 
 
-def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) -> Task:
+def _everywhere_task(project: Project, goal: str, guard: TreeLock | None = None) -> Task:
     """Return the task of a goal on all hosts that have a name; ``guard`` where what it boots is built before."""
 
     def act(wait: float | None, words: list[str] | None = None) -> None:
@@ -209,7 +209,7 @@ def _everywhere_task(project: Project, goal: str, guard: Guard | None = None) ->
 
     return Task(
         goal,
-        [telling(act)],
+        [as_action(act)],
         task_dep=["xl"] if guard else [],
         uptodate=[False],
         params=[*OPTIONS["boot"], *SHARED],
@@ -237,4 +237,4 @@ def watch_task(project: Project) -> Task:
         watch(project, keep=keep, as_json=as_json)
 
     params = [*OPTIONS["watch"], *SHARED]
-    return Task("watch", [telling(act)], uptodate=[False], params=params, doc=GOALS["watch"], **OWN_TERMINAL)
+    return Task("watch", [as_action(act)], uptodate=[False], params=params, doc=GOALS["watch"], **OWN_TERMINAL)

@@ -30,16 +30,15 @@ from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from unibuild.doit_plugin.goals import later_tasks, tasks, tasks_for_all, watch_task
-from unibuild.doit_plugin.options import Asked, of_goals
 from unibuild.doit_plugin.reporter import Reporter
 from unibuild.doit_plugin.tasks import Checker, StageTask
-from unibuild.doit_plugin.usage import unknown_option
+from unibuild.doit_plugin.usage import GoalOptions, options_after_goal, unknown_option
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.graph.graph import BUILT_ALREADY, GOALS
 from unibuild.settings.loader import FILE, STATE
 from unibuild.util import standard_streams
 from unibuild.util.files import find_upward
-from unibuild.util.output import hang_up, tell
+from unibuild.util.output import handle_broken_pipe, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -77,7 +76,7 @@ class Unikernel:
 
     def __init__(self, own: Collection[str] = ()) -> None:
         self._own = frozenset(own)
-        self.asked: Asked | None = None  # None: look at the program's command line
+        self.asked: GoalOptions | None = None  # None: look at the program's command line
         self.held: Project | None = None
         # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
         # class too.
@@ -102,7 +101,7 @@ class Unikernel:
         try:
             project = self.project()
         except UnibuildError as error:
-            raise SystemExit(tell(error)) from None
+            raise SystemExit(print_error(error)) from None
         try:
             if project.settings.host == ALL:
                 graphs = [graph(at(project, name)) for name in resolve.every(project.settings)]
@@ -112,7 +111,7 @@ class Unikernel:
             return [*built, watch_task(project), *later_tasks(project)]
         except UnibuildError as error:
             if _needs_graph(sys.argv[1:]):
-                raise SystemExit(tell(error)) from None
+                raise SystemExit(print_error(error)) from None
             return later_tasks(project)
 
     def project(self) -> Project:
@@ -121,7 +120,7 @@ class Unikernel:
 
         from unibuild.settings.loader import load
 
-        asked = of_goals(sys.argv[1:]) if self.asked is None else self.asked
+        asked = options_after_goal(sys.argv[1:]) if self.asked is None else self.asked
         words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
         settings = {key: value for key, value in words.items() if key not in self._own}
         return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take_over=asked.take_over)
@@ -138,7 +137,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
     A dodo.py that holds a ``unikernel()`` is loaded as it is.
     """
 
-    asked: Asked | None = None
+    asked: GoalOptions | None = None
     """The options of the goals, where the command line does not hold them any more."""
 
     held: Project | None = None
@@ -197,24 +196,24 @@ class _Told:
         try:
             return int(super().parse_execute(in_args) or 0)  # type: ignore[misc]  # of the class beside
         except UnibuildError as error:
-            raise SystemExit(tell(error)) from None
+            raise SystemExit(print_error(error)) from None
         except BrokenPipeError:
-            raise SystemExit(hang_up()) from None
+            raise SystemExit(handle_broken_pipe()) from None
         except OSError as error:
             standard_streams.hang_up(error)
-            raise SystemExit(tell(FileError.of(error))) from None
+            raise SystemExit(print_error(FileError.of(error))) from None
         except CmdParseError as error:
             said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL).strip()
             unknown = re.fullmatch(r"option (-\S+) not recognized", said)
             hint = "`unibuild --help` and `unibuild GOAL --help` list the options"
             told = unknown_option(unknown[1], in_args) if unknown else InputError(said, hint=hint)
-            raise SystemExit(tell(told)) from None
+            raise SystemExit(print_error(told)) from None
         except InvalidCommand as error:
             no_task = re.fullmatch("'(.*)' is not a task.", str(error))  # doit.cmd_base.check_tasks_exist
             goal = no_task[1] if no_task else error.not_found
             if goal is None:
                 raise
-            raise SystemExit(tell(_unknown(goal, [task.name for task in self.task_list]))) from None
+            raise SystemExit(print_error(_unknown(goal, [task.name for task in self.task_list]))) from None
 
 
 class _List(List):  # type: ignore[misc]
@@ -277,7 +276,7 @@ class Main(DoitMain):  # type: ignore[misc]
         for command in (Help, Run, _List, Info, Clean, Forget, Ignore, TabCompletion, _ResetDep)
     )
 
-    def __init__(self, asked: Asked | None = None) -> None:
+    def __init__(self, asked: GoalOptions | None = None) -> None:
         backend = {"unibuild": "unibuild.doit_plugin.state:StateFile"}
         loads = Loader()
         loads.asked = asked

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from doit.reporter import ConsoleReporter
 
-from unibuild.doit_plugin.tasks import Failed, Fresh, Running
+from unibuild.doit_plugin.tasks import DomainUpToDate, Failed, StageUpToDate
 from unibuild.graph.graph import GOALS
 from unibuild.util import run_result, standard_streams
-from unibuild.util.output import interrupted, lost_output, tell
+from unibuild.util.output import interrupted, lost_output, print_error
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -51,12 +51,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_success(self, task: Task) -> None:
         """Say that a stage is done."""
-        if isinstance(item_of(task), Fresh):
+        if isinstance(item_of(task), StageUpToDate):
             self._line(f"{task.name}: done in {time.monotonic() - self._began[task.name]:.1f} s")
 
     def skip_uptodate(self, task: Task) -> None:
         """Keep it for the end."""
-        if isinstance(item_of(task), Running):
+        if isinstance(item_of(task), DomainUpToDate):
             self._line(f"{task.name}: the domain runs already, and nothing has changed")
             run_result.note(sentence="the domain runs already, and nothing has changed")
         elif _ours(task):
@@ -72,10 +72,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.outstream.flush()
         if fail.traceback:
             standard_streams.text(2, "".join(fail.traceback))
-        self._exit_code = self._exit_code or tell(fail.error())
+        self._exit_code = self._exit_code or print_error(fail.error())
 
     def complete_run(self) -> None:
-        """Tell what was up to date, where that is all there is to tell, and set the exit code.
+        """Tell what was up to date, where that is all there is to report, and set the exit code.
 
         Raises:
             SystemExit: with the exit code of the first failure; doit itself knows only 1 and 2. After Ctrl-C with 130:
@@ -97,10 +97,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.outstream.flush()  # a child's output comes after it
 
 
-def item_of(task: Task) -> Fresh | Running | None:
+def item_of(task: Task) -> StageUpToDate | DomainUpToDate | None:
     """Return what judges a task of ours."""
     for item, _args, _kwargs in task.uptodate or ():
-        if isinstance(item, Fresh | Running):
+        if isinstance(item, StageUpToDate | DomainUpToDate):
             return item
     return None
 

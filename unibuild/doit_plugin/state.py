@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from unibuild.errors import FileError
 from unibuild.util import files
-from unibuild.util.output import tell
+from unibuild.util.output import print_error
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -113,7 +113,7 @@ class StateFile:
                 with files.lock(self.path.with_suffix(".lock"), f"the state in {self.path}", patience=_PATIENCE):
                     text = self._merged()
                     if text is not None:
-                        files.write_whole(self.path, text.encode())
+                        files.write_atomic(self.path, text.encode())
         except FileError as error:
             self._give_up(error)
         except OSError as error:
@@ -149,7 +149,7 @@ class StateFile:
         self.changed.clear()
         self.removed.clear()
         self.emptied = False
-        raise SystemExit(tell(error))
+        raise SystemExit(print_error(error))
 
 
 def _tells(task: dict[str, Any]) -> bool:

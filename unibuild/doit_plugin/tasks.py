@@ -1,6 +1,6 @@
 """How a stage becomes a doit task, the same for every front door; ``tasks.goals`` makes all tasks of a project.
 
-Staleness is decided by one ``uptodate`` item a task (``Fresh``, ``Running``) and not by doit's own file check, which
+Staleness is decided by one ``uptodate`` item a task (``StageUpToDate``, ``DomainUpToDate``) and not by doit's own file check, which
 records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes our files out of it.
 """
 
@@ -20,26 +20,26 @@ from unibuild.graph import verdicts
 from unibuild.graph.graph import GOALS, latest, renewed
 from unibuild.settings.loader import STATE
 from unibuild.toolchain.learned import Learned
-from unibuild.util.output import debugging, hang_up, tell
+from unibuild.util.output import debug_enabled, handle_broken_pipe, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from unibuild.doit_plugin.tree_lock import Guard
+    from unibuild.doit_plugin.tree_lock import TreeLock
     from unibuild.graph.graph import Graph, Stage
 
 __all__ = [
     "OWN_TERMINAL",
     "Checker",
+    "DomainUpToDate",
     "Failed",
-    "Fresh",
-    "Running",
+    "OwnFileDep",
     "StageTask",
-    "Watched",
+    "StageUpToDate",
+    "as_action",
+    "group_by_goal",
     "stage_tasks",
-    "telling",
-    "whole",
 ]
 
 _MADE = (
@@ -47,8 +47,8 @@ _MADE = (
 )
 
 
-class Watched(str):
-    """A file dependency of ours, which ``Fresh`` watches; doit shows it and takes the tasks' order from it."""
+class OwnFileDep(str):
+    """A file dependency of ours, which ``StageUpToDate`` watches; doit shows it and takes the tasks' order from it."""
 
     __slots__ = ()
 
@@ -63,17 +63,17 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
             FileNotFoundError: it is not there.
         """
         stamp = fingerprint.dated(file_path)
-        if stamp == fingerprint.ABSENT and not isinstance(file_path, Watched):
+        if stamp == fingerprint.ABSENT and not isinstance(file_path, OwnFileDep):
             raise FileNotFoundError(file_path)
         return stamp
 
     def check_modified(self, file_path: str, file_stat: str, state: str) -> bool:
         """Say whether a file changed."""
-        return not isinstance(file_path, Watched) and file_stat != state
+        return not isinstance(file_path, OwnFileDep) and file_stat != state
 
     def get_state(self, dep: str, current_state: str | None) -> str | None:
         """Return what to keep for a file; None: what is kept already."""
-        state = "" if isinstance(dep, Watched) else fingerprint.dated(dep)
+        state = "" if isinstance(dep, OwnFileDep) else fingerprint.dated(dep)
         return None if state == current_state else state
 
 
@@ -87,7 +87,7 @@ class Failed(TaskFailed):  # type: ignore[misc]
         self.is_busy = isinstance(error, BusyError)
         self.kind = error.kind
         self.fields = error.fields
-        if debugging():
+        if debug_enabled():
             import traceback
 
             self.traceback = traceback.format_exception(error)
@@ -102,7 +102,7 @@ class Failed(TaskFailed):  # type: ignore[misc]
         return error
 
 
-class Fresh(UptodateCalculator):  # type: ignore[misc]
+class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
     """Whether a stage is up to date, by its stamps; afterwards ``reason`` says why it is not."""
 
     def __init__(self, graph: Graph, stage: Stage) -> None:
@@ -124,7 +124,7 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
         try:
             verdict = verdicts.verdict(folder, self.stage, values, fingerprint.clock(str(folder)))
         except UnibuildError as error:
-            raise SystemExit(tell(error)) from None
+            raise SystemExit(print_error(error)) from None
         self.reason = verdict.reason
         # doit's workers get this with the task, and "settled" comes back with it.
         task.meta = {"judged": (verdict.record, verdict.suspects, verdict.changes, verdict.others)}
@@ -157,7 +157,7 @@ class Fresh(UptodateCalculator):  # type: ignore[misc]
         return self.reason or "it is up to date"
 
 
-class Running:
+class DomainUpToDate:
     """Whether the domain runs what the graph would boot: one query of xl."""
 
     def __init__(self, graph: Graph) -> None:
@@ -184,9 +184,9 @@ class StageTask(Task):  # type: ignore[misc]
     """A stage as a task of doit's."""
 
     @property
-    def fresh(self) -> Fresh:
+    def fresh(self) -> StageUpToDate:
         """What judges the stage."""
-        return next(item for item, *_ in self.uptodate if isinstance(item, Fresh))
+        return next(item for item, *_ in self.uptodate if isinstance(item, StageUpToDate))
 
     def accept(self) -> str | None:
         """Prepare to record what is there as the stage's result; return the name of a target that is missing.
@@ -216,7 +216,7 @@ class StageTask(Task):  # type: ignore[misc]
             Learned.forget(Path(watch.root))
 
 
-def stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
+def stage_tasks(graph: Graph, guard: TreeLock) -> list[Task]:
     """Return the tasks of the stages of a graph, in their order."""
     found: list[Task] = []
     for stage in graph.stages:
@@ -224,7 +224,7 @@ def stage_tasks(graph: Graph, guard: Guard) -> list[Task]:
     return [*found, *(_stage_task(graph, stage, guard, found[-1].name) for stage in graph.exports)]
 
 
-def whole(stages: list[Task]) -> list[Task]:
+def group_by_goal(stages: list[Task]) -> list[Task]:
     """Add the goals whose stages are named for the hosts that they are for."""
     found = {task.name: task for task in stages}
     for task in stages:
@@ -236,7 +236,7 @@ def whole(stages: list[Task]) -> list[Task]:
     return sorted(found.values(), key=lambda task: list(GOALS).index(task.name.partition(":")[0]))
 
 
-def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) -> Task:
+def _stage_task(graph: Graph, stage: Stage, guard: TreeLock, before: str | None) -> Task:
     def act(task: Task) -> None:
         from unibuild.graph.run_stage import Judged, run_stage
 
@@ -245,11 +245,11 @@ def _stage_task(graph: Graph, stage: Stage, guard: Guard, before: str | None) ->
 
     return StageTask(
         stage.name,
-        [telling(act)],
-        file_dep=[*map(Watched, stage.watch.inputs), *map(Watched, stage.watch.made)],
+        [as_action(act)],
+        file_dep=[*map(OwnFileDep, stage.watch.inputs), *map(OwnFileDep, stage.watch.made)],
         task_dep=[before] if before else [],
         targets=list(stage.watch.targets),
-        uptodate=[Fresh(graph, stage)],
+        uptodate=[StageUpToDate(graph, stage)],
         params=SHARED,
         subtask_of=stage.goal if stage.goal != stage.name else None,
         doc=stage.doc,
@@ -263,7 +263,7 @@ OWN_TERMINAL: dict[str, Any] = {
 }  # children see the terminal: colours, prompts
 
 
-def telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
+def as_action(act: Callable[..., None]) -> Callable[..., Failed | None]:
     """Make doit's action of ``act``: a failure becomes a value with the sentence, where doit would add a traceback."""
     import functools
 
@@ -274,7 +274,7 @@ def telling(act: Callable[..., None]) -> Callable[..., Failed | None]:
         except UnibuildError as error:
             return Failed(error)
         except BrokenPipeError:  # of standard output: doit would make a failure with a traceback of it
-            raise SystemExit(hang_up()) from None
+            raise SystemExit(handle_broken_pipe()) from None
         except OSError as error:
             return Failed(FileError.of(error))
         return None

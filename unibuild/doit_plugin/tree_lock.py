@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-__all__ = ["Guard", "end_on_signals"]
+__all__ = ["TreeLock", "end_on_signals"]
 
 
-class Guard:
+class TreeLock:
     """The lock on a project's tree, held from the first stage that runs to the last.
 
     Made before doit forks its workers (``-n 2``), it is one lock of the whole run, whichever process takes it.

@@ -1,18 +1,31 @@
-"""Help pages for the command line: the options of each goal, and what to say of an unknown one."""
+"""Options of the goals, their help pages, and the error for an unknown option."""
 
 from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unibuild.errors import InputError
 from unibuild.graph.graph import GOALS
+from unibuild.settings.deprecated import current_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["COMMON", "OPTIONS", "PROGRAM_OPTIONS", "SHARED", "goal_page", "rows", "unknown_option", "wrapped"]
+__all__ = [
+    "COMMON",
+    "OPTIONS",
+    "PROGRAM_OPTIONS",
+    "SHARED",
+    "GoalOptions",
+    "goal_page",
+    "options_after_goal",
+    "rows",
+    "split_options",
+    "unknown_option",
+    "wrapped",
+]
 
 _WIDEST = 100  # columns; longer lines are hard to read
 
@@ -168,3 +181,47 @@ def _names(table: Mapping[str, str]) -> list[str]:
 def _spelled(option: Mapping[str, Any]) -> str:
     metavar = "" if option["type"] is bool else f" {_METAVARS[option['name']]}"
     return f"--{option['long']}{metavar}"
+
+
+class GoalOptions(NamedTuple):
+    """What the options say.
+
+    Attributes:
+        host: the setting ``host`` for this time, or None.
+        take_over: whether a domain of that name may be taken over from someone else.
+    """
+
+    host: str | None = None
+    take_over: bool = False
+
+
+def split_options(words: Sequence[str]) -> tuple[GoalOptions, list[str]]:
+    """Return what the options in a command line say, and the words without them.
+
+    Raises:
+        InputError: ``--host`` is the last word.
+    """
+    asked, rest = GoalOptions(), []
+    left = iter(words)
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name == "--host":
+            value = value if equals else next(left, "")
+            if not value:
+                raise InputError("--host needs the name of a host")
+            asked = asked._replace(host=value)
+        elif current_word(word) == "--take-over":
+            asked = asked._replace(take_over=True)
+        else:
+            rest.append(word)
+    return asked, rest
+
+
+def options_after_goal(words: Sequence[str]) -> GoalOptions:
+    """Return what the options say that stand after a goal of ours: other tasks may have options of such names.
+
+    Raises:
+        InputError: ``--host`` is the last word.
+    """
+    first = next((place for place, word in enumerate(words) if word in GOALS), len(words))
+    return split_options(words[first:])[0]

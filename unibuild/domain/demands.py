@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from unibuild.kernel import Type
-    from unibuild.xlcfg.grammar import Config
+    from unibuild.xlcfg.parser import Config
 
 __all__ = ["DEFAULT_MEMORY", "NET", "SCRIPTS", "Demands", "bridge_paths", "mac_address", "read"]
 

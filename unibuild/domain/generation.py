@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from unibuild.errors import FileError
-from unibuild.util.files import refuse_newer, sha256, write_whole
+from unibuild.util.files import refuse_newer, sha256, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -198,4 +198,4 @@ def write(folder: Path, kept: Kept) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    write_whole(folder / _ABOUT, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    write_atomic(folder / _ABOUT, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")

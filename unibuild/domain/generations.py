@@ -23,8 +23,8 @@ import msgspec
 
 from unibuild.domain.generation import FILES, FOLDER, Boot, Content, Generation, Kept, load, read, write
 from unibuild.errors import FileError, InputError
-from unibuild.util.files import copy_whole, lock, reading, sha256, write_whole, writing_errors
-from unibuild.xlcfg import grammar
+from unibuild.util.files import copy_atomic, lock, reading, sha256, write_atomic, writing_errors
+from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -94,7 +94,7 @@ class Store:
             BusyError: another process is at it for long.
         """
         with reading(xl):
-            config = grammar.parse(xl.read_bytes().decode(errors="surrogateescape"), str(xl))
+            config = parser.parse(xl.read_bytes().decode(errors="surrogateescape"), str(xl))
         ramdisk = config.get("ramdisk")
         sources = {"kernel": kernel, "xl": xl, **({"ramdisk": Path(str(ramdisk))} if ramdisk else {})}
         with self._writing():
@@ -179,7 +179,7 @@ class Store:
         self, sources: Mapping[str, Path], hashes: Mapping[str, str], name: str, facts: Mapping[str, str]
     ) -> Generation:
         number = max((self._counted(), *self._numbers())) + 1
-        write_whole(self.folder / _COUNT, f"{number}\n".encode())
+        write_atomic(self.folder / _COUNT, f"{number}\n".encode())
         beside = self.folder / f".{number}.tmp"
         content = {}
         with writing_errors(beside):
@@ -187,7 +187,7 @@ class Store:
             for key, source in sources.items():
                 path = beside / FILES[key]
                 if key == "xl" or not self._link(key, hashes[key], path):
-                    copy_whole(source, path)
+                    copy_atomic(source, path)
                     path.chmod(0o400)
                 content[key] = Content(sha256(path), path.stat().st_size)
         kept = Kept(name=name, made=self._time(), facts=dict(facts), files=content)

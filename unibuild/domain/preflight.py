@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Device, Domain
     from unibuild.kernel import Kernel
-    from unibuild.xlcfg.grammar import Config
+    from unibuild.xlcfg.parser import Config
 
 __all__ = ["Seen", "look"]
 

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from unibuild.util.files import lock, refuse_newer, write_whole
+from unibuild.util.files import lock, refuse_newer, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,4 +137,4 @@ def _change(state: Path, host: str, tree: dict[str, Any] | None) -> None:
         records = {key: value for key, value in _read(state).items() if key != host}
         if tree is not None:
             records[host] = tree
-        write_whole(state / _FILE, (json.dumps({"version": _VERSION, "hosts": records}, indent=1) + "\n").encode())
+        write_atomic(state / _FILE, (json.dumps({"version": _VERSION, "hosts": records}, indent=1) + "\n").encode())

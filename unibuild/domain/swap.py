@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from unibuild.domain.records import Instance, Record
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
-    from unibuild.xlcfg import grammar
+    from unibuild.xlcfg import parser
 
 __all__ = ["conflict", "end", "exchange", "new_name", "settle"]
 
 _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
 
 
-def conflict(new: grammar.Config, old: grammar.Config | None, seen: Seen, host: str) -> str | None:
+def conflict(new: parser.Config, old: parser.Config | None, seen: Seen, host: str) -> str | None:
     """Say why both domains cannot live at once; None: they can.
 
     Args:
@@ -117,7 +117,7 @@ def exchange(host: Host, old: Domain, new: Domain, name: str, grace: float) -> f
     except BaseException:
         _call(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
         raise
-    with job_control.signals_put_off(first_only=True):  # here none runs
+    with job_control.defer_signals(first_only=True):  # here none runs
         began = end(host, old, grace)
         host.toolstack.unpause(new)
     return time.monotonic() - began
@@ -149,13 +149,13 @@ def _call(host: Host, domain: Domain, name: str, *, was: str | None = None) -> N
         host.toolstack.rename(domain, name)
 
 
-def _vifs(config: grammar.Config) -> set[str]:
+def _vifs(config: parser.Config) -> set[str]:
     specs = config.get("vif")
     vifs = [devices.parse_vif(str(spec)) for spec in (specs if isinstance(specs, list) else [])]
     return {str(vif["vifname"]) for vif in vifs if "vifname" in vif}
 
 
-def _disks(config: grammar.Config, *, written: bool) -> set[str]:
+def _disks(config: parser.Config, *, written: bool) -> set[str]:
     """Return the targets of its disks, or of those that it writes to."""
     specs = config.get("disk")
     disks = [devices.parse_disk(str(spec)) for spec in (specs if isinstance(specs, list) else [])]

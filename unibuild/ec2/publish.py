@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from unibuild.aws.inventory import Ami
     from unibuild.graph.graph import Graph
     from unibuild.image.disk import Image
+    from unibuild.settings.ami import Publish
     from unibuild.settings.loader import Project
-    from unibuild.settings.publish import Publish
 
 __all__ = ["publish", "wanted"]
 

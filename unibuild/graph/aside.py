@@ -56,7 +56,7 @@ def kept(folder: Path, away: Collection[Path], copied: Collection[Path]) -> Iter
     copies = {path: folder / f"{number}.copy" for number, path in enumerate(copied)}
     if moved or copies:
         names = json.dumps([str(path) for path in moved]).encode(errors="surrogateescape")
-        files.write_whole(folder / _NAMES, names)
+        files.write_atomic(folder / _NAMES, names)
     try:
         for path, place in copies.items():
             shutil.copy2(path, place)

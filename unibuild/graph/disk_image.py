@@ -12,7 +12,7 @@ from unibuild.errors import KernelError, SettingsError
 from unibuild.image import disk as images
 from unibuild.image.grub_config import Line
 from unibuild.util import files
-from unibuild.xlcfg import cmdline, grammar
+from unibuild.xlcfg import cmdline, parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ def plan(found: Graph) -> Image:
         FileError: a file cannot be read.
     """
     settings = found.project.settings.image
-    config = grammar.parse(found.render(), str(found.xl))
+    config = parser.parse(found.render(), str(found.xl))
     about = kernel.inspect(found.kernel)
     kind: Literal["pv", "pvh"] = "pv" if not about.pvh or config.get("type") == "pv" else "pvh"
     text = cmdline.effective(config) if settings.cmdline is None else settings.cmdline

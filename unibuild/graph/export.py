@@ -19,7 +19,7 @@ def _libvirt(graph: Graph, path: Path) -> None:
     from unibuild.graph.libvirt import describe, render
 
     description = describe(graph.render(ends=()), str(graph.xl))
-    files.write_whole(path, render(description, graph.project.root).encode())
+    files.write_atomic(path, render(description, graph.project.root).encode())
     print(f"  {_name(graph, path)} is there: virsh -c xen:///system define {path}")
     if description.left_out:
         print(f"  without what libvirt has no word for: {', '.join(description.left_out)}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import unibuild
 from unibuild.errors import InputError, KernelError
 from unibuild.fingerprint import Watch
-from unibuild.settings.hosts import settled, whose_xl
+from unibuild.settings.hosts import apply_host, xl_owner
 from unibuild.settings.loader import STATE
 from unibuild.toolchain.registry import choose
 from unibuild.util import files, templates
@@ -125,10 +125,10 @@ def graph(project: Project) -> Graph:
         from unibuild.host import resolve
 
         resolve.place(project.settings)
-    whose = whose_xl(project.settings)
+    whose = xl_owner(project.settings)
     own = f"@{project.settings.host}" if whose == project.settings.host else ""  # its files are of this host alone
     of = f":{whose}" if whose else ""
-    project = settled(project)
+    project = apply_host(project)
     toolchain = choose(project)
     folder = project.root / STATE
     name = project.settings.name or _cut(project.root.name) or "kernel"
@@ -226,10 +226,10 @@ def _ramdisk(project: Project, start: Path | None) -> list[Path]:
     said: object = project.settings.xl.set.get("ramdisk")
     text = start.read_bytes() if said is None and start and start.is_file() else b""
     if b"ramdisk" in text:  # the grammar costs too much for everybody
-        from unibuild.xlcfg import grammar
+        from unibuild.xlcfg import parser
 
         with contextlib.suppress(InputError):  # the stage that writes the .xl tells of it
-            said = grammar.parse(text.decode(errors="surrogateescape")).get("ramdisk")
+            said = parser.parse(text.decode(errors="surrogateescape")).get("ramdisk")
     folders = [project.root, *([start.parent] if start else [])]
     found = [folder / str(said) for folder in folders if said]
     return [next((path for path in found if path.exists()), found[0])] if found else []

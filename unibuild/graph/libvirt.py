@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import InputError
 from unibuild.util import templates
-from unibuild.xlcfg import cmdline, devices, grammar
+from unibuild.xlcfg import cmdline, devices, parser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ def describe(text: str, path: str = "the .xl file") -> Description:
         XlSyntaxError: xl would refuse it.
         InputError: the domain is neither PV nor PVH.
     """
-    config = grammar.parse(text, path)
+    config = parser.parse(text, path)
     kind = config.get("type")
     if kind not in _TYPES:
         raise InputError(f"{path}: a domain of type {kind} is described for libvirt only where it is pv or pvh")
@@ -161,17 +161,17 @@ def render(description: Description, project: Path) -> str:
     return text
 
 
-def _number(config: grammar.Config, key: str, otherwise: int) -> int:
+def _number(config: parser.Config, key: str, otherwise: int) -> int:
     value = config.number(key)
     return otherwise if value is None or value < 0 else value
 
 
-def _text(config: grammar.Config, key: str) -> str | None:
+def _text(config: parser.Config, key: str) -> str | None:
     value = config.get(key)
     return None if value is None else str(value)
 
 
-def _list(config: grammar.Config, key: str) -> list[str]:
+def _list(config: parser.Config, key: str) -> list[str]:
     value = config.get(key)
     return [str(item) for item in value] if isinstance(value, list) else []
 

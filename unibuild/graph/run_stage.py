@@ -136,7 +136,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
             _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
         is_finished = True
     finally:
-        with job_control.signals_put_off(first_only=True):  # what a stopped build wrote must not count as edits
+        with job_control.defer_signals(first_only=True):  # what a stopped build wrote must not count as edits
             if is_finished or (stage.step and stage.step.judge):
                 learned.unfinished = plan.extent == "all" and not is_finished
                 seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
@@ -226,7 +226,7 @@ def _carry_out(
         _take_back(graph, stage, moved)
         graph.toolchain.check(stage.name)
         if stage.name == "build":
-            files.copy_whole(graph.toolchain.kernel, graph.kernel)
+            files.copy_atomic(graph.toolchain.kernel, graph.kernel)
 
 
 def _take_back(graph: Graph, stage: Stage, moved: Mapping[Path, Path]) -> None:
@@ -267,7 +267,7 @@ def accept(graph: Graph, stage: Stage) -> str | None:
         FileError: the kernel cannot be copied.
     """
     if stage.name == "build" and graph.toolchain.kernel.is_file():
-        files.copy_whole(graph.toolchain.kernel, graph.kernel)
+        files.copy_atomic(graph.toolchain.kernel, graph.kernel)
     missing = next((path for path in stage.watch.targets if not Path(path).exists()), None)
     if missing is not None:
         return stage.watch.name(missing)
@@ -283,7 +283,7 @@ def _write(graph: Graph, stage: Stage) -> None:
         from unibuild.graph import xl_file
 
         text = graph.render()
-        files.write_whole(graph.xl, text.encode(errors="surrogateescape"))
+        files.write_atomic(graph.xl, text.encode(errors="surrogateescape"))
         for note in xl_file.notes(graph.start, text):
             print(f"  {note}", flush=True)
         return
@@ -294,7 +294,7 @@ def _write(graph: Graph, stage: Stage) -> None:
 
 def _command(step: Step, argv: Sequence[str]) -> None:
     print(f"  {shlex.join(argv)}", flush=True)
-    status = process.attend(argv, cwd=step.cwd, env=step.env)
+    status = process.run_interactive(argv, cwd=step.cwd, env=step.env)
     deadline = time.monotonic() + LOCK_PATIENCE
     while status > 0 and step.lock is not None and (holder := _holder(step.lock)) and time.monotonic() < deadline:
         print(f"  waiting, at most {LOCK_PATIENCE:.0f} s, for {holder}, which has {step.lock} locked", flush=True)
@@ -302,7 +302,7 @@ def _command(step: Step, argv: Sequence[str]) -> None:
             time.sleep(0.1)
         if not _holder(step.lock):
             print(f"  {shlex.join(argv)}", flush=True)
-            status = process.attend(argv, cwd=step.cwd, env=step.env)
+            status = process.run_interactive(argv, cwd=step.cwd, env=step.env)
     if status == 128 + signal.SIGINT:  # how a program says that it was interrupted when it cleans up first
         raise KeyboardInterrupt
     if status:

@@ -68,7 +68,7 @@ def attempted(folder: Path, stage: Stage, record: Record) -> Iterator[None]:
 
     def write(state: str) -> None:
         text = json.dumps({"state": state, "record": record})
-        files.write_whole(path, text.encode(errors="surrogateescape"), mode=0o600)
+        files.write_atomic(path, text.encode(errors="surrogateescape"), mode=0o600)
 
     write("running")
     try:

@@ -10,7 +10,7 @@ from unibuild import kernel as kernels
 from unibuild.domain.demands import DEFAULT_MEMORY
 from unibuild.errors import InputError, SettingsError
 from unibuild.util.files import reading
-from unibuild.xlcfg import cmdline, devices, edit, grammar
+from unibuild.xlcfg import cmdline, devices, edit, parser
 from unibuild.xlcfg import mirage_names as templates
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def domain_name(project: Project, generated: Path | None = None) -> str:
     if settings.name:
         return settings.name
     if generated:
-        found = grammar.parse(read(generated), str(generated)).get("name")
+        found = parser.parse(read(generated), str(generated)).get("name")
         if isinstance(found, str) and found:
             return found
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name)[:NAME_MAX].strip("-.+") or "unikernel"
@@ -73,7 +73,7 @@ def render(
     wanted = project.settings.xl
     path = str(generated) if generated else "the .xl file"
     text = read(generated) if generated else ""
-    before = grammar.parse(text, path)
+    before = parser.parse(text, path)
     named = templates.Named((), {})
     if template is not None and template.exists():
         named = templates.read(read(template), str(template))
@@ -92,20 +92,20 @@ def render(
     vif = templates.by_number("vif", wanted.vif, named.vifs)
     disk = templates.by_number("disk", wanted.disk, named.disks)
     text = edit.apply(text, edit.Changes(changes, _kept(vif), _kept(disk)), path)
-    lacks = templates.missing(named, grammar.parse(text, path))
+    lacks = templates.missing(named, parser.parse(text, path))
     if lacks:
         raise SettingsError(
             f"{path} lacks {lacks}, which the unikernel opens", hint=f"add it there; {template} shows how it is meant"
         )
     text = edit.apply(text, edit.Changes({}, templates.removed(vif, named), templates.removed(disk)), path)
-    config = grammar.parse(text, path)
+    config = parser.parse(text, path)
     _check_name(config, path)
     kind = _type(config, about, wanted.type)
     last: dict[str, edit.Setting] = {"type": kind} if kind else {}
     if kind == "pvh" and config.get("memory") is None and config.get("maxmem") is None:
         last["memory"] = DEFAULT_MEMORY  # libxl 4.17 has the same default, but computes its page tables without it
     text = edit.apply(text, edit.Changes(last), path)
-    _check_length(grammar.parse(text, path))
+    _check_length(parser.parse(text, path))
     return _anchor(text, (*((generated.parent,) if generated else ()), project.root))
 
 
@@ -118,7 +118,7 @@ def notes(generated: Path | None, text: str) -> tuple[str, ...]:
     """
     if generated is None:
         return ()
-    before, after = (grammar.parse(one, str(generated)).keys() for one in (read(generated), text))
+    before, after = (parser.parse(one, str(generated)).keys() for one in (read(generated), text))
     if "bootloader" not in before or "bootloader" in after:
         return ()
     return (f"{generated.name}: left out bootloader, which would boot another kernel than the one that was built",)
@@ -142,7 +142,7 @@ class Disk:
         self.is_written = parsed.get("access") not in ("r", "ro") and parsed.get("devtype") != "cdrom"
 
 
-def disks(config: grammar.Config) -> tuple[Disk, ...]:
+def disks(config: parser.Config) -> tuple[Disk, ...]:
     """Return the disks of an ``.xl`` file."""
     specs = config.get("disk")
     return tuple(Disk(n, str(spec)) for n, spec in enumerate(specs)) if isinstance(specs, list) else ()
@@ -154,7 +154,7 @@ def read(path: Path) -> str:
         return path.read_bytes().decode(errors="surrogateescape")
 
 
-def _ordered(text: str, config: grammar.Config, named: templates.Named, path: str) -> str:
+def _ordered(text: str, config: parser.Config, named: templates.Named, path: str) -> str:
     vifs = config.get("vif")
     if not isinstance(vifs, list):
         return text
@@ -179,7 +179,7 @@ def _cmdline(project: Project, *, mirage: bool) -> str:
     return cmdline.join(cmdline.words(project.settings.boot.args), mirage=mirage)
 
 
-def _check_name(config: grammar.Config, path: str) -> None:
+def _check_name(config: parser.Config, path: str) -> None:
     """See that xl can make a domain of this name: it opens ``xl-NAME.log``, and where it cannot it fails half way.
 
     The name is also in files of JSON, so that it has to be Unicode.
@@ -201,7 +201,7 @@ def _check_name(config: grammar.Config, path: str) -> None:
     )
 
 
-def _check_length(config: grammar.Config) -> None:
+def _check_length(config: parser.Config) -> None:
     """See that Xen does not cut the command line."""
     line = config.get("cmdline")
     size = len(line.encode(errors="surrogateescape")) if isinstance(line, str) else 0
@@ -212,7 +212,7 @@ def _check_length(config: grammar.Config) -> None:
         )
 
 
-def _type(config: grammar.Config, kernel: kernels.Kernel, asked: Literal["pv", "pvh"] | None) -> str | None:
+def _type(config: parser.Config, kernel: kernels.Kernel, asked: Literal["pv", "pvh"] | None) -> str | None:
     """Return the domain's type; None: the file names one that we know nothing of (``hvm``)."""
     said = config.get("type")
     if asked is None and said is None and config.get("builder") in _PV_BUILDERS:
@@ -228,7 +228,7 @@ def _type(config: grammar.Config, kernel: kernels.Kernel, asked: Literal["pv", "
 
 def _anchor(text: str, folders: tuple[Path, ...]) -> str:
     """Make relative names of files absolute: xl reads them from wherever it is run."""
-    config = grammar.parse(text)
+    config = parser.parse(text)
     ramdisk = config.get("ramdisk")
     changes: dict[str, edit.Setting] = (
         {"ramdisk": str(_find(Path(ramdisk), folders))} if isinstance(ramdisk, str) else {}

@@ -136,7 +136,12 @@ def exchange(child: HostChild, limits: Limits, progress: Progress, *, data: byte
     Raises:
         LateError: it had no end in time.
     """
-    with child, job_control.lent(child.popen.pid) if lend else contextlib.nullcontext(job_control.Loan()) as loan:
+    with (
+        child,
+        job_control.foreground_group(child.popen.pid)
+        if lend
+        else contextlib.nullcontext(job_control.Foreground()) as loan,
+    ):
         _collect(child, limits, progress, data=data, is_lent=lambda: loan.is_lent)
     return loan.interrupted
 

@@ -18,7 +18,7 @@ from unibuild.host.xenstore import XenStore
 from unibuild.host.xenstore import parse as parse_store
 from unibuild.host.xl_errors import explain
 from unibuild.util import job_control
-from unibuild.xlcfg.write import quote
+from unibuild.xlcfg.edit import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -226,7 +226,7 @@ class XlToolstack(Toolstack):
         self, *args: str, name: str, check: bool = True, background: bool = False, whole: bool = False
     ) -> Completed:
         argv: Sequence[str] = ("xl", *args)
-        with job_control.signals_put_off(first_only=True) if whole else contextlib.nullcontext():
+        with job_control.defer_signals(first_only=True) if whole else contextlib.nullcontext():
             done = self._host.run(argv, check=False, background=background or whole)
         if check and done.returncode:
             raise explain((done.stderr or done.stdout).decode(errors="replace"), host=self._host.name, name=name)

@@ -99,7 +99,7 @@ class Booter:
         return ["kvm", "tcg"]
 
     def _learn(self, verdict: str, *, works: bool) -> None:
-        files.write_whole(self.paths.verdicts, json.dumps({"of": verdict, "works": works}).encode())
+        files.write_atomic(self.paths.verdicts, json.dumps({"of": verdict, "works": works}).encode())
 
     def _bring_up(self, machine: Machine, version: str) -> None:
         paths = self.paths

@@ -65,7 +65,7 @@ def _make(scratch: Path, kept: Path, progress: Callable[[str, float | None], Non
             f"grub-mkimage does not run here: {error.output.strip()}", hint=f"install {' and '.join(_PACKAGES)}"
         ) from error
     for name, source in zip(_KEPT, (folder / "boot.img", scratch / "core.img"), strict=True):
-        files.copy_whole(source, kept / name)
+        files.copy_atomic(source, kept / name)
 
 
 def _unpack(root: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> None:

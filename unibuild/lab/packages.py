@@ -300,7 +300,7 @@ def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
     for source in (etc / "sources.list", *sorted((etc / "sources.list.d").glob("*"))):
         if source.suffix in (".list", ".sources") and source.is_file():
             text = select_sources(source.name, source.read_text(errors="replace"), here.codename)
-            files.write_whole(parts / source.name, text.encode() + b"\n")
+            files.write_atomic(parts / source.name, text.encode() + b"\n")
             some = some or bool(text)
     if not some:
         raise MissingError(f"{etc} names no source of {here}", hint=ELSEWHERE)
@@ -309,9 +309,9 @@ def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
     pin = (
         f"Package: *\nPin: release o={here.origin}\nPin-Priority: 500\n\nPackage: *\nPin: release *\nPin-Priority: -1\n"
     )
-    files.write_whole(folder / "preferences", pin.encode())
-    files.write_whole(folder / "status", b"")
-    files.write_whole(folder / "apt.conf", CONFIGURATION.encode())
+    files.write_atomic(folder / "preferences", pin.encode())
+    files.write_atomic(folder / "status", b"")
+    files.write_atomic(folder / "apt.conf", CONFIGURATION.encode())
     paths = {
         "Dir::Cache": folder / "cache",
         "Dir::Etc::Preferences": folder / "preferences",

@@ -41,7 +41,7 @@ def ensure(folder: Path) -> None:
             public.unlink(missing_ok=True)
             process.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "unibuild lab", "-f", str(key)])
     algorithm, text, *_ = (folder / "host.pub").read_text().split()
-    files.write_whole(folder / "known_hosts", f"box {algorithm} {text}\n".encode(), mode=0o600)
+    files.write_atomic(folder / "known_hosts", f"box {algorithm} {text}\n".encode(), mode=0o600)
 
 
 def dropbear_key(text: str) -> bytes:
@@ -139,7 +139,7 @@ def connect(paths: LabPaths, rules: str | None = None) -> None:
     """
     with Monitor(paths.monitor) as monitor:
         port = next(port for port, target in monitor.forwards().items() if target == "10.0.2.15:22")
-    files.write_whole(paths.ssh_config, ssh_config(paths, port).encode(), mode=0o600)
+    files.write_atomic(paths.ssh_config, ssh_config(paths, port).encode(), mode=0o600)
     close(paths)
     run(paths, ["date", "-s", f"@{time.time():.0f}"])
     if rules is not None:

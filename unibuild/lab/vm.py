@@ -81,7 +81,7 @@ def save_record(path: Path, record: LabRecord) -> None:
     Raises:
         FileError: it cannot be written.
     """
-    files.write_whole(path, msgspec.json.encode(record), mode=0o600)
+    files.write_atomic(path, msgspec.json.encode(record), mode=0o600)
 
 
 LOCK_TIMEOUT = 600.0  # seconds to wait for another unibuild that downloads and starts the lab VM

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from unibuild.settings.loader import Project
     from unibuild.settings.model import Settings, Xl
 
-__all__ = ["ALL", "at", "settled", "whose_xl"]
+__all__ = ["ALL", "apply_host", "at", "xl_owner"]
 
 ALL = "all"
 """The value of ``host`` that stands for every ``[hosts]`` table."""
@@ -22,7 +22,7 @@ def at(project: Project, host: str) -> Project:
     return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, host=host))
 
 
-def whose_xl(settings: Settings) -> str | None:
+def xl_owner(settings: Settings) -> str | None:
     """Return whose the ``.xl`` is: the host's name, where its ``[hosts.NAME.xl]`` sets something; else ``others``.
 
     Where no host has one of its own it is None.
@@ -33,12 +33,12 @@ def whose_xl(settings: Settings) -> str | None:
     return settings.host if settings.host in own else "others" if own else None
 
 
-def settled(project: Project) -> Project:
+def apply_host(project: Project) -> Project:
     """Return the project with the host's ``[hosts.NAME.xl]`` laid over ``[xl]``; to do it twice changes nothing."""
     import msgspec
 
     settings = project.settings
-    if whose_xl(settings) != settings.host:
+    if xl_owner(settings) != settings.host:
         return project
     xl = _over(settings.xl, settings.hosts[settings.host].xl)
     return dataclasses.replace(project, settings=msgspec.structs.replace(settings, xl=xl))

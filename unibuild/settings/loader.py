@@ -1,4 +1,4 @@
-"""Where the settings come from: defaults < ``unibuild.toml`` < environment < command line.
+"""Load the settings: defaults < ``unibuild.toml`` < environment < command line.
 
 ``unibuild.toml``, in the current folder or the nearest above it, holds TOML values. The environment and the command
 line hold text, which the type of the setting reads:
@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
 from unibuild.settings import deprecated
-from unibuild.settings.environment import RESERVED, variable_path
-from unibuild.settings.locations import PREFIX, Variable, Word, read_toml
-from unibuild.util.files import find_upward, write_whole, writing_errors
+from unibuild.settings.deprecated import old_variables
+from unibuild.settings.locations import PREFIX, CommandLineWord, Variable, read_toml
+from unibuild.util.files import find_upward, write_atomic, writing_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from unibuild.settings.locations import KeyPath, Source
     from unibuild.settings.model import Settings
 
-__all__ = ["FILE", "STATE", "Project", "load", "state_dir"]
+__all__ = ["CYCLE", "FILE", "RESERVED", "STATE", "Project", "load", "state_dir", "variable_path"]
 
 FILE = "unibuild.toml"
 STATE = ".unibuild"
@@ -98,7 +98,7 @@ def load(
         _merge(tree, raw, source, Settings, ())
     names = sorted(n for n in environ if n.startswith(PREFIX) and n not in RESERVED and environ[n])
     variables = [(variable_path(name), environ[name], Variable(name)) for name in names]
-    words = [(_key_path(key), text, Word(f"{key}={text}")) for key, text in overrides.items()]
+    words = [(_key_path(key), text, CommandLineWord(f"{key}={text}")) for key, text in overrides.items()]
     for given in (variables, words):
         old += _old_keys({path: place for path, _, place in given})
         for path, text, place in given:
@@ -129,7 +129,7 @@ def state_dir(root: Path) -> Path:
         if folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
     if not (folder / ".gitignore").exists():
-        write_whole(folder / ".gitignore", b"*\n")
+        write_atomic(folder / ".gitignore", b"*\n")
     return folder
 
 
@@ -328,3 +328,49 @@ def _wrong(value: object, kind: object, path: KeyPath, source: Source, why: str 
 def _shown(value: object) -> str:
     shown = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
     return f"{shown[: _MAX_SHOWN - 4]} ..." if len(shown) > _MAX_SHOWN else shown
+
+
+CYCLE = {
+    "UNIBUILD_CYCLE_NUMBER": "in a hook of the watch: number of the cycle, from 1",
+    "UNIBUILD_CYCLE_OUTCOME": "in a hook of the watch: booted, ready, failed, not ready; later perhaps crashed",
+    "UNIBUILD_CYCLE_TRIGGER": "in a hook of the watch: the file that began it",
+    "UNIBUILD_CYCLE_SECONDS": "in a hook of the watch: how long it took",
+    "UNIBUILD_CYCLE_WHY": "in a hook of the watch: more of it, in a sentence",
+    "UNIBUILD_CYCLE_DOMAIN": "in a hook of the watch: name of the domain",
+    "UNIBUILD_CYCLE_DOMID": "in a hook of the watch: its number on the host; empty where none runs",
+    "UNIBUILD_CYCLE_HOST": "in a hook of the watch: where it runs",
+    "UNIBUILD_CYCLE_GENERATION": "in a hook of the watch: number of its generation",
+    "UNIBUILD_CYCLE_CONSOLE": "in a hook of the watch: the log of its console",
+}
+"""The environment variables of the commands that `unibuild watch` runs (``watch.on_ready``, ``watch.on_fail``)."""
+RESERVED = {  # variables with our prefix that are no settings, and what they are
+    "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
+    "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
+    "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
+    "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
+    "UNIBUILD_RESULT": "the number of a file descriptor that the result is written to, as JSON",
+    **CYCLE,
+}
+
+
+def variable_path(name: str) -> KeyPath:
+    """Return the key that an environment variable names; an old spelling of the name gives the old key.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    import difflib
+
+    from unibuild.settings.model import Settings
+    from unibuild.settings.schema import leaves, spellings
+
+    if name in (old := old_variables(PREFIX)):
+        return old[name]
+    for path in spellings(Settings, name.removeprefix(PREFIX)):
+        return path
+    names = [leaf.variable for leaf in leaves()] + list(RESERVED)
+    close = difflib.get_close_matches(name, names, 1, 0.8)
+    raise SettingsError(
+        f"environment: `{name}` is no setting",
+        hint=f"did you mean `{close[0]}`?" if close else f"unset it: names that start with {PREFIX} are ours",
+    )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["PREFIX", "File", "KeyPath", "Source", "Variable", "Word", "line_of", "read_toml"]
+__all__ = ["PREFIX", "CommandLineWord", "File", "KeyPath", "Source", "Variable", "line_of", "read_toml"]
 
 PREFIX = "UNIBUILD_"
 KeyPath = tuple[str, ...]  # ("xl", "vif", "0", "bridge")
@@ -75,7 +75,7 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Word:
+class CommandLineWord:
     """A word ``key=value`` of the command line."""
 
     word: str
@@ -84,7 +84,7 @@ class Word:
         """Return the word."""
         return f"command line, `{self.word}`"
 
-    def element(self, path: KeyPath, index: int) -> Word:  # noqa: ARG002
+    def element(self, path: KeyPath, index: int) -> CommandLineWord:  # noqa: ARG002
         """Return the whole: it is one place."""
         return self
 

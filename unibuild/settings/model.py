@@ -12,12 +12,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from unibuild.settings.image import Image
-from unibuild.settings.life import Boot, Case, Http, Ready
-from unibuild.settings.publish import Launch, Publish
+from unibuild.settings.ami import Image, Launch, Publish
 from unibuild.settings.types import (
     DISK_KEYS,
     VIF_KEYS,
+    Argument,
     CaseName,
     Count,
     Disk,
@@ -25,14 +24,18 @@ from unibuild.settings.types import (
     DomainName,
     HostName,
     Network,
+    Pattern,
+    Port,
     Scalar,
+    Seconds,
+    UrlPath,
     Value,
     Variable,
     Vif,
     VifKey,
+    XenstoreKey,
     XlKey,
 )
-from unibuild.settings.watching import Watch
 
 __all__ = [
     "DISK_KEYS",
@@ -180,6 +183,195 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
         str | None,
         Meta(description="A lab image (from `unibuild lab pack`) where this is no Debian or Ubuntu."),
     ] = None
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A request that the domain shall answer."""
+
+    port: Annotated[Port, Meta(description="The domain's port.")] = 80
+    path: Annotated[UrlPath, Meta(description="What is asked for, with the query, from the first `/` on.")] = "/"
+    status: Annotated[int, Meta(ge=100, le=599, description="The status that the answer must have.")] = 200
+    body: Annotated[Pattern | None, Meta(description="What must be found in the answer's body.")] = None
+
+
+class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When the domain counts as good: all that is set here must hold. A crash or an end fails at once."""
+
+    console: Annotated[Pattern | None, Meta(description="What must be found in a line of the console.")] = None
+    tcp: Annotated[Port | None, Meta(description="A port of the domain that must take a connection.")] = None
+    http: Annotated[Http | None, Meta(description="A request that the domain must answer.")] = None
+    xenstore: Annotated[
+        XenstoreKey | None,
+        Meta(
+            description="A key of XenStore that must be there, from the domain's own folder: `data/ready`; "
+            "`data/ready=yes` wants that value too.",
+        ),
+    ] = None
+    address: Annotated[
+        str | None,
+        Meta(
+            description="The domain's IP address for `tcp` and `http`. Not set: what the `.xl`, the lab's DHCP server "
+            "or the console tells of it. In the lab the way there is a forwarded port, which need not be set up."
+        ),
+    ] = None
+    timeout: Annotated[Seconds, Meta(description="Seconds after which a domain that is not ready has failed.")] = 30.0
+    on_failure: Annotated[
+        Literal["rollback", "keep", "stop"],
+        Meta(
+            description="What becomes of a domain that is not ready. `rollback`: it goes, and the last good generation "
+            "is booted again. `keep`: it runs on. `stop`: it goes, and none runs."
+        ),
+    ] = "rollback"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything is waited for."""
+        return any((self.console, self.tcp, self.http, self.xenstore))
+
+
+class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the domain is started."""
+
+    args: Annotated[
+        tuple[str, ...] | dict[Argument, Value],
+        Meta(
+            description='Arguments for the unikernel, each as one word, `["--port=80", "--hello=a b"]`, or by name: '
+            "`[boot.args] port = 80`. There `true` gives the bare `--name`, `false` nothing, and a list the argument "
+            "once for each of its values. They become the kernel's `cmdline`, in quotes where Mirage wants some."
+        ),
+    ] = ()
+    check_args: Annotated[
+        Literal["auto", "never"],
+        Meta(
+            description="`auto`: where the lab is up, a Solo5 kernel is asked once (`--help=plain`) which arguments it "
+            "knows, and `args` with another one are refused before anything is booted. `never`: no kernel is asked."
+        ),
+    ] = "auto"
+
+    console: Annotated[
+        Literal["auto", "attach", "print", "none"],
+        Meta(
+            description="`attach`: the keyboard goes to the console, Ctrl-] leaves it. `print`: its lines are printed. "
+            "`none`: neither. `auto`: `attach` on a terminal, else `print`."
+        ),
+    ] = "auto"
+    escapes: Annotated[
+        Literal["safe", "all"],
+        Meta(
+            description="Which control sequences of the console reach the terminal. `safe`: where the keyboard is "
+            "attached, none that makes the terminal answer, reports the mouse, sets the clipboard or prints; else "
+            "colours only. `all`: all of them, where the keyboard is attached. The log keeps every byte."
+        ),
+    ] = "safe"
+    wait: Annotated[
+        Seconds | None,
+        Meta(description="With `print`: seconds after which to leave the console. Not set: until the domain ends."),
+    ] = None
+    ready: Ready = Ready()
+    grace: Annotated[
+        Seconds,
+        Meta(description="Seconds that an older domain has to shut down, once asked, before it is destroyed."),
+    ] = 10.0
+    restarts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="How often the domain may reboot within a minute; then it is stopped, for it is in a loop. "
+            "0: a domain that asks for a reboot just ends.",
+        ),
+    ] = 5
+    keep: Annotated[Count, Meta(description="How many generations are kept, to go back to.")] = 10
+    keep_size: Annotated[
+        Count, Meta(description="The MiB that their kernels may take together; the last good one is always kept.")
+    ] = 512
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One boot of `unibuild test`, and what must come of it."""
+
+    console: Annotated[
+        tuple[Pattern, ...],
+        Meta(description="What must be found in lines of the console, in this order; other lines may stand between."),
+    ] = ()
+    http: Annotated[
+        tuple[Http, ...],
+        Meta(
+            description="Requests that it must answer, in this order; each has the keys of `[boot.ready.http]`.",
+        ),
+    ] = ()
+    exit: Annotated[
+        int | Literal["poweroff", "reboot", "crash"] | None,
+        Meta(
+            description="How it must end: the exit code that Solo5 prints, or how Xen sees it. Not set: it need not "
+            "end, and a crash fails."
+        ),
+    ] = None
+    args: Annotated[
+        tuple[str, ...] | dict[Argument, Value] | None,
+        Meta(description="Arguments for the unikernel in this test. Not set: those of `[boot]`."),
+    ] = None
+    ready_within: Annotated[
+        Seconds | None,
+        Meta(
+            description="Seconds from its start within which `[boot.ready]` must hold. Not set: `[boot.ready] timeout`."
+        ),
+    ] = None
+    timeout: Annotated[Seconds, Meta(description="Seconds that the whole test may take.")] = 60.0
+
+
+class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`unibuild watch`: what a save does, and who hears of it."""
+
+    debounce: Annotated[
+        Seconds, Meta(description="Seconds without another change after which a save counts as finished.")
+    ] = 0.02
+    max_wait: Annotated[
+        Seconds, Meta(description="Seconds after which changes that go on and on are built all the same.")
+    ] = 0.5
+    poll: Annotated[
+        bool,
+        Meta(
+            description="Only look about once a second, and let the kernel report nothing. For a file system whose "
+            "changes it does not see, as one of another machine; a change is found without this too, by the same look."
+        ),
+    ] = False
+    on_save: Annotated[
+        Literal["wait", "restart"],
+        Meta(
+            description="What a save during a build does. `wait`: it is built next. `restart`: the build is stopped, "
+            "and the next one begins. A swap of domains is finished in any case."
+        ),
+    ] = "wait"
+    stop_timeout: Annotated[
+        Seconds, Meta(description="Seconds after which a build that was asked to stop (TERM) is killed.")
+    ] = 5.0
+    keep_domain: Annotated[
+        bool, Meta(description="Let the domain run on when the watch ends; else it is destroyed then.")
+    ] = False
+    bell: Annotated[bool, Meta(description="Ring the terminal's bell on a failure, and when it is over.")] = False
+    notify: Annotated[
+        Literal["off", "desktop", "terminal"],
+        Meta(
+            description="What tells of a failure, and that it is over, besides. `desktop`: a notification, by "
+            "`notify-send`. `terminal`: one that the terminal shows (OSC 9)."
+        ),
+    ] = "off"
+    hyperlink: Annotated[
+        str,
+        Meta(
+            description="Where a click on `main.c:12:5` leads: an address with `{host}`, `{path}`, `{line}` and "
+            "`{column}`, as `vscode://file{path}:{line}:{column}`. `auto`: the file, where the terminal is known to "
+            "have links. `off`: nowhere."
+        ),
+    ] = "auto"
+    on_ready: Annotated[
+        tuple[str, ...],
+        Meta(description="A command to run when a new domain runs and is good, as a list of words."),
+    ] = ()
+    on_fail: Annotated[
+        tuple[str, ...],
+        Meta(description="A command to run when a cycle failed or its domain ended badly, as a list of words."),
+    ] = ()
 
 
 class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

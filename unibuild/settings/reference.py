@@ -14,10 +14,10 @@ from typing import get_args
 import msgspec
 
 from unibuild.settings.deprecated import RENAMED
-from unibuild.settings.environment import RESERVED
+from unibuild.settings.loader import RESERVED
 from unibuild.settings.model import Settings
 from unibuild.settings.schema import Leaf, bare, child, expected, key_type, known, leaves, metas
-from unibuild.util.files import PUBLIC, write_whole
+from unibuild.util.files import PUBLIC, write_atomic
 
 __all__ = ["main", "markdown", "schema"]
 
@@ -89,8 +89,8 @@ def schema() -> str:
 def main(argv: list[str]) -> int:
     """Write both files into the folder that ``argv`` names; return the exit code."""
     folder = Path(argv[0] if argv else "docs/reference")
-    write_whole(folder / "settings.md", markdown().encode(), mode=PUBLIC)
-    write_whole(folder / "unibuild.schema.json", schema().encode(), mode=PUBLIC)
+    write_atomic(folder / "settings.md", markdown().encode(), mode=PUBLIC)
+    write_atomic(folder / "unibuild.schema.json", schema().encode(), mode=PUBLIC)
     return 0
 
 

@@ -22,7 +22,7 @@ from unibuild.settings.loader import state_dir
 from unibuild.settings.model import Case
 from unibuild.testing import runner, scratch_domain
 from unibuild.util import files
-from unibuild.xlcfg import edit, grammar
+from unibuild.xlcfg import edit, parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ def from_loader(loader: Path, kind: Literal["pv", "pvh"], disk: str) -> Callable
     """
 
     def change(text: str) -> str:
-        config = grammar.parse(text)
+        config = parser.parse(text)
         changes: dict[str, edit.Setting] = {
             "kernel": str(loader),
             "type": kind,
@@ -73,7 +73,7 @@ def from_bios(device_model: str, disk: str) -> Callable[[str], str]:
     from unibuild.lab.device_model import BIOS, LOADER, PROGRAM
 
     def change(text: str) -> str:
-        config = grammar.parse(text)
+        config = parser.parse(text)
         kept = {key: config.get(key) for key in ("name", "vcpus", *xl_file.ENDS)}
         changes: dict[str, edit.Setting] = {key: str(value) for key, value in kept.items() if value is not None}
         for key in ("vif", "disk"):
@@ -107,11 +107,11 @@ def bring_device_model(host: Host, found: Graph, name: str) -> str:
     return folder
 
 
-def _memory(config: grammar.Config) -> int:
+def _memory(config: parser.Config) -> int:
     return max(_MEMORY, config.number("memory") or 0)
 
 
-def _disk(config: grammar.Config, disk: str) -> dict[str, Device]:
+def _disk(config: parser.Config, disk: str) -> dict[str, Device]:
     taken = {one.vdev for one in xl_file.disks(config)}
     vdev = next(f"xvd{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" if f"xvd{letter}" not in taken)
     return {vdev: {"target": disk, "format": "raw", "access": "rw"}}
@@ -160,7 +160,7 @@ def verify(found: Graph, image: Image) -> None:
             hint="\n".join([*result.details, f"the whole console: {result.log}"]),
         )
     print(f"  the image boots in the lab: seen in {result.seconds:.1f} s")
-    files.write_whole(path, json.dumps([*known, this][-_REMEMBERED:]).encode())
+    files.write_atomic(path, json.dumps([*known, this][-_REMEMBERED:]).encode())
 
 
 def _boot(found: Graph, image: Image) -> runner.Result:

@@ -25,7 +25,7 @@ from unibuild.host.ssh import Ssh
 from unibuild.settings.loader import state_dir
 from unibuild.testing.capture import Hearing, Mailbox
 from unibuild.util import files, standard_streams
-from unibuild.xlcfg import edit, grammar
+from unibuild.xlcfg import edit, parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,7 +70,7 @@ def noted(host: Host, root: Path, name: str) -> Iterator[None]:
     with contextlib.ExitStack() as undo:
         undo.callback(lock.unlink, missing_ok=True)
         undo.enter_context(files.lock(lock, f"the test run {name}"))
-        files.write_whole(note, host.name.encode())
+        files.write_atomic(note, host.name.encode())
         undo.callback(note.unlink, missing_ok=True)
         yield
 
@@ -173,7 +173,7 @@ class Guest:
 
     host: Host
     domain: Domain
-    config: grammar.Config
+    config: parser.Config
     reader: Reader
     mailbox: Mailbox
     end: End | None
@@ -271,7 +271,7 @@ def booted(
         text = change(text) if change else text
         if not isinstance(host, Ssh):
             text = _with_copied_disks(text, path, undo)
-        files.write_whole(path, text.encode(errors="surrogateescape"))
+        files.write_atomic(path, text.encode(errors="surrogateescape"))
         undo.callback(_unlink, path.parent, f"{glob.escape(name)}*.remote.xl")
         deployed = host_files.bring(host, path, found.project.root, path.parent)
         if isinstance(host, Ssh):
@@ -296,7 +296,7 @@ def booted(
 def _render(found: Graph, name: str) -> str:
     """Return the domain's ``.xl`` with a name and addresses of its own; it stays when it has ended."""
     text = found.render()
-    vifs = grammar.parse(text).get("vif")
+    vifs = parser.parse(text).get("vif")
     macs = {str(number): {"mac": _mac()} for number in range(len(vifs) if isinstance(vifs, list) else 0)}
     ends = dict.fromkeys(xl_file.ENDS, "preserve")
     return edit.apply(text, edit.Changes({"name": name, **ends}, vif=macs))
@@ -310,11 +310,11 @@ def _mac() -> str:
 def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str:
     """Return the ``.xl`` with copies, beside it, of the files that the domain will write to: here xl opens them."""
     moved = {}
-    for disk in xl_file.disks(grammar.parse(text)):
+    for disk in xl_file.disks(parser.parse(text)):
         if disk.is_written and disk.is_path and disk.target.is_file():
             copy = path.with_name(f"{path.stem}.{disk.vdev}.disk")
             undo.callback(copy.unlink, missing_ok=True)
-            files.copy_whole(disk.target, copy)
+            files.copy_atomic(disk.target, copy)
             moved[disk.number] = {"target": str(copy)}
     return edit.apply(text, edit.Changes(disk=moved))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from unibuild.settings.loader import STATE
-from unibuild.util.files import write_whole
+from unibuild.util.files import write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ class Learned(msgspec.Struct, kw_only=True):
             FileError: it cannot be written.
         """
         text = json.dumps(msgspec.to_builtins(self))
-        write_whole(root / STATE / "learned", text.encode(errors="surrogateescape"), mode=0o600)
+        write_atomic(root / STATE / "learned", text.encode(errors="surrogateescape"), mode=0o600)
 
     @staticmethod
     def forget(root: Path) -> None:

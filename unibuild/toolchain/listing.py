@@ -18,7 +18,7 @@ from unibuild import fingerprint as stamps
 from unibuild.errors import FileError
 from unibuild.settings.loader import STATE
 from unibuild.toolchain import sources
-from unibuild.util.files import write_whole
+from unibuild.util.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
         )
         others = [other for other in kept if other["asked"] != asked]
         with contextlib.suppress(FileError):  # a tree that cannot be written to can still be looked at
-            write_whole(cache, json.dumps([entry, *others][:KEPT]).encode())
+            write_atomic(cache, json.dumps([entry, *others][:KEPT]).encode())
     return look.found
 
 

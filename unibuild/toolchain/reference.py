@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.toolchain.mirage.flags import FLAGS
 from unibuild.toolchain.mirage.releases import RELEASES, Names, series
-from unibuild.util.files import PUBLIC, write_whole
+from unibuild.util.files import PUBLIC, write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ def markdown() -> str:
 
 def main(argv: list[str]) -> int:
     """Write the page into the folder that ``argv`` names; return the exit code."""
-    write_whole(Path(argv[0] if argv else "docs/reference") / "mirage.md", markdown().encode(), mode=PUBLIC)
+    write_atomic(Path(argv[0] if argv else "docs/reference") / "mirage.md", markdown().encode(), mode=PUBLIC)
     return 0
 
 

@@ -24,7 +24,7 @@ __all__ = [
     "SET_CACHE",
     "Lock",
     "cache_home",
-    "copy_whole",
+    "copy_atomic",
     "expand_user",
     "find_upward",
     "is_locked",
@@ -32,7 +32,7 @@ __all__ = [
     "reading",
     "refuse_newer",
     "sha256",
-    "write_whole",
+    "write_atomic",
     "writing",
     "writing_errors",
 ]
@@ -83,7 +83,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = PRIVATE) -> bool:
+def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> bool:
     """Write ``data`` beside ``path``, then rename: readers see the old file or the new one.
 
     A file that has these bytes already is left alone, so that its time stamp tells when it changed.
@@ -107,8 +107,8 @@ def write_whole(path: Path, data: bytes, *, mode: int = PRIVATE) -> bool:
     return True
 
 
-def copy_whole(source: Path, target: Path) -> bool:
-    """Copy a file as ``write_whole`` writes one; returns whether the target changed."""
+def copy_atomic(source: Path, target: Path) -> bool:
+    """Copy a file as ``write_atomic`` writes one; returns whether the target changed."""
     with reading(source):
         size = source.stat().st_size
         if target.exists() and target.stat().st_size == size and sha256(target) == sha256(source):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Loan", "follow_stop", "hang_up_put_off", "lent", "signal_group", "signals_put_off", "spawning"]
+__all__ = ["Foreground", "defer_hangup", "defer_signals", "follow_stop", "foreground_group", "signal_group", "spawning"]
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
@@ -29,7 +29,7 @@ def signal_group(group: int, number: signal.Signals) -> None:
 
 
 @dataclass
-class Loan:
+class Foreground:
     """The terminal's foreground, lent to a child.
 
     Attributes:
@@ -42,14 +42,14 @@ class Loan:
 
 
 @contextlib.contextmanager
-def lent(group: int) -> Iterator[Loan]:
+def foreground_group(group: int) -> Iterator[Foreground]:
     """Make a child's group, which has its process's number, the foreground group for the time of the block."""
-    loan = Loan()
+    loan = Foreground()
     terminal = _our_terminal()
     if terminal is None:
         yield loan
         return
-    with _Witness(group) as witness:  # it stands there before a Ctrl-C can come
+    with _InterruptDetector(group) as witness:  # it stands there before a Ctrl-C can come
         before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
         try:
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -110,7 +110,7 @@ def _stopped(pid: int) -> os.waitid_result | None:
         return None
 
 
-class _Witness(contextlib.AbstractContextManager["_Witness"]):
+class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]):
     """A process that does nothing in a child's group but die of the Ctrl-C that the child gets.
 
     A child need not die of it: ssh ends with exit code 255, and GNU make at times with 2 ("wait: No child processes").
@@ -147,7 +147,7 @@ class _Witness(contextlib.AbstractContextManager["_Witness"]):
 def spawning() -> Iterator[None]:
     """Let a child be started inside the block, which no signal ends half-way."""
     _stop_with_our_children()
-    with signals_put_off():
+    with defer_signals():
         yield
 
 
@@ -164,7 +164,7 @@ def _stop_with_our_children() -> None:
 
 
 @contextlib.contextmanager
-def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
+def defer_signals(*, first_only: bool = False) -> Iterator[None]:
     """Let no handler of Ctrl-C, TERM or HUP raise inside the block: they are called after it.
 
     Args:
@@ -198,7 +198,7 @@ def signals_put_off(*, first_only: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hang_up_put_off() -> Iterator[None]:
+def defer_hangup() -> Iterator[None]:
     """Let a closed terminal end neither this process nor a child that the main thread starts inside the block.
 
     HUP is answered after the block. Ctrl-C and TERM are answered at once: somebody wants an end.

@@ -1,31 +1,35 @@
-"""How a failure is told on the terminal, the same from every front door."""
+"""Print errors and tables on the terminal."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from unibuild.errors import FileError
 from unibuild.util import run_result, standard_streams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from unibuild.errors import UnibuildError
 
-__all__ = ["DEBUG", "debugging", "hang_up", "interrupted", "lost_output", "tell"]
+__all__ = ["DEBUG", "age", "debug_enabled", "handle_broken_pipe", "interrupted", "lost_output", "print_error", "table"]
 
 DEBUG = "UNIBUILD_DEBUG"
 
 
-def debugging() -> bool:
+def debug_enabled() -> bool:
     """Say whether tracebacks are wanted: ``unibuild --debug`` or the environment variable ``UNIBUILD_DEBUG``."""
     return bool(os.environ.get(DEBUG))
 
 
-def tell(error: UnibuildError) -> int:
+def print_error(error: UnibuildError) -> int:
     """Write a failure to standard error, with what to do next; return the exit code."""
-    if debugging():
+    if debug_enabled():
         import traceback
 
         standard_streams.text(2, "".join(traceback.format_exception(error)))
@@ -40,9 +44,9 @@ def lost_output() -> int:
     try:
         standard_streams.check()
     except BrokenPipeError:
-        return hang_up()
+        return handle_broken_pipe()
     except OSError as error:
-        return tell(FileError.of(error))
+        return print_error(FileError.of(error))
     return 0
 
 
@@ -52,7 +56,41 @@ def interrupted() -> int:
     return 128 + signal.SIGINT
 
 
-def hang_up() -> int:
+def handle_broken_pipe() -> int:
     """Answer a reader of our output that has gone (``unibuild list | head -1``): say no more; return the exit code."""
     standard_streams.hang_up(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
     return 128 + signal.SIGPIPE
+
+
+_NARROWEST = 6  # characters of a column that is cut
+_UNITS = (("day", 86400), ("h", 3600), ("min", 60))
+
+
+def age(seconds: int) -> str:
+    """Return a length of time in words, in its largest unit: ``40 s``, ``5 min``, ``3 h``, ``1 day``, ``12 days``."""
+    for unit, size in _UNITS:
+        if seconds >= size:
+            number = seconds // size
+            return f"{number} {unit}{'s' if unit == 'day' and number > 1 else ''}"
+    return f"{seconds} s"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Give the lines of a table, each column as wide as it has to be; a column that is empty throughout is left out.
+
+    On a terminal the widest columns are cut until a line fits.
+    """
+    shown = [number for number in range(len(head)) if any(row[number] for row in rows)]
+    widths = [max(len(row[number]) for row in (head, *rows)) for number in range(len(head))]
+    room = shutil.get_terminal_size().columns - 2 * (len(shown) - 1) if sys.stdout.isatty() else sys.maxsize
+    while (excess := sum(widths[number] for number in shown) - room) > 0:
+        widest = max(shown, key=lambda number: widths[number])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] = max(_NARROWEST, widths[widest] - excess)
+    for row in (head, *rows):
+        yield "  ".join(_cut(row[number], widths[number]) for number in shown).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"

@@ -1,4 +1,4 @@
-"""The only place that starts children.
+"""Start child processes; no other module does.
 
 A child is an argument list, never a shell string. It gets a process group of its own, so that ending it ends what
 it started too: TERM first, KILL after ``PATIENCE`` seconds. Where we own the terminal the child's group is made its
@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
@@ -21,10 +23,10 @@ from unibuild.errors import CommandError, MissingError, UnibuildError
 from unibuild.util import job_control
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["PATIENCE", "Child", "Completed", "attend", "need", "run", "start"]
+__all__ = ["PATIENCE", "Child", "Completed", "Fork", "fork", "need", "run", "run_interactive", "start"]
 
 PATIENCE = 5.0  # seconds from TERM to KILL: a package manager needs a few to put its files right
 PACKAGES = {  # the Debian package of each program that we call by name
@@ -152,7 +154,7 @@ def run(
     stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
     with start(argv, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with job_control.lent(child.popen.pid) as loan:
+        with job_control.foreground_group(child.popen.pid) as loan:
             while True:
                 try:
                     pause = 0.2 if loan.is_lent else None
@@ -175,7 +177,7 @@ def run(
     return Completed(tuple(argv), status, out, err)
 
 
-def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
+def run_interactive(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
     """Run a command to its end with our own standard input, output and error; return its exit status.
 
     GNU make's jobserver, where we were given one, is handed on.
@@ -186,7 +188,7 @@ def attend(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, st
     """
     with (
         start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child,
-        job_control.lent(child.popen.pid) as loan,
+        job_control.foreground_group(child.popen.pid) as loan,
     ):
         while True:
             state = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
@@ -296,3 +298,59 @@ def _jobserver() -> tuple[int, ...]:
     except OSError:
         return ()
     return fds
+
+
+class Fork:
+    """A copy of this process that does one thing; its file descriptor is readable once it has ended."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._fd = os.pidfd_open(pid)
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._fd
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to its process group, and let what was stopped there go on."""
+        job_control.signal_group(self.pid, number)
+        job_control.signal_group(self.pid, signal.SIGCONT)
+
+    def reap(self) -> int:
+        """Wait for its end; return its exit code, minus the signal's number where one ended it."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(status)
+
+    def stop(self, patience: float = PATIENCE) -> int:
+        """End its process group: TERM, then KILL after ``patience`` seconds; return as ``reap`` does."""
+        self.signal(signal.SIGTERM)
+        if not select.select([self], [], [], patience)[0]:
+            self.signal(signal.SIGKILL)
+        return self.reap()
+
+
+def fork(act: Callable[[], int]) -> Fork:
+    """Run ``act`` in a copy of this process, in a process group of its own; return at once.
+
+    The copy ends with what ``act`` returns, or with the code of its ``SystemExit``. Only a process without a second
+    thread may call this: a lock that another thread held would be held in the copy for ever.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        with contextlib.suppress(OSError):  # the copy was faster, or has ended
+            os.setpgid(pid, 0)
+        return Fork(pid)
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        code = act()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:  # whatever was raised: nothing of it is for the caller of the copied function
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)

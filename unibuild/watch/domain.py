@@ -16,7 +16,7 @@ from unibuild.domain import records
 from unibuild.errors import BusyError, FileError, HostError, NotReadyError, UnibuildError
 from unibuild.host import resolve
 from unibuild.settings.loader import state_dir
-from unibuild.util.output import debugging
+from unibuild.util.output import debug_enabled
 from unibuild.watch import events
 from unibuild.watch.console_thread import Follower
 from unibuild.watch.swaps import Swap, Swapped
@@ -73,7 +73,7 @@ class Domains:
         except OSError as error:
             return Swapped("failed", error=FileError.of(error))
         except Exception as error:  # a fault of ours
-            if debugging():
+            if debug_enabled():
                 traceback.print_exception(error)
             hint = "that is a fault of unibuild's; --debug shows where"
             return Swapped("failed", error=UnibuildError(f"the domain was not put in place: {error!r}", hint=hint))

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from unibuild.domain.console_log import log_path
 from unibuild.errors import UnibuildError
-from unibuild.settings.environment import CYCLE
-from unibuild.settings.loader import STATE
+from unibuild.settings.loader import CYCLE, STATE
 from unibuild.util import process, waits
 from unibuild.watch import events
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from unibuild.settings.watching import Watch
+    from unibuild.settings.model import Watch
     from unibuild.util.process import Child
     from unibuild.watch.ui import base
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from unibuild.util.files import PUBLIC, write_whole
+from unibuild.util.files import PUBLIC, write_atomic
 from unibuild.watch import events
 
 __all__ = ["main", "markdown"]
@@ -47,7 +47,7 @@ def markdown() -> str:
 
 def main(argv: list[str]) -> int:
     """Write the page to the file that ``argv`` names; return the exit code."""
-    write_whole(Path(argv[0] if argv else "docs/reference/watch.md"), markdown().encode(), mode=PUBLIC)
+    write_atomic(Path(argv[0] if argv else "docs/reference/watch.md"), markdown().encode(), mode=PUBLIC)
     return 0
 
 

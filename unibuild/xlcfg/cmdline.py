@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from unibuild.settings.model import Value
-    from unibuild.xlcfg.grammar import Config
+    from unibuild.xlcfg.parser import Config
 
 __all__ = ["PV_LIMIT", "check_names", "effective", "join", "split", "words"]
 

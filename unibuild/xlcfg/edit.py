@@ -1,6 +1,6 @@
-"""Changing an .xl file in place: every byte that need not change stays, and comments and order with them.
+"""Write values in the language of xl.cfg(5), and change an .xl file without touching its other bytes.
 
-Each change is one splice of the text, and the next change reads the text anew.
+Each change is one splice of the text; the next change parses the text again.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import InputError, SettingsError
 from unibuild.xlcfg.devices import Device, change_disk, change_vif, parse_disk
-from unibuild.xlcfg.grammar import Config, Value, parse
-from unibuild.xlcfg.write import quote, write
+from unibuild.xlcfg.parser import Config, Value, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Changes", "Setting", "apply", "arrange"]
+__all__ = ["Changes", "Setting", "apply", "arrange", "quote", "write"]
 
 Setting = str | int | bool | list[str]
 
@@ -49,7 +48,7 @@ def apply(text: str, changes: Changes, path: str = "the .xl file") -> str:
     """Return the text with the changes made; an empty text becomes a whole new file.
 
     Args:
-        text: what the file holds, decoded as for `grammar.parse`.
+        text: what the file holds, decoded as for `parser.parse`.
         changes: what shall be different.
         path: the file's name, for messages.
 
@@ -213,3 +212,32 @@ def _behind(text: str, at: int, pattern: str) -> int:
 
 def _splice(text: str, start: int, end: int, new: str) -> str:
     return text[:start] + new + text[end:]
+
+
+# Neither \x.. nor octal: xl cannot read them. Other control characters may stand as they are.
+_ESCAPES = {"\\": r"\\", "\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
+
+
+def quote(text: str) -> str:
+    """Return a string as it stands in an .xl file, in the quotes that need the fewer backslashes.
+
+    Raises:
+        SettingsError: it has a NUL character, which no .xl file can hold.
+    """
+    if "\0" in text:
+        raise SettingsError(f"{text!r} has a NUL character, which no .xl file can hold")
+    mark = '"' if text.count("'") > text.count('"') else "'"
+    return mark + "".join(f"\\{mark}" if char == mark else _ESCAPES.get(char, char) for char in text) + mark
+
+
+def write(value: str | int | bool | list[str]) -> str:
+    """Return a value as it stands in an .xl file; xl's booleans are 1 and 0.
+
+    Raises:
+        SettingsError: a string has a NUL character.
+    """
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, list):
+        return f"[ {', '.join(map(quote, value))} ]"
+    return str(int(value)) if value >= 0 else quote(str(value))  # a minus sign stands in quotes only

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import SettingsError
 from unibuild.xlcfg.devices import change_vif, parse_disk, parse_vif
-from unibuild.xlcfg.grammar import parse
+from unibuild.xlcfg.parser import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unibuild.xlcfg.devices import Device
-    from unibuild.xlcfg.grammar import Config
+    from unibuild.xlcfg.parser import Config
 
 __all__ = ["Named", "by_number", "missing", "ordered", "read", "removed"]
 
@@ -83,7 +83,7 @@ def read(text: str, path: str) -> Named:
     """Read an ``.xl.in``.
 
     Args:
-        text: what it holds, decoded as for `grammar.parse`.
+        text: what it holds, decoded as for `parser.parse`.
         path: the file's name, for messages.
 
     Raises:

@@ -1,12 +1,19 @@
-"""The words of the xl.cfg language, as Xen's scanner cuts them.
+"""Parse xl.cfg(5) files and keep the position of every value.
 
-Source: libxlu_cfg_l.l and xlu__cfgl_dequote() (libxlu_cfg.c) in Xen's tools/libs/util, their oddities included:
-what counts is what xl reads, not what it should.
+    file        statements, each ended by a line end or `;`; between them blank lines and comments (`# ...`)
+    statement   KEY = value      the last one of a key wins
+                KEY += value     joins to the value before: strings to a longer string, lists to a longer list
+    value       'string'  "string"  number  [ value, value, ... ]
+                a list may span lines, hold comments, and end in a comma
+
+Source: libxlu_cfg_l.l, libxlu_cfg_y.y and xlu__cfgl_dequote() (libxlu_cfg.c) in Xen's tools/libs/util. The parser
+reads what xl reads, oddities included, except lists nested deeper than `DEPTH`.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild.errors import XlSyntaxError
@@ -14,7 +21,8 @@ from unibuild.errors import XlSyntaxError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Source", "Token", "scan"]
+
+__all__ = ["DEPTH", "Assignment", "Config", "Plain", "Source", "Token", "Value", "parse", "scan"]
 
 _TOKEN = re.compile(
     r"""
@@ -132,3 +140,197 @@ def _stray(source: Source, at: int) -> XlSyntaxError:
         hint = "only comments and strings may hold other characters than those of ASCII: take it out"
     message, hint = _STRAY.get(character, (f"{shown} means nothing to xl here", hint))
     return source.error(message, at, hint=hint)
+
+
+DEPTH = 100
+
+Plain = str | int | list["Plain"]
+
+_WHOLE = re.compile(r"[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")  # C's strtol, base 0
+_LONG = 1 << 63
+_PYTHON_WORDS = ("import", "from", "def", "if", "else", "elif", "for", "while", "try", "print", "with", "class")
+_PYTHON = "this is Python, which `xm` ran and xl does not: write the values that it computes"
+_DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
+
+
+class Value(NamedTuple):
+    """A value and its place, `text[start:end]`.
+
+    `plain` is a string, an int, or a list of strings and lists. A number that is not plainly decimal (`0x10`) stays
+    the string that xl keeps. A list has its `items`, and in `commas` the offset of the comma behind each.
+    """
+
+    plain: Plain
+    start: int
+    end: int
+    items: tuple[Value, ...] = ()
+    commas: tuple[int, ...] = ()
+
+
+class Assignment(NamedTuple):
+    """A statement: `key = value`, or where `adds` is true `key += value`; `start` is the offset of the key."""
+
+    key: str
+    adds: bool
+    value: Value
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The offset behind the value."""
+        return self.value.end
+
+
+@dataclass(frozen=True)
+class Config:
+    """A file that was read.
+
+    Attributes:
+        source: its text, where all offsets point into, and its name.
+        assignments: its statements, in order.
+        end: the offset where more text can be added.
+    """
+
+    source: Source
+    assignments: tuple[Assignment, ...]
+    end: int
+
+    @property
+    def text(self) -> str:
+        """The file's text."""
+        return self.source.text
+
+    def keys(self) -> tuple[str, ...]:
+        """Return every key once, in the order of their first assignments."""
+        return tuple(dict.fromkeys(found.key for found in self.assignments))
+
+    def of(self, key: str) -> tuple[Assignment, ...]:
+        """Return the assignments that make up a key's value: the last with `=`, and those with `+=` after it."""
+        made: tuple[Assignment, ...] = ()
+        for found in self.assignments:
+            if found.key == key:
+                made = (*made, found) if found.adds else (found,)
+        return made
+
+    def get(self, key: str) -> Plain | None:
+        """Return a key's value as xl takes it, or None where the file does not have the key."""
+        plain: Plain | None = None
+        for found in self.of(key):
+            more = found.value.plain
+            if plain is None:
+                plain = more
+            elif isinstance(plain, list) and isinstance(more, list):
+                plain = [*plain, *more]
+            else:
+                plain = f"{plain}{more}"
+        return plain
+
+    def number(self, key: str) -> int | None:
+        """Return a key's value as xl counts it, or None where the file lacks it or xl ignores it as not a number.
+
+        In quotes or not, ``0x10`` is 16 and ``010`` is 8 (libxlu_cfg.c, xlu_cfg_get_long).
+        """
+        plain = self.get(key)
+        found = None if plain is None or isinstance(plain, list) else _WHOLE.fullmatch(str(plain))
+        if found is None:
+            return None
+        sign, hexadecimal, octal, decimal = found.groups()
+        digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)
+        value = int(f"{sign}{digits}", base)
+        return value if -_LONG <= value < _LONG else None
+
+    def error(self, message: str, at: int, *, hint: str | None = None) -> XlSyntaxError:
+        """Return an error that points at an offset of the text."""
+        return self.source.error(message, at, hint=hint)
+
+
+def parse(text: str, path: str = "the .xl file") -> Config:
+    """Read a file's text.
+
+    Args:
+        text: the text; decode it with `errors="surrogateescape"`, for xl takes any bytes.
+        path: the file's name, for messages.
+
+    Raises:
+        XlSyntaxError: xl would refuse it.
+    """
+    return _Parser(Source(text, path)).file()
+
+
+class _Parser:
+    """Recursive descent with one token of look-ahead; a method stands for a rule of the grammar."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.tokens: Iterator[Token] = scan(source)
+        self.ahead: Token | None = None
+
+    def peek(self) -> Token:
+        if self.ahead is None:
+            self.ahead = next(self.tokens)
+        return self.ahead
+
+    def take(self) -> Token:
+        token, self.ahead = self.peek(), None
+        return token
+
+    def take_beyond_newlines(self) -> Token:
+        while (token := self.take()).kind == "newline":
+            pass
+        return token
+
+    def file(self) -> Config:
+        found: list[Assignment] = []
+        is_list: dict[str, bool] = {}
+        while (token := self.take()).kind != "end":
+            if token.kind in ("newline", ";"):
+                continue
+            new = self.assignment(token)
+            now = isinstance(new.value.plain, list)
+            if new.adds and is_list.get(new.key, now) != now:
+                raise self.error(f"`{new.key} +=` joins a list with a single value", new.end - 1)
+            is_list[new.key] = now
+            found.append(new)
+            if self.peek().kind not in ("newline", ";", "end"):
+                raise self.error("the line should end here, or a `;` should stand before this", self.peek().start)
+        return Config(self.source, tuple(found), token.end)
+
+    def assignment(self, key: Token) -> Assignment:
+        if key.kind != "key":
+            raise self.error("a key should stand here, as in `memory = 256`", key.start)
+        sign = self.take()
+        if sign.kind not in ("=", "+="):
+            hint = _PYTHON if key.value in _PYTHON_WORDS else None
+            raise self.error(f"`=` is missing after `{key.value}`", sign.start, hint)
+        return Assignment(key.value, sign.kind == "+=", self.value(self.take()), key.start)
+
+    def value(self, token: Token, depth: int = 0) -> Value:
+        if token.kind == "[":
+            if depth == DEPTH:
+                raise self.error(f"lists are nested deeper than {DEPTH} here", token.start)
+            return self.items(token, depth + 1)
+        if token.kind == "number" and _DECIMAL.fullmatch(token.value):
+            return Value(int(token.value), token.start, token.end)
+        if token.kind in ("number", "string"):
+            return Value(token.value, token.start, token.end)
+        hint = f"words are in quotes: '{token.value}'" if token.kind == "key" else None
+        hint = _PYTHON if token.kind == "key" and "." in token.value else hint
+        raise self.error("a value should stand here: a string in quotes, a number or a list", token.start, hint)
+
+    def items(self, opening: Token, depth: int) -> Value:
+        items: list[Value] = []
+        commas: list[int] = []
+        token = self.take_beyond_newlines()
+        while token.kind != "]":
+            items.append(self.value(token, depth))
+            token = self.take_beyond_newlines()
+            if token.kind == ",":
+                commas.append(token.start)
+                token = self.take_beyond_newlines()
+            elif token.kind != "]":
+                raise self.error("`,` or `]` is missing in the list", token.start)
+        plain: list[Plain] = [item.plain if isinstance(item.plain, list) else str(item.plain) for item in items]
+        return Value(plain, opening.start, token.end, tuple(items), tuple(commas))
+
+    def error(self, message: str, at: int, hint: str | None = None) -> XlSyntaxError:
+        return self.source.error(message, at, hint=hint)

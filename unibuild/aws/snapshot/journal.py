@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from unibuild.util.files import refuse_newer, write_whole
+from unibuild.util.files import refuse_newer, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,4 +104,4 @@ class Journal:
     def save(self) -> None:
         """Write the file, whole, with what was changed in the uploads that it holds."""
         if self._writing:
-            write_whole(self.path, msgspec.json.encode(self._state) + b"\n")
+            write_atomic(self.path, msgspec.json.encode(self._state) + b"\n")

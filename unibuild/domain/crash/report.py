@@ -243,7 +243,7 @@ def _kernel(kernel: Path, target: Path, state: Path, missing: list[str]) -> None
                 return
             except OSError:  # another file system, or one without links
                 pass
-        files.copy_whole(kernel, target)
+        files.copy_atomic(kernel, target)
     except (OSError, UnibuildError) as error:
         missing.append(f"its kernel: {error}")
 

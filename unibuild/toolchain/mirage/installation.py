@@ -14,7 +14,7 @@ from unibuild.errors import CommandError, FileError, MissingError
 from unibuild.settings.loader import state_dir
 from unibuild.toolchain.base import environment, installed, program_fingerprint
 from unibuild.toolchain.mirage import opam
-from unibuild.util.files import write_whole
+from unibuild.util.files import write_atomic
 from unibuild.util.process import run
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def find_tools(root: Path, cwd: Path, env: Mapping[str, str], programs: Sequence
     found = _find(cwd, env, programs)
     if found != kept and installed("mirage", env) is not None:
         with contextlib.suppress(FileError):  # a read-only tree can still be inspected
-            write_whole(state_dir(root) / TOOLS_FILE, msgspec.json.encode(found))
+            write_atomic(state_dir(root) / TOOLS_FILE, msgspec.json.encode(found))
     return found
 
 
@@ -105,7 +105,7 @@ def mirage_version(root: Path, env: Mapping[str, str]) -> tuple[str, str]:
         raise MissingError("the program mirage is not on PATH", hint=GET_MIRAGE)
     version = _ask(str(found), env)
     with contextlib.suppress(FileError):  # a read-only tree can still be inspected
-        write_whole(state_dir(root) / cache.name, json.dumps({**known, "version": version}).encode())
+        write_atomic(state_dir(root) / cache.name, json.dumps({**known, "version": version}).encode())
     return version, str(found)
 
 

@@ -41,7 +41,7 @@ def page(argv: list[str], is_over: Callable[[], bool]) -> None:
     """Run a pager to its end, with the terminal of standard input; end it when ``is_over`` says so.
 
     The terminal has to be as it was before us, and nobody else may read it. Ctrl-Z stops the pager and us. Unlike
-    ``process.attend`` this is for any thread.
+    ``process.run_interactive`` this is for any thread.
 
     Raises:
         MissingError: the program is not there.

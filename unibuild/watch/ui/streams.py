@@ -17,7 +17,7 @@ from unibuild.watch.ui.render import Paint, plain_line
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unibuild.settings.watching import Watch
+    from unibuild.settings.model import Watch
 
 __all__ = ["JsonScreen", "PlainScreen", "hyperlink", "make", "wants_colour"]
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from unibuild.errors import SettingsError
 from unibuild.xlcfg.devices import parse_vif
-from unibuild.xlcfg.grammar import parse
 from unibuild.xlcfg.mirage_names import Named, by_number, missing, ordered, read, removed
+from unibuild.xlcfg.parser import parse
 
 MIRAGE_4 = """name = '@NAME@'
 kernel = '@KERNEL@'

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unibuild.settings.hosts import at, settled, whose_xl
+from unibuild.settings.hosts import apply_host, at, xl_owner
 from unibuild.settings.loader import load
 
 TOML = """
@@ -29,26 +29,26 @@ def project(tmp_path):
 
 
 def test_what_is_set_for_a_host_goes_over_the_rest(project):
-    xl = settled(at(project, "big")).settings.xl
+    xl = apply_host(at(project, "big")).settings.xl
     assert (xl.memory, xl.vcpus, xl.set) == (512, 2, {"on_crash": "preserve"})
     assert xl.vif == {"0": {"bridge": "br1", "mtu": 1400}, "1": {"bridge": "br2"}}
 
 
 def test_to_settle_twice_changes_nothing(project):
-    once = settled(at(project, "big"))
-    assert settled(once) == once
+    once = apply_host(at(project, "big"))
+    assert apply_host(once) == once
 
 
 @pytest.mark.parametrize("host", ["plain", "lab", "auto", "ssh://big", "nobody"])
 def test_a_host_that_changes_nothing(project, host):
     there = at(project, host)
-    assert (settled(there), whose_xl(there.settings)) == (there, "others")
+    assert (apply_host(there), xl_owner(there.settings)) == (there, "others")
 
 
 def test_whose_the_xl_is(project, tmp_path):
-    assert whose_xl(at(project, "big").settings) == "big"
+    assert xl_owner(at(project, "big").settings) == "big"
     (tmp_path / "unibuild.toml").write_text('[hosts.big]\naddress = "ssh://big"')
-    assert whose_xl(load(tmp_path, {"host": "big"}, {}).settings) is None
+    assert xl_owner(load(tmp_path, {"host": "big"}, {}).settings) is None
 
 
 def test_a_project_keeps_the_words_of_its_command_line(project):

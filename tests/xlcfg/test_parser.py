@@ -9,7 +9,7 @@ from xl_files import broken, files
 from xl_oracle import Refused
 
 from unibuild.errors import XlSyntaxError
-from unibuild.xlcfg.grammar import DEPTH, parse
+from unibuild.xlcfg.parser import DEPTH, parse
 
 if TYPE_CHECKING:
     from xl_oracle import Oracle

@@ -10,8 +10,7 @@ from xl_files import VDEVS, broken, disk_lists, files, literals, scalars, texts,
 from unibuild.errors import InputError, SettingsError, XlSyntaxError
 from unibuild.xlcfg.devices import parse_disk, parse_vif
 from unibuild.xlcfg.edit import Changes, apply
-from unibuild.xlcfg.grammar import parse
-from unibuild.xlcfg.parser import Source, scan
+from unibuild.xlcfg.parser import Source, parse, scan
 
 if TYPE_CHECKING:
     from xl_oracle import Oracle

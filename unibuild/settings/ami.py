@@ -1,6 +1,6 @@
-"""The settings of EC2: how an AMI is made of the kernel, and an instance of the AMI.
+"""Settings of the disk image, the AMI made from it, and the EC2 instance that runs it.
 
-They are part of the tree in settings/model.py. Credentials are no settings: boto3's usual chain finds them.
+Credentials are not settings: boto3's usual chain finds them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from unibuild.settings.types import Account, Cidr, Count, OpenPort, Seconds, TagKey, TagValue
 
-__all__ = ["Launch", "Publish"]
+__all__ = ["Image", "Launch", "Publish"]
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -147,3 +147,30 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Literal["terminate", "keep"],
         Meta(description="What becomes of an instance that is not ready. `terminate`: it ends. `keep`: it runs on."),
     ] = "terminate"
+
+
+class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The disk image that a boot loader starts the kernel from: what `image` writes and `publish_ami` sends."""
+
+    file: Annotated[
+        str | None,
+        Meta(description="Where `image` writes it, from the project's folder. Not set: `.unibuild/NAME.img`."),
+    ] = None
+    path: Annotated[str, Meta(description="The kernel's path in the image.", pattern=r"^/[^ ]+$")] = "/kernel"
+    cmdline: Annotated[
+        str | None, Meta(description="The kernel's command line in the image. Not set: what the `.xl` says.")
+    ] = None
+    ramdisks: Annotated[
+        tuple[str, ...] | None,
+        Meta(
+            description="Ramdisks and modules, from the project's folder: one is what `ramdisk` in the `.xl` is, "
+            "several are handed over as the modules of a multiboot loader. Not set: the `ramdisk` of the `.xl`."
+        ),
+    ] = None
+    bios: Annotated[
+        bool,
+        Meta(
+            description="Whether GRUB for a BIOS is in it too, for a PVH kernel in a Xen HVM domain. With "
+            '`[publish] virtualization = "hvm"` it is in any case.'
+        ),
+    ] = False
