@@ -75,7 +75,7 @@ def test_ssh_runs_in_whatever_lab_vm_there_is(monkeypatch, tmp_path, words, remo
     there = vm.LabVm(LabPaths(tmp_path, tmp_path))
     ran = []
     monkeypatch.setattr(vm, "running", lambda: there)
-    monkeypatch.setattr(lab.process, "attend", lambda argv: ran.append(argv) or 7)
+    monkeypatch.setattr(lab.process, "run_interactive", lambda argv: ran.append(argv) or 7)
     assert lab.main(["ssh", *words]) == 7
     assert [word for word in ran[0] if word != "-t"] == ["ssh", "-F", str(there.ssh_config), "box", *remote]
 

@@ -121,7 +121,8 @@ def test_the_jobserver_is_handed_on(monkeypatch):
 
 def test_make_shares_its_jobs_with_the_make_that_we_run(tmp_path):
     (tmp_path / "outer.mk").write_text(
-        f'all:\n\t+@{sys.executable} -c \'import unibuild.util.process as p; p.run_interactive(["make", "-f", "inner.mk"])\'\n'
+        f"all:\n\t+@{sys.executable} -c 'from unibuild.util.process import run_interactive as run; "
+        'run(["make", "-f", "inner.mk"])\'\n'
     )
     (tmp_path / "inner.mk").write_text("all: a b\na b:\n\t@echo $(findstring jobserver,$(MAKEFLAGS))\n")
     done = subprocess.run(["make", "-j3", "-f", "outer.mk"], cwd=tmp_path, capture_output=True, text=True)

@@ -1,7 +1,7 @@
-"""How a stage becomes a doit task, the same for every front door; ``tasks.goals`` makes all tasks of a project.
+"""Make doit tasks of the stages of a build; ``doit_plugin.goals`` makes all tasks of a project.
 
-Staleness is decided by one ``uptodate`` item a task (``StageUpToDate``, ``DomainUpToDate``) and not by doit's own file check, which
-records what a file is *after* the action and would lose an edit made meanwhile; ``Checker`` takes our files out of it.
+One ``uptodate`` item a task (``StageUpToDate``, ``DomainUpToDate``) decides whether it runs, not doit's own file check:
+doit records what a file is *after* the action and would lose an edit made meanwhile. ``Checker`` hides our files.
 """
 
 from __future__ import annotations
