@@ -109,6 +109,15 @@ def test_a_failure_is_the_reason_of_the_next_build(project):
     assert "failed the last time" not in project.run("unibuild", "plan", "build")
 
 
+def test_a_build_after_a_failed_one_keeps_what_that_built(project):
+    project.write("Makefile", "hello.xen: a.o\n\tfalse\na.o: main.c\n\techo $(MODE); cp main.c $@\n")
+    project.run("unibuild", "build", code=1)
+    project.write("Makefile", project.read("Makefile").replace("false", "cp a.o $@"))
+    assert "MODE changed" in project.run("unibuild", "plan", "build", MODE="fast")
+    plan = project.run("unibuild", "plan", "build")
+    assert "failed the last time, and Makefile changed\n" in plan
+
+
 def test_a_kernel_that_make_calls_up_to_date_is_accepted(tree):
     tree.write("Makefile", "hello.xen:\n")
     tree.write("hello.xen", "made elsewhere")

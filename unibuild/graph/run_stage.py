@@ -146,6 +146,8 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
                     own = {key(str(root), path) for path in settled}
                     note_build(learned, str(root), own.union(judged.record["inputs"]))
                 learned.save(root)
+                if not is_finished:  # what the build was found to depend on is no change to the next one
+                    judged.record["fingerprint"] = dict(renewed(graph, stage).watch.fingerprint)
     settled += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
     return {path: fingerprint.take(path) for path in settled}
 
