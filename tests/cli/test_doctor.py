@@ -74,7 +74,7 @@ def test_rights_that_are_lacking(doctor, xen):
     xen.refuse("sudo", "sudo: a password is required")
     found = doctor(code=3)["host xen1 (ssh://ann@xen1)"]
     assert found["rights"]["text"].startswith("sudo does not let ann run xl, xenstore-ls")
-    assert "/usr/bin/tee -a /dev/pts/[0-9]" in found["rights"]["mend"]
+    assert "/usr/bin/tee -a /dev/pts/[0-9]" in found["rights"]["fix"]
 
 
 def test_a_host_without_sudo(doctor):
@@ -187,10 +187,10 @@ def homeless(monkeypatch):
 def test_a_user_without_a_home_is_a_finding(homeless, tmp_path, is_needed, state):
     (found,) = doctor_checks.lab(Lab(), tmp_path, is_needed=is_needed)
     assert (found.what, found.state) == ("lab", state)
-    assert "XDG_CACHE_HOME" in found.mend
+    assert "XDG_CACHE_HOME" in found.fix
 
 
 def test_a_host_is_out_of_reach_for_a_user_without_a_home(xen, homeless):
     (found,) = doctor_checks.look(Settings(host="ssh://there"))
     assert found.what == "reach"
-    assert "XDG_CACHE_HOME" in found.mend
+    assert "XDG_CACHE_HOME" in found.fix

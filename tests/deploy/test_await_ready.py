@@ -131,30 +131,30 @@ def test_the_address_that_the_lab_leases(xen, monkeypatch, tmp_path):
         "start 10.0.2.50\nstatic_lease 00:16:3E:00:00:02 10.0.2.50\nstatic_lease 00:16:3e:00:00:01 10.0.2.51\n"
     )
     monkeypatch.setattr(reach, "_LEASES", str(leases))
-    assert reach.leased_address(lab_host(), config(VIF)) == "10.0.2.51"
-    assert reach.leased_address(lab_host(), config("vif = ['mac=00:16:3e:00:00:03']")) is None
-    assert reach.leased_address(Local(uid=0), config(VIF)) is None
+    assert reach.find_leased_address(lab_host(), config(VIF)) == "10.0.2.51"
+    assert reach.find_leased_address(lab_host(), config("vif = ['mac=00:16:3e:00:00:03']")) is None
+    assert reach.find_leased_address(Local(uid=0), config(VIF)) is None
 
 
 def test_a_forwarded_port_is_made_and_taken_away(lab):
-    with reach.way(lab_host(), "10.0.2.50", 80) as (address, port):
+    with reach.forward_port(lab_host(), "10.0.2.50", 80) as (address, port):
         assert (address, lab.said) == ("127.0.0.1", [f"forward {port}:10.0.2.50:80"])
     assert lab.said[1:] == [f"unforward {port}"]
 
 
 def test_a_port_that_is_forwarded_there_by_setting_is_taken_and_stays(lab):
-    with reach.way(lab_host(), "10.0.2.50", 80, ["9090:81", "8080:80"]) as way:
+    with reach.forward_port(lab_host(), "10.0.2.50", 80, ["9090:81", "8080:80"]) as way:
         assert way == ("127.0.0.1", 8080)
     assert lab.said == ["forward 8080:80"]
 
 
 def test_a_port_that_leads_to_another_domain_is_not_taken(lab):
-    with reach.way(lab_host(), "10.0.2.51", 80, ["8080:80"]) as (_, port):
+    with reach.forward_port(lab_host(), "10.0.2.51", 80, ["8080:80"]) as (_, port):
         assert port != 8080
 
 
 def test_after_ctrl_c_no_port_is_forwarded(lab):
-    with contextlib.suppress(KeyboardInterrupt), reach.way(lab_host(), "10.0.2.50", 80):
+    with contextlib.suppress(KeyboardInterrupt), reach.forward_port(lab_host(), "10.0.2.50", 80):
         raise KeyboardInterrupt
     assert len(lab.said) == 2
 
@@ -163,11 +163,11 @@ def test_after_ctrl_c_no_port_is_forwarded(lab):
 def test_an_address_outside_the_lab(lab, address):
     with (
         pytest.raises(HostError, match=r"the lab's domains are reached at 10\.0\.2"),
-        reach.way(lab_host(), address, 80),
+        reach.forward_port(lab_host(), address, 80),
     ):
         pass
 
 
 def test_without_the_lab_the_way_is_the_address():
-    with reach.way(Local(uid=0), "10.0.0.9", 80) as way:
+    with reach.forward_port(Local(uid=0), "10.0.0.9", 80) as way:
         assert way == ("10.0.0.9", 80)

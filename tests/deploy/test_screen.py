@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.deploy.console_output import Screen
+from unibuild.deploy.console_output import ConsoleOutput
 
 
 def shown(capfd, *pieces: bytes, raw: bool) -> str:
-    screen = Screen(raw=raw)
+    screen = ConsoleOutput(raw=raw)
     for piece in pieces:
         screen.show(piece)
     screen.say("so")
@@ -38,7 +38,7 @@ def test_a_raw_terminal_gets_every_line_feed_behind_a_carriage_return(pieces):
 
     out = bytearray()
     with mock.patch.object(os, "write", lambda _, data: out.extend(data) or len(data)):
-        screen = Screen(raw=True)
+        screen = ConsoleOutput(raw=True)
         for piece in pieces:
             screen.show(piece)
     whole = b"".join(pieces)

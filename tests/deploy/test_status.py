@@ -65,13 +65,13 @@ class Life:
 
     def look(self):
         state = StateFile(str(self.state / "state.json"))
-        return status.look(self.project, lambda name: state.get(name, "_values_:"), NOON)
+        return status.collect(self.project, lambda name: state.get(name, "_values_:"), NOON)
 
     def host(self, name="local"):
         return next(one for one in self.look()["hosts"] if one["host"] == name)
 
     def text(self):
-        return "\n".join(status.lines(self.look()))
+        return "\n".join(status.render(self.look()))
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_text_is_printed_by_both_doors(life, door):
 
 
 def test_there_is_no_history_yet(life):
-    (line,) = history.lines(history.look(life.project))
+    (line,) = history.render(history.collect(life.project))
     assert line == "nothing was booted yet; `unibuild boot` makes the first generation"
 
 
@@ -203,9 +203,9 @@ def test_history_is_told_newest_first_with_what_runs(life):
     life.boot("stay")
     life.boot("echo", outcome="not ready")
     life.boot("stay")
-    told = history.look(life.project)["generations"]
+    told = history.collect(life.project)["generations"]
     assert [(one["number"], one["runs_on"], len(one["boots"])) for one in told] == [(2, [], 1), (1, ["local"], 2)]
-    head, first, second = history.lines(history.look(life.project))
+    head, first, second = history.render(history.collect(life.project))
     assert ("not ready" in second, "runs" in first, head.split()[0]) == (True, True, "GENERATION")
     assert told[0]["kernel"]["sha256"][:12] in second
 
@@ -214,7 +214,7 @@ def test_each_host_has_a_line_of_its_own(life):
     life.boot()
     life.boot(host="ssh://there", there=False)
     life.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
-    _, one, other = history.lines(history.look(life.project))
+    _, one, other = history.render(history.collect(life.project))
     assert ("ssh://there" in one, "local" in other) == (True, True)
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from unibuild.deploy.argument_check import known_arguments
+from unibuild.deploy.argument_check import parse_help
 
 PAGE = Path(__file__).with_name("manual_page.txt").read_bytes()  # of a Mirage 4.11 unikernel with a network
 
 
 def test_a_page_of_mirage():
-    names = known_arguments(b"Solo5: Bindings version v0.12.1\r\n" + PAGE.replace(b"\n", b"\r\n"))
+    names = parse_help(b"Solo5: Bindings version v0.12.1\r\n" + PAGE.replace(b"\n", b"\r\n"))
     assert names == {
         *("--port", "--accept-router-advertisements", "--interface", "--ipv4", "--ipv4-gateway", "--ipv4-only"),
         *("--ipv6", "--ipv6-gateway", "--ipv6-only", "-l", "--logs", "--allocation-policy", "--backtrace"),
@@ -34,9 +34,9 @@ def test_a_page_of_mirage():
     ],
 )
 def test_labels(label, names):
-    assert known_arguments(f"OPTIONS\n{label}\n\n       --help[=FMT]\n".encode()) == names | {"--help"}
+    assert parse_help(f"OPTIONS\n{label}\n\n       --help[=FMT]\n".encode()) == names | {"--help"}
 
 
 @pytest.mark.parametrize("said", [b"", b"hello\n       --port=INT\n", PAGE[:1000]])
 def test_what_is_no_whole_page(said):
-    assert known_arguments(said) is None
+    assert parse_help(said) is None

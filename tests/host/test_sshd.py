@@ -79,7 +79,7 @@ def test_a_domain_through_any_login_shell_whatever_it_prints(project, server, ca
     project.host(sudo=sudo)
     project.boot()
     assert capfd.readouterr().out == ("booted\n" if server.has_ttys else "")
-    assert status.look(project.project, lambda _: None)["hosts"][0]["state"] == "running"
+    assert status.collect(project.project, lambda _: None)["hosts"][0]["state"] == "running"
     if server.has_ttys:
         console(project.project)
         assert "Welcome" not in capfd.readouterr().out

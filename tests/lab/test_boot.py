@@ -175,7 +175,7 @@ def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
     (tree.root / "data.img").write_bytes(b"some data".ljust(1 << 20, b"\0"))
     words = {"xl__disk__xvda__target": "data.img", "boot__console": "none"}
     tree.boot(**words)
-    folder = f"{dom0.folder}/{host_files.folder(tree.root, 'hello')}"
+    folder = f"{dom0.folder}/{host_files.host_folder(tree.root, 'hello')}"
     destroy(load(tree.root, tree.words, {}))
     (kept,) = dom0.run(["ls", folder]).text.split()
     assert capfd.readouterr().err.endswith(f"what it wrote stays on lab for the next boot: {folder}/{kept}\n")

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from unibuild.deploy import boot
-from unibuild.deploy.console_output import opened
-from unibuild.deploy.console_session import reread
+from unibuild.deploy.console_output import open_output
+from unibuild.deploy.console_session import reattach
 from unibuild.graph import xl_file
 from unibuild.settings.loader import load
 
@@ -64,6 +64,6 @@ def test_the_console_is_read_on_after_a_killed_reader(project, dom0):
     wait_until(lambda: not dom0.run(["pidof", "xenconsole", "xenstore-watch"], check=False).text)
     kill_a_reader(project, "unguarded")
     before = ticks(project)
-    with reread(project, opened(project.settings)[0]).reader as reader:
+    with reattach(project, open_output(project.settings)[0]).reader as reader:
         wait_until(lambda: reader.pump(time.monotonic() + 0.2) or ticks(project) > before)
     assert b"xenconsole" not in (project.root / ".unibuild" / "console" / "hello.log").read_bytes()

@@ -9,19 +9,30 @@ from hypothesis import strategies as st
 from unibuild.domain.exit_status import End
 from unibuild.host.toolstack import SHUTDOWN_REASONS
 from unibuild.settings.model import Case, Http
-from unibuild.testing.expectations import PAUSE, SETTLE, Answer, Ended, Now, Readiness, Said, Standing, Wanted, nearest
+from unibuild.testing.expectations import (
+    QUIET_SECONDS,
+    SETTLE_SECONDS,
+    CaseProgress,
+    ConsoleLine,
+    DomainEnded,
+    Expectations,
+    HttpAnswer,
+    ReadinessEvent,
+    Tick,
+    closest_lines,
+)
 
 OFF, CRASH, REBOOT = End(SHUTDOWN_REASONS[0], None), End(SHUTDOWN_REASONS[3], None), End(SHUTDOWN_REASONS[1], None)
-LATE = Now(1000.0)
+LATE = Tick(1000.0)
 words = st.sampled_from(["alpha", "beta", "gamma", "noise"])
 
 
 def judge(*events, ready=False, **case):
-    return Standing(Wanted(Case(**case), ready)).after(events)
+    return CaseProgress(Expectations(Case(**case), ready)).after(events)
 
 
 def said(*lines, at=0.0):
-    return [Said(at, line) for line in lines]
+    return [ConsoleLine(at, line) for line in lines]
 
 
 def in_order(patterns, lines):
@@ -32,25 +43,25 @@ def in_order(patterns, lines):
 
 @given(st.lists(words, min_size=1, max_size=4), st.lists(words, max_size=8))
 def test_lines_are_wanted_in_their_order(patterns, lines):
-    standing = judge(*said(*lines), LATE, console=tuple(patterns))
-    assert standing.passed is in_order(patterns, lines)
+    progress = judge(*said(*lines), LATE, console=tuple(patterns))
+    assert progress.passed is in_order(patterns, lines)
 
 
 @given(st.lists(words, max_size=6), st.sampled_from([OFF, CRASH, REBOOT, None]), st.lists(words, max_size=3))
 def test_a_verdict_stays_and_a_failure_has_its_reason(lines, end, patterns):
-    standing = judge(*said(*lines), *([Ended(1.0, end)] if end else []), LATE, console=tuple(patterns))
-    assert standing.passed is not None
-    assert (standing.failure is None) == standing.passed
-    assert standing.after([*said("alpha", at=2000.0), Ended(2000.0, CRASH)]) == standing
+    progress = judge(*said(*lines), *([DomainEnded(1.0, end)] if end else []), LATE, console=tuple(patterns))
+    assert progress.passed is not None
+    assert (progress.failure is None) == progress.passed
+    assert progress.after([*said("alpha", at=2000.0), DomainEnded(2000.0, CRASH)]) == progress
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=10))
 def test_the_next_look_is_later_until_there_is_a_verdict(times):
-    standing = Standing(Wanted(Case(console=("x",), timeout=50.0)))
+    progress = CaseProgress(Expectations(Case(console=("x",), timeout=50.0)))
     for at in sorted(times):
-        standing = standing.step(Now(at))
-        assert standing.passed is False or standing.next_look > at
-    assert standing.step(Now(standing.next_look)).passed is not None
+        progress = progress.step(Tick(at))
+        assert progress.passed is False or progress.next_look > at
+    assert progress.step(Tick(progress.next_look)).passed is not None
 
 
 @pytest.mark.parametrize(
@@ -76,61 +87,72 @@ def test_the_next_look_is_later_until_there_is_a_verdict(times):
     ],
 )
 def test_the_end(wanted, end, passed):
-    assert judge(Said(0.0, "hello"), Ended(1.0, end), exit=wanted).passed is passed
+    assert judge(ConsoleLine(0.0, "hello"), DomainEnded(1.0, end), exit=wanted).passed is passed
 
 
 def test_an_end_too_soon_names_what_was_missing():
-    standing = judge(*said("alpha"), Ended(1.0, End(SHUTDOWN_REASONS[0], 2)), console=("alpha", "beta"))
-    assert standing.failure == 'it powered off with exit code 2 before it said "beta"'
+    progress = judge(*said("alpha"), DomainEnded(1.0, End(SHUTDOWN_REASONS[0], 2)), console=("alpha", "beta"))
+    assert progress.failure == 'it powered off with exit code 2 before it said "beta"'
 
 
 def test_the_time_is_up():
-    assert judge(Now(9.0), console=("alpha",), timeout=9.0).failure == '9 s passed before it said "alpha"'
-    assert judge(*said("alpha"), Now(9.0), console=("alpha",), exit=0, timeout=9.0).failure == (
+    assert judge(Tick(9.0), console=("alpha",), timeout=9.0).failure == '9 s passed before it said "alpha"'
+    assert judge(*said("alpha"), Tick(9.0), console=("alpha",), exit=0, timeout=9.0).failure == (
         "9 s passed before it ended"
     )
 
 
 def test_what_came_just_in_time_gets_its_pause():
-    met = judge(*said("alpha", at=8.9), Now(9.0), console=("alpha",), timeout=9.0)
-    assert (met.passed, met.step(Now(met.next_look)).passed) == (None, True)
+    met = judge(*said("alpha", at=8.9), Tick(9.0), console=("alpha",), timeout=9.0)
+    assert (met.passed, met.step(Tick(met.next_look)).passed) == (None, True)
 
 
 def test_a_crash_right_after_the_last_wanted_line_fails():
-    assert judge(*said("alpha"), Now(PAUSE / 2), Ended(PAUSE / 2, CRASH), console=("alpha",)).passed is False
-    assert judge(*said("alpha"), Now(PAUSE), Ended(PAUSE * 2, CRASH), console=("alpha",)).passed is True
+    assert (
+        judge(
+            *said("alpha"), Tick(SETTLE_SECONDS / 2), DomainEnded(SETTLE_SECONDS / 2, CRASH), console=("alpha",)
+        ).passed
+        is False
+    )
+    assert (
+        judge(*said("alpha"), Tick(SETTLE_SECONDS), DomainEnded(SETTLE_SECONDS * 2, CRASH), console=("alpha",)).passed
+        is True
+    )
 
 
 def test_without_a_wish_a_sign_of_life_and_some_seconds_do():
-    assert judge(*said("x"), Now(SETTLE)).passed is True
-    assert judge(*said("x"), Now(SETTLE / 2), Ended(SETTLE / 2, CRASH)).failure == "it crashed"
-    assert judge(Ended(1.0, OFF)).failure == "it powered off before it said anything"
-    assert judge(Readiness(0.0, True, "was ready"), Now(SETTLE), ready=True).passed is True
+    assert judge(*said("x"), Tick(QUIET_SECONDS)).passed is True
+    assert judge(*said("x"), Tick(QUIET_SECONDS / 2), DomainEnded(QUIET_SECONDS / 2, CRASH)).failure == "it crashed"
+    assert judge(DomainEnded(1.0, OFF)).failure == "it powered off before it said anything"
+    assert judge(ReadinessEvent(0.0, True, "was ready"), Tick(QUIET_SECONDS), ready=True).passed is True
 
 
 def test_readiness():
-    assert judge(Readiness(1.0, False, "was not ready: no port"), ready=True).failure == "it was not ready: no port"
+    assert (
+        judge(ReadinessEvent(1.0, False, "was not ready: no port"), ready=True).failure == "it was not ready: no port"
+    )
     assert judge(*said("alpha"), LATE, console=("alpha",), ready=True).failure.endswith("before it was ready")
 
 
 def test_answers_in_order():
     requests = (Http(body="a+"), Http(path="/gone", status=404))
-    good = [Answer(1.0, 200, "xaay"), Answer(2.0, 404, "")]
-    assert judge(*good, Now(9.0), http=requests).passed is True
+    good = [HttpAnswer(1.0, 200, "xaay"), HttpAnswer(2.0, 404, "")]
+    assert judge(*good, Tick(9.0), http=requests).passed is True
     assert (
-        judge(Answer(1.0, 503, ""), http=requests).failure == "GET / on port 80 was answered with status 503, not 200"
+        judge(HttpAnswer(1.0, 503, ""), http=requests).failure
+        == "GET / on port 80 was answered with status 503, not 200"
     )
-    assert judge(Answer(1.0, 200, "b"), http=requests).failure == 'the answer to GET / on port 80 has no "a+" in it'
+    assert judge(HttpAnswer(1.0, 200, "b"), http=requests).failure == 'the answer to GET / on port 80 has no "a+" in it'
     assert judge(good[0], LATE, http=requests).failure == "60 s passed before it answered GET /gone on port 80"
 
 
 @given(st.text(min_size=1), st.lists(st.text(), max_size=5))
 def test_nearest_gives_lines_that_are_there(pattern, lines):
-    found = nearest(pattern, lines)
+    found = closest_lines(pattern, lines)
     assert set(found) <= set(lines)
     assert len(found) == len(set(found)) <= 3
 
 
 def test_nearest_finds_a_misspelt_word_in_a_longer_line():
     lines = ["tick 1", "hello from hello-test-21c2, a PV domain", "command line:"]
-    assert nearest("^hello frum", lines) == [lines[1]]
+    assert closest_lines("^hello frum", lines) == [lines[1]]

@@ -7,12 +7,12 @@ from xml.etree import ElementTree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.testing.results import as_json, as_xml
-from unibuild.testing.runner import Result
+from unibuild.testing.results import junit_xml, results_json
+from unibuild.testing.runner import CaseResult
 
 texts = st.text(st.characters(codec=None, exclude_categories=()))
 results = st.builds(
-    Result,
+    CaseResult,
     name=texts,
     outcome=st.sampled_from(["passed", "failed", "error", "skipped"]),
     seconds=st.floats(0, 1e6),
@@ -25,7 +25,7 @@ results = st.builds(
 
 @given(texts, st.lists(results, max_size=5))
 def test_xml_is_well_formed_and_counts(suite, all_of_them):
-    root = ElementTree.fromstring(as_xml(suite, all_of_them))
+    root = ElementTree.fromstring(junit_xml(suite, all_of_them))
     for element in (root, root[0]):
         assert int(element.get("tests")) == len(all_of_them)
         assert int(element.get("failures")) == sum(result.outcome == "failed" for result in all_of_them)
@@ -35,8 +35,8 @@ def test_xml_is_well_formed_and_counts(suite, all_of_them):
 
 
 def test_xml_of_a_failure():
-    failed = Result("boots", "failed", 1.5, "it crashed", ("| a\x1b[1m<b>",), "a\x1b[1m<b>\nc", Path("boots.log"))
-    (case,) = ElementTree.fromstring(as_xml("hello", [failed])).iter("testcase")
+    failed = CaseResult("boots", "failed", 1.5, "it crashed", ("| a\x1b[1m<b>",), "a\x1b[1m<b>\nc", Path("boots.log"))
+    (case,) = ElementTree.fromstring(junit_xml("hello", [failed])).iter("testcase")
     assert case.attrib == {"classname": "hello", "name": "boots", "time": "1.500"}
     assert case.find("failure").get("message") == "it crashed"
     assert case.find("failure").text == "it crashed\n| a\ufffd[1m<b>"
@@ -45,6 +45,6 @@ def test_xml_of_a_failure():
 
 @given(st.lists(results, max_size=5))
 def test_json_holds_the_same(all_of_them):
-    tree = json.loads(as_json("hello", "lab", all_of_them))
+    tree = json.loads(results_json("hello", "lab", all_of_them))
     assert [test["outcome"] for test in tree["tests"]] == [result.outcome for result in all_of_them]
     assert tree["passed"] is all(result.outcome == "passed" for result in all_of_them)

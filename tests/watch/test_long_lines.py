@@ -5,7 +5,7 @@ import time
 import pytest
 
 from unibuild.domain.crash import console_patterns, render
-from unibuild.testing.capture import Hearing
+from unibuild.testing.capture import ConsoleCapture
 from unibuild.util.escapes import Escapes, colours_only, of_a_console
 from unibuild.watch import diagnostics
 from unibuild.watch.ui.render import Paint, plain_line
@@ -62,7 +62,7 @@ READERS = {
     "in colours": lambda line: Paint(hyperlink="file://{path}").rows(Line("hello", line, "console")),
     "in a log": lambda line: plain_line(Line("hello", line, "console")),
     "voice": voice,
-    "hearing": lambda line: Hearing(lambda: None).feed(line.encode()),
+    "hearing": lambda line: ConsoleCapture(lambda: None).feed(line.encode()),
     "colours only": lambda line: Escapes(colours_only).feed(line),
     "console": lambda line: Escapes(of_a_console).feed(line),
     "banners": lambda line: console_patterns.read(b"Fatal error\n" + line.encode()),

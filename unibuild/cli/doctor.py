@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "main"]
 
-VERSION = 1
+VERSION = 2
 """Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
 
 Section = tuple[str, list[Finding]]
@@ -89,7 +89,7 @@ def _project(words: dict[str, str]) -> tuple[Project, Finding | None]:
     try:
         return load(Path.cwd(), words, required=False), None
     except UnibuildError as error:
-        problem = doctor_checks.trouble("settings", error)
+        problem = doctor_checks.finding_from_error("settings", error)
         if _is_loadable():
             raise
     return Project(Path.cwd(), None, Settings(host=words.get("host", "auto"))), problem
@@ -130,5 +130,5 @@ def _lines(found: Sequence[Section]) -> Iterator[str]:
         yield name
         for one in findings:
             yield f"  {'no answer' if one.state == 'silent' else one.state:<9}  {one.what:<{width}}  {one.text}"
-            for line in (one.mend or "").splitlines():
+            for line in (one.fix or "").splitlines():
                 yield f"  {'':<9}  {'':<{width}}    {line}"

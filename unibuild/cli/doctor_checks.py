@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unibuild.settings.loader import Project
     from unibuild.settings.model import Lab, Settings
 
-__all__ = ["Finding", "State", "lab", "look", "machine", "project", "system", "trouble"]
+__all__ = ["Finding", "State", "finding_from_error", "lab", "look", "machine", "project", "system"]
 
 _ROOM = 64 << 20  # bytes that some kernels and their copies take
 _AS_GOOD_AS_ROOT = "whoever may run xl is as good as root there: a domain can be given any disk of the host"
@@ -42,16 +42,16 @@ def look(settings: Settings) -> list[Finding]:
             ]
         host.run(["true"], root=False, background=True)
     except HostError as error:
-        return [trouble("reach", error, "silent")]
+        return [finding_from_error("reach", error, "silent")]
     except UnibuildError as error:
-        return [trouble("reach", error)]
+        return [finding_from_error("reach", error)]
     found = [Finding("reach", "ok", f"{host.address} as {host.user}")]
     try:
         found += _look(host)
     except HostError as error:  # it was lost meanwhile
-        found.append(trouble("reach", error, "silent"))
+        found.append(finding_from_error("reach", error, "silent"))
     except UnibuildError as error:
-        found.append(trouble("reach", error))
+        found.append(finding_from_error("reach", error))
     return found
 
 
@@ -62,7 +62,7 @@ def _look(host: Host) -> Iterator[Finding]:
     try:
         facts = host.toolstack.info(background=True)
     except UnibuildError as error:
-        problem = trouble(host.toolstack.name, error)
+        problem = finding_from_error(host.toolstack.name, error)
     ours = _rights(host, paths, is_xl_refused=problem is not None)
     yield ours
     if problem and ours.state == "ok":
@@ -86,8 +86,8 @@ def _rights(host: Host, paths: Mapping[str, str], *, is_xl_refused: bool) -> Fin
         who = "root" if host.user == "root" else f"{host.user}, without sudo"
         if host.user == "root" or not is_xl_refused:
             return Finding("rights", "ok", who)
-        mend = 'let this account use xl, or set sudo = "auto" for this host'
-        return Finding("rights", "missing", f"{who}: xl does not work", mend)
+        fix = 'let this account use xl, or set sudo = "auto" for this host'
+        return Finding("rights", "missing", f"{who}: xl does not work", fix)
     lines = "\n".join(
         (
             "the lines for /etc/sudoers.d/unibuild there (visudo -f /etc/sudoers.d/unibuild):",
@@ -116,11 +116,11 @@ def _xen(host: Host, facts: Mapping[str, str]) -> Iterator[Finding]:
             "Xen", "missing", f"{version} runs neither PV nor PVH domains", "see virt_caps in the facts of that host"
         )
     elif len(kinds) == 1:
-        mend = {
+        fix = {
             "PV": "PVH needs the processor's virtualization (VT-x, AMD-V), switched on in its firmware",
             "PVH": "this Xen was built without PV; kernels that are PVH, or both, run",
         }[kinds[0]]
-        yield Finding("Xen", "note", f"{version}, runs {kinds[0]} domains only", mend)
+        yield Finding("Xen", "note", f"{version}, runs {kinds[0]} domains only", fix)
     else:
         yield Finding("Xen", "ok", f"{version}, runs {' and '.join(kinds)} domains")
     free = host.toolstack.free_memory(facts, host.toolstack.list_domains(background=True))
@@ -175,16 +175,16 @@ class Finding:
         what: the thing, in a word or two.
         state: ``ok``; ``note``: worth knowing, and nothing is missing; ``missing``; ``silent``: a host does not answer.
         text: what was found.
-        mend: what to do, or more to know; may hold several lines.
+        fix: what to do, or more to know; may hold several lines.
     """
 
     what: str
     state: State
     text: str
-    mend: str | None = None
+    fix: str | None = None
 
 
-def trouble(what: str, error: UnibuildError, state: State = "missing") -> Finding:
+def finding_from_error(what: str, error: UnibuildError, state: State = "missing") -> Finding:
     """Make a finding of an error."""
     return Finding(what, state, error.message, error.hint)
 
@@ -199,7 +199,7 @@ _PROGRAMS = {  # what each is for, where the project does not need it
     "qemu-system-x86_64": "runs the lab",
     "ssh": "reaches the lab and other hosts",
 }
-_MENDS = {"mirage": "with opam: opam install mirage && eval $(opam env)", "git": "apt install git"}
+_FIXES = {"mirage": "with opam: opam install mirage && eval $(opam env)", "git": "apt install git"}
 _VERSION_OF = {"ssh": ("-V",), "mirage": None}  # Debian's program of the name mirage shows images
 _PATIENCE = 10.0  # seconds for a program to tell its version
 
@@ -219,9 +219,9 @@ def _program(name: str, *, is_needed: bool) -> Finding:
     path = shutil.which(name)
     if path is None:
         package = process.PACKAGES.get(name)
-        mend = _MENDS.get(name) or (f"apt install {package}" if package else None)
+        fix = _FIXES.get(name) or (f"apt install {package}" if package else None)
         text = "not on PATH" + ("" if is_needed else f"; it {_PROGRAMS[name]}, and is not needed now")
-        return Finding(name, "missing" if is_needed else "note", text, mend)
+        return Finding(name, "missing" if is_needed else "note", text, fix)
     asks = _VERSION_OF.get(name, ("--version",))
     said = ""
     if asks is not None:
@@ -245,7 +245,7 @@ def project(project: Project) -> tuple[list[Finding], set[str]]:
         needed = {program for step in toolchain.steps() for program in step.needs}
         found.append(Finding("toolchain", "ok", toolchain.name))
     except UnibuildError as error:
-        found.append(trouble("toolchain", error))
+        found.append(finding_from_error("toolchain", error))
     folder = project.root / STATE
     if os.access(folder if folder.exists() else project.root, os.W_OK | os.X_OK):
         found.append(Finding("state", "ok", f"{folder} can be written"))
@@ -268,14 +268,14 @@ def lab(settings: Lab, root: Path, *, is_needed: bool) -> list[Finding]:
     try:
         status = vm.status()
     except FileError as error:  # a user without a home
-        return [trouble("lab", error, lacking)]
+        return [finding_from_error("lab", error, lacking)]
     facts = ", ".join(status.facts[key] for key in ("box", "machine", "by") if key in status.facts)
     state: State = "note" if status.state in ("busy", "broken") else "ok"
-    mend = "`unibuild lab up` starts it anew" if status.state == "broken" else None
+    fix = "`unibuild lab up` starts it anew" if status.state == "broken" else None
     return [
         _image(settings, root, lacking),
         _accel(settings, lacking),
-        Finding("lab", state, status.state + (f": {facts}" if facts else ""), mend),
+        Finding("lab", state, status.state + (f": {facts}" if facts else ""), fix),
     ]
 
 
@@ -295,7 +295,7 @@ def _image(settings: Lab, root: Path, lacking: State) -> Finding:
         for program in ("apt-get", "dpkg-deb"):
             process.need(program)
     except UnibuildError as error:
-        return trouble("image", error, lacking)
+        return finding_from_error("image", error, lacking)
     return Finding("image", "ok", f"will be made of packages of {here}, at the first boot (100 MB)")
 
 
@@ -307,12 +307,12 @@ def _accel(settings: Lab, lacking: State) -> Finding:
         return Finding("KVM", "ok", "/dev/kvm can be opened; whether the lab runs on it, it tries itself")
     there = os.path.exists("/dev/kvm")  # noqa: PTH110 (pathlib asks stat, which may be forbidden)
     why = "is not yours to open" if there else "is not there"
-    mend = (
+    fix = (
         "join the group kvm: adduser $USER kvm" if there else "it needs the processor's virtualization (nested in a VM)"
     )
     if settings.accel == "kvm":
-        return Finding("KVM", lacking, f'/dev/kvm {why}, and [lab] accel = "kvm" wants it', mend)
-    return Finding("KVM", "note", f"/dev/kvm {why}: the lab is {emulated}, and slower", mend)
+        return Finding("KVM", lacking, f'/dev/kvm {why}, and [lab] accel = "kvm" wants it', fix)
+    return Finding("KVM", "note", f"/dev/kvm {why}: the lab is {emulated}, and slower", fix)
 
 
 def system() -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from unibuild.settings.model import Case
-    from unibuild.testing.runner import Result
+    from unibuild.testing.runner import CaseResult
 
 __all__ = ["choose", "main"]
 
@@ -85,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str, str, list[Result]]:
+def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str, str, list[CaseResult]]:
     """Build, and run the tests; return the build's exit code, the domain's name, the host's and the results."""
     from unibuild.doit_plugin.loader import Main
     from unibuild.doit_plugin.usage import GoalOptions
@@ -104,7 +104,7 @@ def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str,
     return 0, name, host.name, runner.run(found, host, scratch_domain.fresh_name(name), cases, _tell)
 
 
-def _tell(result: Result) -> None:
+def _tell(result: CaseResult) -> None:
     word = {"passed": "ok"}.get(result.outcome, result.outcome)
     why = f": {result.message}" if result.message else ""
     print(f"  {word:<7} {result.name}, {result.seconds:.1f} s{why}")
@@ -120,17 +120,19 @@ def _printable(line: str) -> str:
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
-def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: list[Result]) -> None:
+def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: list[CaseResult]) -> None:
     from unibuild.testing import results as junit
 
     if asked.junit:
-        files.write_atomic(asked.junit.absolute(), junit.as_xml(name, results), mode=files.PUBLIC)
+        files.write_atomic(asked.junit.absolute(), junit.junit_xml(name, results), mode=files.PUBLIC)
     if asked.json == "-":
         sys.stdout.flush()
         with os.fdopen(out, "w", closefd=False) as file:
-            file.write(junit.as_json(name, host, results))
+            file.write(junit.results_json(name, host, results))
     elif asked.json:
-        files.write_atomic(Path(asked.json).absolute(), junit.as_json(name, host, results).encode(), mode=files.PUBLIC)
+        files.write_atomic(
+            Path(asked.json).absolute(), junit.results_json(name, host, results).encode(), mode=files.PUBLIC
+        )
     passed = sum(result.outcome == "passed" for result in results)
     print(f"test: {passed} of {len(results)} passed")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.xlcfg import parser
 
-__all__ = ["address", "leased_address", "set_address", "way"]
+__all__ = ["address", "find_leased_address", "forward_port", "set_address"]
 
 _LEASES = "/run/udhcpd.conf"  # lab/dom0/etc/xen/scripts/vif-bridge writes it: a line "static_lease MAC IP" each
 
@@ -32,7 +32,7 @@ def set_address(config: parser.Config, given: str | None) -> str | None:
     return given or next((str(vif["ip"]).split()[0].partition("/")[0] for vif in _vifs(config) if vif.get("ip")), None)
 
 
-def leased_address(host: Host, config: parser.Config) -> str | None:
+def find_leased_address(host: Host, config: parser.Config) -> str | None:
     """Return the IP address that the lab's DHCP server has for a domain that was created, or None.
 
     Raises:
@@ -58,7 +58,7 @@ def address(host: Host, config: parser.Config, given: str | None) -> str:
         SettingsError: nothing tells it.
         HostError: the host is out of reach.
     """
-    found = set_address(config, given) or leased_address(host, config)
+    found = set_address(config, given) or find_leased_address(host, config)
     if found:
         return found
     if not _vifs(config):
@@ -72,7 +72,7 @@ def address(host: Host, config: parser.Config, given: str | None) -> str:
 
 
 @contextlib.contextmanager
-def way(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+def forward_port(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
     """Give the address and port that lead to a domain's port from here: in the lab a forwarded one, for this block.
 
     Args:

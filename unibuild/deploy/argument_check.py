@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["HELP", "check", "known_arguments"]
+__all__ = ["HELP", "check", "parse_help"]
 
 _LABEL = re.compile(r"^ {7}(?:\(Deprecated\) )?(-\S.*)$", re.MULTILINE)
 _NAME = re.compile(r"(?:^|, )(--[^\s=,\[]+|-[^\s=,\[-])(?=[\s=,\[]|$)")
 
 
-def known_arguments(said: bytes) -> frozenset[str] | None:
+def parse_help(said: bytes) -> frozenset[str] | None:
     """Return the names of the arguments, with their dashes.
 
     Args:
@@ -140,7 +140,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
     state = state_dir(project.root)
     config = parser.parse(xlfile.read(xl_file), str(xl_file))
     name = f"{config.get('name')}.unibuild-help"
-    folder = host_files.folder(project.root, str(config.get("name")) if stays else name)
+    folder = host_files.host_folder(project.root, str(config.get("name")) if stays else name)
     settings: dict[str, edit.Setting] = {
         "name": name,
         "type": "pvh",
@@ -171,7 +171,7 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
             lab.toolstack.unpause(domain)
             end = reader.follow(wait=PATIENCE)
     is_help = isinstance(end, End) and end.code == HELP
-    return known_arguments(bytes(said)) if is_help else None
+    return parse_help(bytes(said)) if is_help else None
 
 
 def _destroy(lab: Host, asked: str) -> None:

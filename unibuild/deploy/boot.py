@@ -7,9 +7,9 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from unibuild.deploy import argument_check, hosts, readiness
-from unibuild.deploy.console_output import opened
-from unibuild.deploy.console_session import Followed, follow, runs
-from unibuild.deploy.replacement import changing, locked
+from unibuild.deploy.console_output import open_output
+from unibuild.deploy.console_session import AttachedDomain, follow, runs
+from unibuild.deploy.replacement import locked, replacing
 from unibuild.deploy.up_to_date import mark, running, was_seen
 from unibuild.domain import records
 from unibuild.domain.crash import task_report
@@ -23,14 +23,14 @@ from unibuild.xlcfg import parser
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.deploy.console_output import Screen
-    from unibuild.deploy.replacement import Attendant, Change, Made
+    from unibuild.deploy.console_output import ConsoleOutput
+    from unibuild.deploy.replacement import NewDomain, Replacement, ReplaceObserver
     from unibuild.domain.generations import Generation
     from unibuild.domain.readiness import Verdict
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["boot", "boot_generation", "put_in_place"]
+__all__ = ["boot", "boot_generation", "boot_in_place"]
 
 
 def boot(project: Project, xl_file: Path, kernel: Path) -> None:
@@ -52,25 +52,25 @@ def boot(project: Project, xl_file: Path, kernel: Path) -> None:
         BusyError: another run is at it.
         FileError: a file cannot be read.
     """
-    screen, attached = opened(project.settings)
+    screen, attached = open_output(project.settings)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
-        made = put_in_place(project, host, xl_file, kernel, screen, reading)
+        made = boot_in_place(project, host, xl_file, kernel, screen, reading)
         if made:
             _watch(project, host, made, screen, attached=attached)
 
 
-def put_in_place(
+def boot_in_place(
     project: Project,
     host: Host,
     xl_file: Path,
     kernel: Path,
-    screen: Screen,
+    screen: ConsoleOutput,
     reading: contextlib.ExitStack,
     *,
-    attendant: Attendant | None = None,
+    observer: ReplaceObserver | None = None,
     anew: bool = False,
-) -> Made | None:
+) -> NewDomain | None:
     """Make the domain, and see it ready; return it, or None where it runs unchanged.
 
     The errors are those of ``boot``.
@@ -82,17 +82,17 @@ def put_in_place(
         kernel: the kernel that this names.
         screen: is told.
         reading: holds the reader of its console.
-        attendant: who takes part in it.
+        observer: who takes part in it.
         anew: make it even if it runs unchanged.
     """
     state = state_dir(project.root)
     with locked(project, host.name):
         made_from = (mark(kernel), mark(xl_file))
-        if not anew and _is_there(state, host, made_from, screen):
+        if not anew and _reuse_running(state, host, made_from, screen):
             return None
         argument_check.check(project, host, xl_file, kernel)
         generation = Store(state).add(kernel, xl_file, _facts(project))
-        return _replace(project, host, generation, made_from, screen, reading, attendant)
+        return _replace(project, host, generation, made_from, screen, reading, observer)
 
 
 def boot_generation(project: Project, generation: Generation) -> None:
@@ -105,7 +105,7 @@ def boot_generation(project: Project, generation: Generation) -> None:
     Raises:
         UnibuildError: see ``boot``.
     """
-    screen, attached = opened(project.settings)
+    screen, attached = open_output(project.settings)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
         with locked(project, host.name):
@@ -114,7 +114,9 @@ def boot_generation(project: Project, generation: Generation) -> None:
         _watch(project, host, made, screen, attached=attached)
 
 
-def _is_there(state: Path, host: Host, made_from: tuple[records.Mark, records.Mark], screen: Screen) -> bool:
+def _reuse_running(
+    state: Path, host: Host, made_from: tuple[records.Mark, records.Mark], screen: ConsoleOutput
+) -> bool:
     """Say whether the domain runs from these very files already, and tell so."""
     known = records.load(state, host.name)
     good = known.good
@@ -135,23 +137,23 @@ def _replace(
     host: Host,
     generation: Generation,
     made_from: tuple[records.Mark, records.Mark],
-    screen: Screen,
+    screen: ConsoleOutput,
     reading: contextlib.ExitStack,
-    attendant: Attendant | None = None,
-) -> Made:
+    observer: ReplaceObserver | None = None,
+) -> NewDomain:
     """Put a generation's domain in the place of the old one, and see it ready, or do what is set for one that is not.
 
     Raises:
         NotReadyError: it was not.
     """
-    with changing(project, host, generation.name, screen, reading, attendant) as change:
+    with replacing(project, host, generation.name, screen, reading, observer) as change:
         before = change.good_generation(generation.number)
         if project.settings.boot.ready.is_set:
             readiness.check(project, parser.parse(xlfile.read(generation.xl), str(generation.xl)))
         try:
-            made = change.put(generation, *made_from)
+            made = change.replace(generation, *made_from)
         except UnibuildError as error:
-            _bring_back(change, before, error)
+            _restore_previous(change, before, error)
             raise
         except KeyboardInterrupt:
             if change.is_running:
@@ -160,15 +162,15 @@ def _replace(
                 screen.say(f"the older {generation.name} was ended, and none runs on {host.name} now")
             raise
         if project.settings.boot.ready.is_set:
-            change.attendant.began("ready")
+            change.observer.phase_began("ready")
         verdict = _await_ready(project, host, made, screen)
         if verdict is None or verdict.ready:
             change.accept(made, "ready" if verdict else "running", verdict.why if verdict else "")
             return made
-        return _refuse(change, made, verdict, before)
+        return _reject(change, made, verdict, before)
 
 
-def _await_ready(project: Project, host: Host, made: Made, screen: Screen) -> Verdict | None:
+def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput) -> Verdict | None:
     if made.reader is None or not project.settings.boot.ready.is_set:
         return None
     try:
@@ -181,7 +183,7 @@ def _await_ready(project: Project, host: Host, made: Made, screen: Screen) -> Ve
     return verdict
 
 
-def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | None) -> Made:
+def _reject(change: Replacement, made: NewDomain, verdict: Verdict, before: Generation | None) -> NewDomain:
     """Do what is set for a domain that is not ready; always raises.
 
     Raises:
@@ -197,15 +199,17 @@ def _refuse(change: Change, made: Made, verdict: Verdict, before: Generation | N
         change.accept(made, outcome, verdict.why)
         error.add(f'it runs on as domain {made.domain.domid}: [boot.ready] on_failure = "keep"')
         raise error
-    change.drop(made, outcome, verdict.why)
+    change.discard_new(made, outcome, verdict.why)
     if on_failure == "rollback":
-        _bring_back(change, before, error, lost=True)
+        _restore_previous(change, before, error, lost=True)
     else:
         error.add(f"it was removed, and none runs on {change.host.name} now")
     raise error
 
 
-def _bring_back(change: Change, before: Generation | None, error: UnibuildError, *, lost: bool = False) -> None:
+def _restore_previous(
+    change: Replacement, before: Generation | None, error: UnibuildError, *, lost: bool = False
+) -> None:
     """After a failure boot what was good before, unless it still runs; the error's hint says what runs now."""
     there = {
         domain.uuid: domain for domain in change.host.toolstack.list_domains(background=True) if not domain.has_ended
@@ -225,20 +229,20 @@ def _bring_back(change: Change, before: Generation | None, error: UnibuildError,
         return
     change.screen.say(f"generation {before.number}, which was good, is booted again")
     try:
-        made = change.put(before, mark(before.kernel), mark(before.xl))
+        made = change.replace(before, mark(before.kernel), mark(before.xl))
         change.accept(made, "running", "brought back")
         error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
     except UnibuildError as again:
         error.add(f"generation {before.number} could not be brought back, and none runs now: {again.message}")
 
 
-def _watch(project: Project, host: Host, made: Made, screen: Screen, *, attached: bool) -> None:
+def _watch(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput, *, attached: bool) -> None:
     """Follow the console of a domain that was made, as ``[boot]`` says."""
     run_result.note(domid=made.domain.domid)
     if made.reader is None or project.settings.boot.console == "none":
         screen.say(runs(host, made.domain))
         return
-    follow(Followed(project, host, made.domain, made.reader), screen, attached=attached)
+    follow(AttachedDomain(project, host, made.domain, made.reader), screen, attached=attached)
 
 
 def _facts(project: Project) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 Nothing here raises where a stream cannot be written (``unibuild.util.standard_streams``): reporting is not part of
 the replacement of
-a domain. ``Screen.reading`` is for the time after it, when a console that nobody sees need not be followed.
+a domain. ``ConsoleOutput.reading`` is for the time after it, when a console that nobody sees need not be followed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from unibuild.settings.model import Settings
 
-__all__ = ["Screen", "opened"]
+__all__ = ["ConsoleOutput", "open_output"]
 
 
-class Screen:
+class ConsoleOutput:
     """The terminal or pipe that a console is shown on.
 
     Args:
@@ -90,7 +90,7 @@ class Screen:
         run_result.note(sentence=sentence)
 
 
-def opened(settings: Settings) -> tuple[Screen, bool]:
+def open_output(settings: Settings) -> tuple[ConsoleOutput, bool]:
     """Return the screen of a boot, and whether the keyboard goes to the console, as ``[boot] console`` says.
 
     Raises:
@@ -103,4 +103,4 @@ def opened(settings: Settings) -> tuple[Screen, bool]:
             hint='"print" shows the lines without one',
         )
     attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
-    return Screen(raw=attached, escapes=settings.boot.escapes), attached
+    return ConsoleOutput(raw=attached, escapes=settings.boot.escapes), attached

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.deploy import hosts
-from unibuild.deploy.console_output import opened
-from unibuild.deploy.replacement import changing, locked
+from unibuild.deploy.console_output import open_output
+from unibuild.deploy.replacement import locked, replacing
 from unibuild.domain import ownership, records
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log, log_path
@@ -28,12 +28,12 @@ from unibuild.xlcfg import parser
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from unibuild.deploy.console_output import Screen
+    from unibuild.deploy.console_output import ConsoleOutput
     from unibuild.domain.exit_status import End
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["Followed", "console", "follow", "go_on", "put_off", "reread", "runs"]
+__all__ = ["AttachedDomain", "console", "follow", "handle_exit", "reattach", "reboot_delay", "runs"]
 
 
 def console(project: Project) -> None:
@@ -45,11 +45,11 @@ def console(project: Project) -> None:
         HostError: the host cannot be reached, or refused.
         DomainError: there is none; its console is being read already; or it ended badly.
     """
-    screen, attached = opened(project.settings)
-    follow(reread(project, screen), screen, attached=attached)
+    screen, attached = open_output(project.settings)
+    follow(reattach(project, screen), screen, attached=attached)
 
 
-def reread(project: Project, screen: Screen) -> Followed:
+def reattach(project: Project, screen: ConsoleOutput) -> AttachedDomain:
     """Begin to read the console of the domain that we made last.
 
     Raises:
@@ -66,7 +66,7 @@ def reread(project: Project, screen: Screen) -> Followed:
         down = f": {hosts.DOWN}" if known.uuids and not host else ""
         raise DomainError(f"no domain of this project is on {place}{down}", hint="`unibuild boot` makes one")
     reader = Reader(host, domain, Log(log_path(state, domain.name, host.name)), screen.show)
-    return Followed(project, host, domain, reader)
+    return AttachedDomain(project, host, domain, reader)
 
 
 def _ours(host: Host, known: records.Record) -> Domain | None:
@@ -83,7 +83,7 @@ _ENDS = dict(zip((SHUTDOWN_REASONS[code] for code in (0, 1, 3, 4)), xl_file.ENDS
 
 
 @dataclass
-class Followed:
+class AttachedDomain:
     """A domain whose console is read."""
 
     project: Project
@@ -97,7 +97,7 @@ def runs(host: Host, domain: Domain) -> str:
     return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
 
 
-def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
+def follow(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -> None:
     """Read the console until its end or ours, and tell how it ended.
 
     A domain that asks for a reboot is made anew, as often as ``[boot] restarts`` allows within a minute.
@@ -118,28 +118,28 @@ def follow(followed: Followed, screen: Screen, *, attached: bool) -> None:
             if isinstance(outcome, Left):
                 screen.say(runs(followed.host, followed.domain))
                 return
-            time.sleep(put_off(followed, outcome, reboots, screen.say))
-            again = go_on(followed, outcome, reboots, screen, readers)
+            time.sleep(reboot_delay(followed, outcome, reboots, screen.say))
+            again = handle_exit(followed, outcome, reboots, screen, readers)
             if again is None:
                 return
             followed = again
 
 
-def put_off(followed: Followed, end: End, reboots: list[float], tell: Callable[[str], None]) -> float:
-    """Return the seconds that the caller is to wait before ``go_on``, the longer the more often a domain has rebooted.
+def reboot_delay(followed: AttachedDomain, end: End, reboots: list[float], tell: Callable[[str], None]) -> float:
+    """Return the seconds to wait before ``handle_exit``; it grows with each reboot.
 
     They do not count in the minute of ``[boot] restarts``.
 
     Args:
         followed: the domain.
         end: how it ended.
-        reboots: as in ``go_on``; moved by the pause.
+        reboots: as in ``handle_exit``; moved by the pause.
         tell: is told of the pause in a sentence.
     """
     now = time.monotonic()
     lately = sum(now - then < _MINUTE for then in reboots)
     restarts = followed.project.settings.boot.restarts
-    if end.why != SHUTDOWN_REASONS[1] or not 0 < lately < restarts or _is_remade_by_xl(followed, [_ENDS[end.why]]):
+    if end.why != SHUTDOWN_REASONS[1] or not 0 < lately < restarts or _restarts_by_xl(followed, [_ENDS[end.why]]):
         return 0.0
     seconds = min(_LONGEST_PAUSE, 2.0 ** (lately - 1))
     reboots[:] = [then + seconds for then in reboots]
@@ -147,9 +147,9 @@ def put_off(followed: Followed, end: End, reboots: list[float], tell: Callable[[
     return seconds
 
 
-def go_on(
-    followed: Followed, end: End, reboots: list[float], screen: Screen, readers: contextlib.ExitStack
-) -> Followed | None:
+def handle_exit(
+    followed: AttachedDomain, end: End, reboots: list[float], screen: ConsoleOutput, readers: contextlib.ExitStack
+) -> AttachedDomain | None:
     """Do what is to be done when a domain has ended; return the one in its place, or None: there is none.
 
     Args:
@@ -164,21 +164,21 @@ def go_on(
         DomainError: it ended badly, or reboots again and again.
     """
     allowed = followed.project.settings.boot.restarts
-    by_xl = _restarted(followed, end)
+    by_xl = _find_restarted(followed, end)
     if not by_xl and (end.why != SHUTDOWN_REASONS[1] or not allowed):
         _finish(followed, end, screen)
         return None
     now = time.monotonic()
     reboots[:] = [*(then for then in reboots if now - then < _MINUTE), now]
     if len(reboots) > allowed:
-        raise _loop(followed, by_xl or followed.domain, len(reboots))
-    again = _reread(followed, by_xl, screen, readers) if by_xl else _again(followed, screen, readers)
+        raise _reboot_loop_error(followed, by_xl or followed.domain, len(reboots))
+    again = _reattach_restarted(followed, by_xl, screen, readers) if by_xl else _reboot(followed, screen, readers)
     if again is None:
         _finish(followed, end, screen)
     return again
 
 
-def _read(followed: Followed, screen: Screen, *, attached: bool) -> End | Left:
+def _read(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -> End | Left:
     """Read the console to its end or ours."""
     domain, reader = followed.domain, followed.reader
     try:
@@ -197,7 +197,7 @@ def _read(followed: Followed, screen: Screen, *, attached: bool) -> End | Left:
     return outcome
 
 
-def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) -> Followed | None:
+def _reboot(followed: AttachedDomain, screen: ConsoleOutput, readers: contextlib.ExitStack) -> AttachedDomain | None:
     """Make a domain anew that asked for a reboot; None: it is not the one that we made last."""
     project, host = followed.project, followed.host
     state = state_dir(project.root)
@@ -209,24 +209,24 @@ def _again(followed: Followed, screen: Screen, readers: contextlib.ExitStack) ->
         store = Store(state)
         generation = store.get(known.generation)
         outcome = "running" if store.is_proven(known.uuid) else "not ready"
-        with changing(project, host, known.name, screen, readers) as change:
-            made = change.put(generation, known.kernel, known.xl)
+        with replacing(project, host, known.name, screen, readers) as change:
+            made = change.replace(generation, known.kernel, known.xl)
             change.accept(made, outcome, "rebooted")
     return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
 
 
-def _restarted(followed: Followed, end: End) -> Domain | None:
+def _find_restarted(followed: AttachedDomain, end: End) -> Domain | None:
     """Return the domain that xl itself made in the place of one that ended, as ``on_crash = "restart"`` asks it to."""
     keys = [key for why, key in _ENDS.items() if end.why in (why, GONE)]
-    return _reborn(followed, keys) if keys else None
+    return _wait_for_restart(followed, keys) if keys else None
 
 
-def _reborn(followed: Followed, keys: Collection[str]) -> Domain | None:
+def _wait_for_restart(followed: AttachedDomain, keys: Collection[str]) -> Domain | None:
     """Wait for the domain that xl makes anew, where one of these keys of its ``.xl`` says that it shall.
 
     It has the same uuid and another number; between the two there is none for a moment.
     """
-    name = _is_remade_by_xl(followed, keys)
+    name = _restarts_by_xl(followed, keys)
     deadline = time.monotonic() + _REMAKE
     while name and time.monotonic() < deadline:
         domain = followed.host.toolstack.find(uuid=followed.domain.uuid)
@@ -236,7 +236,7 @@ def _reborn(followed: Followed, keys: Collection[str]) -> Domain | None:
     return None
 
 
-def _is_remade_by_xl(followed: Followed, keys: Collection[str]) -> str | None:
+def _restarts_by_xl(followed: AttachedDomain, keys: Collection[str]) -> str | None:
     """Return the name of the domain where one of these keys of its ``.xl`` says that xl shall make it anew."""
     state = state_dir(followed.project.root)
     known = records.load(state, followed.host.name).good
@@ -247,7 +247,9 @@ def _is_remade_by_xl(followed: Followed, keys: Collection[str]) -> str | None:
     return known.name if any("restart" in str(config.get(key)) for key in keys) else None
 
 
-def _reread(followed: Followed, domain: Domain, screen: Screen, readers: contextlib.ExitStack) -> Followed:
+def _reattach_restarted(
+    followed: AttachedDomain, domain: Domain, screen: ConsoleOutput, readers: contextlib.ExitStack
+) -> AttachedDomain:
     """Read on the console of a domain that xl made anew."""
     screen.say(f"{domain.name} ended, and xl made it anew (domain {domain.domid})")
     log = Log(followed.reader.log.path)
@@ -255,7 +257,7 @@ def _reread(followed: Followed, domain: Domain, screen: Screen, readers: context
     return dataclasses.replace(followed, domain=domain, reader=reader)
 
 
-def _finish(followed: Followed, end: End, screen: Screen) -> None:
+def _finish(followed: AttachedDomain, end: End, screen: ConsoleOutput) -> None:
     """Tell how the domain ended, and remove what is left of it.
 
     Raises:
@@ -269,11 +271,11 @@ def _finish(followed: Followed, end: End, screen: Screen) -> None:
         screen.say(how)
         return
     error = DomainError(written.sentence if written else how, hint=task_report.lines(written, followed.reader))
-    _tell_of_good_one(followed, error)
+    _suggest_rollback(followed, error)
     raise error
 
 
-def _tell_of_good_one(followed: Followed, error: DomainError) -> None:
+def _suggest_rollback(followed: AttachedDomain, error: DomainError) -> None:
     """Add what can run instead of a domain that ended badly."""
     state, name = state_dir(followed.project.root), followed.host.name
     known = records.load(state, name).good
@@ -283,17 +285,17 @@ def _tell_of_good_one(followed: Followed, error: DomainError) -> None:
         error.add(f"none runs on {name} now; `unibuild rollback {number}` boots generation {number}, which was good")
 
 
-def _remove(followed: Followed, outcome: str, why: str) -> None:
+def _remove(followed: AttachedDomain, outcome: str, why: str) -> None:
     """Remove what is left of a domain, also where xl was about to make it anew."""
     followed.host.toolstack.destroy(followed.domain)
-    again = _reborn(followed, _ENDS.values())
+    again = _wait_for_restart(followed, _ENDS.values())
     if again:
         followed.host.toolstack.destroy(again)
     ownership.unmark(followed.host, followed.domain.uuid)
     Store(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
 
 
-def _loop(followed: Followed, domain: Domain, times: int) -> DomainError:
+def _reboot_loop_error(followed: AttachedDomain, domain: Domain, times: int) -> DomainError:
     _remove(dataclasses.replace(followed, domain=domain), "crashed", "it rebooted again and again")
     return DomainError(
         f"{domain.name} rebooted {times} times within a minute: it is in a loop, and was stopped",

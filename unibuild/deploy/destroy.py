@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unibuild.deploy import host_files, hosts
-from unibuild.deploy.console_output import Screen
+from unibuild.deploy.console_output import ConsoleOutput
 from unibuild.deploy.replacement import locked
 from unibuild.domain import ownership, records
 from unibuild.domain.generations import Store
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["destroy"]
 
 
-def destroy(project: Project, screen: Screen | None = None) -> None:
+def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
     """End the domain that we made last, at once; where there is none, say so.
 
     Raises:
         HostError: the host cannot be reached, or refused.
         BusyError: another run is at it.
     """
-    screen = screen or Screen(raw=False)
+    screen = screen or ConsoleOutput(raw=False)
     state = state_dir(project.root)
     project = hosts.recorded(project)
     place = resolve.place(project.settings)
@@ -45,7 +45,7 @@ def destroy(project: Project, screen: Screen | None = None) -> None:
                     host.toolstack.destroy(domain)
                     ended = True
             ownership.unmark(host, *known.uuids)
-            disks = host.toolstack.discard(host_files.folder(project.root, ours.name))
+            disks = host.toolstack.discard(host_files.host_folder(project.root, ours.name))
         for uuid in known.uuids:
             Store(state).ended(uuid, "destroyed", "")
         records.forget(state, place)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from unibuild.deploy.status import ask
+from unibuild.deploy.status import query_hosts
 from unibuild.domain import records as record
 from unibuild.domain.generations import Store
 from unibuild.errors import InputError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unibuild.domain.generations import Boot, Generation
     from unibuild.settings.loader import Project
 
-__all__ = ["VERSION", "choose", "history", "lines", "look", "rollback"]
+__all__ = ["VERSION", "choose_generation", "collect", "history", "render", "rollback"]
 
 VERSION = 1
 """Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
@@ -34,26 +34,26 @@ _DIGITS = 12  # of a hash, for people
 
 def history(project: Project, *, as_json: bool) -> None:
     """Print the generations, the newest first, for people or for machines."""
-    told = look(project)
-    print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+    report = collect(project)
+    print(json.dumps(report, indent=2) if as_json else "\n".join(render(report)))
 
 
-def look(project: Project) -> dict[str, Any]:
+def collect(project: Project) -> dict[str, Any]:
     """Return what ``history --json`` prints; each host that runs something of ours is asked whether it does."""
     state = project.root / STATE
     records = record.every(state)
-    answers = ask(project, records)
+    answers = query_hosts(project, records)
     runs: dict[int, list[str]] = {}
     for host, made in sorted(records.items()):
         if made.good and answers[host].state(made.good) == "running":
             runs.setdefault(made.good.generation, []).append(host)
-    told = [_generation(one, runs.get(one.number, [])) for one in reversed(Store(state).all())]
-    return {"version": VERSION, "root": str(project.root), "generations": told}
+    report = [_generation(one, runs.get(one.number, [])) for one in reversed(Store(state).all())]
+    return {"version": VERSION, "root": str(project.root), "generations": report}
 
 
-def lines(told: Mapping[str, Any]) -> Iterator[str]:
-    """Give the lines that tell a person what ``look`` returned: a line for the last boot on each host."""
-    generations = sorted(told["generations"], key=_last_boot, reverse=True)
+def render(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that show ``collect`` returned, with a line for the last boot on each host."""
+    generations = sorted(report["generations"], key=_last_boot, reverse=True)
     rows = [row for one in generations for row in _rows(one)]
     if not rows:
         yield "nothing was booted yet; `unibuild boot` makes the first generation"
@@ -74,10 +74,10 @@ def rollback(project: Project, words: Sequence[str]) -> None:
     """
     from unibuild.deploy import boot
 
-    boot.boot_generation(project, choose(project, words))
+    boot.boot_generation(project, choose_generation(project, words))
 
 
-def choose(project: Project, words: Sequence[str]) -> Generation:
+def choose_generation(project: Project, words: Sequence[str]) -> Generation:
     """Return the generation that ``rollback`` with these words means.
 
     Raises:

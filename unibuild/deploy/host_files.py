@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["Deployed", "bring", "folder", "prepare"]
+__all__ = ["HostFiles", "copy_to_host", "host_folder", "prepare"]
 
 
 def prepare(
@@ -35,8 +35,8 @@ def prepare(
     generation: Generation,
     kernel: records.Mark,
     xl_mark: records.Mark,
-    going: Collection[str],
-) -> tuple[Deployed, preflight.Seen, records.Instance]:
+    leaving: Collection[str],
+) -> tuple[HostFiles, preflight.Seen, records.Instance]:
     """Bring what a domain is made from to its host, and see whether that can take it; nothing is made or ended.
 
     Args:
@@ -45,7 +45,7 @@ def prepare(
         generation: what it is made from.
         kernel: what the tree's kernel was.
         xl_mark: what the tree's ``.xl`` was.
-        going: uuids of the domains whose place it takes.
+        leaving: uuids of the domains whose place it takes.
 
     Raises:
         DomainError: the host cannot take it.
@@ -53,9 +53,9 @@ def prepare(
         FileError: a file cannot be read.
     """
     files = {"kernel": generation.kernel, **({"ramdisk": generation.ramdisk} if generation.ramdisk else {})}
-    deployed = bring(host, generation.xl, project.root, state_dir(project.root), files)
+    deployed = copy_to_host(host, generation.xl, project.root, state_dir(project.root), files)
     seen = preflight.look(
-        host, deployed.config, kernel=_inspect(generation.kernel), disks=deployed.elsewhere, going=going
+        host, deployed.config, kernel=_inspect(generation.kernel), disks=deployed.elsewhere, going=leaving
     )
     asked = deployed.config.get("uuid")
     instance = records.Instance(
@@ -77,7 +77,7 @@ def _inspect(path: Path) -> kernels.Kernel | None:
 
 
 @dataclass(frozen=True)
-class Deployed:
+class HostFiles:
     """A domain's files on the host.
 
     Attributes:
@@ -98,7 +98,7 @@ class Deployed:
         return str(self.config.get("name"))
 
 
-def folder(root: Path, name: str) -> str:
+def host_folder(root: Path, name: str) -> str:
     """Return the name of a domain's folder on its host: no other project's, and no other machine's.
 
     Args:
@@ -109,7 +109,9 @@ def folder(root: Path, name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:64] + f"-{whose[:8]}"
 
 
-def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path] | None = None) -> Deployed:
+def copy_to_host(
+    host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path] | None = None
+) -> HostFiles:
     """Put the kernel, the ramdisk, the disks and the ``.xl`` on the host; files that only it has are its own affair.
 
     A disk that the domain writes to becomes a working copy there, which the domain keeps from boot to boot until the
@@ -129,7 +131,7 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
     """
     text = xlfile.read(xl_file)
     config = parser.parse(text, str(xl_file))
-    place = folder(root, str(config.get("name")))
+    place = host_folder(root, str(config.get("name")))
     named = ("kernel", "ramdisk")
     files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead or {})
     copies = {key: host.toolstack.put(path, folder=place) for key, path in files.items()}
@@ -152,7 +154,7 @@ def bring(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
         write_atomic(beside, there.encode(errors="surrogateescape"))
         path = host.toolstack.put(beside, folder=place)
     elsewhere = tuple(disk for disk in disks if disk.number not in moved)
-    return Deployed(path, parser.parse(there, path), (*copies.values(), path), elsewhere)
+    return HostFiles(path, parser.parse(there, path), (*copies.values(), path), elsewhere)
 
 
 def _addresses(config: parser.Config, host: str) -> dict[str, dict[str, str]]:

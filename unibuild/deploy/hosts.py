@@ -100,12 +100,12 @@ def _open(settings: Settings) -> Host:
     where, name = resolve.address(settings), resolve.place(settings)
     sudo = table is None or table.sudo == "auto"
     host = local.Local(name=name, sudo=sudo) if where == "local" else ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo)
-    return _telling(_with_toolstack(host, settings))
+    return _report_waiting(_with_toolstack(host, settings))
 
 
 def _lab(lab: LabVm, settings: Settings) -> Host:
     host = ssh.Ssh(lab.alias, config=lab.ssh_config, name=resolve.place(settings), address="lab")
-    return _telling(_with_toolstack(host, settings))
+    return _report_waiting(_with_toolstack(host, settings))
 
 
 def _with_toolstack(host: Host, settings: Settings) -> Host:
@@ -116,7 +116,7 @@ def _with_toolstack(host: Host, settings: Settings) -> Host:
     return host
 
 
-def _telling(host: Host) -> Host:
+def _report_waiting(host: Host) -> Host:
     """Let standard error name what the host takes long for, a line for each command."""
     is_told = False
 

@@ -81,7 +81,7 @@ def await_ready(project: Project, host: Host, domain: Domain, config: parser.Con
             checks=checks,
             network=network if is_asked else None,
             address=address,
-            likely=reach.leased_address(host, config) if is_asked and not address else None,
+            likely=reach.find_leased_address(host, config) if is_asked and not address else None,
             timeout=wanted.timeout,
         ),
     )
@@ -96,6 +96,6 @@ def _network(project: Project, host: Host, address: str, ways: contextlib.ExitSt
 
     checks: list[Check] = [port(wanted.tcp)] if wanted.tcp else []
     if wanted.http:
-        way = ways.enter_context(reach.way(host, address, wanted.http.port, rules))
+        way = ways.enter_context(reach.forward_port(host, address, wanted.http.port, rules))
         checks.append(Page(wanted.http, address, way, first=port(wanted.http.port)))
     return checks

@@ -27,19 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from unibuild.deploy.console_output import Screen
+    from unibuild.deploy.console_output import ConsoleOutput
     from unibuild.domain.generations import Generation
     from unibuild.domain.preflight import Seen
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
-__all__ = ["Attendant", "Change", "LastWords", "Made", "changing", "first_words", "hide", "locked"]
+__all__ = [
+    "ConsoleDrain",
+    "NewDomain",
+    "ReplaceObserver",
+    "Replacement",
+    "discard_output",
+    "locked",
+    "open_console",
+    "replacing",
+]
 
 _PATIENCE = 20.0  # seconds for what an ended domain still has to say
 
 
-class LastWords(contextlib.AbstractContextManager["LastWords"]):
+class ConsoleDrain(contextlib.AbstractContextManager["ConsoleDrain"]):
     """What an old domain still says, for its log alone.
 
     Where its console is being read elsewhere, or cannot be read, this reads nothing.
@@ -57,7 +66,7 @@ class LastWords(contextlib.AbstractContextManager["LastWords"]):
         with contextlib.suppress(UnibuildError):
             log = Log(log_path(state, domain.name, host.name))
             log.open()  # now: the file gets another name when the new domain begins its own
-            self.reader = self._stack.enter_context(Reader(host, domain, log, hide, silent=SILENT))
+            self.reader = self._stack.enter_context(Reader(host, domain, log, discard_output, silent=SILENT))
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +74,7 @@ class LastWords(contextlib.AbstractContextManager["LastWords"]):
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def hear(self) -> None:
+    def drain(self) -> None:
         """Read to the end; the domain has ended."""
         if self.reader is None:
             return
@@ -74,7 +83,7 @@ class LastWords(contextlib.AbstractContextManager["LastWords"]):
             self.reader.follow(wait=_PATIENCE)
 
 
-def first_words(host: Host, domain: Domain, path: Path, show: Callable[[bytes], None]) -> Reader:
+def open_console(host: Host, domain: Domain, path: Path, show: Callable[[bytes], None]) -> Reader:
     """Return the reader of a domain that is paused yet, with a new log.
 
     Raises:
@@ -84,12 +93,12 @@ def first_words(host: Host, domain: Domain, path: Path, show: Callable[[bytes], 
     return Reader(host, domain, Log(path), show)
 
 
-def hide(_: bytes) -> None:
+def discard_output(_: bytes) -> None:
     """Show nothing."""
 
 
 @dataclass(frozen=True)
-class Made:
+class NewDomain:
     """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
 
     domain: Domain
@@ -99,20 +108,20 @@ class Made:
     log: Path
 
 
-class Attendant:
+class ReplaceObserver:
     """Who takes part in a change from outside: nobody, as here, or the watch loop, which follows consoles meanwhile."""
 
-    def last_words(self, host: Host, domain: Domain, state: Path) -> LastWords:
+    def drain_console(self, host: Host, domain: Domain, state: Path) -> ConsoleDrain:
         """Return what reads the console of the old domain to its end."""
-        return LastWords(host, domain, state)
+        return ConsoleDrain(host, domain, state)
 
-    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
+    def phase_began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
         """Hear that a part of the change begins, and the one before it ends; None: none begins."""
 
-    def away(self, seconds: float) -> None:
+    def down_for(self, seconds: float) -> None:
         """Hear how long no domain ran."""
 
-    def accepted(self, made: Made) -> None:
+    def new_domain_accepted(self, made: NewDomain) -> None:
         """Hear that a domain is the good one now; its reader is the hearer's from now on."""
 
 
@@ -120,7 +129,7 @@ _SPARE = 120.0  # seconds that making and ending domains may take, beside what t
 
 
 @dataclass
-class Change:
+class Replacement:
     """The domain of a project on a host while it is ours to change.
 
     Attributes:
@@ -131,7 +140,7 @@ class Change:
 
     project: Project
     host: Host
-    screen: Screen
+    screen: ConsoleOutput
     reading: contextlib.ExitStack
     known: records.Record
     marks: Mapping[str, str]
@@ -141,7 +150,7 @@ class Change:
     state: Path = field(init=False)
     has_ended_one: bool = False  # a domain of ours that ran
     is_running: bool = False  # the new domain, which was not accepted yet
-    attendant: Attendant = field(default_factory=Attendant)
+    observer: ReplaceObserver = field(default_factory=ReplaceObserver)
 
     def __post_init__(self) -> None:
         self.state = state_dir(self.project.root)
@@ -152,7 +161,7 @@ class Change:
         self.known = dataclasses.replace(self.known, good=good, pending=pending)
         records.save(self.state, self.known)
 
-    def settle(self, name: str) -> None:
+    def recover(self, name: str) -> None:
         """Clear up after a run that was cut off, and find our domain; someone else's of that name is refused.
 
         Raises:
@@ -172,9 +181,9 @@ class Change:
             if domain.domid == 0 or not (self.project.take_over or ownership.is_ours(theirs, self.project.root)):
                 raise ownership.refusal(self.host, domain, theirs)
             self.old = self.old or domain
-        self._sweep(domains)
+        self._clear_stale_owners(domains)
 
-    def put(self, generation: Generation, kernel: records.Mark, xl_mark: records.Mark) -> Made:
+    def replace(self, generation: Generation, kernel: records.Mark, xl_mark: records.Mark) -> NewDomain:
         """Bring a generation's domain in the place of the old one, which ends.
 
         Args:
@@ -185,50 +194,50 @@ class Change:
         Raises:
             DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
         """
-        self.attendant.began("copy")
-        going = (self.old.uuid,) if self.old else ()
-        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl_mark, going)
+        self.observer.phase_began("copy")
+        leaving = (self.old.uuid,) if self.old else ()
+        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl_mark, leaving)
         text = xl_file.read(generation.xl)
-        beside = self._is_beside(parser.parse(text, str(generation.xl)), seen)
+        beside = self._can_overlap(parser.parse(text, str(generation.xl)), seen)
         before = self.known.good.name if self.known.good else None
         self.save(self.known.good, new)
         ownership.mark(self.host, new.uuid, ownership.whoami(self.project.root))
         self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
-        self.attendant.began(None)
+        self.observer.phase_began(None)
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
             if beside and self.old:
-                with self.attendant.last_words(self.host, self.old, self.state) as words:
+                with self.observer.drain_console(self.host, self.old, self.state) as words:
                     domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
                     with job_control.defer_signals(first_only=True):
                         away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                         undo.pop_all()
                         self.is_running = True
-                        self.attendant.away(away)
+                        self.observer.down_for(away)
                         self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
-                        words.hear()
-                        self._gone("replaced")
+                        words.drain()
+                        self._remove_old("replaced")
             else:
                 ran, began = self._ran, time.monotonic()
-                self.bury("replaced")
+                self.end_old("replaced")
                 domain, reader = self._create(deployed, new, new.name)
                 self.host.toolstack.unpause(domain)
                 undo.pop_all()
                 self.is_running = True
                 if ran:
-                    self.attendant.away(time.monotonic() - began)
+                    self.observer.down_for(time.monotonic() - began)
         for name in {new.name, before} - {None}:
             self.host.toolstack.discard(
-                host_files.folder(self.project.root, str(name)), deployed.files if name == new.name else ()
+                host_files.host_folder(self.project.root, str(name)), deployed.files if name == new.name else ()
             )
         log = self._log(new.name)
-        return Made(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
+        return NewDomain(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
 
-    def accept(self, made: Made, outcome: str, why: str = "") -> None:
+    def accept(self, made: NewDomain, outcome: str, why: str = "") -> None:
         """Write down that a domain that runs is the good one."""
         self.store.ended(made.instance.uuid, outcome, why)  # first: a run that is killed here has proven it
         self.save(made.instance)
-        self.attendant.accepted(made)
+        self.observer.new_domain_accepted(made)
         self.is_running = False
         self._prune()
 
@@ -246,16 +255,16 @@ class Change:
         found = self.store.last_good(self.host.name)
         return self.store.last_good(self.host.name, before=but) if found and found.number == but else found
 
-    def bury(self, outcome: str) -> None:
+    def end_old(self, outcome: str) -> None:
         """End our old domain, where there is one, once its console has said all."""
         if self.old is None:
             return
-        with self.attendant.last_words(self.host, self.old, self.state) as words:
+        with self.observer.drain_console(self.host, self.old, self.state) as words:
             swap.end(self.host, self.old, self.project.settings.boot.grace)
-            words.hear()
-        self._gone(outcome)
+            words.drain()
+        self._remove_old(outcome)
 
-    def drop(self, made: Made, outcome: str, why: str) -> None:
+    def discard_new(self, made: NewDomain, outcome: str, why: str) -> None:
         """Remove a new domain that was not good."""
         self.is_running = False
         self.host.toolstack.destroy(made.domain)
@@ -269,7 +278,7 @@ class Change:
         boot = self.project.settings.boot
         self.store.prune(boot.keep, boot.keep_size, [one.generation for one in (self.known.good,) if one])
 
-    def _gone(self, outcome: str) -> None:
+    def _remove_old(self, outcome: str) -> None:
         assert self.old is not None
         self.has_ended_one |= self._ran
         self.host.toolstack.destroy(self.old)
@@ -277,7 +286,7 @@ class Change:
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
 
-    def _is_beside(self, config: parser.Config, seen: Seen) -> bool:
+    def _can_overlap(self, config: parser.Config, seen: Seen) -> bool:
         """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
         if self.old is None or self.old.has_ended:
             return False
@@ -295,12 +304,12 @@ class Change:
         except UnibuildError:  # it is kept no more
             return None
 
-    def _create(self, deployed: host_files.Deployed, new: records.Instance, name: str) -> tuple[Domain, Reader | None]:
+    def _create(self, deployed: host_files.HostFiles, new: records.Instance, name: str) -> tuple[Domain, Reader | None]:
         """Make the new domain, paused, and begin to read its console."""
-        self.attendant.began("create")
+        self.observer.phase_began("create")
         self.host.toolstack.create_paused(deployed.xl, name=name, uuid=new.uuid)
         domain = self.host.toolstack.find(uuid=new.uuid)
-        self.attendant.began(None)
+        self.observer.phase_began(None)
         if domain is None:
             raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
         return domain, self._read(domain, new.name)
@@ -309,8 +318,8 @@ class Change:
         """Read a new domain's console from its first byte on."""
         if self.project.settings.boot.console == "none" and not self.project.settings.boot.ready.is_set:
             return None
-        show = self.screen.show if self.project.settings.boot.console != "none" else hide
-        return self.reading.enter_context(first_words(self.host, domain, self._log(name), show))
+        show = self.screen.show if self.project.settings.boot.console != "none" else discard_output
+        return self.reading.enter_context(open_console(self.host, domain, self._log(name), show))
 
     def _log(self, name: str) -> Path:
         return log_path(self.state, name, self.host.name)
@@ -331,7 +340,7 @@ class Change:
         self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
         self._prune()
 
-    def _sweep(self, domains: tuple[Domain, ...]) -> None:
+    def _clear_stale_owners(self, domains: tuple[Domain, ...]) -> None:
         """Take away our marks of domains that are gone."""
         there = {domain.uuid for domain in domains}
         ours = [one for one, whose in self.marks.items() if ownership.is_ours(whose, self.project.root)]
@@ -350,14 +359,14 @@ def locked(project: Project, host: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def changing(
+def replacing(
     project: Project,
     host: Host,
     name: str,
-    screen: Screen,
+    screen: ConsoleOutput,
     reading: contextlib.ExitStack,
-    attendant: Attendant | None = None,
-) -> Iterator[Change]:
+    observer: ReplaceObserver | None = None,
+) -> Iterator[Replacement]:
     """Give our domain on a host to be changed, under its lock there, cleared up after runs that were cut off.
 
     The caller holds ``locked``.
@@ -368,7 +377,7 @@ def changing(
         name: what the domain is called.
         screen: is told what happens.
         reading: holds the readers of consoles that outlast the block.
-        attendant: who takes part in it.
+        observer: who takes part in it.
 
     Raises:
         BusyError: someone else changes a domain of that name.
@@ -381,6 +390,6 @@ def changing(
     take = project.take_over
     with job_control.defer_hangup(), ownership.locked(host, name, whose, seconds=seconds, take=take) as marks:
         now = records.load(state_dir(project.root), host.name)
-        change = Change(project, host, screen, reading, now, marks, attendant=attendant or Attendant())
-        change.settle(name)
+        change = Replacement(project, host, screen, reading, now, marks, observer=observer or ReplaceObserver())
+        change.recover(name)
         yield change

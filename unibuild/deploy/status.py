@@ -1,7 +1,7 @@
-"""What runs where, from which sources, and whether the tree has moved on: the goal ``status``.
+"""Report which domain runs on which host, and from which sources: the goal ``status``.
 
-Nothing is started, built or ended for it: a lab that is down is told as such. Each host is asked once,
-several at the same time. docs/reference/status.md describes the object that ``--json`` prints.
+It starts, builds and stops nothing; a lab that is down is reported as down. It queries each host once, several at the
+same time. docs/reference/status.md describes the object that ``--json`` prints.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     Saved = Callable[[str], Any]
 
-__all__ = ["VERSION", "Answer", "ask", "lines", "look", "status"]
+__all__ = ["VERSION", "HostAnswer", "collect", "query_hosts", "render", "status"]
 
 VERSION = 1
 """Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
@@ -44,7 +44,7 @@ _THERE = ("running", "paused", "ended")  # states of a domain that the host has
 
 
 @dataclass(frozen=True)
-class Answer:
+class HostAnswer:
     """What a host says of its domains.
 
     Attributes:
@@ -72,12 +72,12 @@ class Answer:
 
 
 def status(project: Project, saved: Saved, *, as_json: bool) -> None:
-    """Print what runs where, for people or for machines; the arguments are those of ``look``."""
-    told = look(project, saved)
-    print(json.dumps(told, indent=2) if as_json else "\n".join(lines(told)))
+    """Print what runs where, for people or for machines; the arguments are those of ``collect``."""
+    report = collect(project, saved)
+    print(json.dumps(report, indent=2) if as_json else "\n".join(render(report)))
 
 
-def look(project: Project, saved: Saved, now: datetime | None = None) -> dict[str, Any]:
+def collect(project: Project, saved: Saved, now: datetime | None = None) -> dict[str, Any]:
     """Return what ``status --json`` prints.
 
     Args:
@@ -86,29 +86,29 @@ def look(project: Project, saved: Saved, now: datetime | None = None) -> dict[st
         now: the time, for tests.
     """
     records = record.every(project.root / STATE)
-    answers = ask(project, records)
+    answers = query_hosts(project, records)
     known = {one.number: one.facts for one in Store(project.root / STATE).all()}
-    told = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
+    report = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
     tree = {**_stale(project, saved), "revision": provenance.revision(project.root).get("revision")}
-    return {"version": VERSION, "root": str(project.root), "tree": tree, "hosts": told}
+    return {"version": VERSION, "root": str(project.root), "tree": tree, "hosts": report}
 
 
-def ask(project: Project, names: Collection[str]) -> dict[str, Answer]:
+def query_hosts(project: Project, names: Collection[str]) -> dict[str, HostAnswer]:
     """Ask hosts for their domains, all at once; one that cannot be asked is no failure.
 
     Args:
         project: the project.
         names: the hosts, as the records call them.
     """
-    if len(names) == 1:  # it alone may ask for a password
-        return {name: _ask(project, name, background=False) for name in names}
+    if len(names) == 1:  # only a single host may ask for a password
+        return {name: _query_host(project, name, background=False) for name in names}
     with ThreadPoolExecutor(max_workers=max(len(names), 1)) as pool:
-        return dict(zip(names, pool.map(lambda name: _ask(project, name, background=True), names), strict=True))
+        return dict(zip(names, pool.map(lambda name: _query_host(project, name, background=True), names), strict=True))
 
 
-def lines(told: Mapping[str, Any]) -> Iterator[str]:
-    """Give the lines that tell a person what ``look`` returned."""
-    tree, found = told["tree"], told["hosts"]
+def render(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines that show what ``collect`` returned."""
+    tree, found = report["tree"], report["hosts"]
     if found:
         yield from table(
             ("HOST", "DOMAIN", "ID", "STATE", "SINCE", "GENERATION", "FROM"),
@@ -136,7 +136,7 @@ def lines(told: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _notes(one: Mapping[str, Any]) -> Iterator[str]:
-    """Give the lines that a host wants besides its row."""
+    """Yield the notes on a host that its row does not show."""
     if one["problem"]:
         yield f"{one['host']}: {one['problem']}"
     if one["pending"]:
@@ -150,16 +150,16 @@ def _notes(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"{one['host']}: what is built is not what runs: another {' and another '.join(one['differs'])}"
 
 
-def _ask(project: Project, name: str, *, background: bool) -> Answer:
+def _query_host(project: Project, name: str, *, background: bool) -> HostAnswer:
     try:
         host = hosts.open_running(at(project, name).settings, any_lab=True)
-        return Answer(host.toolstack.list_domains(background=background)) if host else Answer(is_down=True)
+        return HostAnswer(host.toolstack.list_domains(background=background)) if host else HostAnswer(is_down=True)
     except UnibuildError as error:
-        return Answer(problem=error.message)
+        return HostAnswer(problem=error.message)
 
 
 def _host(
-    project: Project, made: Record, answer: Answer, known: Mapping[int, Mapping[str, str]], now: datetime
+    project: Project, made: Record, answer: HostAnswer, known: Mapping[int, Mapping[str, str]], now: datetime
 ) -> dict[str, Any]:
     """Return what there is to tell of a host."""
     one = made.good
@@ -193,7 +193,7 @@ def _words(state: str, domain: Domain | None) -> str:
     return words.get(state, state)
 
 
-def _pending(project: Project, made: Record, answer: Answer) -> dict[str, Any] | None:
+def _pending(project: Project, made: Record, answer: HostAnswer) -> dict[str, Any] | None:
     one = made.pending
     if one is None:
         return None
@@ -208,7 +208,7 @@ def _pending(project: Project, made: Record, answer: Answer) -> dict[str, Any] |
 
 
 def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
-    """Return the first stage that is stale, and why; no stage where the graph cannot be told."""
+    """Return the first stage that is stale, and why; no stage if the graph cannot be computed."""
     try:
         for stage in graph(project).stages:
             reason = verdict(project.root / STATE, stage, saved(stage.name) or {}).reason

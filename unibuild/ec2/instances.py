@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import instance, launch_records, network, tags, xen_support
-from unibuild.deploy.console_output import Screen
+from unibuild.deploy.console_output import ConsoleOutput
 from unibuild.domain.console_log import Log, log_path
 from unibuild.ec2 import instance_ready
 from unibuild.ec2.account import unikernel
@@ -58,7 +58,7 @@ class Launch:
     aws: Aws
     region: str
     record: Record
-    screen: Screen
+    screen: ConsoleOutput
     state: Path
     show: bool = True
 
@@ -296,7 +296,7 @@ def launching(project: Project, aws: Aws, region: str, *, show: bool = True) -> 
     """
     state = state_dir(project.root)
     with files.lock(launch_records.lock_path(state), f"the launch of {project.root.name}"):
-        yield Launch(project, aws, region, launch_records.load(state, region), Screen(raw=False), state, show)
+        yield Launch(project, aws, region, launch_records.load(state, region), ConsoleOutput(raw=False), state, show)
 
 
 def _at(found: Instance) -> str:

@@ -8,16 +8,16 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from unibuild.testing.expectations import Said
+from unibuild.testing.expectations import ConsoleLine
 from unibuild.util.lines import LONGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Hearing", "Mailbox"]
+__all__ = ["ConsoleCapture", "KeyQueue"]
 
 
-class Mailbox:
+class KeyQueue:
     """Keys for a console, and a bell that ends the reading of it; a ``terminal.Source``."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Mailbox:
         os.close(self._bell)
 
 
-class Hearing:
+class ConsoleCapture:
     """Makes lines, with the time of each, of a console's bytes.
 
     Attributes:
@@ -65,7 +65,7 @@ class Hearing:
     def __init__(self, came: Callable[[], None]) -> None:
         self._came = came
         self.began = time.monotonic()
-        self.lines: list[Said] = []
+        self.lines: list[ConsoleLine] = []
         self.count = 0
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
         self.rest = ""
@@ -77,7 +77,7 @@ class Hearing:
         if len(self.rest) >= LONGEST:
             whole, self.rest = [*whole, self.rest], ""
         now = time.monotonic() - self.began
-        self.lines += [Said(now, line.removesuffix("\r")) for line in whole]
+        self.lines += [ConsoleLine(now, line.removesuffix("\r")) for line in whole]
         if whole:
             self._came()
 

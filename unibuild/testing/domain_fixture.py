@@ -14,7 +14,7 @@ from unibuild.deploy import address as reach
 from unibuild.domain.crash import console_patterns
 from unibuild.domain.probe import Relayed
 from unibuild.testing import scratch_domain
-from unibuild.testing.expectations import nearest
+from unibuild.testing.expectations import closest_lines
 from unibuild.testing.runner import ask
 
 if TYPE_CHECKING:
@@ -126,7 +126,9 @@ class Domain(contextlib.AbstractContextManager["Domain"]):
             if one.end or one.age >= deadline:
                 break
             one.follow(min(deadline, one.age + _AGAIN))
-        like = "".join(f"; like it: {line}" for line in nearest(pattern, [said.text for said in one.lines[began:]], 1))
+        like = "".join(
+            f"; like it: {line}" for line in closest_lines(pattern, [said.text for said in one.lines[began:]], 1)
+        )
         raise AssertionError(f'{self.name} {self._so_far(timeout)} before it said "{pattern}"{like}')
 
     def send(self, text: str) -> None:
@@ -199,7 +201,7 @@ class Domain(contextlib.AbstractContextManager["Domain"]):
 
     def _way(self, port: int) -> tuple[str, int]:
         if port not in self._ways:
-            self._ways[port] = self._stack.enter_context(reach.way(self._one.host, self.address, port))
+            self._ways[port] = self._stack.enter_context(reach.forward_port(self._one.host, self.address, port))
         return self._ways[port]
 
     def _wait_again(self, deadline: float, timeout: float, what: str) -> None:

@@ -1,7 +1,7 @@
-"""Whether a domain did what a test wants of it: events with their times go in, a verdict comes out.
+"""Compare what a domain did with a test's expectations: timed events go in, a verdict comes out.
 
-A test has passed when all that it asks for has come, and the domain has not gone wrong ``PAUSE`` seconds later. One
-that asks for nothing wants a sign of life (a line, or to be ready) and ``SETTLE`` seconds without a bad end.
+A test passes once all it asks for has arrived and the domain has not failed within ``SETTLE_SECONDS`` after that. A
+test that asks for nothing needs a sign of life (a line, or readiness) and ``QUIET_SECONDS`` without a bad exit.
 """
 
 from __future__ import annotations
@@ -20,10 +20,22 @@ if TYPE_CHECKING:
     from unibuild.domain.exit_status import End
     from unibuild.settings.model import Case, Http
 
-__all__ = ["PAUSE", "SETTLE", "Answer", "Ended", "Event", "Now", "Readiness", "Said", "Standing", "Wanted", "nearest"]
+__all__ = [
+    "QUIET_SECONDS",
+    "SETTLE_SECONDS",
+    "CaseProgress",
+    "ConsoleLine",
+    "DomainEnded",
+    "Event",
+    "Expectations",
+    "HttpAnswer",
+    "ReadinessEvent",
+    "Tick",
+    "closest_lines",
+]
 
-PAUSE = 0.5
-SETTLE = 3.0
+SETTLE_SECONDS = 0.5
+QUIET_SECONDS = 3.0
 _ENDS = {"poweroff": SHUTDOWN_REASONS[0], "reboot": SHUTDOWN_REASONS[1], "crash": SHUTDOWN_REASONS[3]}
 _NEAREST = 2000  # lines that are searched for those that are most like a pattern
 _LIKE = 0.6  # from 0 to 1
@@ -31,7 +43,7 @@ _WIDTH = 200  # characters of a line that are compared
 
 
 @dataclass(frozen=True)
-class Said:
+class ConsoleLine:
     """A line of the console, without its end; ``at`` is in seconds since the domain was started, here and below."""
 
     at: float
@@ -39,7 +51,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """The answer to the next request of the test."""
 
     at: float
@@ -48,7 +60,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Readiness:
+class ReadinessEvent:
     """Whether ``[boot.ready]`` held; ``why`` completes "the domain ..."."""
 
     at: float
@@ -57,7 +69,7 @@ class Readiness:
 
 
 @dataclass(frozen=True)
-class Ended:
+class DomainEnded:
     """The domain ended, and has said all."""
 
     at: float
@@ -65,23 +77,23 @@ class Ended:
 
 
 @dataclass(frozen=True)
-class Now:
+class Tick:
     """Nothing came until this moment."""
 
     at: float
 
 
-Event = Said | Answer | Readiness | Ended | Now
+Event = ConsoleLine | HttpAnswer | ReadinessEvent | DomainEnded | Tick
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Expectations:
     """What a test wants.
 
     Attributes:
         case: the test's table.
         ready: whether ``[boot.ready]`` must hold.
-        settle: whether it passes only ``SETTLE`` seconds after all has come.
+        settle: whether it passes only ``QUIET_SECONDS`` seconds after all has come.
     """
 
     case: Case
@@ -95,7 +107,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Standing:
+class CaseProgress:
     """How a test stands.
 
     Attributes:
@@ -109,7 +121,7 @@ class Standing:
         failure: why it did not pass; completes "the test failed: ...".
     """
 
-    wanted: Wanted
+    wanted: Expectations
     matched: int = 0
     answered: int = 0
     ready: bool = False
@@ -118,35 +130,35 @@ class Standing:
     passed: bool | None = None
     failure: str | None = None
 
-    def step(self, event: Event) -> Standing:
+    def step(self, event: Event) -> CaseProgress:
         """Return how it stands after an event; nothing changes a verdict."""
         if self.passed is not None:
             return self
         match event:
-            case Said():
+            case ConsoleLine():
                 after = self._said(event)
-            case Answer():
+            case HttpAnswer():
                 after = self._answer(event)
-            case Readiness():
+            case ReadinessEvent():
                 after = dataclasses.replace(self, ready=True) if event.ready else self._failed(f"it {event.why}")
-            case Ended():
+            case DomainEnded():
                 return self._ended(event)
-            case Now():
+            case Tick():
                 after = self
         if after.passed is None and after.met is None and after.missing() is None:
             after = dataclasses.replace(after, met=event.at)
         return after._timed(event.at)
 
-    def after(self, events: Iterable[Event]) -> Standing:
+    def after(self, events: Iterable[Event]) -> CaseProgress:
         """Return how it stands after several events."""
-        standing = self
+        progress = self
         for event in events:
-            standing = standing.step(event)
-        return standing
+            progress = progress.step(event)
+        return progress
 
     @property
     def next_look(self) -> float:
-        """When ``Now`` has to come at the latest."""
+        """When ``Tick`` has to come at the latest."""
         if self.met is None or self.wanted.case.exit is not None:
             return self.wanted.case.timeout
         return self.met + self._pause
@@ -166,14 +178,14 @@ class Standing:
 
     @property
     def _pause(self) -> float:
-        return SETTLE if self.wanted.asks_nothing or self.wanted.settle else PAUSE
+        return QUIET_SECONDS if self.wanted.asks_nothing or self.wanted.settle else SETTLE_SECONDS
 
-    def _said(self, event: Said) -> Standing:
+    def _said(self, event: ConsoleLine) -> CaseProgress:
         patterns = self.wanted.case.console
         found = self.matched < len(patterns) and re.search(patterns[self.matched], event.text) is not None
         return dataclasses.replace(self, heard=True, matched=self.matched + found)
 
-    def _answer(self, event: Answer) -> Standing:
+    def _answer(self, event: HttpAnswer) -> CaseProgress:
         if self.answered >= len(self.wanted.case.http):
             return self
         request = self.wanted.case.http[self.answered]
@@ -183,7 +195,7 @@ class Standing:
             return self._failed(f'the answer to {_request(request)} has no "{request.body}" in it')
         return dataclasses.replace(self, answered=self.answered + 1)
 
-    def _ended(self, event: Ended) -> Standing:
+    def _ended(self, event: DomainEnded) -> CaseProgress:
         how = event.end.why + ("" if event.end.code is None else f" with exit code {event.end.code}")
         wanted = self.wanted.case.exit
         is_right = event.end.is_good if wanted is None else _is(event.end, wanted)
@@ -194,7 +206,7 @@ class Standing:
             return self._failed(f"it {how}" + ("" if wanted is None else f", not as wanted: exit = {_toml(wanted)}"))
         return dataclasses.replace(self, passed=True)
 
-    def _timed(self, at: float) -> Standing:
+    def _timed(self, at: float) -> CaseProgress:
         """Return the verdict that only time brings."""
         if self.passed is not None:
             return self
@@ -204,11 +216,11 @@ class Standing:
             return self._failed(f"{self.wanted.case.timeout:g} s passed before {self.missing() or 'it ended'}")
         return self
 
-    def _failed(self, why: str) -> Standing:
+    def _failed(self, why: str) -> CaseProgress:
         return dataclasses.replace(self, passed=False, failure=why)
 
 
-def nearest(pattern: str, lines: Sequence[str], count: int = 3) -> list[str]:
+def closest_lines(pattern: str, lines: Sequence[str], count: int = 3) -> list[str]:
     """Return the lines that are most like a pattern that none of them has, the most like first."""
     recent = [line for line in dict.fromkeys(reversed(lines[-_NEAREST:])) if line.strip()]
     plain = re.sub(r"\\[bBAZdDsSwW]|[\\^$.*+?(){}\[\]|]", "", pattern)[:_WIDTH]

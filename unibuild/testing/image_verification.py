@@ -99,7 +99,7 @@ def bring_device_model(host: Host, found: Graph, name: str) -> str:
 
     with shown() as progress:
         archive = device_model.find(found.project.settings.lab, progress)
-    there = host.toolstack.put(archive, folder=host_files.folder(found.project.root, name))
+    there = host.toolstack.put(archive, folder=host_files.host_folder(found.project.root, name))
     folder = f"{there}.unpacked"
     host.run(["mkdir", "-p", folder], root=False)
     host.run(["tar", "-xzf", there, "-C", folder], root=False)
@@ -163,7 +163,7 @@ def verify(found: Graph, image: Image) -> None:
     files.write_atomic(path, json.dumps([*known, this][-_REMEMBERED:]).encode())
 
 
-def _boot(found: Graph, image: Image) -> runner.Result:
+def _boot(found: Graph, image: Image) -> runner.CaseResult:
     """Boot the image in the lab; a domain with a BIOS where it has boot code for one, else what its kernel is for."""
     from unibuild.lab import image as box
     from unibuild.lab.devices import plugged
@@ -186,7 +186,7 @@ def _boot(found: Graph, image: Image) -> runner.Result:
                 change = from_bios(bring_device_model(host, found, name), device)
             else:
                 change = from_loader(loader, image.kind, device)
-            return runner.attempt(found, host, name, "image", case, change)
+            return runner.run_case(found, host, name, "image", case, change)
     finally:
         disk.unlink(missing_ok=True)
 

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unibuild.testing.runner import Result
+    from unibuild.testing.runner import CaseResult
 
-__all__ = ["VERSION", "as_json", "as_xml"]
+__all__ = ["VERSION", "junit_xml", "results_json"]
 
 VERSION = 1
 _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
@@ -24,7 +24,7 @@ _TYPES = {"failed": "expectation", "error": "unibuild"}
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, production 2, "Char"
 
 
-def as_xml(suite: str, results: Sequence[Result]) -> bytes:
+def junit_xml(suite: str, results: Sequence[CaseResult]) -> bytes:
     """Return the results as JUnit's XML, in UTF-8.
 
     Args:
@@ -55,7 +55,7 @@ def as_xml(suite: str, results: Sequence[Result]) -> bytes:
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def as_json(suite: str, host: str, results: Sequence[Result]) -> str:
+def results_json(suite: str, host: str, results: Sequence[CaseResult]) -> str:
     """Return the results as one JSON object; docs/reference/test.md describes it."""
     tests = [
         {

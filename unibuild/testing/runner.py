@@ -18,7 +18,15 @@ from unibuild.domain.crash import console_patterns
 from unibuild.errors import HostError, SettingsError, UnibuildError
 from unibuild.settings.model import Case
 from unibuild.testing import scratch_domain
-from unibuild.testing.expectations import Answer, Ended, Now, Readiness, Standing, Wanted, nearest
+from unibuild.testing.expectations import (
+    CaseProgress,
+    DomainEnded,
+    Expectations,
+    HttpAnswer,
+    ReadinessEvent,
+    Tick,
+    closest_lines,
+)
 from unibuild.util import waits
 
 if TYPE_CHECKING:
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
     from unibuild.settings.model import Http
     from unibuild.testing.expectations import Event
 
-__all__ = ["DEFAULT", "Result", "ask", "attempt", "run"]
+__all__ = ["DEFAULT", "CaseResult", "ask", "run", "run_case"]
 
 DEFAULT: Mapping[str, Case] = {"boots": Case(timeout=30.0)}
 """The test of a project that has none: it says something, and does not go wrong within a few seconds."""
@@ -43,7 +51,7 @@ _BODY = 1 << 20  # bytes of an answer that are looked at
 
 
 @dataclass(frozen=True)
-class Result:
+class CaseResult:
     """What came of a test.
 
     Attributes:
@@ -67,7 +75,9 @@ class Result:
     exit_code: int = 0
 
 
-def run(found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Callable[[Result], None]) -> list[Result]:
+def run(
+    found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Callable[[CaseResult], None]
+) -> list[CaseResult]:
     """Run tests one after another; the domain's files are copied once.
 
     Args:
@@ -80,34 +90,34 @@ def run(found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Ca
     Returns:
         The results in the tests' order; where the host went out of reach, the rest was skipped.
     """
-    results: list[Result] = []
+    results: list[CaseResult] = []
     lost: str | None = None
     with scratch_domain.copies(host, found.project, name):
         for test, case in cases.items():
             began = time.monotonic()
             if lost:
-                result = Result(test, "skipped", message=lost)
+                result = CaseResult(test, "skipped", message=lost)
             else:
                 try:
-                    result = attempt(scratch_domain.with_args(found, case.args), host, name, test, case)
+                    result = run_case(scratch_domain.with_args(found, case.args), host, name, test, case)
                 except UnibuildError as error:
                     details = tuple(error.hint.splitlines()) if error.hint else ()
                     seconds = time.monotonic() - began
-                    result = Result(test, "error", seconds, error.message, details, exit_code=error.exit_code)
+                    result = CaseResult(test, "error", seconds, error.message, details, exit_code=error.exit_code)
                     lost = error.message if isinstance(error, HostError) else None
             results.append(result)
             tell(result)
     return results
 
 
-def attempt(
+def run_case(
     found: Graph,
     host: Host,
     name: str,
     test: str,
     case: Case,
     change: Callable[[str], str] | None = None,
-) -> Result:
+) -> CaseResult:
     """Run one test; inside ``scratch_domain.copies``.
 
     Args:
@@ -125,29 +135,29 @@ def attempt(
     began = time.monotonic()
     log = scratch_domain.log_path(found.project, test)
     with scratch_domain.booted(found, host, name, log, change) as one:
-        standing = _watch(found, one, case, settle=change is not None)
+        progress = _watch(found, one, case, settle=change is not None)
         seconds = time.monotonic() - began
     lines = [said.text for said in one.lines]
     details: tuple[str, ...] = ()
-    if not standing.passed:
-        pattern = case.console[standing.matched] if standing.matched < len(case.console) else None
+    if not progress.passed:
+        pattern = case.console[progress.matched] if progress.matched < len(case.console) else None
         details = (*_crash(lines), *_details(pattern, lines))
-    outcome: Literal["passed", "failed"] = "passed" if standing.passed else "failed"
-    return Result(test, outcome, seconds, standing.failure, details, "\n".join(lines), log)
+    outcome: Literal["passed", "failed"] = "passed" if progress.passed else "failed"
+    return CaseResult(test, outcome, seconds, progress.failure, details, "\n".join(lines), log)
 
 
-def _watch(found: Graph, one: scratch_domain.Guest, case: Case, *, settle: bool) -> Standing:
+def _watch(found: Graph, one: scratch_domain.ScratchDomain, case: Case, *, settle: bool) -> CaseProgress:
     """Follow the domain until there is a verdict."""
     is_awaited = _awaits_ready(found, case)
-    standing = Standing(Wanted(case, is_awaited, settle))
+    progress = CaseProgress(Expectations(case, is_awaited, settle))
     seen = 0
     if is_awaited:
         readiness = _readiness(found, one, case)
         seen = len(one.lines)
-        standing = standing.after(sorted([*one.lines, readiness], key=lambda event: event.at))
+        progress = progress.after(sorted([*one.lines, readiness], key=lambda event: event.at))
     with _asking(found, one, case.http) as answers:
-        while standing.passed is None:
-            one.follow(standing.next_look)
+        while progress.passed is None:
+            one.follow(progress.next_look)
             if one.age >= case.timeout:
                 one.give_up()
             events: list[Event] = [*one.lines[seen:]]
@@ -158,9 +168,9 @@ def _watch(found: Graph, one: scratch_domain.Guest, case: Case, *, settle: bool)
                     raise answer
                 events.append(answer)
             if one.end:
-                events.append(Ended(one.age, one.end))
-            standing = standing.after([*sorted(events, key=lambda event: event.at), Now(one.age)])
-    return standing
+                events.append(DomainEnded(one.age, one.end))
+            progress = progress.after([*sorted(events, key=lambda event: event.at), Tick(one.age)])
+    return progress
 
 
 def _awaits_ready(found: Graph, case: Case) -> bool:
@@ -178,7 +188,7 @@ def _awaits_ready(found: Graph, case: Case) -> bool:
     return is_set and (case.exit is None or case.ready_within is not None)
 
 
-def _readiness(found: Graph, one: scratch_domain.Guest, case: Case) -> Readiness:
+def _readiness(found: Graph, one: scratch_domain.ScratchDomain, case: Case) -> ReadinessEvent:
     """Wait until the domain is ready, or is not in time."""
     from unibuild.deploy import readiness as ready
 
@@ -189,7 +199,7 @@ def _readiness(found: Graph, one: scratch_domain.Guest, case: Case) -> Readiness
     project = dataclasses.replace(found.project, settings=settings)
     verdict = ready.await_ready(project, one.host, one.domain, one.config, one.reader)
     one.catch_up()
-    return Readiness(one.age, verdict is None or verdict.ready, verdict.why if verdict else "")
+    return ReadinessEvent(one.age, verdict is None or verdict.ready, verdict.why if verdict else "")
 
 
 def _crash(lines: Sequence[str]) -> Iterator[str]:
@@ -201,7 +211,7 @@ def _crash(lines: Sequence[str]) -> Iterator[str]:
 
 def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:
     if pattern is not None:
-        yield from (f"like it: {line}" for line in nearest(pattern, lines))
+        yield from (f"like it: {line}" for line in closest_lines(pattern, lines))
     if not lines:
         yield "it said nothing"
     if len(lines) > _TAIL:
@@ -211,17 +221,20 @@ def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _asking(
-    found: Graph, one: scratch_domain.Guest, requests: Sequence[Http]
-) -> Iterator[queue.SimpleQueue[Answer | BaseException]]:
-    """Ask the domain in a thread for the time of the block; each answer comes in the queue, and rings the mailbox."""
-    answers: queue.SimpleQueue[Answer | BaseException] = queue.SimpleQueue()
+    found: Graph, one: scratch_domain.ScratchDomain, requests: Sequence[Http]
+) -> Iterator[queue.SimpleQueue[HttpAnswer | BaseException]]:
+    """Ask the domain in a thread for the time of the block; each answer comes in the queue, and wakes the key queue."""
+    answers: queue.SimpleQueue[HttpAnswer | BaseException] = queue.SimpleQueue()
     if not requests:
         yield answers
         return
     to = reach.address(one.host, one.config, found.project.settings.boot.ready.address)
     over = threading.Event()
     with contextlib.ExitStack() as stack:
-        ways = {port: stack.enter_context(reach.way(one.host, to, port)) for port in {each.port for each in requests}}
+        ways = {
+            port: stack.enter_context(reach.forward_port(one.host, to, port))
+            for port in {each.port for each in requests}
+        }
 
         def work() -> None:
             try:
@@ -232,12 +245,12 @@ def _asking(
                         except (OSError, http.client.HTTPException):
                             over.wait(_AGAIN)
                             continue
-                        answers.put(Answer(one.age, status, body))
-                        one.mailbox.ring()
+                        answers.put(HttpAnswer(one.age, status, body))
+                        one.key_queue.ring()
                         break
             except Exception as error:
                 answers.put(error)
-                one.mailbox.ring()
+                one.key_queue.ring()
 
         thread = threading.Thread(target=work, name="unibuild test", daemon=True)
         thread.start()

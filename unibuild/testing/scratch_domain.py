@@ -23,7 +23,7 @@ from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
 from unibuild.graph import xl_file
 from unibuild.host.ssh import Ssh
 from unibuild.settings.loader import state_dir
-from unibuild.testing.capture import Hearing, Mailbox
+from unibuild.testing.capture import ConsoleCapture, KeyQueue
 from unibuild.util import files, standard_streams
 from unibuild.xlcfg import edit, parser
 
@@ -36,25 +36,25 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
     from unibuild.settings.model import Settings, Value
-    from unibuild.testing.expectations import Said
+    from unibuild.testing.expectations import ConsoleLine
 
 __all__ = [
-    "Guest",
+    "ScratchDomain",
     "booted",
     "copies",
     "fresh_name",
+    "journaled",
     "log_path",
-    "noted",
     "open_host",
-    "sweep",
-    "wipe",
+    "remove_files",
+    "remove_leftovers",
     "with_args",
     "with_memory",
 ]
 
 
 @contextlib.contextmanager
-def noted(host: Host, root: Path, name: str) -> Iterator[None]:
+def journaled(host: Host, root: Path, name: str) -> Iterator[None]:
     """Keep a note of what the domains of a run are called, for the time of the block.
 
     Args:
@@ -75,7 +75,7 @@ def noted(host: Host, root: Path, name: str) -> Iterator[None]:
         yield
 
 
-def sweep(host: Host, root: Path) -> Iterator[str]:
+def remove_leftovers(host: Host, root: Path) -> Iterator[str]:
     """Remove from a host, and here, what runs that were killed have left; gives the names of domains that went.
 
     Args:
@@ -91,16 +91,16 @@ def sweep(host: Host, root: Path) -> Iterator[str]:
             if note.read_text() != host.name:
                 continue
             yield from _domains(host, root, note.stem)
-            wipe(host, root, note.stem)
+            remove_files(host, root, note.stem)
             for path in note.parent.glob(f"{note.stem}.*"):  # the note and its lock too
                 path.unlink(missing_ok=True)
 
 
-def wipe(host: Host, root: Path, name: str) -> None:
+def remove_files(host: Host, root: Path, name: str) -> None:
     """Remove the files of the domain ``name`` from its host; one that is out of reach was told already."""
     if isinstance(host, Ssh):  # elsewhere nothing is copied
         with contextlib.suppress(HostError):
-            place = posixpath.join(host.folder, host_files.folder(root, name))
+            place = posixpath.join(host.folder, host_files.host_folder(root, name))
             host.run(["rm", "-rf", place], root=False, check=False, background=True)
 
 
@@ -159,7 +159,7 @@ def with_memory(found: Graph, memory: int | None) -> Graph:
 
 
 @dataclass
-class Guest:
+class ScratchDomain:
     """A running test domain, and its console.
 
     Attributes:
@@ -167,7 +167,7 @@ class Guest:
         domain: as xl listed it when it was made.
         config: what its ``.xl`` says.
         reader: its console.
-        mailbox: what is typed on the console.
+        key_queue: what is typed on the console.
         end: how it ended; None: it runs.
     """
 
@@ -175,12 +175,12 @@ class Guest:
     domain: Domain
     config: parser.Config
     reader: Reader
-    mailbox: Mailbox
+    key_queue: KeyQueue
     end: End | None
-    _heard: Hearing
+    _heard: ConsoleCapture
 
     @property
-    def lines(self) -> list[Said]:
+    def lines(self) -> list[ConsoleLine]:
         """What the console said so far; a line that is not finished is not among it."""
         return self._heard.lines
 
@@ -195,14 +195,14 @@ class Guest:
         return time.monotonic() - self._heard.began
 
     def follow(self, until: float) -> End | None:
-        """Read the console until the age ``until``, until a line or the mailbox's bell, or to its end; return the end.
+        """Read the console until the age ``until``, a new line, a wake-up or the end; return the end.
 
         Raises:
             HostError: the host went out of reach.
             DomainError: the console cannot be read.
         """
         if self.end is None:
-            outcome = self.reader.follow(self.mailbox, wait=max(0.0, until - self.age))
+            outcome = self.reader.follow(self.key_queue, wait=max(0.0, until - self.age))
             if isinstance(outcome, End):
                 self.end = outcome
                 self._heard.end()
@@ -218,7 +218,7 @@ class Guest:
 
     def type(self, keys: bytes) -> None:
         """Type on the console."""
-        self.mailbox.put(keys)
+        self.key_queue.put(keys)
         self.follow(self.age + _TYPING)
 
     def give_up(self) -> None:
@@ -232,21 +232,21 @@ def copies(host: Host, project: Project, name: str) -> Iterator[None]:
 
     Raises:
         HostError: the host is out of reach.
-        FileError: nothing can be noted here.
+        FileError: nothing can be journaled here.
     """
-    for gone in sweep(host, project.root):
+    for gone in remove_leftovers(host, project.root):
         standard_streams.text(2, f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it\n")
-    with noted(host, project.root, name):
+    with journaled(host, project.root, name):
         try:
             yield
         finally:
-            wipe(host, project.root, name)
+            remove_files(host, project.root, name)
 
 
 @contextlib.contextmanager
 def booted(
     found: Graph, host: Host, name: str, log: Path, change: Callable[[str], str] | None = None
-) -> Iterator[Guest]:
+) -> Iterator[ScratchDomain]:
     """Boot a domain of what was built, for the time of the block; inside ``copies``, which cleans up the files.
 
     Disks that it writes to are fresh ones. Nothing of the domain that runs, its record or its addresses is touched.
@@ -273,7 +273,7 @@ def booted(
             text = _with_copied_disks(text, path, undo)
         files.write_atomic(path, text.encode(errors="surrogateescape"))
         undo.callback(_unlink, path.parent, f"{glob.escape(name)}*.remote.xl")
-        deployed = host_files.bring(host, path, found.project.root, path.parent)
+        deployed = host_files.copy_to_host(host, path, found.project.root, path.parent)
         if isinstance(host, Ssh):
             undo.callback(_wipe, host, deployed)
         undo.callback(_destroy, host, asked)
@@ -283,14 +283,14 @@ def booted(
         if domain is None:
             raise DomainError(f"{name} was gone from {host.name} as soon as it was made")
         log.unlink(missing_ok=True)
-        mailbox = Mailbox()
-        undo.callback(mailbox.close)
-        heard = Hearing(mailbox.ring)
+        key_queue = KeyQueue()
+        undo.callback(key_queue.close)
+        heard = ConsoleCapture(key_queue.ring)
         kind = "pv" if deployed.config.get("type") == "hvm" else None  # a kernel for Xen is silent on a serial port
         reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed, kind=kind))
         heard.began = time.monotonic()
         host.toolstack.unpause(domain)
-        yield Guest(host, domain, deployed.config, reader, mailbox, None, heard)
+        yield ScratchDomain(host, domain, deployed.config, reader, key_queue, None, heard)
 
 
 def _render(found: Graph, name: str) -> str:
@@ -319,7 +319,7 @@ def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str
     return edit.apply(text, edit.Changes(disk=moved))
 
 
-def _wipe(host: Ssh, deployed: host_files.Deployed) -> None:
+def _wipe(host: Ssh, deployed: host_files.HostFiles) -> None:
     """Remove the working copies of the disks that the domain wrote to: the next test gets fresh ones."""
     disks = {str(disk.target) for disk in xl_file.disks(deployed.config) if disk.is_written}
     if written := disks.intersection(deployed.files):

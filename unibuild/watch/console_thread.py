@@ -9,14 +9,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from unibuild.deploy.console_session import go_on, put_off
+from unibuild.deploy.console_session import handle_exit, reboot_delay
 from unibuild.errors import UnibuildError
 from unibuild.util import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.deploy.console_session import Followed
+    from unibuild.deploy.console_session import AttachedDomain
     from unibuild.domain.console import End
     from unibuild.watch.turn import Turn
     from unibuild.watch.voice import Voice
@@ -43,7 +43,7 @@ class Follower:
 
     def __init__(
         self,
-        followed: Followed,
+        followed: AttachedDomain,
         readers: contextlib.ExitStack,
         voice: Voice,
         turn: Turn,
@@ -112,7 +112,7 @@ class Follower:
                 if self.replaced or self._is_left:
                     return
                 try:
-                    again = go_on(self.followed, end, reboots, self.voice, self._readers)
+                    again = handle_exit(self.followed, end, reboots, self.voice, self._readers)
                 except UnibuildError as error:
                     self._ended(self, error)
                     return
@@ -127,7 +127,7 @@ class Follower:
         """Wait, before a domain that reboots again and again is made anew; until it is left at most."""
         seconds = 0.0
         with contextlib.suppress(UnibuildError):  # who goes on meets it too
-            seconds = put_off(self.followed, end, reboots, lambda why: self._waits(self, why))
+            seconds = reboot_delay(self.followed, end, reboots, lambda why: self._waits(self, why))
         if seconds:
             select.select([self._wake], [], [], seconds)
 

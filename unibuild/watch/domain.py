@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from unibuild.deploy import boot, hosts
-from unibuild.deploy.console_session import Followed, reread
+from unibuild.deploy.console_session import AttachedDomain, reattach
 from unibuild.deploy.destroy import destroy
 from unibuild.domain import records
 from unibuild.errors import BusyError, FileError, HostError, NotReadyError, UnibuildError
@@ -85,8 +85,8 @@ class Domains:
         with contextlib.ExitStack() as reading, self._turn.taken("the new domain is in place", voice.say):
             try:
                 host = self._open_host(project)
-                made = boot.put_in_place(
-                    project, host, graph.xl, graph.kernel, voice, reading, attendant=swap, anew=anew
+                made = boot.boot_in_place(
+                    project, host, graph.xl, graph.kernel, voice, reading, observer=swap, anew=anew
                 )
             except UnibuildError as error:
                 swap.ended("failed")
@@ -120,7 +120,7 @@ class Domains:
         name = known.good.name if known.good else known.pending.name if known.pending else ""
         voice = Voice(self.post, self._loan, name, project.settings.boot.escapes)
         with contextlib.ExitStack() as readers:
-            followed = reread(project, voice)
+            followed = reattach(project, voice)
             readers.enter_context(followed.reader)
             self._follow(followed, voice, readers)
         return True
@@ -154,7 +154,7 @@ class Domains:
         made = swap.made
         if made and made.reader:
             host = self._open_host(project)
-            self._follow(Followed(project, host, made.domain, made.reader), voice, reading)
+            self._follow(AttachedDomain(project, host, made.domain, made.reader), voice, reading)
             return
         state: Literal["gone", "none"] = "none"
         try:
@@ -164,7 +164,7 @@ class Domains:
             state = "gone" if isinstance(error, HostError) else "none"
         self.post(events.Domain(at=time.time(), name=voice.name, host=project.settings.host, state=state))
 
-    def _follow(self, followed: Followed, voice: Voice, readers: contextlib.ExitStack) -> None:
+    def _follow(self, followed: AttachedDomain, voice: Voice, readers: contextlib.ExitStack) -> None:
         voice.name = followed.domain.name
         self.follower = Follower(
             followed,

@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from unibuild.deploy.replacement import Attendant, LastWords
+from unibuild.deploy.replacement import ConsoleDrain, ReplaceObserver
 from unibuild.util import waits
 from unibuild.watch import events
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.deploy.replacement import Made
+    from unibuild.deploy.replacement import NewDomain
     from unibuild.errors import UnibuildError
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
@@ -42,26 +42,26 @@ class Swapped:
     is_again: bool = False
 
 
-class Swap(Attendant):
+class Swap(ReplaceObserver):
     """Takes part in a change: the old console is read to its end by who follows it, the new one is handed on."""
 
     def __init__(self, domains: Domains) -> None:
         self.phases: dict[events.Phase, float] = {}
-        self.made: Made | None = None
+        self.made: NewDomain | None = None
         self._domains = domains
         self._phase: events.Phase | None = None
         self._began = 0.0
         self._created = (0.0, 0.0)  # when that began last, of the clock, and how long it took
 
-    def last_words(self, host: Host, domain: Domain, state: Path) -> LastWords:
+    def drain_console(self, host: Host, domain: Domain, state: Path) -> ConsoleDrain:
         """Let who follows the old console read it to its end."""
         follower = self._domains.follower
         if follower is None or follower.followed.domain.uuid != domain.uuid or not follower.is_alive:
-            return LastWords(host, domain, state)
+            return ConsoleDrain(host, domain, state)
         follower.replaced = True
         return _Heard(follower)
 
-    def began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
+    def phase_began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
         """Tell of a part that begins."""
         self.ended("done")
         self._phase, self._began = phase, time.monotonic()
@@ -78,14 +78,14 @@ class Swap(Attendant):
                 self._created = (self._began, took)
         self._phase = None
 
-    def away(self, seconds: float) -> None:
+    def down_for(self, seconds: float) -> None:
         """Note how long no domain ran."""
         self._spent("outage", seconds)
         began, took = self._created
         if began >= time.monotonic() - seconds:  # it is in the outage, and counts there
             self._spent("create", -took)
 
-    def accepted(self, made: Made) -> None:
+    def new_domain_accepted(self, made: NewDomain) -> None:
         """Keep what runs now: the loop follows it."""
         self.made = made
 
@@ -96,7 +96,7 @@ class Swap(Attendant):
         self._domains.post(events.Stage(at=time.time(), name=name, state=state, seconds=took))
 
 
-class _Heard(LastWords):
+class _Heard(ConsoleDrain):
     """The last words of a domain that a follower reads."""
 
     def __init__(self, follower: Follower) -> None:
@@ -106,5 +106,5 @@ class _Heard(LastWords):
         if not self._follower.heard.is_set():  # it runs on
             self._follower.replaced = False
 
-    def hear(self) -> None:
+    def drain(self) -> None:
         waits.wait(self._follower.heard, _PATIENCE)

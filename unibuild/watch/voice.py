@@ -6,7 +6,7 @@ import codecs
 import time
 from typing import TYPE_CHECKING, Literal
 
-from unibuild.deploy.console_output import Screen
+from unibuild.deploy.console_output import ConsoleOutput
 from unibuild.util import standard_streams
 from unibuild.watch import events
 
@@ -24,7 +24,7 @@ class Loan:
     is_lent = False
 
 
-class Voice(Screen):
+class Voice(ConsoleOutput):
     """Tells lines of a domain, and sentences about it, as events.
 
     Args:
