@@ -1,11 +1,13 @@
-"""Decides whether a task is stale: compares the files that it reads and leaves with what they were at its last success.
+"""Decide whether a task is stale: compare the files that it reads and writes with their state at its last success.
 
-A stamp is ``mtime_ns:size:inode:ctime_ns``. Each file has a digest too, which decides where the stamp moved: a tree
-that was copied or checked out again is the same tree, and so is one whose files only got another mode. No program can
-set the ctime, so it tells of an edit that left date and size as they were. A file that was written within the file
-system's resolution of the moment when its stamp was taken can change again without another stamp, so its digest decides
-as well (git calls such a file "racily clean"). The state of inputs is that of *before* the action, so an edit made
-while it runs is seen next time.
+A fingerprint is ``mtime_ns:size:inode:ctime_ns``. If it differs, a digest of the content decides. So a tree that was
+copied or checked out again is the same tree, and so is a file with another mode. No program can set the ctime, so it
+reveals an edit that kept date and size.
+
+A file can be written within the file system's resolution of the moment when its fingerprint was taken. It can then
+change again and keep its fingerprint, so its digest decides too (git calls such a file "racily clean").
+
+The recorded state of inputs is that from *before* the action. The next run sees an edit made while the action runs.
 """
 
 from __future__ import annotations
@@ -269,17 +271,17 @@ def judge(watch: Watch, record: Record | None, now: Clock | None = None) -> Verd
     reason = (
         "not done yet"
         if record is None
-        else _told(f"{name} changed" for name in settings)
-        or _told(_told_changes(watch, changes))
-        or _told(_told_changes(watch, _changes(watch, made, old["made"])))
-        or _told(
+        else _summary(f"{name} changed" for name in settings)
+        or _summary(_describe_changes(watch, changes))
+        or _summary(_describe_changes(watch, _changes(watch, made, old["made"])))
+        or _summary(
             f"{watch.name(path)} {'is not what was made' if seen[key(watch.root, path)][0] else 'is missing'}"
             for path in watch.targets
             if key(watch.root, path) not in targets
         )
-        or _told(f"{watch.name(path)} is missing" for path in watch.gone)
-        or _told(f"{name} is not what was made" for name in spoiled)
-        or _told(f"{watch.name(path)} is left over" for path in watch.left_over)
+        or _summary(f"{watch.name(path)} is missing" for path in watch.gone)
+        or _summary(f"{name} is not what was made" for name in spoiled)
+        or _summary(f"{watch.name(path)} is left over" for path in watch.left_over)
     )
     if reason is not None and watch.why is not None:
         reason = watch.why
@@ -406,15 +408,15 @@ def _changes(watch: Watch, now: Mapping[str, Seen], old: Mapping[str, Seen]) -> 
     yield from touched
 
 
-def _told_changes(watch: Watch, changes: Iterable[Change]) -> Iterator[str]:
+def _describe_changes(watch: Watch, changes: Iterable[Change]) -> Iterator[str]:
     words = {"changed": "changed", "touched": "has another date", "new": "is new", "gone": "is gone"}
     for change in changes:
         yield f"{watch.name(change.path)} {words[change.kind]}"
 
 
-def _told(reasons: Iterable[str]) -> str | None:
+def _summary(reasons: Iterable[str]) -> str | None:
     """Return the first reason and how many more there are."""
-    told = list(reasons)
-    if len(told) > 1:
-        return f"{told[0]} (and {len(told) - 1} more)"
-    return told[0] if told else None
+    found = list(reasons)
+    if len(found) > 1:
+        return f"{found[0]} (and {len(found) - 1} more)"
+    return found[0] if found else None

@@ -1,6 +1,6 @@
-"""Files that are out of a step's way while it runs, and come back if it does not write them anew.
+"""Move files out of a step's way while it runs, and put back those that it does not write again.
 
-They lie in a folder of ours with a list of their names, so that a run which was killed loses none: the next one finds
+The files are in a folder in ``.unibuild`` with a list of their names. After a run that was killed, the next run finds
 them there.
 """
 

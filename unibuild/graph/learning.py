@@ -1,8 +1,8 @@
-"""Learns from a build: which files it wrote, which it read, and which a person saved meanwhile.
+"""Learn from a build which files it wrote and read, and which files the user saved while it ran.
 
-A file that changed while the build ran is the build's work where make's database says so. It is no concern where the
-build does not read it. Otherwise it counts as a person's edit, and is built again. That comes to an end because a build
-writes the same again, or, for a counter or the like, after so many builds that no person can be behind it.
+A file that changed while the build ran is an output if make's database says so. The change is ignored if the build does
+not read the file. Otherwise it counts as an edit, and the next run builds again. This ends because a build writes the
+same content again. A file that changes in every build, such as a counter, counts as an output after ``OFTEN`` builds.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from unibuild.toolchain.base import Step
     from unibuild.toolchain.learned import Learned
 
-__all__ = ["OFTEN", "Witness", "adopt", "database", "is_binary", "learn", "programs"]
+__all__ = ["OFTEN", "Observation", "adopt", "database", "is_binary", "learn", "programs"]
 
 _DEPENDENCIES = re.compile(r".*\.(?:d|dep|deps|P|Po|Plo|cmd|dd)")
 OFTEN = 8  # builds on end that rewrite a file which nobody else changes: more than saves in a row can be
 
 
-class Witness(NamedTuple):
+class Observation(NamedTuple):
     """What was seen of a build.
 
     Attributes:
@@ -62,7 +62,7 @@ def database(step: Step, argv: Sequence[str]) -> Database:
     return parse(said.stdout.decode(errors="surrogateescape"), str(step.cwd))
 
 
-def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Witness) -> list[str]:
+def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Observation) -> list[str]:
     """Take what a build showed into ``learned``.
 
     Args:
@@ -74,11 +74,11 @@ def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Witness) -
     Returns:
         The inputs whose state after the build counts.
     """
-    lesson = _Lesson(learned, stage.watch.root, {key(stage.watch.root, path): path for path in files}, seen)
-    lesson.take_reads()
-    lesson.take_rules()
-    lesson.take_mentions()
-    return lesson.settle()
+    learner = _Learner(learned, stage.watch.root, {key(stage.watch.root, path): path for path in files}, seen)
+    learner.take_reads()
+    learner.take_rules()
+    learner.take_mentions()
+    return learner.settle()
 
 
 def adopt(learned: Learned, stage: Stage, before: Record, database: Database) -> None:
@@ -91,10 +91,10 @@ def adopt(learned: Learned, stage: Stage, before: Record, database: Database) ->
             learned.outputs[name] = learned.outputs.get(name, False) or is_new or is_binary(path)
 
 
-class _Lesson:
-    """One build's lesson; the arguments are those of ``learn``."""
+class _Learner:
+    """Learn from one build; the arguments are those of ``learn``."""
 
-    def __init__(self, learned: Learned, root: str, names: dict[str, str], seen: Witness) -> None:
+    def __init__(self, learned: Learned, root: str, names: dict[str, str], seen: Observation) -> None:
         self.learned = learned
         self.root = root
         self.names = names
@@ -184,7 +184,7 @@ class _Lesson:
         )
 
     def settle(self) -> list[str]:
-        """Decide which of the files that changed meanwhile are the build's work; return the inputs among them."""
+        """Decide which files that changed during the build are its outputs; return the inputs among them."""
         learned, before = self.learned, self.seen.before["inputs"]
         known = {*learned.known}
         settled: list[str] = []
@@ -210,7 +210,7 @@ class _Lesson:
         return settled
 
     def matters(self, name: str, old: Seen | None, path: str) -> bool:
-        """Say whether the build may depend on what happened to a file meanwhile; ``old`` is what it was before."""
+        """Say whether the build may depend on a change of a file during the build; ``old`` is what it was before."""
         read, is_new, goes_by_dates = self.learned.read, old is None, self.learned.git == "changes"
         if old and old[1] == fingerprint.content(path) and not goes_by_dates:
             return False

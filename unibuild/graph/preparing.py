@@ -1,8 +1,8 @@
-"""Learns from a run of a step before the build, such as ``./configure``: which files it read, and which it wrote.
+"""Learn which files a step before the build, such as ``./configure``, read and wrote.
 
-What it read is its input, whatever that is called. What it wrote is missing where somebody removes it. A file that
-changed while it ran counts as its work where it created the file. Otherwise the change counts as a person's edit, and
-the step runs again, unless that repeats itself more often than a person can edit.
+Every file that the step read is its input. If an output of the step is missing, the step runs again. A file that
+changed while the step ran is an output if the step created it. Otherwise the change counts as an edit, and the step
+runs again, unless the file changes in each of ``OFTEN`` runs.
 """
 
 from __future__ import annotations

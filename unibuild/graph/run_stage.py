@@ -18,7 +18,7 @@ from unibuild.fingerprint import key, path_of
 from unibuild.graph import aside
 from unibuild.graph.graph import renewed
 from unibuild.graph.judging import Plan, decide, is_current
-from unibuild.graph.learning import Witness, adopt, database, is_binary, learn
+from unibuild.graph.learning import Observation, adopt, database, is_binary, learn
 from unibuild.graph.preparing import learn_step, note_build
 from unibuild.graph.trace import Trace
 from unibuild.graph.verdicts import attempt, attempted, forget_attempt
@@ -139,7 +139,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
         with job_control.defer_signals(first_only=True):  # what a stopped build wrote must not count as edits
             if is_finished or (stage.step and stage.step.judge):
                 learned.unfinished = plan.extent == "all" and not is_finished
-                seen = Witness(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
+                seen = Observation(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
                 walked = _files(graph, stage)
                 settled = learn(learned, stage, walked, seen)
                 if is_finished:

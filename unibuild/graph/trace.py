@@ -1,7 +1,7 @@
 """Records which files of a tree a build reads: inotify reports every file that any process opens and closes.
 
-Another program that reads the tree meanwhile adds files to the record, which costs a needless build at most. Where
-inotify cannot be had, or loses events, there is no record, and every file counts as read.
+Another program that reads the tree at the same time adds files to the record, which costs at most a needless build.
+Without inotify, or if it drops events, there is no record, and every file counts as read.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Look:
         found: what it found.
         stamps: the stamps of the folders listed, each taken before its content was read.
         links: the symbolic links met, and what each led to (see ``leads_to``).
-        whole: whether all could be read; the stamps of the rest would not tell when it can be.
+        whole: whether all could be read; stamps do not show when the rest becomes readable.
     """
 
     found: Found
@@ -85,7 +85,7 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
 
 
 def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> Look:
-    """Find the files as ``find`` does, and tell what decided that.
+    """Find the files as ``find`` does, with the stamps that decided the result.
 
     Raises:
         FileError: ``root`` cannot be read.
@@ -178,7 +178,7 @@ def _below(folder: Path) -> list[Path]:
 
 
 def leads_to(link: str) -> str:
-    """Return what tells one end of a symbolic link from another, as far as a walk cares; empty: it leads nowhere."""
+    """Return what identifies the target of a symbolic link for a walk; empty: the target does not exist."""
     try:
         status = os.stat(link)  # noqa: PTH116
     except OSError:
@@ -219,7 +219,7 @@ class _Walk:
             stamp = stamps.take(path)
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError:  # it may not be read, or went away meanwhile
+        except OSError:  # it may not be read, or was removed during the walk
             self.whole = False
             return
         self.stamps[path] = stamp
