@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import marshal
 import os
@@ -366,3 +367,21 @@ def tree(tmp_path: Path) -> Tree:
     tree.write("main.c", "one")
     tree.write("log", "")
     return tree
+
+
+@pytest.fixture
+def fails():
+    """Assert an error by its class and fields; tests/snapshots/messages.txt holds the wording."""
+
+    @contextlib.contextmanager
+    def fails(kind, *values, **fields):
+        """Expect exactly the class ``kind``, these values (names, paths, numbers) in its text, and these fields."""
+        with pytest.raises(kind) as caught:
+            yield caught
+        error = caught.value
+        assert type(error) is kind
+        assert {key: getattr(error, key) for key in fields} == fields
+        missing = [value for value in map(str, values) if value not in str(error)]
+        assert not missing, f"not in the message or its hint: {missing}\n{error}"
+
+    return fails

@@ -133,20 +133,20 @@ def test_a_dead_domain_of_ours_is_removed(tree):
     assert [domain["reason"] for domain in tree.xen.domains().values()] == [None]
 
 
-def test_a_foreign_domain_of_that_name_is_left_alone(tree, capfd):
+def test_a_foreign_domain_of_that_name_is_left_alone(tree, capfd, fails):
     tree.boot()
     foreign = tree.running()
     tree.forget()
-    with pytest.raises(DomainError, match="called hello is on local already, and it is not ours"):
+    with fails(DomainError, "hello", "local"):
         tree.boot()
     assert tree.running() == foreign
 
 
-def test_a_domain_of_someone_else_is_left_alone_but_for_take(tree):
+def test_a_domain_of_someone_else_is_left_alone_but_for_take(tree, fails):
     tree.boot()
     theirs = tree.running()
     tree.forget("bob@there:/src/hello")
-    with pytest.raises(DomainError, match="it is that of bob@there:/src/hello"):
+    with fails(DomainError, "bob@there:/src/hello"):
         tree.boot()
     assert tree.running() == theirs
     boot.boot(dataclasses.replace(tree.project, take_over=True), tree.xl, tree.kernel)
@@ -161,28 +161,28 @@ def test_a_domain_is_ours_where_our_records_are_lost(tree):
     assert len(tree.running()) == 1
 
 
-def test_a_bridge_that_is_missing_is_told_before_the_old_domain_goes(tree_anywhere):
+def test_a_bridge_that_is_missing_is_told_before_the_old_domain_goes(tree_anywhere, fails):
     tree_anywhere.boot()
     before = tree_anywhere.running()
     tree_anywhere.write("stay", xl=("vif = ['bridge=nosuch0']",))
-    with pytest.raises(DomainError, match="has no bridge nosuch0 for network device 0 of hello"):
+    with fails(DomainError, "nosuch0", "hello"):
         tree_anywhere.boot()
     assert tree_anywhere.running() == before
 
 
-def test_too_little_memory_is_told_before_the_old_domain_goes(tree):
+def test_too_little_memory_is_told_before_the_old_domain_goes(tree, fails):
     tree.boot()
     before = tree.running()
     tree.write("stay", xl=("memory = 4096",))
-    with pytest.raises(DomainError, match="wants 4096 MiB of memory and local has 1024 in all"):
+    with fails(DomainError, 4096, 1024, "local"):
         tree.boot()
     assert tree.running() == before
 
 
-def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree):
+def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree, fails):
     (tree.xen.world / "xen-commandline").write_text("")
     tree.write("stay", xl=("memory = 600",))
-    with pytest.raises(DomainError, match="too little free memory on local for hello"):
+    with fails(DomainError, "local", "hello"):
         tree.boot()
 
 
