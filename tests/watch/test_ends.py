@@ -56,7 +56,7 @@ def test_a_watch_that_is_killed_ends_its_build_and_the_next_one_finds_the_domain
     watch.said("began")
     os.kill(watch.process.pid, signal.SIGKILL)
     watch.process.wait()
-    patient(lambda: not at_work(project.root), "its builder, or the build, lives on")
+    patient(lambda: not at_work(project.root), "its worker, or the build, lives on")
     project.write("main.c", "fast")
     again = watching()
     again.cycle("unchanged")
@@ -210,7 +210,7 @@ def test_a_tree_that_another_run_builds_is_tried_again(watching, project):
 
 
 def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching, project, patient):
-    def builders():
+    def workers():
         return [
             pid for pid, words in children(watch.process.pid).items() if "unibuild.doit_plugin.build_worker" in words
         ]
@@ -219,8 +219,8 @@ def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching
     watch.cycle("booted")
     told = []
     for _ in range(3):
-        patient(builders, "none is there")
-        for pid in builders():
+        patient(workers, "none is there")
+        for pid in workers():
             os.kill(pid, signal.SIGKILL)
         told.append(watch.until(events.Problem).hint)
     assert told == ["it is started again", "it is started again in 1 s", "it is started again in 2 s"]

@@ -8,9 +8,9 @@ from unibuild.domain.crash import console_patterns, render
 from unibuild.testing.capture import ConsoleCapture
 from unibuild.util.escapes import Escapes, colours_only, of_a_console
 from unibuild.watch import diagnostics
-from unibuild.watch.ui.render import Paint, plain_line
+from unibuild.watch.console_thread import EventConsoleOutput, PassthroughFlag
+from unibuild.watch.ui.render import Renderer, plain_line
 from unibuild.watch.ui.view import Line
-from unibuild.watch.voice import Loan, Voice
 
 SHORT = 2048
 UNITS = [
@@ -46,11 +46,11 @@ UNITS += [
     "\x9b",
     "\\x1bP",
 ]
-LOOKED = Paint(width=80, hyperlink="file://{path}", root="/nonexistent")
+LOOKED = Renderer(width=80, hyperlink="file://{path}", root="/nonexistent")
 
 
 def voice(line: str) -> None:
-    Voice(lambda _: None, Loan(), "hello").show(line.encode())
+    EventConsoleOutput(lambda _: None, PassthroughFlag(), "hello").show(line.encode())
 
 
 READERS = {
@@ -59,7 +59,7 @@ READERS = {
     "plain": diagnostics.plain,
     "on a terminal": lambda line: LOOKED.rows(Line("hello", line, "console")),
     "as prose": lambda line: LOOKED.rows(Line("hello", line, "said")),
-    "in colours": lambda line: Paint(hyperlink="file://{path}").rows(Line("hello", line, "console")),
+    "in colours": lambda line: Renderer(hyperlink="file://{path}").rows(Line("hello", line, "console")),
     "in a log": lambda line: plain_line(Line("hello", line, "console")),
     "voice": voice,
     "hearing": lambda line: ConsoleCapture(lambda: None).feed(line.encode()),
@@ -89,6 +89,6 @@ def test_eight_times_the_length_takes_no_square_of_the_time(reader):
 
 
 def test_a_long_line_is_shown_cut():
-    rows = Paint(width=80).rows(Line("hello", "x" * 60000, "console"))
+    rows = Renderer(width=80).rows(Line("hello", "x" * 60000, "console"))
     assert 8000 < sum(row.count("x") for row in rows) < 9000
     assert rows[-1].endswith("…")

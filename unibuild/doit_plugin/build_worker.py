@@ -127,7 +127,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
     return Wired
 
 
-class _Builder:
+class BuildWorkerServer:
     """Everything loaded.
 
     Raises:
@@ -206,7 +206,7 @@ def main(argv: Sequence[str]) -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is no StringIO
     os.chdir(root)
     try:
-        builder = _Builder(loop, Path(root), dodo, words)
+        builder = BuildWorkerServer(loop, Path(root), dodo, words)
     except UnibuildError as error:
         return _refuse(loop, error.message, error.hint, error.exit_code)
     except SystemExit as error:  # a dodo.py that wants none of it, or a signal
@@ -231,7 +231,7 @@ def _refuse(loop: socket.socket, text: str, hint: str | None, code: int) -> int:
     return code
 
 
-def _serve(builder: _Builder) -> None:
+def _serve(builder: BuildWorkerServer) -> None:
     """Build when told to; return when the socket is closed, and no build runs any more."""
     lines, running = worker_protocol.Lines(), None
     deadline = None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "Settle"]
+__all__ = ["Backoff", "Debounce"]
 
 
 @dataclass
-class Settle:
+class Debounce:
     """Changes that follow each other closely are one.
 
     Attributes:

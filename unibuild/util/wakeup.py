@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Box", "Signal", "heeded"]
+__all__ = ["Signal", "WakeableQueue", "handle_signals"]
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "TERM", signal.SIGHUP: "HUP"}
 
 
-class Box(contextlib.AbstractContextManager["Box"]):
+class WakeableQueue(contextlib.AbstractContextManager["WakeableQueue"]):
     """A queue with a file descriptor that is readable while something waits in it, or after ``wake``."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Signal:
 
 
 @contextlib.contextmanager
-def heeded(put: Callable[[Signal], None]) -> Iterator[None]:
+def handle_signals(put: Callable[[Signal], None]) -> Iterator[None]:
     """For the time of the block hand the first signal to ``put``; a second one does not wait for an orderly end.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The watch loop's side of the build worker, a process of its own that keeps everything loaded."""
+"""The watch loop's side of the build workers: processes of their own that keep everything loaded."""
 
 from __future__ import annotations
 
@@ -10,26 +10,114 @@ import subprocess
 import sys
 import termios
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from unibuild.errors import UnibuildError
+from unibuild.settings.loader import load
 from unibuild.util import process
 from unibuild.watch import worker_protocol
-from unibuild.watch.merged import Merged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["Builder"]
+    from unibuild.settings.loader import Project
+    from unibuild.watch.worker_protocol import Message
 
+__all__ = ["LINE", "BuildWorker", "OutputMerger", "WorkerLoaded", "WorkerPool"]
+
+LINE = 16384  # bytes of a line without an end that are taken for one
 _ONCE = 1 << 18  # bytes taken at once: a build that writes without a pause lets the loop hear of other things
-_REST = 1 << 23  # bytes that a builder which has ended may have left
+_REST = 1 << 23  # bytes that a worker which has ended may have left
 _LATE = 2.0  # seconds for what was written before a message to come
 _ROWS = 24
+_MINUTE = 60.0  # seconds within which a worker that dies again is one that dies repeatedly
+_LONGEST = 30.0  # seconds between the death of one and the start of the next, at most
 
 
-class Builder(contextlib.AbstractContextManager["Builder"]):
-    """A builder, being started; it says ``Loaded`` or ``Refused`` first.
+class OutputMerger:
+    """Lines and messages, put together again."""
+
+    def __init__(self) -> None:
+        self._rest = b""  # that may hold the beginning of a mark
+        self._line = b""
+        self._items: deque[str | None] = deque()  # lines; None: a mark
+        self._messages: deque[Message] = deque()
+
+    def write(self, data: bytes) -> None:
+        """Take bytes of the output; those that are no UTF-8 are replaced."""
+        *marked, last = (self._rest + data).split(worker_protocol.MARK)
+        for piece in marked:
+            self._add(piece)
+            self._finish()
+            self._items.append(None)
+        begun = next(
+            (
+                size
+                for size in range(len(worker_protocol.MARK) - 1, 0, -1)
+                if last.endswith(worker_protocol.MARK[:size])
+            ),
+            0,
+        )
+        self._add(last[: len(last) - begun])
+        self._rest = last[len(last) - begun :]
+
+    def say(self, messages: Iterable[Message]) -> None:
+        """Take messages."""
+        self._messages += messages
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a message waits for what was written before it."""
+        return len(self._messages) > self._items.count(None)
+
+    @property
+    def unfinished(self) -> str:
+        """The beginning of a line whose end has not come."""
+        return _text(self._line)
+
+    def take(self, *, all_of_it: bool = False) -> list[str | Message]:
+        """Return what is in order.
+
+        Args:
+            all_of_it: also a message whose mark has not come, and what was written behind the mark of one that has not
+                come: they were lost, and there is no more to wait for.
+        """
+        found: list[str | Message] = []
+        while self._items:
+            if self._items[0] is None and not self._messages and not all_of_it:
+                return found
+            item = self._items.popleft()
+            if item is not None:
+                found.append(item)
+            elif self._messages:
+                found.append(self._messages.popleft())
+        if all_of_it:
+            found += self._messages
+            self._messages.clear()
+        return found
+
+    def _finish(self) -> None:
+        """Take the beginning of a line for a line: what comes next is another task's. Wiped progress is none."""
+        line, self._line = self._line, b""
+        if line.rstrip(b"\r").rpartition(b"\r")[2].strip():
+            self._items.append(_text(line))
+
+    def _add(self, data: bytes) -> None:
+        *whole, self._line = (self._line + data).split(b"\n")
+        if len(self._line) > LINE:
+            whole, self._line = [*whole, self._line], b""
+        self._items += map(_text, whole)
+
+
+def _text(line: bytes) -> str:
+    return line.removesuffix(b"\r").decode(errors="replace")
+
+
+class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
+    """A worker, being started; it says ``Loaded`` or ``Refused`` first.
 
     It has no terminal to ask on. Its output is a pseudo-terminal where ``columns`` gives a width: compilers have their
     colours there, and programs show how far they are.
@@ -48,7 +136,7 @@ class Builder(contextlib.AbstractContextManager["Builder"]):
 
     def __init__(self, root: Path, dodo: str, words: Sequence[str], columns: Callable[[], int | None]) -> None:
         self._lines = worker_protocol.Lines()
-        self._merged = Merged()
+        self._merged = OutputMerger()
         self.has_ended = False
         self._columns = columns
         self._is_terminal = columns() is not None
@@ -143,3 +231,116 @@ def _terminal() -> tuple[int, int]:
     settings[1] &= ~termios.OPOST
     termios.tcsetattr(theirs, termios.TCSANOW, settings)
     return ours, theirs
+
+
+@dataclass(frozen=True)
+class WorkerLoaded:
+    """A worker has loaded everything, and is in force: for which project, because of which files, and what it says."""
+
+    project: Project
+    paths: tuple[str, ...]
+    message: worker_protocol.Loaded
+
+
+class WorkerPool:
+    """The workers of a loop.
+
+    Args:
+        dodo: the ``dodo.py`` that a person named, or nothing.
+        columns: gives the columns that what a build writes may take; None: it writes to a pipe.
+
+    Attributes:
+        current: the one in force; None: none has loaded yet, or it has died.
+        at: when, of the clock, another one is started in the place of one that has died; None: no such thing is due.
+    """
+
+    def __init__(self, dodo: str, columns: Callable[[], int | None]) -> None:
+        self.current: BuildWorker | None = None
+        self.at: float | None = None
+        self._said: list[str] = []  # by the one that loads
+        self._died: list[float] = []  # when, of the clock
+        self._dodo = dodo
+        self._columns = columns
+        self._next: tuple[BuildWorker, Project, tuple[str, ...]] | None = None
+
+    def start(self, project: Project, paths: tuple[str, ...] = ()) -> None:
+        """Start another one, which shall take over."""
+        if self._next:
+            self._next[0].__exit__()
+        self.at = None
+        self._said = []
+        self._next = (BuildWorker(project.root, self._dodo, project.words, self._columns), project, paths)
+
+    def reload(self, project: Project, paths: tuple[str, ...]) -> None:
+        """Load the project's settings anew, because of these files, and start a worker for them.
+
+        Raises:
+            UnibuildError: they are wrong.
+        """
+        words = dict(word.split("=", 1) for word in project.words)
+        self.start(load(project.root, words, take_over=project.take_over), paths)
+
+    def fds(self, *, builds: bool) -> list[Any]:
+        """Return what to wait for; while one builds, the next one waits too."""
+        heard = [self.current, None if builds else self._next and self._next[0]]
+        return [fd for worker in heard if worker for fd in (worker.talk, worker.output)]
+
+    def hear_next(self, now: float) -> WorkerLoaded | UnibuildError | None:
+        """Return what became of the one that loads: it is in force now, or why it cannot be; None: it loads still."""
+        if self._next is None:
+            return None
+        worker, project, paths = self._next
+        for message in worker.hear():
+            if isinstance(message, str):
+                self._said.append(message)
+            elif isinstance(message, worker_protocol.Loaded):
+                old, self.current, self._next = self.current, worker, None
+                if old:
+                    old.__exit__()
+                return WorkerLoaded(project, paths, message)
+            elif isinstance(message, worker_protocol.Refused):
+                return self._refuse(message.text, message.hint or "", message.exit_code)
+        if not worker.has_ended:
+            return None
+        error = self._refuse("the worker could not be started", "", 1)
+        if self.current is None:
+            error.add(self._again(now))
+        return error
+
+    def died(self, now: float) -> UnibuildError:
+        """Note that the current one has died, and see when another one takes its place; return what to tell of it.
+
+        At once the first time, and the more often it happens within a minute, the later.
+        """
+        if self.current:
+            self.current.__exit__()
+        self.current = None
+        return UnibuildError("the worker has died", hint=self._again(now))
+
+    def revive(self, project: Project, now: float) -> None:
+        """Start another one in the place of one that has died, where that is due."""
+        if self.at is not None and now >= self.at:
+            self.start(project)
+
+    def close(self) -> None:
+        """End all."""
+        for worker in (self.current, self._next and self._next[0]):
+            if worker:
+                worker.__exit__()
+        self.current = self._next = None
+
+    def _again(self, now: float) -> str:
+        """See when another one is started in the place of one that has died; return what to tell of it."""
+        self._died = [*(then for then in self._died if now - then < _MINUTE), now]
+        pause = 0.0 if len(self._died) < 2 else min(_LONGEST, 2.0 ** (len(self._died) - 2))
+        if self._next is None:
+            self.at = now + pause
+        return f"it is started again{f' in {pause:g} s' if pause else ''}"
+
+    def _refuse(self, text: str, hint: str, code: int) -> UnibuildError:
+        assert self._next is not None
+        self._next[0].__exit__()
+        self._next = None
+        error = UnibuildError(text, hint="\n".join((*self._said, hint)).strip("\n") or None)
+        error.exit_code = code
+        return error

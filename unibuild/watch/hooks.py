@@ -32,7 +32,7 @@ if TYPE_CHECKING:
             """Send a terminal what makes it ring or tell; elsewhere do nothing."""
 
 
-__all__ = ["HOOK_TIME", "Announced", "News", "facts", "news"]
+__all__ = ["HOOK_TIME", "Notification", "NotifyingScreen", "hook_environment", "notification_for"]
 
 HOOK_TIME = 60.0  # seconds that a hook may take
 _AT_THE_END = 2.0  # seconds that those which still run have at the end
@@ -40,7 +40,7 @@ _TOLD = 20  # lines of what a hook says that are told
 _NOTIFY_TIME = 5.0  # seconds that the desktop has to take a notification
 
 
-class News(NamedTuple):
+class Notification(NamedTuple):
     """What an event is to those who are not looking.
 
     Attributes:
@@ -56,7 +56,7 @@ class News(NamedTuple):
     why: str
 
 
-def news(event: events.AnyEvent, *, was_good: bool) -> News | None:
+def notification_for(event: events.AnyEvent, *, was_good: bool) -> Notification | None:
     """Return what there is to announce of an event, None: nothing.
 
     Args:
@@ -65,16 +65,18 @@ def news(event: events.AnyEvent, *, was_good: bool) -> News | None:
     """
     match event:
         case events.Cycle(outcome="failed" | "not ready"):
-            return News("on_fail", f"✗ {event.outcome}: {event.why or event.trigger}", event.outcome, event.why)
+            return Notification("on_fail", f"✗ {event.outcome}: {event.why or event.trigger}", event.outcome, event.why)
         case events.Cycle(outcome="booted" | "ready" | "unchanged"):
             hook = None if event.outcome == "unchanged" else "on_ready"
-            return News(hook, None if was_good else "✓ all is well again", event.outcome, event.why)
+            return Notification(hook, None if was_good else "✓ all is well again", event.outcome, event.why)
         case events.Domain(state="crashed"):
-            return News("on_fail", f"✗ {event.name} {event.why or 'crashed'}", "crashed", event.why or "")
+            return Notification("on_fail", f"✗ {event.name} {event.why or 'crashed'}", "crashed", event.why or "")
     return None
 
 
-def facts(root: str, found: News, cycle: events.Cycle | None, domain: events.Domain | None) -> dict[str, str]:
+def hook_environment(
+    root: str, found: Notification, cycle: events.Cycle | None, domain: events.Domain | None
+) -> dict[str, str]:
     """Return the variables of ``CYCLE``; what is not known is empty."""
     known = dict.fromkeys(CYCLE, "")
     known |= {"UNIBUILD_CYCLE_OUTCOME": found.outcome, "UNIBUILD_CYCLE_WHY": found.why}
@@ -95,7 +97,7 @@ def facts(root: str, found: News, cycle: events.Cycle | None, domain: events.Dom
     return known
 
 
-class _Stray(io.TextIOBase):
+class _StdoutToNotes(io.TextIOBase):
     """A file whose lines are notes: what code that knows no screen prints, as the progress of a lab that starts."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
@@ -114,7 +116,7 @@ class _Stray(io.TextIOBase):
         return len(text)
 
 
-class Announced(contextlib.AbstractContextManager["Announced"]):
+class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
     """A screen whose events are announced too.
 
     Args:
@@ -138,7 +140,7 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._screen)
-            stray = _Stray(self._note)
+            stray = _StdoutToNotes(self._note)
             stack.enter_context(contextlib.redirect_stdout(stray))
             stack.enter_context(contextlib.redirect_stderr(stray))
             stack.callback(self._end_hooks)
@@ -164,7 +166,7 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
                 self._domain = event
             case events.Ended():
                 self._has_ended = True
-        found = news(event, was_good=self._is_good)
+        found = notification_for(event, was_good=self._is_good)
         if found:
             self._is_good = found.outcome in ("booted", "ready", "unchanged")
             self._announce(found)
@@ -178,7 +180,7 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
         """For the time of the block give up the terminal."""
         return self._screen.lent()
 
-    def _announce(self, found: News) -> None:
+    def _announce(self, found: Notification) -> None:
         settings = self._settings
         if found.told:
             name = self._domain.name if self._domain else Path(self._root).name
@@ -191,7 +193,7 @@ class Announced(contextlib.AbstractContextManager["Announced"]):
         argv = {"on_ready": settings.on_ready, "on_fail": settings.on_fail}.get(found.hook or "", ())
         if argv:
             assert found.hook
-            self._start(found.hook, argv, facts(self._root, found, self._cycle, self._domain), HOOK_TIME)
+            self._start(found.hook, argv, hook_environment(self._root, found, self._cycle, self._domain), HOOK_TIME)
 
     def _start(self, name: str, argv: tuple[str, ...], env: dict[str, str], patience: float) -> None:
         """Run a command in the background, and note what it says."""

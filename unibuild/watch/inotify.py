@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
-__all__ = ["Triggers", "limit"]
+__all__ = ["InotifyWatcher", "limit"]
 
 _SYSCTL = Path("/proc/sys")
 _ROOM = 8  # as many times of what we need is what we advise to allow: other programs watch too
@@ -34,7 +34,7 @@ class _Watched(NamedTuple):
     place: tuple[int, int]
 
 
-class Triggers(contextlib.AbstractContextManager["Triggers"]):
+class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
     """Watches on folders, each without those in it.
 
     Args:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from unibuild.graph.graph import Graph
     from unibuild.settings.loader import Project
 
-__all__ = ["Inputs", "Snapshot", "Tree", "differences", "inputs"]
+__all__ = ["InputTracker", "Inputs", "Snapshot", "differences", "inputs"]
 
 Snapshot = dict[str, str]
 """Stamps by path."""
@@ -76,7 +76,7 @@ def _age(stamp: str) -> int:
 
 
 @dataclass
-class Tree:
+class InputTracker:
     """A project's tree, looked at again and again.
 
     Attributes:

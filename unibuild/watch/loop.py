@@ -15,23 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import UnibuildError
 from unibuild.host import resolve
-from unibuild.util.wakeup import Signal, heeded
+from unibuild.util.wakeup import Signal, handle_signals
 from unibuild.watch import events
-from unibuild.watch.builders import Builders
-from unibuild.watch.cycle import relative
-from unibuild.watch.domain import Domains, Lost
-from unibuild.watch.scanner import Lookout
-from unibuild.watch.swaps import Swapped
+from unibuild.watch.build_worker import WorkerPool
+from unibuild.watch.cycle import CycleRunner, relative
+from unibuild.watch.domain import DomainController, DomainLost, SwapResult
+from unibuild.watch.scanner import Scanner
 from unibuild.watch.ui.base import Command
-from unibuild.watch.ui.console_passthrough import Teller
-from unibuild.watch.work import Work
+from unibuild.watch.ui.console_passthrough import EventSink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unibuild.util.wakeup import Box
+    from unibuild.util.wakeup import WakeableQueue
     from unibuild.watch.cycle import What
-    from unibuild.watch.inputs import Tree
+    from unibuild.watch.inputs import InputTracker
     from unibuild.watch.ui.base import Screen
 
 __all__ = ["Loop"]
@@ -50,15 +48,17 @@ class Loop:
         keep_domain: whether the domain runs on in the end.
     """
 
-    def __init__(self, tree: Tree, screen: Screen, box: Box, *, dodo: str = "", keep_domain: bool) -> None:
+    def __init__(
+        self, tree: InputTracker, screen: Screen, box: WakeableQueue, *, dodo: str = "", keep_domain: bool
+    ) -> None:
         self.tree = tree
-        self._teller = Teller(screen)
+        self._sink = EventSink(screen)
         self._box = box
         self._keep = keep_domain
-        self._domains = Domains(box.put, self._teller.loan)
-        self._lookout = Lookout(tree, box.wake, lambda error: self._teller.problem(error, kept=self._work.kept()))
-        self._builders = Builders(dodo, lambda: screen.columns)
-        self._work = Work(tree, self._lookout, self._builders, self._domains, self._teller, box.put)
+        self._domains = DomainController(box.put, self._sink.loan)
+        self._scanner = Scanner(tree, box.wake, lambda error: self._sink.problem(error, kept=self._work.kept()))
+        self._workers = WorkerPool(dodo, lambda: screen.columns)
+        self._work = CycleRunner(tree, self._scanner, self._workers, self._domains, self._sink, box.put)
         self._wanted: What | None = "start"
         self._reloaded: tuple[str, ...] = ()
         self._is_paused = False
@@ -76,33 +76,33 @@ class Loop:
             BrokenPipeError: nobody reads what the screen shows.
         """
         project = self.tree.project
-        with heeded(self._box.put), contextlib.ExitStack() as stack:
+        with handle_signals(self._box.put), contextlib.ExitStack() as stack:
             stack.callback(self._close)
-            stack.enter_context(self._lookout)
-            self._teller.tell(
+            stack.enter_context(self._scanner)
+            self._sink.tell(
                 events.Started(
                     at=time.time(),
                     root=str(project.root),
                     goal="boot",
                     host=resolve.place(project.settings),
                     pid=os.getpid(),
-                    polling=self._lookout.triggers.failure,
+                    polling=self._scanner.triggers.failure,
                 )
             )
             if not self._keep:
                 told = "the domain is shut down when the watch ends; --keep-domain keeps it running"
-                self._teller.tell(events.Note(at=time.time(), message=told))
-            self._builders.start(project)
+                self._sink.tell(events.Note(at=time.time(), message=told))
+            self._workers.start(project)
             while self._ending is None or not self._work.is_idle:
                 self._wait()
                 self._hear()
                 if self._may_look:
-                    self._lookout.look(builds=not self._work.is_idle)
+                    self._scanner.look(builds=not self._work.is_idle)
                 self._step()
-                if self._teller.is_unread:
+                if self._sink.is_unread:
                     self._end("nobody reads it")
             self._finish()
-        if self._teller.is_unread:
+        if self._sink.is_unread:
             raise BrokenPipeError
         return self._work.exit_code
 
@@ -110,21 +110,21 @@ class Loop:
 
     def _wait(self) -> None:
         """Wait for anything to happen, or for the next thing to do."""
-        fds: list[Any] = [self._box, *self._builders.fds(builds=self._work.cycle is not None)]
-        if self._teller.keys is not None:
-            fds.append(self._teller.keys)
-        moments = [] if self._ending else [self._lookout.config.due, self._builders.at]
+        fds: list[Any] = [self._box, *self._workers.fds(builds=self._work.cycle is not None)]
+        if self._sink.keys is not None:
+            fds.append(self._sink.keys)
+        moments = [] if self._ending else [self._scanner.config.due, self._workers.at]
         if self._may_look:
-            moments.append(self._lookout.at())
-        if self._work.is_idle and self._builders.current and not self._is_paused:
-            moments += [self._lookout.settle.due, self._work.backoff.at]
+            moments.append(self._scanner.at())
+        if self._work.is_idle and self._workers.current and not self._is_paused:
+            moments += [self._scanner.settle.due, self._work.backoff.at]
         elif self._may_restart:
-            moments.append(self._lookout.settle.due)
+            moments.append(self._scanner.settle.due)
         now = time.monotonic()
         until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=_ATTENTION)
         ready = select.select(fds, [], [], until)[0]
-        if self._teller.keys in ready:
-            self._teller.type()
+        if self._sink.keys in ready:
+            self._sink.type()
 
     def _hear(self) -> None:
         """Answer what came in."""
@@ -134,16 +134,16 @@ class Loop:
                     self._obey(one)
                 case Signal(name=name):
                     self._end(name)
-                case Swapped():
+                case SwapResult():
                     self._work.swapped(one)
-                case Lost():
+                case DomainLost():
                     self._work.lost(one)
                 case UnibuildError() | None:
                     self._work.done(one)
                 case _:
-                    self._teller.tell(one)
-        if self._builders.current:
-            self._work.hear(self._builders.current)
+                    self._sink.tell(one)
+        if self._workers.current:
+            self._work.hear(self._workers.current)
         if self._work.cycle is None:
             self._hear_next()
 
@@ -155,17 +155,17 @@ class Loop:
                 self._wanted = "reboot"
             case Command.PAUSE:
                 self._is_paused = not self._is_paused
-                self._teller.tell((events.Paused if self._is_paused else events.Resumed)(at=time.time()))
-                self._lookout.ask()
+                self._sink.tell((events.Paused if self._is_paused else events.Resumed)(at=time.time()))
+                self._scanner.ask()
             case Command.CONSOLE:
-                self._teller.lend(self._domains)
+                self._sink.lend(self._domains)
             case Command.QUIT:
                 self._end("q")
 
     def _end(self, why: str) -> None:
         """End, as soon as what may not be interrupted is done."""
         if self._ending is None and self._work.swaps:
-            self._teller.tell(events.Note(at=time.time(), message="the swap is finished first; Ctrl-C twice: at once"))
+            self._sink.tell(events.Note(at=time.time(), message="the swap is finished first; Ctrl-C twice: at once"))
         self._ending = self._ending or why
         self._work.is_ending = True
 
@@ -184,12 +184,12 @@ class Loop:
         """Begin or end what is due."""
         now = time.monotonic()
         if not self._ending:
-            self._builders.revive(self.tree.project, now)
-            if stale := self._lookout.reloads(now):
+            self._workers.revive(self.tree.project, now)
+            if stale := self._scanner.reloads(now):
                 self._reload(stale)
-        if self._work.builds and (self._ending or (self._may_restart and self._lookout.settle.over(now))):
+        if self._work.builds and (self._ending or (self._may_restart and self._scanner.settle.over(now))):
             self._work.stop(self._settings.stop_timeout)
-        if self._ending or not self._work.is_idle or self._builders.current is None:
+        if self._ending or not self._work.is_idle or self._workers.current is None:
             return
         if self._wanted:
             self._begin(self._wanted)
@@ -197,7 +197,7 @@ class Loop:
             return
         elif self._reloaded:
             self._begin("save", self._reloaded)
-        elif self._lookout.begins(now):
+        elif self._scanner.begins(now):
             self._begin("save")
         elif self._work.backoff.at is not None and now >= self._work.backoff.at:
             self._begin("retry")
@@ -212,17 +212,17 @@ class Loop:
         """Load what the graph comes from anew, because of these files."""
         project = self.tree.project
         try:
-            self._builders.reload(project, relative(str(project.root), stale))
+            self._workers.reload(project, relative(str(project.root), stale))
         except UnibuildError as error:
-            self._teller.problem(error, kept="the last good settings are in force")
+            self._sink.problem(error, kept="the last good settings are in force")
 
     def _hear_next(self) -> None:
-        """Hear whether another builder has loaded everything, and is in force."""
-        heard = self._builders.hear_next(time.monotonic())
+        """Hear whether another worker has loaded everything, and is in force."""
+        heard = self._workers.hear_next(time.monotonic())
         if isinstance(heard, UnibuildError):
-            if self._builders.current is None and self._work.count == 0:
+            if self._workers.current is None and self._work.count == 0:
                 raise heard
-            self._teller.problem(heard, kept="the last good one is in force")
+            self._sink.problem(heard, kept="the last good one is in force")
         elif heard is not None:
             self.tree.project, self.tree.more, self.tree.modules = (
                 heard.project,
@@ -230,17 +230,17 @@ class Loop:
                 heard.message.modules,
             )
             self.tree.is_racy = True  # its inputs may be others: look again
-            self._lookout.renew()
+            self._scanner.renew()
             if heard.paths:
                 self._reloaded = heard.paths
-                self._teller.tell(events.Reloaded(at=time.time(), paths=heard.paths))
+                self._sink.tell(events.Reloaded(at=time.time(), paths=heard.paths))
 
     # The end, and what is told
 
     def _finish(self) -> None:
         """End the domain, or leave it, and say good-bye."""
-        self._teller.give_back()
-        if self._keep or self._teller.is_unread:  # nobody said that it shall end
+        self._sink.give_back()
+        if self._keep or self._sink.is_unread:  # nobody said that it shall end
             self._domains.leave()
         else:
             self._work.do(lambda: self._domains.end(self.tree.project))
@@ -249,9 +249,9 @@ class Loop:
                 self._hear()
         for one in self._box.take():
             if isinstance(one, events.Event):
-                self._teller.tell(one)
-        self._teller.tell(events.Ended(at=time.time(), exit_code=self._work.exit_code, why=self._ending or ""))
+                self._sink.tell(one)
+        self._sink.tell(events.Ended(at=time.time(), exit_code=self._work.exit_code, why=self._ending or ""))
 
     def _close(self) -> None:
-        self._teller.give_back()
-        self._builders.close()
+        self._sink.give_back()
+        self._workers.close()

@@ -34,15 +34,15 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
     from unibuild.host import resolve
     from unibuild.host.base import BATCH
     from unibuild.util import terminal
-    from unibuild.util.wakeup import Box
-    from unibuild.watch.inputs import Tree
+    from unibuild.util.wakeup import WakeableQueue
+    from unibuild.watch.inputs import InputTracker
     from unibuild.watch.loop import Loop
     from unibuild.watch.ui.streams import make
 
     if project.settings.host == ALL:
         raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.every(project.settings))}")
     with _alone(project.root):
-        tree = Tree(project)
+        tree = InputTracker(project)
         host = hosts.open_host(
             project.settings
         )  # a lab that must be started says so on the terminal, which is free yet
@@ -50,7 +50,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
             with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
         os.environ[BATCH] = "1"  # from here on the screen has the terminal
-        with Box() as box, make(box, project.settings.watch, as_json=as_json) as screen:
+        with WakeableQueue() as box, make(box, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, box, dodo=_dodo(), keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()
     if code:

@@ -7,15 +7,15 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from unibuild.errors import UnibuildError
-from unibuild.util.timing import Settle
-from unibuild.watch.inotify import Triggers
+from unibuild.util.timing import Debounce
+from unibuild.watch.inotify import InotifyWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.watch.inputs import Tree
+    from unibuild.watch.inputs import InputTracker
 
-__all__ = ["Lookout"]
+__all__ = ["Scanner"]
 
 _LOOK = 1.0  # seconds between two looks that nothing asked for, at least
 _SHARE = 0.0025  # of a core that these looks may take
@@ -23,7 +23,7 @@ _SHARE_POLLING = 0.02  # the same where nothing else tells of a change
 _PAUSE = 0.005  # seconds between two looks that were asked for
 
 
-class Lookout(contextlib.AbstractContextManager["Lookout"]):
+class Scanner(contextlib.AbstractContextManager["Scanner"]):
     """Looks at a tree.
 
     Args:
@@ -36,12 +36,12 @@ class Lookout(contextlib.AbstractContextManager["Lookout"]):
         config: the same of settings and ``dodo.py``.
     """
 
-    def __init__(self, tree: Tree, wake: Callable[[], None], problem: Callable[[UnibuildError], None]) -> None:
+    def __init__(self, tree: InputTracker, wake: Callable[[], None], problem: Callable[[UnibuildError], None]) -> None:
         settings = tree.project.settings.watch
         self.tree = tree
-        self.triggers = Triggers(self._woken, poll=settings.poll)
-        self.settle = Settle(settings.debounce, settings.max_wait)
-        self.config = Settle(settings.debounce, settings.max_wait)
+        self.triggers = InotifyWatcher(self._woken, poll=settings.poll)
+        self.settle = Debounce(settings.debounce, settings.max_wait)
+        self.config = Debounce(settings.debounce, settings.max_wait)
         self._wake = wake
         self._problem = problem
         self._is_woken = False

@@ -1,6 +1,6 @@
-"""What the loop and its builder say to each other: JSON, one message a line, on one socket.
+"""What the loop and its worker say to each other: JSON, one message a line, on one socket.
 
-Before each message the builder writes ``MARK`` to its output, where all that it runs writes too. So the loop knows what
+Before each message the worker writes ``MARK`` to its output, where all that it runs writes too. So the loop knows what
 was written before: a pseudo-terminal hands on what is written with a delay.
 """
 
@@ -23,11 +23,11 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", t
 
 
 class Build(_Message, frozen=True, kw_only=True):
-    """To the builder: bring the goals up to date."""
+    """To the worker: bring the goals up to date."""
 
 
 class Stop(_Message, frozen=True, kw_only=True):
-    """To the builder: end the build; ``patience`` is the time in seconds until it is killed."""
+    """To the worker: end the build; ``patience`` is the time in seconds until it is killed."""
 
     patience: float
 
@@ -47,7 +47,7 @@ class Loaded(_Message, frozen=True, kw_only=True):
 
 
 class Refused(_Message, frozen=True, kw_only=True):
-    """Settings or ``dodo.py`` cannot be loaded; the builder ends."""
+    """Settings or ``dodo.py`` cannot be loaded; the worker ends."""
 
     text: str
     hint: str | None = None

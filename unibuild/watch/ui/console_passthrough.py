@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from unibuild.util import standard_streams
 from unibuild.util.terminal import LEAVE, Keyboard
 from unibuild.watch import events
-from unibuild.watch.voice import Loan
+from unibuild.watch.console_thread import PassthroughFlag
 
 if TYPE_CHECKING:
     from unibuild.errors import UnibuildError
-    from unibuild.watch.domain import Domains
+    from unibuild.watch.domain import DomainController
     from unibuild.watch.ui import base
 
-__all__ = ["Teller"]
+__all__ = ["EventSink"]
 
 _HELD = 2000  # events that are told after the console had the terminal; the older ones go
 
 
-class _Lent:
+class _ConsolePassthrough:
     """The terminal for the console; events wait meanwhile.
 
     Args:
@@ -30,7 +30,7 @@ class _Lent:
         loan: tells the console's reader.
     """
 
-    def __init__(self, screen: base.Screen, domains: Domains, loan: Loan) -> None:
+    def __init__(self, screen: base.Screen, domains: DomainController, loan: PassthroughFlag) -> None:
         self._domains = domains
         self._loan = loan
         self._held: list[Any] = []
@@ -68,7 +68,7 @@ class _Lent:
         return self._held
 
 
-class Teller:
+class EventSink:
     """Tells events.
 
     Args:
@@ -80,10 +80,10 @@ class Teller:
     """
 
     def __init__(self, screen: base.Screen) -> None:
-        self.loan = Loan()
+        self.loan = PassthroughFlag()
         self.is_unread = False
         self._screen = screen
-        self._lent: _Lent | None = None
+        self._lent: _ConsolePassthrough | None = None
         self._begun = ""  # of a build's line
 
     def tell(self, event: Any) -> None:  # noqa: ANN401 (one of events.AnyEvent)
@@ -110,12 +110,12 @@ class Teller:
             events.Problem(at=time.time(), message=error.message, hint=error.hint, exit_code=error.exit_code, kept=kept)
         )
 
-    def lend(self, domains: Domains) -> None:
+    def lend(self, domains: DomainController) -> None:
         """Lend the terminal to the console of the domain."""
         if not domains.is_following:
             self.tell(events.Note(at=time.time(), message="no domain runs"))
         elif self._lent is None:
-            self._lent = _Lent(self._screen, domains, self.loan)
+            self._lent = _ConsolePassthrough(self._screen, domains, self.loan)
 
     @property
     def keys(self) -> int | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from unibuild.watch.ui.view import Line, Part, Tone
 
-__all__ = ["NARROWEST", "Paint", "plain_line"]
+__all__ = ["NARROWEST", "Renderer", "plain_line"]
 
 NARROWEST = 4  # columns: what is said to be narrower is taken for this
 _LABEL = 12  # columns of an origin, at most
@@ -54,7 +54,7 @@ def plain_line(line: Line) -> str:
 
 
 @dataclass(frozen=True)
-class Paint:
+class Renderer:
     """How lines become text.
 
     Attributes:
@@ -73,7 +73,7 @@ class Paint:
     label: int = 5
     _styles: dict[str, Style] = field(default_factory=dict, repr=False, compare=False)
 
-    def of(self, width: int, root: str | None = None) -> Paint:
+    def of(self, width: int, root: str | None = None) -> Renderer:
         """Return the same for another width, and another folder where one is given."""
         return replace(self, width=width, root=self.root if root is None else root)
 

@@ -1,4 +1,4 @@
-"""The screens: for a person at a terminal, for a log, for a program (``--json``); and which one it is."""
+"""Screens that only write: lines for a log, JSON for a program; output never blocks the loop."""
 
 from __future__ import annotations
 
@@ -8,21 +8,117 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
+from unibuild.util.waits import join
 from unibuild.watch import events
-from unibuild.watch.hooks import Announced
+from unibuild.watch.hooks import NotifyingScreen
 from unibuild.watch.ui import base, view
-from unibuild.watch.ui.output import Output
-from unibuild.watch.ui.render import Paint, plain_line
+from unibuild.watch.ui.render import Renderer, plain_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from unibuild.settings.model import Watch
 
-__all__ = ["JsonScreen", "PlainScreen", "hyperlink", "make", "wants_colour"]
+__all__ = ["LIMIT", "BackgroundWriter", "JsonScreen", "PlainScreen", "hyperlink", "make", "wants_colour"]
+
+LIMIT = 1 << 20  # bytes that wait for a slow reader
+_PAUSE = 0.005  # seconds between two looks at what waits
+_PIECE = 4096  # bytes written at once: what comes next can still be given up
 
 
-def make(inbox: base.Inbox, settings: Watch, *, as_json: bool) -> Announced:
+class BackgroundWriter(contextlib.AbstractContextManager["BackgroundWriter"]):
+    """A file descriptor that is written to in the background.
+
+    Args:
+        fd: where to.
+        gone: is called, from the thread, when nobody reads it any more; then everything is thrown away.
+        limit: bytes that may wait.
+    """
+
+    def __init__(self, fd: int, gone: Callable[[], None] = lambda: None, limit: int = LIMIT) -> None:
+        self._fd = fd
+        self._tell_gone = gone
+        self._limit = limit
+        self._waiting = bytearray()
+        self._writing = 0  # bytes on their way
+        self._over = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="unibuild writes", daemon=True)
+        self.is_gone = False
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something still waits for the reader."""
+        return bool(self._waiting or self._writing)
+
+    def write(self, data: bytes, *, always: bool = True) -> bool:
+        """Write; return whether it will be.
+
+        Args:
+            data: what to.
+            always: also where as much waits already as may: else it is given up.
+        """
+        with self._changed:
+            if self.is_gone or (not always and len(self._waiting) + len(data) > self._limit):
+                return False
+            self._waiting += data
+            self._changed.notify_all()
+            return True
+
+    def drain(self, patience: float) -> bool:
+        """Wait until all is written, at most ``patience`` seconds; return whether it is."""
+        deadline = time.monotonic() + patience
+        while self.is_behind and not self.is_gone:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_PAUSE)  # not in a condition: see ``waits``
+        return not self.is_gone
+
+    def end(self, patience: float = 1.0) -> None:
+        """Write what waits, for as long as a reader takes something in ``patience`` seconds, and end."""
+        before = -1
+        while self.is_behind and not self.is_gone and len(self._waiting) != before:
+            before = len(self._waiting)
+            self.drain(patience)
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        if not self.is_behind:
+            join(self._thread, patience)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._over:
+                    self._changed.wait()
+                if self._over:
+                    return
+                piece = bytes(self._waiting[:_PIECE])
+                del self._waiting[:_PIECE]
+                self._writing = len(piece)
+            try:
+                while piece:
+                    piece = piece[os.write(self._fd, piece) :]
+            except OSError:  # a pipe that is broken, a terminal that hung up
+                self.is_gone = True
+            with self._changed:
+                self._writing = 0
+                if self.is_gone:
+                    self._waiting.clear()
+                self._changed.notify_all()
+            if self.is_gone:
+                self._tell_gone()
+                return
+
+
+def make(inbox: base.Inbox, settings: Watch, *, as_json: bool) -> NotifyingScreen:
     """Return the screen for where standard output leads.
 
     Args:
@@ -33,13 +129,13 @@ def make(inbox: base.Inbox, settings: Watch, *, as_json: bool) -> Announced:
     is_terminal = os.isatty(1) and os.environ.get("TERM", "dumb") != "dumb"
     colour = wants_colour(os.environ, is_terminal=is_terminal)
     if as_json:
-        return Announced(JsonScreen(), settings)
+        return NotifyingScreen(JsonScreen(), settings)
     if not is_terminal:
-        return Announced(PlainScreen(colour=colour), settings)
+        return NotifyingScreen(PlainScreen(colour=colour), settings)
     from unibuild.watch.ui.terminal import TerminalScreen
 
-    paint = Paint(colour=colour, hyperlink=hyperlink(settings.hyperlink, os.environ))
-    return Announced(TerminalScreen(inbox, paint), settings)
+    paint = Renderer(colour=colour, hyperlink=hyperlink(settings.hyperlink, os.environ))
+    return NotifyingScreen(TerminalScreen(inbox, paint), settings)
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
@@ -48,7 +144,7 @@ def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
 
 
 def hyperlink(asked: str, environ: Mapping[str, str]) -> str | None:
-    """Return the address of a place in a source for ``Paint``; None: there are no hyperlinks, or none are wanted.
+    """Return the address of a place in a source for ``Renderer``; None: there are no hyperlinks, or none are wanted.
 
     Which terminals have them (OSC 8): https://github.com/Alhadis/OSC8-Adoption. Only kitty opens a file at a line by
     the file's address.
@@ -80,7 +176,7 @@ class _Written(contextlib.AbstractContextManager["_Written"]):
     """A screen that only writes, one event after the other."""
 
     def __init__(self) -> None:
-        self._output = Output(1)
+        self._output = BackgroundWriter(1)
         self._lost = 0
         self._pen = threading.Lock()  # a hook tells of itself in a thread of its own
 
@@ -145,9 +241,9 @@ class PlainScreen(_Written):
     def __init__(self, *, colour: bool) -> None:
         super().__init__()
         self._view = view.View()
-        self._paint = Paint() if colour else None
+        self._paint = Renderer() if colour else None
 
     def _form(self, event: events.AnyEvent) -> bytes:
-        self._view, lines = view.fold(self._view, event)
+        self._view, lines = view.update(self._view, event)
         rows = [row for line in lines for row in (self._paint.rows(line) if self._paint else [plain_line(line)])]
         return "".join(f"{row}\n" for row in rows).encode(errors="replace")

@@ -1,13 +1,4 @@
-"""The screen of a person at a terminal: lines scroll by above a status line, and keys are read.
-
-Three threads share the work. That of the loop only hands events over (``show``) and lends the terminal (``lent``); one
-of ours folds, draws and reads keys; another writes (``output.Output``), so that a terminal that is slow or stopped by
-Ctrl-S holds nobody up. ``_pen`` is held by whoever draws, reads a key or changes the terminal's settings.
-
-The cursor stands in the first column of the status line, whose text is written and the cursor taken back: where the
-terminal becomes narrower and breaks the line the cursor stays at its beginning, so that all of it can be cleared.
-Nothing of the terminal is changed but how keys are read, so that even KILL leaves it to the shell as it was.
-"""
+"""The terminal screen: lines scroll above a status line, and keys are read."""
 
 from __future__ import annotations
 
@@ -16,6 +7,8 @@ import dataclasses
 import os
 import re
 import selectors
+import shlex
+import shutil
 import signal
 import threading
 import time
@@ -27,19 +20,20 @@ from unibuild.domain.console_log import log_path
 from unibuild.domain.probes import Bell
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import STATE
-from unibuild.util import waits
-from unibuild.util.tty import Terminal, answering, as_usual, columns
+from unibuild.util import job_control, process, waits
+from unibuild.util.terminal import Terminal, answering, as_usual, columns, undisturbed
 from unibuild.watch import events
-from unibuild.watch.ui import base, pager, view
-from unibuild.watch.ui.output import Output
+from unibuild.watch.ui import base, view
+from unibuild.watch.ui.streams import BackgroundWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
-    from unibuild.watch.ui.render import Paint
+    from unibuild.watch.ui.render import Renderer
 
-__all__ = ["MANY", "TerminalScreen"]
+__all__ = ["MANY", "TerminalScreen", "command", "page"]
 
+_AGAIN = 0.1  # seconds between two looks at it
 MANY = 20_000  # lines that wait to be drawn; of what comes beyond only their number is told
 _BATCH = 500  # events drawn at once
 _CLEAR = "\r\x1b[J"
@@ -53,6 +47,54 @@ _COMMANDS = {
 }
 
 
+def command(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return what shows a file: ``$PAGER``, divided into words as the shell does it, else less at the file's end.
+
+    Raises:
+        UnibuildError: ``$PAGER`` has a quote that is not closed.
+    """
+    try:
+        words = shlex.split(environ.get("PAGER", ""))
+    except ValueError as error:
+        raise UnibuildError(f"PAGER={environ['PAGER']} cannot be divided into words: {error}") from None
+    if not words:
+        words = ["less", "+G"] if shutil.which("less") else ["more"]
+    return [*words, str(path)]
+
+
+def page(argv: list[str], is_over: Callable[[], bool]) -> None:
+    """Run a pager to its end, with the terminal of standard input; end it when ``is_over`` says so.
+
+    The terminal has to be as it was before us, and nobody else may read it. Ctrl-Z stops the pager and us. Unlike
+    ``process.run_interactive`` this is for any thread.
+
+    Raises:
+        MissingError: the program is not there.
+        UnibuildError: it cannot be started.
+    """
+    with process.start(argv, stdin=None, stdout=None, stderr=None) as child:
+        group = child.popen.pid
+        try:
+            _bring_to_front(group)
+            while child.poll() is None and not is_over():
+                with undisturbed(signal.SIGTTOU):
+                    job_control.follow_stop(group)
+                time.sleep(_AGAIN)
+            child.stop(1.0)
+        finally:
+            _bring_to_front(os.getpgrp(), of=group)
+
+
+def _bring_to_front(group: int, of: int | None = None) -> None:
+    """Make a group the terminal's foreground, in which ``of``, by default our own group, is now."""
+    try:
+        if os.tcgetpgrp(0) == (of or os.getpgrp()):
+            with undisturbed(signal.SIGTTOU):
+                os.tcsetpgrp(0, group)
+    except OSError:
+        pass  # the terminal is gone, or the pager has ended already
+
+
 class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
     """A screen on the terminal that standard output is; to be entered in the main thread.
 
@@ -61,7 +103,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         paint: how lines look; its width is the terminal's.
     """
 
-    def __init__(self, inbox: base.Inbox, paint: Paint) -> None:
+    def __init__(self, inbox: base.Inbox, paint: Renderer) -> None:
         self._inbox = inbox
         self._look = paint
         self._view = view.View()
@@ -74,7 +116,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         self._stack = contextlib.ExitStack()
         self._thread = threading.Thread(target=self._work, name="unibuild screen", daemon=True)
         self._terminal = Terminal(0 if os.isatty(0) else None)
-        self._output = Output(1)
+        self._output = BackgroundWriter(1)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -191,11 +233,13 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             event = self._queue.popleft()
             if isinstance(event, events.Started):
                 self._look = self._look.of(width, root=event.root)
-            self._view, lines = view.fold(self._view, event)
+            self._view, lines = view.update(self._view, event)
             rows += [row for line in lines for row in self._look.rows(line)]
         if self._lost and not self._queue and not self._output.is_behind:
             lost, self._lost = self._lost, 0
-            rows += self._look.rows(view.Line(view.OURS, f"{lost} lines left out: the terminal is too slow", "bad"))
+            rows += self._look.rows(
+                view.Line(view.OWN_ORIGIN, f"{lost} lines left out: the terminal is too slow", "bad")
+            )
         self._draw(rows)
 
     def _draw(self, rows: list[str]) -> None:
@@ -242,7 +286,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             self.say(*view.help_lines())
         elif key == "e":
             found = view.problem_lines(self._view)
-            self.say(*(found or [view.Line(view.OURS, "no errors", "good")]))
+            self.say(*(found or [view.Line(view.OWN_ORIGIN, "no errors", "good")]))
         elif key == "\n":  # as people do, to see what comes after
             self.say(view.Line("", ""))
         elif key == "l":
@@ -253,13 +297,13 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         domain = self._view.domain
         path = log_path(Path(self._view.root, STATE), domain.name, domain.host) if domain else None
         if path is None or not path.exists():
-            self.say(view.Line(view.OURS, "no domain has said anything yet", "bad"))
+            self.say(view.Line(view.OWN_ORIGIN, "no domain has said anything yet", "bad"))
             return
         try:
             with self.lent():
-                pager.page(pager.command(path), lambda: self._over)
+                page(command(path), lambda: self._over)
         except UnibuildError as error:
-            self.say(view.Line(view.OURS, error.message, "bad"))
+            self.say(view.Line(view.OWN_ORIGIN, error.message, "bad"))
 
     def _stop(self) -> None:
         """Answer Ctrl-Z."""

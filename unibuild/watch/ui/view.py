@@ -16,9 +16,9 @@ from unibuild.watch.diagnostics import problems
 if TYPE_CHECKING:
     from unibuild.watch.diagnostics import Problem
 
-__all__ = ["KEYS", "OURS", "Line", "Part", "Tone", "View", "fold", "help_lines", "parts", "problem_lines"]
+__all__ = ["KEYS", "OWN_ORIGIN", "Line", "Part", "Tone", "View", "help_lines", "parts", "problem_lines", "update"]
 
-OURS = "watch"
+OWN_ORIGIN = "watch"
 """The origin of what we say ourselves."""
 
 KEYS = {
@@ -44,7 +44,7 @@ class Line(NamedTuple):
     """A line to tell.
 
     Attributes:
-        origin: who says it: ``build``, the domain's name, ``OURS``.
+        origin: who says it: ``build``, the domain's name, ``OWN_ORIGIN``.
         text: what; it may hold colours (ANSI escapes).
         tone: how it is meant.
     """
@@ -100,18 +100,20 @@ class View:
         return self.cycle is not None and self.cycle.outcome in ("failed", "not ready")
 
 
-def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
+def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
     """Take an event in; return the view after it and what there is to tell."""
     match event:
         case events.Output():
             return _output(view, event)
         case events.Started():
             where = f"watching {event.root}: a save ends in `{event.goal}` on {event.host}"
-            more = (Line(OURS, f"looked at about once a second: {event.polling}"),) if event.polling else ()
-            return dataclasses.replace(view, root=event.root), (Line(OURS, where), *more)
+            more = (Line(OWN_ORIGIN, f"looked at about once a second: {event.polling}"),) if event.polling else ()
+            return dataclasses.replace(view, root=event.root), (Line(OWN_ORIGIN, where), *more)
         case events.Changed():
             began = _changed(event)
-            return dataclasses.replace(view, began=began, said=(), stage=None, progress=None), (Line(OURS, began),)
+            return dataclasses.replace(view, began=began, said=(), stage=None, progress=None), (
+                Line(OWN_ORIGIN, began),
+            )
         case events.Stage():
             running = event.state == "running"
             is_new = event.reason and not (view.began or "").startswith(event.reason)
@@ -122,35 +124,35 @@ def fold(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
         case events.Domain():
             return dataclasses.replace(view, domain=event), _domain(view, event)
         case events.Problem():
-            hint = [Line(OURS, f"  {line}") for line in (event.hint or "").splitlines()]
-            kept = (Line(OURS, event.kept, "good"),) if event.kept else ()
+            hint = [Line(OWN_ORIGIN, f"  {line}") for line in (event.hint or "").splitlines()]
+            kept = (Line(OWN_ORIGIN, event.kept, "good"),) if event.kept else ()
             if event.exit_code == BuildError.exit_code and problems(view.said):  # the cycle's end lists the errors
                 return view, kept
-            return view, (*(Line(OURS, line, "bad") for line in event.message.splitlines()), *hint, *kept)
+            return view, (*(Line(OWN_ORIGIN, line, "bad") for line in event.message.splitlines()), *hint, *kept)
         case events.Waiting():
             return dataclasses.replace(view, waiting=event.what), ()
         case events.Paused():
-            return dataclasses.replace(view, paused=True), (Line(OURS, "paused: saves begin nothing; p goes on"),)
+            return dataclasses.replace(view, paused=True), (Line(OWN_ORIGIN, "paused: saves begin nothing; p goes on"),)
         case events.Resumed():
-            return dataclasses.replace(view, paused=False), (Line(OURS, "saves count again"),)
+            return dataclasses.replace(view, paused=False), (Line(OWN_ORIGIN, "saves count again"),)
         case events.Reloaded():
-            return view, (Line(OURS, f"read anew: {', '.join(event.paths)}"),)
+            return view, (Line(OWN_ORIGIN, f"read anew: {', '.join(event.paths)}"),)
         case events.Lost():
-            return view, (Line(OURS, f"{_count(event.lines, 'line')} left out: the reader is too slow", "bad"),)
+            return view, (Line(OWN_ORIGIN, f"{_count(event.lines, 'line')} left out: the reader is too slow", "bad"),)
         case events.Note():
-            return view, tuple(Line(OURS, line) for line in event.message.splitlines())
+            return view, tuple(Line(OWN_ORIGIN, line) for line in event.message.splitlines())
         case events.Ended():
-            return dataclasses.replace(view, began=None, stage=None), (Line(OURS, f"ended: {event.why}"),)
+            return dataclasses.replace(view, began=None, stage=None), (Line(OWN_ORIGIN, f"ended: {event.why}"),)
 
 
 def help_lines() -> tuple[Line, ...]:
     """Return what each key does."""
-    return tuple(Line(OURS, f"{key}  {what}") for key, what in KEYS.items())
+    return tuple(Line(OWN_ORIGIN, f"{key}  {what}") for key, what in KEYS.items())
 
 
 def problem_lines(view: View) -> tuple[Line, ...]:
     """Return the errors of the last build."""
-    return tuple(Line(OURS, str(one), "bad") for one in view.problems)
+    return tuple(Line(OWN_ORIGIN, str(one), "bad") for one in view.problems)
 
 
 def parts(view: View, now: float) -> tuple[Part, ...]:
@@ -224,7 +226,7 @@ def _changed(event: events.Changed) -> str:
 
 def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
     if event.outcome == "stopped":
-        told = Line(OURS, event.why or "stopped for what came after it", "quiet")
+        told = Line(OWN_ORIGIN, event.why or "stopped for what came after it", "quiet")
         return dataclasses.replace(view, began=None, stage=None, said=(), progress=None), (told,)
     failed = event.outcome in ("failed", "not ready")
     found = problems(view.said) if event.outcome == "failed" else ()
@@ -233,10 +235,10 @@ def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
     spent = ", ".join(f"{name} {seconds:.2f}" for name, seconds in event.phases.items())
     timing = f"{event.seconds:.2f} s{by}" + (f": {spent}" if spent else "")
     if event.outcome == "unchanged":
-        return after, (Line(OURS, f"kernel and .xl unchanged: no reboot; {timing}", "good"),)
+        return after, (Line(OWN_ORIGIN, f"kernel and .xl unchanged: no reboot; {timing}", "good"),)
     if not failed:
-        return after, (Line(OURS, f"✓ {event.outcome} in {timing}", "good"),)
-    return after, (*problem_lines(after), Line(OURS, f"✗ {event.outcome} after {timing}", "bad"))
+        return after, (Line(OWN_ORIGIN, f"✓ {event.outcome} in {timing}", "good"),)
+    return after, (*problem_lines(after), Line(OWN_ORIGIN, f"✗ {event.outcome} after {timing}", "bad"))
 
 
 def _domain(view: View, event: events.Domain) -> tuple[Line, ...]:
@@ -245,11 +247,11 @@ def _domain(view: View, event: events.Domain) -> tuple[Line, ...]:
         if view.began is not None:
             return ()
         generation = "" if event.generation is None else f", generation {event.generation}"
-        return (Line(OURS, f"{event.name} runs as domain {event.domid} of {event.host}{generation}"),)
+        return (Line(OWN_ORIGIN, f"{event.name} runs as domain {event.domid} of {event.host}{generation}"),)
     if event.state != "ended":  # what went wrong a problem tells
         return ()
     why = event.why or "ended"
-    return (Line(OURS, why if why.startswith(event.name) else f"{event.name} {why}"),)
+    return (Line(OWN_ORIGIN, why if why.startswith(event.name) else f"{event.name} {why}"),)
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from unibuild.watch.ui.output import Output
+from unibuild.watch.ui.streams import BackgroundWriter
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def read_all(fd: int, size: int) -> bytes:
 
 
 def test_what_is_written_comes_in_order(pipe):
-    with Output(pipe[1]) as output:
+    with BackgroundWriter(pipe[1]) as output:
         for number in range(100):
             output.write(b"%03d" % number)
     assert read_all(pipe[0], 300) == b"".join(b"%03d" % number for number in range(100))
 
 
 def test_a_reader_that_stands_still_holds_nobody_up_and_gets_what_may_wait(pipe):
-    output = Output(pipe[1], limit=1 << 17)
+    output = BackgroundWriter(pipe[1], limit=1 << 17)
     with output:
         taken = [output.write(b"x" * 1000, always=False) for _ in range(1000)]
         assert not taken[-1] and output.is_behind
@@ -48,7 +48,7 @@ def test_a_reader_that_stands_still_holds_nobody_up_and_gets_what_may_wait(pipe)
 
 
 def test_ending_waits_no_longer_than_its_patience_for_a_reader_that_stands_still(pipe):
-    output = Output(pipe[1])
+    output = BackgroundWriter(pipe[1])
     with output:
         output.write(b"x" * 500_000)
         output.end(patience=0.05)
@@ -57,7 +57,7 @@ def test_ending_waits_no_longer_than_its_patience_for_a_reader_that_stands_still
 
 def test_a_reader_that_is_gone_is_told_once_and_all_else_thrown_away(pipe):
     gone = threading.Event()
-    with Output(pipe[1], gone.set) as output:
+    with BackgroundWriter(pipe[1], gone.set) as output:
         os.close(pipe[0])
         output.write(b"x")
         assert gone.wait(30)

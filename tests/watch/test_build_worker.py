@@ -1,4 +1,4 @@
-"""A builder's lines and messages in one order, however the output is cut and whichever comes first."""
+"""A worker's lines and messages in one order, however the output is cut and whichever comes first."""
 
 import itertools
 
@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.watch import worker_protocol
-from unibuild.watch.merged import Merged
+from unibuild.watch.build_worker import OutputMerger
 
 LINES = st.text("ab\N{SNOWMAN}\x1b_u", max_size=6)
 
 
 def written(items):
-    """Return what a builder writes for these lines and messages."""
+    """Return what a worker writes for these lines and messages."""
     return b"".join(
         worker_protocol.MARK if isinstance(one, worker_protocol.Built) else f"{one}\n".encode() for one in items
     )
@@ -30,7 +30,7 @@ def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, da
     for message in messages:
         events.insert(data.draw(st.integers(0, len(events))), message)
     said = iter(messages)  # in their order, at those moments
-    merged, found = Merged(), []
+    merged, found = OutputMerger(), []
     for event in events:
         merged.write(event) if isinstance(event, bytes) else merged.say([next(said)])
         found += merged.take()
@@ -39,7 +39,7 @@ def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, da
 
 
 def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progress_is_none():
-    merged = Merged()
+    merged = OutputMerger()
     merged.write(b"no end" + worker_protocol.MARK + b"50%\r100%\r    \r")
     assert merged.unfinished == "50%\r100%\r    "
     merged.write(worker_protocol.MARK)
@@ -48,7 +48,7 @@ def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progre
 
 
 def test_what_lost_its_mark_is_told_in_the_end():
-    merged = Merged()
+    merged = OutputMerger()
     merged.write(b"a\n" + worker_protocol.MARK + b"b\n")
     merged.say([worker_protocol.Built(exit_code=0), worker_protocol.Built(exit_code=1)])
     assert merged.take() == ["a", worker_protocol.Built(exit_code=0), "b"]

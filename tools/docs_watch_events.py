@@ -1,4 +1,4 @@
-"""Write the reference of the events from their docstrings: ``python -m unibuild.watch.reference [FILE]``."""
+"""Write the reference page of the watch events from their docstrings: ``python tools/docs_watch_events.py [FILE]``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["main", "markdown"]
 _HEAD = """\
 # Events of `unibuild watch --json`
 
-<!-- Written by `python -m unibuild.watch.reference` from unibuild/watch/events.py: change it there. -->
+<!-- Written by `tools/docs_watch_events.py` from unibuild/watch/events.py: change it there. -->
 
 `unibuild watch --json` writes one event a line to standard output, each a JSON object. `event` says which kind it is,
 `at` when it happened. Moments (`at`, `since`) are seconds since the epoch, all else that is a time is in seconds. A

@@ -1,5 +1,6 @@
 """The pages of the watch say what the events, the keys and a hook's variables are."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -8,17 +9,18 @@ import msgspec
 import pytest
 
 from unibuild.settings.loader import CYCLE
-from unibuild.watch import events, reference
+from unibuild.watch import events
 from unibuild.watch.ui import view
 
+TOOL = Path(__file__).parents[2] / "tools" / "docs_watch_events.py"
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "reference" / "watch.md"
 HOW_TO = (DOCS / "how-to" / "watch.md").read_text()
 
 
 def test_the_page_is_in_step(tmp_path):
-    assert reference.main([str(tmp_path / "watch.md")]) == 0
-    assert (tmp_path / "watch.md").read_text() == PAGE.read_text(), "run: python -m unibuild.watch.reference"
+    assert runpy.run_path(str(TOOL))["main"]([str(tmp_path / "watch.md")]) == 0
+    assert (tmp_path / "watch.md").read_text() == PAGE.read_text(), "run: python tools/docs_watch_events.py"
 
 
 @pytest.mark.parametrize("kind", events.AnyEvent.__args__, ids=lambda kind: kind.__name__)

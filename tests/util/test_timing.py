@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.util.timing import Settle
+from unibuild.util.timing import Debounce
 
 GAPS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
@@ -17,7 +17,7 @@ def times(gaps):
 
 @given(GAPS, st.floats(0.001, 0.5), st.floats(0.001, 2))
 def test_it_is_due_a_while_after_the_last_change_and_a_longer_while_after_the_first_at_the_latest(gaps, quiet, longest):
-    settle = Settle(quiet, longest)
+    settle = Debounce(quiet, longest)
     assert settle.due is None
     found = list(times(gaps))
     for now in found:
@@ -29,7 +29,7 @@ def test_it_is_due_a_while_after_the_last_change_and_a_longer_while_after_the_fi
 
 @given(GAPS, st.floats(0.001, 0.5))
 def test_after_a_reset_there_was_no_change(gaps, quiet):
-    settle = Settle(quiet, 1.0)
+    settle = Debounce(quiet, 1.0)
     for now in times(gaps):
         settle.saw(now)
     settle.reset()
@@ -38,6 +38,6 @@ def test_after_a_reset_there_was_no_change(gaps, quiet):
 
 
 def test_changes_that_go_on_and_on_are_built_all_the_same():
-    settle = Settle(0.02, 0.5)
+    settle = Debounce(0.02, 0.5)
     begun = next(now for now in times([0.01] * 1000) if settle.over(now) or settle.saw(now))
     assert 0.5 <= begun <= 0.53

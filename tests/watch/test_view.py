@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from unibuild.watch import events
 from unibuild.watch.diagnostics import plain
 from unibuild.watch.ui import view
-from unibuild.watch.ui.render import NARROWEST, Paint, plain_line
+from unibuild.watch.ui.render import NARROWEST, Renderer, plain_line
 
 CHARS = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x1b[31m\r\t日本é\u0301\u200d👩")
 TEXT = st.text(CHARS, max_size=60)
@@ -43,7 +43,7 @@ def cells(row: str) -> int:
 def after(*happened: events.AnyEvent) -> tuple[view.View, list[view.Line]]:
     now, told = view.View(), []
     for event in happened:
-        now, lines = view.fold(now, event)
+        now, lines = view.update(now, event)
         told += lines
     return now, told
 
@@ -80,7 +80,7 @@ def test_the_status_line_names_the_command_that_gives_no_answer():
     now, told = after(copy, event("waiting", what="`xl list -v` on lab"))
     assert "waiting for `xl list -v` on lab" in [part.text for part in view.parts(now, 112.0)]
     assert told == []
-    now, _ = view.fold(now, event("waiting", what=None))
+    now, _ = view.update(now, event("waiting", what=None))
     assert not [part for part in view.parts(now, 112.0) if "waiting" in part.text]
 
 
@@ -97,7 +97,7 @@ def test_the_errors_are_shown_again_after_the_cycle_and_kept_until_one_is_good()
         "✗ failed after 1.50 s (main.c): settle 0.02, build 1.00",
     ]
     assert texts(view.problem_lines(now)) == ["main.c:3:1: error: no"]
-    now, _ = view.fold(now, READY)
+    now, _ = view.update(now, READY)
     assert not now.problems and not now.failed
 
 
@@ -142,12 +142,12 @@ def test_a_console_is_told_under_the_name_of_its_domain_and_the_old_one_is_told_
 def test_the_beginning_of_a_line_is_held_until_the_line_is_whole():
     begun, told = after(event("output", origin="console", of="hello", text="login:", whole=False))
     assert told == [] and begun.unfinished == view.Line("hello", "login:", "console")
-    assert view.fold(begun, event("output", origin="console", of="hello", text="login: me"))[0].unfinished is None
+    assert view.update(begun, event("output", origin="console", of="hello", text="login: me"))[0].unfinished is None
 
 
 @given(st.lists(EVENTS, max_size=12), st.integers(NARROWEST, 130), st.booleans())
 def test_no_row_is_wider_than_the_terminal_nor_moves_it(happened, width, colour):
-    paint = Paint(width, colour=colour)
+    paint = Renderer(width, colour=colour)
     now, told = after(*happened)
     rows = [row for line in told for row in paint.rows(line)]
     rows.append(paint.status(view.parts(now, 1000.0)))
@@ -161,8 +161,8 @@ def test_no_row_is_wider_than_the_terminal_nor_moves_it(happened, width, colour)
 @given(TEXT, st.integers(NARROWEST, 130))
 def test_folding_loses_no_text(text, width):
     line = view.Line("build", text, "build")
-    wide = plain(Paint(None).rows(line)[0]).partition("│ ")[2]
-    narrow = [plain(row) for row in Paint(width).rows(line)]
+    wide = plain(Renderer(None).rows(line)[0]).partition("│ ")[2]
+    narrow = [plain(row) for row in Renderer(width).rows(line)]
     assert "".join(row.partition("│ ")[2] if width >= 16 else row for row in narrow) == wide
 
 
@@ -178,17 +178,17 @@ def test_a_plain_line_is_one_printable_line(happened):
 
 @pytest.mark.parametrize("width", [20, 60])
 def test_an_origin_of_wide_letters_takes_its_room(width):
-    rows = Paint(width).rows(view.Line("日本語日本語", "x" * 100, "build"))
+    rows = Renderer(width).rows(view.Line("日本語日本語", "x" * 100, "build"))
     assert max(cells(plain(row)) for row in rows) == width
 
 
 def test_prose_is_cut_at_its_words():
-    rows = Paint(30).rows(view.Line("watch", "hello runs on as domain 3, generation 2", "good"))
+    rows = Renderer(30).rows(view.Line("watch", "hello runs on as domain 3, generation 2", "good"))
     assert [plain(row) for row in rows] == ["watch │ hello runs on as ", "      │ domain 3, generation 2"]
 
 
 def test_colours_of_a_compiler_are_kept_and_what_moves_the_terminal_is_not():
-    (row,) = Paint(80).rows(view.Line("build", "10%\r\x1b[31mno\x1b[0m\x1b[2J\x07\x1b[3", "build"))
+    (row,) = Renderer(80).rows(view.Line("build", "10%\r\x1b[31mno\x1b[0m\x1b[2J\x07\x1b[3", "build"))
     assert plain(row).partition("│ ")[2] == "no"
     assert "\x1b[31mno" in row and "\x1b[2J" not in row and "\a" not in row
 
@@ -197,7 +197,7 @@ def test_colours_of_a_compiler_are_kept_and_what_moves_the_terminal_is_not():
 def test_a_place_in_a_source_leads_there(tmp_path, width):
     (tmp_path / "a b.c").touch()
     (tmp_path / "main.c").touch()
-    paint = Paint(width, hyperlink="x://{path}:{line}:{column}", root=str(tmp_path))
+    paint = Renderer(width, hyperlink="x://{path}:{line}:{column}", root=str(tmp_path))
     said = 'main.c:12:5: error, nowhere.c:1, 10.0.2.50:80, File "a b.c", line 2, characters 0-1:'
     links = re.findall(r"\x1b\]8;[^;]*;(x:[^\x1b]*)", "".join(paint.rows(view.Line("build", said, "build"))))
     found = [link for link, _ in itertools.groupby(links)]
@@ -205,5 +205,5 @@ def test_a_place_in_a_source_leads_there(tmp_path, width):
 
 
 def test_without_colours_links_and_letters_stay():
-    (row,) = Paint(80, colour=False).rows(view.Line("build", "\x1b[31mno\x1b[0m", "build"))
+    (row,) = Renderer(80, colour=False).rows(view.Line("build", "\x1b[31mno\x1b[0m", "build"))
     assert row == "build │ no"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unibuild.watch import inotify
-from unibuild.watch.inotify import Triggers
+from unibuild.watch.inotify import InotifyWatcher
 
 PATIENCE = 20
 
@@ -36,7 +36,7 @@ def woken():
 
 @pytest.fixture
 def watched(tmp_path, woken):
-    with Triggers(woken) as found:
+    with InotifyWatcher(woken) as found:
         found.watch([str(tmp_path)])
         yield found
 
@@ -65,7 +65,7 @@ def test_a_folder_in_it_is_another_one(tmp_path, woken, watched):
 def test_a_folder_that_was_replaced_is_watched_again(tmp_path, woken, gone):
     folder = tmp_path / "folder"
     folder.mkdir()
-    with Triggers(woken) as watched:
+    with InotifyWatcher(woken) as watched:
         watched.watch([str(folder)])
         assert woken.by(lambda: folder.rename(tmp_path / "other") if gone == "moved" else folder.rmdir())
         folder.mkdir()
@@ -84,7 +84,7 @@ def test_two_names_of_one_folder_and_one_that_is_not_there_do_no_harm(tmp_path, 
 
 
 def test_nothing_is_watched_where_that_is_wanted(tmp_path, woken):
-    with Triggers(woken, poll=True) as watched:
+    with InotifyWatcher(woken, poll=True) as watched:
         watched.watch([str(tmp_path)])
         assert (watched.is_polling, watched.folders) == (True, frozenset())
 
@@ -99,9 +99,9 @@ def test_that_the_other_thread_has_died_is_noticed(tmp_path, woken, watched):
 LIMITED = """
 import sys
 from pathlib import Path
-from unibuild.watch.inotify import Triggers
+from unibuild.watch.inotify import InotifyWatcher
 Path("/proc/sys/user/max_inotify_{what}").write_text("{number}")
-found = Triggers(lambda: None)
+found = InotifyWatcher(lambda: None)
 found.watch(sys.argv[1:])
 print(found.failure)
 print(found.hint)

@@ -6,14 +6,14 @@ import pytest
 
 from unibuild import fingerprint
 from unibuild.settings.loader import load
-from unibuild.watch.inputs import Tree, differences
+from unibuild.watch.inputs import InputTracker, differences
 
 
 @pytest.fixture
 def look(tree):
     """A tree as of its first build."""
     (tree.root / ".unibuild").mkdir()
-    found = Tree(load(tree.root))
+    found = InputTracker(load(tree.root))
     found.look()
     found.begin()
     return found
@@ -79,7 +79,7 @@ def test_folders_that_hold_inputs_matter_and_no_others(tree, look):
 
 def test_a_makefile_that_configure_may_write_counts_as_it_is_after_the_build(tree):
     tree.write("unibuild.toml", '[build]\nkernel = "hello.xen"\nconfigure = ["true"]\n')
-    found = Tree(load(tree.root))
+    found = InputTracker(load(tree.root))
     found.look()
     found.begin()
     tree.write("Makefile", "by: configure")
