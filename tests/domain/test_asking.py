@@ -7,6 +7,7 @@ import pytest
 
 from unibuild.domain import probes
 from unibuild.errors import HostError
+from unibuild.util.wakeup import Waker
 
 
 class Fake:
@@ -32,50 +33,50 @@ class Fake:
 
 
 @pytest.fixture
-def bell(monkeypatch):
+def waker(monkeypatch):
     monkeypatch.setattr(probes, "AGAIN", 0.01)
-    with probes.Bell() as bell:
-        yield bell
+    with Waker() as waker:
+        yield waker
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("unibuild asks")]
 
 
-def test_the_bell_rings_when_a_check_holds(bell):
+def test_the_bell_rings_when_a_check_holds(waker):
     check = Fake("absent", "absent", None)
-    with probes.Asking([check], bell) as asked:
-        assert select.select([bell.fd], [], [], 20)[0]
+    with probes.Asking([check], waker) as asked:
+        assert select.select([waker.fd], [], [], 20)[0]
         assert asked.missing == []
     assert check.tries == 3
 
 
-def test_what_came_last_is_told(bell):
+def test_what_came_last_is_told(waker):
     check = Fake("one", "two")
-    with probes.Asking([check, Fake(None)], bell) as asked:
+    with probes.Asking([check, Fake(None)], waker) as asked:
         while check.tries < 4:
             pass
         assert asked.missing == ["it: two"]
 
 
-def test_a_try_that_hangs_is_cut_off_and_does_not_count(bell):
+def test_a_try_that_hangs_is_cut_off_and_does_not_count(waker):
     check = Fake(hangs=True)
-    with probes.Asking([check], bell) as asked:
+    with probes.Asking([check], waker) as asked:
         assert asked.missing == ["it: not tried yet"]
     assert asked.missing == ["it: not tried yet"]
 
 
-def test_ctrl_c_leaves_no_thread(bell):
-    with pytest.raises(KeyboardInterrupt), probes.Asking([Fake(hangs=True), Fake("no")], bell):
+def test_ctrl_c_leaves_no_thread(waker):
+    with pytest.raises(KeyboardInterrupt), probes.Asking([Fake(hangs=True), Fake("no")], waker):
         raise KeyboardInterrupt
 
 
-def test_an_error_is_raised_to_who_waits(bell):
-    with probes.Asking([Fake(HostError("refused"))], bell) as asked:
-        assert select.select([bell.fd], [], [], 20)[0]
+def test_an_error_is_raised_to_who_waits(waker):
+    with probes.Asking([Fake(HostError("refused"))], waker) as asked:
+        assert select.select([waker.fd], [], [], 20)[0]
         with pytest.raises(HostError, match="refused"):
             _ = asked.missing
 
 
-def test_a_bell_that_is_rung_too_often_does_not_block(bell):
+def test_a_bell_that_is_rung_too_often_does_not_block(waker):
     for _ in range(100_000):
-        bell.ring()
-    while select.select([bell.fd], [], [], 0)[0]:
-        bell.still()
+        waker.wake()
+    while select.select([waker.fd], [], [], 0)[0]:
+        waker.clear()

@@ -23,6 +23,7 @@ from unibuild.host import resolve
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.settings.loader import state_dir
 from unibuild.util import terminal
+from unibuild.util.timing import backoff_delay
 from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def reboot_delay(followed: AttachedDomain, end: End, reboots: list[float], tell:
     restarts = followed.project.settings.boot.restarts
     if end.why != SHUTDOWN_REASONS[1] or not 0 < lately < restarts or _restarts_by_xl(followed, [_ENDS[end.why]]):
         return 0.0
-    seconds = min(_LONGEST_PAUSE, 2.0 ** (lately - 1))
+    seconds = backoff_delay(lately, longest=_LONGEST_PAUSE)
     reboots[:] = [then + seconds for then in reboots]
     tell(f"{followed.domain.name} asked for a reboot again: it is made anew in {seconds:g} s")
     return seconds

@@ -233,7 +233,7 @@ def _refuse(loop: socket.socket, text: str, hint: str | None, code: int) -> int:
 
 def _serve(builder: BuildWorkerServer) -> None:
     """Build when told to; return when the socket is closed, and no build runs any more."""
-    lines, running = worker_protocol.Lines(), None
+    lines, running = worker_protocol.MessageReader(), None
     deadline = None
     while True:
         waited: list[socket.socket | Fork] = [builder.loop, *([running] if running else [])]

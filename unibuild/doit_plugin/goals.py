@@ -228,13 +228,13 @@ def _waiting(project: Project, wait: float) -> Project:
     return dataclasses.replace(project, settings=settings)
 
 
-def watch_task(project: Project) -> Task:
-    """Return the doit task of the goal ``watch``."""
+def watch_task(project: Project, dodo: str) -> Task:
+    """Return the doit task of the goal ``watch``; ``dodo`` is the ``dodo.py`` that the command line names."""
 
     def act(keep: bool, as_json: bool) -> None:
         from unibuild.watch.run import watch
 
-        watch(project, keep=keep, as_json=as_json)
+        watch(project, dodo=dodo, keep=keep, as_json=as_json)
 
     params = [*OPTIONS["watch"], *SHARED]
     return Task("watch", [as_action(act)], uptodate=[False], params=params, doc=GOALS["watch"], **OWN_TERMINAL)

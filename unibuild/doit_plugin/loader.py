@@ -78,6 +78,7 @@ class Unikernel:
         self._own = frozenset(own)
         self.asked: GoalOptions | None = None  # None: look at the program's command line
         self.held: Project | None = None
+        self.dodo = ""
         # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
         # class too.
         self.create_doit_tasks = self._create
@@ -108,7 +109,7 @@ class Unikernel:
                 built = tasks_for_all(graphs, project)
             else:
                 built = tasks(graph(project))
-            return [*built, watch_task(project), *later_tasks(project)]
+            return [*built, watch_task(project, self.dodo), *later_tasks(project)]
         except UnibuildError as error:
             if _needs_graph(sys.argv[1:]):
                 raise SystemExit(print_error(error)) from None
@@ -143,9 +144,13 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
     held: Project | None = None
     """The project, where it is not to be loaded anew."""
 
+    dodo = ""
+    """The path of the ``dodo.py`` that the command line names; empty: it names none."""
+
     def setup(self, opt_values: dict[str, Any]) -> None:
         """Load the ``dodo.py``, which is looked for beside ``unibuild.toml`` too, and go to the project's folder."""
         named = opt_values["dodoFile"]
+        self.dodo = os.path.abspath(named) if named != opt_dodo["default"] else ""  # noqa: PTH100
         dodo = find_upward(named, Path.cwd()) if opt_values["seek_file"] else Path(named)
         file = find_upward(FILE, Path(opt_values["cwdPath"] or "").absolute())
         beside = file.parent / named if file else None
@@ -170,7 +175,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
         held = [value for value in self.namespace.values() if isinstance(value, Unikernel)]
         ours = held or [Unikernel()]
         for each in ours:
-            each.asked, each.held = self.asked, self.held
+            each.asked, each.held, each.dodo = self.asked, self.held, self.dodo
         found = list(super().load_tasks(cmd, pos_args))
         if not held:
             found += ours[0].tasks()

@@ -7,7 +7,6 @@ ended soon after they are told to.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -16,7 +15,9 @@ from unibuild.util import waits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["AGAIN", "Asking", "Bell", "Check"]
+    from unibuild.util.wakeup import Waker
+
+__all__ = ["AGAIN", "Asking", "Check"]
 
 AGAIN = 0.2  # seconds between two tries
 
@@ -34,40 +35,17 @@ class Check(Protocol):
         """End a try that another thread is at, as far as that can be done."""
 
 
-class Bell(contextlib.AbstractContextManager["Bell"]):
-    """A file descriptor that any thread makes readable."""
-
-    def __init__(self) -> None:
-        self.fd, self._rope = os.pipe()
-        os.set_blocking(self.fd, False)
-        os.set_blocking(self._rope, False)
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self.fd)
-        os.close(self._rope)
-
-    def ring(self) -> None:
-        """Make it readable."""
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._rope, b"!")
-
-    def still(self) -> None:
-        """Make it readable no more."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.fd, 65536)
-
-
 class Asking(contextlib.AbstractContextManager["Asking"]):
     """Checks being tried, each in a thread of its own, for the time of the block.
 
     Args:
         checks: what shall hold.
-        bell: is rung when one of them does, or cannot be tried.
+        waker: is woken when one of them does, or cannot be tried.
     """
 
-    def __init__(self, checks: Sequence[Check], bell: Bell) -> None:
+    def __init__(self, checks: Sequence[Check], waker: Waker) -> None:
         self._checks = checks
-        self._bell = bell
+        self._waker = waker
         self._over = threading.Event()
         self._last: dict[int, str | None] = dict.fromkeys(range(len(checks)), "not tried yet")
         self._error: Exception | None = None
@@ -111,4 +89,4 @@ class Asking(contextlib.AbstractContextManager["Asking"]):
                 self._over.wait(AGAIN)
         except Exception as error:  # it is raised where the threads are waited for
             self._error = error
-        self._bell.ring()
+        self._waker.wake()

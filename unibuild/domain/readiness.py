@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from unibuild.domain.crash import console_patterns
-from unibuild.domain.probes import Asking, Bell
+from unibuild.domain.probes import Asking
 from unibuild.errors import HostError
+from unibuild.util.wakeup import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,13 +98,13 @@ def wait(reader: Console, wanted: Wanted) -> Verdict:
     """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
-        bell = stack.enter_context(Bell())
-        ear = _Ear(wanted.console, bell)
+        waker = stack.enter_context(Waker())
+        ear = _Ear(wanted.console, waker)
         stack.enter_context(reader.listen(ear.hear))
-        asking = stack.enter_context(Asking(wanted.checks, bell))
-        network = stack.enter_context(_Network(wanted, bell))
+        asking = stack.enter_context(Asking(wanted.checks, waker))
+        network = stack.enter_context(_Network(wanted, waker))
         while True:
-            bell.still()  # before we look: what comes later rings again
+            waker.clear()  # before we look: what comes later rings again
             network.look(wanted.address or ear.address or wanted.likely)
             missing = [*ear.missing, *asking.missing, *network.missing]
             seconds = time.monotonic() - began
@@ -117,15 +118,15 @@ def wait(reader: Console, wanted: Wanted) -> Verdict:
             if seconds >= wanted.timeout:
                 why = f"was not ready within {wanted.timeout:g} s: {'; '.join(missing)}"
                 return Verdict(False, why, seconds, None)
-            reader.pump(began + wanted.timeout, bell.fd)
+            reader.pump(began + wanted.timeout, waker.fd)
 
 
 class _Ear:
     """Listens to the console for what is wanted, the domain's address, and a crash."""
 
-    def __init__(self, pattern: str | None, bell: Bell) -> None:
+    def __init__(self, pattern: str | None, waker: Waker) -> None:
         self._pattern = pattern
-        self._bell = bell
+        self._waker = waker
         self._is_found = pattern is None
         self.address: str | None = None
         self.is_fatal = False
@@ -142,15 +143,15 @@ class _Ear:
         finding = console_patterns.read(line)
         self.is_fatal |= finding is not None and finding.is_fatal
         if before != (self._is_found, self.address, self.is_fatal):
-            self._bell.ring()
+            self._waker.wake()
 
 
 class _Network(contextlib.AbstractContextManager["_Network"]):
     """The checks that need the domain's address, which may be told late, and otherwise than it was thought."""
 
-    def __init__(self, wanted: Wanted, bell: Bell) -> None:
+    def __init__(self, wanted: Wanted, waker: Waker) -> None:
         self._network = wanted.network
-        self._bell = bell
+        self._waker = waker
         self._stack = contextlib.ExitStack()
         self._address: str | None = None
         self._asking: Asking | None = None
@@ -176,7 +177,7 @@ class _Network(contextlib.AbstractContextManager["_Network"]):
         except HostError as error:
             self._trouble = error.message
             return
-        self._asking = self._stack.enter_context(Asking(checks, self._bell))
+        self._asking = self._stack.enter_context(Asking(checks, self._waker))
 
 
 def _ended(end: End | None) -> str:

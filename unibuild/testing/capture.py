@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
-import os
 import time
 from typing import TYPE_CHECKING
 
 from unibuild.testing.expectations import ConsoleLine
-from unibuild.util.lines import LONGEST
+from unibuild.util.lines import LineSplitter
+from unibuild.util.wakeup import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,36 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["ConsoleCapture", "KeyQueue"]
 
 
-class KeyQueue:
-    """Keys for a console, and a bell that ends the reading of it; a ``terminal.Source``."""
+class KeyQueue(Waker):
+    """Keys for a console; waking it ends the reading of the console. A ``terminal.Source``."""
 
     def __init__(self) -> None:
-        self.fd, self._bell = os.pipe()
-        os.set_blocking(self._bell, False)
+        super().__init__()
         self._keys = b""
-
-    def ring(self) -> None:
-        """Let whoever reads the console leave it; any thread may."""
-        with contextlib.suppress(BlockingIOError):  # it was rung often enough
-            os.write(self._bell, b"!")
 
     def put(self, keys: bytes) -> None:
         """Hand in keys; whoever reads the console sends them."""
         self._keys += keys
-        self.ring()
+        self.wake()
 
     def read(self) -> bytes:
         """Return the keys; nothing: leave."""
-        os.read(self.fd, 65536)
+        self.clear()
         keys, self._keys = self._keys, b""
         if keys:
-            self.ring()  # whoever has sent them leaves
+            self.wake()  # the reader leaves after it has sent them
         return keys
-
-    def close(self) -> None:
-        """Close both ends."""
-        os.close(self.fd)
-        os.close(self._bell)
 
 
 class ConsoleCapture:
@@ -56,7 +44,6 @@ class ConsoleCapture:
         began: when the domain was started, by the clock (``time.monotonic``).
         lines: those that have come.
         count: of the bytes that have come.
-        rest: the line that has no end yet; one of ``lines.LONGEST`` characters is cut.
 
     Args:
         came: is called when there is a new line.
@@ -68,14 +55,17 @@ class ConsoleCapture:
         self.lines: list[ConsoleLine] = []
         self.count = 0
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        self.rest = ""
+        self._lines = LineSplitter("\n")
+
+    @property
+    def rest(self) -> str:
+        """The line that has no end yet."""
+        return self._lines.rest
 
     def feed(self, data: bytes) -> None:
         """Take what has come."""
         self.count += len(data)
-        *whole, self.rest = (self.rest + self._decode(data)).split("\n")
-        if len(self.rest) >= LONGEST:
-            whole, self.rest = [*whole, self.rest], ""
+        whole = self._lines.feed(self._decode(data))
         now = time.monotonic() - self.began
         self.lines += [ConsoleLine(now, line.removesuffix("\r")) for line in whole]
         if whole:

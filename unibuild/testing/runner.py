@@ -246,11 +246,11 @@ def _asking(
                             over.wait(_AGAIN)
                             continue
                         answers.put(HttpAnswer(one.age, status, body))
-                        one.key_queue.ring()
+                        one.key_queue.wake()
                         break
             except Exception as error:
                 answers.put(error)
-                one.key_queue.ring()
+                one.key_queue.wake()
 
         thread = threading.Thread(target=work, name="unibuild test", daemon=True)
         thread.start()

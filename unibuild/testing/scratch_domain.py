@@ -283,9 +283,8 @@ def booted(
         if domain is None:
             raise DomainError(f"{name} was gone from {host.name} as soon as it was made")
         log.unlink(missing_ok=True)
-        key_queue = KeyQueue()
-        undo.callback(key_queue.close)
-        heard = ConsoleCapture(key_queue.ring)
+        key_queue = undo.enter_context(KeyQueue())
+        heard = ConsoleCapture(key_queue.wake)
         kind = "pv" if deployed.config.get("type") == "hvm" else None  # a kernel for Xen is silent on a serial port
         reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed, kind=kind))
         heard.began = time.monotonic()

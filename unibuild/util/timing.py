@@ -1,10 +1,15 @@
-"""When a save is finished, and when to try again: pure; the caller has the clock (``time.monotonic``, seconds)."""
+"""Debounce changes and back off after failures; pure: the caller has the clock (``time.monotonic``, seconds)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "Debounce"]
+__all__ = ["Backoff", "Debounce", "backoff_delay"]
+
+
+def backoff_delay(failures: int, *, first: float = 1.0, longest: float = 60.0) -> float:
+    """Return the seconds to wait after so many failures: none at first, then twice as long after each."""
+    return min(longest, first * 2.0 ** min(failures - 1, 64)) if failures > 0 else 0.0
 
 
 @dataclass
@@ -53,14 +58,15 @@ class Backoff:
     first: float = 1.0
     longest: float = 60.0
     at: float | None = None
-    _pause: float = 0.0
+    _failures: int = 0
 
     def failed(self, now: float) -> float:
         """Note a failure; return the seconds to wait."""
-        self._pause = min(self.longest, 2 * self._pause) if self._pause else self.first
-        self.at = now + self._pause
-        return self._pause
+        self._failures += 1
+        pause = backoff_delay(self._failures, first=self.first, longest=self.longest)
+        self.at = now + pause
+        return pause
 
     def reset(self) -> None:
         """Note that there is nothing to try again."""
-        self.at, self._pause = None, 0.0
+        self.at, self._failures = None, 0

@@ -1,4 +1,4 @@
-"""What wakes the loop: whatever is put into its box, from any thread, and the signals that end it in order."""
+"""Wake a thread that waits in ``select``: from any thread, by a queue, or by the signals that end a program."""
 
 from __future__ import annotations
 
@@ -7,47 +7,61 @@ import os
 import queue
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Signal", "WakeableQueue", "handle_signals"]
+__all__ = ["Signal", "WakeableQueue", "Waker", "handle_signals"]
 
 _NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "TERM", signal.SIGHUP: "HUP"}
 
 
-class WakeableQueue(contextlib.AbstractContextManager["WakeableQueue"]):
-    """A queue with a file descriptor that is readable while something waits in it, or after ``wake``."""
+class Waker:
+    """A file descriptor that any thread, or the handler of a signal, makes readable."""
 
     def __init__(self) -> None:
-        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
-        fds, self._read, self._write = (self._read, self._write), -1, -1
+        fds, self.fd, self._write = (self.fd, self._write), -1, -1
         for fd in fds:
             os.close(fd)
 
     def fileno(self) -> int:
         """Return the file descriptor."""
-        return self._read
+        return self.fd
+
+    def wake(self) -> None:
+        """Make the file descriptor readable."""
+        with contextlib.suppress(OSError):  # the pipe is full, so readable; or closed
+            os.write(self._write, b".")
+
+    def clear(self) -> None:
+        """Make the file descriptor unreadable again."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 65536)
+
+
+class WakeableQueue(Waker):
+    """A queue whose file descriptor is readable while something waits in it, or after ``wake``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def put(self, what: Any) -> None:  # noqa: ANN401 (commands, events and results)
         """Put something in."""
         self._waiting.put(what)
         self.wake()
 
-    def wake(self) -> None:
-        """Make the file descriptor readable."""
-        with contextlib.suppress(OSError):  # the pipe is full of the same, or closed: the loop has ended
-            os.write(self._write, b".")
-
     def take(self) -> list[Any]:
         """Return what waits."""
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._read, 65536)
+        self.clear()
         found = []
         with contextlib.suppress(queue.Empty):
             while True:

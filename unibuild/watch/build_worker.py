@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import load
 from unibuild.util import process
+from unibuild.util.lines import LineSplitter
+from unibuild.util.timing import backoff_delay
 from unibuild.watch import worker_protocol
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class OutputMerger:
 
     def __init__(self) -> None:
         self._rest = b""  # that may hold the beginning of a mark
-        self._line = b""
+        self._lines = LineSplitter(b"\n", LINE)
         self._items: deque[str | None] = deque()  # lines; None: a mark
         self._messages: deque[Message] = deque()
 
@@ -50,7 +52,7 @@ class OutputMerger:
         """Take bytes of the output; those that are no UTF-8 are replaced."""
         *marked, last = (self._rest + data).split(worker_protocol.MARK)
         for piece in marked:
-            self._add(piece)
+            self._items += map(_text, self._lines.feed(piece))
             self._finish()
             self._items.append(None)
         begun = next(
@@ -61,7 +63,7 @@ class OutputMerger:
             ),
             0,
         )
-        self._add(last[: len(last) - begun])
+        self._items += map(_text, self._lines.feed(last[: len(last) - begun]))
         self._rest = last[len(last) - begun :]
 
     def say(self, messages: Iterable[Message]) -> None:
@@ -76,7 +78,7 @@ class OutputMerger:
     @property
     def unfinished(self) -> str:
         """The beginning of a line whose end has not come."""
-        return _text(self._line)
+        return _text(self._lines.rest)
 
     def take(self, *, all_of_it: bool = False) -> list[str | Message]:
         """Return what is in order.
@@ -101,15 +103,9 @@ class OutputMerger:
 
     def _finish(self) -> None:
         """Take the beginning of a line for a line: what comes next is another task's. Wiped progress is none."""
-        line, self._line = self._line, b""
-        if line.rstrip(b"\r").rpartition(b"\r")[2].strip():
-            self._items.append(_text(line))
-
-    def _add(self, data: bytes) -> None:
-        *whole, self._line = (self._line + data).split(b"\n")
-        if len(self._line) > LINE:
-            whole, self._line = [*whole, self._line], b""
-        self._items += map(_text, whole)
+        for line in self._lines.end():
+            if line.rstrip(b"\r").rpartition(b"\r")[2].strip():
+                self._items.append(_text(line))
 
 
 def _text(line: bytes) -> str:
@@ -135,7 +131,7 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
     """
 
     def __init__(self, root: Path, dodo: str, words: Sequence[str], columns: Callable[[], int | None]) -> None:
-        self._lines = worker_protocol.Lines()
+        self._lines = worker_protocol.MessageReader()
         self._merged = OutputMerger()
         self.has_ended = False
         self._columns = columns
@@ -332,7 +328,7 @@ class WorkerPool:
     def _again(self, now: float) -> str:
         """See when another one is started in the place of one that has died; return what to tell of it."""
         self._died = [*(then for then in self._died if now - then < _MINUTE), now]
-        pause = 0.0 if len(self._died) < 2 else min(_LONGEST, 2.0 ** (len(self._died) - 2))
+        pause = backoff_delay(len(self._died) - 1, longest=_LONGEST)
         if self._next is None:
             self.at = now + pause
         return f"it is started again{f' in {pause:g} s' if pause else ''}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import os
 import select
 import threading
 import time
@@ -14,6 +13,8 @@ from unibuild.deploy.console_output import ConsoleOutput
 from unibuild.deploy.console_session import handle_exit, reboot_delay
 from unibuild.errors import UnibuildError
 from unibuild.util import standard_streams, waits
+from unibuild.util.lines import LineSplitter
+from unibuild.util.wakeup import Waker
 from unibuild.watch import events
 
 if TYPE_CHECKING:
@@ -58,23 +59,20 @@ class EventConsoleOutput(ConsoleOutput):
         self._post = post
         self._loan = loan
         self._text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
-        self._line = ""
+        self._lines = LineSplitter("\n", _LINE)
         self._prompted = ""
 
     @property
     def is_unfinished(self) -> bool:
         """Whether a line has begun that was not shown yet."""
-        return bool(self._line) and self._line != self._prompted
+        return bool(self._lines.rest) and self._lines.rest != self._prompted
 
     def show(self, data: bytes) -> None:
         """Tell what a console says."""
         if self._loan.is_lent:
             super().show(data)
-        *whole, self._line = (self._line + self._text(data)).split("\n")
-        for line in whole:
+        for line in self._lines.feed(self._text(data)):
             self._tell(line.rstrip("\r"))
-        if len(self._line) > _LINE:
-            self.finish()
 
     def say(self, sentence: str) -> None:
         """Tell a sentence of our own."""
@@ -85,13 +83,12 @@ class EventConsoleOutput(ConsoleOutput):
     def prompt(self) -> None:
         """Tell the beginning of a line."""
         if self.is_unfinished:
-            self._prompted = self._line
-            self._tell(self._line.rstrip("\r"), whole=False)
+            self._prompted = self._lines.rest
+            self._tell(self._prompted.rstrip("\r"), whole=False)
 
     def finish(self) -> None:
         """Take the beginning of a line for a line: no more is to come."""
-        line, self._line = self._line, ""
-        if line:
+        for line in self._lines.end():
             self._tell(line.rstrip("\r"))
 
     def _tell(self, text: str, *, whole: bool = True) -> None:
@@ -139,7 +136,7 @@ class ConsoleThread:
         self._unheard = unheard
         self._remade = remade
         self._waits = waits
-        self._wake, self._wakes = os.pipe()
+        self._waker = Waker()
         self._is_left = False
         self._is_over = False
         self._gate = threading.Lock()  # before the pipe
@@ -156,7 +153,7 @@ class ConsoleThread:
         self._is_left = True
         with self._gate:
             if not self._is_over:
-                os.write(self._wakes, b".")
+                self._waker.wake()
         waits.join(self._thread)
 
     def _run(self) -> None:
@@ -167,8 +164,7 @@ class ConsoleThread:
             self.heard.set()
             with self._gate:
                 self._is_over = True
-                os.close(self._wake)
-                os.close(self._wakes)
+                self._waker.__exit__()
 
     def _follow(self) -> None:
         reboots: list[float] = []
@@ -205,13 +201,13 @@ class ConsoleThread:
         with contextlib.suppress(UnibuildError):  # who goes on meets it too
             seconds = reboot_delay(self.followed, end, reboots, lambda why: self._waits(self, why))
         if seconds:
-            select.select([self._wake], [], [], seconds)
+            select.select([self._waker], [], [], seconds)
 
     def _read(self) -> End | None:
         """Read to the domain's end; None: it was left."""
         while not self._is_left:
             until = time.monotonic() + _PROMPT if self.voice.is_unfinished else None
-            end = self.followed.reader.pump(until, self._wake)
+            end = self.followed.reader.pump(until, self._waker.fd)
             if end:
                 self.voice.finish()
                 return end

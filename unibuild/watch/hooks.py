@@ -15,6 +15,7 @@ from unibuild.domain.console_log import log_path
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import CYCLE, STATE
 from unibuild.util import process, waits
+from unibuild.util.lines import LineSplitter
 from unibuild.watch import events
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class _StdoutToNotes(io.TextIOBase):
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self._rest = ""
+        self._lines = LineSplitter("\n")
         self._gate = threading.Lock()
 
     def writable(self) -> bool:
@@ -110,7 +111,7 @@ class _StdoutToNotes(io.TextIOBase):
 
     def write(self, text: str) -> int:
         with self._gate:
-            *whole, self._rest = (self._rest + text).split("\n")
+            whole = self._lines.feed(text)
         for line in filter(None, whole):
             self._note(line)
         return len(text)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from unibuild.errors import BusyError, InputError, UnibuildError
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["watch"]
 
 
-def watch(project: Project, *, keep: bool, as_json: bool) -> None:
+def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
     """Build and boot on every save, until told to end.
 
     Raises:
@@ -51,7 +50,7 @@ def watch(project: Project, *, keep: bool, as_json: bool) -> None:
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
         os.environ[BATCH] = "1"  # from here on the screen has the terminal
         with WakeableQueue() as box, make(box, project.settings.watch, as_json=as_json) as screen:
-            loop = Loop(tree, screen, box, dodo=_dodo(), keep_domain=keep or project.settings.watch.keep_domain)
+            loop = Loop(tree, screen, box, dodo=dodo, keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()
     if code:
         raise SystemExit(code)
@@ -73,14 +72,3 @@ def _alone(root: Path) -> Iterator[None]:
         yield
     finally:
         held.close()
-
-
-def _dodo() -> str:
-    """Return the dodo.py that the command line names, or nothing."""
-    words = sys.argv[1:]
-    for place, word in enumerate(words):
-        if word in ("-f", "--file") and place + 1 < len(words):
-            return os.path.abspath(words[place + 1])  # noqa: PTH100
-        if word.startswith("--file="):
-            return os.path.abspath(word.partition("=")[2])  # noqa: PTH100
-    return ""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from unibuild.util.lines import LineSplitter
+
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["MARK", "Build", "Built", "Failure", "Lines", "Loaded", "Message", "Refused", "Stop", "Task", "send"]
+__all__ = ["MARK", "Build", "Built", "Failure", "Loaded", "Message", "MessageReader", "Refused", "Stop", "Task", "send"]
 
 MARK = b"\x1b_unibuild\x1b\\"  # a string that no terminal shows (ECMA-48, APC)
 
@@ -96,13 +98,12 @@ def send(to: socket.socket, message: Message) -> None:
     to.sendall(_encoder.encode(message) + b"\n")
 
 
-class Lines:
-    """The messages in what is received."""
+class MessageReader:
+    """Decodes the messages in what is received."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._lines = LineSplitter(b"\n", longest=None)
 
     def feed(self, data: bytes) -> list[Message]:
         """Return the messages that are whole now."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
-        return [_decoder.decode(line) for line in whole]
+        return [_decoder.decode(line) for line in self._lines.feed(data)]

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from unibuild.domain.console_log import log_path
-from unibuild.domain.probes import Bell
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import STATE
 from unibuild.util import job_control, process, waits
 from unibuild.util.terminal import Terminal, answering, as_usual, columns, undisturbed
+from unibuild.util.wakeup import Waker
 from unibuild.watch import events
 from unibuild.watch.ui import base, view
 from unibuild.watch.ui.streams import BackgroundWriter
@@ -120,14 +120,14 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self._bell = stack.enter_context(Bell())
+            self._waker = stack.enter_context(Waker())
             stack.enter_context(self._output)
             stack.enter_context(self._terminal)
             answers = {
                 signal.SIGTSTP: self._stop,
                 signal.SIGCONT: self._go_on,
                 signal.SIGQUIT: self._die,
-                signal.SIGWINCH: self._bell.ring,
+                signal.SIGWINCH: self._waker.wake,
             }
             for number, answer in answers.items():
                 stack.enter_context(answering(number, answer))
@@ -137,7 +137,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
 
     def __exit__(self, *_: object) -> None:
         self._over = True
-        self._bell.ring()
+        self._waker.wake()
         waits.join(self._thread)
         self._stack.close()
 
@@ -153,7 +153,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             self._lost += 1
             return
         self._queue.append(event)
-        self._bell.ring()
+        self._waker.wake()
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
@@ -163,7 +163,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             self._lent += 1
             self._output.drain(1.0)
             self._terminal.give_back()
-        self._bell.ring()  # the keys are not ours to wait for
+        self._waker.wake()  # the keys are not ours to wait for
         try:
             yield
         finally:
@@ -171,7 +171,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
                 self._lent -= 1
                 if not self._lent:
                     self._terminal.take()
-            self._bell.ring()
+            self._waker.wake()
 
     @property
     def columns(self) -> int | None:
@@ -208,11 +208,11 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         if self._queue and not self._lent:
             return
         with selectors.DefaultSelector() as ready:
-            ready.register(self._bell.fd, selectors.EVENT_READ)
+            ready.register(self._waker.fd, selectors.EVENT_READ)
             if self._terminal.is_held and self._terminal.fd is not None:
                 ready.register(self._terminal.fd, selectors.EVENT_READ)
             ready.select(0.2 if self._view.stage is not None else 1.0)
-        self._bell.still()
+        self._waker.clear()
 
     def _follow_the_foreground(self) -> None:
         """Take the terminal when a shell brings us to its foreground, which need not tell us (``bg``, then ``fg``)."""
@@ -311,14 +311,14 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             self._clear()
             self._output.drain(0.5)
             self._terminal.stop()
-        self._bell.ring()
+        self._waker.wake()
 
     def _go_on(self) -> None:
         """Answer being continued, perhaps by a shell that set the terminal its own way."""
         with self._pen:
             if not self._lent:
                 self._terminal.take()
-        self._bell.ring()
+        self._waker.wake()
 
     def _die(self) -> None:
         r"""Answer Ctrl-\."""
