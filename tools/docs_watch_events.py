@@ -20,8 +20,8 @@ _HEAD = """\
 
 `unibuild watch --json` writes one event a line to standard output, each a JSON object. `event` says which kind it is,
 `at` when it happened. Moments (`at`, `since`) are seconds since the epoch, all else that is a time is in seconds. A
-field that has its default (below, where one is given) is written too; fields are only ever added, so a reader has to
-let those be that it does not know.
+field that has its default (below, where one is given) is written too. A reader must ignore fields
+that it does not know: they are added without notice. When a name changes, `version` of `started` goes up.
 
 The first event is `started`, the last one `ended`. A cycle begins with `changed` and ends with `cycle`; between them
 come `stage`, `output`, `domain` and `problem`. `output` of a console comes at any time.

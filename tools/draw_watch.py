@@ -34,7 +34,7 @@ LINES = (
     Line(2.5, "build", "make: *** [lib/kernel.mk:37: build/main.c.o] Error 1"),
     Line(3, "watch", "`make` failed with exit code 2 in ~/hello", "bad"),
     Line(3, "watch", "hello runs on (domain 7)", "good", "The old domain keeps running."),
-    Line(3, "watch", "✗ failed after 0.17 s (main.c): settle 0.03, build 0.14", "bad"),
+    Line(3, "watch", "✗ failed after 0.17 s (main.c): debounce 0.03, build 0.14", "bad"),
     Line(5, "hello", "tick 51"),
     Line(7, "hello", "tick 52"),
     Line(8, "watch", "main.c changed", caption="You fix it and save."),
@@ -43,7 +43,9 @@ LINES = (
     Line(9.5, "hello", "tick 53"),
     Line(11, "hello", "asked to poweroff"),
     Line(12, "watch", "hello was replaced; none ran for 1.03 s", "", "The new domain replaces it."),
-    Line(12, "watch", "✓ booted in 10.55 s (main.c): settle 0.02, build 0.25, xl 0.08, copy 1.99, create 1.66", "good"),
+    Line(
+        12, "watch", "✓ booted in 10.55 s (main.c): debounce 0.02, build 0.25, xl 0.08, copy 1.99, create 1.66", "good"
+    ),
     Line(12.5, "hello", "good evening from hello, a PV domain"),
     Line(13.5, "hello", "tick 1"),
     Line(15, "hello", "tick 2"),

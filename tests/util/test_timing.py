@@ -17,27 +17,27 @@ def times(gaps):
 
 @given(GAPS, st.floats(0.001, 0.5), st.floats(0.001, 2))
 def test_it_is_due_a_while_after_the_last_change_and_a_longer_while_after_the_first_at_the_latest(gaps, quiet, longest):
-    settle = Debounce(quiet, longest)
-    assert settle.due is None
+    debounce = Debounce(quiet, longest)
+    assert debounce.due is None
     found = list(times(gaps))
     for now in found:
-        settle.saw(now)
-    assert settle.due == min(found[-1] + quiet, found[0] + max(quiet, longest))
-    assert settle.over(settle.due)
-    assert not settle.over(found[0])
+        debounce.saw(now)
+    assert debounce.due == min(found[-1] + quiet, found[0] + max(quiet, longest))
+    assert debounce.over(debounce.due)
+    assert not debounce.over(found[0])
 
 
 @given(GAPS, st.floats(0.001, 0.5))
 def test_after_a_reset_there_was_no_change(gaps, quiet):
-    settle = Debounce(quiet, 1.0)
+    debounce = Debounce(quiet, 1.0)
     for now in times(gaps):
-        settle.saw(now)
-    settle.reset()
-    assert settle.due is None
-    assert not settle.over(1e9)
+        debounce.saw(now)
+    debounce.reset()
+    assert debounce.due is None
+    assert not debounce.over(1e9)
 
 
 def test_changes_that_go_on_and_on_are_built_all_the_same():
-    settle = Debounce(0.02, 0.5)
-    begun = next(now for now in times([0.01] * 1000) if settle.over(now) or settle.saw(now))
+    debounce = Debounce(0.02, 0.5)
+    begun = next(now for now in times([0.01] * 1000) if debounce.over(now) or debounce.saw(now))
     assert 0.5 <= begun <= 0.53

@@ -23,7 +23,7 @@ def test_a_save_is_built_and_a_new_kernel_is_booted_and_an_equal_one_is_not(watc
     assert (same.trigger, same.why) == ("main.c", "kernel and .xl are the same as before: no reboot")
     other_kernel()
     new = watch.cycle("booted")
-    assert {"settle", "build", "xl", "copy", "create", "outage"} <= new.phases.keys()
+    assert {"debounce", "build", "xl", "copy", "create", "downtime"} <= new.phases.keys()
     assert watch.said("booted").of == "hello"
     assert (project.log, created(xen)) == (["built"] * 3, 2)
     assert ("bye", 1) in [(one.text, one.domid) for one in watch.told if isinstance(one, events.Output)]
@@ -106,7 +106,7 @@ def test_the_phases_are_the_whole_cycle_also_of_one_that_failed(watching, projec
     assert {"build", "xl", "copy", "create"} <= added_up(watch.cycle("booted"))
     project.write("Makefile", "hello.xen: main.c Makefile\n\tsleep 0.1; false\n")
     failed = watch.cycle("failed")
-    assert {"settle", "build"} <= added_up(failed)
+    assert {"debounce", "build"} <= added_up(failed)
     assert failed.phases["build"] >= 0.1
     assert watch.until(events.Stage, lambda event: event.state == "failed").seconds >= 0.1
 
@@ -117,7 +117,7 @@ def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, x
     watch.cycle("booted")
     other_kernel()
     phases = added_up(watch.cycle("booted"))
-    assert ("outage" in phases, "create" in phases) == (True, False)
+    assert ("downtime" in phases, "create" in phases) == (True, False)
 
 
 def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project):

@@ -210,7 +210,7 @@ class Builds:
 def building(cycle):
     """Return when a cycle began its build, and when it ended."""
     began = cycle.at - cycle.seconds
-    return began + cycle.phases.get("settle", 0.0), cycle.at
+    return began + cycle.phases.get("debounce", 0.0), cycle.at
 
 
 @pytest.mark.long

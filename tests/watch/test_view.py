@@ -61,7 +61,9 @@ BUILD = event("stage", name="build", state="running", reason="main.c changed")
 ERROR = event("output", origin="build", text="main.c:3:1: error: no")
 RUNS = event("domain", name="hello", host="lab", state="ready", domid=3, generation=2, since=40.0)
 CRASHED = event("domain", name="hello", host="lab", state="crashed", why="crashed")
-FAILED = event("cycle", number=2, trigger="main.c", outcome="failed", phases={"settle": 0.02, "build": 1}, seconds=1.5)
+FAILED = event(
+    "cycle", number=2, trigger="main.c", outcome="failed", phases={"debounce": 0.02, "build": 1}, seconds=1.5
+)
 READY = event("cycle", number=3, trigger="main.c", outcome="ready", phases={"ready": 0.5}, seconds=2)
 
 
@@ -94,7 +96,7 @@ def test_the_errors_are_shown_again_after_the_cycle_and_kept_until_one_is_good()
     now, told = after(CHANGED, BUILD, ERROR, event("output", origin="build", text="make: *** Error 1"), FAILED)
     assert texts(told)[-2:] == [
         "main.c:3:1: error: no",
-        "✗ failed after 1.50 s (main.c): settle 0.02, build 1.00",
+        "✗ failed after 1.50 s (main.c): debounce 0.02, build 1.00",
     ]
     assert texts(view.problem_lines(now)) == ["main.c:3:1: error: no"]
     now, _ = view.update(now, READY)

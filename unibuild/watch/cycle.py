@@ -173,7 +173,7 @@ class CycleRunner:
         self.count += 1
         self.cycle = CycleState(self.count, what, relative(str(self._tree.project.root), found), began)
         if what == "save":
-            self.cycle.phases["settle"] = time.monotonic() - began
+            self.cycle.phases["debounce"] = time.monotonic() - began
         self.backoff.at = None
         self._workers.current.build()
         self._sink.tell(self.cycle.changed())

@@ -119,9 +119,9 @@ class SwapObserver(ReplaceObserver):
 
     def down_for(self, seconds: float) -> None:
         """Note how long no domain ran."""
-        self._spent("outage", seconds)
+        self._spent("downtime", seconds)
         began, took = self._created
-        if began >= time.monotonic() - seconds:  # it is in the outage, and counts there
+        if began >= time.monotonic() - seconds:  # it is in the downtime, and counts there
             self._spent("create", -took)
 
     def new_domain_accepted(self, made: NewDomain) -> None:

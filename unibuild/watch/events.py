@@ -1,7 +1,7 @@
-"""What the loop tells, as values.
+"""Events of the watch loop, and their JSON.
 
 As JSON each event is one object on a line of its own, its kind under ``event``: ``encode``. Moments (``at``, ``since``)
-are seconds since the epoch, other times seconds. Fields are only ever added.
+are seconds since the epoch, other times seconds. A change that is not an added field raises ``VERSION``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import msgspec
 
 __all__ = [
     "PHASES",
+    "VERSION",
     "AnyEvent",
     "Changed",
     "Cycle",
@@ -35,16 +36,19 @@ __all__ = [
     "encode",
 ]
 
-Phase = Literal["settle", "configure", "depend", "build", "xl", "copy", "create", "outage", "ready", "other"]
-"""A part of a cycle. ``configure``, ``depend``, ``build`` and ``xl`` are the stages that ran; ``copy`` brings files to
-the host, ``create`` makes the domain, ``outage`` is the time in which none ran, and ``ready`` the wait for what
-``[boot.ready]`` says. Where the old domain had to end first, the new one is made in the ``outage``. ``other`` is what
-is left: tasks of a person's own, questions to the host, what became of a domain that was not good. Together they are
-the whole cycle."""
+VERSION = 2
+"""Version of the event stream. 2 renamed the phases ``settle`` to ``debounce`` and ``outage`` to ``downtime``."""
+
+Phase = Literal["debounce", "configure", "depend", "build", "xl", "copy", "create", "downtime", "ready", "other"]
+"""A part of a cycle. ``debounce`` is the time until the save was complete. ``configure``, ``depend``, ``build`` and
+``xl`` are the stages that ran. ``copy`` brings files to the host, ``create`` creates the domain, ``downtime`` is the
+time in which no domain ran, and ``ready`` the wait for what ``[boot.ready]`` says. Where the old domain had to stop
+first, the new one is created in the ``downtime``. ``other`` is the rest: tasks of the user, commands on the host,
+cleaning up after a domain that failed. Together the phases are the whole cycle."""
 
 PHASES: tuple[Phase, ...] = (
-    *("settle", "configure", "depend", "build", "xl"),
-    *("copy", "create", "outage", "ready", "other"),
+    *("debounce", "configure", "depend", "build", "xl"),
+    *("copy", "create", "downtime", "ready", "other"),
 )
 """In their order; a phase that did not take place has no entry in ``Cycle.phases``."""
 
@@ -74,6 +78,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
         host: where the domain runs.
         pid: the process of the loop.
         polling: why the loop only looks about once a second; None: the kernel wakes it.
+        version: that of the event stream; it goes up when a name changes or is removed.
     """
 
     root: str
@@ -81,6 +86,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
     host: str
     pid: int
     polling: str | None = None
+    version: int = VERSION
 
 
 class Changed(Event, frozen=True, kw_only=True, tag="changed"):

@@ -117,9 +117,9 @@ class Loop:
         if self._may_look:
             moments.append(self._scanner.at())
         if self._work.is_idle and self._workers.current and not self._is_paused:
-            moments += [self._scanner.settle.due, self._work.backoff.at]
+            moments += [self._scanner.debounce.due, self._work.backoff.at]
         elif self._may_restart:
-            moments.append(self._scanner.settle.due)
+            moments.append(self._scanner.debounce.due)
         now = time.monotonic()
         until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=_ATTENTION)
         ready = select.select(fds, [], [], until)[0]
@@ -187,7 +187,7 @@ class Loop:
             self._workers.revive(self.tree.project, now)
             if stale := self._scanner.reloads(now):
                 self._reload(stale)
-        if self._work.builds and (self._ending or (self._may_restart and self._scanner.settle.over(now))):
+        if self._work.builds and (self._ending or (self._may_restart and self._scanner.debounce.over(now))):
             self._work.stop(self._settings.stop_timeout)
         if self._ending or not self._work.is_idle or self._workers.current is None:
             return

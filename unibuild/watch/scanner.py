@@ -32,7 +32,7 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
         problem: is told what fails.
 
     Attributes:
-        settle: when the save that is under way is finished.
+        debounce: when the save that is under way is finished.
         config: the same of settings and ``dodo.py``.
     """
 
@@ -40,7 +40,7 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
         settings = tree.project.settings.watch
         self.tree = tree
         self.triggers = InotifyWatcher(self._woken, poll=settings.poll)
-        self.settle = Debounce(settings.debounce, settings.max_wait)
+        self.debounce = Debounce(settings.debounce, settings.max_wait)
         self.config = Debounce(settings.debounce, settings.max_wait)
         self._wake = wake
         self._problem = problem
@@ -79,9 +79,9 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
             self.config.saw(now)
         if (moved := self._is_moved()) is not None:
             if not (self.tree.edited() if builds else self.tree.changed()):
-                self.settle.reset()
-            elif moved or self.settle.first is None:
-                self.settle.saw(now)
+                self.debounce.reset()
+            elif moved or self.debounce.first is None:
+                self.debounce.saw(now)
         self._last = time.monotonic()
         share = _SHARE_POLLING if self.triggers.is_polling else _SHARE
         self._next = self._last + max(_LOOK, self.tree.cost / share)
@@ -98,15 +98,15 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
 
     def begins(self, now: float) -> bool:
         """Say, with one more look, whether there is a save to build that is finished."""
-        if not self.settle.over(now):
+        if not self.debounce.over(now):
             return False
         moved = self._is_moved()
-        if moved and self.settle.first is not None and now < self.settle.first + self.settle.longest:
-            self.settle.saw(now)
+        if moved and self.debounce.first is not None and now < self.debounce.first + self.debounce.longest:
+            self.debounce.saw(now)
             return False
         if moved is not None and self.tree.changed():
             return True
-        self.settle.reset()
+        self.debounce.reset()
         return False
 
     def begin(self, *, fresh: bool) -> tuple[float, list[str]]:
@@ -120,9 +120,9 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
         """
         if not fresh:
             self._is_moved()
-        first = self.settle.first if self.settle.first is not None else time.monotonic()
+        first = self.debounce.first if self.debounce.first is not None else time.monotonic()
         changed = self.tree.changed()
-        self.settle.reset()
+        self.debounce.reset()
         self.tree.begin()
         return first, changed
 
@@ -133,7 +133,7 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
     def renew(self) -> None:
         """Take over settings that changed."""
         settings = self.tree.project.settings.watch
-        for one in (self.settle, self.config):
+        for one in (self.debounce, self.config):
             one.quiet, one.longest = settings.debounce, settings.max_wait
 
     def _woken(self) -> None:
@@ -147,7 +147,7 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
         try:
             moved = self.tree.look()
         except UnibuildError as error:
-            self.settle.reset()
+            self.debounce.reset()
             if error.message != self._broken:
                 self._broken = error.message
                 self._problem(error)
