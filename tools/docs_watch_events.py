@@ -84,7 +84,7 @@ def _word(schema: dict[str, object]) -> str:
 
 
 def _after(name: str) -> str:
-    """Return the string that stands below an assignment, its documentation."""
+    """Return the string below an assignment, which documents it."""
     source = Path(events.__file__).read_text(encoding="utf-8")
     found = re.search(rf'^{re.escape(name)}[^\n]*\n"""(.*?)"""', source, re.MULTILINE | re.DOTALL)
     assert found is not None
