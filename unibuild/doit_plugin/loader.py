@@ -41,7 +41,7 @@ from unibuild.util.files import find_upward
 from unibuild.util.output import handle_broken_pipe, print_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from doit.cmd_base import Command
     from doit.task import Task
@@ -78,7 +78,7 @@ class Unikernel:
         self._own = frozenset(own)
         self.asked: GoalOptions | None = None  # None: look at the program's command line
         self.held: Project | None = None
-        self.dodo = ""
+        self.dodo: str | None = None  # None: doit's own loader loads the dodo.py: look at the command line
         # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
         # class too.
         self.create_doit_tasks = self._create
@@ -109,7 +109,11 @@ class Unikernel:
                 built = tasks_for_all(graphs, project)
             else:
                 built = tasks(graph(project))
-            return [*built, watch_task(project, self.dodo), *later_tasks(project)]
+            return [
+                *built,
+                watch_task(project, _named_dodo(sys.argv[1:]) if self.dodo is None else self.dodo),
+                *later_tasks(project),
+            ]
         except UnibuildError as error:
             if _needs_graph(sys.argv[1:]):
                 raise SystemExit(print_error(error)) from None
@@ -125,6 +129,16 @@ class Unikernel:
         words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
         settings = {key: value for key, value in words.items() if key not in self._own}
         return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take_over=asked.take_over)
+
+
+def _named_dodo(words: Sequence[str]) -> str:
+    """Return the path of the ``dodo.py`` that a command line of plain doit names; empty: it names none."""
+    for place, word in enumerate(words):
+        if word in ("-f", "--file") and place + 1 < len(words):
+            return os.path.abspath(words[place + 1])  # noqa: PTH100
+        if word.startswith("--file="):
+            return os.path.abspath(word.partition("=")[2])  # noqa: PTH100
+    return ""
 
 
 def unikernel(*, own: Collection[str] = ()) -> Unikernel:
