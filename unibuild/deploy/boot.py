@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from unibuild.deploy import argument_check, hosts, readiness
+from unibuild.deploy import argument_check, crash_report, hosts, readiness
 from unibuild.deploy.console_output import open_output
 from unibuild.deploy.console_session import AttachedDomain, follow, runs
 from unibuild.deploy.replacement import locked, replacing
 from unibuild.deploy.up_to_date import mark, running, was_seen
 from unibuild.domain import records
-from unibuild.domain.crash import task_report
 from unibuild.domain.generations import Store
 from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.graph import xl_file as xlfile
@@ -192,8 +191,8 @@ def _reject(change: Replacement, made: NewDomain, verdict: Verdict, before: Gene
     project, name = change.project, made.instance.name
     on_failure = project.settings.boot.ready.on_failure
     assert made.reader is not None
-    written = task_report.write(project, change.host, made.domain, verdict.end, made.reader)
-    error = NotReadyError(f"{name} {verdict.why}", hint=task_report.lines(written, made.reader))
+    written = crash_report.write(project, change.host, made.domain, verdict.end, made.reader)
+    error = NotReadyError(f"{name} {verdict.why}", hint=crash_report.lines(written, made.reader))
     outcome = "crashed" if verdict.end and not verdict.end.is_good else "not ready"
     if on_failure == "keep" and verdict.end is None:
         change.accept(made, outcome, verdict.why)

@@ -8,13 +8,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.deploy import hosts
+from unibuild.deploy import crash_report, hosts
 from unibuild.deploy.console_output import open_output
 from unibuild.deploy.replacement import locked, replacing
 from unibuild.domain import ownership, records
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log, log_path
-from unibuild.domain.crash import task_report
 from unibuild.domain.exit_status import GONE, Left
 from unibuild.domain.generations import Store
 from unibuild.errors import DomainError
@@ -266,12 +265,12 @@ def _finish(followed: AttachedDomain, end: End, screen: ConsoleOutput) -> None:
     """
     host, domain = followed.host, followed.domain
     how = f"{domain.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
-    written = None if end.is_good else task_report.write(followed.project, host, domain, end, followed.reader)
+    written = None if end.is_good else crash_report.write(followed.project, host, domain, end, followed.reader)
     _remove(followed, "ended" if end.is_good else "crashed", end.why)
     if end.is_good:
         screen.say(how)
         return
-    error = DomainError(written.sentence if written else how, hint=task_report.lines(written, followed.reader))
+    error = DomainError(written.sentence if written else how, hint=crash_report.lines(written, followed.reader))
     _suggest_rollback(followed, error)
     raise error
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from unibuild.deploy import address as reach
 from unibuild.domain import readiness
-from unibuild.domain.probe import Connection, Key, Page, Relayed
+from unibuild.domain.probes import HttpProbe, TcpProbe, TcpProbeFromHost, XenStoreProbe
 from unibuild.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unibuild.domain.console import Reader
-    from unibuild.domain.probes import Check
+    from unibuild.domain.probes import Probe
     from unibuild.domain.readiness import Verdict
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
@@ -65,12 +65,12 @@ def await_ready(project: Project, host: Host, domain: Domain, config: parser.Con
     wanted = project.settings.boot.ready
     if not wanted.is_set:
         return None
-    checks = [Key(host, domain.domid, wanted.xenstore)] if wanted.xenstore else []
+    checks = [XenStoreProbe(host, domain.domid, wanted.xenstore)] if wanted.xenstore else []
     is_asked = bool(wanted.tcp or wanted.http)
     address = reach.set_address(config, wanted.address)
 
     @contextlib.contextmanager
-    def network(address: str) -> Iterator[list[Check]]:
+    def network(address: str) -> Iterator[list[Probe]]:
         with contextlib.ExitStack() as stack:
             yield _network(project, host, address, stack)
 
@@ -87,15 +87,15 @@ def await_ready(project: Project, host: Host, domain: Domain, config: parser.Con
     )
 
 
-def _network(project: Project, host: Host, address: str, ways: contextlib.ExitStack) -> list[Check]:
+def _network(project: Project, host: Host, address: str, ways: contextlib.ExitStack) -> list[Probe]:
     """Return the checks of a domain at an address; ``ways`` holds what leads there."""
     wanted, rules = project.settings.boot.ready, project.settings.lab.forward
 
-    def port(number: int) -> Check:
-        return Relayed(host, address, number) if host.address == "lab" else Connection(address, number)
+    def port(number: int) -> Probe:
+        return TcpProbeFromHost(host, address, number) if host.address == "lab" else TcpProbe(address, number)
 
-    checks: list[Check] = [port(wanted.tcp)] if wanted.tcp else []
+    checks: list[Probe] = [port(wanted.tcp)] if wanted.tcp else []
     if wanted.http:
         way = ways.enter_context(reach.forward_port(host, address, wanted.http.port, rules))
-        checks.append(Page(wanted.http, address, way, first=port(wanted.http.port)))
+        checks.append(HttpProbe(wanted.http, address, way, first=port(wanted.http.port)))
     return checks

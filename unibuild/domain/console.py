@@ -15,7 +15,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, NoReturn
 
-from unibuild.domain.crash.xen_log import triple_faulted
+from unibuild.domain.crash.host_queries import triple_faulted
 from unibuild.domain.exit_status import GONE, End, Left, exit_code
 from unibuild.errors import DomainError
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain

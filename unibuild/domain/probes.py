@@ -1,28 +1,39 @@
-"""Asking a domain again and again, in threads, while its console is read.
+"""Probe a domain until it is ready: a TCP port, an HTTP response, a key of XenStore, each in a thread of its own.
 
-A check is tried until it holds, every ``AGAIN`` seconds. Each try takes a few seconds at most, so that all threads have
+A probe is tried until it holds, every ``AGAIN`` seconds. Each try takes a few seconds at most, so that all threads have
 ended soon after they are told to.
 """
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import re
+import socket
+import string
 import threading
+import time
+import urllib.parse
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
+from unibuild.errors import CommandError, LostError
 from unibuild.util import waits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from unibuild.host.base import Host
+    from unibuild.settings.model import Http
+    from unibuild.util.process import Completed
     from unibuild.util.wakeup import Waker
 
-__all__ = ["AGAIN", "Asking", "Check"]
+__all__ = ["AGAIN", "HttpProbe", "Probe", "ProbeRunner", "TcpProbe", "TcpProbeFromHost", "XenStoreProbe"]
 
 AGAIN = 0.2  # seconds between two tries
 
 
-class Check(Protocol):
+class Probe(Protocol):
     """Something that shall hold; ``what`` names it."""
 
     @property
@@ -35,7 +46,7 @@ class Check(Protocol):
         """End a try that another thread is at, as far as that can be done."""
 
 
-class Asking(contextlib.AbstractContextManager["Asking"]):
+class ProbeRunner(contextlib.AbstractContextManager["ProbeRunner"]):
     """Checks being tried, each in a thread of its own, for the time of the block.
 
     Args:
@@ -43,7 +54,7 @@ class Asking(contextlib.AbstractContextManager["Asking"]):
         waker: is woken when one of them does, or cannot be tried.
     """
 
-    def __init__(self, checks: Sequence[Check], waker: Waker) -> None:
+    def __init__(self, checks: Sequence[Probe], waker: Waker) -> None:
         self._checks = checks
         self._waker = waker
         self._over = threading.Event()
@@ -90,3 +101,180 @@ class Asking(contextlib.AbstractContextManager["Asking"]):
         except Exception as error:  # it is raised where the threads are waited for
             self._error = error
         self._waker.wake()
+
+
+_CONNECT = 1  # seconds for a connection
+_ANSWER = 5.0  # seconds for an answer
+_BODY = 1 << 20  # bytes of an answer that are looked at
+
+
+@dataclass
+class TcpProbe:
+    """A TCP port that shall take a connection."""
+
+    address: str
+    port: int
+
+    @property
+    def what(self) -> str:
+        """See ``Probe``."""
+        return f"port {self.port} of {self.address}"
+
+    def attempt(self) -> str | None:
+        """See ``Probe``."""
+        try:
+            socket.create_connection((self.address, self.port), _CONNECT).close()
+        except OSError as error:
+            return _said(error, _CONNECT)
+        return None
+
+    def cancel(self) -> None:
+        """A connection is tried for a second only."""
+
+
+@dataclass
+class TcpProbeFromHost:
+    """A TCP port that shall take a connection from the host itself.
+
+    That is for the lab: QEMU takes every connection to a forwarded port at once, whether or not the domain will.
+    """
+
+    host: Host
+    address: str
+    port: int
+
+    @property
+    def what(self) -> str:
+        """See ``Probe``."""
+        return f"port {self.port} of {self.address}"
+
+    def attempt(self) -> str | None:
+        """See ``Probe``; ``nc`` is busybox's, whose ``-w`` is the time to connect."""
+        done = _run(self.host, ["nc", "-w", str(_CONNECT), self.address, str(self.port), "-e", "true"])
+        if isinstance(done, str) or done.returncode == 0:
+            return done if isinstance(done, str) else None
+        said = done.stderr.decode(errors="replace").strip().rpartition(": ")[2].lower()
+        return f"no answer within {_CONNECT} s" if said == "timed out" else said or "no connection"
+
+    def cancel(self) -> None:
+        """A connection is tried for a second only."""
+
+
+@dataclass
+class HttpProbe:
+    """A request that shall be answered as it is set; a redirection is an answer like any other.
+
+    Attributes:
+        request: what is set.
+        address: the domain's.
+        way: the address and port that lead there from here.
+        first: what must hold before it is worth asking.
+    """
+
+    request: Http
+    address: str
+    way: tuple[str, int]
+    first: Probe | None = None
+    _socket: socket.socket | None = field(default=None, init=False)
+
+    @property
+    def what(self) -> str:
+        """See ``Probe``."""
+        return f"GET {self.request.path} on port {self.request.port} of {self.address}"
+
+    def attempt(self) -> str | None:
+        """See ``Probe``."""
+        if self.first and (why := self.first.attempt()):
+            return why
+        try:
+            with socket.create_connection(self.way, _CONNECT) as self._socket:
+                return self._ask(self._socket)
+        except http.client.RemoteDisconnected:
+            return "the connection was closed without an answer"
+        except http.client.HTTPException:
+            return "the answer is no HTTP"
+        except OSError as error:
+            return _said(error, _ANSWER)
+        finally:
+            self._socket = None
+
+    def cancel(self) -> None:
+        """See ``Probe``."""
+        sock = self._socket
+        if sock:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _ask(self, sock: socket.socket) -> str | None:
+        sock.settimeout(_ANSWER)
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        connection = http.client.HTTPConnection(host, self.request.port)
+        connection.sock = sock
+        path = urllib.parse.quote(self.request.path, safe=string.punctuation)
+        connection.request("GET", path, headers={"Connection": "close"})
+        with connection.getresponse() as answer:
+            if answer.status != self.request.status:
+                return f"status {answer.status}, not {self.request.status}"
+            if self.request.body is not None and not re.search(self.request.body, _body(answer)):
+                return f'nothing in the answer matches "{self.request.body}"'
+        return None
+
+
+@dataclass
+class XenStoreProbe:
+    """A key of XenStore that shall be there: ``KEY`` or ``KEY=VALUE``, from the domain's own folder on."""
+
+    host: Host
+    domid: int
+    asked: str
+
+    @property
+    def what(self) -> str:
+        """See ``Probe``."""
+        return f"{self.asked.partition('=')[0]} in XenStore"
+
+    def attempt(self) -> str | None:
+        """See ``Probe``."""
+        key, sign, value = self.asked.partition("=")
+        path = key if key.startswith("/") else f"/local/domain/{self.domid}/{key}"
+        try:
+            got = self.host.toolstack.store.read(path, timeout=_ANSWER)
+        except LostError as error:
+            return error.message
+        except CommandError as error:
+            return error.output.strip() or f"exit code {error.returncode}"
+        if got is None:
+            return "absent"
+        return f'"{got}", not "{value}"' if sign and got != value else None
+
+    def cancel(self) -> None:
+        """A question to the host takes a few seconds at most."""
+
+
+def _run(host: Host, argv: Sequence[str]) -> Completed | str:
+    """Run a command on the host that shall not take long; return why it could not be asked where it was out of reach.
+
+    Raises:
+        HostError: the host refused.
+    """
+    try:
+        return host.run(argv, timeout=_ANSWER, check=False, root=False, background=True)
+    except LostError as error:
+        return error.message
+
+
+def _body(answer: http.client.HTTPResponse) -> str:
+    """Return the body of an answer, as far as it comes in time; one that is a stream, or breaks off, has no end."""
+    body = bytearray()
+    deadline = time.monotonic() + _ANSWER
+    with contextlib.suppress(OSError, http.client.IncompleteRead):
+        while len(body) < _BODY and time.monotonic() < deadline and (piece := answer.read1(65536)):
+            body += piece
+    return body.decode(errors="replace")
+
+
+def _said(error: OSError, patience: float) -> str:
+    """Return the words for a connection that failed."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {patience:g} s"
+    return (error.strerror or str(error)).lower()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from unibuild.domain.crash import console_patterns
-from unibuild.domain.probes import Asking
+from unibuild.domain.probes import ProbeRunner
 from unibuild.errors import HostError
 from unibuild.util.wakeup import Waker
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from unibuild.domain.exit_status import End
-    from unibuild.domain.probes import Check
+    from unibuild.domain.probes import Probe
 
 __all__ = ["Console", "Verdict", "Wanted", "told_address", "wait"]
 
@@ -66,8 +66,8 @@ class Wanted:
     """
 
     console: str | None
-    checks: Sequence[Check]
-    network: Callable[[str], AbstractContextManager[Sequence[Check]]] | None
+    checks: Sequence[Probe]
+    network: Callable[[str], AbstractContextManager[Sequence[Probe]]] | None
     address: str | None
     likely: str | None
     timeout: float
@@ -101,7 +101,7 @@ def wait(reader: Console, wanted: Wanted) -> Verdict:
         waker = stack.enter_context(Waker())
         ear = _Ear(wanted.console, waker)
         stack.enter_context(reader.listen(ear.hear))
-        asking = stack.enter_context(Asking(wanted.checks, waker))
+        asking = stack.enter_context(ProbeRunner(wanted.checks, waker))
         network = stack.enter_context(_Network(wanted, waker))
         while True:
             waker.clear()  # before we look: what comes later rings again
@@ -154,7 +154,7 @@ class _Network(contextlib.AbstractContextManager["_Network"]):
         self._waker = waker
         self._stack = contextlib.ExitStack()
         self._address: str | None = None
-        self._asking: Asking | None = None
+        self._asking: ProbeRunner | None = None
         self._trouble = "its address is not known: set [boot.ready] address"
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +177,7 @@ class _Network(contextlib.AbstractContextManager["_Network"]):
         except HostError as error:
             self._trouble = error.message
             return
-        self._asking = self._stack.enter_context(Asking(checks, self._waker))
+        self._asking = self._stack.enter_context(ProbeRunner(checks, self._waker))
 
 
 def _ended(end: End | None) -> str:

@@ -6,14 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from unibuild.domain import readiness
-from unibuild.domain.probe import Connection, Page
+from unibuild.domain.probes import HttpProbe, TcpProbe
 from unibuild.errors import NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from unibuild.aws.instance import Instance
-    from unibuild.domain.probes import Check
+    from unibuild.domain.probes import Probe
     from unibuild.domain.readiness import Verdict
     from unibuild.ec2.readiness import Console
     from unibuild.settings.model import Settings
@@ -94,11 +94,11 @@ def await_ready(
     is_asked = bool(wanted.tcp or wanted.http)
 
     @contextlib.contextmanager
-    def network(at: str) -> Iterator[list[Check]]:
-        checks: list[Check] = [Connection(at, wanted.tcp)] if wanted.tcp else []
+    def network(at: str) -> Iterator[list[Probe]]:
+        checks: list[Probe] = [TcpProbe(at, wanted.tcp)] if wanted.tcp else []
         if wanted.http:
-            port = Connection(at, wanted.http.port)
-            checks.append(Page(wanted.http, at, (at, wanted.http.port), first=port))
+            port = TcpProbe(at, wanted.http.port)
+            checks.append(HttpProbe(wanted.http, at, (at, wanted.http.port), first=port))
         yield checks
 
     return readiness.wait(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from unibuild.deploy import address as reach
 from unibuild.domain.crash import console_patterns
-from unibuild.domain.probe import Relayed
+from unibuild.domain.probes import TcpProbeFromHost
 from unibuild.testing import scratch_domain
 from unibuild.testing.expectations import closest_lines
 from unibuild.testing.runner import ask
@@ -148,7 +148,9 @@ class Domain(contextlib.AbstractContextManager["Domain"]):
         deadline = time.monotonic() + timeout
         while True:
             try:
-                if self._one.host.address == "lab" and (why := Relayed(self._one.host, self.address, port).attempt()):
+                if self._one.host.address == "lab" and (
+                    why := TcpProbeFromHost(self._one.host, self.address, port).attempt()
+                ):
                     raise ConnectionError(why)
                 return socket.create_connection(self._way(port), _ANSWER)
             except OSError as error:

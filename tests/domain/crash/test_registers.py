@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain.crash import registers, xen_log
+from unibuild.domain.crash import host_queries, registers
 
 HERE = Path(__file__).parent
 
@@ -73,7 +73,7 @@ def test_registers_that_xen_logged_itself():
 
 def test_the_log_of_another_domain():
     assert registers.from_xen_log(text("xl_dmesg_pv"), 11) == ()
-    assert xen_log.cause(text("xl_dmesg_pv"), 11, None) is None
+    assert host_queries.cause(text("xl_dmesg_pv"), 11, None) is None
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,11 @@ def test_the_log_of_another_domain():
 )
 def test_why_xen_ended_it(log, domid, sentence):
     (vcpu,) = registers.from_xen_log(text(log), domid)
-    assert xen_log.cause(text(log), domid, vcpu) == sentence
+    assert host_queries.cause(text(log), domid, vcpu) == sentence
 
 
 def test_why_an_older_xen_ended_it():
-    assert "(#PF)" in xen_log.cause("(XEN) d7v0 Unhandled page fault fault/trap [#14, ec=0002]", 7, None)
+    assert "(#PF)" in host_queries.cause("(XEN) d7v0 Unhandled page fault fault/trap [#14, ec=0002]", 7, None)
 
 
 LINES = [*text("xenctx_pv").splitlines(), *text("xl_dmesg_pv").splitlines()]

@@ -16,8 +16,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from unibuild.domain.crash import processor
-from unibuild.domain.crash.frames import Frame
+from unibuild.domain.crash.registers import exception_name, explain_exception
+from unibuild.domain.crash.stack import Frame
 
 __all__ = ["Finding", "Kind", "read"]
 
@@ -131,7 +131,7 @@ def _solo5_trap(lines: list[str]) -> Finding | None:
     told, _ = _match(_CR2, lines[at + 1 : at + 3])
     code, rip, rsp = (int(found[group], 16) for group in (2, 3, 4))
     cr2 = int(told[1], 16) if told else None
-    return Finding("trap", processor.explain(found[1], code, rip, rsp, cr2), code=255, rip=rip, rsp=rsp, cr2=cr2)
+    return Finding("trap", explain_exception(found[1], code, rip, rsp, cr2), code=255, rip=rip, rsp=rsp, cr2=cr2)
 
 
 def _minios(lines: list[str]) -> Finding | None:
@@ -140,20 +140,20 @@ def _minios(lines: list[str]) -> Finding | None:
     if fault:
         told = _MINIOS_CODE.search(lines[at])
         cr2, rip = int(fault[1], 16), int(fault[2], 16)
-        sentence = processor.explain("#PF", int(told[1], 16) if told else None, rip, None, cr2)
+        sentence = explain_exception("#PF", int(told[1], 16) if told else None, rip, None, cr2)
         finding = Finding("trap", sentence, rip=rip, cr2=cr2)
     if not finding:
         gpf, at = _match(_MINIOS_GPF, lines)
         if gpf:
             rip = int(gpf[1], 16)
-            finding = Finding("trap", processor.explain("#GP", None, rip), rip=rip)
+            finding = Finding("trap", explain_exception("#GP", None, rip), rip=rip)
     if not finding:
         trap, at = _match(_MINIOS_TRAP, lines)
         if not trap:
             return None
         told, _ = _match(_MINIOS_RIP, lines[at + 1 : at + 8])
         address = int(told[1], 16) if told else None
-        finding = Finding("trap", processor.explain(processor.name(int(trap[1])), None, address), rip=address)
+        finding = Finding("trap", explain_exception(exception_name(int(trap[1])), None, address), rip=address)
     callers = (_MINIOS_CALLER.match(line) for line in lines[at + 1 :])
     mend = MORE_MEMORY if any(_MINIOS_MEMORY.match(line) for line in lines[:at]) else ""
     return replace(finding, mend=mend, callers=tuple(int(found[1], 16) for found in callers if found)[:_FRAMES])
@@ -166,8 +166,8 @@ def _xtf(lines: list[str]) -> Finding | None:
     rip = int(found[1], 16)
     vector, _ = _match(_XTF_VECTOR, lines[at + 1 : at + 3])
     cr2 = int(vector[2], 16) if vector and vector[2] else None
-    name = processor.name(int(vector[1])) if vector else "#?"
-    return Finding("trap", processor.explain(name, None, rip, None, cr2), rip=rip, cr2=cr2)
+    name = exception_name(int(vector[1])) if vector else "#?"
+    return Finding("trap", explain_exception(name, None, rip, None, cr2), rip=rip, cr2=cr2)
 
 
 def _exception(lines: list[str]) -> Finding | None:

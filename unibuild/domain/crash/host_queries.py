@@ -1,23 +1,31 @@
-"""Questions to a host that may be broken: each is bounded in time, and one without an answer is no error."""
+"""Ask a host about a crashed domain: each query is bounded in time, and one without an answer is no error.
+
+Formats of Xen's log: ``do_guest_trap`` and ``fatal_trap`` in xen/arch/x86/traps.c ("d7v0 Unhandled: vec 14,
+#PF[0002]", before Xen 4.17 "d7v0 Unhandled page fault fault/trap [#14, ec=0002]"), ``hvm_triple_fault`` in
+xen/arch/x86/hvm/hvm.c.
+"""
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING
 
+from unibuild.domain.crash.registers import exception_name, explain_exception
 from unibuild.errors import CommandError, NoAnswerError, UnibuildError
 
 if TYPE_CHECKING:
+    from unibuild.domain.crash.registers import Vcpu
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Diagnostic
+    from unibuild.host.toolstack import Diagnostic, Domain
 
-__all__ = ["Asking"]
+__all__ = ["BoundedQueries", "cause", "triple_faulted"]
 
 PATIENCE = 10.0  # seconds for one answer
 BUDGET = 30.0  # seconds for all of them
 
 
-class Asking:
+class BoundedQueries:
     """Asks a host, and notes in ``missing`` what it could not tell: each a sentence.
 
     Args:
@@ -54,3 +62,39 @@ class Asking:
         if left <= 0:
             raise UnibuildError(f"not asked: {self.host.name} has taken {BUDGET:g} s already")
         return left
+
+
+_UNHANDLED = r"d{0}v\d+ Unhandled(?:: vec (\d+)| [^\[]*\[#(\d+)), ?(?:ec=|#\w+\[)([0-9a-f]+)\]"
+_TRIPLE = r"d{0}v\d+ Triple fault"
+
+
+def cause(log: str, domid: int, vcpu: Vcpu | None) -> str | None:
+    """Return in words why Xen ended the domain; None where its log does not tell.
+
+    Args:
+        log: the log, or its end.
+        domid: the domain's number.
+        vcpu: its processor, which tells the address.
+    """
+    found = re.findall(_UNHANDLED.format(domid), log)
+    if found:
+        new, old, code = found[-1]
+        rip, cr2 = (vcpu.registers.get(name) for name in ("rip", "cr2")) if vcpu else (None, None)
+        vector = int(new or old)
+        return explain_exception(exception_name(vector), int(code, 16), rip, None, cr2)
+    if re.search(_TRIPLE.format(domid), log):
+        where = f" at {vcpu.rip:#x}" if vcpu else ""
+        return f"it faulted, and has no code to handle faults (triple fault{where})"
+    return None
+
+
+def triple_faulted(host: Host, domain: Domain) -> bool:
+    """Whether a PVH domain that seems to ask for a reboot has crashed: to Xen a triple fault is a request to reboot.
+
+    Where Xen's log cannot be read it did not.
+    """
+    try:
+        log = host.toolstack.hypervisor_log()
+    except UnibuildError:
+        return False
+    return re.search(_TRIPLE.format(domain.domid), log) is not None

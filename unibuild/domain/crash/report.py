@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.domain.crash import console_patterns, registers, render, stack, symbols, xen_log
-from unibuild.domain.crash.host_queries import Asking
+from unibuild.domain.crash import console_patterns, host_queries, registers, render, stack, symbols
+from unibuild.domain.crash.host_queries import BoundedQueries
 from unibuild.errors import UnibuildError
 from unibuild.host.toolstack import SHUTDOWN_REASONS
 from unibuild.util import files
@@ -21,7 +21,7 @@ from unibuild.util import files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unibuild.domain.crash.frames import Frame
+    from unibuild.domain.crash.stack import Frame
     from unibuild.domain.exit_status import End
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
@@ -116,7 +116,7 @@ def collect(
         state: the state folder in the project's folder.
         facts: what is known of the kernel, by names that a person can read.
     """
-    asking = Asking(host)
+    asking = BoundedQueries(host)
     vcpus = registers.take(asking, domain.domid) if domain else ()  # first: it may run, or be destroyed by others
     answers, xen = _ask(asking)
     if domain and end and not vcpus:
@@ -145,7 +145,7 @@ def collect(
         return Report(sentence, (*details, f"the report could not be written: {error}"), None)
 
 
-def _ask(asking: Asking) -> tuple[dict[str, str], str]:
+def _ask(asking: BoundedQueries) -> tuple[dict[str, str], str]:
     """Return what the host answers, by the query's name, with the end of Xen's log; and the whole log."""
     answers, log = {}, ""
     for diagnostic in asking.host.toolstack.diagnostics():
@@ -160,7 +160,7 @@ def _cause(xen: str, domain: Domain | None, end: End | None, vcpu: registers.Vcp
     """Return what Xen's log tells of an end that the console does not explain."""
     if domain is None or end is None:
         return None
-    told = xen_log.cause(xen, domain.domid, vcpu)
+    told = host_queries.cause(xen, domain.domid, vcpu)
     if told is None and xen and end.why == SHUTDOWN_REASONS[3]:
         return "it told Xen so itself, and its console does not say why"
     return told

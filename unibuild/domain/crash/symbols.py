@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.domain.crash.frames import Frame
+from unibuild.domain.crash.stack import Frame
 from unibuild.errors import UnibuildError
 from unibuild.util import process
 

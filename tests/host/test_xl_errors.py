@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.errors import DomainError, HostError
-from unibuild.host import libxl_building, libxl_cases
-from unibuild.host.libxl_numbers import words
-from unibuild.host.xl_errors import explain
+from unibuild.host.xl_errors import CASES, explain, meaning
 
 TAIL = """
 libxl: error: libxl_create.c:1640:domcreate_rebuild_done: Domain 3:cannot (re-)build domain: -3
@@ -15,7 +13,7 @@ libxl: error: libxl_domain.c:1183:libxl__destroy_domid: Domain 3:Non-existant do
 libxl: error: libxl_domain.c:1137:domain_destroy_callback: Domain 3:Unable to destroy guest
 libxl: error: libxl_domain.c:1064:domain_destroy_cb: Domain 3:Destruction of domain failed"""
 
-CASES = [
+FROM_THE_LAB = [
     (
         'libxl: error: libxl_domain.c:81:libxl__domain_rename: Domain 2:Domain with name "hello" already exists.\n'
         "libxl: error: libxl_create.c:1296:initiate_domain_create: Domain 2:cannot make domain: -6",
@@ -215,7 +213,7 @@ FROM_THE_SOURCE = [
 ]
 
 
-@pytest.mark.parametrize(("said", "sentence"), [*CASES, *FROM_THE_SOURCE])
+@pytest.mark.parametrize(("said", "sentence"), [*FROM_THE_LAB, *FROM_THE_SOURCE])
 def test_a_known_refusal_is_a_sentence(said, sentence):
     error = explain(f"Parsing config from /x/1\n{said}{TAIL}", host="box", name="hello")
     assert (type(error), error.message) == (DomainError, sentence)
@@ -286,15 +284,15 @@ def test_what_is_wrong_with_the_host(said, sentence):
     ],
 )
 def test_a_number_has_words(said, meant):
-    assert words(said) == meant
+    assert meaning(said) == meant
     error = explain(said, host="box", name="hello")
     assert error.message == "xl failed for hello on box" + (f": {meant}" if meant else "")
     assert error.hint.startswith("xl said: ")
 
 
 def test_every_case_can_be_said():
-    for case in (*libxl_cases.EARLY, *libxl_building.CASES, *libxl_cases.LATE):
-        for text in (case.sentence, case.mend):
+    for case in CASES:
+        for text in (case.sentence, case.hint):
             assert text.format("it", host="box", name="hello").strip()
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from unibuild.domain import probe
+from unibuild.domain import probes
 from unibuild.errors import HostError
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
@@ -65,8 +65,8 @@ def answering(data: bytes, *, stays: bool = False):
     thread.join()
 
 
-def page(port: int, **request) -> probe.Page:
-    return probe.Page(Http(port=8000, **request), "10.0.2.50", ("127.0.0.1", port))
+def page(port: int, **request) -> probes.HttpProbe:
+    return probes.HttpProbe(Http(port=8000, **request), "10.0.2.50", ("127.0.0.1", port))
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_what_a_page_is_called(server):
 
 def test_nobody_listens(closed_port):
     assert page(closed_port).attempt() == "connection refused"
-    assert probe.Connection("127.0.0.1", closed_port).attempt() == "connection refused"
+    assert probes.TcpProbe("127.0.0.1", closed_port).attempt() == "connection refused"
 
 
 def test_a_port_that_takes_connections(server):
-    assert probe.Connection("127.0.0.1", server).attempt() is None
+    assert probes.TcpProbe("127.0.0.1", server).attempt() is None
 
 
 def test_a_page_is_not_asked_for_before_its_port_is_open(server, closed_port):
-    asked = probe.Page(Http(), "x", ("127.0.0.1", server), first=probe.Connection("127.0.0.1", closed_port))
+    asked = probes.HttpProbe(Http(), "x", ("127.0.0.1", server), first=probes.TcpProbe("127.0.0.1", closed_port))
     assert asked.attempt() == "connection refused"
 
 
@@ -114,7 +114,7 @@ def test_what_is_no_answer(data, got):
 
 
 def test_one_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr(probe, "_ANSWER", 0.2)
+    monkeypatch.setattr(probes, "_ANSWER", 0.2)
     with answering(b"", stays=True) as port:
         assert page(port).attempt() == "no answer within 0.2 s"
 
@@ -122,7 +122,7 @@ def test_one_that_does_not_answer(monkeypatch):
 @pytest.mark.parametrize("length", [b"Content-Length: 99\r\n", b"Transfer-Encoding: chunked\r\n", b""])
 @pytest.mark.parametrize("stays", [True, False])
 def test_a_body_that_has_no_end_is_read_as_far_as_it_came(monkeypatch, length, stays):
-    monkeypatch.setattr(probe, "_ANSWER", 0.3)
+    monkeypatch.setattr(probes, "_ANSWER", 0.3)
     body = b"6\r\nso far\r\n" if b"chunked" in length else b"so far"
     with answering(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body, stays=stays) as port:
         assert page(port, body="so far").attempt() is None
@@ -144,14 +144,14 @@ def key(request, xen):
     request.param.toolstack.create_paused(str(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
     domain = request.param.toolstack.find(name="hello")
 
-    def make(asked: str) -> probe.Key:
-        return probe.Key(request.param, domain.domid, asked)
+    def make(asked: str) -> probes.XenStoreProbe:
+        return probes.XenStoreProbe(request.param, domain.domid, asked)
 
     make.run = lambda: request.param.toolstack.unpause(domain)
     return make
 
 
-def until_there(check: probe.Key) -> str | None:
+def until_there(check: probes.XenStoreProbe) -> str | None:
     while (got := check.attempt()) == "absent":
         pass
     return got
@@ -174,12 +174,12 @@ def test_an_absolute_key(key):
 def test_a_host_that_refuses_is_an_error(xen):
     xen.refuse("sudo", "sudo: a password is required")
     with pytest.raises(HostError, match="it wants a password"):
-        probe.Key(Local(uid=1000), 1, "data/ready").attempt()
+        probes.XenStoreProbe(Local(uid=1000), 1, "data/ready").attempt()
 
 
 def test_a_connection_that_breaks_is_tried_again(xen):
     xen.refuse("ssh", "client_loop: send disconnect: Broken pipe")
-    assert probe.Key(Ssh("there"), 1, "data/ready").attempt() == "the connection to ssh://there broke"
+    assert probes.XenStoreProbe(Ssh("there"), 1, "data/ready").attempt() == "the connection to ssh://there broke"
 
 
 @pytest.mark.parametrize(
@@ -194,4 +194,4 @@ def test_a_port_that_the_host_itself_asks(xen, script, got):
     program = xen.world / "bin" / "nc"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
-    assert probe.Relayed(Ssh("there"), "10.0.2.50", 80).attempt() == got
+    assert probes.TcpProbeFromHost(Ssh("there"), "10.0.2.50", 80).attempt() == got

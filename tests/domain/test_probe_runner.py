@@ -42,7 +42,7 @@ def waker(monkeypatch):
 
 def test_the_bell_rings_when_a_check_holds(waker):
     check = Fake("absent", "absent", None)
-    with probes.Asking([check], waker) as asked:
+    with probes.ProbeRunner([check], waker) as asked:
         assert select.select([waker.fd], [], [], 20)[0]
         assert asked.missing == []
     assert check.tries == 3
@@ -50,7 +50,7 @@ def test_the_bell_rings_when_a_check_holds(waker):
 
 def test_what_came_last_is_told(waker):
     check = Fake("one", "two")
-    with probes.Asking([check, Fake(None)], waker) as asked:
+    with probes.ProbeRunner([check, Fake(None)], waker) as asked:
         while check.tries < 4:
             pass
         assert asked.missing == ["it: two"]
@@ -58,18 +58,18 @@ def test_what_came_last_is_told(waker):
 
 def test_a_try_that_hangs_is_cut_off_and_does_not_count(waker):
     check = Fake(hangs=True)
-    with probes.Asking([check], waker) as asked:
+    with probes.ProbeRunner([check], waker) as asked:
         assert asked.missing == ["it: not tried yet"]
     assert asked.missing == ["it: not tried yet"]
 
 
 def test_ctrl_c_leaves_no_thread(waker):
-    with pytest.raises(KeyboardInterrupt), probes.Asking([Fake(hangs=True), Fake("no")], waker):
+    with pytest.raises(KeyboardInterrupt), probes.ProbeRunner([Fake(hangs=True), Fake("no")], waker):
         raise KeyboardInterrupt
 
 
 def test_an_error_is_raised_to_who_waits(waker):
-    with probes.Asking([Fake(HostError("refused"))], waker) as asked:
+    with probes.ProbeRunner([Fake(HostError("refused"))], waker) as asked:
         assert select.select([waker.fd], [], [], 20)[0]
         with pytest.raises(HostError, match="refused"):
             _ = asked.missing
