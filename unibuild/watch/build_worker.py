@@ -298,7 +298,7 @@ class WorkerPool:
                 return self._refuse(message.text, message.hint or "", message.exit_code)
         if not worker.has_ended:
             return None
-        error = self._refuse("the worker could not be started", "", 1)
+        error = self._refuse("the build worker could not be started", "", 1)
         if self.current is None:
             error.add(self._again(now))
         return error
@@ -311,7 +311,7 @@ class WorkerPool:
         if self.current:
             self.current.__exit__()
         self.current = None
-        return UnibuildError("the worker has died", hint=self._again(now))
+        return UnibuildError("the build worker has died", hint=self._again(now))
 
     def revive(self, project: Project, now: float) -> None:
         """Start another one in the place of one that has died, where that is due."""
