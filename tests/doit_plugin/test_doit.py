@@ -189,6 +189,16 @@ def test_a_killed_run_keeps_what_had_finished(steps, door, number):
     assert steps.log[-1] == "built"
 
 
+def test_a_build_from_scratch_keeps_what_configure_wrote(steps):
+    steps.write("configure", "echo first > config.h; cp Makefile.in Makefile\n")
+    steps.write("Makefile.in", "hello.xen: main.c\n\tcat main.c config.h data.txt > $@\ndepend:\n")
+    steps.write("data.txt", "one\n")
+    steps.run("unibuild", "build")
+    steps.write("data.txt", "two\n")
+    assert "configure" not in steps.run("unibuild", "build")
+    assert steps.read("hello.xen").split()[-2:] == ["onefirst", "two"]
+
+
 @pytest.mark.parametrize("harm", ["edit", "cut", "delete"])
 def test_a_target_that_was_harmed_is_made_anew(tree, door, harm):
     tree.run(door, "build")

@@ -75,6 +75,7 @@ def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Observatio
         The inputs whose state after the build counts.
     """
     learner = _Learner(learned, stage.watch.root, {key(stage.watch.root, path): path for path in files}, seen)
+    learner.made_before = {key(stage.watch.root, path) for path in stage.watch.made}
     learner.take_reads()
     learner.take_rules()
     learner.take_mentions()
@@ -104,6 +105,7 @@ class _Learner:
         self.beyond = {name: path for name, path in beyond.items() if os.path.isfile(path)}  # noqa: PTH113
         self._texts: dict[str, bytes] = {}
         self._written: set[str] | None = None
+        self.made_before: set[str] = set()  # by an earlier step, such as configure: no output of the build
 
     def take_reads(self) -> None:
         """Take which files were read; a build that had something to start from did not read all that it depends on."""
@@ -187,13 +189,14 @@ class _Learner:
         """Decide which files that changed during the build are its outputs; return the inputs among them."""
         learned, before = self.learned, self.seen.before["inputs"]
         known = {*learned.known}
+        made_before = self.made_before.union(learned.makefiles, *(step.made for step in learned.prepared.values()))
         settled: list[str] = []
         doubts: dict[str, tuple[str, int]] = {}
         for name, path in self.names.items():
             old, stamp = before.get(name), fingerprint.take(path)
             if name in learned.outputs or stamp == fingerprint.ABSENT or (old and old[0] == stamp):
                 continue
-            is_product = _is_product(path) or (old is None and name in self.written())
+            is_product = _is_product(path) or (old is None and name in self.written() - made_before)
             if is_product and (old is None or name not in known):
                 learned.outputs[name] = old is None
             elif not self.matters(name, old, path):
