@@ -1,4 +1,4 @@
-"""unibuild/_fast_path.py: "up to date" at the cost of an interpreter, and never where it is not so."""
+"""unibuild/_fast_path_file.py: "up to date" at the cost of an interpreter, and never where it is not so."""
 
 import os
 import random
@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from unibuild import _fast_path
+from unibuild import _fast_path_file
 
 FAST = """
 sys.argv = ["unibuild", "build"]
@@ -45,7 +45,10 @@ def test_the_script_ends_without_taking_the_interpreter_apart(built):
 
 def test_the_fast_path_imports_next_to_nothing(built):
     code = "import sys, os, marshal; START = set(sys.modules)" + FAST
-    assert built.run("python", "-c", code) == "build: up to date\n0 ['unibuild', 'unibuild._fast_path']\n"
+    assert (
+        built.run("python", "-c", code)
+        == "build: up to date\n0 ['unibuild', 'unibuild._fast_path', 'unibuild._fast_path_file']\n"
+    )
 
 
 def test_it_works_from_a_folder_below(built):
@@ -107,12 +110,12 @@ HOSTILE = {
     "nothing": b"",
     "junk": b"\0junk",
     "marshal that asks for 4 GiB": b"(\xff\xff\xff\x1f",
-    "no fields": _fast_path.pack([]),
-    "a count that is not there": _fast_path.pack(["0", "0", "", str(1 << 60)]),
-    "a negative count": _fast_path.pack(["-5", "0", "build", "-1"]),
-    "a number of a million digits": _fast_path.pack(["9" * 1000000]),
-    "no layers": _fast_path.pack(["0", "0"]),
-    "a folder for a path": _fast_path.pack(["0", "0", "", "1", "/", "0:0:0"]),
+    "no fields": _fast_path_file.pack([]),
+    "a count that is not there": _fast_path_file.pack(["0", "0", "", str(1 << 60)]),
+    "a negative count": _fast_path_file.pack(["-5", "0", "build", "-1"]),
+    "a number of a million digits": _fast_path_file.pack(["9" * 1000000]),
+    "no layers": _fast_path_file.pack(["0", "0"]),
+    "a folder for a path": _fast_path_file.pack(["0", "0", "", "1", "/", "0:0:0"]),
 }
 
 
@@ -179,7 +182,7 @@ def test_a_damaged_snapshot_is_never_believed_nor_costs_memory(built, monkeypatc
         for _ in range(draw.choice([1, 2, 8])):
             damaged[draw.randrange(len(damaged))] = draw.choice([0, 0x1F, 0x28, 0x7F, 0xFF, draw.randrange(256)])
         file.write_bytes(damaged[: draw.choice([None, draw.randrange(len(damaged))])])
-        assert not _fast_path.current("build")
+        assert not _fast_path_file.current("build")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 

@@ -1,32 +1,18 @@
-"""The console script's first module: says "up to date" before anything else is imported.
+"""Entry point of the console script: prints "up to date" before it imports anything else.
 
-`unibuild build` with nothing stale should cost what an interpreter's start costs; importing json alone costs half as
-much again. So this module imports what the interpreter has loaded anyway. It believes ``.unibuild/fast`` (written by
-``unibuild.cli.fast_path_cache``) as long as every stamp in it is still that of the file.
-
-That file may be damaged, or come with a repository that somebody else made. It is FORMAT, a line feed, the hash of the
-rest (8 bytes), and the rest: fields with a NUL between them. Reading it takes time and memory by its length alone.
+``unibuild._fast_path_file`` says whether it may; this module imports nothing else for it, for the sake of time.
 """
 
-import _imp
 import os
 import sys
 
-import unibuild
+from unibuild._fast_path_file import GOALS, current
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["FORMAT", "PASSED_ON", "current", "main", "script"]
-
-FORMAT = f"unibuild {unibuild.__version__} fast 4"
-LIMIT = 64 << 20  # bytes of the file; 50,000 sources take 4 MiB
-GOALS = ("configure", "depend", "build", "xl")
-PASSED_ON = (  # what decides which programs run, and what `mirage configure` reads
-    *("HOME", "PATH", "OPAMROOT", "OPAMSWITCH", "OPAM_SWITCH_PREFIX", "OCAMLPATH"),
-    *("MODE", "MIRAGE_EXTRA_REPOS"),
-)
+__all__ = ["main", "script"]
 
 
 def script() -> int:
@@ -65,7 +51,7 @@ def main(end: "Callable[[int], object] | None" = None) -> int:
     except KeyboardInterrupt:
         if "--debug" in sys.argv:
             raise
-        sys.stderr.write("unibuild: interrupted\n")
+        sys.stderr.write("error: interrupted\n")
         return 130
 
 
@@ -78,74 +64,3 @@ def _open_standard_files() -> None:
             os.open("/dev/null", os.O_RDWR)  # gets the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 (it stays open)
-
-
-def current(goal: str) -> bool:
-    """Say whether nothing has changed since the file was written that says that ``goal`` is up to date."""
-    stat = os.stat
-    try:
-        folder = os.getcwd()
-    except OSError:  # it was removed meanwhile
-        return False
-    while True:  # the nearest unibuild.toml above decides, as in settings.sources
-        try:
-            stat(folder + "/unibuild.toml")
-            break
-        except OSError:
-            if folder in ("/", ""):
-                return False
-            folder = folder[: folder.rindex("/")]
-    try:
-        with open(folder + "/.unibuild/fast", "rb") as file:
-            fields = unpack(file.read(LIMIT))
-        if fields[0] != folder:  # the tree was copied from there
-            return False
-        count = int(fields[1])
-        variables, at = fields[2 : 2 + count], 2 + count
-        environment = signature(os.environ, tuple(variables))
-        count = int(fields[at])
-        if fields[at + 1 : at + 1 + count] != environment:
-            return False
-        at += 1 + count
-        while True:
-            name, count = fields[at], int(fields[at + 1])
-            middle, at = at + 2 + count, at + 2 + 2 * count
-            paths, stamps = fields[middle - count : middle], fields[middle:at]
-            if [f"{s.st_mtime_ns}:{s.st_size}:{s.st_ino}:{s.st_ctime_ns}" for s in map(stat, paths)] != stamps:
-                return False
-            if name == goal:
-                return at <= len(fields)
-    except Exception:  # no such file, or not in this format: the slow path finds out
-        return False
-
-
-def pack(fields: list[str]) -> bytes:
-    """Return the content of the file."""
-    body = os.fsencode("\0".join(fields))
-    return FORMAT.encode() + b"\n" + _imp.source_hash(0, body) + body
-
-
-def unpack(content: bytes) -> list[str]:
-    """Return the fields that ``pack`` was given.
-
-    Raises:
-        ValueError: another program or release wrote it, or it is damaged.
-    """
-    start = len(FORMAT) + 9
-    body = content[start:]
-    if content[:start] != FORMAT.encode() + b"\n" + _imp.source_hash(0, body):
-        raise ValueError
-    return os.fsdecode(body).split("\0")
-
-
-def signature(environ: "os._Environ[str]", variables: tuple[str, ...]) -> list[str]:
-    """Return the part of the environment that decides what the settings, the programs and the build's results are.
-
-    Each variable is a word NAME=VALUE; they are sorted.
-
-    Args:
-        environ: the environment.
-        variables: names of variables that the project's build reads.
-    """
-    names = {*PASSED_ON, *variables}
-    return sorted(f"{key}={environ[key]}" for key in environ if key.startswith("UNIBUILD_") or key in names)

@@ -52,13 +52,13 @@ def test_version(tree):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("biuld",), "there is no goal `biuld`\n  did you mean `build`?"),
-        (("build", "bot"), "there is no goal `bot`\n  did you mean `boot`?"),
-        (("plan", "biuld"), "there is no goal `biuld`\n  did you mean `build`?"),
-        (("info", "biuld"), "there is no goal `biuld`\n  did you mean `build`?"),
-        (("help", "biuld"), "there is no goal `biuld`\n  did you mean `build`?"),
-        (("clean", "biuld"), "there is no goal `biuld`\n  did you mean `build`?"),
-        (("forget", "biuld"), "there is no goal `biuld`\n  did you mean `build`?"),
+        (("biuld",), "there is no goal `biuld`\nhint: did you mean `build`?"),
+        (("build", "bot"), "there is no goal `bot`\nhint: did you mean `boot`?"),
+        (("plan", "biuld"), "there is no goal `biuld`\nhint: did you mean `build`?"),
+        (("info", "biuld"), "there is no goal `biuld`\nhint: did you mean `build`?"),
+        (("help", "biuld"), "there is no goal `biuld`\nhint: did you mean `build`?"),
+        (("clean", "biuld"), "there is no goal `biuld`\nhint: did you mean `build`?"),
+        (("forget", "biuld"), "there is no goal `biuld`\nhint: did you mean `build`?"),
         (("configure",), "this project has nothing to do for `configure`"),
         (("build", "nmae=x"), "did you mean `name`?"),
         (("-C", "nowhere", "build"), "cannot enter the folder nowhere"),
@@ -104,7 +104,7 @@ def test_another_folder(tree, tmp_path):
 def test_a_traceback_only_where_it_is_asked_for(tree, door):
     tree.write("Makefile", "hello.xen:\n\tfalse\n")
     said = tree.run(door, "build", code=1)
-    assert "unibuild: `make` failed with exit code 2" in said
+    assert "error: `make` failed with exit code 2" in said
     program = tree.start(door, "build", UNIBUILD_DEBUG="1")
     assert "Traceback" in program.communicate(timeout=60)[0]
 
@@ -177,7 +177,7 @@ def test_plan_of_console_and_destroy(tree):
 @pytest.mark.parametrize("word", ["build", "list"])
 def test_a_folder_that_is_gone_is_a_sentence(tree, tmp_path, word):
     script = f"mkdir gone; cd gone; rmdir ../gone; {tree.bin}/unibuild {word}"
-    assert tree.run("sh", "-c", script, cwd=tmp_path, code=3) == "unibuild: No such file or directory\n"
+    assert tree.run("sh", "-c", script, cwd=tmp_path, code=3) == "error: No such file or directory\n"
 
 
 def test_a_full_disk_for_our_own_words_is_a_sentence(tree):

@@ -107,7 +107,7 @@ def interrupted(project, xen, door, verb, first):
     run.expect(pexpect.EOF)
     run.close()
     assert run.exitstatus == 130
-    assert run.before.endswith("unibuild: interrupted\r\n")
+    assert run.before.endswith("error: interrupted\r\n")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_the_table_has_the_numbers_of_the_domains_and_the_errors(tree, hosts):
 def test_a_host_that_wants_a_password_is_told(tree, hosts):
     hosts["two"].refuse("sudo", "sudo: a password is required")
     said = tree.run("unibuild", "boot", "--host", "all", code=4)
-    assert "two | unibuild: sudo did not let us run xl as root on two: it wants a password" in said
+    assert "two | error: sudo did not let us run xl as root on two: it wants a password" in said
 
 
 def test_ctrl_c_ends_all(tree, hosts):

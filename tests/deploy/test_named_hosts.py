@@ -92,7 +92,7 @@ def test_make_hands_it_on(project):
 
 @pytest.mark.parametrize("words", [("xl", "--host", "bog"), ("xl", "host=bog")])
 def test_an_unknown_host_is_told_with_the_nearest(project, door, words):
-    assert "there is no host `bog`\n  did you mean `big`? known: local, lab, plain, big, more" in project.run(
+    assert "there is no host `bog`\nhint: did you mean `big`? known: local, lab, plain, big, more" in project.run(
         door, *words, code=2
     )
 

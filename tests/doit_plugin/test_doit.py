@@ -282,7 +282,7 @@ def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
     run.expect(pexpect.EOF)
     run.close()
     assert run.exitstatus == 130
-    assert "unibuild: interrupted\r\n" in run.before  # make may say more: of `-n 2` each process is interrupted
+    assert "error: interrupted\r\n" in run.before  # make may say more: of `-n 2` each process is interrupted
     assert "Traceback" not in run.before
     assert gone(int(tree.read("pid")))
     tree.write("Makefile", good)

@@ -1,4 +1,4 @@
-"""Writes ``.unibuild/fast``: the stamps from which ``unibuild._fast_path`` tells that nothing is stale.
+"""Writes ``.unibuild/fast``: the stamps from which ``unibuild._fast_path_file`` tells that nothing is stale.
 
 It is written only from a fresh look at the whole tree: the folders' stamps first, then the walk through them, then
 every stage judged against the state on disk. What changes meanwhile has another stamp than the one written.
@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import _fast_path, fingerprint
+from unibuild import _fast_path_file, fingerprint
 from unibuild.doit_plugin.state import StateFile
 from unibuild.errors import FileError
 from unibuild.graph.graph import graph
@@ -51,12 +51,12 @@ def write(start: Path) -> None:
     now = fingerprint.clock(folder)
     if now.now - youngest >= now.tick:
         variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))
-        environment = _fast_path.signature(os.environ, variables)
+        environment = _fast_path_file.signature(os.environ, variables)
         fields = [str(found.project.root), str(len(variables)), *variables, str(len(environment)), *environment]
         for name, paths, stats in layers:
             fields += [name, str(len(paths)), *paths, *stats]
-        content = _fast_path.pack(fields)
-        if len(content) <= _fast_path.LIMIT:
+        content = _fast_path_file.pack(fields)
+        if len(content) <= _fast_path_file.LIMIT:
             with contextlib.suppress(FileError):  # a tree that is read only, or a full disk: the next run looks again
                 files.write_atomic(found.project.root / STATE / "fast", content)
 

@@ -182,7 +182,7 @@ def _write(draft: Draft, *, force: bool) -> bool:
         print(f"changed {name}")
         return True
     print(
-        f"unibuild: {name} was there and was kept\n  make the change above yourself, or run again with --force",
+        f"warning: {name} was there and was kept\nhint: make the change above yourself, or run again with --force",
         file=sys.stderr,
     )
     return False

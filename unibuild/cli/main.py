@@ -168,7 +168,7 @@ def _doit(argv: list[str], asked: GoalOptions) -> int:
 
     code = int(Main(asked).run(argv))
     if code == 0 and len(argv) == 1 and asked.host is None:
-        from unibuild._fast_path import GOALS
+        from unibuild._fast_path_file import GOALS
 
         if argv[0] in GOALS:
             from unibuild.cli import fast_path_cache

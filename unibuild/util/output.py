@@ -28,14 +28,16 @@ def debug_enabled() -> bool:
 
 
 def print_error(error: UnibuildError) -> int:
-    """Write a failure to standard error, with what to do next; return the exit code."""
+    """Write an error to standard error, ``error: what failed: why``, and below it its hint; return the exit code."""
     if debug_enabled():
         import traceback
 
         standard_streams.text(2, "".join(traceback.format_exception(error)))
     run_result.note_failure(error)
-    hint = "".join(f"  {line}\n" for line in (error.hint or "").splitlines())
-    standard_streams.text(2, f"unibuild: {error.message}\n{hint}")
+    lines = (error.hint or "").splitlines()
+    prefix = "hint: " if len(lines) == 1 else "  "  # several lines are details: a stack, a list of problems
+    hint = "".join(f"{prefix}{line}\n" for line in lines)
+    standard_streams.text(2, f"error: {error.message}\n{hint}")
     return error.exit_code
 
 
@@ -52,7 +54,7 @@ def lost_output() -> int:
 
 def interrupted() -> int:
     """Answer Ctrl-C with a line on standard error; return the exit code."""
-    standard_streams.text(2, "unibuild: interrupted\n")
+    standard_streams.text(2, "error: interrupted\n")
     return 128 + signal.SIGINT
 
 
