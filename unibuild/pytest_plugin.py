@@ -121,7 +121,7 @@ def boot_domain(request: pytest.FixtureRequest, _unibuild_builds: _Builds) -> It
             found, host = _unibuild_builds.get(_folder(request, project))
             name = xl_file.domain_name(found.project, found.start)
             test = "".join(char if char.isalnum() or char in "_.-" else "-" for char in request.node.name)[:100]
-            log = scratch_domain.log_path(found.project, f"{test}-{len(booted) + 1}" if booted else test)
+            log = scratch_domain.log_path(found.project.root, f"{test}-{len(booted) + 1}" if booted else test)
             changed = scratch_domain.with_memory(scratch_domain.with_args(found, args), memory)
             one = stack.enter_context(Domain(changed, host, scratch_domain.fresh_name(name), log))
             booted.append(one)

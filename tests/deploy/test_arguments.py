@@ -28,7 +28,7 @@ def check(tmp_path, help_kernel, monkeypatch):
         project = load(
             tmp_path, {"boot.args": args, **{key.replace("__", "."): word for key, word in words.items()}}, {}
         )
-        argument_check.check(project, host, tmp_path / "hello.xl", kernel)
+        argument_check.check(project.settings.boot, project.root, host, tmp_path / "hello.xl", kernel)
 
     run.asked = 0
     run.cache = tmp_path / ".unibuild" / "arguments.json"

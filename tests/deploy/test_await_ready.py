@@ -56,7 +56,8 @@ def await_ready(project, xen, tmp_path):
         config = parser.parse(path.read_text())
         with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
             host.toolstack.unpause(domain)
-            return readiness.await_ready(project(**words), host, domain, config, reader)
+            settings = project(**words).settings
+            return readiness.await_ready(settings.boot.ready, settings.lab.forward, host, domain, config, reader)
 
     return run
 
@@ -101,7 +102,7 @@ def test_a_key_that_has_another_value(await_ready):
 @pytest.mark.parametrize("words", [{"tcp": "80"}, {"http.path": "/"}])
 def test_a_domain_that_cannot_be_asked_is_refused_before_it_is_booted(project, words):
     with pytest.raises(SettingsError, match=r"\[boot.ready\] (tcp|http) is set, and hello has no network device"):
-        readiness.check(project(**words), config())
+        readiness.check(project(**words).settings.boot.ready, config())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_a_domain_that_cannot_be_asked_is_refused_before_it_is_booted(project, w
     [({"tcp": "80"}, [VIF]), ({"tcp": "80", "address": "10.0.0.9"}, []), ({"console": "up"}, []), ({}, [])],
 )
 def test_all_others_are_not(project, words, lines):
-    readiness.check(project(**words), config(*lines))
+    readiness.check(project(**words).settings.boot.ready, config(*lines))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.base import Host
-    from unibuild.settings.loader import Project
+    from unibuild.settings.model import Boot
 
 __all__ = ["HELP", "check", "parse_help"]
 
@@ -58,11 +58,12 @@ _KEEP = 20  # kernels
 _VERSION = 1
 
 
-def check(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> None:
+def check(boot: Boot, root: Path, host: Host, xl_file: Path, kernel_file: Path) -> None:
     """See that the unikernel knows the arguments of ``[boot] args``, where it can be asked at no great cost.
 
     Args:
-        project: the project.
+        boot: the table ``[boot]``.
+        root: the project's folder.
         host: where the domain shall run.
         xl_file: its ``.xl``.
         kernel_file: its kernel.
@@ -70,11 +71,10 @@ def check(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> Non
     Raises:
         SettingsError: it does not know one.
     """
-    boot = project.settings.boot
     words = cmdline.words(boot.args)
     if boot.check_args == "never" or not any(word.startswith("-") for word in words) or not _is_solo5(kernel_file):
         return
-    known = _known(project, host, xl_file, kernel_file)
+    known = _known(root, host, xl_file, kernel_file)
     if known:
         cmdline.check_names(words, known)
 
@@ -87,9 +87,9 @@ def _is_solo5(path: Path) -> bool:
     return about.pvh and (about.solo5_abi or "").startswith("xen ")
 
 
-def _known(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> list[str] | None:
+def _known(root: Path, host: Host, xl_file: Path, kernel_file: Path) -> list[str] | None:
     """Return the names of the arguments that the kernel knows, asked now or before; None: it cannot be said."""
-    cache = state_dir(project.root) / _FILE
+    cache = state_dir(root) / _FILE
     found = _read(cache)
     sha256 = files.sha256(kernel_file)
     if sha256 not in found:
@@ -97,7 +97,7 @@ def _known(project: Project, host: Host, xl_file: Path, kernel_file: Path) -> li
             lab = host if host.address == "lab" else _lab()
             if lab is None:
                 return None
-            known = _ask(lab, project, xl_file, kernel_file, stays=lab is host)
+            known = _ask(lab, root, xl_file, kernel_file, stays=lab is host)
         except UnibuildError:  # the boot itself will meet it, or does not need the lab
             return None
         found[sha256] = sorted(known) if known else None
@@ -123,12 +123,12 @@ def _lab() -> Host | None:
     return Ssh(lab.alias, config=lab.ssh_config, address="lab") if lab else None
 
 
-def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays: bool) -> frozenset[str] | None:
+def _ask(lab: Host, root: Path, xl_file: Path, kernel_file: Path, *, stays: bool) -> frozenset[str] | None:
     """Let the kernel print its manual page in the lab; return the arguments in it.
 
     Args:
         lab: the lab.
-        project: the project.
+        root: the project's folder.
         xl_file: the domain's ``.xl``.
         kernel_file: the domain's kernel.
         stays: the domain will be booted there too: what was copied is left to it.
@@ -137,10 +137,10 @@ def _ask(lab: Host, project: Project, xl_file: Path, kernel_file: Path, *, stays
         HostError: the lab is out of reach.
         DomainError: it has no room for another domain.
     """
-    state = state_dir(project.root)
+    state = state_dir(root)
     config = parser.parse(xlfile.read(xl_file), str(xl_file))
     name = f"{config.get('name')}.unibuild-help"
-    folder = host_files.host_folder(project.root, str(config.get("name")) if stays else name)
+    folder = host_files.host_folder(root, str(config.get("name")) if stays else name)
     settings: dict[str, edit.Setting] = {
         "name": name,
         "type": "pvh",

@@ -85,11 +85,11 @@ def boot_in_place(
         anew: make it even if it runs unchanged.
     """
     state = state_dir(project.root)
-    with locked(project, host.name):
+    with locked(project.root, host.name):
         made_from = (mark(kernel), mark(xl_file))
         if not anew and _reuse_running(state, host, made_from, screen):
             return None
-        argument_check.check(project, host, xl_file, kernel)
+        argument_check.check(project.settings.boot, project.root, host, xl_file, kernel)
         generation = Store(state).add(kernel, xl_file, _facts(project))
         return _replace(project, host, generation, made_from, screen, reading, observer)
 
@@ -107,7 +107,7 @@ def boot_generation(project: Project, generation: Generation) -> None:
     screen, attached = open_output(project.settings)
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
-        with locked(project, host.name):
+        with locked(project.root, host.name):
             made_from = (mark(generation.kernel), mark(generation.xl))
             made = _replace(project, host, generation, made_from, screen, reading)
         _watch(project, host, made, screen, attached=attached)
@@ -148,7 +148,7 @@ def _replace(
     with replacing(project, host, generation.name, screen, reading, observer) as change:
         before = change.good_generation(generation.number)
         if project.settings.boot.ready.is_set:
-            readiness.check(project, parser.parse(xlfile.read(generation.xl), str(generation.xl)))
+            readiness.check(project.settings.boot.ready, parser.parse(xlfile.read(generation.xl), str(generation.xl)))
         try:
             made = change.replace(generation, *made_from)
         except UnibuildError as error:
@@ -173,7 +173,9 @@ def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleO
     if made.reader is None or not project.settings.boot.ready.is_set:
         return None
     try:
-        verdict = readiness.await_ready(project, host, made.domain, made.config, made.reader)
+        verdict = readiness.await_ready(
+            project.settings.boot.ready, project.settings.lab.forward, host, made.domain, made.config, made.reader
+        )
     except KeyboardInterrupt:
         screen.say(f"{made.domain.name} runs, and was not seen to be ready")
         raise

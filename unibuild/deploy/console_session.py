@@ -201,7 +201,7 @@ def _reboot(followed: AttachedDomain, screen: ConsoleOutput, readers: contextlib
     """Make a domain anew that asked for a reboot; None: it is not the one that we made last."""
     project, host = followed.project, followed.host
     state = state_dir(project.root)
-    with locked(project, host.name):
+    with locked(project.root, host.name):
         known = records.load(state, host.name).good
         if known is None or known.uuid != followed.domain.uuid:
             return None

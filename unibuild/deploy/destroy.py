@@ -37,7 +37,7 @@ def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
     host = hosts.open_running(project.settings, any_lab=True)
     ended = False
     disks: tuple[str, ...] = ()
-    with locked(project, place):
+    with locked(project.root, place):
         known = records.load(state, place)
         if host:
             for domain in host.toolstack.list_domains():

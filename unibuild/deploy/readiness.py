@@ -11,30 +11,29 @@ from unibuild.domain.probes import HttpProbe, TcpProbe, TcpProbeFromHost, XenSto
 from unibuild.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from unibuild.domain.console import Reader
     from unibuild.domain.probes import Probe
     from unibuild.domain.readiness import Verdict
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
-    from unibuild.settings.loader import Project
+    from unibuild.settings.model import Ready
     from unibuild.xlcfg import parser
 
 __all__ = ["await_ready", "check"]
 
 
-def check(project: Project, config: parser.Config) -> None:
+def check(wanted: Ready, config: parser.Config) -> None:
     """See, before anything is booted, that the domain can be asked what ``[boot.ready]`` wants to know.
 
     Args:
-        project: the project.
+        wanted: the table ``[boot.ready]``.
         config: what the domain's ``.xl`` says.
 
     Raises:
         SettingsError: it has no network device.
     """
-    wanted = project.settings.boot.ready
     if (wanted.tcp or wanted.http) and not wanted.address and not config.get("vif"):
         key = "tcp" if wanted.tcp else "http"
         raise SettingsError(
@@ -43,13 +42,16 @@ def check(project: Project, config: parser.Config) -> None:
         )
 
 
-def await_ready(project: Project, host: Host, domain: Domain, config: parser.Config, reader: Reader) -> Verdict | None:
+def await_ready(
+    wanted: Ready, rules: Sequence[str], host: Host, domain: Domain, config: parser.Config, reader: Reader
+) -> Verdict | None:
     """Wait until a domain that was let go is ready, is not in time, or has ended.
 
     Its console is read meanwhile. In the lab the way to its ports is made, and taken away again.
 
     Args:
-        project: the project.
+        wanted: the table ``[boot.ready]``.
+        rules: ``[lab] forward``.
         host: where it is.
         domain: as xl listed it.
         config: what its ``.xl`` on the host says.
@@ -62,7 +64,6 @@ def await_ready(project: Project, host: Host, domain: Domain, config: parser.Con
         HostError: the host went out of reach.
         DomainError: the console cannot be read.
     """
-    wanted = project.settings.boot.ready
     if not wanted.is_set:
         return None
     checks = [XenStoreProbe(host, domain.domid, wanted.xenstore)] if wanted.xenstore else []
@@ -72,7 +73,7 @@ def await_ready(project: Project, host: Host, domain: Domain, config: parser.Con
     @contextlib.contextmanager
     def network(address: str) -> Iterator[list[Probe]]:
         with contextlib.ExitStack() as stack:
-            yield _network(project, host, address, stack)
+            yield _network(wanted, rules, host, address, stack)
 
     return readiness.wait(
         reader,
@@ -87,9 +88,8 @@ def await_ready(project: Project, host: Host, domain: Domain, config: parser.Con
     )
 
 
-def _network(project: Project, host: Host, address: str, ways: contextlib.ExitStack) -> list[Probe]:
+def _network(wanted: Ready, rules: Sequence[str], host: Host, address: str, ways: contextlib.ExitStack) -> list[Probe]:
     """Return the checks of a domain at an address; ``ways`` holds what leads there."""
-    wanted, rules = project.settings.boot.ready, project.settings.lab.forward
 
     def port(number: int) -> Probe:
         return TcpProbeFromHost(host, address, number) if host.address == "lab" else TcpProbe(address, number)

@@ -348,13 +348,13 @@ class Replacement:
 
 
 @contextlib.contextmanager
-def locked(project: Project, host: str) -> Iterator[None]:
+def locked(root: Path, host: str) -> Iterator[None]:
     """Let no other run of this tree change its domain on a host for the time of a block.
 
     Raises:
         BusyError: another one does.
     """
-    with files.lock(records.lock_path(state_dir(project.root), host), f"the domain of {project.root} on {host}"):
+    with files.lock(records.lock_path(state_dir(root), host), f"the domain of {root} on {host}"):
         yield
 
 

@@ -62,7 +62,7 @@ class Domain(contextlib.AbstractContextManager["Domain"]):
         self._at = 0  # the line where the next `expect` begins
         self._ways: dict[int, tuple[str, int]] = {}
         with contextlib.ExitStack() as stack:
-            stack.enter_context(scratch_domain.copies(host, found.project, name))
+            stack.enter_context(scratch_domain.copies(host, found.project.root, name))
             self._one = stack.enter_context(scratch_domain.booted(found, host, name, log))
             self._stack = stack.pop_all()
 

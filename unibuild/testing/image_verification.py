@@ -181,7 +181,7 @@ def _boot(found: Graph, image: Image) -> runner.CaseResult:
     try:
         images.write(image, disk)
         loader = box.loader(lab, image.kind)
-        with scratch_domain.copies(host, found.project, name), plugged(host, disk) as device:
+        with scratch_domain.copies(host, found.project.root, name), plugged(host, disk) as device:
             if image.has_bios:
                 change = from_bios(bring_device_model(host, found, name), device)
             else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import http.client
 import queue
 import threading
@@ -92,7 +91,7 @@ def run(
     """
     results: list[CaseResult] = []
     lost: str | None = None
-    with scratch_domain.copies(host, found.project, name):
+    with scratch_domain.copies(host, found.project.root, name):
         for test, case in cases.items():
             began = time.monotonic()
             if lost:
@@ -133,7 +132,7 @@ def run_case(
         UnibuildError: it could not be tried.
     """
     began = time.monotonic()
-    log = scratch_domain.log_path(found.project, test)
+    log = scratch_domain.log_path(found.project.root, test)
     with scratch_domain.booted(found, host, name, log, change) as one:
         progress = _watch(found, one, case, settle=change is not None)
         seconds = time.monotonic() - began
@@ -195,9 +194,8 @@ def _readiness(found: Graph, one: scratch_domain.ScratchDomain, case: Case) -> R
     boot = found.project.settings.boot
     within = boot.ready.timeout if case.ready_within is None else case.ready_within
     limited = msgspec.structs.replace(boot.ready, timeout=min(within, case.timeout))
-    settings = msgspec.structs.replace(found.project.settings, boot=msgspec.structs.replace(boot, ready=limited))
-    project = dataclasses.replace(found.project, settings=settings)
-    verdict = ready.await_ready(project, one.host, one.domain, one.config, one.reader)
+    rules = found.project.settings.lab.forward
+    verdict = ready.await_ready(limited, rules, one.host, one.domain, one.config, one.reader)
     one.catch_up()
     return ReadinessEvent(one.age, verdict is None or verdict.ready, verdict.why if verdict else "")
 

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
-    from unibuild.settings.loader import Project
     from unibuild.settings.model import Settings, Value
     from unibuild.testing.expectations import ConsoleLine
 
@@ -131,9 +130,9 @@ def open_host(settings: Settings) -> Host:
     return hosts.open_host(msgspec.structs.replace(settings, lab=lab))
 
 
-def log_path(project: Project, test: str) -> Path:
+def log_path(root: Path, test: str) -> Path:
     """Return where the console of a test is kept: ``.unibuild/test/NAME.log``."""
-    return state_dir(project.root) / "test" / f"{test}.log"
+    return state_dir(root) / "test" / f"{test}.log"
 
 
 def with_args(found: Graph, args: Sequence[str] | Mapping[str, Value] | None) -> Graph:
@@ -227,20 +226,20 @@ class ScratchDomain:
 
 
 @contextlib.contextmanager
-def copies(host: Host, project: Project, name: str) -> Iterator[None]:
+def copies(host: Host, root: Path, name: str) -> Iterator[None]:
     """See that nothing of the domain ``name`` is left on the host after the block; of runs that were killed neither.
 
     Raises:
         HostError: the host is out of reach.
         FileError: nothing can be journaled here.
     """
-    for gone in remove_leftovers(host, project.root):
+    for gone in remove_leftovers(host, root):
         standard_streams.text(2, f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it\n")
-    with journaled(host, project.root, name):
+    with journaled(host, root, name):
         try:
             yield
         finally:
-            remove_files(host, project.root, name)
+            remove_files(host, root, name)
 
 
 @contextlib.contextmanager
