@@ -2,8 +2,8 @@
 
 Run: python benchmarks/lab.py [--quick | ROUNDS]
 
-Works in a cache of its own, made anew where $LAB_BENCH_CACHE does not name one. The last
-column is the ratio to `python -c pass` in the same run: these machines are noisy, and it tells more than the seconds.
+Works in a new cache folder, or in $LAB_BENCH_CACHE if it is set. The last
+column is the ratio to `python -c pass` in the same run: these machines are noisy, and it means more than the seconds.
 
 With --quick the lab is restored once and never started from its image, to see that this script works.
 """

@@ -8,8 +8,8 @@ of the new one in xenconsoled's log. `xl destroy` stops the domain as its first 
 from its start is what somebody waits who does it by hand, and the one that the aim is of; both are given. A swap is not
 measured from its start: the old domain runs on while the new one is made.
 
-Both ways in turns, with the PV kernel of examples/hello. Works in a cache of its own, made anew where $LAB_BENCH_CACHE
-does not name one: a domain of somebody else that ends in the same box would ring too.
+Both ways in turns, with the PV kernel of examples/hello. Works in a new cache folder, or in $LAB_BENCH_CACHE
+if it is set, because domains of others in the same lab VM would disturb the measurement.
 """
 
 from __future__ import annotations
