@@ -44,16 +44,16 @@ bare = peak()
 OURS = """
 from unibuild.image import disk as image, grub_config as menu; from unibuild.aws import publish
 from unibuild.aws.client import Aws
-from unibuild.aws.snapshot.journal import Journal
+from unibuild.aws.snapshot.journal import UploadJournal
 kernel = Path(sys.argv[1])
-disk = image.make(kernel, menu.Line("hello"), "pv", project=kernel.parent)
-about = publish.About("hello", disk.digest)
-wanted = publish.Wanted(f"hello-{disk.digest[:12]}", "hello", "paravirtual", "gp2", "", about, {})
-aws, journal = Aws(region="us-east-1"), Journal(kernel.parent)
+disk = image.make(kernel, menu.CommandLine("hello"), "pv", project=kernel.parent)
+about = publish.KernelInfo("hello", disk.digest)
+wanted = publish.AmiSpec(f"hello-{disk.digest[:12]}", "hello", "paravirtual", "gp2", "", about, {})
+aws, journal = Aws(region="us-east-1"), UploadJournal(kernel.parent)
 aws.raw("ec2", "us-east-1", 0), aws.raw("ebs", "us-east-1", 0)  # botocore reads its models, which costs 0.3 s
 began = time.perf_counter()
-if publish.find(aws, wanted, journal) is None:
-    publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *said: None)
+if publish.find_published(aws, wanted, journal) is None:
+    publish.create(aws, disk, wanted, publish.check_prerequisites(aws, wanted), journal, lambda *said: None)
 """
 OTHERS = """
 import base64, hashlib
@@ -61,7 +61,7 @@ from concurrent.futures import ThreadPoolExecutor
 from botocore.config import Config
 from unibuild.image import disk as image; from unibuild.image import grub_config as menu
 kernel, every = Path(sys.argv[1]), sys.argv[2] == "all"
-disk = image.make(kernel, menu.Line("hello"), "pv", project=kernel.parent)
+disk = image.make(kernel, menu.CommandLine("hello"), "pv", project=kernel.parent)
 ebs = boto3.client("ebs", config=Config(max_pool_connections=64))
 began = time.perf_counter()
 snapshot = ebs.start_snapshot(VolumeSize=1)["SnapshotId"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from unibuild.aws import launch_records
-from unibuild.aws.snapshot.journal import Journal
+from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.doit_plugin.state import StateFile
 from unibuild.domain import generation, records
 from unibuild.errors import FileError
@@ -16,8 +16,8 @@ READERS = {
     "domain.json": lambda state: records.load(state, "xen1"),
     "domain.json, written": lambda state: records.save(state, records.Record("xen1")),
     "instances.json": lambda state: launch_records.load(state, "eu-north-1"),
-    "instances.json, written": lambda state: launch_records.save(state, launch_records.Record("eu-north-1")),
-    "aws.json": Journal,
+    "instances.json, written": lambda state: launch_records.save(state, launch_records.RegionLaunches("eu-north-1")),
+    "aws.json": UploadJournal,
     "generation.json": generation.read,
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import Section
 
-__all__ = ["Kernel", "inspect"]
+__all__ = ["Kernel", "has_multiboot_header", "inspect"]
 
 Type = Literal["pv", "pvh"]
 Note = tuple[bytes, int, bytes]  # the owner's name, type, value
@@ -35,6 +35,8 @@ _MAGIC = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\x02\x21\x4c\x18": "lz4",  # its legacy frame, which `lz4 -l` writes
 }
+_MULTIBOOT_MAGIC = 0x1BADB002
+_MULTIBOOT_SEARCHED = 8192  # bytes; GNU multiboot specification 0.6.96, 3.1
 _MACHINES = {"EM_X86_64": "x86_64", "EM_386": "x86_32"}  # Xen's names
 
 # Bounds on what a hostile file can cost us; real kernels stay far below.
@@ -298,3 +300,26 @@ def _solo5_abi(notes: list[Note], order: str) -> str | None:
             target, version = struct.unpack_from(order + "II", value)
             return f"{_SOLO5_TARGETS.get(target, target)} {version}"
     return None
+
+
+def has_multiboot_header(kernel: Path) -> bool:
+    """Return whether the first 8 KiB of a kernel, unpacked if it is a gzip file, contain a multiboot header.
+
+    GRUB needs one to start anything but a PV kernel.
+
+    Raises:
+        FileError: the kernel cannot be read.
+    """
+    import gzip
+    import zlib
+
+    with reading(kernel), kernel.open("rb") as file:
+        start = file.read(_MULTIBOOT_SEARCHED)
+        if start[:2] == b"\x1f\x8b":
+            file.seek(0)
+            try:
+                start = gzip.GzipFile(fileobj=file).read(_MULTIBOOT_SEARCHED)
+            except (EOFError, zlib.error):
+                return False
+    words = struct.unpack(f"<{len(start) // 4}I", start[: len(start) // 4 * 4])
+    return any(one == _MULTIBOOT_MAGIC and sum(words[at : at + 3]) % (1 << 32) == 0 for at, one in enumerate(words))

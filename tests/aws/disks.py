@@ -9,9 +9,9 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.aws import publish, steps
+from unibuild.aws import distribute, publish
 from unibuild.aws.snapshot.blocks import BLOCK
-from unibuild.aws.snapshot.journal import Journal
+from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.settings.ami import Publish
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ def publish_disk(
         bucket: it goes through S3.
         regions: where copies shall be.
     """
-    about, journal = publish.About("hello", publish.identity(disk.digest, "")), Journal(folder)
-    wanted = publish.Wanted(f"hello-{disk.digest[:12]}", "a disk", "paravirtual", "gp2", "", about, {})
-    wanted = dataclasses.replace(wanted, bucket=bucket, role="vmimport")
-    made = publish.find(aws, wanted, journal)
-    made = made or publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *_: None)
-    steps.finish(aws, Publish(regions=tuple(regions)), made.region, made.image, lambda _: None)
+    about, journal = publish.KernelInfo("hello", publish.identity(disk.digest, "")), UploadJournal(folder)
+    wanted = publish.AmiSpec(f"hello-{disk.digest[:12]}", "a disk", "paravirtual", "gp2", "", about, {})
+    wanted = dataclasses.replace(wanted, via="s3" if bucket else "ebs", bucket=bucket, role="vmimport")
+    made = publish.find_published(aws, wanted, journal)
+    made = made or publish.create(aws, disk, wanted, publish.check_prerequisites(aws, wanted), journal, lambda *_: None)
+    distribute.distribute(aws, Publish(regions=tuple(regions)), made.region, made.image, lambda _: None)
     return made

@@ -24,11 +24,10 @@ from typing import TYPE_CHECKING, Any
 import boto3
 from disks import Disk, publish_disk
 
-from unibuild.aws import look
+from unibuild.aws import inventory
 from unibuild.aws.client import Aws, Clock, Stopped
-from unibuild.aws.garbage_collection import collect
-from unibuild.aws.removing import carry_out
-from unibuild.ec2.instances import launching
+from unibuild.aws.garbage_collection import execute, plan_collection
+from unibuild.ec2.launch import locked_launch
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import load
 
@@ -71,8 +70,8 @@ def publish(disk: list[int], folder: str, bucket: str | None = None, regions: Se
 def gc(now: float) -> None:
     """Remove what nobody comes back to, as `unibuild ami gc` does; ``now`` is the world's time."""
     aws = Aws(clock=Hurried())
-    found = look.inventory(aws, aws.region)
-    errors = carry_out(aws, collect(found, "hello", 99, datetime.fromtimestamp(now, UTC), timedelta()))
+    found = inventory.take_inventory(aws, aws.region)
+    errors = execute(aws, plan_collection(found, "hello", 99, datetime.fromtimestamp(now, UTC), timedelta()))
     for error in errors.values():
         raise error
 
@@ -81,8 +80,8 @@ def launch(folder: str, image: str) -> None:
     """Put an instance of an AMI in the place of what runs, as `unibuild redeploy` does in this folder."""
     project = load(Path(folder))
     aws = Aws(region=project.settings.publish.region, clock=Hurried())
-    ami = next(one for one in look.amis(aws, aws.region) if one.id == image)
-    with launching(project, aws, aws.region) as instances:
+    ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == image)
+    with locked_launch(project, aws, aws.region) as instances:
         instances.run(ami, replace=True, terminate=False)
 
 

@@ -11,9 +11,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import launch_records, look
-from unibuild.ec2.account import account
-from unibuild.ec2.instances import launching
+from unibuild.aws import inventory, launch_records
+from unibuild.ec2.account import open_account
+from unibuild.ec2.launch import locked_launch
 from unibuild.settings.loader import load, state_dir
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 RUN = """
 import sys
 from pathlib import Path
-from unibuild.aws import look
+from unibuild.aws import inventory
 from unibuild.settings.loader import load
-from unibuild.ec2.account import account
-from unibuild.ec2.instances import launching
+from unibuild.ec2.account import open_account
+from unibuild.ec2.launch import locked_launch
 
 project = load(Path.cwd())
-aws = account(project)
-ami = next(one for one in look.amis(aws, aws.region) if one.id == sys.argv[1])
-with launching(project, aws, aws.region) as launch:
+aws = open_account(project)
+ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == sys.argv[1])
+with locked_launch(project, aws, aws.region) as launch:
     launch.run(ami, replace=True, terminate=False)
 """
 
@@ -57,9 +57,9 @@ class Launches:
 
     def run(self, image: str, *, replace: bool = False, terminate: bool = False) -> None:
         project = load(self.ours.root)
-        aws = account(project)
-        ami = next(one for one in look.amis(aws, aws.region) if one.id == image)
-        with launching(project, aws, aws.region) as launch:
+        aws = open_account(project)
+        ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == image)
+        with locked_launch(project, aws, aws.region) as launch:
             launch.run(ami, replace=replace, terminate=terminate)
 
     def killed(self, image: str, operation: str, moment: str) -> None:
@@ -95,7 +95,7 @@ class Launches:
         )
 
     @property
-    def record(self) -> launch_records.Record:
+    def record(self) -> launch_records.RegionLaunches:
         return launch_records.load(state_dir(self.ours.root), "us-east-1")
 
     @property

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unibuild.aws.client import Aws, Clock, Patience, Stopped
-from unibuild.aws.dry_run import Plan
+from unibuild.aws.client import Aws, Clock, RetryPolicy, Stopped
+from unibuild.aws.dry_run import CallPlan
 from unibuild.aws.errors import NOT_IMPLEMENTED, Kind, explain, kind_of
 from unibuild.errors import AwsError, AwsLostError
 
@@ -143,7 +143,7 @@ def test_a_throttled_call_was_not_made_so_it_may_be_tried_again(server: Scripted
 
 def test_the_patience_ends(server: Scripted) -> None:
     server.script = [refusal("InternalError", status=500)]
-    aws = server.aws(patience=Patience(budget=60))
+    aws = server.aws(patience=RetryPolicy(budget=60))
     with pytest.raises(AwsError, match=r"DescribeImages in eu-west-1") as caught:
         aws.client("ec2").call("DescribeImages")
     assert 60 <= aws.clock.now() < 70
@@ -178,7 +178,7 @@ def test_an_endpoint_that_never_answered_gets_less_patience(server: Scripted, mo
 
 
 def test_a_stall_gets_a_longer_time(server: Scripted) -> None:
-    aws = server.aws(patience=Patience(read=(0.5, 7.0)))
+    aws = server.aws(patience=RetryPolicy(read=(0.5, 7.0)))
     assert aws.raw("ec2", "eu-west-1", 0).meta.config.read_timeout == 0.5
     assert aws.raw("ec2", "eu-west-1", 5).meta.config.read_timeout == 7.0
     assert aws.raw("ec2", "eu-west-1", 5) is aws.raw("ec2", "eu-west-1", 1)
@@ -247,7 +247,7 @@ def test_a_region_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plan_writes_down_what_would_change_something(server: Scripted) -> None:
-    aws = server.aws(plan=Plan())
+    aws = server.aws(plan=CallPlan())
     ec2, ebs = aws.client("ec2"), aws.client("ebs")
     assert ec2.call("DescribeImages")["Images"] == []
     image = ec2.call("RegisterImage", Name="hello")["ImageId"]
@@ -265,7 +265,7 @@ def test_a_plan_writes_down_what_would_change_something(server: Scripted) -> Non
 
 def test_a_plan_checks_the_parameters(server: Scripted) -> None:
     with pytest.raises(AwsError, match="Nam"):
-        server.aws(plan=Plan()).client("ec2").call("RegisterImage", Nam="hello")
+        server.aws(plan=CallPlan()).client("ec2").call("RegisterImage", Nam="hello")
 
 
 @pytest.mark.parametrize(
@@ -311,20 +311,20 @@ def test_a_web_page_of_status_500_is_tried_a_few_times_only(server: Scripted, pa
 def test_an_answer_that_cannot_be_understood_is_quoted(server: Scripted) -> None:
     server.script = [(502, "<!doctype html>\n<title>502 Bad Gateway</title>\n<p>the proxy has no upstream")]
     with pytest.raises(AwsError, match=r'HTTP 502, "502 Bad Gateway the proxy has no upstream"'):
-        server.aws(patience=Patience(budget=1, tries=1)).client("ec2").call("DescribeImages")
+        server.aws(patience=RetryPolicy(budget=1, tries=1)).client("ec2").call("DescribeImages")
 
 
 def test_a_good_answer_that_cannot_be_understood_is_not_quoted(server: Scripted) -> None:
     server.script = [(200, f"<AssumeRole><SecretAccessKey>{SECRET}")]
     with pytest.raises(AwsError, match="HTTP 200, 69 bytes") as caught:
-        server.aws(patience=Patience(budget=1, tries=1)).client("ec2").call("DescribeImages")
+        server.aws(patience=RetryPolicy(budget=1, tries=1)).client("ec2").call("DescribeImages")
     assert SECRET not in str(caught.value)
 
 
 def test_the_user_is_informed_while_a_call_is_tried_for_long(server: Scripted) -> None:
     server.script = [refusal("InternalError", status=500)]
     lines: list[str] = []
-    aws = Aws(region="eu-west-1", clock=Hurried(), patience=Patience(budget=60), notify=lines.append)
+    aws = Aws(region="eu-west-1", clock=Hurried(), patience=RetryPolicy(budget=60), notify=lines.append)
     with pytest.raises(AwsError):
         aws.client("ec2").call("DescribeImages")
     assert 3 <= len(lines) <= 5

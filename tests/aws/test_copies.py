@@ -7,9 +7,9 @@ import threading
 import pytest
 from emulator import AwsError as Refusal
 
-from unibuild.aws import steps, tags
+from unibuild.aws import distribute, tags
 from unibuild.aws.client import Aws
-from unibuild.aws.dry_run import Plan, is_reading
+from unibuild.aws.dry_run import CallPlan, is_reading
 from unibuild.errors import AwsError
 from unibuild.settings.ami import Publish
 
@@ -21,7 +21,7 @@ def finish(ours):
     """Do with an AMI what the settings say; what was told is kept in ``finish.told``."""
 
     def finish(image, **settings):
-        return steps.finish(Aws(), Publish(**settings), "us-east-1", image, finish.told.append)
+        return distribute.distribute(Aws(), Publish(**settings), "us-east-1", image, finish.told.append)
 
     finish.told = []
     return finish
@@ -100,9 +100,9 @@ def test_copies_are_encrypted_with_the_key_of_their_region(ours, finish):
 
 
 def test_the_plan_of_an_ami_that_is_not_there_yet(ours):
-    plan = Plan()
+    plan = CallPlan()
     settings = Publish(regions=("eu-west-1",), share=(ACCOUNT,), deprecate_after=3, protect=True)
-    steps.finish(Aws(plan=plan), settings, "us-east-1", "<ImageId>", print)
+    distribute.distribute(Aws(plan=plan), settings, "us-east-1", "<ImageId>", print)
     assert [call.operation for call in plan.calls].count("CopyImage") == 1
     assert {call.operation for call in plan.calls} == {
         "CopyImage",
@@ -177,7 +177,7 @@ def test_changed_tags_and_description_reach_an_ami_and_its_copies(ours, finish):
     image = ours.ami()
     finish(image, regions=("eu-west-1",))
     settings = Publish(regions=("eu-west-1",), tags={"Owner": "me"}, volume="gp3")
-    steps.finish(Aws(), settings, "us-east-1", image, finish.told.append, description="another")
+    distribute.distribute(Aws(), settings, "us-east-1", image, finish.told.append, description="another")
     for region, one in (("us-east-1", ours.aws.region().images[image]), ("eu-west-1", there(ours, "eu-west-1"))):
         assert one.description == "another"
         assert ours.aws.region(region).tags[one.id]["Owner"] == "me"

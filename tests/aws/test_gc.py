@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.aws import tags
-from unibuild.aws.garbage_collection import collect, remove
-from unibuild.aws.inventory import Ami, Inventory, Snapshot, users
+from unibuild.aws.garbage_collection import plan_collection, plan_removal
+from unibuild.aws.inventory import Ami, Inventory, Snapshot, describe_users
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(days=30)
@@ -41,14 +41,14 @@ def removed(removal) -> list[str]:
 
 def test_the_newest_stay_and_an_ami_goes_before_its_snapshot():
     found = Inventory("eu-west-1", tuple(ami(n, f"snap-{n}") for n in range(3)), tuple(map(snapshot, SNAPS[:3])))
-    removal = collect(found, "hello", 2, NOW)
+    removal = plan_collection(found, "hello", 2, NOW)
     assert removed(removal) == ["ami-0", "snap-0"]
     assert [step.call.operation for step in removal.steps] == ["DeregisterImage", "DeleteSnapshot"]
     assert "2 publishes of hello are newer" in removal.steps[0].why
 
 
 def test_one_publish_that_is_newer_is_one():
-    removal = collect(Inventory("eu-west-1", tuple(map(ami, range(2)))), "hello", 1, NOW)
+    removal = plan_collection(Inventory("eu-west-1", tuple(map(ami, range(2)))), "hello", 1, NOW)
     assert removal.steps[0].why == "hello-0: 1 publish of hello is newer"
 
 
@@ -64,14 +64,14 @@ def test_one_publish_that_is_newer_is_one():
 )
 def test_a_shared_ami_stays_that_was_launched_lately(facts, is_sharing, launched, stays):
     found = Inventory("eu-west-1", (ami(0, last_launched=launched, **facts), ami(1)))
-    removal = collect(found, "hello", 1, NOW, is_sharing=is_sharing)
+    removal = plan_collection(found, "hello", 1, NOW, is_sharing=is_sharing)
     assert (removed(removal) == [], len(removal.kept)) == (stays, int(stays))
 
 
 def test_an_ami_that_unibuild_shared_stays_as_shared():
     shared = ami(0, last_launched="2026-11-23T00:00:00.000Z")
     shared = replace(shared, tags={**shared.tags, tags.SHARED: "111122223333"})
-    removal = collect(Inventory("eu-west-1", (shared, ami(1))), "hello", 1, NOW)
+    removal = plan_collection(Inventory("eu-west-1", (shared, ami(1))), "hello", 1, NOW)
     assert [one.why for one in removal.kept] == ["it is shared, and was launched on 2026-11-23"]
 
 
@@ -80,47 +80,47 @@ SNAPS = [f"snap-{n}" for n in range(6)]
 
 def test_what_is_used_stays_and_the_reason_is_told():
     found = Inventory("eu-west-1", tuple(map(ami, range(3))), users={"ami-0": ("instance i-1",)})
-    removal = collect(found, "hello", 1, NOW)
+    removal = plan_collection(found, "hello", 1, NOW)
     assert removed(removal) == ["ami-1"]
     assert [(one.ami.id, one.why) for one in removal.kept] == [("ami-0", "it is used by instance i-1")]
 
 
 def test_a_protected_ami_stays():
     found = Inventory("eu-west-1", (ami(0, is_protected=True), ami(1)))
-    assert removed(collect(found, "hello", 1, NOW)) == []
+    assert removed(plan_collection(found, "hello", 1, NOW)) == []
 
 
 def test_a_snapshot_that_another_ami_uses_stays():
     found = Inventory("eu-west-1", (ami(0, "snap-0"), ami(9, "snap-0", unikernel=None), ami(2)), (snapshot("snap-0"),))
-    assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
+    assert removed(plan_collection(found, "hello", 1, NOW)) == ["ami-0"]
 
 
 def test_a_snapshot_of_another_unikernel_stays():
     found = Inventory("eu-west-1", (ami(0, "snap-0"), ami(1)), (snapshot("snap-0", unikernel="other"),))
-    assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
+    assert removed(plan_collection(found, "hello", 1, NOW)) == ["ami-0"]
 
 
 def test_copies_of_one_content_are_one_publish():
     same = "f" * 64
     found = Inventory("eu-west-1", (ami(0), ami(1, sha256=same), ami(2, sha256=same)))
-    assert removed(collect(found, "hello", 2, NOW)) == []
-    assert removed(collect(found, "hello", 1, NOW)) == ["ami-0"]
+    assert removed(plan_collection(found, "hello", 2, NOW)) == []
+    assert removed(plan_collection(found, "hello", 1, NOW)) == ["ami-0"]
 
 
 def test_each_unikernel_is_counted_by_itself():
     found = Inventory("eu-west-1", (ami(0, unikernel="other"), ami(1), ami(2)))
-    assert removed(collect(found, None, 1, NOW)) == ["ami-1"]
-    assert removed(collect(found, "other", 1, NOW)) == []
+    assert removed(plan_collection(found, None, 1, NOW)) == ["ami-1"]
+    assert removed(plan_collection(found, "other", 1, NOW)) == []
 
 
 def test_a_broken_ami_goes_and_is_none_of_the_newest():
     found = Inventory("eu-west-1", (ami(0), ami(1), ami(2, state="failed")))
-    assert removed(collect(found, "hello", 2, NOW)) == ["ami-2"]
+    assert removed(plan_collection(found, "hello", 2, NOW)) == ["ami-2"]
 
 
 def test_an_ami_that_is_being_copied_stays_and_counts_for_nothing():
     found = Inventory("eu-west-1", (ami(0), ami(1, state="pending")))
-    assert removed(collect(found, "hello", 1, NOW)) == []
+    assert removed(plan_collection(found, "hello", 1, NOW)) == []
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_an_ami_that_is_being_copied_stays_and_counts_for_nothing():
     ],
 )
 def test_orphans(one, goes):
-    assert removed(collect(Inventory("eu-west-1", (), (one,)), "hello", 3, NOW)) == (["snap-0"] if goes else [])
+    assert removed(plan_collection(Inventory("eu-west-1", (), (one,)), "hello", 3, NOW)) == (["snap-0"] if goes else [])
 
 
 def test_rm_refuses_what_is_used_unless_forced():
     found = Inventory("eu-west-1", (ami(0, "snap-0"),), (snapshot("snap-0"),), {"ami-0": ("instance i-1",)})
-    assert removed(remove(found, found.amis, force=False)) == []
-    assert removed(remove(found, found.amis, force=True)) == ["ami-0", "snap-0"]
+    assert removed(plan_removal(found, found.amis, force=False)) == []
+    assert removed(plan_removal(found, found.amis, force=True)) == ["ami-0", "snap-0"]
 
 
 amis = st.builds(
@@ -175,7 +175,7 @@ snapshots = st.builds(
 )
 def test_gc_never_removes_what_is_in_use_or_not_ours(images, snaps, used, unikernel, keep):
     found = Inventory("eu-west-1", tuple(images), tuple(snaps), dict.fromkeys(used, ("instance i-1",)))
-    gone = removed(collect(found, unikernel, keep, NOW))
+    gone = removed(plan_collection(found, unikernel, keep, NOW))
     assert len(gone) == len(set(gone))
     assert not used & set(gone)
     by_id = {one.id: one for one in (*images, *snaps)}
@@ -193,7 +193,7 @@ def test_users_in_words():
         {"InstanceId": f"i-{number}", "ImageId": "ami-1", "State": {"Name": state}}
         for number, state in enumerate(("stopped", "terminated"), 1)
     ]
-    told = users(
+    told = describe_users(
         instances,
         [
             {

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from unibuild.errors import FileError
-from unibuild.image.bios_boot import Bios
-from unibuild.image.disk import BLOCK, Image, make
-from unibuild.image.grub_config import Line
+from unibuild.image.bios_boot import BiosLoader
+from unibuild.image.disk import BLOCK, DiskImage, make
+from unibuild.image.grub_config import CommandLine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,8 @@ def kernel(tmp_path: Path) -> Path:
     return path
 
 
-def image(kernel: Path, line: str = "hello", **kwargs: object) -> Image:
-    return make(kernel, Line(line), "pvh", project=kernel.parent, **kwargs)
+def image(kernel: Path, line: str = "hello", **kwargs: object) -> DiskImage:
+    return make(kernel, CommandLine(line), "pvh", project=kernel.parent, **kwargs)
 
 
 def test_a_block_is_a_piece_of_the_kernel(kernel: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_same_kernel_gives_the_same_image_in_another_process(kernel: Path) -
     code = (
         "import sys, pathlib; from unibuild.image import disk as image, grub_config as menu;"
         "kernel = pathlib.Path(sys.argv[1]);"
-        "print(image.make(kernel, menu.Line('hello'), 'pvh', project=kernel.parent).digest)"
+        "print(image.make(kernel, menu.CommandLine('hello'), 'pvh', project=kernel.parent).digest)"
     )
     said = subprocess.run([sys.executable, "-c", code, kernel], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == image(kernel).digest
@@ -91,7 +91,7 @@ def test_it_is_never_wholly_in_memory(tmp_path: Path) -> None:
 
 
 def test_boot_code_leads_from_sector_to_sector(kernel: Path) -> None:
-    bios = Bios(boot=b"\xeb" * 440 + b"\xff" * 72, core=b"\xc0" * 1300)
+    bios = BiosLoader(boot=b"\xeb" * 440 + b"\xff" * 72, core=b"\xc0" * 1300)
     start = image(kernel, bios=bios).read(0)
     plain = image(kernel).read(0)
     assert start[440:512] == plain[440:512], "the partition is still there"

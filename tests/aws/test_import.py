@@ -9,9 +9,9 @@ from disks import Disk
 from emulator.errors import AwsError as Refused
 from test_snapshot import REGION, owner
 
-from unibuild.aws.client import Patience
-from unibuild.aws.snapshot.s3_import import Importer
-from unibuild.aws.snapshot.upload import About, Made
+from unibuild.aws.client import RetryPolicy
+from unibuild.aws.snapshot.publisher import FinishedSnapshot, SnapshotSpec
+from unibuild.aws.snapshot.s3_import import S3Importer
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -28,9 +28,11 @@ class Imports:
         emulator.world.roles["vmimport"] = "images"
         self.told: list[tuple[str, float | None, str]] = []
 
-    def make(self, disk: Disk = SMALL, bucket: str = "images", encryption: str = "") -> Made:
-        importer = Importer(owner(Patience()), REGION, bucket, "vmimport", "we", lambda *said: self.told.append(said))
-        return importer.make(disk, About(disk.digest, "hello", TAGS, encryption))
+    def make(self, disk: Disk = SMALL, bucket: str = "images", encryption: str = "") -> FinishedSnapshot:
+        importer = S3Importer(
+            owner(RetryPolicy()), REGION, bucket, "vmimport", "we", lambda *said: self.told.append(said)
+        )
+        return importer.make(disk, SnapshotSpec(disk.digest, "hello", TAGS, encryption))
 
     @property
     def left(self) -> list[object]:

@@ -11,7 +11,7 @@ from emulator.ec2 import types
 from launches import Launches, page
 
 from unibuild.aws import tags
-from unibuild.aws.launch_records import Record
+from unibuild.aws.launch_records import RegionLaunches
 from unibuild.errors import AwsError, DomainError, NotReadyError
 
 
@@ -168,7 +168,7 @@ def test_what_ec2_refuses_leaves_nothing(launches):
     launches.ready('console = "x"', 'type = "t3.micro"')
     with pytest.raises(AwsError, match="C1, C3"):
         launches.run(launches.ours.ami())
-    assert launches.alive == {} and launches.record == Record("us-east-1")
+    assert launches.alive == {} and launches.record == RegionLaunches("us-east-1")
 
 
 def test_no_capacity_is_said(launches):
@@ -215,7 +215,7 @@ def test_an_interrupt_ends_what_was_started(launches):
     launches.aws.faults.watch = watch
     with pytest.raises(KeyboardInterrupt):
         launches.run(ami)
-    assert launches.alive == {} and launches.record == Record("us-east-1")
+    assert launches.alive == {} and launches.record == RegionLaunches("us-east-1")
 
 
 @pytest.mark.parametrize(

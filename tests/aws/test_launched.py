@@ -3,48 +3,48 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.launch_records import Launched, Record, load, next_step, save
+from unibuild.aws.launch_records import LaunchRecord, RegionLaunches, load, next_step, save
 
-OLD = Launched("t1", "ami-1", "asked-1", "2026-11-24T12:00:00Z", "i-1")
-NEW = Launched("t2", "ami-2", "asked-2", "2026-11-24T12:01:00Z")
+OLD = LaunchRecord("t1", "ami-1", "asked-1", "2026-11-24T12:00:00Z", "i-1")
+NEW = LaunchRecord("t2", "ami-2", "asked-2", "2026-11-24T12:01:00Z")
 
 
 def test_a_launch_from_its_token_to_the_end_of_the_one_before():
-    record = Record("eu-west-1", good=OLD).begin(NEW)
+    record = RegionLaunches("eu-west-1", good=OLD).begin(NEW)
     assert record.pending == NEW
-    known = Launched(NEW.token, NEW.ami, NEW.asked, NEW.since, "i-2")
+    known = LaunchRecord(NEW.token, NEW.ami, NEW.asked, NEW.since, "i-2")
     accepted = record.begin(known).accept()
     assert (accepted.good, accepted.pending, accepted.ending) == (known, None, ("i-1",))
-    assert accepted.ended("i-1") == Record("eu-west-1", good=known)
+    assert accepted.ended("i-1") == RegionLaunches("eu-west-1", good=known)
 
 
 def test_a_launch_that_fails_leaves_the_one_before():
-    assert Record("eu-west-1", good=OLD).begin(NEW).reject() == Record("eu-west-1", good=OLD)
+    assert RegionLaunches("eu-west-1", good=OLD).begin(NEW).reject() == RegionLaunches("eu-west-1", good=OLD)
 
 
 def test_what_a_launch_does_first():
-    record = Record("eu-west-1")
+    record = RegionLaunches("eu-west-1")
     assert next_step(record, "asked-2") == "begin"
     assert next_step(record.begin(NEW), "asked-2") == "continue"
     assert next_step(record.begin(NEW), "asked-3") == "abandon"
 
 
 def test_each_region_is_kept_by_itself(tmp_path):
-    one, other = Record("eu-west-1", good=OLD, ending=("i-9",)), Record("us-east-1", pending=NEW)
+    one, other = RegionLaunches("eu-west-1", good=OLD, ending=("i-9",)), RegionLaunches("us-east-1", pending=NEW)
     save(tmp_path, one)
     save(tmp_path, other)
     assert (load(tmp_path, "eu-west-1"), load(tmp_path, "us-east-1")) == (one, other)
-    save(tmp_path, Record("eu-west-1"))
-    assert load(tmp_path, "eu-west-1") == Record("eu-west-1")
+    save(tmp_path, RegionLaunches("eu-west-1"))
+    assert load(tmp_path, "eu-west-1") == RegionLaunches("eu-west-1")
 
 
 @given(st.lists(st.sampled_from(["begin", "accept", "reject"]), max_size=12))
 def test_no_instance_is_ever_forgotten(events):
-    record, started, ended = Record("eu-west-1"), [], []
+    record, started, ended = RegionLaunches("eu-west-1"), [], []
     for number, event in enumerate(events):
         if event == "begin" and not record.pending:
             started.append(f"i-{number}")
-            record = record.begin(Launched(f"t{number}", "ami-1", "a", "", f"i-{number}"))
+            record = record.begin(LaunchRecord(f"t{number}", "ami-1", "a", "", f"i-{number}"))
         elif event == "accept" and record.pending:
             record = record.accept()
         elif event == "reject" and record.pending:

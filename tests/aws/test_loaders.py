@@ -17,7 +17,7 @@ import pytest
 
 from unibuild.graph.disk_image import write
 from unibuild.image.disk import make
-from unibuild.image.grub_config import Line
+from unibuild.image.grub_config import CommandLine
 
 sys.path.insert(0, str(Path(__file__).parent))
 import loaders as boot_loaders
@@ -53,7 +53,7 @@ def image(tmp_path: Path) -> Callable[..., Path]:
     def build(line: str, kind: str = "pv", size: int = 0) -> Path:
         (tmp_path / "kernel").write_bytes(b"\x7fELF the kernel".ljust(size, b"k"))
         (tmp_path / "disk").write_bytes(b"the ramdisk")
-        made = make(tmp_path / "kernel", Line(line), kind, project=tmp_path, modules=[tmp_path / "disk"])
+        made = make(tmp_path / "kernel", CommandLine(line), kind, project=tmp_path, modules=[tmp_path / "disk"])
         write(made, tmp_path / "img")
         return tmp_path / "img"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.errors import SettingsError
-from unibuild.image.grub_config import Line, files
+from unibuild.image.grub_config import CommandLine, files
 
 PRINTABLE = st.text(st.characters(codec="ascii", min_codepoint=32, exclude_characters="\x7f"))
 LINES = PRINTABLE.map(lambda text: text.strip(" \\"))
@@ -22,17 +22,17 @@ def grub_words(text: str) -> list[str]:
 
 @given(LINES)
 def test_grub_2_gets_the_words_between_the_blanks(text: str) -> None:
-    assert " ".join(grub_words(Line(text).for_grub)) == text
+    assert " ".join(grub_words(CommandLine(text).for_grub)) == text
 
 
 @given(st.lists(PRINTABLE.filter(bool), min_size=1))
 def test_grub_2_gets_the_words_that_the_kernel_makes_of_it(words: list[str]) -> None:
-    assert grub_words(Line("x", words).for_grub) == words
+    assert grub_words(CommandLine("x", words).for_grub) == words
 
 
 @given(LINES)
 def test_pygrub_finds_the_line_in_one_word_of_grub_2(text: str) -> None:
-    found = Line(text).for_pygrub("linux /kernel ")
+    found = CommandLine(text).for_pygrub("linux /kernel ")
     if not found:
         assert {"'", '"'} <= set(text) or "'" in text
         return
@@ -45,12 +45,12 @@ def test_pygrub_finds_the_line_in_one_word_of_grub_2(text: str) -> None:
 @pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\0b", "a\\", " a", "a "])
 def test_what_menu_lst_cannot_hold_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="command line"):
-        Line(text)
+        CommandLine(text)
 
 
 def test_a_project_has_templates_of_its_own(tmp_path) -> None:
     (tmp_path / "dodo_templates").mkdir()
     (tmp_path / "dodo_templates/menu.lst.j2").write_text("kernel {{ kernel }} {{ cmdline }} {{ kind }}")
-    found = files("pv", Line("a=$b"), "/k", [], tmp_path)
+    found = files("pv", CommandLine("a=$b"), "/k", [], tmp_path)
     assert found["/boot/grub/menu.lst"] == b"kernel /k a=$b pv"
     assert b"linux /k 'a=$b'" in found["/boot/grub/grub.cfg"]

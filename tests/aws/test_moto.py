@@ -13,7 +13,7 @@ import boto3
 import pytest
 from disks import Disk, publish_disk
 
-from unibuild.aws.client import Aws, Patience
+from unibuild.aws.client import Aws, RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def moto() -> Iterator[None]:
 
 
 def make(disk: Disk, folder: Path) -> publish.Published:
-    return publish_disk(Aws(patience=Patience(budget=10.0)), disk, folder)
+    return publish_disk(Aws(patience=RetryPolicy(budget=10.0)), disk, folder)
 
 
 def held(snapshot: str) -> dict[int, bytes]:

@@ -26,7 +26,7 @@ from disks import Disk, publish_disk
 from emulator.s3 import Bucket
 from launches import Launches
 
-from unibuild.aws import steps, tags
+from unibuild.aws import distribute, tags
 from unibuild.aws.client import Aws
 from unibuild.aws.errors import DENIED
 from unibuild.aws.iam_policy import LIMIT, policy, size, split
@@ -257,7 +257,7 @@ def test_it_is_enough_to_publish_and_to_launch(ours, enough, tmp_path):
     aws = Aws()
     made, after = (publish_disk(aws, disk, tmp_path) for disk in (Disk.of(1, 2), Disk.of(1, 3)))
     assert after.parent == made.snapshot
-    steps.finish(aws, settings, "us-east-1", after.image, print)
+    distribute.distribute(aws, settings, "us-east-1", after.image, print)
     launches.run(made.image)
     launches.run(after.image, replace=True)
     assert list(launches.alive.values()) == [after.image]

@@ -14,8 +14,8 @@ from test_snapshot import Hasty
 
 from unibuild.aws import publish, xen_support
 from unibuild.aws.client import Aws
-from unibuild.aws.dry_run import Plan, is_reading
-from unibuild.aws.snapshot.journal import Begun, Journal
+from unibuild.aws.dry_run import CallPlan, is_reading
+from unibuild.aws.snapshot.journal import PendingUpload, UploadJournal
 from unibuild.errors import AwsError, InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ OLD, NEW = Disk.of(1, 2, 0, 4, 5), Disk.of(1, 2, 0, 4, 99)
 
 
 @functools.cache
-def account(region: str, plan: Plan | None) -> Aws:
+def account(region: str, plan: CallPlan | None) -> Aws:
     """The owner, made once: EC2's client takes a quarter of a second."""
     return Aws(region=region, clock=Hasty(), plan=plan)
 
@@ -40,18 +40,18 @@ class Publisher:
     def __init__(self, emulator: Emulator, folder: Path, region: str = REGION) -> None:
         self.emulator, self.folder, self.region = emulator, folder, region
 
-    def wanted(self, disk: Disk, **how: object) -> publish.Wanted:
-        about = publish.About("hello", disk.digest, "v1.0-3-gabcdef", "mirage 4.11.1")
-        basic = publish.Wanted(f"hello-{disk.digest[:12]}", "hello", "paravirtual", "gp2", "", about, {"team": "edge"})
+    def wanted(self, disk: Disk, **how: object) -> publish.AmiSpec:
+        about = publish.KernelInfo("hello", disk.digest, "v1.0-3-gabcdef", "mirage 4.11.1")
+        basic = publish.AmiSpec(f"hello-{disk.digest[:12]}", "hello", "paravirtual", "gp2", "", about, {"team": "edge"})
         return replace(basic, **how)
 
-    def run(self, disk: Disk, plan: Plan | None = None, **how: object):
+    def run(self, disk: Disk, plan: CallPlan | None = None, **how: object):
         aws = account(self.region, plan)
-        wanted, journal = self.wanted(disk, **how), Journal(self.folder, writing=plan is None)
-        there = publish.find(aws, wanted, journal)
+        wanted, journal = self.wanted(disk, **how), UploadJournal(self.folder, writing=plan is None)
+        there = publish.find_published(aws, wanted, journal)
         if there is not None:
             return there
-        return publish.make(aws, disk, wanted, publish.look(aws, wanted), journal, lambda *said: None)
+        return publish.create(aws, disk, wanted, publish.check_prerequisites(aws, wanted), journal, lambda *said: None)
 
     @property
     def images(self) -> dict[str, Image]:
@@ -224,14 +224,14 @@ def test_another_machine_that_was_faster_leaves_one_ami_and_one_snapshot(publish
 
 def interrupted(publisher: Publisher, step: str) -> None:
     """Publish, and end the run as Ctrl-C does once it reports this step."""
-    wanted, journal, aws = publisher.wanted(OLD), Journal(publisher.folder), account(REGION, None)
+    wanted, journal, aws = publisher.wanted(OLD), UploadJournal(publisher.folder), account(REGION, None)
 
     def interrupt(what: str, *_: object) -> None:
         if what == step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        publish.make(aws, OLD, wanted, publish.look(aws, wanted), journal, interrupt)
+        publish.create(aws, OLD, wanted, publish.check_prerequisites(aws, wanted), journal, interrupt)
 
 
 def test_a_resumed_upload_whose_snapshot_is_complete_leaves_none_when_another_run_was_faster(
@@ -242,9 +242,9 @@ def test_a_resumed_upload_whose_snapshot_is_complete_leaves_none_when_another_ru
     region = publisher.emulator.region(REGION)
     [begun] = region.snapshots
     region.unseen.hide(f"tags:{begun}", Delay(calls=99))  # so the other machine makes a snapshot of its own
-    known = publish.look(aws, wanted)
+    known = publish.check_prerequisites(aws, wanted)
     faster = Publisher(publisher.emulator, tmp_path / "elsewhere").run(OLD, description="of another machine")
-    made = publish.make(aws, OLD, wanted, known, Journal(publisher.folder), lambda *_: None)
+    made = publish.create(aws, OLD, wanted, known, UploadJournal(publisher.folder), lambda *_: None)
     assert (made.image, list(region.snapshots)) == (faster.image, [faster.snapshot])
 
 
@@ -262,13 +262,13 @@ def test_a_complete_snapshot_without_an_ami_is_taken_by_the_next_run(publisher: 
 
 def test_what_a_killed_run_had_begun_goes_once_the_ami_is_there(publisher: Publisher) -> None:
     publisher.run(OLD)
-    journal = Journal(publisher.folder)
-    journal.begin(Begun(REGION, OLD.digest, None, snapshot=publisher.run(NEW, name="pending").snapshot))
+    journal = UploadJournal(publisher.folder)
+    journal.begin(PendingUpload(REGION, OLD.digest, None, snapshot=publisher.run(NEW, name="pending").snapshot))
     publisher.emulator.region(REGION).images = {
         name: image for name, image in publisher.emulator.region(REGION).images.items() if image.name != "pending"
     }
     assert not publisher.run(OLD).is_new
-    assert Journal(publisher.folder).begun == ()
+    assert UploadJournal(publisher.folder).begun == ()
     assert len(publisher.snapshots) == 1
 
 
@@ -276,9 +276,9 @@ def test_a_publish_through_s3_removes_what_ebs_direct_had_begun(publisher: Publi
     client("s3").create_bucket(Bucket="images")
     publisher.emulator.world.roles["vmimport"] = "images"
     interrupted(publisher, "upload to us-east-1")
-    assert len(Journal(publisher.folder).begun) == 1
-    made = publisher.run(OLD, bucket="images", role="vmimport")
-    assert Journal(publisher.folder).begun == ()
+    assert len(UploadJournal(publisher.folder).begun) == 1
+    made = publisher.run(OLD, via="s3", bucket="images", role="vmimport")
+    assert UploadJournal(publisher.folder).begun == ()
     assert list(publisher.snapshots) == [made.snapshot]
 
 
@@ -301,7 +301,7 @@ def test_ec2_may_be_slow_to_see_what_there_is(publisher: Publisher) -> None:
 def test_a_plan_prints_every_call_and_makes_none(publisher: Publisher) -> None:
     publisher.run(OLD)
     publisher.emulator.calls.clear()
-    plan = Plan()
+    plan = CallPlan()
     publisher.run(NEW, plan)
     assert [call.operation for call in plan.calls] == [
         "StartSnapshot",
@@ -434,7 +434,7 @@ def test_a_cold_publish_makes_few_calls(publisher: Publisher) -> None:
 
 def test_a_large_image_and_long_values_fit_into_tags(publisher: Publisher) -> None:
     large = Disk({0: 1, 240: 2})
-    about = publish.About("hello", large.digest, "v" * 300)
+    about = publish.KernelInfo("hello", large.digest, "v" * 300)
     made = publisher.run(large, about=about)
     assert publisher.tags(made.snapshot)["unibuild:revision"] == "v" * 255
     publisher.emulator.calls.clear()

@@ -81,7 +81,7 @@ def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
 
 
 def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, address, monkeypatch):
-    monkeypatch.setattr("unibuild.ec2.instances._ADDRESS", 1.0)
+    monkeypatch.setattr("unibuild.ec2.launch._ADDRESS", 1.0)
     launches.run(launches.ours.ami())
     old = launches.record.good.id
     with page("127.0.0.4") as port:  # the new instance serves there, and not at the Elastic IP
@@ -153,12 +153,12 @@ def test_end_ends_what_runs_and_what_was_begun(launches):
     first, second = launches.ours.ami(), launches.ours.ami()
     launches.run(first)
     launches.killed(second, "RunInstances", "after")
-    said = launches.ours.run("end", "--plan")
+    said = launches.ours.run("terminate", "--plan")
     assert said.count("TerminateInstances") == 2 and len(launches.alive) == 2
-    assert "is ended" in launches.ours.run("end")
+    assert "terminated i-" in launches.ours.run("terminate")
     assert launches.alive == {}
-    assert launches.ours.run("end") == "no instance of this project runs\n"
-    assert launches.ours.json("end") == {"version": 1, "planned": False, "ended": []}
+    assert launches.ours.run("terminate") == "no instance of this project runs\n"
+    assert launches.ours.json("terminate") == {"version": 2, "planned": False, "terminated": []}
 
 
 @pytest.fixture

@@ -72,7 +72,7 @@ def test_it_is_removed_with_the_instance(ours, client):
     launches = Launches(ours)
     launches.ready('console = "ready"', 'open = ["80"]')
     launches.run(ours.ami())
-    ours.run("end")
+    ours.run("terminate")
     assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
 
 

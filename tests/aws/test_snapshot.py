@@ -14,10 +14,11 @@ import pytest
 from disks import Disk
 from emulator import Delay, ManualClock, World
 
-from unibuild.aws.client import Aws, Clock, Patience
+from unibuild.aws.client import Aws, Clock, RetryPolicy
 from unibuild.aws.snapshot import upload
-from unibuild.aws.snapshot.blocks import Base
-from unibuild.aws.snapshot.journal import Journal
+from unibuild.aws.snapshot.blocks import BaseSnapshot
+from unibuild.aws.snapshot.journal import UploadJournal
+from unibuild.aws.snapshot.publisher import FinishedSnapshot, SnapshotSpec
 from unibuild.errors import AwsError, FileError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Hasty(Clock):
 
 
 @functools.cache
-def owner(patience: Patience) -> Aws:
+def owner(patience: RetryPolicy) -> Aws:
     """The owner of the account, made once for each patience: clients take their time."""
     return Aws(region=REGION, clock=Hasty(), patience=patience)
 
@@ -46,18 +47,20 @@ class Uploads:
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self.emulator, self.folder = emulator, folder
         self.told: list[tuple[str, float | None, str]] = []
-        self.patience = Patience()
+        self.patience = RetryPolicy()
 
-    def make(self, disk: Disk, *bases: Base, tags: dict[str, str] | None = None, encryption: str = "") -> upload.Made:
+    def make(
+        self, disk: Disk, *bases: BaseSnapshot, tags: dict[str, str] | None = None, encryption: str = ""
+    ) -> FinishedSnapshot:
         account = owner(self.patience)
-        about = upload.About(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
-        uploader = upload.Uploader(account, REGION, Journal(self.folder), lambda *said: self.told.append(said))
+        about = SnapshotSpec(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
+        uploader = upload.Uploader(account, REGION, UploadJournal(self.folder), lambda *said: self.told.append(said))
         return uploader.make(disk, about, bases)
 
-    def base(self, made: upload.Made, disk: Disk) -> Base:
-        return Base(made.id, disk.volume_gib, {i: digest[:6] for i, digest in disk.checksums.items()})
+    def base(self, made: FinishedSnapshot, disk: Disk) -> BaseSnapshot:
+        return BaseSnapshot(made.id, disk.volume_gib, {i: digest[:6] for i, digest in disk.checksums.items()})
 
-    def there(self, made: upload.Made) -> Snapshot:
+    def there(self, made: FinishedSnapshot) -> Snapshot:
         return self.emulator.region(REGION).snapshots[made.id]
 
     @property
@@ -79,7 +82,7 @@ def test_only_what_is_not_zeros_is_put_and_the_volume_is_the_image(uploads: Uplo
     assert made.puts == uploads.count("PutSnapshotBlock") == 3
     assert uploads.there(made).content == disk.content
     assert uploads.emulator.region(REGION).tags[made.id] == {"unibuild:unikernel": "hello"}
-    assert Journal(uploads.folder).begun == ()
+    assert UploadJournal(uploads.folder).begun == ()
 
 
 def test_a_change_puts_one_block_on_top_of_the_parent(uploads: Uploads) -> None:
@@ -100,7 +103,7 @@ def test_a_smaller_image_puts_zeros_over_what_the_parent_had(uploads: Uploads) -
 
 def test_a_parent_that_is_gone_is_done_without(uploads: Uploads) -> None:
     disk = Disk.of(1, 2, 3)
-    made = uploads.make(disk, Base("snap-0123456789abcdef0", 1, {0: disk.checksums[0]}))
+    made = uploads.make(disk, BaseSnapshot("snap-0123456789abcdef0", 1, {0: disk.checksums[0]}))
     assert (made.parent, made.puts) == (None, 3)
     assert uploads.there(made).content == disk.content
 
@@ -109,7 +112,7 @@ def test_an_image_that_is_there_needs_no_call(uploads: Uploads) -> None:
     disk = Disk.of(1, 2)
     first = uploads.make(disk)
     uploads.emulator.calls.clear()
-    assert uploads.make(disk, uploads.base(first, disk)) == upload.Made(first.id, 0, None, is_found=True)
+    assert uploads.make(disk, uploads.base(first, disk)) == FinishedSnapshot(first.id, 0, None, is_found=True)
     assert uploads.emulator.calls.count() == 0
 
 
@@ -132,7 +135,7 @@ def test_a_third_of_all_calls_fail(uploads: Uploads, kind: str) -> None:
 
 
 def test_a_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
-    uploads.patience = Patience(read=(0.2, 10.0))
+    uploads.patience = RetryPolicy(read=(0.2, 10.0))
     uploads.emulator.faults.patience = 1.0
     uploads.emulator.faults.add("stall", "PutSnapshotBlock", times=2)
     made = uploads.make(Disk.of(1, 2, 3))
@@ -166,11 +169,11 @@ def test_an_error_for_good_deletes_the_pending_snapshot(uploads: Uploads) -> Non
     with pytest.raises(AwsError, match="may not do this"):
         uploads.make(Disk.of(1, 2, 3))
     assert uploads.snapshots == {}
-    assert Journal(uploads.folder).begun == ()
+    assert UploadJournal(uploads.folder).begun == ()
 
 
 def test_a_fault_that_does_not_pass_keeps_what_is_there_for_the_next_run(uploads: Uploads) -> None:
-    uploads.patience = Patience(budget=0.2, tries=2)
+    uploads.patience = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=2)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2, 3))
@@ -196,7 +199,7 @@ def test_an_image_that_changes_under_way_leaves_nothing(uploads: Uploads) -> Non
 def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
     clock = ManualClock()
     uploads.emulator.reset(World(clock))
-    uploads.patience = Patience(budget=0.2, tries=2)
+    uploads.patience = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2, 3))
@@ -209,7 +212,7 @@ def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
 
 
 def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads) -> None:
-    uploads.patience = Patience(budget=0.2, tries=2)
+    uploads.patience = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2, 3))
@@ -220,7 +223,7 @@ def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads)
 
 
 def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:
-    uploads.patience = Patience(budget=0.2, tries=2)
+    uploads.patience = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2))
@@ -230,7 +233,7 @@ def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:
 
 
 def test_without_the_journal_the_token_finds_the_snapshot(uploads: Uploads) -> None:
-    uploads.patience = Patience(budget=0.2, tries=2)
+    uploads.patience = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2))

@@ -3,20 +3,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.console import fresh
+from unibuild.aws.instance import new_output
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_what_was_said_later_is_new(before, later):
-    assert fresh(before, before + later) == later
+    assert new_output(before, before + later) == later
 
 
 @given(st.binary(min_size=1, max_size=50), st.integers(0, 40))
 def test_the_beginning_may_be_lost(later, lost):
     before = bytes(range(256))
-    assert fresh(before, before[lost:] + b"\xff\x00" + later) == b"\xff\x00" + later
+    assert new_output(before, before[lost:] + b"\xff\x00" + later) == b"\xff\x00" + later
 
 
 def test_what_has_nothing_in_common_is_all_new():
-    assert fresh(b"aaaa", b"bbbb") == b"bbbb"
-    assert fresh(b"", b"all") == b"all"
+    assert new_output(b"aaaa", b"bbbb") == b"bbbb"
+    assert new_output(b"", b"all") == b"all"

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.difference import Difference, compare
+from unibuild.aws.compare import BlockDifference, compare_block
 
 SIZE = 64
 blocks = st.one_of(st.none(), st.binary(min_size=SIZE, max_size=SIZE))
@@ -13,13 +13,13 @@ blocks = st.one_of(st.none(), st.binary(min_size=SIZE, max_size=SIZE))
 def test_what_is_counted_is_what_differs(index, first, second):
     pairs = list(zip(first or bytes(SIZE), second or bytes(SIZE), strict=True))
     different = [place for place, (one, other) in enumerate(pairs) if one != other]
-    found = compare(index, SIZE, first, second)
+    found = compare_block(index, SIZE, first, second)
     if not different:
         assert found is None
         return
-    assert found == Difference(index, found.how, len(different), index * SIZE + different[0])
+    assert found == BlockDifference(index, found.how, len(different), index * SIZE + different[0])
     assert found.how == ("first" if second is None else "second" if first is None else "changed")
 
 
 def test_a_block_of_zeros_is_as_good_as_none():
-    assert compare(3, SIZE, bytes(SIZE), None) is None
+    assert compare_block(3, SIZE, bytes(SIZE), None) is None

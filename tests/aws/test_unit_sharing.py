@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from unibuild.aws import tags
+from unibuild.aws.distribute import attribute_calls, check_sharing, kms_key_in, reset_calls, shared_with
 from unibuild.aws.inventory import Ami
-from unibuild.aws.sharing import check, finishing, kms_key, shared_with, taking_back
 from unibuild.errors import SettingsError
 from unibuild.settings.ami import Publish
 
@@ -19,7 +19,7 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/"
 
 
 def planned(**settings):
-    return {call.operation: dict(call.params) for call in finishing(Publish(**settings), AMI, NOW)}
+    return {call.operation: dict(call.params) for call in attribute_calls(Publish(**settings), AMI, NOW)}
 
 
 def test_nothing_is_called_where_nothing_is_set():
@@ -58,13 +58,13 @@ def test_deprecation_counts_from_now_in_whole_minutes():
 
 def test_what_is_so_already_is_left():
     done = Ami(*list(vars(AMI).values())[:6], is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
-    assert finishing(Publish(share=("all",), deprecate_after=90, protect=True), done, NOW) == ()
+    assert attribute_calls(Publish(share=("all",), deprecate_after=90, protect=True), done, NOW) == ()
 
 
 def after(settings: Publish, ami: Ami = AMI) -> Ami:
     """Return the AMI as it is once all of its calls were made."""
     held = dict(ami.tags)
-    for call in (*finishing(settings, ami, NOW), *taking_back(settings, ami)):
+    for call in (*attribute_calls(settings, ami, NOW), *reset_calls(settings, ami)):
         match call.operation:
             case "CreateTags":
                 held |= tags.read(call.params["Tags"])
@@ -78,25 +78,25 @@ def after(settings: Publish, ami: Ami = AMI) -> Ami:
 def test_what_unibuild_set_is_taken_back():
     done = after(Publish(share=("111122223333", ORGANIZATION), deprecate_after=90, protect=True))
     assert (done.is_protected, done.deprecated is not None) == (True, True)
-    calls = {call.operation: dict(call.params) for call in taking_back(Publish(share=(ORGANIZATION,)), done)}
+    calls = {call.operation: dict(call.params) for call in reset_calls(Publish(share=(ORGANIZATION,)), done)}
     assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Remove": [{"UserId": "111122223333"}]}
     assert calls["ModifySnapshotAttribute"]["OperationType"] == "remove"
     assert {"DisableImageDeprecation", "DisableImageDeregistrationProtection"} <= calls.keys()
     undone = after(Publish(share=(ORGANIZATION,)), done)
     assert (undone.is_protected, undone.deprecated, shared_with(undone)) == (False, None, [ORGANIZATION])
-    assert taking_back(Publish(share=(ORGANIZATION,)), undone) == ()
+    assert reset_calls(Publish(share=(ORGANIZATION,)), undone) == ()
 
 
 def test_what_somebody_else_set_stays():
     theirs = dataclasses.replace(AMI, is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
-    assert taking_back(Publish(), theirs) == ()
-    assert taking_back(Publish(), after(Publish(share=("all",), deprecate_after=90, protect=True), theirs)) == ()
+    assert reset_calls(Publish(), theirs) == ()
+    assert reset_calls(Publish(), after(Publish(share=("all",), deprecate_after=90, protect=True), theirs)) == ()
 
 
 def test_another_number_of_days_is_applied_to_what_unibuild_deprecated():
     done = after(Publish(deprecate_after=90))
-    assert finishing(Publish(deprecate_after=90), done, NOW) == ()
-    assert {call.operation for call in finishing(Publish(deprecate_after=30), done, NOW)} == {
+    assert attribute_calls(Publish(deprecate_after=90), done, NOW) == ()
+    assert {call.operation for call in attribute_calls(Publish(deprecate_after=30), done, NOW)} == {
         "CreateTags",
         "EnableImageDeprecation",
     }
@@ -115,11 +115,11 @@ def test_the_record_holds_many_accounts_in_tags_that_ec2_takes(count):
 def test_changed_tags_and_description_are_applied():
     there = dataclasses.replace(AMI, tags={"team": "edge", "other": "stays"}, description="old")
     settings = Publish(tags={"team": "core"})
-    tagging, described = finishing(settings, there, NOW, "new")
+    tagging, described = attribute_calls(settings, there, NOW, "new")
     assert tagging.params == {"Resources": ["ami-1", "snap-1"], "Tags": [{"Key": "team", "Value": "core"}]}
     assert described.params == {"ImageId": "ami-1", "Description": {"Value": "new"}}
-    assert finishing(Publish(tags={"team": "edge"}), there, NOW, "old") == ()
-    assert finishing(Publish(tags={"team": "edge"}), there, NOW) == ()
+    assert attribute_calls(Publish(tags={"team": "edge"}), there, NOW, "old") == ()
+    assert attribute_calls(Publish(tags={"team": "edge"}), there, NOW) == ()
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_changed_tags_and_description_are_applied():
 )
 def test_what_cannot_be_shared_is_refused(settings, reason):
     with pytest.raises(SettingsError, match=reason):
-        check(Publish(**settings))
+        check_sharing(Publish(**settings))
 
 
 @pytest.mark.parametrize("settings", [{}, {"encrypt": True}, {"share": ("111122223333",), "kms_key": KEY + "1"}])
 def test_what_can_be_shared_passes(settings):
-    check(Publish(**settings))
+    check_sharing(Publish(**settings))
 
 
 @pytest.mark.parametrize(
@@ -151,5 +151,5 @@ def test_what_can_be_shared_passes(settings):
 )
 def test_the_key_of_another_region(key, there):
     settings = Publish(encrypt=True, kms_key=key)
-    assert kms_key(settings, "us-east-1", "eu-west-1") == there
-    assert kms_key(settings, "eu-west-1", "eu-west-1") == key
+    assert kms_key_in(settings, "us-east-1", "eu-west-1") == there
+    assert kms_key_in(settings, "eu-west-1", "eu-west-1") == key

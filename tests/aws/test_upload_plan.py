@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from unibuild.aws.client import Stopped
 from unibuild.aws.errors import Kind
 from unibuild.aws.snapshot import blocks
-from unibuild.aws.snapshot.blocks import ZEROS, Base
-from unibuild.aws.snapshot.checksums import packed, unpacked
-from unibuild.aws.snapshot.pace import Pace
+from unibuild.aws.snapshot.blocks import ZEROS, BaseSnapshot, checksum_tags, checksums_from_tags
+from unibuild.aws.snapshot.workers import ConcurrencyLimiter
 
 DIGESTS = st.dictionaries(st.integers(0, 40), st.sampled_from([bytes([n]) * 32 for n in range(1, 5)]), max_size=20)
 
 
-def applied(upload: blocks.Upload, bases: list[Base]) -> dict[int, bytes]:
+def applied(upload: blocks.UploadPlan, bases: list[BaseSnapshot]) -> dict[int, bytes]:
     """Return what a volume holds after an upload, as EBS has it."""
     there = next((dict(base.digests) for base in bases if base.id == upload.parent), {})
     return {index: digest for index, digest in sorted((there | upload.puts).items()) if digest != ZEROS}
@@ -28,8 +27,8 @@ def applied(upload: blocks.Upload, bases: list[Base]) -> dict[int, bytes]:
 
 @given(DIGESTS, st.lists(DIGESTS, max_size=3))
 def test_an_upload_makes_what_was_wanted_with_the_fewest_blocks(wanted, others):
-    bases = [Base(f"snap-{number}", 1, other) for number, other in enumerate(others)]
-    upload = blocks.plan(wanted, 1, bases)
+    bases = [BaseSnapshot(f"snap-{number}", 1, other) for number, other in enumerate(others)]
+    upload = blocks.plan_upload(wanted, 1, bases)
     assert applied(upload, bases) == dict(sorted(wanted.items()))
     differences = [sum(wanted.get(i) != other.get(i) for i in wanted | other) for other in others]
     assert len(upload.puts) == min([len(wanted), *differences])
@@ -37,44 +36,44 @@ def test_an_upload_makes_what_was_wanted_with_the_fewest_blocks(wanted, others):
 
 
 def test_a_block_that_is_zeros_now_is_put_where_the_parent_had_something():
-    upload = blocks.plan(
-        {0: b"a" * 32, 1: b"b" * 32}, 1, [Base("snap-1", 1, {0: b"a" * 32, 1: b"b" * 32, 2: b"c" * 32})]
+    upload = blocks.plan_upload(
+        {0: b"a" * 32, 1: b"b" * 32}, 1, [BaseSnapshot("snap-1", 1, {0: b"a" * 32, 1: b"b" * 32, 2: b"c" * 32})]
     )
     assert (upload.parent, upload.puts) == ("snap-1", {2: ZEROS})
 
 
 def test_without_a_parent_where_that_is_cheaper():
-    base = Base("snap-1", 1, {index: bytes([index]) * 32 for index in range(1, 20)})
-    assert blocks.plan({0: b"x" * 32, 1: b"y" * 32}, 1, [base]).parent is None
+    base = BaseSnapshot("snap-1", 1, {index: bytes([index]) * 32 for index in range(1, 20)})
+    assert blocks.plan_upload({0: b"x" * 32, 1: b"y" * 32}, 1, [base]).parent is None
 
 
 def test_a_parent_is_never_larger_than_the_volume():
-    assert blocks.plan({0: b"x" * 32}, 1, [Base("snap-1", 2, {0: b"x" * 32})]).parent is None
+    assert blocks.plan_upload({0: b"x" * 32}, 1, [BaseSnapshot("snap-1", 2, {0: b"x" * 32})]).parent is None
 
 
 @given(DIGESTS)
 def test_the_checksums_come_back_from_the_tags(digests):
-    tags = packed(digests)
+    tags = checksum_tags(digests)
     assert all(len(value) <= 255 for value in tags.values())
-    found = unpacked(tags | {"Name": "hello"})
+    found = checksums_from_tags(tags | {"Name": "hello"})
     assert (found or {}) == {index: digest[:6] for index, digest in digests.items()}
 
 
 def test_a_large_image_needs_several_tags_and_one_that_is_lost_is_noticed():
     digests = {index: hashlib.sha256(bytes([index])).digest() for index in range(100)}
-    tags = packed(digests)
+    tags = checksum_tags(digests)
     assert len(tags) == 4
     for lost in tags:
-        assert unpacked({key: value for key, value in tags.items() if key != lost}) is None
+        assert checksums_from_tags({key: value for key, value in tags.items() if key != lost}) is None
 
 
 def test_more_blocks_than_the_tags_hold_are_not_told():
-    assert packed({2000: b"x" * 32}) == {}
+    assert checksum_tags({2000: b"x" * 32}) == {}
 
 
 @pytest.mark.parametrize("value", ["", "no base64", "2:AAAA", "1:AAAAA", "AAAAAAAA"])
 def test_tags_that_are_not_ours_tell_nothing(value):
-    assert unpacked({"unibuild:blocks": value}) is None
+    assert checksums_from_tags({"unibuild:blocks": value}) is None
 
 
 @given(DIGESTS)
@@ -86,12 +85,15 @@ def test_the_aggregate_checksum_is_over_the_digests_in_order(digests):
 
 
 def test_the_token_is_that_of_all_that_is_asked_for():
-    upload = blocks.plan({0: b"x" * 32}, 1)
-    token = blocks.token(upload, {"Description": "a"}, 0)
-    assert token == blocks.token(blocks.plan({0: b"x" * 32}, 1), {"Description": "a"}, 0)
+    upload = blocks.plan_upload({0: b"x" * 32}, 1)
+    token = blocks.client_token(upload, {"Description": "a"}, 0)
+    assert token == blocks.client_token(blocks.plan_upload({0: b"x" * 32}, 1), {"Description": "a"}, 0)
     assert len(token) == 64
-    others = [blocks.token(upload, {"Description": "b"}, 0), blocks.token(upload, {"Description": "a"}, 1)]
-    others.append(blocks.token(blocks.plan({0: b"y" * 32}, 1), {"Description": "a"}, 0))
+    others = [
+        blocks.client_token(upload, {"Description": "b"}, 0),
+        blocks.client_token(upload, {"Description": "a"}, 1),
+    ]
+    others.append(blocks.client_token(blocks.plan_upload({0: b"y" * 32}, 1), {"Description": "a"}, 0))
     assert len({token, *others}) == 4
 
 
@@ -103,32 +105,32 @@ class Watch:
         return self.time
 
 
-def paced(pace: Pace, watch: Watch, seconds: float) -> None:
+def paced(pace: ConcurrencyLimiter, watch: Watch, seconds: float) -> None:
     with pace:
         watch.time += seconds
-    pace.good()
+    pace.record_success()
 
 
 def test_the_pace_doubles_at_first_and_halves_with_a_fault_and_then_grows_by_one_a_round():
     watch = Watch()
-    pace = Pace(watch)
+    pace = ConcurrencyLimiter(watch)
     for _ in range(8):
         paced(pace, watch, 0.1)
     assert pace.limit == 16
-    pace.bad(Kind.THROTTLE)
-    pace.bad(Kind.THROTTLE)  # of the same moment
+    pace.record_fault(Kind.THROTTLE)
+    pace.record_fault(Kind.THROTTLE)  # of the same moment
     assert pace.limit == 8
     for _ in range(8):
         paced(pace, watch, 0.1)
     assert 8.9 < pace.limit < 9.1
     watch.time += 10
-    pace.bad(Kind.ABSENT)
+    pace.record_fault(Kind.ABSENT)
     assert pace.limit > 8.9
 
 
 def test_the_pace_does_not_double_where_the_line_is_full():
     watch = Watch()
-    pace = Pace(watch)
+    pace = ConcurrencyLimiter(watch)
     for _ in range(8):
         paced(pace, watch, 3.0)
     assert 8.9 < pace.limit < 9.1
@@ -136,7 +138,7 @@ def test_the_pace_does_not_double_where_the_line_is_full():
 
 def test_the_pace_does_not_grow_where_that_only_makes_calls_wait():
     watch = Watch()
-    pace = Pace(watch)
+    pace = ConcurrencyLimiter(watch)
     paced(pace, watch, 0.1)
     before = pace.limit
     paced(pace, watch, 0.5)
@@ -146,15 +148,15 @@ def test_the_pace_does_not_grow_where_that_only_makes_calls_wait():
 @given(st.lists(st.booleans(), max_size=300))
 def test_the_pace_stays_within_its_bounds(story):
     watch = Watch()
-    pace = Pace(watch, start=8, least=1, most=32)
+    pace = ConcurrencyLimiter(watch, start=8, least=1, most=32)
     for well in story:
         watch.time += 1
-        paced(pace, watch, 0.1) if well else pace.bad(Kind.TRANSIENT)
+        paced(pace, watch, 0.1) if well else pace.record_fault(Kind.TRANSIENT)
         assert 1 <= pace.limit <= 32
 
 
 def test_no_more_than_the_limit_are_in_and_who_waits_is_sent_away_at_the_end():
-    pace = Pace(lambda: 0.0, start=1)
+    pace = ConcurrencyLimiter(lambda: 0.0, start=1)
     sent = threading.Event()
 
     def wait() -> None:

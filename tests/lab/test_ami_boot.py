@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from unibuild.aws import look
-from unibuild.ec2.account import account
-from unibuild.ec2.instances import launching
+from unibuild.aws import inventory
+from unibuild.ec2.account import open_account
+from unibuild.ec2.launch import locked_launch
 from unibuild.ec2.publish import publish
 from unibuild.graph.disk_image import plan
 from unibuild.graph.graph import Graph, graph
@@ -106,8 +106,8 @@ def test_what_was_uploaded_boots_and_is_launched(aws: Emulator, project, kind, v
     said = (project.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
     assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said
     aws.world.console = lambda instance: said if instance.volume is volume.snapshot else ""
-    client = account(project.project)
-    (ami,) = look.amis(client, client.region)
-    with launching(project.project, client, client.region) as launch:
+    client = open_account(project.project)
+    (ami,) = inventory.list_amis(client, client.region)
+    with locked_launch(project.project, client, client.region) as launch:
         launch.run(ami, replace=False, terminate=False)
     assert "unibuild:verified" in aws.region().tags[image.id]

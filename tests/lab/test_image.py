@@ -14,7 +14,7 @@ from unibuild.errors import NotReadyError
 from unibuild.graph.disk_image import plan, write
 from unibuild.graph.graph import Graph, graph
 from unibuild.image.disk import make
-from unibuild.image.grub_config import Line
+from unibuild.image.grub_config import CommandLine
 from unibuild.lab import grub_bios
 from unibuild.settings.loader import load
 from unibuild.testing.image_verification import verify
@@ -90,7 +90,7 @@ def test_a_bios_boots_the_image(lab_cache: None, tmp_path: Path) -> None:
     write(
         make(
             kernel,
-            Line(line),
+            CommandLine(line),
             "pvh",
             project=tmp_path,
             bios=grub_bios.find(lambda what, _: print(what, file=sys.stderr)),

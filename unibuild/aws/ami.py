@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unibuild.aws.client import Client
     from unibuild.aws.xen_support import Virtualization
 
-__all__ = ["Registration", "check_identity", "named", "register", "root_snapshot", "wait_available"]
+__all__ = ["Registration", "check_identity", "find_by_name", "register", "root_snapshot", "wait_available"]
 
 ROOT = "/dev/sda1"
 """The root device's name, for PV-GRUB and for HVM."""
@@ -96,7 +96,7 @@ def register(ec2: Client, wanted: Registration, snapshot: str, volume: int) -> R
     except AwsError as error:
         if error.code != "InvalidAMIName.Duplicate":
             raise
-        found = ec2.aws.poll(lambda: named(ec2, wanted.name), _APPEARS)  # it may take a while until it is seen
+        found = ec2.aws.poll(lambda: find_by_name(ec2, wanted.name), _APPEARS)  # it may take a while until it is seen
         if found is None or tags.read(found.get("Tags", ())).get(tags.SHA256) != wanted.tags.get(tags.SHA256):
             raise
         return Registered(wait_available(ec2, found["ImageId"]), was_there=True)
@@ -114,7 +114,7 @@ def _registered(ec2: Client, params: dict[str, Any]) -> dict[str, Any] | None:
         raise
 
 
-def named(ec2: Client, name: str) -> dict[str, Any] | None:
+def find_by_name(ec2: Client, name: str) -> dict[str, Any] | None:
     """Return our AMI of a name, as EC2 describes it; None where there is none. One call."""
     filters = [{"Name": "name", "Values": [name]}]
     found = ec2.call("DescribeImages", wants=("Images",), Owners=["self"], Filters=filters)["Images"]

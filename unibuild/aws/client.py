@@ -9,28 +9,64 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import queue
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import unibuild
-from unibuild.aws.dry_run import Call, Plan, is_reading, mentions_unknown
+from unibuild.aws.dry_run import CallPlan, PlannedCall, is_reading, mentions_unknown
 from unibuild.aws.errors import explain_local
-from unibuild.aws.faults import fault, garbage, local_errors, remember_answers
-from unibuild.aws.patience import Clock, Patience, Stopped
-from unibuild.aws.retry import Tries
+from unibuild.aws.retry import (
+    Clock,
+    RetryPolicy,
+    RetryState,
+    Stopped,
+    classify_fault,
+    local_errors,
+    malformed_response,
+    remember_answers,
+)
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from unibuild.aws.errors import Kind
 
-__all__ = ["Aws", "Client", "Clock", "Patience", "Stopped"]
+__all__ = ["Aws", "Client", "Clock", "RetryPolicy", "Stopped", "run_parallel"]
+
+T = TypeVar("T")
+
+
+def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
+    """Run jobs, each in a thread of its own, and return their results in the jobs' order.
+
+    Raises:
+        Exception: that of the first job that failed, at once; nobody waits for the others, which Ctrl-C ends too.
+    """
+    results: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def work(number: int, job: Callable[[], T]) -> None:
+        try:
+            results.put((number, job(), None))
+        except BaseException as error:
+            results.put((number, None, error))
+
+    for number, job in enumerate(jobs):
+        threading.Thread(target=work, args=(number, job), daemon=True, name=f"job-{number}").start()
+    found: dict[int, T] = {}
+    while len(found) < len(jobs):
+        number, result, error = results.get()
+        if error is not None:
+            raise error
+        found[number] = result  # type: ignore[assignment]  # T may be None itself
+    return [found[number] for number in range(len(jobs))]
+
 
 Answer = dict[str, Any]
-T = TypeVar("T")
+
 
 _POLL = (0.2, 5.0)  # seconds between two looks: at first, and at most
 _INFORM = 15.0  # seconds between two notices of one operation
@@ -53,12 +89,12 @@ class Aws:
         profile: str | None = None,
         region: str | None = None,
         *,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         clock: Clock | None = None,
-        plan: Plan | None = None,
+        plan: CallPlan | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
-        self.patience = patience or Patience()
+        self.patience = patience or RetryPolicy()
         self.clock = clock or Clock()
         self.plan = plan
         self.answered = False  # whether AWS ever was
@@ -92,7 +128,7 @@ class Aws:
         """Return the client of a service, as ``ec2``, ``ebs``, ``s3``, ``sts``; nothing is called yet."""
         return Client(self, service, region or self.region)
 
-    def send(self, planned: Call, *, wants: tuple[str, ...] = (), appears: float = 0.0) -> Answer:
+    def send(self, planned: PlannedCall, *, wants: tuple[str, ...] = (), appears: float = 0.0) -> Answer:
         """Make a call that was planned, one that may be made twice; the arguments are those of ``Client.call``.
 
         Raises:
@@ -103,7 +139,9 @@ class Aws:
             planned.operation, wants=wants, appears=appears, **params
         )
 
-    def like(self, *, patience: Patience | None = None, clock: Clock | None = None, plan: Plan | None = None) -> Aws:
+    def like(
+        self, *, patience: RetryPolicy | None = None, clock: Clock | None = None, plan: CallPlan | None = None
+    ) -> Aws:
         """Return the same account with another patience, clock or plan; what was made of it is shared."""
         other = copy.copy(self)
         other.patience, other.clock = patience or self.patience, clock or self.clock
@@ -200,7 +238,10 @@ class Client:
         """
         if self.aws.plan is not None and (mentions_unknown(params) or not is_reading(operation, params)):
             return self._written_down(self.aws.plan, operation, params)
-        tries = Tries(self.aws, operation, idempotent=idempotent, appears=appears)
+        aws = self.aws
+        tries = RetryState(
+            aws.patience, aws.clock, operation, idempotent=idempotent, appears=appears, inform=aws.inform
+        )
         while True:
             with turn or contextlib.nullcontext():
                 if self.aws.clock.stop.is_set():
@@ -211,10 +252,11 @@ class Client:
                     if not missing:
                         self.aws.answered = True
                         return answer
-                    found = garbage(operation, self.region, f"it has no {missing[0]}")
+                    found = malformed_response(operation, self.region, f"it has no {missing[0]}")
                 except Exception as error:  # told apart there; what is no fault of a call is raised again
-                    found = fault(operation, self.region, error, self.aws.profile)
-            wait = tries.another(found)
+                    found = classify_fault(operation, self.region, error, self.aws.profile)
+            aws.answered |= found.answered
+            wait = tries.next_wait(found, reached=aws.answered)
             if heed is not None:
                 heed(found.kind)
             self.aws.clock.sleep(wait)
@@ -246,7 +288,7 @@ class Client:
                 return found
             token = {"NextToken": answer["NextToken"]}
 
-    def _written_down(self, plan: Plan, operation: str, params: Mapping[str, object]) -> Answer:
+    def _written_down(self, plan: CallPlan, operation: str, params: Mapping[str, object]) -> Answer:
         with local_errors(operation, self.region, self.aws.profile):
             from botocore.exceptions import ParamValidationError
             from botocore.validate import ParamValidator
@@ -256,7 +298,7 @@ class Client:
             report = ParamValidator().validate(params, model.input_shape)
             if report.has_errors():
                 raise ParamValidationError(report=report.generate_report())
-        return plan.add(self, model, operation, params)
+        return plan.add(self.service, self.region, model, operation, params)
 
     def _try(self, operation: str, params: Mapping[str, object], stalls: int) -> Answer:
         from botocore import xform_name

@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-from unibuild.aws.difference import Difference, compare
+from unibuild.aws.client import run_parallel
 from unibuild.aws.snapshot.blocks import BLOCK
-from unibuild.aws.together import together
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
     from unibuild.aws.client import Aws
     from unibuild.aws.inventory import Ami
 
-__all__ = ["compare_amis"]
+__all__ = ["BlockDifference", "compare_amis", "compare_block"]
+
+
+@dataclass(frozen=True)
+class BlockDifference:
+    """A block that differs.
+
+    Attributes:
+        index: its number; the blocks of EBS have 512 KiB.
+        how: ``changed``, or which of the two volumes has data there: ``first``, ``second``.
+        bytes: how many bytes differ.
+        offset: that of the first of them, in the volume.
+    """
+
+    index: int
+    how: Literal["changed", "first", "second"]
+    bytes: int
+    offset: int
+
+
+def compare_block(index: int, size: int, first: bytes | None, second: bytes | None) -> BlockDifference | None:
+    """Return how a block differs; None: it does not.
+
+    Args:
+        index: its number.
+        size: bytes of a block.
+        first: its data in the first volume; None: it has none there, and reads as zeros.
+        second: the same in the second.
+    """
+    zeros = bytes(size)
+    difference = _xor(first or zeros, second or zeros)
+    count = size - difference.count(0)
+    if not count:
+        return None
+    start = next(place for place, byte in enumerate(difference) if byte)
+    how: Literal["changed", "first", "second"] = "first" if second is None else "second" if first is None else "changed"
+    return BlockDifference(index, how, count, index * size + start)
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    return (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(len(one))
+
 
 _READERS = 8  # threads; more buy nothing for the few blocks of a unikernel
 
 
-def compare_amis(aws: Aws, first: Ami, second: Ami) -> tuple[int, list[Difference]]:
+def compare_amis(aws: Aws, first: Ami, second: Ami) -> tuple[int, list[BlockDifference]]:
     """Return how many blocks have data in the root volumes of two AMIs, and those that differ, in their order.
 
     All of both is read, for EC2 itself compares only snapshots of one line of descent.
@@ -27,17 +68,17 @@ def compare_amis(aws: Aws, first: Ami, second: Ami) -> tuple[int, list[Differenc
     Raises:
         AwsError: AWS refused; or an AMI has no snapshot that may be read.
     """
-    tokens = together([functools.partial(_tokens, aws, one) for one in (first, second)])
+    tokens = run_parallel([functools.partial(_tokens, aws, one) for one in (first, second)])
     indices = sorted({index for one in tokens for index in one})
 
-    def differing(part: list[int]) -> list[Difference]:
+    def differing(part: list[int]) -> list[BlockDifference]:
         found = []
         for index in part:
             one, other = (_read(aws, ami, index, there) for ami, there in zip((first, second), tokens, strict=True))
-            found.append(compare(index, BLOCK, one, other))
+            found.append(compare_block(index, BLOCK, one, other))
         return [one for one in found if one]
 
-    parts = together([functools.partial(differing, indices[reader::_READERS]) for reader in range(_READERS)])
+    parts = run_parallel([functools.partial(differing, indices[reader::_READERS]) for reader in range(_READERS)])
     return len(indices), sorted((one for part in parts for one in part), key=lambda one: one.index)
 
 

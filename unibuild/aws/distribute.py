@@ -6,28 +6,265 @@ paravirtual AMI needs a kernel image (AKI) of the same name in the other region;
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import ami as register
-from unibuild.aws import sharing, tags, xen_support
-from unibuild.aws.dry_run import Call, mentions_unknown
-from unibuild.aws.inventory import Ami, ami
-from unibuild.aws.together import together
-from unibuild.errors import AwsError
+from unibuild.aws import ami as registration
+from unibuild.aws import tags, xen_support
+from unibuild.aws.client import run_parallel
+from unibuild.aws.dry_run import PlannedCall, mentions_unknown
+from unibuild.aws.errors import DENIED
+from unibuild.aws.inventory import Ami, parse_ami
+from unibuild.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from unibuild.aws.client import Aws
     from unibuild.settings.ami import Publish
 
-__all__ = ["call", "copy_all", "wait_until_available"]
+__all__ = [
+    "ALL",
+    "attribute_calls",
+    "check_sharing",
+    "copy_all",
+    "copy_call",
+    "distribute",
+    "is_encrypted",
+    "kms_key_in",
+    "reset_calls",
+    "shared_with",
+    "wait_until_available",
+]
+
+ALL = "all"
+_LENGTH = 250  # characters of a tag's value, of which EC2 takes 256
+_MOST = 4  # tags that record with whom an AMI is shared
+_ACCOUNT = re.compile(r"\d{12}")
+_UNIT = re.compile(r"arn:[^:]+:organizations::\d{12}:ou/")
+_EVERYWHERE = re.compile(r"(arn:[^:]+:kms:)[^:]+(:\d{12}:(?:key/mrk-|alias/))")
+
+
+def check_sharing(settings: Publish) -> None:
+    """Refuse, before anything is sent, what EC2 would refuse at the end.
+
+    Raises:
+        SettingsError: it shall be shared, and is encrypted so that it cannot be.
+    """
+    if not settings.share or not is_encrypted(settings):
+        return
+    if ALL in settings.share:
+        raise SettingsError(
+            '[publish] share = ["all"] and an encrypted AMI exclude each other: EC2 makes no encrypted snapshot public',
+            hint="leave out encrypt and kms_key, or name the accounts that may launch it",
+        )
+    if settings.kms_key is None:
+        raise SettingsError(
+            "[publish] share is set, and the AMI is encrypted with the account's default key, which is for no others",
+            hint="kms_key: a key of your own whose policy lets those accounts use it",
+        )
+
+
+def is_encrypted(settings: Publish) -> bool:
+    """Say whether the settings want an encrypted snapshot."""
+    return settings.encrypt or settings.kms_key is not None
+
+
+def kms_key_in(settings: Publish, region: str, home: str) -> str | None:
+    """Return the KMS key that encrypts in a region; None: the region's default key.
+
+    An alias can be of a key in each region, and a multi-region key has the same id in all of them. Any other key is
+    one of the AMI's own region.
+    """
+    key = settings.kms_key
+    if key is None or region == home:
+        return key
+    moved, count = _EVERYWHERE.subn(rf"\g<1>{region}\g<2>", key)
+    return moved if count else None
+
+
+def attribute_calls(
+    settings: Publish, ami: Ami, now: datetime, description: str | None = None
+) -> tuple[PlannedCall, ...]:
+    """Return the calls that share, deprecate, protect and tag an AMI as the settings say.
+
+    What is so already is left out. What is done is recorded before it is done.
+
+    Args:
+        settings: ``[publish]``.
+        ami: the AMI as it is now, available.
+        now: the time from which ``deprecate_after`` counts.
+        description: ``[publish] description``, filled in; None: it is not set, and stays as it is.
+    """
+    calls, record = _sharing(settings, ami), {}
+    if calls:
+        record = _packed(dict.fromkeys((*shared_with(ami), *settings.share)))
+    days = str(settings.deprecate_after or "")
+    if days and (ami.deprecated is None or ami.tags.get(tags.DEPRECATED, days) not in ("", days)):
+        at = (now + timedelta(days=int(days))).replace(second=0, microsecond=0)  # EC2 knows minutes
+        calls.append(_image(ami, "EnableImageDeprecation", DeprecateAt=at))
+        record[tags.DEPRECATED] = days
+    if settings.protect and not ami.is_protected:
+        calls.append(_image(ami, "EnableImageDeregistrationProtection", WithCooldown=False))
+        record[tags.PROTECTED] = "yes"
+    if description is not None and description != ami.description:
+        calls.append(_image(ami, "ModifyImageAttribute", Description={"Value": description}))
+    return (*_tagging(ami, settings.tags, record), *calls)
+
+
+def reset_calls(settings: Publish, ami: Ami) -> tuple[PlannedCall, ...]:
+    """Return the calls that take back what unibuild once set and the settings no longer ask for.
+
+    Args:
+        settings: ``[publish]``.
+        ami: the AMI as it is now, available.
+    """
+    calls, record = [], {}
+    before = shared_with(ami)
+    if gone := [who for who in before if who not in settings.share]:
+        calls += _permitting(ami, gone, "Remove", "remove")
+        record = _packed([who for who in before if who in settings.share])
+        record |= {name: "" for name in _names() if ami.tags.get(name) and name not in record}
+    if ami.tags.get(tags.DEPRECATED) and not settings.deprecate_after:
+        calls += [_image(ami, "DisableImageDeprecation")] if ami.deprecated else []
+        record[tags.DEPRECATED] = ""
+    if ami.tags.get(tags.PROTECTED) and not settings.protect:
+        calls += [_image(ami, "DisableImageDeregistrationProtection")] if ami.is_protected else []
+        record[tags.PROTECTED] = ""
+    return (*calls, *_tagging(ami, {}, record))
+
+
+def shared_with(ami: Ami) -> list[str]:
+    """Return with whom unibuild shared an AMI, in the words of ``[publish] share``."""
+    return " ".join(ami.tags.get(name, "") for name in _names()).split()
+
+
+def _names() -> list[str]:
+    return [tags.SHARED if number == 1 else f"{tags.SHARED}-{number}" for number in range(1, _MOST + 1)]
+
+
+def _packed(shared: Iterable[str]) -> dict[str, str]:
+    """Return the tags that record with whom an AMI is shared; what does not fit is not recorded."""
+    texts = [""]
+    for who in shared:
+        if texts[-1] and len(texts[-1]) + 1 + len(who) > _LENGTH:
+            texts.append("")
+        texts[-1] += f" {who}" if texts[-1] else who
+    return dict(zip(_names(), texts, strict=False)) if texts[0] else {}
+
+
+def _tagging(ami: Ami, wanted: Mapping[str, str], record: Mapping[str, str]) -> list[PlannedCall]:
+    """Return the call that gives an AMI tags that it lacks: a user's own ones go to its snapshots too."""
+    own = {key: value for key, value in wanted.items() if ami.tags.get(key) != value}
+    kept = {key: value for key, value in record.items() if ami.tags.get(key) != value}
+    calls = [({**own}, [ami.id, *ami.snapshots])] if own else []
+    calls += [({**kept}, [ami.id])] if kept else []
+    return [
+        PlannedCall("ec2", ami.region, "CreateTags", {"Resources": resources, "Tags": tags.write(given)})
+        for given, resources in calls
+    ]
+
+
+def _sharing(settings: Publish, ami: Ami) -> list[PlannedCall]:
+    """Return the calls that share an AMI and its snapshots; to share once more does nothing."""
+    if not settings.share or (ALL in settings.share and ami.is_public and len(settings.share) == 1):
+        return []
+    return _permitting(ami, settings.share, "Add", "add")
+
+
+def _permitting(ami: Ami, share: Sequence[str], change: str, operation: str) -> list[PlannedCall]:
+    """Return the calls that add or remove the permissions to launch an AMI and to use its snapshots."""
+    calls = [_image(ami, "ModifyImageAttribute", LaunchPermission={change: [_permission(who) for who in share]})]
+    accounts = [who for who in share if _ACCOUNT.fullmatch(who)]
+    changing: dict[str, Any] = {"Attribute": "createVolumePermission", "OperationType": operation}
+    changing |= {"UserIds": accounts} if accounts else {}
+    changing |= {"GroupNames": [ALL]} if ALL in share else {}
+    if accounts or ALL in share:
+        calls += [
+            PlannedCall("ec2", ami.region, "ModifySnapshotAttribute", {"SnapshotId": snapshot, **changing})
+            for snapshot in ami.snapshots
+        ]
+    return calls
+
+
+def _permission(who: str) -> dict[str, str]:
+    if who == ALL:
+        return {"Group": ALL}
+    if _ACCOUNT.fullmatch(who):
+        return {"UserId": who}
+    return {"OrganizationalUnitArn" if _UNIT.match(who) else "OrganizationArn": who}
+
+
+def _image(ami: Ami, operation: str, **parameters: object) -> PlannedCall:
+    return PlannedCall("ec2", ami.region, operation, {"ImageId": ami.id, **parameters})
+
+
+def distribute(
+    aws: Aws,
+    settings: Publish,
+    region: str,
+    image: str,
+    tell: Callable[[str], None],
+    *,
+    description: str | None = None,
+    known: Ami | None = None,
+) -> dict[str, Ami]:
+    """Copy an AMI to the other regions, then share, deprecate, protect and tag all of them.
+
+    Each step may be done again: what is so already is left as it is. What unibuild once set and the settings no longer
+    ask for is taken back.
+
+    Args:
+        aws: the account.
+        settings: ``[publish]``; ``check_sharing`` has passed.
+        region: where the AMI is.
+        image: its id; it may still be pending.
+        tell: is given a sentence for each step.
+        description: ``[publish] description``, filled in; None: it is not set.
+        known: the AMI as EC2 described it just now, available; None: EC2 is asked.
+
+    Returns:
+        The AMIs by their regions, that of ``region`` first.
+
+    Raises:
+        AwsError: AWS refused; what is done is done, and the next run goes on.
+    """
+    source = known or wait_until_available(aws, region, image)
+    if mentions_unknown(image):
+        source = dataclasses.replace(source, virtualization=settings.virtualization)
+    made = {region: source, **copy_all(aws, settings, source, tell)}
+    now = datetime.now(UTC)
+    for one in made.values():
+        for call in attribute_calls(settings, one, now, description):
+            aws.send(call)
+        _take_back(aws, settings, one, tell)
+        if one.volume_type and one.volume_type != settings.volume and not mentions_unknown(one.id):
+            tell(
+                f"{one.id} in {one.region} keeps its {one.volume_type} volume: EC2 cannot change it, "
+                f"and [publish] volume = {settings.volume} holds for the next AMI"
+            )
+    return made
+
+
+def _take_back(aws: Aws, settings: Publish, one: Ami, tell: Callable[[str], None]) -> None:
+    """Take back what the settings no longer ask for; report where the policy does not allow it."""
+    for call in reset_calls(settings, one):
+        try:
+            aws.send(call)
+        except AwsError as error:
+            if error.code not in DENIED:
+                raise
+            tell(f"{one.id} in {one.region} stays as it was set before: the policy does not allow {call.operation}")
+            return
+
 
 _PATIENCE = 3600.0  # seconds that a copy may take: snapshots go from region to region in minutes, at times in many
 
 
-def call(settings: Publish, source: Ami, region: str) -> Call:
+def copy_call(settings: Publish, source: Ami, region: str) -> PlannedCall:
     """Return the call that copies an AMI to a region.
 
     Args:
@@ -45,10 +282,10 @@ def call(settings: Publish, source: Ami, region: str) -> Call:
             {"ResourceType": kind, "Tags": tags.write(source.tags)} for kind in ("image", "snapshot")
         ],
     }
-    if sharing.is_encrypted(settings) or source.is_encrypted:
-        key = sharing.kms_key(settings, region, source.region)
+    if is_encrypted(settings) or source.is_encrypted:
+        key = kms_key_in(settings, region, source.region)
         parameters |= {"Encrypted": True, **({"KmsKeyId": key} if key else {})}
-    return Call("ec2", region, "CopyImage", parameters)
+    return PlannedCall("ec2", region, "CopyImage", parameters)
 
 
 def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], None]) -> dict[str, Ami]:
@@ -77,10 +314,10 @@ def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], Non
 
     def copy(region: str) -> Ami | AwsError:
         try:
-            there = None if mentions_unknown(source.id) else _same(aws, source, region)
+            there = None if mentions_unknown(source.id) else _find_copy(aws, source, region)
             if there is None:
                 _refuse_without_kernel(aws, kernel, region)
-                planned = call(settings, source, region)
+                planned = copy_call(settings, source, region)
                 tell(f"copying {source.name} to {region}")
                 there = str(aws.send(planned, wants=("ImageId",))["ImageId"])
             return wait_until_available(aws, region, there)
@@ -88,13 +325,13 @@ def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], Non
             return error
 
     jobs = [functools.partial(copy, region) for region in regions]
-    for region, outcome in zip(regions, together(jobs), strict=True):
+    for region, outcome in zip(regions, run_parallel(jobs), strict=True):
         if isinstance(outcome, AwsError):
             failures.append(outcome)
         else:
             made[region] = outcome
     if failures:
-        raise _failure(source, failures, made)
+        raise _copy_failure(source, failures, made)
     return made
 
 
@@ -118,19 +355,19 @@ def wait_until_available(aws: Aws, region: str, image: str) -> Ami:
     """
     if mentions_unknown(image):  # it is only planned
         return Ami(image, region, "<Name>", "available", "", ("<SnapshotId>",))
-    return ami(region, register.wait_available(aws.client("ec2", region), image, _PATIENCE))
+    return parse_ami(region, registration.wait_available(aws.client("ec2", region), image, _PATIENCE))
 
 
-def _same(aws: Aws, source: Ami, region: str) -> str | None:
+def _find_copy(aws: Aws, source: Ami, region: str) -> str | None:
     """Return the id of the copy that is in a region already; None: there is none.
 
     Raises:
         AwsError: another AMI has its name there.
     """
-    found = register.named(aws.client("ec2", region), source.name)
+    found = registration.find_by_name(aws.client("ec2", region), source.name)
     if found is None:
         return None
-    register.check_identity(aws.client("ec2", region), found, source.tags.get(tags.SHA256, ""))
+    registration.check_identity(aws.client("ec2", region), found, source.tags.get(tags.SHA256, ""))
     return str(found["ImageId"])
 
 
@@ -142,7 +379,7 @@ def _refuse_without_kernel(aws: Aws, name: str | None, region: str) -> None:
         )
 
 
-def _failure(source: Ami, failures: Sequence[AwsError], made: dict[str, Ami]) -> AwsError:
+def _copy_failure(source: Ami, failures: Sequence[AwsError], made: dict[str, Ami]) -> AwsError:
     """Return the error of those regions that failed; what the others have is told."""
     error = AwsError(failures[0].message, hint=failures[0].hint, code=failures[0].code)
     for other in failures[1:]:

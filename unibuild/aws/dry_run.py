@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from unibuild.aws.client import Client
-
-__all__ = ["Call", "Plan", "is_reading", "mentions_unknown"]
+__all__ = ["CallPlan", "PlannedCall", "is_reading", "mentions_unknown"]
 
 _READING = re.compile(r"^(Describe|List|Get|Head)[A-Z]")
 _UNKNOWN = re.compile(r"<[A-Z]\w*>")
@@ -23,7 +21,7 @@ _DEPTH = 6  # the models have structures that hold themselves
 
 
 @dataclass(frozen=True)
-class Call:
+class PlannedCall:
     """A call that would be made; ``params`` hold a block's size instead of its bytes."""
 
     service: str
@@ -36,17 +34,24 @@ class Call:
         return f"{self.service}:{self.operation} in {self.region}: {told}"
 
 
-class Plan:
+class CallPlan:
     """The calls, in their order."""
 
     def __init__(self) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[PlannedCall] = []
 
-    def add(self, client: Client, model: Any, operation: str, params: Mapping[str, object]) -> dict[str, Any]:  # noqa: ANN401
+    def add(
+        self,
+        service: str,
+        region: str,
+        model: Any,  # noqa: ANN401 (botocore has no types)
+        operation: str,
+        params: Mapping[str, object],
+    ) -> dict[str, Any]:
         """Write a call down, if it changes something, and return an answer of its shape, by botocore's ``model``."""
         if not is_reading(operation, params):
             kept = {key: f"{len(value)} bytes" if isinstance(value, bytes) else value for key, value in params.items()}
-            self.calls.append(Call(client.service, client.region, operation, kept))
+            self.calls.append(PlannedCall(service, region, operation, kept))
         answer = _example(model.output_shape, "", _DEPTH) if model.output_shape else {}
         return answer if isinstance(answer, dict) else {}
 
@@ -76,7 +81,7 @@ def mentions_unknown(value: object) -> bool:
     return isinstance(value, (list, tuple)) and any(map(mentions_unknown, value))
 
 
-def _same(one: Call, other: Call) -> bool:
+def _same(one: PlannedCall, other: PlannedCall) -> bool:
     return one.operation == other.operation == "PutSnapshotBlock" and one.region == other.region
 
 

@@ -12,20 +12,83 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
 from unibuild.aws import tags
-from unibuild.aws.dry_run import Call
-from unibuild.aws.sharing import shared_with
+from unibuild.aws.distribute import shared_with
+from unibuild.aws.dry_run import PlannedCall
+from unibuild.aws.errors import NOT_FOUND
+from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from unibuild.aws.client import Aws
     from unibuild.aws.inventory import Ami, Inventory, Snapshot
 
-__all__ = ["LAUNCHED", "ORPHAN_AGE", "Kept", "Removal", "Step", "collect", "joined", "remove"]
+__all__ = [
+    "LAUNCH_AGE",
+    "ORPHAN_AGE",
+    "KeptAmi",
+    "RemovalPlan",
+    "RemovalStep",
+    "execute",
+    "merge_plans",
+    "plan_collection",
+    "plan_removal",
+]
+
+_IN_USE = "InvalidSnapshot.InUse"
+_IN_USE_SECONDS = 60.0  # seconds for which EC2 may believe that an AMI uses a snapshot, when it was just deregistered
+
+
+def execute(aws: Aws, removal: RemovalPlan) -> dict[int, AwsError]:
+    """Make the calls of a removal, in their order; one that fails does not keep the others from being made.
+
+    What somebody else has removed meanwhile is as good.
+
+    Args:
+        aws: the account.
+        removal: what is planned.
+
+    Returns:
+        The errors, by the numbers of their steps.
+    """
+    errors: dict[int, AwsError] = {}
+    staying: set[object] = set()
+    for number, step in enumerate(removal.steps):
+        if staying.intersection(step.amis):
+            errors[number] = AwsError(f"{step.call} is not done, for its AMI stays")
+            continue
+        try:
+            _send(aws, step)
+        except AwsError as error:
+            errors[number] = error
+            staying.add(step.call.params.get("ImageId"))
+    return errors
+
+
+def _send(aws: Aws, step: RemovalStep) -> None:
+    """Make a call; a snapshot may seem to be in use for a while, after its AMI is gone."""
+    error = None
+
+    def attempt() -> bool | None:
+        nonlocal error
+        try:
+            aws.send(step.call)
+        except AwsError as refused:
+            if refused.code == _IN_USE:
+                error = refused
+                return None
+            if not NOT_FOUND.search(refused.code) and refused.code != "InvalidAMIID.Unavailable":
+                raise
+        return True
+
+    if aws.poll(attempt, _IN_USE_SECONDS) is None and error is not None:
+        raise error
+
 
 ORPHAN_AGE = timedelta(days=1)
 """How old a snapshot without an AMI must be: a publish of a slow connection may still be at it."""
 
-LAUNCHED = timedelta(days=30)
+LAUNCH_AGE = timedelta(days=30)
 """For how long a shared AMI stays after its last launch: EC2 does not tell who else uses it."""
 
 _COOLDOWN = "EC2 lets it go 24 hours after its protection is lifted: run again then"
@@ -33,7 +96,7 @@ _BROKEN = ("failed", "error", "invalid")  # states of an AMI that will never be 
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptAmi:
     """An AMI that stays, though it is none of the newest or was named; ``why`` is a clause.
 
     ``later``: it stays only for now, and a step brings nearer that it goes.
@@ -45,7 +108,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Step:
+class RemovalStep:
     """A call that removes something.
 
     Attributes:
@@ -54,13 +117,13 @@ class Step:
         amis: the ids of the AMIs that use it, and so must be gone before.
     """
 
-    call: Call
+    call: PlannedCall
     why: str
     amis: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Removal:
+class RemovalPlan:
     """What goes in a region.
 
     Attributes:
@@ -68,20 +131,20 @@ class Removal:
         kept: AMIs that would have gone, and why they do not.
     """
 
-    steps: tuple[Step, ...]
-    kept: tuple[Kept, ...] = ()
+    steps: tuple[RemovalStep, ...]
+    kept: tuple[KeptAmi, ...] = ()
 
 
-def collect(
+def plan_collection(
     found: Inventory,
     unikernel: str | None,
     keep: int,
     now: datetime,
     orphan_age: timedelta = ORPHAN_AGE,
     *,
-    launched: timedelta = LAUNCHED,
+    launched: timedelta = LAUNCH_AGE,
     is_sharing: bool = False,
-) -> Removal:
+) -> RemovalPlan:
     """Return what is not needed any more.
 
     Args:
@@ -96,10 +159,10 @@ def collect(
     """
     old, kept = _old(found, unikernel, keep, now - launched, is_sharing=is_sharing)
     orphans = [_delete(one, why) for one, why in _orphans(found, unikernel, now - orphan_age)]
-    return Removal((*_removal(found, old), *chain.from_iterable(orphans)), tuple(kept))
+    return RemovalPlan((*_removal(found, old), *chain.from_iterable(orphans)), tuple(kept))
 
 
-def remove(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: bool = False) -> Removal:
+def plan_removal(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: bool = False) -> RemovalPlan:
     """Return the removal of AMIs that a person named.
 
     Args:
@@ -109,22 +172,22 @@ def remove(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: boo
         unprotect: the protection against deregistration is lifted first. Where it has a cooldown that is all that can
             be done now. Else a protected AMI stays: EC2 would refuse.
     """
-    kept = [Kept(one, why) for one in amis if (why := _needed(found, one, force=force, unprotect=unprotect))]
+    kept = [KeptAmi(one, why) for one in amis if (why := _needed(found, one, force=force, unprotect=unprotect))]
     stay = {one.ami.id for one in kept}
     going = [one for one in amis if one.id not in stay]
     lifted = [_unprotect(one) for one in going if one.is_protected]
-    kept += [Kept(one, _COOLDOWN, later=True) for one in going if one.has_cooldown]
-    return Removal((*lifted, *_removal(found, [(one, "") for one in going if not one.has_cooldown])), tuple(kept))
+    kept += [KeptAmi(one, _COOLDOWN, later=True) for one in going if one.has_cooldown]
+    return RemovalPlan((*lifted, *_removal(found, [(one, "") for one in going if not one.has_cooldown])), tuple(kept))
 
 
 def _old(
     found: Inventory, unikernel: str | None, keep: int, launched_since: datetime, *, is_sharing: bool
-) -> tuple[list[tuple[Ami, str]], list[Kept]]:
+) -> tuple[list[tuple[Ami, str]], list[KeptAmi]]:
     """Return the AMIs to remove, each with the reason, and those that are as old and stay."""
     old: list[tuple[Ami, str]] = []
-    kept: list[Kept] = []
+    kept: list[KeptAmi] = []
     publishes: dict[str | None, list[str]] = {}
-    for one in found.ours(unikernel):  # the newest first
+    for one in found.newest_first(unikernel):  # the newest first
         if one.state == "pending":
             continue
         why = f"its state is {one.state}"
@@ -139,7 +202,7 @@ def _old(
             newer_ones = f"publish of {one.unikernel} is" if count == 1 else f"publishes of {one.unikernel} are"
             why = f"{count} {newer_ones} newer"
         if needed := _needed(found, one, force=False) or _launched(one, launched_since, is_sharing=is_sharing):
-            kept.append(Kept(one, needed))
+            kept.append(KeptAmi(one, needed))
         else:
             old.append((one, why))
     return old, kept
@@ -160,7 +223,7 @@ def _launched(one: Ami, since: datetime, *, is_sharing: bool) -> str | None:
     return f"it is shared, and was launched on {one.last_launched[:10]}" if when >= since else None
 
 
-def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
+def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[RemovalStep]:
     """Return the calls that remove AMIs, then those of their snapshots that are ours and no other AMI uses."""
     ids = {one.id for one, _ in going}
     used = {snapshot for one in found.amis if one.id not in ids for snapshot in one.snapshots}
@@ -172,23 +235,23 @@ def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[Step]:
     return steps
 
 
-def _unprotect(one: Ami) -> Step:
-    call = Call("ec2", one.region, "DisableImageDeregistrationProtection", {"ImageId": one.id})
-    return Step(call, f"{one.name}: it is protected")
+def _unprotect(one: Ami) -> RemovalStep:
+    call = PlannedCall("ec2", one.region, "DisableImageDeregistrationProtection", {"ImageId": one.id})
+    return RemovalStep(call, f"{one.name}: it is protected")
 
 
-def _deregister(one: Ami, why: str) -> Step:
-    call = Call("ec2", one.region, "DeregisterImage", {"ImageId": one.id})
-    return Step(call, f"{one.name}: {why}" if why else one.name)
+def _deregister(one: Ami, why: str) -> RemovalStep:
+    call = PlannedCall("ec2", one.region, "DeregisterImage", {"ImageId": one.id})
+    return RemovalStep(call, f"{one.name}: {why}" if why else one.name)
 
 
-def _delete(one: Snapshot, why: str, *amis: str) -> list[Step]:
+def _delete(one: Snapshot, why: str, *amis: str) -> list[RemovalStep]:
     """Return the calls that delete a snapshot; one without our tags gets them first, for the policy asks for them."""
-    delete = Step(Call("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why, amis)
+    delete = RemovalStep(PlannedCall("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why, amis)
     if one.is_marked:
         return [delete]
     marks = {"Resources": [one.id], "Tags": tags.write(one.tags)}
-    return [Step(Call("ec2", one.region, "CreateTags", marks), "an import of ours made it", amis), delete]
+    return [RemovalStep(PlannedCall("ec2", one.region, "CreateTags", marks), "an import of ours made it", amis), delete]
 
 
 def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Iterator[tuple[Snapshot, str]]:
@@ -203,8 +266,8 @@ def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Itera
             yield one, "its upload was broken off" if one.state == "pending" else "no AMI uses it"
 
 
-def joined(removals: Sequence[Removal]) -> Removal:
+def merge_plans(removals: Sequence[RemovalPlan]) -> RemovalPlan:
     """Return the removals of several regions as one."""
-    return Removal(
+    return RemovalPlan(
         tuple(step for one in removals for step in one.steps), tuple(kept for one in removals for kept in one.kept)
     )

@@ -21,14 +21,37 @@ __all__ = [
     "APPEARS",
     "GONE",
     "Instance",
+    "console_output",
+    "describe",
     "digest",
-    "find",
-    "look",
-    "parameters",
-    "run",
-    "said",
+    "find_by_token",
+    "launch_parameters",
+    "new_output",
+    "start",
     "terminate",
 ]
+
+_OVERLAP = 4096  # bytes of the end that are sought in what came later
+
+
+def new_output(before: bytes, now: bytes) -> bytes:
+    """Return what an instance said since its console was asked for before; rather a line twice than none.
+
+    Args:
+        before: what came then.
+        now: what came now. Where nothing of ``before`` is in it, more was said meanwhile than EC2 keeps, or the
+            instance started anew: all of it is new.
+    """
+    if now.startswith(before):
+        return now[len(before) :]
+    end = before[-_OVERLAP:]
+    place = now.find(end)
+    if place >= 0:
+        return now[place + len(end) :]
+    # what EC2 kept of the older output may be less than what is sought
+    longest = next((size for size in range(min(len(end), len(now)), 0, -1) if now.startswith(end[-size:])), 0)
+    return now[longest:]
+
 
 GONE = ("shutting-down", "terminated")
 """States from which no instance comes back."""
@@ -67,7 +90,7 @@ class Instance:
         return self.state in ("pending", "running")
 
 
-def parameters(
+def launch_parameters(
     settings: Launch, ami: Ami, kind: str, unikernel: str, groups: Sequence[str], user_data: bytes | None
 ) -> dict[str, Any]:
     """Return what RunInstances is asked for, but for the ClientToken.
@@ -100,7 +123,7 @@ def digest(asked: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=bytes.hex).encode()).hexdigest()
 
 
-def run(aws: Aws, region: str, asked: Mapping[str, Any], token: str) -> str:
+def start(aws: Aws, region: str, asked: Mapping[str, Any], token: str) -> str:
     """Ask for an instance, or for the one that this token stands for already; return its id.
 
     Raises:
@@ -112,7 +135,7 @@ def run(aws: Aws, region: str, asked: Mapping[str, Any], token: str) -> str:
     return str(answer["Instances"][0]["InstanceId"])
 
 
-def look(aws: Aws, region: str, name: str) -> Instance | None:
+def describe(aws: Aws, region: str, name: str) -> Instance | None:
     """Return an instance by its id; None: EC2 knows none such any more.
 
     Raises:
@@ -127,7 +150,7 @@ def look(aws: Aws, region: str, name: str) -> Instance | None:
     return next(iter(_instances(answer)), None)
 
 
-def find(aws: Aws, region: str, token: str) -> Instance | None:
+def find_by_token(aws: Aws, region: str, token: str) -> Instance | None:
     """Return the instance that a ClientToken stands for, if there is one.
 
     Raises:
@@ -157,7 +180,7 @@ def terminate(aws: Aws, region: str, names: Sequence[str], *, appears: float = 0
                 raise
 
 
-def said(aws: Aws, region: str, name: str) -> bytes:
+def console_output(aws: Aws, region: str, name: str) -> bytes:
     """Return what EC2 has of an instance's console: nothing at first, later the last 64 KiB.
 
     ``Latest`` is only for Nitro, which no Xen kernel runs on.

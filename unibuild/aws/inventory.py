@@ -6,16 +6,174 @@ Auto Scaling's DescribeLaunchConfigurations, as botocore parses them.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
+from unibuild.aws.errors import DENIED, NOT_IMPLEMENTED, UNREADABLE
+from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Ami", "Inventory", "Snapshot", "ami", "imported", "snapshot", "users"]
+    from unibuild.aws.client import Aws, Client
+
+__all__ = [
+    "Ami",
+    "Inventory",
+    "Snapshot",
+    "describe_users",
+    "import_tags",
+    "list_amis",
+    "list_references",
+    "list_users",
+    "parse_ami",
+    "parse_snapshot",
+    "take_inventory",
+]
+
+_ASKED = 10  # AMIs that DescribeImageReferences takes at once
+_REFERRING = {
+    "ssm:Parameter": "parameter",
+    "imagebuilder:ImageRecipe": "Image Builder recipe",
+    "imagebuilder:ContainerRecipe": "Image Builder container recipe",
+}
+"""What DescribeImageReferences is asked for, and its name: the other users are asked for by their own calls."""
+_OURS = {"Name": "tag-key", "Values": [tags.UNIKERNEL]}
+
+
+def list_amis(aws: Aws, region: str, *, ours: bool = True) -> tuple[Ami, ...]:
+    """Return the AMIs of this account in a region, disabled ones too.
+
+    Args:
+        aws: the account.
+        region: where.
+        ours: only those with our tag.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    said = aws.client("ec2", region).pages(
+        "DescribeImages",
+        "Images",
+        Owners=["self"],
+        IncludeDeprecated=True,
+        IncludeDisabled=True,
+        **({"Filters": [_OURS]} if ours else {}),
+    )
+    return tuple(parse_ami(region, one) for one in said)
+
+
+def take_inventory(aws: Aws, region: str) -> Inventory:
+    """Return all that decides what can be removed in a region.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    marked = [parse_snapshot(region, one) for one in _snapshots(aws, region, _OURS)]
+    ec2 = aws.client("ec2", region)
+    # without its tasks the snapshot of an import only stays longer than it must
+    made = import_tags(_pages_if_implemented(ec2, "DescribeImportSnapshotTasks", "ImportSnapshotTasks", UNREADABLE))
+    for one in marked:
+        made.pop(one.id, None)
+    named = {"Name": "snapshot-id", "Values": list(made)}  # those that are gone are not told
+    others = [parse_snapshot(region, one) for one in _snapshots(aws, region, named)] if made else []
+    others = [dataclasses.replace(one, tags=made[one.id], is_marked=False) for one in others]
+    there = list_amis(aws, region, ours=False)
+    users = list_users(aws, region)
+    more = list_references(aws, region, [one.id for one in there if one.unikernel])
+    for name, found in (more or {}).items():
+        users[name] = (*users.get(name, ()), *found)
+    return Inventory(region, there, (*marked, *others), users, are_references_known=more is not None)
+
+
+def list_references(aws: Aws, region: str, images: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
+    """Return which parameters of Systems Manager and recipes of Image Builder name AMIs, in words, by the AMI's id.
+
+    Args:
+        aws: the account.
+        region: where.
+        images: the ids of AMIs of this account.
+
+    Returns:
+        The users; None where the policy does not allow the question or the endpoint lacks it.
+
+    Raises:
+        AwsError: another error.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    asked = [{"ResourceType": one} for one in _REFERRING]
+    ec2 = aws.client("ec2", region)
+    for start in range(0, len(images), _ASKED):
+        try:
+            said = ec2.pages(
+                "DescribeImageReferences",
+                "ImageReferences",
+                ImageIds=list(images[start : start + _ASKED]),
+                ResourceTypes=asked,
+            )
+        except AwsError as error:
+            if error.code in (*DENIED, NOT_IMPLEMENTED, UNREADABLE):
+                return None
+            raise
+        for one in said:
+            named = f"{_REFERRING[one['ResourceType']]} {one['Arn'].partition('/')[2]}"
+            found[one["ImageId"]] = (*found.get(one["ImageId"], ()), named)
+    return found
+
+
+def _snapshots(aws: Aws, region: str, wanted: dict[str, Any]) -> list[Any]:
+    return aws.client("ec2", region).pages("DescribeSnapshots", "Snapshots", OwnerIds=["self"], Filters=[wanted])
+
+
+def _pages_if_implemented(client: Client, operation: str, key: str, *also: str) -> list[Any]:
+    """Return the list ``key`` of an answer, empty where the endpoint lacks the operation: then it made no such thing.
+
+    Args:
+        client: the service.
+        operation: what is called.
+        key: the list's name.
+        also: further codes of errors that count so.
+
+    Raises:
+        AwsError: another error.
+    """
+    try:
+        return client.pages(operation, key)
+    except AwsError as error:
+        if error.code in (NOT_IMPLEMENTED, *also):
+            return []
+        raise
+
+
+def list_users(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:
+    """Return what uses an AMI in a region, in words, by the AMI's id.
+
+    Raises:
+        AwsError: AWS refused.
+    """
+    ec2, scaling = aws.client("ec2", region), aws.client("autoscaling", region)
+    reservations = ec2.pages("DescribeInstances", "Reservations")
+    templates = ec2.pages("DescribeLaunchTemplates", "LaunchTemplates")
+    versions = [
+        version
+        for template in templates
+        for version in ec2.pages(
+            "DescribeLaunchTemplateVersions",
+            "LaunchTemplateVersions",
+            LaunchTemplateId=template["LaunchTemplateId"],
+            ResolveAlias=True,  # an AMI may be named by a parameter of Systems Manager
+        )
+    ]
+    return describe_users(
+        [instance for reservation in reservations for instance in reservation["Instances"]],
+        versions,
+        _pages_if_implemented(scaling, "DescribeLaunchConfigurations", "LaunchConfigurations"),
+        _pages_if_implemented(scaling, "DescribeAutoScalingGroups", "AutoScalingGroups"),
+    )
+
 
 _GONE = ("shutting-down", "terminated")
 
@@ -114,13 +272,13 @@ class Inventory:
     users: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     are_references_known: bool = True
 
-    def ours(self, unikernel: str | None) -> list[Ami]:
+    def newest_first(self, unikernel: str | None) -> list[Ami]:
         """Return the AMIs of a unikernel, or with None those of all, the newest first."""
         found = [one for one in self.amis if one.unikernel and unikernel in (None, one.unikernel)]
         return sorted(found, key=lambda one: (one.created, one.id), reverse=True)
 
 
-def ami(region: str, said: Mapping[str, Any]) -> Ami:
+def parse_ami(region: str, said: Mapping[str, Any]) -> Ami:
     """Return an AMI as DescribeImages tells it."""
     volumes = [mapping["Ebs"] for mapping in said.get("BlockDeviceMappings", ()) if "Ebs" in mapping]
     protection = said.get("DeregistrationProtection") or "disabled"
@@ -146,13 +304,13 @@ def ami(region: str, said: Mapping[str, Any]) -> Ami:
     )
 
 
-def snapshot(region: str, said: Mapping[str, Any]) -> Snapshot:
+def parse_snapshot(region: str, said: Mapping[str, Any]) -> Snapshot:
     """Return a snapshot as DescribeSnapshots tells it."""
     started = said.get("StartTime") or datetime.now(UTC)
     return Snapshot(said["SnapshotId"], region, said.get("State", ""), started, tags.read(said.get("Tags", ())))
 
 
-def imported(tasks: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def import_tags(tasks: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Return the tags of the imports of ours that have ended well, by the ids of the snapshots that they made.
 
     Args:
@@ -166,7 +324,7 @@ def imported(tasks: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     return found
 
 
-def users(
+def describe_users(
     instances: Iterable[Mapping[str, Any]] = (),
     versions: Iterable[Mapping[str, Any]] = (),
     configurations: Iterable[Mapping[str, Any]] = (),

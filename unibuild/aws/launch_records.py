@@ -17,14 +17,14 @@ from unibuild.util.files import refuse_newer, write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Launched", "Record", "load", "lock_path", "next_step", "save"]
+__all__ = ["LaunchRecord", "RegionLaunches", "load", "lock_path", "next_step", "save"]
 
 _FILE = "instances.json"
 _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Launched:
+class LaunchRecord:
     """An instance that we asked for.
 
     Attributes:
@@ -43,7 +43,7 @@ class Launched:
 
 
 @dataclass(frozen=True)
-class Record:
+class RegionLaunches:
     """Our instances in a region.
 
     Attributes:
@@ -54,30 +54,30 @@ class Record:
     """
 
     region: str
-    good: Launched | None = None
-    pending: Launched | None = None
+    good: LaunchRecord | None = None
+    pending: LaunchRecord | None = None
     ending: tuple[str, ...] = ()
 
-    def begin(self, launch: Launched) -> Record:
+    def begin(self, launch: LaunchRecord) -> RegionLaunches:
         """Return the record of a launch that begins, or has come to know its id."""
         return dataclasses.replace(self, pending=launch)
 
-    def accept(self) -> Record:
+    def accept(self) -> RegionLaunches:
         """Return the record once the pending instance is good: the one before is to end."""
         before = (self.good.id,) if self.good and self.good.id else ()
         return dataclasses.replace(self, good=self.pending, pending=None, ending=(*self.ending, *before))
 
-    def reject(self) -> Record:
+    def reject(self) -> RegionLaunches:
         """Return the record once the pending instance is gone."""
         return dataclasses.replace(self, pending=None)
 
-    def ended(self, *ids: str) -> Record:
+    def ended(self, *ids: str) -> RegionLaunches:
         """Return the record once these instances are gone."""
         good = None if self.good and self.good.id in ids else self.good
         return dataclasses.replace(self, good=good, ending=tuple(one for one in self.ending if one not in ids))
 
 
-def next_step(record: Record, asked: str) -> Literal["begin", "continue", "abandon"]:
+def next_step(record: RegionLaunches, asked: str) -> Literal["begin", "continue", "abandon"]:
     """Say what a launch does first, given what an earlier run has left.
 
     Args:
@@ -93,23 +93,23 @@ def next_step(record: Record, asked: str) -> Literal["begin", "continue", "aband
     return "continue" if record.pending.asked == asked else "abandon"
 
 
-def load(state: Path, region: str) -> Record:
+def load(state: Path, region: str) -> RegionLaunches:
     """Return the record of a region in the state folder; an empty one where there is none that we can read."""
     tree = _read(state).get(region)
     try:
-        return _record(region, tree) if tree else Record(region)
+        return _record(region, tree) if tree else RegionLaunches(region)
     except (KeyError, TypeError):
-        return Record(region)
+        return RegionLaunches(region)
 
 
-def save(state: Path, record: Record) -> None:
+def save(state: Path, record: RegionLaunches) -> None:
     """Write the record of its region, whole; the lock of ``lock_path`` is held meanwhile.
 
     Raises:
         FileError: it cannot be written.
     """
     regions = {key: value for key, value in _read(state).items() if key != record.region}
-    if record != Record(record.region):
+    if record != RegionLaunches(record.region):
         tree = dataclasses.asdict(record)
         del tree["region"]
         regions[record.region] = tree
@@ -121,9 +121,9 @@ def lock_path(state: Path) -> Path:
     return state / "instances.lock"
 
 
-def _record(region: str, tree: dict[str, Any]) -> Record:
-    good, pending = (Launched(**tree[key]) if tree[key] else None for key in ("good", "pending"))
-    return Record(region, good, pending, tuple(tree["ending"]))
+def _record(region: str, tree: dict[str, Any]) -> RegionLaunches:
+    good, pending = (LaunchRecord(**tree[key]) if tree[key] else None for key in ("good", "pending"))
+    return RegionLaunches(region, good, pending, tuple(tree["ending"]))
 
 
 def _read(state: Path) -> dict[str, dict[str, Any]]:

@@ -2,20 +2,100 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unibuild.aws import ports, tags
+from unibuild.aws import tags
 from unibuild.aws.errors import NOT_FOUND
 from unibuild.aws.instance import APPEARS
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from unibuild.aws.client import Aws
     from unibuild.settings.ami import Launch
 
-__all__ = ["holder", "move_address", "remove_security_group", "security_group"]
+__all__ = [
+    "PortRule",
+    "RuleChange",
+    "compare_rules",
+    "holder",
+    "ip_permission",
+    "move_address",
+    "port_rules",
+    "remove_security_group",
+    "security_group",
+]
+
+
+class PortRule(NamedTuple):
+    """An open range of ports, to one network; the ports are -1 for ``icmp``, whose types they would be."""
+
+    protocol: str
+    first: int
+    last: int
+    network: str
+
+
+class RuleChange(NamedTuple):
+    """What is to be done to a group.
+
+    Attributes:
+        missing: rules to add.
+        surplus: the ids of rules of ours to remove.
+    """
+
+    missing: tuple[PortRule, ...]
+    surplus: tuple[str, ...]
+
+
+def port_rules(ports: Iterable[str], networks: Sequence[str]) -> tuple[PortRule, ...]:
+    """Return the rules of ``open`` (``"80"``, ``"53/udp"``, ``"8000-8010/tcp"``, ``"icmp"``) and ``open_to``."""
+    found = []
+    for port in ports:
+        span, _, protocol = port.partition("/")
+        for network in networks:
+            if span == "icmp":
+                found.append(PortRule("icmpv6" if ":" in network else "icmp", -1, -1, network))
+                continue
+            first, _, last = span.partition("-")
+            found.append(PortRule(protocol or "tcp", int(first), int(last or first), network))
+    return tuple(dict.fromkeys(found))
+
+
+def compare_rules(rules: Iterable[PortRule], there: Iterable[Mapping[str, Any]]) -> RuleChange:
+    """Return what makes a group open just these ports, as far as it is ours to change.
+
+    Args:
+        rules: what is wanted.
+        there: the group's rules as DescribeSecurityGroupRules tells them; those without our tag are somebody else's,
+            and stay.
+    """
+    asked = tuple(rules)
+    incoming = {said["SecurityGroupRuleId"]: said for said in there if not said.get("IsEgress")}
+    have = {_port_rule(said) for said in incoming.values()}
+    surplus = [
+        name
+        for name, said in incoming.items()
+        if _port_rule(said) not in asked and tags.UNIKERNEL in tags.read(said.get("Tags", ()))
+    ]
+    return RuleChange(tuple(rule for rule in asked if rule not in have), tuple(surplus))
+
+
+def ip_permission(rule: PortRule) -> dict[str, Any]:
+    """Return a rule as AuthorizeSecurityGroupIngress takes it."""
+    key, name = ("Ipv6Ranges", "CidrIpv6") if ":" in rule.network else ("IpRanges", "CidrIp")
+    return {
+        "IpProtocol": rule.protocol,
+        "FromPort": rule.first,
+        "ToPort": rule.last,
+        key: [{name: rule.network}],
+    }
+
+
+def _port_rule(said: Mapping[str, Any]) -> PortRule:
+    network = said.get("CidrIpv4") or said.get("CidrIpv6") or ""
+    return PortRule(said.get("IpProtocol", ""), said.get("FromPort", -1), said.get("ToPort", -1), network)
 
 
 def holder(aws: Aws, region: str, given: str) -> str | None:
@@ -120,13 +200,13 @@ def _open(aws: Aws, settings: Launch, region: str, group: str, marked: list[dict
     client = aws.client("ec2", region)
     in_group = [{"Name": "group-id", "Values": [group]}]
     there = client.pages("DescribeSecurityGroupRules", "SecurityGroupRules", Filters=in_group)
-    change = ports.change(ports.wanted(settings.open, settings.open_to), there)
+    change = compare_rules(port_rules(settings.open, settings.open_to), there)
     if change.missing:
         client.call(
             "AuthorizeSecurityGroupIngress",
             appears=APPEARS,
             GroupId=group,
-            IpPermissions=[ports.permission(rule) for rule in change.missing],
+            IpPermissions=[ip_permission(rule) for rule in change.missing],
             TagSpecifications=[{"ResourceType": "security-group-rule", "Tags": marked}],
         )
     if change.surplus:

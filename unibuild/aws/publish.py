@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import unibuild
 from unibuild.aws import ami, preflight, tags
+from unibuild.aws.client import run_parallel
 from unibuild.aws.errors import NOT_FOUND
-from unibuild.aws.snapshot import checksums
+from unibuild.aws.snapshot import blocks
+from unibuild.aws.snapshot import publisher as publishers
 from unibuild.aws.snapshot import upload as snapshot
-from unibuild.aws.snapshot.blocks import Base
-from unibuild.aws.snapshot.s3_import import Importer
-from unibuild.aws.together import together
+from unibuild.aws.snapshot.blocks import BaseSnapshot
+from unibuild.aws.snapshot.publisher import PublisherContext, SnapshotSpec
 from unibuild.aws.xen_support import Virtualization, pv_grub
 from unibuild.errors import AwsError
 
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from unibuild.aws.client import Aws, Client
-    from unibuild.aws.snapshot.journal import Journal
-    from unibuild.aws.snapshot.workers import Source
+    from unibuild.aws.snapshot.journal import UploadJournal
+    from unibuild.aws.snapshot.workers import BlockSource
 
-__all__ = ["About", "Found", "Published", "Wanted", "find", "identity", "look", "make"]
+__all__ = [
+    "AmiSpec",
+    "KernelInfo",
+    "Prerequisites",
+    "Published",
+    "check_prerequisites",
+    "create",
+    "find_published",
+    "identity",
+]
 
 _KEY = "unibuild:key"  # the tag that says what a snapshot is encrypted with
 _BASES = 8  # snapshots that are compared with the image, the newest ones
 
 
-class About(NamedTuple):
+class KernelInfo(NamedTuple):
     """What is known of a kernel; what is not known is empty.
 
     Attributes:
@@ -61,7 +70,7 @@ class About(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class AmiSpec:
     """An AMI as it shall be.
 
     Attributes:
@@ -73,7 +82,8 @@ class Wanted:
         about: what is known of the kernel.
         tags: a person's own tags.
         instance_type: what shall run it; None: any type that can.
-        bucket: the S3 bucket that the image goes through; None: it goes by the EBS direct API.
+        via: the publisher, as ``[publish] via``.
+        bucket: the S3 bucket of the publisher that needs one.
         role: the role that EC2 reads the bucket with.
         share: who else may launch it, as ``[publish] share``.
         regions: where copies of it shall be.
@@ -84,9 +94,10 @@ class Wanted:
     virtualization: Virtualization
     volume_type: str
     encryption: str
-    about: About
+    about: KernelInfo
     tags: Mapping[str, str] = field(hash=False)
     instance_type: str | None = None
+    via: str = "ebs"
     bucket: str | None = None
     role: str = ""
     share: tuple[str, ...] = ()
@@ -122,7 +133,7 @@ class Published(NamedTuple):
     described: Mapping[str, Any] = {}
 
 
-class Found(NamedTuple):
+class Prerequisites(NamedTuple):
     """What is known before anything is sent.
 
     Attributes:
@@ -132,7 +143,7 @@ class Found(NamedTuple):
     """
 
     kernel: str | None
-    bases: tuple[Base, ...]
+    bases: tuple[BaseSnapshot, ...]
     key: str = ""
 
 
@@ -141,14 +152,14 @@ def identity(digest: str, encryption: str) -> str:
     return hashlib.sha256(f"{digest} {encryption}".encode()).hexdigest() if encryption else digest
 
 
-def find(aws: Aws, wanted: Wanted, journal: Journal) -> Published | None:
+def find_published(aws: Aws, wanted: AmiSpec, journal: UploadJournal) -> Published | None:
     """Return the AMI if it is there already: one call. What was begun for it by a run that was killed goes then.
 
     Raises:
         AwsError: another AMI has its name, or the AMI lacks a snapshot.
     """
     ec2 = aws.client("ec2")
-    image = ami.named(ec2, wanted.name)
+    image = ami.find_by_name(ec2, wanted.name)
     if image is None:
         return None
     ami.check_identity(ec2, image, wanted.about.identity)
@@ -164,7 +175,7 @@ def find(aws: Aws, wanted: Wanted, journal: Journal) -> Published | None:
     return Published(image["ImageId"], root, wanted.name, ec2.region, is_new=False, described=image)
 
 
-def look(aws: Aws, wanted: Wanted) -> Found:
+def check_prerequisites(aws: Aws, wanted: AmiSpec) -> Prerequisites:
     """Return what must be known before; all is asked at the same time, and nothing is changed.
 
     Raises:
@@ -172,28 +183,29 @@ def look(aws: Aws, wanted: Wanted) -> Found:
     """
     ec2 = aws.client("ec2")
     is_pv = wanted.virtualization == "paravirtual"
+    needs_arn = publishers.find(wanted.via).needs_key_arn
     jobs: list[Callable[[], Any]] = [
         lambda: pv_grub(ec2) if is_pv else None,
         lambda: _snapshots(ec2, wanted),
         lambda: preflight.encrypts_by_default(ec2),
-        lambda: preflight.kms_key(ec2, wanted.encryption) if wanted.bucket is None else wanted.encryption,
+        lambda: preflight.kms_key(ec2, wanted.encryption) if needs_arn else wanted.encryption,
         lambda: preflight.check_types(ec2, wanted.instance_type, wanted.virtualization),
         lambda: preflight.may_register(ec2, wanted.name, wanted.all_tags),
     ]
     if wanted.share:
         regions = [aws.client("ec2", one) for one in dict.fromkeys((ec2.region, *wanted.regions))]
         jobs += [functools.partial(preflight.may_share, one, wanted.share, wanted.encryption) for one in regions]
-    kernel, there, by_default, key, *_ = together(jobs)
+    kernel, there, by_default, key, *_ = run_parallel(jobs)
     bases = _bases(there, wanted, key, is_encrypted=by_default or bool(wanted.encryption))
-    return Found(kernel, tuple(bases), key)
+    return Prerequisites(kernel, tuple(bases), key)
 
 
-def make(
+def create(
     aws: Aws,
-    source: Source,
-    wanted: Wanted,
-    found: Found,
-    journal: Journal,
+    source: BlockSource,
+    wanted: AmiSpec,
+    found: Prerequisites,
+    journal: UploadJournal,
     tell: Callable[[str, float | None, str], None],
 ) -> Published:
     """Return the AMI of an image, which is made now.
@@ -211,18 +223,16 @@ def make(
         FileError: the kernel changed meanwhile.
     """
     ec2 = aws.client("ec2")
-    about = snapshot.About(
+    about = SnapshotSpec(
         identity=wanted.about.identity,
         description=wanted.description,
-        tags={**wanted.all_tags, **checksums.packed(source.checksums), **_key(wanted.encryption)},
+        tags={**wanted.all_tags, **blocks.checksum_tags(source.checksums), **_key(wanted.encryption)},
         encryption=found.key or wanted.encryption,
     )
-    if wanted.bucket is not None:
-        owner = f"{socket.gethostname()}:{journal.path.resolve()}"
-        made = Importer(aws, ec2.region, wanted.bucket, wanted.role, owner, tell).make(source, about)
+    context = PublisherContext(aws, ec2.region, journal, wanted.bucket, wanted.role, tell)
+    made = publishers.find(wanted.via).open(context).make(source, about, found.bases)
+    if wanted.via != "ebs":
         snapshot.Uploader(aws, ec2.region, journal).discard_all()  # what was begun by the EBS direct API
-    else:
-        made = snapshot.Uploader(aws, ec2.region, journal, tell).make(source, about, found.bases)
     tell("register the AMI", None, wanted.name)
     registration = ami.Registration(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags
@@ -244,7 +254,7 @@ def make(
     )
 
 
-def _snapshots(ec2: Client, wanted: Wanted) -> list[dict[str, Any]]:
+def _snapshots(ec2: Client, wanted: AmiSpec) -> list[dict[str, Any]]:
     """Return the unikernel's finished snapshots, as EC2 describes them; see that they may be deleted.
 
     Raises:
@@ -260,7 +270,7 @@ def _snapshots(ec2: Client, wanted: Wanted) -> list[dict[str, Any]]:
     return found
 
 
-def _bases(there: list[dict[str, Any]], wanted: Wanted, key: str, *, is_encrypted: bool) -> list[Base]:
+def _bases(there: list[dict[str, Any]], wanted: AmiSpec, key: str, *, is_encrypted: bool) -> list[BaseSnapshot]:
     """Return the snapshots that can be the parent of a new one, the newest first.
 
     A child is encrypted as its parent is, so EBS refuses an unencrypted parent where all is to be encrypted.
@@ -274,11 +284,11 @@ def _bases(there: list[dict[str, Any]], wanted: Wanted, key: str, *, is_encrypte
     bases = []
     for one in sorted(there, key=lambda one: one["StartTime"], reverse=True):
         held = tags.read(one.get("Tags", ()))
-        digests = checksums.unpacked(held)
+        digests = blocks.checksums_from_tags(held)
         of_key = not key.startswith("arn:") or one.get("KmsKeyId", key) == key
         same = held.get(_KEY, "") == wanted.encryption and bool(one.get("Encrypted")) == is_encrypted and of_key
         if digests is not None and same:
-            bases.append(Base(one["SnapshotId"], one["VolumeSize"], digests))
+            bases.append(BaseSnapshot(one["SnapshotId"], one["VolumeSize"], digests))
     return bases[:_BASES]
 
 

@@ -9,18 +9,27 @@ from unibuild.aws import tags
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from unibuild.aws.difference import Difference
-    from unibuild.aws.garbage_collection import Removal
+    from unibuild.aws.compare import BlockDifference
+    from unibuild.aws.garbage_collection import RemovalPlan
     from unibuild.aws.inventory import Ami
 
-__all__ = ["HEAD", "VERSION", "as_object", "detail", "difference_lines", "facts", "removal_as_object", "row"]
+__all__ = [
+    "TABLE_HEAD",
+    "VERSION",
+    "ami_object",
+    "detail_lines",
+    "difference_lines",
+    "provenance",
+    "removal_object",
+    "table_row",
+]
 
-VERSION = 1
+VERSION = 2
 """Of the objects that ``--json`` prints; a new one where a field changes its meaning or goes."""
 
-HEAD = ("AMI", "REGION", "NAME", "MADE (UTC)", "TYPE", "STATE", "FROM", "VERIFIED (UTC)", "USED BY")
+TABLE_HEAD = ("AMI", "REGION", "NAME", "MADE (UTC)", "TYPE", "STATE", "FROM", "VERIFIED (UTC)", "USED BY")
 _SHOWN = 2  # of what uses an AMI, in a table
-_FACTS = {
+_PROVENANCE = {
     "unikernel": tags.UNIKERNEL,
     "sha256": tags.SHA256,
     "revision": tags.REVISION,
@@ -30,7 +39,7 @@ _FACTS = {
 }
 
 
-def row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
+def table_row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
     """Return the row of an AMI in a table with ``HEAD``; with None for ``users``, nobody could be asked."""
     notes = [note for note, is_so in (("public", one.is_public), ("protected", one.is_protected)) if is_so]
     return (
@@ -46,12 +55,12 @@ def row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
     )
 
 
-def facts(one: Ami) -> dict[str, str | None]:
+def provenance(one: Ami) -> dict[str, str | None]:
     """Return what the tags tell of the kernel in an AMI; None: nothing is told."""
-    return {name: one.tags.get(key) for name, key in _FACTS.items()}
+    return {name: one.tags.get(key) for name, key in _PROVENANCE.items()}
 
 
-def as_object(one: Ami, users: Sequence[str] | None = None) -> dict[str, Any]:
+def ami_object(one: Ami, users: Sequence[str] | None = None) -> dict[str, Any]:
     """Return an AMI for ``--json``; with ``users`` also what uses it."""
     return {
         "id": one.id,
@@ -67,13 +76,13 @@ def as_object(one: Ami, users: Sequence[str] | None = None) -> dict[str, Any]:
         "protected": one.is_protected,
         "encrypted": one.is_encrypted,
         "deprecated": one.deprecated,
-        "facts": facts(one),
+        "provenance": provenance(one),
         "tags": dict(one.tags),
         **({} if users is None else {"used_by": list(users)}),
     }
 
 
-def detail(one: Ami, users: Sequence[str]) -> Iterator[str]:
+def detail_lines(one: Ami, users: Sequence[str]) -> Iterator[str]:
     """Give the lines that tell all of an AMI."""
     yield f"{one.id}  {one.name}"
     told = {
@@ -82,13 +91,13 @@ def detail(one: Ami, users: Sequence[str]) -> Iterator[str]:
         "made": one.created,
         "type": one.virtualization + (f", kernel image {one.kernel}" if one.kernel else ""),
         "snapshots": ", ".join(one.snapshots) + f" ({one.size} GiB{', encrypted' if one.is_encrypted else ''})",
-        **{name: text or "" for name, text in facts(one).items()},
+        **{name: text or "" for name, text in provenance(one).items()},
         "deprecated": one.deprecated or "",
         "public": "everybody may launch it" if one.is_public else "",
         "protected": _protection(one),
         "used by": ", ".join(users),
     }
-    ours = set(_FACTS.values())
+    ours = set(_PROVENANCE.values())
     told |= {f"tag {key}": text for key, text in one.tags.items() if key not in ours}
     width = max(map(len, told))
     for name, text in told.items():
@@ -96,7 +105,9 @@ def detail(one: Ami, users: Sequence[str]) -> Iterator[str]:
             yield f"  {name:<{width}}  {text}"
 
 
-def difference_lines(first: Ami, second: Ami, blocks: int, found: Sequence[Difference], size: int) -> Iterator[str]:
+def difference_lines(
+    first: Ami, second: Ami, blocks: int, found: Sequence[BlockDifference], size: int
+) -> Iterator[str]:
     """Give the lines that tell how two AMIs differ.
 
     Args:
@@ -108,8 +119,8 @@ def difference_lines(first: Ami, second: Ami, blocks: int, found: Sequence[Diffe
     """
     yield f"{first.id} {first.name} ({first.region})"
     yield f"{second.id} {second.name} ({second.region})"
-    one, other = facts(first), facts(second)
-    for name in _FACTS:
+    one, other = provenance(first), provenance(second)
+    for name in _PROVENANCE:
         if one[name] != other[name]:
             yield f"  {name}: {one[name] or 'not told'} -> {other[name] or 'not told'}"
     if not found:
@@ -121,7 +132,7 @@ def difference_lines(first: Ami, second: Ami, blocks: int, found: Sequence[Diffe
         yield f"  block {each.index}: {each.bytes} bytes from {each.offset} on{where}"
 
 
-def removal_as_object(removal: Removal, failures: Mapping[int, str], *, planned: bool) -> dict[str, Any]:
+def removal_object(removal: RemovalPlan, failures: Mapping[int, str], *, planned: bool) -> dict[str, Any]:
     """Return a removal for ``--json``; ``failures`` are reasons by the number of the step."""
     steps = [
         {

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.aws import garbage_collection, look, render
+from unibuild.aws import garbage_collection, inventory, render
 from unibuild.aws.errors import DENIED
-from unibuild.aws.patience import READING
+from unibuild.aws.retry import READ_POLICY
 from unibuild.ec2 import account
 from unibuild.errors import AwsError, InputError
+from unibuild.settings.deprecated import current_word
 from unibuild.settings.loader import Project, load
 from unibuild.util.output import table
 from unibuild.util.progress import note
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unibuild.aws.client import Aws
-    from unibuild.aws.garbage_collection import Removal
+    from unibuild.aws.garbage_collection import RemovalPlan
     from unibuild.aws.inventory import Ami, Inventory
 
 __all__ = ["main"]
@@ -40,7 +41,7 @@ class _Asked:
     @property
     def reading(self) -> Aws:
         """The account for calls that only read: they give up soon."""
-        return self.aws.like(patience=READING)
+        return self.aws.like(patience=READ_POLICY)
 
     @property
     def regions(self) -> list[str]:
@@ -48,11 +49,11 @@ class _Asked:
 
     @property
     def unikernel(self) -> str | None:
-        return None if self.words.all else account.unikernel(self.project)
+        return None if self.words.all else account.unikernel_name(self.project)
 
     @property
     def amis(self) -> list[Ami]:
-        return account.ours(self.reading, self.regions, self.unikernel)
+        return account.list_amis(self.reading, self.regions, self.unikernel)
 
 
 def main(argv: list[str]) -> int:
@@ -64,6 +65,8 @@ def main(argv: list[str]) -> int:
         SettingsError: a setting is wrong.
     """
     parser, verbs = _parsers()
+    if argv and argv[0] == "end":
+        argv = [current_word("ami end").removeprefix("ami "), *argv[1:]]
     words = verbs[argv[0]].parse_intermixed_args(argv[1:]) if argv and argv[0] in verbs else parser.parse_args(argv)
     overrides = dict(word.split("=", 1) for word in words.words if "=" in word)
     words.words = [word for word in words.words if "=" not in word]
@@ -71,7 +74,7 @@ def main(argv: list[str]) -> int:
     if not least <= len(words.words) <= most:
         raise InputError(f"`unibuild ami {words.verb}` takes {_count(least, most)}, and not {len(words.words)}")
     project = load(Path.cwd(), overrides, required=False)
-    return int(words.act(_Asked(words, project, account.account(project))))
+    return int(words.act(_Asked(words, project, account.open_account(project))))
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
@@ -90,7 +93,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
         prog="unibuild ami",
         description="Manage the AMIs that unibuild made in AWS. Only what carries unibuild's tag is touched.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="list | show | diff | gc | rm | rollback | end")
+    verbs = parser.add_subparsers(required=True, metavar="list | show | diff | gc | rm | rollback | terminate")
     many = sys.maxsize
 
     def verb(name: str, act: object, takes: tuple[int, int], text: str, *parents: argparse.ArgumentParser) -> None:
@@ -103,7 +106,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
     verb("gc", _gc, (0, 0), "remove old AMIs, and snapshots that no AMI uses", changing)
     verb("rm", _rm, (1, many), "remove AMIs and their snapshots", changing)
     verb("rollback", _rollback, (0, 1), "replace the running instance with one of an earlier AMI", changing)
-    verb("end", _end, (0, 0), "terminate the instance that this project launched", changing)
+    verb("terminate", _terminate, (0, 0), "terminate the instance that this project launched", changing)
     gc, rm = verbs.choices["gc"], verbs.choices["rm"]
     gc.add_argument("--keep", type=_at_least_one, default=3, metavar="N", help="keep the newest N publishes (3)")
     gc.add_argument(
@@ -134,10 +137,10 @@ def _list(asked: _Asked) -> int:
     users = {region: _users(asked.reading, region) for region in {one.region for one in amis}}
     told = [(one, None if (used := users[one.region]) is None else used.get(one.id, ())) for one in amis]
     if asked.words.json:
-        objects = [{**render.as_object(one), "used_by": used} for one, used in told]
+        objects = [{**render.ami_object(one), "used_by": used} for one, used in told]
         _print({"version": render.VERSION, "amis": objects})
     elif amis:
-        print("\n".join(table(render.HEAD, [render.row(one, used) for one, used in told])))
+        print("\n".join(table(render.TABLE_HEAD, [render.table_row(one, used) for one, used in told])))
     else:
         print(f"no AMI of ours is in {', '.join(asked.regions)}; `unibuild publish_ami` makes one")
     return 0
@@ -146,7 +149,7 @@ def _list(asked: _Asked) -> int:
 def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
     """Return what uses an AMI, by its id; None where we may not ask: a table is worth having without it."""
     try:
-        return look.used_by(aws, region)
+        return inventory.list_users(aws, region)
     except AwsError as error:
         if error.code in DENIED:
             return None
@@ -154,16 +157,16 @@ def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
 
 
 def _show(asked: _Asked) -> int:
-    found = account.find(asked.amis, asked.words.words[0])
-    users = {region: look.used_by(asked.reading, region) for region in {one.region for one in found}}
+    found = account.find_amis(asked.amis, asked.words.words[0])
+    users = {region: inventory.list_users(asked.reading, region) for region in {one.region for one in found}}
     told = []
     for one in found:
-        more = look.references(asked.reading, one.region, [one.id]) or {}
+        more = inventory.list_references(asked.reading, one.region, [one.id]) or {}
         told.append((one, (*users[one.region].get(one.id, ()), *more.get(one.id, ()))))
     if asked.words.json:
-        _print({"version": render.VERSION, "amis": [render.as_object(one, used) for one, used in told]})
+        _print({"version": render.VERSION, "amis": [render.ami_object(one, used) for one, used in told]})
     else:
-        print("\n".join(line for one, used in told for line in render.detail(one, used)))
+        print("\n".join(line for one, used in told for line in render.detail_lines(one, used)))
     return 0
 
 
@@ -173,11 +176,11 @@ def _diff(asked: _Asked) -> int:
     from unibuild.image.disk import BLOCK
 
     amis = asked.amis
-    first, second = (account.find(amis, word)[0] for word in asked.words.words)
+    first, second = (account.find_amis(amis, word)[0] for word in asked.words.words)
     blocks, found = compare_amis(asked.reading, first, second)
     if asked.words.json:
         told = [dataclasses.asdict(one) for one in found]
-        of = {"first": render.as_object(first), "second": render.as_object(second)}
+        of = {"first": render.ami_object(first), "second": render.ami_object(second)}
         _print({"version": render.VERSION, **of, "block_size": BLOCK, "blocks": blocks, "differences": told})
     else:
         print("\n".join(render.difference_lines(first, second, blocks, found, BLOCK)))
@@ -187,7 +190,7 @@ def _diff(asked: _Asked) -> int:
 def _gc(asked: _Asked) -> int:
     words, now = asked.words, datetime.now(UTC)
     removals = [
-        garbage_collection.collect(
+        garbage_collection.plan_collection(
             _inventory(asked, region),
             asked.unikernel,
             words.keep,
@@ -198,11 +201,11 @@ def _gc(asked: _Asked) -> int:
         )
         for region in asked.regions
     ]
-    return _remove(asked, garbage_collection.joined(removals))
+    return _remove(asked, garbage_collection.merge_plans(removals))
 
 
 def _inventory(asked: _Asked, region: str) -> Inventory:
-    found = look.inventory(asked.reading, region)
+    found = inventory.take_inventory(asked.reading, region)
     if not found.are_references_known:
         note(
             f"{region}: Systems Manager parameters and Image Builder recipes are not known as users of AMIs: "
@@ -213,16 +216,18 @@ def _inventory(asked: _Asked, region: str) -> Inventory:
 
 def _rm(asked: _Asked) -> int:
     amis = asked.amis
-    found = list({(one.region, one.id): one for word in asked.words.words for one in account.find(amis, word)}.values())
+    found = list(
+        {(one.region, one.id): one for word in asked.words.words for one in account.find_amis(amis, word)}.values()
+    )
     removals = []
     for region in dict.fromkeys(one.region for one in found):
         there = [one for one in found if one.region == region]
         removals.append(
-            garbage_collection.remove(
+            garbage_collection.plan_removal(
                 _inventory(asked, region), there, force=asked.words.force, unprotect=asked.words.unprotect
             )
         )
-    removal = garbage_collection.joined(removals)
+    removal = garbage_collection.merge_plans(removals)
     staying = [one for one in removal.kept if not one.later]
     if staying and not asked.words.plan:
         refused = "\n".join(f"{one.ami.id} {one.ami.name}: {one.why}" for one in staying)
@@ -232,13 +237,13 @@ def _rm(asked: _Asked) -> int:
     return _remove(asked, removal)
 
 
-def _remove(asked: _Asked, removal: Removal) -> int:
+def _remove(asked: _Asked, removal: RemovalPlan) -> int:
     """Print what is planned, ask, and carry it out.
 
     Raises:
         AwsError: something could not be removed; the rest is.
     """
-    from unibuild.aws.removing import carry_out
+    from unibuild.aws.garbage_collection import execute
 
     words = asked.words
     if not words.json:
@@ -249,10 +254,10 @@ def _remove(asked: _Asked, removal: Removal) -> int:
         if not removal.steps:
             print("nothing is to be removed")
     planned = words.plan or not removal.steps or not _confirmed(words, f"Make these {len(removal.steps)} calls?")
-    errors = {} if planned else carry_out(asked.aws, removal)
+    errors = {} if planned else execute(asked.aws, removal)
     if words.json:
         failures = {number: error.message for number, error in errors.items()}
-        _print(render.removal_as_object(removal, failures, planned=planned))
+        _print(render.removal_object(removal, failures, planned=planned))
     if errors:
         first, *others = errors.values()
         for other in others:
@@ -262,45 +267,45 @@ def _remove(asked: _Asked, removal: Removal) -> int:
 
 
 def _rollback(asked: _Asked) -> int:
-    from unibuild.aws.dry_run import Plan
-    from unibuild.ec2.rollback import rollback
+    from unibuild.aws.dry_run import CallPlan
+    from unibuild.ec2.launch import rollback
 
     words = asked.words
     region = words.region[0] if words.region else asked.aws.region
-    plan = Plan() if words.plan else None
-    aws = account.account(asked.project, region, plan)
+    plan = CallPlan() if words.plan else None
+    aws = account.open_account(asked.project, region, plan)
     told = rollback(asked.project, aws, words.words[0] if words.words else None, show=not words.json)
     if plan is not None:
         if words.json:
             calls = [dataclasses.asdict(call) for call in plan.calls]
-            _print({"version": render.VERSION, "planned": True, "ami": render.as_object(told), "calls": calls})
+            _print({"version": render.VERSION, "planned": True, "ami": render.ami_object(told), "calls": calls})
         else:
             print("\n".join(plan.lines()))
     elif words.json:
-        _print({"version": render.VERSION, "planned": False, "ami": render.as_object(told), "calls": []})
+        _print({"version": render.VERSION, "planned": False, "ami": render.ami_object(told), "calls": []})
     return 0
 
 
-def _end(asked: _Asked) -> int:
-    from unibuild.aws.dry_run import Plan
-    from unibuild.ec2.instances import launching
+def _terminate(asked: _Asked) -> int:
+    from unibuild.aws.dry_run import CallPlan
+    from unibuild.ec2.launch import locked_launch
 
     words = asked.words
     regions = account.regions(asked.project, asked.aws, words.region)
-    plan = Plan() if words.plan else None
-    ended: list[str] = []
-    if plan is None and not _confirmed(words, "End the instance of this project?"):
+    plan = CallPlan() if words.plan else None
+    terminated: list[str] = []
+    if plan is None and not _confirmed(words, "Terminate the instance of this project?"):
         return 0
     for region in regions:
-        aws = account.account(asked.project, region, plan)
-        with launching(asked.project, aws, region, show=False) as launch:
-            ended += launch.end()
+        aws = account.open_account(asked.project, region, plan)
+        with locked_launch(asked.project, aws, region, show=False) as launch:
+            terminated += launch.terminate_all()
     if words.json:
-        _print({"version": render.VERSION, "planned": words.plan, "ended": ended})
+        _print({"version": render.VERSION, "planned": words.plan, "terminated": terminated})
     elif plan is not None:
         print("\n".join(plan.lines()) or "no instance of this project runs")
     else:
-        print(f"{', '.join(ended)} is ended" if ended else "no instance of this project runs")
+        print(f"terminated {', '.join(terminated)}" if terminated else "no instance of this project runs")
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from unibuild.aws import look
+from unibuild.aws import inventory
 from unibuild.aws.client import Aws
 from unibuild.errors import InputError
 from unibuild.util.progress import note
@@ -13,14 +13,14 @@ from unibuild.util.progress import note
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from unibuild.aws.dry_run import Plan
+    from unibuild.aws.dry_run import CallPlan
     from unibuild.aws.inventory import Ami
     from unibuild.settings.loader import Project
 
-__all__ = ["account", "find", "ours", "regions", "unikernel"]
+__all__ = ["find_amis", "list_amis", "open_account", "regions", "unikernel_name"]
 
 
-def account(project: Project, region: str | None = None, plan: Plan | None = None) -> Aws:
+def open_account(project: Project, region: str | None = None, plan: CallPlan | None = None) -> Aws:
     """Return the account that the project's settings and boto3's chain find; nothing is asked yet.
 
     Args:
@@ -32,7 +32,7 @@ def account(project: Project, region: str | None = None, plan: Plan | None = Non
     return Aws(settings.profile, region or settings.region, plan=plan, notify=note)
 
 
-def unikernel(project: Project) -> str:
+def unikernel_name(project: Project) -> str:
     """Return the name that our tag has: that of the kernel."""
     return project.settings.name or project.root.name or "kernel"
 
@@ -46,7 +46,7 @@ def regions(project: Project, aws: Aws, asked: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys(asked or (aws.region, *project.settings.publish.regions)))
 
 
-def ours(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:
+def list_amis(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:
     """Return our AMIs in these regions, the newest first within each.
 
     Args:
@@ -59,12 +59,12 @@ def ours(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:
     """
     found = []
     for region in regions:
-        there = [one for one in look.amis(aws, region) if name in (None, one.unikernel)]
+        there = [one for one in inventory.list_amis(aws, region) if name in (None, one.unikernel)]
         found += sorted(there, key=lambda one: (one.created, one.id), reverse=True)
     return found
 
 
-def find(amis: Sequence[Ami], word: str) -> list[Ami]:
+def find_amis(amis: Sequence[Ami], word: str) -> list[Ami]:
     """Return the AMIs of this id or name: one, or one of each region.
 
     Raises:

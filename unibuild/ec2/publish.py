@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from unibuild.aws import distribute
 from unibuild.aws import publish as ami
-from unibuild.aws import sharing, steps
-from unibuild.aws.dry_run import Plan, mentions_unknown
-from unibuild.aws.inventory import ami as described
+from unibuild.aws.dry_run import CallPlan, mentions_unknown
+from unibuild.aws.inventory import parse_ami as described
+from unibuild.aws.snapshot import publisher
 from unibuild.aws.snapshot.blocks import BLOCK
-from unibuild.aws.snapshot.journal import Journal
-from unibuild.aws.snapshot.upload import DEFAULT_KEY
+from unibuild.aws.snapshot.journal import UploadJournal
+from unibuild.aws.snapshot.publisher import DEFAULT_KEY
 from unibuild.aws.xen_support import check_kind
-from unibuild.ec2.account import account, unikernel
+from unibuild.ec2.account import open_account, unikernel_name
 from unibuild.errors import SettingsError
 from unibuild.graph import disk_image as images
 from unibuild.graph.provenance import facts
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from unibuild.aws.client import Aws
     from unibuild.aws.inventory import Ami
     from unibuild.graph.graph import Graph
-    from unibuild.image.disk import Image
+    from unibuild.image.disk import DiskImage
     from unibuild.settings.ami import Publish
     from unibuild.settings.loader import Project
 
-__all__ = ["publish", "wanted"]
+__all__ = ["ami_spec", "publish"]
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9()\[\] ./'@_-]")  # of an AMI
 _LENGTHS = (3, 128)
@@ -63,19 +64,19 @@ def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | 
         AwsError: AWS refused, or a fault did not pass.
     """
     if via is not None:
-        found = found._replace(project=_going(found.project, via))
+        found = found._replace(project=_with_via(found.project, via))
     settings = found.project.settings.publish
-    sharing.check(settings)
+    distribute.check_sharing(settings)
     image = images.plan(found)
     check_kind(image.kind, settings.virtualization)
-    plan = Plan() if planned else None
-    aws = account(found.project, plan=plan)
-    asked = wanted(found, image)
+    plan = CallPlan() if planned else None
+    aws = open_account(found.project, plan=plan)
+    asked = ami_spec(found, image)
     state = state_dir(found.project.root)
     with files.lock(state / "aws.lock", f"the AMI of {found.project.root}"):
-        made = _make(aws, found, image, asked, Journal(state, writing=not planned))
+        made = _make(aws, found, image, asked, UploadJournal(state, writing=not planned))
         with shown() as tell:
-            result = steps.finish(
+            result = distribute.distribute(
                 aws,
                 settings,
                 made.region,
@@ -87,11 +88,11 @@ def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | 
     if plan is not None:
         print("\n".join(plan.lines()) or f"{made.name} is {made.image} in {made.region} already: nothing would be sent")
     else:
-        print(_told(made))
+        print(_summary(made))
     return result
 
 
-def wanted(found: Graph, image: Image) -> ami.Wanted:
+def ami_spec(found: Graph, image: DiskImage) -> ami.AmiSpec:
     """Return the AMI of an image as the settings want it.
 
     Raises:
@@ -99,74 +100,62 @@ def wanted(found: Graph, image: Image) -> ami.Wanted:
     """
     project = found.project
     settings = project.settings.publish
+    publisher.find(settings.via).check_settings(settings)
     known = facts(project, found.toolchain)
-    key = _key(settings)
-    about = ami.About(
-        unikernel=unikernel(project),
+    key = _encryption(settings)
+    about = ami.KernelInfo(
+        unikernel=unikernel_name(project),
         identity=ami.identity(image.digest, key),
         revision=known.get("revision", ""),
         toolchain=known.get("toolchain", ""),
     )
     values = {"name": about.unikernel, "hash": about.identity[:12], "revision": about.revision}
-    name = _NOT_IN_A_NAME.sub("-", _filled("name", settings.name, values))
+    name = _NOT_IN_A_NAME.sub("-", _fill_in("name", settings.name, values))
     if not _LENGTHS[0] <= len(name) <= _LENGTHS[1]:
         raise SettingsError(f"[publish] name makes {name!r}, and an AMI's name has 3 to 128 characters")
     described = settings.description or ("{name} {revision}" if about.revision else "{name}")
-    return ami.Wanted(
+    return ami.AmiSpec(
         name=name,
-        description=_filled("description", described, values)[:_LONGEST],
+        description=_fill_in("description", described, values)[:_LONGEST],
         virtualization=settings.virtualization,
         volume_type=settings.volume,
         encryption=key,
         about=about,
         tags=settings.tags,
         instance_type=project.settings.launch.type,
-        bucket=_bucket(settings),
+        via=settings.via,
+        bucket=settings.bucket,
         role=settings.role,
         share=settings.share,
         regions=settings.regions,
     )
 
 
-def _make(aws: Aws, found: Graph, image: Image, asked: ami.Wanted, journal: Journal) -> ami.Published:
+def _make(aws: Aws, found: Graph, image: DiskImage, asked: ami.AmiSpec, journal: UploadJournal) -> ami.Published:
     with shown() as tell:
         tell("look for the AMI", None)
-        there = ami.find(aws, asked, journal)
+        there = ami.find_published(aws, asked, journal)
         if there is not None:
             return there
         tell("look what the region can run", None)
-        known = ami.look(aws, asked)
+        known = ami.check_prerequisites(aws, asked)
     if found.project.settings.publish.verify == "lab" and aws.plan is None:
         verify(found, image)
     with shown() as tell:
-        return ami.make(aws, image, asked, known, journal, tell)
+        return ami.create(aws, image, asked, known, journal, tell)
 
 
-def _going(project: Project, via: Literal["ebs", "s3"]) -> Project:
+def _with_via(project: Project, via: Literal["ebs", "s3"]) -> Project:
     settings = msgspec.structs.replace(project.settings.publish, via=via)
     return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, publish=settings))
 
 
-def _bucket(settings: Publish) -> str | None:
-    """Return the bucket that the image goes through; None: it goes through none."""
-    if settings.via == "s3" and not settings.bucket:
-        raise SettingsError('[publish] via = "s3" needs a bucket', hint="[publish] bucket: one of the AMI's region")
-    return settings.bucket if settings.via == "s3" else None
+def _encryption(settings: Publish) -> str:
+    """Return what encrypts the snapshot, in the form of ``AmiSpec.encryption``."""
+    return settings.kms_key or (DEFAULT_KEY if settings.encrypt else "")
 
 
-def _key(settings: Publish) -> str:
-    """Return what the snapshot is encrypted with, as ``Wanted`` has it."""
-    if settings.kms_key is None:
-        return DEFAULT_KEY if settings.encrypt else ""
-    if settings.via == "ebs" and not settings.kms_key.startswith("arn:"):
-        raise SettingsError(
-            f"[publish] kms_key is {settings.kms_key}, and the EBS direct API takes a key's ARN only",
-            hint="`aws kms describe-key --key-id ...` tells it: arn:aws:kms:...:key/...",
-        )
-    return settings.kms_key
-
-
-def _filled(key: str, template: str, values: Mapping[str, str]) -> str:
+def _fill_in(key: str, template: str, values: Mapping[str, str]) -> str:
     unknown = [name for name in re.findall(r"\{(\w*)\}", template) if name not in values]
     if unknown:
         known = ", ".join(f"`{{{name}}}`" for name in values)
@@ -174,7 +163,7 @@ def _filled(key: str, template: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template)
 
 
-def _told(made: ami.Published) -> str:
+def _summary(made: ami.Published) -> str:
     where = f"{made.name} is {made.image} in {made.region}"
     if not made.is_new:
         return f"{where} already: nothing was sent"

@@ -7,10 +7,9 @@ import re
 from typing import TYPE_CHECKING
 
 from unibuild import kernel
-from unibuild.aws import multiboot
 from unibuild.errors import KernelError, SettingsError
 from unibuild.image import disk as images
-from unibuild.image.grub_config import Line
+from unibuild.image.grub_config import CommandLine
 from unibuild.util import files
 from unibuild.xlcfg import cmdline, parser
 
@@ -19,15 +18,15 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from unibuild.graph.graph import Graph
-    from unibuild.image.bios_boot import Bios
-    from unibuild.image.disk import Image
+    from unibuild.image.bios_boot import BiosLoader
+    from unibuild.image.disk import DiskImage
 
 __all__ = ["plan", "warnings", "write"]
 
 _HOLE = 4096  # bytes of zeros that no file system here keeps
 
 
-def plan(found: Graph) -> Image:
+def plan(found: Graph) -> DiskImage:
     """Return the image of a project whose kernel is built; nothing is written.
 
     Raises:
@@ -42,7 +41,7 @@ def plan(found: Graph) -> Image:
     text = cmdline.effective(config) if settings.cmdline is None else settings.cmdline
     is_mirage = found.toolchain.name == "mirage" or about.solo5_abi is not None
     is_old = kind == "pv" or re.match(r"3\.|4\.[0-3]\.", getattr(found.toolchain, "version", "")) is not None
-    line = Line(text, cmdline.split(text, old=is_old) if is_mirage else None)
+    line = CommandLine(text, cmdline.split(text, old=is_old) if is_mirage else None)
     ramdisk = config.get("ramdisk")
     named = settings.ramdisks if settings.ramdisks is not None else [str(ramdisk)] if ramdisk else []
     modules = [found.project.root / name for name in named]
@@ -57,21 +56,21 @@ def plan(found: Graph) -> Image:
     )
 
 
-def warnings(found: Graph, image: Image) -> list[str]:
+def warnings(found: Graph, image: DiskImage) -> list[str]:
     """Return what not every boot loader can do with an image, in sentences.
 
     Raises:
         FileError: the kernel cannot be read.
     """
     said = []
-    if image.kind == "pvh" and not multiboot.has_header(found.kernel):
+    if image.kind == "pvh" and not kernel.has_multiboot_header(found.kernel):
         said.append("GRUB 2 cannot start it: its kernel has no multiboot header; pygrub can")
     if not image.line.is_exact and image.line.words is None:
         said.append("GRUB 2 will hand the command line over with a backslash before each of its quotes and backslashes")
     return said
 
 
-def write(image: Image, path: Path) -> None:
+def write(image: DiskImage, path: Path) -> None:
     """Write an image to a file, in which zeros are holes.
 
     Raises:
@@ -85,7 +84,7 @@ def write(image: Image, path: Path) -> None:
                     os.pwrite(file.fileno(), piece, index * images.BLOCK + at)
 
 
-def _bios(kind: Literal["pv", "pvh"]) -> Bios:
+def _bios(kind: Literal["pv", "pvh"]) -> BiosLoader:
     from unibuild.lab import grub_bios as bios
     from unibuild.util.progress import shown
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-__all__ = ["CORE", "MODULES", "PREFIX", "Bios"]
+__all__ = ["CORE", "MODULES", "PREFIX", "BiosLoader"]
 
 CORE = "/boot/grub/core.img"
 """Where the core is in the image."""
@@ -32,7 +32,7 @@ _NOP = b"\x90\x90"
 
 
 @dataclass(frozen=True)
-class Bios:
+class BiosLoader:
     """GRUB for a BIOS.
 
     Attributes:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from unibuild.image.bios_boot import Bios
+    from unibuild.image.bios_boot import BiosLoader
 
-__all__ = ["BLOCK", "Image", "make"]
+__all__ = ["BLOCK", "DiskImage", "make"]
 
 BLOCK = ext2.UNIT
 """Bytes of a block of an EBS snapshot."""
@@ -50,7 +50,7 @@ class _Sums(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Image:
+class DiskImage:
     """An image; may be read from several threads at a time.
 
     Attributes:
@@ -60,7 +60,7 @@ class Image:
     """
 
     kind: Literal["pv", "pvh"]
-    line: grub_config.Line
+    line: grub_config.CommandLine
     has_bios: bool
     _sources: tuple[_Source, ...]
     _system: ext2.FileSystem
@@ -108,7 +108,9 @@ class Image:
         source = self._sources[number]
         with reading(source.path), source.path.open("rb", buffering=0) as file:
             content = os.pread(file.fileno(), BLOCK, offset)
-            if _stamp(os.fstat(file.fileno())) != source.stamp or len(content) < min(BLOCK, source.size - offset):
+            if _file_identity(os.fstat(file.fileno())) != source.stamp or len(content) < min(
+                BLOCK, source.size - offset
+            ):
                 raise FileError(f"{source.path} was changed while the image was read", hint="run again")
         return content.ljust(BLOCK, b"\0")
 
@@ -134,14 +136,14 @@ class Image:
 
 def make(
     kernel: Path,
-    line: grub_config.Line,
+    line: grub_config.CommandLine,
     kind: Literal["pv", "pvh"],
     *,
     project: Path,
     modules: Sequence[Path] = (),
     path: str = "/kernel",
-    bios: Bios | None = None,
-) -> Image:
+    bios: BiosLoader | None = None,
+) -> DiskImage:
     """Make the image of a kernel.
 
     Args:
@@ -167,16 +169,16 @@ def make(
     if bios:
         first = bios.install(first, system.offsets[CORE])
     system = dataclasses.replace(system, metadata={**system.metadata, 0: first})
-    return Image(kind, line, bios is not None, sources, system)
+    return DiskImage(kind, line, bios is not None, sources, system)
 
 
 def _source(path: Path) -> _Source:
     with reading(path):
         about = path.stat()
-    return _Source(path, about.st_size, _stamp(about))
+    return _Source(path, about.st_size, _file_identity(about))
 
 
-def _stamp(about: os.stat_result) -> tuple[int, int, int]:
+def _file_identity(about: os.stat_result) -> tuple[int, int, int]:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 

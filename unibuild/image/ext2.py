@@ -14,27 +14,136 @@ The structures are those of e2fsprogs' lib/ext2fs/ext2_fs.h.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unibuild.errors import InputError
-from unibuild.image.tree import BLOCK, Node, tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["UNIT", "FileSystem", "lay_out"]
+__all__ = ["FS_BLOCK", "UNIT", "FileSystem", "Node", "lay_out", "tree"]
+
+FS_BLOCK = 4096
+"""Bytes of a block."""
+
+_ROOT, _LOST, _FIRST = 2, 11, 12  # inode numbers: /, /lost+found, the first of ours
+_FOLDER, _FILE = 0o40755, 0o100644
+
+
+@dataclass
+class Node:
+    """A file or folder.
+
+    Attributes:
+        number: of its inode, from 1.
+        mode: its type and permissions (inode(7)).
+        path: where it is.
+        size: of its content in bytes.
+        data: its content; None: it is a large file, whose content is elsewhere.
+        blocks: the numbers of the blocks that hold its content.
+        entries: what is in it, by name; a file's are none.
+    """
+
+    number: int
+    mode: int
+    path: str
+    size: int = 0
+    data: bytes | None = None
+    blocks: Sequence[int] = ()
+    entries: dict[str, Node] = field(default_factory=dict)
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.mode == _FOLDER
+
+    @property
+    def links(self) -> int:
+        """How many entries of folders lead to it: to a folder also its own "." and the ".." of each one in it."""
+        return 2 + sum(node.is_folder for node in self.entries.values()) if self.is_folder else 1
+
+
+def tree(small: Mapping[str, bytes], large: Sequence[tuple[str, int]]) -> list[Node]:
+    """Return all nodes in the order of their numbers: /, /lost+found, folders, small files, large files.
+
+    Args:
+        small: contents of files by their absolute path.
+        large: absolute path and size in bytes of the files whose content is elsewhere.
+
+    Raises:
+        InputError: a path is none, or is there twice.
+    """
+    folders = {"": Node(_ROOT, _FOLDER, "/")}
+    numbers = iter(range(_FIRST, 1 << 31))
+
+    def folder(path: str) -> Node:
+        if path not in folders:
+            above, _, name = path.rpartition("/")
+            parent = folder(above)  # its number comes first
+            folders[path] = parent.entries[name] = Node(next(numbers), _FOLDER, path)
+        return folders[path]
+
+    folders["/lost+found"] = folders[""].entries["lost+found"] = Node(_LOST, _FOLDER, "/lost+found")
+    paths = [*small, *(path for path, _ in large)]
+    for path in paths:
+        _check(path, paths)
+        folder(path.rpartition("/")[0])
+    files = [Node(next(numbers), _FILE, path, len(data), data) for path, data in small.items()]
+    files += [Node(next(numbers), _FILE, path, size) for path, size in large]
+    for node in files:
+        above, _, name = node.path.rpartition("/")
+        if name in folders[above].entries:
+            raise _twice(node.path)
+        folders[above].entries[name] = node
+    for path, node in folders.items():
+        node.data = _content(node, folders[path.rpartition("/")[0]])
+        node.size = len(node.data)
+    return [*folders.values(), *files]
+
+
+def _check(path: str, paths: Sequence[str]) -> None:
+    names = path.split("/")
+    if names[0] or any(name in ("", ".", "..") or "\0" in name or len(name.encode()) > 255 for name in names[1:]):
+        raise InputError(f'"{path}" is no path of a file in the image', hint='write it like "/boot/kernel"')
+    if any(other.startswith(f"{path}/") for other in paths):
+        raise _twice(path)
+
+
+def _twice(path: str) -> InputError:
+    return InputError(f'"{path}" would be in the image twice')
+
+
+def _content(folder: Node, parent: Node) -> bytes:
+    """Return a folder's entries; none crosses the end of a block, and the last of each reaches to it."""
+    blocks: list[list[bytes]] = [[]]
+    for name, node in {".": folder, "..": parent, **folder.entries}.items():
+        coded = name.encode()
+        # In this revision the length of the name has 16 bits; later ones keep the type of the file in the upper half.
+        head = struct.pack("<IHH", node.number, 8 + -(-len(coded) // 4) * 4, len(coded))
+        entry = (head + coded).ljust(struct.unpack_from("<H", head, 4)[0], b"\0")
+        if sum(map(len, blocks[-1])) + len(entry) > FS_BLOCK:
+            blocks.append([])
+        blocks[-1].append(entry)
+    return b"".join(map(_block, blocks))
+
+
+def _block(entries: list[bytes]) -> bytes:
+    last = entries[-1]
+    rest = FS_BLOCK - sum(map(len, entries[:-1]))
+    return b"".join([*entries[:-1], last[:4], struct.pack("<H", rest), last[6:]]).ljust(FS_BLOCK, b"\0")
+
 
 UNIT = 512 << 10
 """Bytes of a unit."""
 
-_PER_UNIT = UNIT // BLOCK
-_PER_GROUP = 8 * BLOCK  # blocks of a group: one block has a bit for each
-_GROUPS = BLOCK // 32  # as many as one block of descriptors describes: 16 GiB
-_POINTERS = BLOCK // 4  # of a block table
+_PER_UNIT = UNIT // FS_BLOCK
+_PER_GROUP = 8 * FS_BLOCK  # blocks of a group: one block has a bit for each
+_GROUPS = FS_BLOCK // 32  # as many as one block of descriptors describes: 16 GiB
+_POINTERS = FS_BLOCK // 4  # of a block table
 _DIRECT = 12  # blocks that an inode itself points to
 _INODE = 128  # bytes
-_INODES = BLOCK // _INODE  # in a block
+_INODES = FS_BLOCK // _INODE  # in a block
 _FIXED = 4  # blocks of a group before its inodes: superblock, descriptors, bitmap of blocks, bitmap of inodes
 _LARGEST = (2 << 30) - 1  # bytes of a file; more is a feature of later revisions
 
@@ -106,28 +215,28 @@ class _Writer:
             raise _full()
         self.metadata = {group * _PER_GROUP // _PER_UNIT: bytearray(UNIT) for group in self.groups}
         self.ends = {group: group * _PER_GROUP + self.fixed for group in self.groups}  # of what is allocated
-        self.bits = bytearray(len(self.groups) * BLOCK)  # one for each block
+        self.bits = bytearray(len(self.groups) * FS_BLOCK)  # one for each block
 
     def write(self) -> FileSystem:
         """Allocate and write everything."""
         for node in self.nodes:
             if node.data is not None:
-                node.blocks = self._allocate(-(-node.size // BLOCK), self.groups[:1])
+                node.blocks = self._allocate(-(-node.size // FS_BLOCK), self.groups[:1])
                 for number, block in enumerate(node.blocks):
-                    self._put(block, node.data[number * BLOCK : (number + 1) * BLOCK])
+                    self._put(block, node.data[number * FS_BLOCK : (number + 1) * FS_BLOCK])
         data: dict[int, tuple[int, int]] = {}
         for number, (node, own) in enumerate(zip(self.large, self.places, strict=True)):
             blocks = [block for unit in own for block in range(unit * _PER_UNIT, (unit + 1) * _PER_UNIT)]
-            node.blocks = blocks[: -(-node.size // BLOCK)]
+            node.blocks = blocks[: -(-node.size // FS_BLOCK)]
             data |= {unit: (number, at * UNIT) for at, unit in enumerate(own)}
         for node in self.nodes:
             self._inode(node)
         self._account()
-        offsets = {node.path: node.blocks[0] * BLOCK for node in self.nodes if node.data}
+        offsets = {node.path: node.blocks[0] * FS_BLOCK for node in self.nodes if node.data}
         return FileSystem(self.units, {unit: bytes(held) for unit, held in self.metadata.items()}, data, offsets)
 
     def _put(self, block: int, content: bytes, offset: int = 0) -> None:
-        start = block % _PER_UNIT * BLOCK + offset
+        start = block % _PER_UNIT * FS_BLOCK + offset
         self.metadata[block // _PER_UNIT][start : start + len(content)] = content
 
     def _allocate(self, count: int, groups: Iterable[int]) -> list[int]:
@@ -155,10 +264,10 @@ class _Writer:
         content = struct.pack(
             "<2H5I2H18I",
             *(node.mode, 0, node.size, 0, 0, 0, 0),  # owner; times
-            *(0, node.links, count * (BLOCK // 512), 0, 0),  # group; flags
+            *(0, node.links, count * (FS_BLOCK // 512), 0, 0),  # group; flags
             *(*direct, *[0] * (_DIRECT - len(direct)), once, twice, 0),
         )
-        table, at = divmod((node.number - 1) * _INODE, BLOCK)
+        table, at = divmod((node.number - 1) * _INODE, FS_BLOCK)
         self._put(_FIXED + table, content, at)
 
     def _account(self) -> None:
@@ -173,14 +282,14 @@ class _Writer:
         descriptors, free_blocks = b"", 0
         for group in self.groups:
             first = group * _PER_GROUP
-            bits = self.bits[group * BLOCK : (group + 1) * BLOCK]
-            free = BLOCK * 8 - int.from_bytes(bits, "little").bit_count()
+            bits = self.bits[group * FS_BLOCK : (group + 1) * FS_BLOCK]
+            free = FS_BLOCK * 8 - int.from_bytes(bits, "little").bit_count()
             free_blocks += free
             own = taken if group == 0 else 0
             folders = sum(node.is_folder for node in self.nodes) if group == 0 else 0
             descriptors += struct.pack("<3I4H12x", first + 2, first + 3, first + 4, free, inodes - own, folders, 0)
             self._put(first + 2, bytes(bits))
-            self._put(first + 3, ((1 << BLOCK * 8) - (1 << inodes) + (1 << own) - 1).to_bytes(BLOCK, "little"))
+            self._put(first + 3, ((1 << FS_BLOCK * 8) - (1 << inodes) + (1 << own) - 1).to_bytes(FS_BLOCK, "little"))
         free_inodes = inodes * len(self.groups) - taken
         superblock = struct.pack(
             "<13I6H4I2H",

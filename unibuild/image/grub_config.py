@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Line", "files"]
+__all__ = ["CommandLine", "files"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN = re.compile(r"[\w.,:/@%^+~=-]+", re.ASCII)  # a word that GRUB 2 takes as it stands
@@ -32,7 +32,7 @@ _PLAIN_WORDS = re.compile(r"[\w.,:/@%^+~= -]*", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Line:
+class CommandLine:
     """A kernel's command line.
 
     Attributes:
@@ -85,7 +85,7 @@ def _quoted(word: str) -> str:
 
 def files(
     kind: Literal["pv", "pvh"],
-    line: Line,
+    line: CommandLine,
     kernel: str,
     modules: Sequence[str],
     project: Path,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, MissingError
-from unibuild.image.bios_boot import MODULES, PREFIX, Bios
+from unibuild.image.bios_boot import MODULES, PREFIX, BiosLoader
 from unibuild.lab import packages
 from unibuild.lab.paths import LabPaths
 from unibuild.util import files, process
@@ -28,7 +28,7 @@ _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _KEPT = ("boot.img", "core.img")
 
 
-def find(progress: Callable[[str, float | None], None]) -> Bios:
+def find(progress: Callable[[str, float | None], None]) -> BiosLoader:
     """Return GRUB for a BIOS; made once, and kept in the lab's folder.
 
     Args:
@@ -45,7 +45,7 @@ def find(progress: Callable[[str, float | None], None]) -> Bios:
         if not all((kept / name).is_file() for name in _KEPT):
             with tempfile.TemporaryDirectory(prefix=".bios.", dir=paths.cache) as scratch:
                 _make(Path(scratch), kept, progress)
-    return Bios(*((kept / name).read_bytes() for name in _KEPT))
+    return BiosLoader(*((kept / name).read_bytes() for name in _KEPT))
 
 
 def _make(scratch: Path, kept: Path, progress: Callable[[str, float | None], None]) -> None:

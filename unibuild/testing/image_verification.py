@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unibuild.aws import multiboot
 from unibuild.deploy import host_files
 from unibuild.errors import KernelError, NotReadyError
 from unibuild.graph import disk_image as images
 from unibuild.graph import xl_file
+from unibuild.kernel import has_multiboot_header
 from unibuild.settings.loader import state_dir
 from unibuild.settings.model import Case
 from unibuild.testing import runner, scratch_domain
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
-    from unibuild.image.disk import Image
+    from unibuild.image.disk import DiskImage
     from unibuild.xlcfg.devices import Device
 
 __all__ = ["bring_device_model", "from_bios", "from_loader", "verify"]
@@ -125,7 +125,7 @@ _KERNEL_SAYS = r"^(?!\r*(error: |WARNING: no console|Press any key)|.*  Booting 
 _REMEMBERED = 50  # images
 
 
-def verify(found: Graph, image: Image) -> None:
+def verify(found: Graph, image: DiskImage) -> None:
     """See that an image boots, unless it was seen before: ``[boot.ready]`` holds, or the kernel says something.
 
     The lab is started where it does not run. What was seen is remembered for the image's digest, what ``[boot.ready]``
@@ -142,7 +142,7 @@ def verify(found: Graph, image: Image) -> None:
         DomainError: the domain cannot be created.
         FileError: a file cannot be read or written.
     """
-    if image.kind == "pvh" and not multiboot.has_header(found.kernel):
+    if image.kind == "pvh" and not has_multiboot_header(found.kernel):
         raise KernelError(
             f"{found.toolchain.kernel} has no multiboot header, without which GRUB cannot start a PVH kernel",
             hint="kernels of Solo5 have one; the image can still be started by pygrub, or not be verified",
@@ -163,7 +163,7 @@ def verify(found: Graph, image: Image) -> None:
     files.write_atomic(path, json.dumps([*known, this][-_REMEMBERED:]).encode())
 
 
-def _boot(found: Graph, image: Image) -> runner.CaseResult:
+def _boot(found: Graph, image: DiskImage) -> runner.CaseResult:
     """Boot the image in the lab; a domain with a BIOS where it has boot code for one, else what its kernel is for."""
     from unibuild.lab import image as box
     from unibuild.lab.devices import plugged
@@ -191,7 +191,7 @@ def _boot(found: Graph, image: Image) -> runner.CaseResult:
         disk.unlink(missing_ok=True)
 
 
-def _identity(found: Graph, image: Image) -> str:
+def _identity(found: Graph, image: DiskImage) -> str:
     ready = json.dumps(msgspec.to_builtins(found.project.settings.boot.ready), sort_keys=True)
     told = "\0".join((image.digest, image.kind, ready, found.render()))
     return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()

@@ -15,7 +15,50 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["BLOCK", "ZEROS", "Base", "Upload", "aggregate", "encoded", "plan", "token"]
+__all__ = [
+    "BLOCK",
+    "ZEROS",
+    "BaseSnapshot",
+    "UploadPlan",
+    "aggregate",
+    "checksum_tags",
+    "checksums_from_tags",
+    "client_token",
+    "encoded",
+    "plan_upload",
+]
+
+_TAG = "unibuild:blocks"  # and unibuild:blocks-2 ...: "21:" for 21 blocks, then base64
+_BYTES = 6  # of a block's SHA-256: 48 bits; 8 characters of base64
+_LENGTH = 248  # characters of a tag's value, of which EBS direct takes 255
+_MOST = 9  # tags of checksums, which are 139 MiB; 50 tags are allowed
+
+
+def checksum_tags(digests: Mapping[int, bytes]) -> dict[str, str]:
+    """Return the tags that hold the beginnings of the blocks' checksums; none where there are too many blocks."""
+    count = max(digests, default=-1) + 1
+    data = b"".join(digests.get(index, b"")[:_BYTES].ljust(_BYTES, b"\0") for index in range(count))
+    text = f"{count}:{base64.b64encode(data).decode()}"
+    parts = [text[start : start + _LENGTH] for start in range(0, len(text), _LENGTH)]
+    return {_tag_name(number): part for number, part in enumerate(parts)} if len(parts) <= _MOST else {}
+
+
+def checksums_from_tags(tags: Mapping[str, str]) -> dict[int, bytes] | None:
+    """Return the beginnings of the checksums of the blocks that are not zeros; None where the tags hold none."""
+    count, _, text = "".join(tags.get(_tag_name(number), "") for number in range(_MOST)).partition(":")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    if not data or count != str(len(data) // _BYTES) or len(data) % _BYTES:
+        return None
+    found = (data[start : start + _BYTES] for start in range(0, len(data), _BYTES))
+    return {index: digest for index, digest in enumerate(found) if any(digest)}
+
+
+def _tag_name(number: int) -> str:
+    return _TAG if number == 0 else f"{_TAG}-{number + 1}"
+
 
 BLOCK = 524288
 """Bytes of a block."""
@@ -23,7 +66,7 @@ ZEROS = hashlib.sha256(bytes(BLOCK)).digest()
 """The SHA-256 of a block of zeros."""
 
 
-class Base(NamedTuple):
+class BaseSnapshot(NamedTuple):
     """A finished snapshot of ours that may be the parent of the next one.
 
     Attributes:
@@ -37,7 +80,7 @@ class Base(NamedTuple):
     digests: Mapping[int, bytes]
 
 
-class Upload(NamedTuple):
+class UploadPlan(NamedTuple):
     """What is to be done for a snapshot.
 
     Attributes:
@@ -51,7 +94,7 @@ class Upload(NamedTuple):
     puts: Mapping[int, bytes]
 
 
-def plan(wanted: Mapping[int, bytes], volume: int, bases: Iterable[Base] = ()) -> Upload:
+def plan_upload(wanted: Mapping[int, bytes], volume: int, bases: Iterable[BaseSnapshot] = ()) -> UploadPlan:
     """Return the upload with the fewest blocks.
 
     Args:
@@ -59,12 +102,12 @@ def plan(wanted: Mapping[int, bytes], volume: int, bases: Iterable[Base] = ()) -
         volume: the volume's size in GiB; a parent must not be larger.
         bases: what may be the parent; of those that are as good the first one is taken, and none before any.
     """
-    best = Upload(volume, None, dict(sorted(wanted.items())))
+    best = UploadPlan(volume, None, dict(sorted(wanted.items())))
     for base in bases:
         if base.volume <= volume:
             puts = _difference(wanted, base.digests)
             if len(puts) < len(best.puts):
-                best = Upload(volume, base.id, puts)
+                best = UploadPlan(volume, base.id, puts)
     return best
 
 
@@ -83,7 +126,7 @@ def encoded(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def token(upload: Upload, params: Mapping[str, object], attempt: int) -> str:
+def client_token(upload: UploadPlan, params: Mapping[str, object], attempt: int) -> str:
     """Return the ClientToken of an upload: the same for the same one, so that a lost snapshot is found again.
 
     Args:

@@ -15,10 +15,10 @@ from unibuild.util.files import refuse_newer, write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Begun", "Journal"]
+__all__ = ["PendingUpload", "UploadJournal"]
 
 
-class Begun(msgspec.Struct):
+class PendingUpload(msgspec.Struct):
     """An upload that is not finished.
 
     Attributes:
@@ -45,7 +45,7 @@ _VERSION = 1
 
 class _State(msgspec.Struct):
     version: Literal[1] = 1
-    begun: list[Begun] = []
+    begun: list[PendingUpload] = []
 
 
 class _AnyVersion(msgspec.Struct):
@@ -60,7 +60,7 @@ def _version(path: Path) -> int:
         return 0
 
 
-class Journal:
+class UploadJournal:
     """The journal of a project.
 
     Args:
@@ -83,11 +83,11 @@ class Journal:
             self._state = _State()
 
     @property
-    def begun(self) -> tuple[Begun, ...]:
+    def begun(self) -> tuple[PendingUpload, ...]:
         """The uploads that are not finished."""
         return tuple(self._state.begun)
 
-    def begin(self, upload: Begun) -> None:
+    def begin(self, upload: PendingUpload) -> None:
         """Write down that an upload begins.
 
         Raises:
@@ -96,7 +96,7 @@ class Journal:
         self._state.begun.append(upload)
         self.save()
 
-    def drop(self, upload: Begun) -> None:
+    def drop(self, upload: PendingUpload) -> None:
         """Forget an upload: it is finished, or nothing of it is left."""
         self._state.begun = [one for one in self._state.begun if one is not upload]
         self.save()

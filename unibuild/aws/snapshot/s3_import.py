@@ -11,25 +11,27 @@ import base64
 import contextlib
 import hashlib
 import re
+import socket
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from unibuild.aws import tags
 from unibuild.aws.garbage_collection import ORPHAN_AGE
 from unibuild.aws.snapshot.blocks import BLOCK
-from unibuild.aws.snapshot.upload import DEFAULT_KEY, Made
-from unibuild.errors import AwsError
+from unibuild.aws.snapshot.publisher import DEFAULT_KEY, FinishedSnapshot, PublisherContext, SnapshotSpec
+from unibuild.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from unibuild.aws.client import Aws
-    from unibuild.aws.snapshot.upload import About
-    from unibuild.aws.snapshot.workers import Source
+    from unibuild.aws.snapshot.blocks import BaseSnapshot
+    from unibuild.aws.snapshot.workers import BlockSource
+    from unibuild.settings.ami import Publish
 
-__all__ = ["Importer"]
+__all__ = ["S3Importer"]
 
 _PART = 16  # blocks of a part: 8 MiB, of which 10,000 are allowed
 _IMPORTS = 7200.0  # seconds that an import may take: minutes as a rule, over an hour was seen
@@ -37,7 +39,7 @@ _APPEARS = 180.0
 
 
 @dataclass
-class Importer:
+class S3Importer:
     """Makes snapshots through a bucket.
 
     Attributes:
@@ -56,7 +58,30 @@ class Importer:
     owner: str
     tell: Callable[[str, float | None, str], None]
 
-    def make(self, source: Source, about: About) -> Made:
+    needs_key_arn: ClassVar[bool] = False
+
+    @classmethod
+    def check_settings(cls, settings: Publish) -> None:
+        """Check that a bucket is set.
+
+        Raises:
+            SettingsError: none is.
+        """
+        if not settings.bucket:
+            raise SettingsError('[publish] via = "s3" needs a bucket', hint="[publish] bucket: one of the AMI's region")
+
+    @classmethod
+    def open(cls, context: PublisherContext) -> S3Importer:
+        """Return an importer, whose objects in the bucket no other machine or project touches."""
+        owner = f"{socket.gethostname()}:{context.journal.path.resolve()}"
+        return cls(context.aws, context.region, context.bucket or "", context.role, owner, context.tell)
+
+    def make(
+        self,
+        source: BlockSource,
+        about: SnapshotSpec,
+        bases: Sequence[BaseSnapshot] = (),  # noqa: ARG002 (an import is always whole)
+    ) -> FinishedSnapshot:
         """Return the finished snapshot of an image. The object is removed, also where something fails.
 
         Raises:
@@ -76,9 +101,9 @@ class Importer:
             self._remove(key, folder)
         ec2 = self.aws.client("ec2", self.region)
         ec2.call("CreateTags", appears=_APPEARS, Resources=[snapshot], Tags=tags.write(about.tags))
-        return Made(snapshot, puts, None)
+        return FinishedSnapshot(snapshot, puts, None)
 
-    def _begun(self, about: About) -> str | None:
+    def _begun(self, about: SnapshotSpec) -> str | None:
         """Return the snapshot of an import that an earlier run began: it is known by the tags of its task."""
         ec2 = self.aws.client("ec2", self.region)
         for task in ec2.pages("DescribeImportSnapshotTasks", "ImportSnapshotTasks"):
@@ -101,7 +126,7 @@ class Importer:
             return False
         return True
 
-    def _upload(self, source: Source, key: str) -> None:
+    def _upload(self, source: BlockSource, key: str) -> None:
         s3 = self.aws.client("s3", self.region)
         place: dict[str, Any] = {"Bucket": self.bucket, "Key": key}
         upload = s3.call("CreateMultipartUpload", wants=("UploadId",), **place)["UploadId"]
@@ -135,7 +160,7 @@ class Importer:
         )
         return any((one["Key"], one["Size"]) == (key, size) for one in answer.get("Contents", []))
 
-    def _import(self, key: str, about: About) -> str:
+    def _import(self, key: str, about: SnapshotSpec) -> str:
         """Let EC2 import the object; return the snapshot's id."""
         ec2 = self.aws.client("ec2", self.region)
         params: dict[str, Any] = {

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from unibuild.aws import tags
-from unibuild.aws.client import Aws, Patience
+from unibuild.aws.client import Aws, RetryPolicy
 from unibuild.aws.snapshot import blocks
-from unibuild.aws.snapshot.blocks import BLOCK, Base, Upload
-from unibuild.aws.snapshot.journal import Begun, Journal
-from unibuild.aws.snapshot.workers import Source, put_all
-from unibuild.errors import AwsError, UnibuildError
+from unibuild.aws.snapshot.blocks import BLOCK, BaseSnapshot, UploadPlan
+from unibuild.aws.snapshot.journal import PendingUpload, UploadJournal
+from unibuild.aws.snapshot.publisher import DEFAULT_KEY, FinishedSnapshot, PublisherContext, SnapshotSpec
+from unibuild.aws.snapshot.workers import BlockSource, put_blocks
+from unibuild.errors import AwsError, SettingsError, UnibuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["DEFAULT_KEY", "About", "Made", "Uploader"]
+    from unibuild.settings.ami import Publish
 
-DEFAULT_KEY = "aws/ebs"
-"""What stands for the account's own key for EBS."""
+__all__ = ["TIMEOUT", "Uploader"]
+
 TIMEOUT = 60
 """Minutes without a block after which EBS gives up a pending snapshot."""
 
@@ -33,42 +34,10 @@ _RESUMED = 30.0  # the same for a snapshot that is known to have been there
 _ATTEMPTS = 4  # snapshots of one upload that may prove to be gone
 _COMPLETES = 1800.0  # seconds that EC2 has to complete a snapshot
 _SAVE = 0.5  # seconds between writes of the journal
-_CLEANUP = Patience(budget=15.0, tries=2, first=5.0)
+_CLEANUP = RetryPolicy(budget=15.0, tries=2, first=5.0)
 
 
-class About(NamedTuple):
-    """What a snapshot is made with, beside its blocks.
-
-    Attributes:
-        identity: the identity of the image.
-        description: for people.
-        tags: its tags.
-        encryption: ``aws/ebs`` for the account's default key, or the ARN of a KMS key; empty: it is not encrypted.
-    """
-
-    identity: str
-    description: str
-    tags: Mapping[str, str]
-    encryption: str = ""
-
-
-class Made(NamedTuple):
-    """A finished snapshot.
-
-    Attributes:
-        id: its id.
-        puts: how many blocks this run put.
-        parent: the snapshot that it began with.
-        is_found: it was complete before this upload began, and other AMIs may use it.
-    """
-
-    id: str
-    puts: int
-    parent: str | None
-    is_found: bool = False
-
-
-class _Gone(Exception):  # noqa: N818 (an attempt ends, and another one begins)
+class _SnapshotVanished(Exception):  # noqa: N818 (an attempt ends, and another one begins)
     """The snapshot cannot be finished: ``parent`` is gone, or it is itself; ``left`` is what is left of it."""
 
     def __init__(self, *, parent: str | None = None, left: str | None = None) -> None:
@@ -89,10 +58,30 @@ class Uploader:
 
     aws: Aws
     region: str
-    journal: Journal
+    journal: UploadJournal
     tell: Callable[[str, float | None, str], None] = lambda what, fraction, detail: None  # noqa: ARG005
 
-    def make(self, source: Source, about: About, bases: Sequence[Base] = ()) -> Made:
+    needs_key_arn: ClassVar[bool] = True
+
+    @classmethod
+    def check_settings(cls, settings: Publish) -> None:
+        """Check that a KMS key is given by its ARN.
+
+        Raises:
+            SettingsError: it is not.
+        """
+        if settings.kms_key is not None and not settings.kms_key.startswith("arn:"):
+            raise SettingsError(
+                f"[publish] kms_key is {settings.kms_key}, and the EBS direct API takes a key's ARN only",
+                hint="`aws kms describe-key --key-id ...` prints it: arn:aws:kms:...:key/...",
+            )
+
+    @classmethod
+    def open(cls, context: PublisherContext) -> Uploader:
+        """Return an uploader."""
+        return cls(context.aws, context.region, context.journal, context.tell)
+
+    def make(self, source: BlockSource, about: SnapshotSpec, bases: Sequence[BaseSnapshot] = ()) -> FinishedSnapshot:
         """Return the finished snapshot of an image; what was begun is finished.
 
         Args:
@@ -109,7 +98,7 @@ class Uploader:
             begun, upload = self._begin(source, about, bases)
             try:
                 return self._finish(begun, upload, source, about)
-            except _Gone as gone:
+            except _SnapshotVanished as gone:
                 self._delete(gone.left)
                 begun.snapshot, begun.sealed, begun.done = None, False, {}
                 begun.attempt += 1
@@ -122,7 +111,7 @@ class Uploader:
                 raise
         raise AwsError(f"{self.region}: every snapshot that was begun is gone again", hint="run again")
 
-    def discard(self, begun: Begun) -> None:
+    def discard(self, begun: PendingUpload) -> None:
         """Delete what is left of an upload, as far as that goes; what does not go ends after its timeout by itself."""
         self._delete(begun.snapshot)
         self.journal.drop(begun)
@@ -139,7 +128,9 @@ class Uploader:
             with contextlib.suppress(AwsError):
                 aws.client("ec2", self.region).call("DeleteSnapshot", SnapshotId=snapshot)
 
-    def _begin(self, source: Source, about: About, bases: Sequence[Base]) -> tuple[Begun, Upload]:
+    def _begin(
+        self, source: BlockSource, about: SnapshotSpec, bases: Sequence[BaseSnapshot]
+    ) -> tuple[PendingUpload, UploadPlan]:
         """Return the upload, which may have been begun by an earlier run; those of other images are given up."""
         found = None
         for begun in self.journal.begun:
@@ -152,35 +143,37 @@ class Uploader:
                 self.discard(begun)
         if found is not None:
             bases = [base for base in bases if base.id == found.parent]
-            upload = blocks.plan(source.checksums, source.volume_gib, bases)
+            upload = blocks.plan_upload(source.checksums, source.volume_gib, bases)
             if upload.parent == found.parent:
                 return found, upload
             self.discard(found)
-        upload = blocks.plan(source.checksums, source.volume_gib, bases)
-        found = Begun(self.region, about.identity, upload.parent)
+        upload = blocks.plan_upload(source.checksums, source.volume_gib, bases)
+        found = PendingUpload(self.region, about.identity, upload.parent)
         self.journal.begin(found)
         return found, upload
 
-    def _finish(self, begun: Begun, upload: Upload, source: Source, about: About) -> Made:
+    def _finish(
+        self, begun: PendingUpload, upload: UploadPlan, source: BlockSource, about: SnapshotSpec
+    ) -> FinishedSnapshot:
         count = 0
         if upload.parent is not None and not upload.puts:  # it is there, and no AMI of it
             self.journal.drop(begun)
-            return Made(upload.parent, 0, None, is_found=True)
+            return FinishedSnapshot(upload.parent, 0, None, is_found=True)
         if self._start(begun, upload, about) != "completed":
             try:
                 count = self._put(begun, upload, source)
                 self._complete(begun, upload)
             except AwsError as error:
                 if error.code == "ResourceNotFoundException":
-                    raise _Gone from None
+                    raise _SnapshotVanished from None
                 if error.reason != "INVALID_SNAPSHOT_ID":  # else it was completed, by a run whose answer was lost
                     raise
             self._wait(begun)
         assert begun.snapshot is not None
         self.journal.drop(begun)
-        return Made(begun.snapshot, count, upload.parent)
+        return FinishedSnapshot(begun.snapshot, count, upload.parent)
 
-    def _start(self, begun: Begun, upload: Upload, about: About) -> str:
+    def _start(self, begun: PendingUpload, upload: UploadPlan, about: SnapshotSpec) -> str:
         """Start the snapshot, or find it again; return its status."""
         params: dict[str, Any] = {
             "VolumeSize": upload.volume,
@@ -194,34 +187,34 @@ class Uploader:
             params["Encrypted"] = True
             if about.encryption != DEFAULT_KEY:
                 params["KmsKeyArn"] = about.encryption
-        token = blocks.token(upload, params, begun.attempt)
+        token = blocks.client_token(upload, params, begun.attempt)
         ebs = self.aws.client("ebs", self.region)
         try:
             answer = ebs.call("StartSnapshot", wants=("SnapshotId", "Status"), ClientToken=token, **params)
         except AwsError as error:
             if error.code == "ConflictException":
-                raise _Gone from None
+                raise _SnapshotVanished from None
             if error.code == "ResourceNotFoundException" and error.reason != "DEPENDENCY_RESOURCE_NOT_FOUND":
-                raise _Gone(parent=upload.parent) from None
+                raise _SnapshotVanished(parent=upload.parent) from None
             if error.code == "ValidationException" and upload.parent is not None:  # it may be the parent's encryption
-                raise _Gone(parent=upload.parent) from None
+                raise _SnapshotVanished(parent=upload.parent) from None
             raise
         if answer.get("BlockSize") not in (None, 0, BLOCK):
             raise AwsError(
                 f"EBS has blocks of {answer['BlockSize']} bytes now", hint="unibuild knows blocks of 512 KiB"
             )
         if answer["Status"] == "error":
-            raise _Gone(left=answer["SnapshotId"])
+            raise _SnapshotVanished(left=answer["SnapshotId"])
         if begun.snapshot != answer["SnapshotId"]:
             begun.snapshot, begun.sealed, begun.done = answer["SnapshotId"], False, {}
             self.journal.save()
         return str(answer["Status"])
 
-    def _put(self, begun: Begun, upload: Upload, source: Source) -> int:
+    def _put(self, begun: PendingUpload, upload: UploadPlan, source: BlockSource) -> int:
         """Put the blocks that are not there yet; return how many."""
         assert begun.snapshot is not None
         left = {i: digest for i, digest in upload.puts.items() if begun.done.get(i) != digest.hex()}
-        show = _Shown(self, len(upload.puts), len(upload.puts) - len(left))
+        show = _ProgressReport(self, len(upload.puts), len(upload.puts) - len(left))
         appears = _RESUMED if begun.done else _APPEARS
         ebs = self.aws.client("ebs", self.region)
 
@@ -230,12 +223,12 @@ class Uploader:
             show.put()
 
         try:
-            put_all(ebs, begun.snapshot, source, left, appears=appears, there=there, beat=show.beat)
+            put_blocks(ebs, begun.snapshot, source, left, appears=appears, there=there, beat=show.beat)
         finally:
             self.journal.save()
         return len(left)
 
-    def _complete(self, begun: Begun, upload: Upload) -> None:
+    def _complete(self, begun: PendingUpload, upload: UploadPlan) -> None:
         begun.sealed = True
         self.journal.save()
         self.aws.client("ebs", self.region).call(
@@ -248,7 +241,7 @@ class Uploader:
             ChecksumAggregationMethod="LINEAR",
         )
 
-    def _wait(self, begun: Begun) -> None:
+    def _wait(self, begun: PendingUpload) -> None:
         """Wait until EC2 has the snapshot."""
         ec2 = self.aws.client("ec2", self.region)
 
@@ -258,10 +251,10 @@ class Uploader:
                 found = ec2.call("DescribeSnapshots", appears=_APPEARS, SnapshotIds=[begun.snapshot])["Snapshots"]
             except AwsError as error:
                 if error.code == "InvalidSnapshot.NotFound":
-                    raise _Gone from None
+                    raise _SnapshotVanished from None
                 raise
             if found and found[0]["State"] == "error":
-                raise _Gone(left=begun.snapshot)
+                raise _SnapshotVanished(left=begun.snapshot)
             return "completed" if found and found[0]["State"] == "completed" else None
 
         if self.aws.plan is None and self.aws.poll(look, _COMPLETES) is None:
@@ -272,7 +265,7 @@ class Uploader:
             )
 
 
-class _Shown:
+class _ProgressReport:
     """The progress of the blocks, and the journal's rhythm."""
 
     def __init__(self, uploader: Uploader, total: int, before: int) -> None:

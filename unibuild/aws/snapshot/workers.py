@@ -9,8 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from unibuild.aws.client import Stopped
+from unibuild.aws.errors import Kind
 from unibuild.aws.snapshot.blocks import BLOCK, ZEROS, encoded
-from unibuild.aws.snapshot.pace import Pace
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:
@@ -18,15 +18,79 @@ if TYPE_CHECKING:
 
     from unibuild.aws.client import Client
 
-__all__ = ["Source", "put_all"]
+__all__ = ["BlockSource", "ConcurrencyLimiter", "put_blocks"]
+
+_SLOWER = 2.0  # a call that takes so many times the fastest one waits for others: more of them at once gain nothing
+_QUICK = 1.0  # seconds; eight blocks in so long are 34 Mbit/s
+_REST = 0.5  # seconds in which many faults are one: they were sent together
+
+
+class ConcurrencyLimiter:
+    """Lets so many calls in at a time as the other side takes; entered around each try of a call.
+
+    Args:
+        now: a clock, in seconds.
+        start: how many at first.
+        least: how many at least.
+        most: how many at most.
+    """
+
+    def __init__(self, now: Callable[[], float], *, start: int = 8, least: int = 1, most: int = 32) -> None:
+        self.limit = float(start)
+        self._starting = True
+        self._now, self._least, self._most = now, least, most
+        self._running = 0
+        self._fastest: float | None = None
+        self._fault: float | None = None
+        self._closed = False
+        self._free = threading.Condition()
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        with self._free:
+            self._free.wait_for(lambda: self._closed or self._running < int(self.limit))
+            if self._closed:
+                raise Stopped
+            self._running += 1
+        self._mine.since = self._now()
+
+    def __exit__(self, *_: object) -> None:
+        with self._free:
+            self._running -= 1
+            self._free.notify()
+
+    def close(self) -> None:
+        """Let nobody in any more: who wants to gets ``Stopped``."""
+        with self._free:
+            self._closed = True
+            self._free.notify_all()
+
+    def record_success(self) -> None:
+        """Learn from the thread that was in last that its call went well."""
+        seconds = self._now() - self._mine.since
+        with self._free:
+            self._fastest = seconds if self._fastest is None else min(seconds, self._fastest)
+            self._starting &= seconds <= min(_QUICK, _SLOWER * self._fastest)
+            if seconds <= _SLOWER * self._fastest:
+                self.limit = min(self._most, self.limit + (1 if self._starting else 1 / self.limit))
+                self._free.notify()
+
+    def record_fault(self, kind: Kind) -> None:
+        """Learn of a fault; what does not exist yet says nothing of the pace."""
+        now = self._now()
+        with self._free:
+            if kind is not Kind.ABSENT and (self._fault is None or now - self._fault >= _REST):
+                self._fault, self._starting = now, False
+                self.limit = max(self._least, self.limit / 2)
+
 
 _TRIES = 3  # of a block that comes there damaged
-_LOOK = 0.1  # seconds between looks at how many may be under way
+_POLL_SECONDS = 0.1  # seconds between looks at how many may be under way
 
 Result = int | BaseException
 
 
-class Source(Protocol):
+class BlockSource(Protocol):
     """Where the blocks come from; read by several threads."""
 
     @property
@@ -45,10 +109,10 @@ class Source(Protocol):
         """Return the bytes of a block."""
 
 
-def put_all(
+def put_blocks(
     ebs: Client,
     snapshot: str,
-    source: Source,
+    source: BlockSource,
     puts: Mapping[int, bytes],
     *,
     appears: float,
@@ -70,7 +134,7 @@ def put_all(
         AwsError: a block cannot be put. The others that are under way may still get there.
         FileError: a block cannot be read.
     """
-    pace = Pace(ebs.aws.clock.now)
+    pace = ConcurrencyLimiter(ebs.aws.clock.now)
     left = collections.deque(puts)
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()  # Ctrl-C cannot break its lock
 
@@ -93,7 +157,7 @@ def put_all(
                 threading.Thread(target=work, daemon=True, name=f"put-{threads}").start()
                 threads += 1
             try:
-                result = results.get(timeout=_LOOK)
+                result = results.get(timeout=_POLL_SECONDS)
             except queue.Empty:
                 beat()
                 continue
@@ -109,7 +173,9 @@ def put_all(
                     there(result)
 
 
-def _put(ebs: Client, snapshot: str, index: int, source: Source, digest: bytes, pace: Pace, appears: float) -> None:
+def _put(
+    ebs: Client, snapshot: str, index: int, source: BlockSource, digest: bytes, pace: ConcurrencyLimiter, appears: float
+) -> None:
     data = bytes(BLOCK) if digest == ZEROS else source.read(index)
     checksum = encoded(digest)
     for tries in range(1, _TRIES + 1):
@@ -119,7 +185,7 @@ def _put(ebs: Client, snapshot: str, index: int, source: Source, digest: bytes, 
                 appears=appears,
                 wants=("Checksum",),
                 turn=pace,
-                heed=pace.bad,
+                heed=pace.record_fault,
                 SnapshotId=snapshot,
                 BlockIndex=index,
                 BlockData=data,
@@ -134,7 +200,7 @@ def _put(ebs: Client, snapshot: str, index: int, source: Source, digest: bytes, 
             if ebs.aws.plan is not None:
                 return
             if answer["Checksum"] == checksum:
-                pace.good()
+                pace.record_success()
                 return
     raise AwsError(
         f"block {index} of {snapshot} came damaged to AWS {_TRIES} times",

@@ -1,0 +1,113 @@
+"""What every publisher must do. docs/how-to/add-a-publisher.md says how to add one."""
+
+from __future__ import annotations
+
+import typing
+from typing import TYPE_CHECKING
+
+import pytest
+from disks import Disk
+from test_snapshot import REGION, owner
+
+from unibuild.aws.client import RetryPolicy
+from unibuild.aws.snapshot import publisher
+from unibuild.aws.snapshot.journal import UploadJournal
+from unibuild.aws.snapshot.publisher import FinishedSnapshot, PublisherContext, SnapshotSpec
+from unibuild.errors import AwsError, SettingsError
+from unibuild.settings.ami import Publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from emulator import Emulator
+
+
+def tags(disk: Disk) -> dict[str, str]:
+    return {"unibuild:unikernel": "hello", "unibuild:sha256": disk.digest}
+
+
+DISK = Disk({0: 1, 1: 0, 2: 2})
+COMPLETE = {"ebs": Publish(via="ebs"), "s3": Publish(via="s3", bucket="images")}
+"""Settings that each publisher accepts."""
+INCOMPLETE = {"ebs": Publish(via="ebs", kms_key="alias/mine"), "s3": Publish(via="s3")}
+"""Settings that each publisher refuses."""
+
+
+class Contract:
+    def __init__(self, emulator: Emulator, folder: Path, via: str) -> None:
+        self.emulator, self.folder, self.via = emulator, folder, via
+        self.steps: list[tuple[str, float | None, str]] = []
+
+    def make(self, disk: Disk = DISK, encryption: str = "") -> FinishedSnapshot:
+        settings = COMPLETE[self.via]
+        context = PublisherContext(
+            aws=owner(RetryPolicy()),
+            region=REGION,
+            journal=UploadJournal(self.folder),
+            bucket=settings.bucket,
+            role=settings.role,
+            tell=lambda *step: self.steps.append(step),
+        )
+        spec = SnapshotSpec(disk.digest, "hello", tags(disk), encryption)
+        return publisher.find(self.via).open(context).make(disk, spec)
+
+    @property
+    def snapshots(self):
+        return self.emulator.region(REGION).snapshots
+
+    @property
+    def states(self) -> set[str]:
+        now = self.emulator.world.clock.now()
+        return {snapshot.state(now) for snapshot in self.snapshots.values()}
+
+
+@pytest.fixture(params=sorted(publisher.PUBLISHERS))
+def contract(request, aws: Emulator, client, tmp_path: Path) -> Contract:
+    client("s3").create_bucket(Bucket="images")
+    aws.world.roles["vmimport"] = "images"
+    return Contract(aws, tmp_path, request.param)
+
+
+def test_setting_offers_every_publisher() -> None:
+    values = typing.get_type_hints(Publish)["via"]
+    assert set(typing.get_args(values)) == set(publisher.PUBLISHERS) == set(COMPLETE) == set(INCOMPLETE)
+
+
+def test_snapshot_has_content_and_tags(contract: Contract) -> None:
+    made = contract.make()
+    assert (contract.states, contract.snapshots[made.id].content) == ({"completed"}, DISK.content)
+    assert contract.emulator.region(REGION).tags[made.id].items() >= tags(DISK).items()
+
+
+def test_progress_is_reported(contract: Contract) -> None:
+    contract.make()
+    assert all(what and (part is None or 0 <= part <= 1) for what, part, _ in contract.steps)
+    assert any(part is not None for _, part, _ in contract.steps)
+
+
+def test_snapshot_is_encrypted(contract: Contract) -> None:
+    assert contract.snapshots[contract.make(encryption=publisher.DEFAULT_KEY).id].key
+    assert not contract.snapshots[contract.make(Disk.of(3)).id].key
+
+
+def test_second_run_leaves_the_first_snapshot(contract: Contract) -> None:
+    first = contract.make()
+    assert contract.make().id in contract.snapshots
+    assert contract.states == {"completed"}
+    assert contract.snapshots[first.id].content == DISK.content
+
+
+def test_refusal_leaves_nothing_unfinished(contract: Contract) -> None:
+    with pytest.raises(AwsError):
+        contract.make(encryption=f"arn:aws:kms:{REGION}:111122223333:key/none")
+    assert contract.states <= {"completed"}
+    assert contract.emulator.world.buckets["images"].objects == {}
+    assert UploadJournal(contract.folder).begun == ()
+
+
+@pytest.mark.parametrize("via", sorted(publisher.PUBLISHERS))
+def test_settings_are_checked(via: str) -> None:
+    publisher.find(via).check_settings(COMPLETE[via])
+    with pytest.raises(SettingsError) as caught:
+        publisher.find(via).check_settings(INCOMPLETE[via])
+    assert caught.value.hint
