@@ -15,7 +15,8 @@ from pathlib import Path
 
 from unibuild.settings.model import Watch
 from unibuild.watch import events
-from unibuild.watch.ui import base, streams
+from unibuild.watch.run import open_screen
+from unibuild.watch.ui import base
 
 
 class Inbox:
@@ -82,7 +83,7 @@ def main(script, *words):
     inbox = Inbox()
     settings = Watch(**json.loads(os.environ.get("PLAYER_SETTINGS", "{}")))
     try:
-        with streams.make(inbox, settings, as_json="--json" in words) as shown:
+        with open_screen(inbox, settings, as_json="--json" in words) as shown:
             try:
                 for line in Path(script).read_text().splitlines():
                     play(line, shown, inbox)

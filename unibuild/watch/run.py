@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.settings.loader import Project
+    from unibuild.settings.model import Watch
+    from unibuild.watch.hooks import NotifyingScreen
+    from unibuild.watch.ui.base import Inbox
 
-__all__ = ["watch"]
+__all__ = ["open_screen", "watch"]
 
 
 def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
@@ -36,7 +39,6 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
     from unibuild.util.wakeup import WakeableQueue
     from unibuild.watch.inputs import InputTracker
     from unibuild.watch.loop import Loop
-    from unibuild.watch.ui.streams import make
 
     if project.settings.host == ALL:
         raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.every(project.settings))}")
@@ -49,11 +51,35 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
             with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
         os.environ[BATCH] = "1"  # from here on the screen has the terminal
-        with WakeableQueue() as box, make(box, project.settings.watch, as_json=as_json) as screen:
+        with WakeableQueue() as box, open_screen(box, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, box, dodo=dodo, keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()
     if code:
         raise SystemExit(code)
+
+
+def open_screen(inbox: Inbox, settings: Watch, *, as_json: bool) -> NotifyingScreen:
+    """Return the screen that suits standard output: terminal, lines or JSON.
+
+    Args:
+        inbox: where commands go.
+        settings: the hooks and notifications of a cycle.
+        as_json: print each event as a line of JSON.
+    """
+    from unibuild.watch.hooks import NotifyingScreen
+    from unibuild.watch.ui.streams import JsonScreen, PlainScreen, hyperlink, wants_colour
+
+    is_terminal = os.isatty(1) and os.environ.get("TERM", "dumb") != "dumb"
+    colour = wants_colour(os.environ, is_terminal=is_terminal)
+    if as_json:
+        return NotifyingScreen(JsonScreen(), settings)
+    if not is_terminal:
+        return NotifyingScreen(PlainScreen(colour=colour), settings)
+    from unibuild.watch.ui.render import Renderer
+    from unibuild.watch.ui.terminal import TerminalScreen
+
+    renderer = Renderer(colour=colour, hyperlink=hyperlink(settings.hyperlink, os.environ))
+    return NotifyingScreen(TerminalScreen(inbox, renderer), settings)
 
 
 @contextlib.contextmanager

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Self
 
 from unibuild.util.waits import join
 from unibuild.watch import events
-from unibuild.watch.hooks import NotifyingScreen
-from unibuild.watch.ui import base, view
+from unibuild.watch.ui import view
 from unibuild.watch.ui.render import Renderer, plain_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from unibuild.settings.model import Watch
 
-__all__ = ["LIMIT", "BackgroundWriter", "JsonScreen", "PlainScreen", "hyperlink", "make", "wants_colour"]
+__all__ = ["LIMIT", "BackgroundWriter", "JsonScreen", "PlainScreen", "hyperlink", "wants_colour"]
 
 LIMIT = 1 << 20  # bytes that wait for a slow reader
 _PAUSE = 0.005  # seconds between two looks at what waits
@@ -116,26 +114,6 @@ class BackgroundWriter(contextlib.AbstractContextManager["BackgroundWriter"]):
             if self.is_gone:
                 self._tell_gone()
                 return
-
-
-def make(inbox: base.Inbox, settings: Watch, *, as_json: bool) -> NotifyingScreen:
-    """Return the screen for where standard output leads.
-
-    Args:
-        inbox: where commands go.
-        settings: who else hears of a cycle.
-        as_json: each event as JSON on a line of its own.
-    """
-    is_terminal = os.isatty(1) and os.environ.get("TERM", "dumb") != "dumb"
-    colour = wants_colour(os.environ, is_terminal=is_terminal)
-    if as_json:
-        return NotifyingScreen(JsonScreen(), settings)
-    if not is_terminal:
-        return NotifyingScreen(PlainScreen(colour=colour), settings)
-    from unibuild.watch.ui.terminal import TerminalScreen
-
-    paint = Renderer(colour=colour, hyperlink=hyperlink(settings.hyperlink, os.environ))
-    return NotifyingScreen(TerminalScreen(inbox, paint), settings)
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
