@@ -1,4 +1,8 @@
-"""The watch loop's side of the build workers: processes of their own that keep everything loaded."""
+"""The watch loop's side of the build workers: processes of their own that keep everything loaded.
+
+A worker's output and its messages arrive on two channels. A mark in the output (``worker_protocol.MARK``) stands for
+each message at the place where it was sent; ``OutputMerger`` restores the order, without file descriptors or a clock.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""The terminal screen: lines scroll above a status line, and keys are read."""
+"""The terminal screen: lines scroll above a status line, and keys are read.
+
+Three threads share the work. The loop's thread hands events over (``show``) and lends the terminal (``lent``). The
+screen's thread folds events, draws and reads keys. A third one writes (``streams.BackgroundWriter``), so that a slow
+terminal, or one stopped by Ctrl-S, blocks nobody. ``_pen`` is held while drawing, reading a key or changing settings.
+
+The cursor stays in the first column of the status line: if the terminal becomes narrower and wraps the line, it is
+still at its beginning and all of it can be cleared. Only the reading of keys is changed, so that even KILL leaves
+the terminal usable for the shell.
+"""
 
 from __future__ import annotations
 
