@@ -14,7 +14,7 @@ NEWER = json.dumps({"version": 99, "hosts": [], "regions": 5, "begun": "?", "tas
 
 READERS = {
     "domain.json": lambda state: records.load(state, "xen1"),
-    "domain.json, written": lambda state: records.save(state, records.Record("xen1")),
+    "domain.json, written": lambda state: records.save(state, records.HostRecord("xen1")),
     "instances.json": lambda state: launch_records.load(state, "eu-north-1"),
     "instances.json, written": lambda state: launch_records.save(state, launch_records.RegionLaunches("eu-north-1")),
     "aws.json": UploadJournal,
@@ -51,4 +51,4 @@ def test_a_run_ends_with_a_sentence(tree, goal):
 def test_a_damaged_file_is_no_newer_one(tmp_path):
     for name in ("domain.json", "generation.json"):
         (tmp_path / name).write_bytes(b'{"version": "99"')
-    assert (records.load(tmp_path, "xen1"), generation.read(tmp_path)) == (records.Record("xen1"), None)
+    assert (records.load(tmp_path, "xen1"), generation.read(tmp_path)) == (records.HostRecord("xen1"), None)

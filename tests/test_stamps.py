@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unibuild import fingerprint
-from unibuild.fingerprint import Change, Clock, Watch, judge, seal
+from unibuild.fingerprint import Change, FileSystemClock, StageInputs, judge, seal
 from unibuild.util import files
 
 
@@ -18,7 +18,7 @@ def watch(tmp_path):
     for name in ("source", "made", "target"):
         (tmp_path / name).write_text(name)
     path = {name: (str(tmp_path / name),) for name in ("source", "made", "target")}
-    return Watch(
+    return StageInputs(
         root=str(tmp_path),
         inputs=path["source"],
         made=path["made"],
@@ -159,7 +159,7 @@ def test_another_date_makes_stale_only_what_goes_by_dates(watch, record, tmp_pat
 def test_a_second_edit_within_a_second_is_seen_where_dates_are_whole_seconds(watch, tmp_path, name):
     path = tmp_path / name
     os.utime(path, ns=(5 * SECOND, 5 * SECOND))
-    record = seal(watch, judge(watch, None, Clock(5 * SECOND, SECOND)).record)
+    record = seal(watch, judge(watch, None, FileSystemClock(5 * SECOND, SECOND)).record)
     path.write_text(name.upper())  # of the same size, in place
     os.utime(path, ns=(5 * SECOND, 5 * SECOND))
     assert judge(watch, record).reason is not None
@@ -185,7 +185,7 @@ def test_a_tree_that_moves_is_the_same_tree(tmp_path):
 
     def watched(root):
         paths = (f"{root}/lib/a.c", f"{tmp_path}/shared.h")
-        return Watch(str(root), paths, (), (), {}, fingerprint.content)
+        return StageInputs(str(root), paths, (), (), {}, fingerprint.content)
 
     record = seal(watched(tmp_path / "one"), judge(watched(tmp_path / "one"), None).record)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -213,7 +213,7 @@ def test_only_files_with_other_content_make_it_stale(tmp_path_factory, edits):
     for name in ("source", "made", "target"):
         (folder / name).write_bytes(b"as it was")
     path = {name: (str(folder / name),) for name in ("source", "made", "target")}
-    watch = Watch(str(folder), (), path["made"], path["target"], {}, lambda name: files.sha256(folder / name))
+    watch = StageInputs(str(folder), (), path["made"], path["target"], {}, lambda name: files.sha256(folder / name))
     record = seal(watch, judge(watch, None).record)
     for name, content in edits.items():
         (folder / name).write_bytes(content)
@@ -237,5 +237,5 @@ def test_a_file_is_older_than_the_boundary_after_it(tmp_path):
 
 def test_a_boundary_allows_for_a_clock_of_whole_seconds(tmp_path, monkeypatch):
     second = 1_000_000_000
-    monkeypatch.setattr(fingerprint, "clock", lambda _: fingerprint.Clock(9 * second, second))
+    monkeypatch.setattr(fingerprint, "clock", lambda _: fingerprint.FileSystemClock(9 * second, second))
     assert fingerprint.boundary(str(tmp_path)) == 8 * second

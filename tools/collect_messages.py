@@ -50,7 +50,7 @@ def _lines(call: ast.Call, errors: frozenset[str]) -> Iterator[str]:
     if name in errors:
         yield from _rendered(name, call.args[:1])
         yield from _rendered("  hint", [hint] if hint else [])
-    elif name == "Finding":
+    elif name in ("Finding", "ConsoleFinding"):
         yield from _rendered(name, call.args[2:3])
         yield from _rendered("  fix", call.args[3:4])
     elif name == "add" and isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value).endswith("error"):

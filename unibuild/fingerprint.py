@@ -24,11 +24,11 @@ __all__ = [
     "ABSENT",
     "TICK",
     "Change",
-    "Clock",
-    "Record",
+    "FileSystemClock",
     "Seen",
+    "StageInputs",
+    "StageRecord",
     "Verdict",
-    "Watch",
     "boundary",
     "clock",
     "content",
@@ -58,14 +58,14 @@ Seen = list[str]
 Kind = Literal["changed", "touched", "new", "gone"]
 
 
-class Clock(NamedTuple):
+class FileSystemClock(NamedTuple):
     """The time of a file system in ns since the epoch, and how far apart two writes are that get different times."""
 
     now: int
     tick: int
 
 
-class Record(TypedDict):
+class StageRecord(TypedDict):
     """What a task saw and left when it last succeeded, as JSON keeps it; paths are those of ``key``."""
 
     inputs: dict[str, Seen]
@@ -77,7 +77,7 @@ class Record(TypedDict):
     tick: int  # its resolution in ns
 
 
-NOTHING: Record = {
+NOTHING: StageRecord = {
     "inputs": {},
     "outputs": {},
     "made": {},
@@ -95,7 +95,7 @@ class Change(NamedTuple):
     kind: Kind
 
 
-class Watch(NamedTuple):  # a dataclass takes five times as long to make, and every doit run makes this
+class StageInputs(NamedTuple):  # a dataclass takes five times as long to make, and every doit run makes this
     """What decides whether a task is stale.
 
     Attributes:
@@ -141,7 +141,7 @@ class Verdict(NamedTuple):
     """
 
     reason: str | None
-    record: Record
+    record: StageRecord
     suspects: tuple[str, ...]
     changes: tuple[Change, ...] = ()
     others: tuple[str, ...] = ()
@@ -172,7 +172,7 @@ def content(path: str) -> str:
         return ""
 
 
-def clock(folder: str) -> Clock:
+def clock(folder: str) -> FileSystemClock:
     """Return the time and resolution of the file system of ``folder``, by writing a file ``clock`` there.
 
     A server's clock, and whole seconds, are those that the files next to it get. Where the folder cannot be written
@@ -186,10 +186,10 @@ def clock(folder: str) -> Clock:
         os.utime(path)
         now = os.stat(path).st_mtime_ns  # noqa: PTH116
     except OSError:
-        return Clock(time.time_ns(), _UNKNOWN)
+        return FileSystemClock(time.time_ns(), _UNKNOWN)
     lost = _PROBE - kept
     coarse = next((tick for tick in (10**3, 10**6, 10**7, 10**9, 2 * 10**9) if abs(lost) < tick), 2 * 10**9)
-    return Clock(now, max(int(TICK * 1e9), coarse))
+    return FileSystemClock(now, max(int(TICK * 1e9), coarse))
 
 
 def boundary(folder: str) -> int:
@@ -237,17 +237,17 @@ def path_of(root: str, name: str) -> str:
     )
 
 
-def known(values: object) -> Record | None:
+def known(values: object) -> StageRecord | None:
     """Return the record in a task's saved values; None where there is none, or one of another version's shape."""
     import msgspec
 
     try:
-        return msgspec.convert(values, dict[Literal["stamps"], Record])["stamps"]
+        return msgspec.convert(values, dict[Literal["stamps"], StageRecord])["stamps"]
     except (msgspec.ValidationError, KeyError):
         return None
 
 
-def judge(watch: Watch, record: Record | None, now: Clock | None = None) -> Verdict:
+def judge(watch: StageInputs, record: StageRecord | None, now: FileSystemClock | None = None) -> Verdict:
     """Compare what is there with what was there when the task last succeeded.
 
     Call it before the action; ``seal`` makes the record to keep after it.
@@ -285,7 +285,7 @@ def judge(watch: Watch, record: Record | None, now: Clock | None = None) -> Verd
     )
     if reason is not None and watch.why is not None:
         reason = watch.why
-    found: Record = {
+    found: StageRecord = {
         "inputs": inputs,
         "outputs": outputs,
         "made": made,
@@ -301,7 +301,7 @@ def judge(watch: Watch, record: Record | None, now: Clock | None = None) -> Verd
     return Verdict(reason, found, suspects, changes, (*settings, *remade, *spoiled))
 
 
-def seal(watch: Watch, before: Record, settled: Iterable[str] = ()) -> Record:
+def seal(watch: StageInputs, before: StageRecord, settled: Iterable[str] = ()) -> StageRecord:
     """Return the record of a success.
 
     Args:
@@ -335,7 +335,7 @@ def see(path: str) -> Seen:
 class _Look:
     """Takes the state of files, and believes a digest that is known where the stamp is the same and is old enough."""
 
-    def __init__(self, watch: Watch, old: Record) -> None:
+    def __init__(self, watch: StageInputs, old: StageRecord) -> None:
         self.root = watch.root
         self.young = old["taken"] - old["tick"]
         self.is_racy = False
@@ -386,7 +386,7 @@ def _differences(now: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
     return [] if now == old else [name for name in sorted({*now, *old}) if now.get(name) != old.get(name)]
 
 
-def _changes(watch: Watch, now: Mapping[str, Seen], old: Mapping[str, Seen]) -> Iterator[Change]:
+def _changes(watch: StageInputs, now: Mapping[str, Seen], old: Mapping[str, Seen]) -> Iterator[Change]:
     """Give what happened to each file that is not what it was; contents first, dates after them."""
     if now == old:
         return
@@ -408,7 +408,7 @@ def _changes(watch: Watch, now: Mapping[str, Seen], old: Mapping[str, Seen]) -> 
     yield from touched
 
 
-def _describe_changes(watch: Watch, changes: Iterable[Change]) -> Iterator[str]:
+def _describe_changes(watch: StageInputs, changes: Iterable[Change]) -> Iterator[str]:
     words = {"changed": "changed", "touched": "has another date", "new": "is new", "gone": "is gone"}
     for change in changes:
         yield f"{watch.name(change.path)} {words[change.kind]}"

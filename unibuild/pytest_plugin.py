@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
-    from unibuild.testing.domain_fixture import Domain
+    from unibuild.testing.domain_fixture import DomainHandle
 
     class BootDomain(Protocol):
         """Boots one more domain."""
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
             args: Sequence[str] | Mapping[str, Any] | None = None,
             memory: int | None = None,
             project: str | os.PathLike[str] | None = None,
-        ) -> Domain: ...
+        ) -> DomainHandle: ...
 
 
 __all__ = ["boot_domain", "domain"]
 
-_BOOTED = pytest.StashKey[list["Domain"]]()
+_BOOTED = pytest.StashKey[list["DomainHandle"]]()
 _BUILD_PATIENCE = 1800.0  # seconds to wait for another process of the same test run (pytest-xdist) that builds
 
 
@@ -104,7 +104,7 @@ def _unibuild_builds(pytestconfig: pytest.Config) -> Iterator[_Builds]:
 @pytest.fixture
 def boot_domain(request: pytest.FixtureRequest, _unibuild_builds: _Builds) -> Iterator[BootDomain]:
     """A function that boots a domain of its own; it takes what the marker ``unikernel`` takes."""
-    booted: list[Domain] = []
+    booted: list[DomainHandle] = []
     request.node.stash[_BOOTED] = booted
     with contextlib.ExitStack() as stack:
 
@@ -113,17 +113,17 @@ def boot_domain(request: pytest.FixtureRequest, _unibuild_builds: _Builds) -> It
             args: Sequence[str] | Mapping[str, Any] | None = None,
             memory: int | None = None,
             project: str | os.PathLike[str] | None = None,
-        ) -> Domain:
+        ) -> DomainHandle:
             from unibuild.graph import xl_file
             from unibuild.testing import scratch_domain
-            from unibuild.testing.domain_fixture import Domain
+            from unibuild.testing.domain_fixture import DomainHandle
 
             found, host = _unibuild_builds.get(_folder(request, project))
             name = xl_file.domain_name(found.project, found.start)
             test = "".join(char if char.isalnum() or char in "_.-" else "-" for char in request.node.name)[:100]
             log = scratch_domain.log_path(found.project.root, f"{test}-{len(booted) + 1}" if booted else test)
             changed = scratch_domain.with_memory(scratch_domain.with_args(found, args), memory)
-            one = stack.enter_context(Domain(changed, host, scratch_domain.fresh_name(name), log))
+            one = stack.enter_context(DomainHandle(changed, host, scratch_domain.fresh_name(name), log))
             booted.append(one)
             return one
 
@@ -131,7 +131,7 @@ def boot_domain(request: pytest.FixtureRequest, _unibuild_builds: _Builds) -> It
 
 
 @pytest.fixture
-def domain(request: pytest.FixtureRequest, boot_domain: BootDomain) -> Domain:
+def domain(request: pytest.FixtureRequest, boot_domain: BootDomain) -> DomainHandle:
     """The project's unikernel, booted for this test; the marker ``unikernel`` says how."""
     marker = request.node.get_closest_marker("unikernel")
     return boot_domain(**(marker.kwargs if marker else {}))

@@ -23,7 +23,7 @@ import pytest
 from unibuild import _fast_path
 from unibuild.deploy import boot, hosts, replacement
 from unibuild.domain import console, records
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import CommandError, LostError, NotReadyError, UnibuildError
 from unibuild.host import base, local, ssh
 from unibuild.host.exchange import HostChild
@@ -439,7 +439,9 @@ def test_after_a_run_that_was_killed_the_last_proven_generation_comes_back(case,
         one = case()
         scene(one)
         what = one.killed(step) or "its end"
-        proven = {boot.uuid for kept in Store(one.root / ".unibuild").all() for boot in kept.boots if boot.good}
+        proven = {
+            boot.uuid for kept in GenerationStore(one.root / ".unibuild").all() for boot in kept.boots if boot.good
+        }
         was_new = NEW in {tuple(found["script"]) for found in one.xen.domains().values() if found["uuid"] in proven}
         one.words |= {"boot.ready.console": "never said", "boot.ready.timeout": "0.2"}
         one.write("say next", "obey")

@@ -25,7 +25,7 @@ def test_a_loop_of_reboots_is_stopped(reboot, xen, capfd, fails):
         reboot(2)
     said = capfd.readouterr()
     assert said.out == "up\n" * 3
-    assert "hello asked for a reboot again: it is made anew in 1 s" in said.err
+    assert "hello asked for a reboot again: recreating it in 1 s" in said.err
     assert xen.domains() == {}
 
 

@@ -13,7 +13,7 @@ from unibuild.deploy import boot, history, status
 from unibuild.deploy.up_to_date import mark
 from unibuild.doit_plugin.state import StateFile
 from unibuild.domain import records
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import InputError
 from unibuild.graph import provenance
 from unibuild.settings.loader import load, state_dir
@@ -40,7 +40,7 @@ class Life:
 
     @property
     def store(self):
-        return Store(self.state)
+        return GenerationStore(self.state)
 
     def boot(self, word="stay", *, host="local", outcome="ready", known=None, paused=False, there=True, pending=False):
         """Do what a boot of a kernel that does ``word`` leaves behind; return the number of its generation."""
@@ -56,7 +56,7 @@ class Life:
             process.run(["xl", "create", "-p", str(xl), f"uuid='{asked}'"])
             if not paused:
                 process.run(["xl", "unpause", [*self.xen.domains()][-1]])
-        made = records.Instance(asked, "hello", number, mark(kernel), mark(xl), "2026-11-23T10:00:00.000Z")
+        made = records.DomainRecord(asked, "hello", number, mark(kernel), mark(xl), "2026-11-23T10:00:00.000Z")
         old = records.load(self.state, host)
         records.save(self.state, dataclasses.replace(old, **{"pending" if pending else "good": made}))
         self.store.started(number, host, asked, None)

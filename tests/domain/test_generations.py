@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unibuild.domain.generations import BOOTS, Store
+from unibuild.domain.generations import BOOTS, GenerationStore
 from unibuild.errors import InputError
 
 FACTS = {"revision": "v1-3-gabc", "toolchain": "make", "arguments": "--port=80"}
@@ -22,7 +22,9 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         ticks = itertools.count()
         self.folder = folder
-        self.store = Store(folder, now=lambda: datetime(2026, 11, 23, tzinfo=UTC) + timedelta(seconds=next(ticks)))
+        self.store = GenerationStore(
+            folder, now=lambda: datetime(2026, 11, 23, tzinfo=UTC) + timedelta(seconds=next(ticks))
+        )
 
     def add(self, kernel="one", *, memory=32, ramdisk=None, facts=FACTS, size=0):
         path, xl = self.folder / "hello.xen", self.folder / "hello.xl"
@@ -210,9 +212,9 @@ def _fill(folder, text):
         mine.mkdir(exist_ok=True)
         (mine / "k").write_text(f"{text}{n}")
         (mine / "x").write_text(f"name = 'x'\nkernel = '{mine / 'k'}'\n")
-        one = Store(folder).add(mine / "k", mine / "x", {})
-        Store(folder).started(one.number, text, f"{text}{n}", None)
-        Store(folder).ended(f"{text}{n}", "ready", "")
+        one = GenerationStore(folder).add(mine / "k", mine / "x", {})
+        GenerationStore(folder).started(one.number, text, f"{text}{n}", None)
+        GenerationStore(folder).ended(f"{text}{n}", "ready", "")
 
 
 def test_several_processes_lose_nothing(tmp_path):
@@ -222,7 +224,7 @@ def test_several_processes_lose_nothing(tmp_path):
         run.start()
     for run in runs:
         run.join()
-    found = Store(tmp_path).all()
+    found = GenerationStore(tmp_path).all()
     assert [one.number for one in found] == list(range(1, 16))
     assert all(boot.good for one in found for boot in one.boots)
     assert sorted(boot.uuid for one in found for boot in one.boots) == [f"{a}{n}" for a in "abc" for n in range(5)]

@@ -233,5 +233,5 @@ def test_what_the_tool_says_is_read():
     )
     assert ownership.parse(xenstore.parse(text)) == (
         {"u1": "a@b:/c d"},
-        (ownership.Token("/unibuild/lock/hello/t1", None, 12, 34.0, "a@b:/c"),),
+        (ownership.LockToken("/unibuild/lock/hello/t1", None, 12, 34.0, "a@b:/c"),),
     )

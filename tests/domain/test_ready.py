@@ -105,7 +105,7 @@ def test_an_end_fails_at_once(wait, script, why, monkeypatch):
 def test_a_crash_that_hangs_fails_at_once(wait, monkeypatch):
     monkeypatch.setattr(readiness, "_CRASH", 0.2)
     verdict = wait("say Solo5: ABORT: cpu_x86_64.c:182: Fatal trap", "stay", console_="never")
-    assert verdict == readiness.Verdict(False, "crashed before it was ready", verdict.seconds, None)
+    assert verdict == readiness.Readiness(False, "crashed before it was ready", verdict.seconds, None)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from unibuild import fingerprint
 from unibuild.errors import BuildError, MissingError
-from unibuild.fingerprint import Watch
+from unibuild.fingerprint import StageInputs
 from unibuild.graph.aside import left_by_a_killed_run
 from unibuild.graph.graph import Graph, Stage
 from unibuild.graph.run_stage import Judged, run_stage
@@ -25,7 +25,7 @@ def run(tmp_path):
         commands = tuple((sys.executable, "-c", code) for code in codes)
         step = Step(name="depend", doc="", commands=commands, cwd=tmp_path, **more)
         inputs = tuple(str(path) for path in tmp_path.glob("*.c"))
-        watch = Watch(str(tmp_path), inputs, (), (str(tmp_path / "target"),), {}, fingerprint.content)
+        watch = StageInputs(str(tmp_path), inputs, (), (str(tmp_path / "target"),), {}, fingerprint.content)
         toolchain = SimpleNamespace(check=lambda step: None, question=lambda step: None)
         project = SimpleNamespace(root=tmp_path)
         graph = Graph(project, toolchain, (), None, tmp_path / "k", tmp_path / "xl", None)

@@ -1,4 +1,4 @@
-"""The disk image of a project: what is in it, and when it is written anew."""
+"""The disk image of a project: its content, and when it is written again."""
 
 from __future__ import annotations
 

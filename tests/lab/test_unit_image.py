@@ -13,7 +13,7 @@ import pytest
 
 from unibuild.errors import FileError, LabError
 from unibuild.lab import image, initrd, packages
-from unibuild.lab.image import Image
+from unibuild.lab.image import LabImage
 from unibuild.lab.packages import Member
 from unibuild.settings.model import Lab
 
@@ -24,14 +24,14 @@ CONTROL = "Package: tool\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescript
 
 
 @pytest.fixture
-def small(tmp_path) -> Image:
+def small(tmp_path) -> LabImage:
     """An image that nobody could boot."""
     folder = tmp_path / "image"
     folder.mkdir()
     for part in image.PARTS:
         (folder / part).write_bytes(part.encode() * 1000)
     image._write_manifest(folder, {"xen": "4.17", "linux": "6.1", "distribution": "Debian bookworm"})
-    return Image(folder)
+    return LabImage(folder)
 
 
 def bzimage(payload: bytes) -> bytes:

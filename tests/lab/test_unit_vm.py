@@ -17,7 +17,7 @@ import pytest
 from unibuild.errors import FileError, LabError
 from unibuild.lab import image, qemu, vm
 from unibuild.lab.boot import Booter
-from unibuild.lab.image import Image
+from unibuild.lab.image import LabImage
 from unibuild.lab.paths import LabPaths
 from unibuild.settings.model import Lab
 
@@ -215,7 +215,7 @@ def packed(folder: Path, name: str) -> Path:
     (made / "manifest.json").write_text(json.dumps({"recipe": image.RECIPE, "name": name}))
     for part in image.PARTS:
         (made / part).write_text(name)
-    image.pack(Image(made), folder / name)
+    image.pack(LabImage(made), folder / name)
     return folder / name
 
 
@@ -308,7 +308,7 @@ def test_a_cache_that_was_made_for_all_to_read_is_closed(paths):
 def starter(paths, tmp_path, monkeypatch):
     """Starts no lab VM: what is told is in ``told``, and under KVM it fails."""
     told: list[str] = []
-    made = Image(tmp_path / "image")
+    made = LabImage(tmp_path / "image")
     made.folder.mkdir()
     (made.folder / "manifest.json").write_text("{}")
     monkeypatch.setattr(qemu, "version", lambda: "7.2")

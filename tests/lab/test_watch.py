@@ -57,6 +57,6 @@ def test_a_save_makes_a_new_domain_speak_and_a_broken_build_leaves_it(watch):
     watch.replace("hello from", "bonjour from")
     watch.said("bonjour from watched")
     watch.replace("bonjour from", 'bonjour from" broken')
-    problem = watch.until(lambda event: isinstance(event, events.Problem))
+    problem = watch.until(lambda event: isinstance(event, events.ProblemEvent))
     assert problem.exit_code == 1
     assert problem.kept.startswith("watched runs on")

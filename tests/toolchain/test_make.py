@@ -9,7 +9,7 @@ import pytest
 from unibuild.errors import BuildError, MissingError, SettingsError
 from unibuild.settings.loader import Project
 from unibuild.settings.model import Build, Settings
-from unibuild.toolchain.make import Make
+from unibuild.toolchain.make import MakeToolchain
 from unibuild.toolchain.registry import choose
 from unibuild.util import process
 
@@ -21,7 +21,7 @@ OURS = "include Makefile\ninclude unibuild.mk\n"
 
 
 def steps(root: Path, **build):
-    return {step.name: step for step in Make(root, Build(**{"kernel": "hello.xen", **build})).steps()}
+    return {step.name: step for step in MakeToolchain(root, Build(**{"kernel": "hello.xen", **build})).steps()}
 
 
 def names(root: Path, paths) -> list[str]:
@@ -81,12 +81,12 @@ def test_settings_move_the_fingerprint(tree, change, moved):
 
 def test_without_a_kernel_the_settings_are_not_enough(tree):
     with pytest.raises(SettingsError, match=r"kernel = \"hello.xen\""):
-        Make(tree({"Makefile": MAKEFILE}), Build())
+        MakeToolchain(tree({"Makefile": MAKEFILE}), Build())
 
 
 def test_the_steps_build_a_kernel(tree):
     root = tree({"Makefile": MAKEFILE, "main.c": "x"})
-    chain = Make(root, Build(kernel="hello.xen", depend="deps"))
+    chain = MakeToolchain(root, Build(kernel="hello.xen", depend="deps"))
     for step in chain.steps():
         step.require()
         for argv in step.commands:
@@ -98,7 +98,7 @@ def test_the_steps_build_a_kernel(tree):
 
 def test_a_make_that_leaves_no_kernel_has_failed(tree):
     with pytest.raises(BuildError, match=r"`make other` succeeded and left no .*hello\.xen"):
-        Make(tree({"Makefile": MAKEFILE}), Build(kernel="hello.xen", target="other")).check("build")
+        MakeToolchain(tree({"Makefile": MAKEFILE}), Build(kernel="hello.xen", target="other")).check("build")
 
 
 def test_a_missing_make_is_an_error_with_a_hint(tree, monkeypatch, tmp_path):

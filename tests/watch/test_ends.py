@@ -60,7 +60,7 @@ def test_a_watch_that_is_killed_ends_its_build_and_the_next_one_finds_the_domain
     project.write("main.c", "fast")
     again = watching()
     again.cycle("unchanged")
-    assert again.until(events.Domain).domid == 1
+    assert again.until(events.DomainEvent).domid == 1
     assert again.end() == 0
     assert xen.domains() == {}
 
@@ -70,8 +70,8 @@ def test_a_watch_that_is_killed_in_the_middle_of_a_swap_leaves_nothing_wrong(wat
     watch = watching()
     watch.cycle("booted")
     other_kernel()
-    watch.until(events.Stage, lambda event: event.name == "create" and event.state == "running")
-    watch.until(events.Stage, lambda event: event.name == "create" and event.state == "running")
+    watch.until(events.StageEvent, lambda event: event.name == "create" and event.state == "running")
+    watch.until(events.StageEvent, lambda event: event.name == "create" and event.state == "running")
     os.kill(watch.process.pid, signal.SIGKILL)
     watch.process.wait()
     again = watching()
@@ -100,12 +100,12 @@ def test_a_host_that_goes_away_is_told_and_tried_again_until_it_is_back(watching
     for pid, words in children(watch.process.pid).items():
         if "console" in words:
             os.kill(pid, signal.SIGKILL)
-    assert watch.until(events.Domain, lambda event: event.state == "gone").host
-    assert watch.until(events.Problem).exit_code == 4
+    assert watch.until(events.DomainEvent, lambda event: event.state == "gone").host
+    assert watch.until(events.ProblemEvent).exit_code == 4
     assert watch.until(events.Changed, lambda event: event.what == "retry")
     assert watch.cycle("failed").exit_code == 4
     (xen.world / "ssh").unlink()
-    assert watch.until(events.Domain, lambda event: event.state == "running").domid == 1
+    assert watch.until(events.DomainEvent, lambda event: event.state == "running").domid == 1
     watch.cycle("unchanged")
     project.write("main.c", "two")
     watch.cycle("unchanged")
@@ -117,7 +117,7 @@ def test_a_domain_that_another_run_put_in_place_is_followed(watching, project, x
     watch.cycle("booted")
     (xen.world / "script").write_text("say another\nobey\n")
     project.run("unibuild", "boot", "boot.console=none", "xl.memory=48")
-    watch.until(events.Domain, lambda event: event.domid == 2 and event.state == "running")
+    watch.until(events.DomainEvent, lambda event: event.domid == 2 and event.state == "running")
     watch.said("another")
 
 
@@ -125,11 +125,11 @@ def test_a_domain_that_reboots_is_made_anew_and_a_loop_of_it_is_stopped(watching
     (xen.world / "script").write_text("say booted\nsleep 0.5\nreboot\n")
     watch = watching("boot.restarts=2")
     watch.cycle("booted")
-    watch.until(events.Domain, lambda event: event.domid == 2)
-    waits = watch.until(events.Domain, lambda event: event.state == "ended")
-    assert waits.why == "hello asked for a reboot again: it is made anew in 1 s"
-    watch.until(events.Domain, lambda event: event.domid == 3)
-    assert "in a loop" in watch.until(events.Problem).message
+    watch.until(events.DomainEvent, lambda event: event.domid == 2)
+    waits = watch.until(events.DomainEvent, lambda event: event.state == "ended")
+    assert waits.why == "hello asked for a reboot again: recreating it in 1 s"
+    watch.until(events.DomainEvent, lambda event: event.domid == 3)
+    assert "in a loop" in watch.until(events.ProblemEvent).message
     watch.quiet()
     (xen.world / "script").write_text("say better\nobey\n")
     project.write("main.c", "two")
@@ -141,7 +141,7 @@ def test_a_save_does_not_wait_for_a_domain_that_is_made_anew_later(watching, pro
     (xen.world / "script").write_text("say booted\nreboot\n")
     watch = watching("boot.restarts=20")
     watch.cycle("booted")
-    watch.until(events.Domain, lambda event: "in 1 s" in (event.why or ""))
+    watch.until(events.DomainEvent, lambda event: "in 1 s" in (event.why or ""))
     (xen.world / "script").write_text("say better\nobey\n")
     project.write("main.c", "two")
     watch.cycle("booted")
@@ -203,7 +203,7 @@ def test_a_tree_that_another_run_builds_is_tried_again(watching, project):
     watch.cycle("booted")
     with files.lock(project.root / ".unibuild" / "lock", "another run's"):
         project.write("main.c", "two")
-        assert "in use" in watch.until(events.Problem).message
+        assert "in use" in watch.until(events.ProblemEvent).message
         watch.cycle("failed")
     watch.settled(lambda: watch.told[-1].exit_code == 0 if isinstance(watch.told[-1], events.Cycle) else False, "retry")
     assert project.log == ["built"] * 2
@@ -222,7 +222,7 @@ def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching
         patient(workers, "none is there")
         for pid in workers():
             os.kill(pid, signal.SIGKILL)
-        told.append(watch.until(events.Problem).hint)
+        told.append(watch.until(events.ProblemEvent).hint)
     assert told == ["it is started again", "it is started again in 1 s", "it is started again in 2 s"]
     project.write("main.c", "two")
     watch.cycle("unchanged")

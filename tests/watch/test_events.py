@@ -10,14 +10,14 @@ from unibuild.watch import events
 SAMPLES = [
     events.Started(at=1.5, root="/p", goal="boot", host="local", pid=7),
     events.Changed(at=1.5, paths=("main.ml", "a.ml"), first="main.ml"),
-    events.Stage(at=1.5, name="build", state="done", seconds=0.2, reason="main.ml changed"),
+    events.StageEvent(at=1.5, name="build", state="done", seconds=0.2, reason="main.ml changed"),
     events.Output(at=1.5, origin="console", text="booted", of="hello"),
     events.Lost(at=1.5, lines=7),
     events.Cycle(
         at=1.5, number=1, trigger="a.ml", outcome="booted", phases={"debounce": 0.02, "build": 1}, seconds=1.5
     ),
-    events.Domain(at=1.5, name="hello", host="local", state="running", domid=3, generation=2, since=1.0),
-    events.Problem(at=1.5, message="it failed", exit_code=1, hint="mend it", kept="the older one runs on"),
+    events.DomainEvent(at=1.5, name="hello", host="local", state="running", domid=3, generation=2, since=1.0),
+    events.ProblemEvent(at=1.5, message="it failed", exit_code=1, hint="mend it", kept="the older one runs on"),
     events.Note(at=1.5, message="hello was replaced"),
     events.Waiting(at=1.5, what="`xl list -v` on lab"),
     events.Paused(at=1.5),

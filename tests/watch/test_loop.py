@@ -40,7 +40,7 @@ def test_the_domain_runs_on_where_that_is_wanted(watching, xen, door):
     assert [one["reason"] for one in xen.domains().values()] == [None]
     again = watching("watch.keep_domain=true", door=door)
     assert again.cycle("unchanged").why == "nothing had to be built: no reboot"
-    assert again.until(events.Domain).state == "running"
+    assert again.until(events.DomainEvent).state == "running"
     assert again.end(signal.SIGHUP) == 0
     assert created(xen) == 1
 
@@ -50,7 +50,7 @@ def test_a_build_that_fails_leaves_the_old_domain(watching, project, xen):
     watch.cycle("booted")
     project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1: error: no; false\n")
     watch.said("main.c:1: error")
-    problem = watch.until(events.Problem)
+    problem = watch.until(events.ProblemEvent)
     assert (problem.exit_code, problem.kept) == (1, "hello runs on (domain 1)")
     assert watch.cycle().outcome == "failed"
     project.write("Makefile", "hello.xen: main.c\n\tcp base.bin $@\n")
@@ -73,7 +73,7 @@ def test_a_domain_that_is_not_ready_gives_way_to_the_last_good_one(watching, pro
     other_kernel()
     watch.said("no")
     (xen.world / "script").write_text("say booted\nobey\n")
-    problem = watch.until(events.Problem)
+    problem = watch.until(events.ProblemEvent)
     assert problem.exit_code == 6
     assert "runs again" in problem.hint
     assert watch.cycle().outcome == "not ready"
@@ -108,7 +108,7 @@ def test_the_phases_are_the_whole_cycle_also_of_one_that_failed(watching, projec
     failed = watch.cycle("failed")
     assert {"debounce", "build"} <= added_up(failed)
     assert failed.phases["build"] >= 0.1
-    assert watch.until(events.Stage, lambda event: event.state == "failed").seconds >= 0.1
+    assert watch.until(events.StageEvent, lambda event: event.state == "failed").seconds >= 0.1
 
 
 def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, xen, other_kernel):
@@ -153,7 +153,7 @@ def test_a_broken_setting_is_told_and_the_last_good_ones_are_in_force(watching, 
     watch.cycle("booted")
     good = project.read("unibuild.toml")
     project.write("unibuild.toml", good + "nonsense = 1\n")
-    problem = watch.until(events.Problem)
+    problem = watch.until(events.ProblemEvent)
     assert "nonsense" in problem.message
     assert (problem.exit_code, problem.kept) == (2, "the last good settings are in force")
     project.write("main.c", "two")
@@ -168,7 +168,7 @@ def test_a_broken_dodo_is_told_and_the_last_good_one_is_in_force(watching, proje
     watch.cycle("booted")
     good = project.read("dodo.py")
     project.write("dodo.py", good + "1/0\n")
-    problem = watch.until(events.Problem)
+    problem = watch.until(events.ProblemEvent)
     assert problem.message == "ZeroDivisionError: division by zero"
     assert "dodo.py" in problem.hint
     project.write("main.c", "two")
@@ -215,8 +215,8 @@ def test_a_domain_that_ends_is_told_and_the_next_save_boots_it_again(watching, p
     (xen.world / "script").write_text("say booted\nsleep 1\ncrash\n")
     watch = watching()
     watch.cycle("booted")
-    assert watch.until(events.Domain, lambda event: event.state == "crashed").why
-    assert watch.until(events.Problem).kept == "no domain runs"
+    assert watch.until(events.DomainEvent, lambda event: event.state == "crashed").why
+    assert watch.until(events.ProblemEvent).kept == "no domain runs"
     watch.quiet()
     (xen.world / "script").write_text("say better\nobey\n")
     project.write("main.c", "two")
@@ -229,11 +229,11 @@ def test_a_tree_that_cannot_be_built_for_a_while_is_told_once(watching, project)
     watch = watching()
     watch.cycle("booted")
     (project.root / "Makefile").rename(project.root / "gone")
-    problem = watch.until(events.Problem)
+    problem = watch.until(events.ProblemEvent)
     assert (problem.message[:16], problem.kept) == ("nothing to build", "hello runs on (domain 1)")
     project.write("main.c", "two")
     watch.quiet()
-    assert watch.count(events.Problem) == 1
+    assert watch.count(events.ProblemEvent) == 1
     (project.root / "gone").rename(project.root / "Makefile")
     watch.cycle("unchanged")
     assert project.log == ["built"] * 2
@@ -249,7 +249,7 @@ def test_a_setting_is_read_when_the_file_is_finished(watching, project):
     project.write("unibuild.toml", text + "# finished\n")
     watch.until(events.Reloaded)
     watch.cycle("unchanged")
-    assert watch.count(events.Problem) == 0
+    assert watch.count(events.ProblemEvent) == 0
 
 
 @pytest.mark.parametrize("how", ["a limit", "a setting"])
@@ -261,11 +261,11 @@ def test_where_the_kernel_tells_nothing_saves_are_looked_for(watching, project, 
             pytest.skip("no namespaces of one's own here")
         path = f"{project.bin}:{os.environ['PATH']}"
         watch = watching(argv=argv, PATH=path)
-        assert "sysctl user.max_inotify_watches=" in watch.until(events.Problem).hint
+        assert "sysctl user.max_inotify_watches=" in watch.until(events.ProblemEvent).hint
     else:
         watch = watching("watch.poll=true")
     assert watch.until(events.Started).polling
     watch.cycle("booted")
     project.write("main.c", "two")
     watch.cycle("unchanged")
-    assert watch.count(events.Problem) == (how == "a limit")
+    assert watch.count(events.ProblemEvent) == (how == "a limit")

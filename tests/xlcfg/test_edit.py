@@ -10,7 +10,7 @@ from xl_files import VDEVS, broken, disk_lists, files, literals, scalars, texts,
 from unibuild.errors import InputError, SettingsError, XlSyntaxError
 from unibuild.xlcfg.devices import parse_disk, parse_vif
 from unibuild.xlcfg.edit import Changes, apply
-from unibuild.xlcfg.parser import Source, parse, scan
+from unibuild.xlcfg.parser import SourceText, parse, scan
 
 if TYPE_CHECKING:
     from xl_oracle import Oracle
@@ -34,7 +34,9 @@ def as_xl(value: Any) -> Any:
 
 
 def comments(text: str) -> list[str]:
-    return [token.value for token in scan(Source(text, "x")) if token.value.startswith("#") and token.kind == "newline"]
+    return [
+        token.value for token in scan(SourceText(text, "x")) if token.value.startswith("#") and token.kind == "newline"
+    ]
 
 
 def untouched_lines(text: str, keys: set[str]) -> list[str]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from unibuild.aws.client import Client
     from unibuild.aws.xen_support import Virtualization
 
-__all__ = ["Registration", "check_identity", "find_by_name", "register", "root_snapshot", "wait_available"]
+__all__ = ["AmiRegistration", "check_identity", "find_by_name", "register", "root_snapshot", "wait_available"]
 
 ROOT = "/dev/sda1"
 """The root device's name, for PV-GRUB and for HVM."""
@@ -25,7 +25,7 @@ _STATE = 60.0  # seconds for which a snapshot may be complete here, and not ther
 
 
 @dataclass(frozen=True)
-class Registration:
+class AmiRegistration:
     """What an AMI is registered with, beside its snapshot.
 
     Attributes:
@@ -76,7 +76,7 @@ class Registered(NamedTuple):
     was_there: bool
 
 
-def register(ec2: Client, wanted: Registration, snapshot: str, volume: int) -> Registered:
+def register(ec2: Client, wanted: AmiRegistration, snapshot: str, volume: int) -> Registered:
     """Return the AMI, once it is available.
 
     RegisterImage may be asked twice, for the name can be taken only once: if it is taken, and by the same image, an

@@ -40,7 +40,7 @@ def new_output(before: bytes, now: bytes) -> bytes:
     Args:
         before: what came then.
         now: what came now. Where nothing of ``before`` is in it, more was said meanwhile than EC2 keeps, or the
-            instance started anew: all of it is new.
+            instance started again: all of it is new.
     """
     if now.startswith(before):
         return now[len(before) :]

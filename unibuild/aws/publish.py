@@ -234,7 +234,7 @@ def create(
     if wanted.via != "ebs":
         snapshot.Uploader(aws, ec2.region, journal).discard_all()  # what was begun by the EBS direct API
     tell("register the AMI", None, wanted.name)
-    registration = ami.Registration(
+    registration = ami.AmiRegistration(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags
     )
     try:

@@ -271,7 +271,7 @@ def lab(settings: Lab, root: Path, *, is_needed: bool) -> list[Finding]:
         return [finding_from_error("lab", error, lacking)]
     facts = ", ".join(status.facts[key] for key in ("box", "machine", "by") if key in status.facts)
     state: State = "note" if status.state in ("busy", "broken") else "ok"
-    fix = "`unibuild lab up` starts it anew" if status.state == "broken" else None
+    fix = "run `unibuild lab up`" if status.state == "broken" else None
     return [
         _image(settings, root, lacking),
         _accel(settings, lacking),

@@ -115,7 +115,7 @@ def _reset(asked: argparse.Namespace) -> int:
     from unibuild.lab import vm
 
     vm.reset(image=asked.image)
-    print("The lab is down, and will boot anew the next time.")
+    print("The lab is down and boots from its image the next time.")
     return 0
 
 

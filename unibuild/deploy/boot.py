@@ -12,7 +12,7 @@ from unibuild.deploy.console_session import AttachedDomain, follow, runs
 from unibuild.deploy.replacement import locked, replacing
 from unibuild.deploy.up_to_date import mark, running, was_seen
 from unibuild.domain import records
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import NotReadyError, UnibuildError
 from unibuild.graph import xl_file as xlfile
 from unibuild.settings.loader import state_dir
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from unibuild.deploy.console_output import ConsoleOutput
     from unibuild.deploy.replacement import NewDomain, Replacement, ReplaceObserver
     from unibuild.domain.generations import Generation
-    from unibuild.domain.readiness import Verdict
+    from unibuild.domain.readiness import Readiness
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
@@ -68,7 +68,7 @@ def boot_in_place(
     reading: contextlib.ExitStack,
     *,
     observer: ReplaceObserver | None = None,
-    anew: bool = False,
+    force: bool = False,
 ) -> NewDomain | None:
     """Make the domain, and see it ready; return it, or None where it runs unchanged.
 
@@ -82,15 +82,15 @@ def boot_in_place(
         screen: is told.
         reading: holds the reader of its console.
         observer: who takes part in it.
-        anew: make it even if it runs unchanged.
+        force: replace the domain even if it runs unchanged.
     """
     state = state_dir(project.root)
     with locked(project.root, host.name):
         made_from = (mark(kernel), mark(xl_file))
-        if not anew and _reuse_running(state, host, made_from, screen):
+        if not force and _reuse_running(state, host, made_from, screen):
             return None
         argument_check.check(project.settings.boot, project.root, host, xl_file, kernel)
-        generation = Store(state).add(kernel, xl_file, _facts(project))
+        generation = GenerationStore(state).add(kernel, xl_file, _facts(project))
         return _replace(project, host, generation, made_from, screen, reading, observer)
 
 
@@ -124,7 +124,7 @@ def _reuse_running(
     domain = running(host, known)
     if domain and was_seen(state, good):
         kernel, xl_file = made_from
-        records.save(state, records.Record(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
+        records.save(state, records.HostRecord(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
         screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
         run_result.note(domid=domain.domid)
         return True
@@ -169,7 +169,7 @@ def _replace(
         return _reject(change, made, verdict, before)
 
 
-def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput) -> Verdict | None:
+def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput) -> Readiness | None:
     if made.reader is None or not project.settings.boot.ready.is_set:
         return None
     try:
@@ -184,7 +184,7 @@ def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleO
     return verdict
 
 
-def _reject(change: Replacement, made: NewDomain, verdict: Verdict, before: Generation | None) -> NewDomain:
+def _reject(change: Replacement, made: NewDomain, verdict: Readiness, before: Generation | None) -> NewDomain:
     """Do what is set for a domain that is not ready; always raises.
 
     Raises:

@@ -15,7 +15,7 @@ from unibuild.domain import ownership, records
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log, log_path
 from unibuild.domain.exit_status import GONE, Left
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import DomainError
 from unibuild.graph import xl_file
 from unibuild.host import resolve
@@ -69,7 +69,7 @@ def reattach(project: Project, screen: ConsoleOutput) -> AttachedDomain:
     return AttachedDomain(project, host, domain, reader)
 
 
-def _ours(host: Host, known: records.Record) -> Domain | None:
+def _ours(host: Host, known: records.HostRecord) -> Domain | None:
     """Return our domain: the one that a swap has begun with where it runs, else the good one."""
     there = {domain.uuid: domain for domain in host.toolstack.list_domains() if domain.uuid in known.uuids}
     found = [there[one.uuid] for one in (known.pending, known.good) if one and one.uuid in there]
@@ -77,8 +77,8 @@ def _ours(host: Host, known: records.Record) -> Domain | None:
 
 
 _MINUTE = 60.0  # seconds within which [boot] restarts counts
-_LONGEST_PAUSE = 30.0  # seconds before a domain is made anew
-_REMAKE = 4.0  # seconds for xl to make a domain anew
+_LONGEST_PAUSE = 30.0  # seconds before a domain is recreated
+_REMAKE = 4.0  # seconds for xl to recreate a domain
 _ENDS = dict(zip((SHUTDOWN_REASONS[code] for code in (0, 1, 3, 4)), xl_file.ENDS, strict=True))
 
 
@@ -100,7 +100,7 @@ def runs(host: Host, domain: Domain) -> str:
 def follow(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -> None:
     """Read the console until its end or ours, and tell how it ended.
 
-    A domain that asks for a reboot is made anew, as often as ``[boot] restarts`` allows within a minute.
+    A domain that asks for a reboot is recreated, as often as ``[boot] restarts`` allows within a minute.
 
     Args:
         followed: the domain.
@@ -143,7 +143,7 @@ def reboot_delay(followed: AttachedDomain, end: End, reboots: list[float], tell:
         return 0.0
     seconds = backoff_delay(lately, longest=_LONGEST_PAUSE)
     reboots[:] = [then + seconds for then in reboots]
-    tell(f"{followed.domain.name} asked for a reboot again: it is made anew in {seconds:g} s")
+    tell(f"{followed.domain.name} asked for a reboot again: recreating it in {seconds:g} s")
     return seconds
 
 
@@ -155,7 +155,7 @@ def handle_exit(
     Args:
         followed: the domain.
         end: how it ended.
-        reboots: when it was made anew so far (``time.monotonic``); another one is added.
+        reboots: when it was recreated so far (``time.monotonic``); another one is added.
         screen: is told.
         readers: holds the console of the one in its place.
 
@@ -198,7 +198,7 @@ def _read(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) ->
 
 
 def _reboot(followed: AttachedDomain, screen: ConsoleOutput, readers: contextlib.ExitStack) -> AttachedDomain | None:
-    """Make a domain anew that asked for a reboot; None: it is not the one that we made last."""
+    """Recreate a domain that asked for a reboot; None if it is not the last one that unibuild created."""
     project, host = followed.project, followed.host
     state = state_dir(project.root)
     with locked(project.root, host.name):
@@ -206,7 +206,7 @@ def _reboot(followed: AttachedDomain, screen: ConsoleOutput, readers: contextlib
         if known is None or known.uuid != followed.domain.uuid:
             return None
         screen.say(f"{known.name} asked for a reboot")
-        store = Store(state)
+        store = GenerationStore(state)
         generation = store.get(known.generation)
         outcome = "running" if store.is_proven(known.uuid) else "not ready"
         with replacing(project, host, known.name, screen, readers) as change:
@@ -222,7 +222,7 @@ def _find_restarted(followed: AttachedDomain, end: End) -> Domain | None:
 
 
 def _wait_for_restart(followed: AttachedDomain, keys: Collection[str]) -> Domain | None:
-    """Wait for the domain that xl makes anew, where one of these keys of its ``.xl`` says that it shall.
+    """Wait for the domain that xl recreates, if one of these keys of its ``.xl`` says so.
 
     It has the same uuid and another number; between the two there is none for a moment.
     """
@@ -237,12 +237,12 @@ def _wait_for_restart(followed: AttachedDomain, keys: Collection[str]) -> Domain
 
 
 def _restarts_by_xl(followed: AttachedDomain, keys: Collection[str]) -> str | None:
-    """Return the name of the domain where one of these keys of its ``.xl`` says that xl shall make it anew."""
+    """Return the name of the domain if one of these keys of its ``.xl`` tells xl to recreate it."""
     state = state_dir(followed.project.root)
     known = records.load(state, followed.host.name).good
     if known is None or known.uuid != followed.domain.uuid:
         return None
-    kept = Store(state).get(known.generation).xl
+    kept = GenerationStore(state).get(known.generation).xl
     config = parser.parse(xl_file.read(kept), str(kept))
     return known.name if any("restart" in str(config.get(key)) for key in keys) else None
 
@@ -250,8 +250,8 @@ def _restarts_by_xl(followed: AttachedDomain, keys: Collection[str]) -> str | No
 def _reattach_restarted(
     followed: AttachedDomain, domain: Domain, screen: ConsoleOutput, readers: contextlib.ExitStack
 ) -> AttachedDomain:
-    """Read on the console of a domain that xl made anew."""
-    screen.say(f"{domain.name} ended, and xl made it anew (domain {domain.domid})")
+    """Read the console of a domain that xl recreated."""
+    screen.say(f"{domain.name} ended, and xl recreated it (domain {domain.domid})")
     log = Log(followed.reader.log.path)
     reader = readers.enter_context(Reader(followed.host, domain, log, screen.show))
     return dataclasses.replace(followed, domain=domain, reader=reader)
@@ -279,20 +279,20 @@ def _suggest_rollback(followed: AttachedDomain, error: DomainError) -> None:
     """Add what can run instead of a domain that ended badly."""
     state, name = state_dir(followed.project.root), followed.host.name
     known = records.load(state, name).good
-    before = Store(state).last_good(name, before=known.generation if known else None)
+    before = GenerationStore(state).last_good(name, before=known.generation if known else None)
     if known and known.uuid == followed.domain.uuid and before:
         number = before.number
         error.add(f"none runs on {name} now; `unibuild rollback {number}` boots generation {number}, which was good")
 
 
 def _remove(followed: AttachedDomain, outcome: str, why: str) -> None:
-    """Remove what is left of a domain, also where xl was about to make it anew."""
+    """Remove what is left of a domain, also if xl was about to recreate it."""
     followed.host.toolstack.destroy(followed.domain)
     again = _wait_for_restart(followed, _ENDS.values())
     if again:
         followed.host.toolstack.destroy(again)
     ownership.unmark(followed.host, followed.domain.uuid)
-    Store(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
+    GenerationStore(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
 
 
 def _reboot_loop_error(followed: AttachedDomain, domain: Domain, times: int) -> DomainError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from unibuild.domain import records
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import state_dir
 
@@ -71,7 +71,7 @@ def _generation(state: Path, host: Host, domain: Domain) -> Generation | None:
     for instance in (known.good, known.pending):
         if instance and instance.uuid == domain.uuid:
             try:
-                return Store(state).get(instance.generation)
+                return GenerationStore(state).get(instance.generation)
             except UnibuildError:
                 return None
     return None

@@ -8,7 +8,7 @@ from unibuild.deploy import host_files, hosts
 from unibuild.deploy.console_output import ConsoleOutput
 from unibuild.deploy.replacement import locked
 from unibuild.domain import ownership, records
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.host import resolve
 from unibuild.settings.loader import state_dir
 
@@ -47,7 +47,7 @@ def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
             ownership.unmark(host, *known.uuids)
             disks = host.toolstack.discard(host_files.host_folder(project.root, ours.name))
         for uuid in known.uuids:
-            Store(state).ended(uuid, "destroyed", "")
+            GenerationStore(state).ended(uuid, "destroyed", "")
         records.forget(state, place)
     if ended:
         screen.say(f"{ours.name} is gone from {place}")

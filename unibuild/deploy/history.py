@@ -12,7 +12,7 @@ import msgspec
 
 from unibuild.deploy.status import query_hosts
 from unibuild.domain import records as record
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import InputError
 from unibuild.host import resolve
 from unibuild.settings.loader import STATE
@@ -21,7 +21,7 @@ from unibuild.util.output import table
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from unibuild.domain.generations import Boot, Generation
+    from unibuild.domain.generations import BootRecord, Generation
     from unibuild.settings.loader import Project
 
 __all__ = ["VERSION", "choose_generation", "collect", "history", "render", "rollback"]
@@ -47,7 +47,7 @@ def collect(project: Project) -> dict[str, Any]:
     for host, made in sorted(records.items()):
         if made.good and answers[host].state(made.good) == "running":
             runs.setdefault(made.good.generation, []).append(host)
-    report = [_generation(one, runs.get(one.number, [])) for one in reversed(Store(state).all())]
+    report = [_generation(one, runs.get(one.number, [])) for one in reversed(GenerationStore(state).all())]
     return {"version": VERSION, "root": str(project.root), "generations": report}
 
 
@@ -83,7 +83,7 @@ def choose_generation(project: Project, words: Sequence[str]) -> Generation:
     Raises:
         InputError: there is none, or it is damaged.
     """
-    store = Store(project.root / STATE)
+    store = GenerationStore(project.root / STATE)
     if len(words) > 1 and any(word.startswith("-") for word in words):
         raise InputError("options stand before the number", hint="such as `unibuild rollback --wait 5 2`")
     if len(words) > 1 or not all(word.isascii() and word.isdecimal() for word in words):
@@ -120,7 +120,7 @@ def _generation(one: Generation, runs_on: list[str]) -> dict[str, Any]:
     }
 
 
-def _boot(boot: Boot) -> dict[str, Any]:
+def _boot(boot: BootRecord) -> dict[str, Any]:
     return dict(msgspec.to_builtins(boot))
 
 

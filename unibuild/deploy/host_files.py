@@ -36,7 +36,7 @@ def prepare(
     kernel: records.Mark,
     xl_mark: records.Mark,
     leaving: Collection[str],
-) -> tuple[HostFiles, preflight.Seen, records.Instance]:
+) -> tuple[HostFiles, preflight.Seen, records.DomainRecord]:
     """Bring what a domain is made from to its host, and see whether that can take it; nothing is made or ended.
 
     Args:
@@ -58,7 +58,7 @@ def prepare(
         host, deployed.config, kernel=_inspect(generation.kernel), disks=deployed.elsewhere, going=leaving
     )
     asked = deployed.config.get("uuid")
-    instance = records.Instance(
+    instance = records.DomainRecord(
         uuid=asked if isinstance(asked, str) else str(uuid.uuid4()),
         name=deployed.name,
         generation=generation.number,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from unibuild.domain.console import Reader
     from unibuild.domain.probes import Probe
-    from unibuild.domain.readiness import Verdict
+    from unibuild.domain.readiness import Readiness
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.settings.model import Ready
@@ -44,7 +44,7 @@ def check(wanted: Ready, config: parser.Config) -> None:
 
 def await_ready(
     wanted: Ready, rules: Sequence[str], host: Host, domain: Domain, config: parser.Config, reader: Reader
-) -> Verdict | None:
+) -> Readiness | None:
     """Wait until a domain that was let go is ready, is not in time, or has ended.
 
     Its console is read meanwhile. In the lab the way to its ports is made, and taken away again.

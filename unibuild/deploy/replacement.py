@@ -16,7 +16,7 @@ from unibuild.deploy import host_files
 from unibuild.domain import ownership, records, swap
 from unibuild.domain.console import QUIET, SILENT, Reader
 from unibuild.domain.console_log import Log, log_path, rotate
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.graph import xl_file
 from unibuild.settings.loader import state_dir
@@ -102,7 +102,7 @@ class NewDomain:
     """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
 
     domain: Domain
-    instance: records.Instance
+    instance: records.DomainRecord
     config: parser.Config
     reader: Reader | None
     log: Path
@@ -142,11 +142,11 @@ class Replacement:
     host: Host
     screen: ConsoleOutput
     reading: contextlib.ExitStack
-    known: records.Record
+    known: records.HostRecord
     marks: Mapping[str, str]
     old: Domain | None = None
     lost: str | None = None
-    store: Store = field(init=False)
+    store: GenerationStore = field(init=False)
     state: Path = field(init=False)
     has_ended_one: bool = False  # a domain of ours that ran
     is_running: bool = False  # the new domain, which was not accepted yet
@@ -154,9 +154,9 @@ class Replacement:
 
     def __post_init__(self) -> None:
         self.state = state_dir(self.project.root)
-        self.store = Store(self.state)
+        self.store = GenerationStore(self.state)
 
-    def save(self, good: records.Instance | None, pending: records.Instance | None = None) -> None:
+    def save(self, good: records.DomainRecord | None, pending: records.DomainRecord | None = None) -> None:
         """Write down what is so now."""
         self.known = dataclasses.replace(self.known, good=good, pending=pending)
         records.save(self.state, self.known)
@@ -304,7 +304,9 @@ class Replacement:
         except UnibuildError:  # it is kept no more
             return None
 
-    def _create(self, deployed: host_files.HostFiles, new: records.Instance, name: str) -> tuple[Domain, Reader | None]:
+    def _create(
+        self, deployed: host_files.HostFiles, new: records.DomainRecord, name: str
+    ) -> tuple[Domain, Reader | None]:
         """Make the new domain, paused, and begin to read its console."""
         self.observer.phase_began("create")
         self.host.toolstack.create_paused(deployed.xl, name=name, uuid=new.uuid)
@@ -324,7 +326,7 @@ class Replacement:
     def _log(self, name: str) -> Path:
         return log_path(self.state, name, self.host.name)
 
-    def _undo(self, new: records.Instance) -> None:
+    def _undo(self, new: records.DomainRecord) -> None:
         """Remove what was made of the new domain; the old one, if it runs, has its name again."""
         domain = self.host.toolstack.find(uuid=new.uuid, background=True)
         if domain:

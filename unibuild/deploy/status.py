@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from unibuild import fingerprint
 from unibuild.deploy import hosts
 from unibuild.domain import records as record
-from unibuild.domain.generations import Store
+from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
 from unibuild.graph import provenance
 from unibuild.graph.graph import graph
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
-    from unibuild.domain.records import Instance, Record
+    from unibuild.domain.records import DomainRecord, HostRecord
     from unibuild.settings.loader import Project
 
     Saved = Callable[[str], Any]
@@ -57,11 +57,11 @@ class HostAnswer:
     problem: str | None = None
     is_down: bool = False
 
-    def find(self, instance: Instance | None) -> Domain | None:
+    def find(self, instance: DomainRecord | None) -> Domain | None:
         """Return the domain that an instance is, as it is there."""
         return next((domain for domain in self.domains if instance and domain.uuid == instance.uuid), None)
 
-    def state(self, instance: Instance) -> str:
+    def state(self, instance: DomainRecord) -> str:
         """Return the state of a domain: ``running``, ``paused``, ``ended``, ``gone``, ``unknown`` or ``down``."""
         domain = self.find(instance)
         if self.is_down or self.problem:
@@ -87,7 +87,7 @@ def collect(project: Project, saved: Saved, now: datetime | None = None) -> dict
     """
     records = record.every(project.root / STATE)
     answers = query_hosts(project, records)
-    known = {one.number: one.facts for one in Store(project.root / STATE).all()}
+    known = {one.number: one.facts for one in GenerationStore(project.root / STATE).all()}
     report = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
     tree = {**_stale(project, saved), "revision": provenance.revision(project.root).get("revision")}
     return {"version": VERSION, "root": str(project.root), "tree": tree, "hosts": report}
@@ -159,7 +159,7 @@ def _query_host(project: Project, name: str, *, background: bool) -> HostAnswer:
 
 
 def _host(
-    project: Project, made: Record, answer: HostAnswer, known: Mapping[int, Mapping[str, str]], now: datetime
+    project: Project, made: HostRecord, answer: HostAnswer, known: Mapping[int, Mapping[str, str]], now: datetime
 ) -> dict[str, Any]:
     """Return what there is to tell of a host."""
     one = made.good
@@ -193,7 +193,7 @@ def _words(state: str, domain: Domain | None) -> str:
     return words.get(state, state)
 
 
-def _pending(project: Project, made: Record, answer: HostAnswer) -> dict[str, Any] | None:
+def _pending(project: Project, made: HostRecord, answer: HostAnswer) -> dict[str, Any] | None:
     one = made.pending
     if one is None:
         return None
@@ -219,7 +219,7 @@ def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
     return {"stage": None, "reason": None}
 
 
-def _differs(project: Project, one: Instance) -> list[str]:
+def _differs(project: Project, one: DomainRecord) -> list[str]:
     """Return which of ``kernel`` and ``.xl`` are built otherwise than the domain has them; none where none is built."""
     try:
         found = graph(project)

@@ -42,13 +42,13 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     return host is not None and running(host, known) is not None
 
 
-def running(host: Host, known: records.Record) -> Domain | None:
+def running(host: Host, known: records.HostRecord) -> Domain | None:
     """Return the good domain, where it runs; one that was never started, or has ended, does not."""
     domain = host.toolstack.find(uuid=known.good.uuid) if known.good else None
     return domain if domain and not domain.has_ended and not domain.is_paused else None
 
 
-def was_seen(state: Path, instance: records.Instance) -> bool:
+def was_seen(state: Path, instance: records.DomainRecord) -> bool:
     """Say whether a run saw how the boot of a domain went; one that was cut off did not."""
     return generation.outcome(state, instance.generation, instance.uuid) != "started"
 

@@ -98,7 +98,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
             if isinstance(fail, Failed):
                 error = fail.error()
                 self._exit_code = self._exit_code or error.exit_code
-                told = worker_protocol.Failure(
+                told = worker_protocol.WorkerFailure(
                     name=task.name,
                     text=error.message,
                     hint=error.hint,
@@ -108,7 +108,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
                 )
             else:
                 said = fail.get_msg().strip().splitlines()
-                told = worker_protocol.Failure(
+                told = worker_protocol.WorkerFailure(
                     name=task.name,
                     text=f"{task.title()}: {said[-1] if said else 'failed'}",
                     hint="\n".join(said[:-1][-_TRACE:]) or None,
@@ -118,7 +118,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
             _tell(loop, told)
 
         def runtime_error(self, msg: str) -> None:
-            _tell(loop, worker_protocol.Failure(name="", text=msg.strip(), hint=None, exit_code=2))
+            _tell(loop, worker_protocol.WorkerFailure(name="", text=msg.strip(), hint=None, exit_code=2))
 
         def complete_run(self) -> None:
             if self._exit_code and not isinstance(sys.exception(), SystemExit):
@@ -180,7 +180,7 @@ class BuildWorkerServer:
         except UnibuildError as error:
             _tell(
                 self.loop,
-                worker_protocol.Failure(
+                worker_protocol.WorkerFailure(
                     name="",
                     text=error.message,
                     hint=error.hint,
@@ -191,7 +191,7 @@ class BuildWorkerServer:
             return error.exit_code
         except Exception as error:  # whatever a dodo.py raises
             text, hint = _traced(error)
-            _tell(self.loop, worker_protocol.Failure(name="", text=text, hint=hint, exit_code=2))
+            _tell(self.loop, worker_protocol.WorkerFailure(name="", text=text, hint=hint, exit_code=2))
             return 2
 
 
@@ -249,7 +249,7 @@ def _serve(builder: BuildWorkerServer) -> None:
         data = _receive(builder.loop)
         for message in lines.feed(data):
             match message:
-                case worker_protocol.Build() if running is None:
+                case worker_protocol.BuildRequest() if running is None:
                     running = fork(builder.build)
                 case worker_protocol.Stop(patience=patience) if running:
                     running.signal(signal.SIGTERM)

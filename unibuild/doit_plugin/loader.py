@@ -156,7 +156,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
     """The options of the goals, where the command line does not hold them any more."""
 
     held: Project | None = None
-    """The project, where it is not to be loaded anew."""
+    """The project, if it need not be loaded again."""
 
     dodo = ""
     """The path of the ``dodo.py`` that the command line names; empty: it names none."""

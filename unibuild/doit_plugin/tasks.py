@@ -129,7 +129,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         # doit's workers get this with the task, and "settled" comes back with it.
         task.meta = {"judged": (verdict.record, verdict.suspects, verdict.changes, verdict.others)}
 
-        def save() -> dict[str, fingerprint.Record]:
+        def save() -> dict[str, fingerprint.StageRecord]:
             for path in watch.targets:
                 self._state.set(_MADE, path, True)
             now = watch if self.stage.step is None else renewed(self.graph, self.stage).watch

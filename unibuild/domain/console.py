@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unibuild.domain.console_log import Log
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Console
-    from unibuild.util.terminal import Source
+    from unibuild.util.terminal import KeySource
 
 __all__ = ["End", "Reader"]
 
@@ -87,7 +87,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._attached.close()
         self.log.close()
 
-    def follow(self, keys: Source | None = None, wait: float | None = None) -> End | Left:
+    def follow(self, keys: KeySource | None = None, wait: float | None = None) -> End | Left:
         """Read until the domain ends, the person leaves, or the time is up.
 
         Args:
@@ -214,7 +214,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._attach()
         return True
 
-    def _type(self, keys: Source) -> bool:
+    def _type(self, keys: KeySource) -> bool:
         """Hand keys to the domain; return whether more are welcome."""
         data = keys.read()
         before, leave, _ = data.partition(LEAVE)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["FILES", "FOLDER", "Boot", "Content", "Generation", "Kept", "load", "outcome", "read", "write"]
+__all__ = ["FILES", "FOLDER", "BootRecord", "Content", "Generation", "Kept", "load", "outcome", "read", "write"]
 
 FILES = {"kernel": "kernel", "xl": "domain.xl", "ramdisk": "ramdisk"}
 """What a generation's folder holds beside ``generation.json``."""
@@ -26,7 +26,7 @@ VERSION = 1
 _ABOUT = "generation.json"
 
 
-class Boot(msgspec.Struct, frozen=True, kw_only=True):
+class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One domain that was made from a generation.
 
     Attributes:
@@ -56,7 +56,7 @@ class Content(msgspec.Struct, frozen=True):
     size: int
 
 
-class _AnyVersion(msgspec.Struct):
+class _RecordVersion(msgspec.Struct):
     version: int
 
 
@@ -68,7 +68,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     made: str
     facts: dict[str, str]
     files: dict[str, Content]
-    boots: tuple[Boot, ...] = ()
+    boots: tuple[BootRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Generation:
     kernel_size: int
     facts: Mapping[str, str]
     made: str
-    boots: tuple[Boot, ...]
+    boots: tuple[BootRecord, ...]
 
     @property
     def args(self) -> str:
@@ -174,7 +174,7 @@ def read(folder: Path) -> Kept | None:
     """
     try:
         content = (folder / _ABOUT).read_bytes()
-        refuse_newer(folder / _ABOUT, msgspec.json.decode(content, type=_AnyVersion).version, VERSION)
+        refuse_newer(folder / _ABOUT, msgspec.json.decode(content, type=_RecordVersion).version, VERSION)
         return msgspec.json.decode(content, type=Kept)
     except (OSError, ValueError):  # msgspec's own errors are ValueErrors
         return None

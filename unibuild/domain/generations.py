@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from unibuild.domain.generation import FILES, FOLDER, Boot, Content, Generation, Kept, load, read, write
+from unibuild.domain.generation import FILES, FOLDER, BootRecord, Content, Generation, Kept, load, read, write
 from unibuild.errors import FileError, InputError
 from unibuild.util.files import copy_atomic, lock, reading, sha256, write_atomic, writing_errors
 from unibuild.xlcfg import parser
@@ -29,13 +29,13 @@ from unibuild.xlcfg import parser
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
-__all__ = ["BOOTS", "Boot", "Generation", "Store"]
+__all__ = ["BOOTS", "BootRecord", "Generation", "GenerationStore"]
 
 BOOTS = 20  # the newest boots that a generation tells of; the last good one of each host besides
 _COUNT = "count"  # in the folder: the highest number ever given
 
 
-class Store:
+class GenerationStore:
     """The generations in a project's state folder; several processes may be at it.
 
     Args:
@@ -113,7 +113,7 @@ class Store:
         """
         with self._writing():
             one = load(self.folder / str(number)) or self.get(number)
-            boot = Boot(host=host, uuid=uuid, at=self._time(), log=str(log) if log else None)
+            boot = BootRecord(host=host, uuid=uuid, at=self._time(), log=str(log) if log else None)
             self._change(one, boots=_bounded((*one.boots, boot)))
 
     def ended(self, uuid: str, outcome: str, why: str) -> None:
@@ -123,14 +123,14 @@ class Store:
 
         Args:
             uuid: that of the domain.
-            outcome: see ``Boot``.
+            outcome: see ``BootRecord``.
             why: more of it, in words.
 
         Raises:
             FileError: it cannot be written.
         """
 
-        def told(boot: Boot) -> Boot:
+        def told(boot: BootRecord) -> BootRecord:
             failed = outcome in ("crashed", "not ready") and boot.outcome != "ready"
             good = outcome in ("ready", "running") or (boot.good and not failed)
             return msgspec.structs.replace(boot, outcome=outcome, why=why, good=good)
@@ -207,7 +207,7 @@ class Store:
         return False
 
     def _change(
-        self, one: Generation, *, boots: tuple[Boot, ...] | None = None, facts: dict[str, str] | None = None
+        self, one: Generation, *, boots: tuple[BootRecord, ...] | None = None, facts: dict[str, str] | None = None
     ) -> Generation:
         folder = self.folder / str(one.number)
         kept = read(folder)
@@ -274,7 +274,7 @@ def _bytes(generations: Collection[Generation]) -> int:
     return sum(sizes.values())
 
 
-def _bounded(boots: tuple[Boot, ...]) -> tuple[Boot, ...]:
+def _bounded(boots: tuple[BootRecord, ...]) -> tuple[BootRecord, ...]:
     """Return the newest boots, and of the older ones those that make it good on a host."""
     good = {boot.host: boot for boot in boots if boot.good}
     return tuple(boot for boot in boots if boot in boots[-BOOTS:] or boot in good.values())

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain, Listing, Store
 
-__all__ = ["Token", "is_ours", "locked", "mark", "node", "owners", "parse", "refusal", "unmark", "whoami"]
+__all__ = ["LockToken", "is_ours", "locked", "mark", "node", "owners", "parse", "refusal", "unmark", "whoami"]
 
 _ROOT = "/unibuild"
 _MARKS = f"{_ROOT}/domains"
@@ -45,7 +45,7 @@ _LONGEST = 1000  # characters of a marker; path and value together have 4096 (xs
 
 
 @dataclass(frozen=True)
-class Token:
+class LockToken:
     """A lock on a domain's name.
 
     Attributes:
@@ -90,23 +90,23 @@ def node(name: str) -> str:
     return f"{escaped[:64]}@@{hashlib.sha256(os.fsencode(name)).hexdigest()}"
 
 
-def parse(found: Mapping[str, str]) -> tuple[dict[str, str], tuple[Token, ...]]:
+def parse(found: Mapping[str, str]) -> tuple[dict[str, str], tuple[LockToken, ...]]:
     """Read the store's entries below ``/unibuild``: markers by the domain's uuid, and the tokens of all locks."""
     marks = {path.rpartition("/")[2]: value for path, value in found.items() if path.startswith(f"{_MARKS}/")}
     paths = [path for path in found if path.startswith(f"{_LOCKS}/") and path.count("/") == _LOCKS.count("/") + 2]
     return marks, tuple(_token(path, found[path]) for path in paths)
 
 
-def _token(path: str, value: str) -> Token:
+def _token(path: str, value: str) -> LockToken:
     words = value.split(" ", 3)
     if len(words) == 4 and words[0] == _FORMAT and words[2].isdecimal():
         process = process_identity.parse(words[1])
         if process:
-            return Token(path, process, process.pid, float(words[2]), words[3])
+            return LockToken(path, process, process.pid, float(words[2]), words[3])
     old = re.fullmatch(r"(\d{1,9}) (\d{1,12}) (.+)", value)
     if old and "@" in old[3]:
-        return Token(path, None, int(old[1]), float(old[2]), old[3])
-    return Token(path, None, None, None, "another version of unibuild")
+        return LockToken(path, None, int(old[1]), float(old[2]), old[3])
+    return LockToken(path, None, None, None, "another version of unibuild")
 
 
 def owners(host: Host) -> Mapping[str, str]:
@@ -185,7 +185,7 @@ class _Lock:
 def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, str]:
     """Take the lock; return what ``owners`` does."""
     deadline = time.monotonic() + _PATIENCE
-    others: Sequence[Token] = ()
+    others: Sequence[LockToken] = ()
     is_written, looks = False, 0
     while True:
         if is_written or others:
@@ -205,7 +205,7 @@ def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, 
         time.sleep(random.uniform(0.1, 0.3))
 
 
-def _others(host: Host, ours: _Lock, found: Listing, *, take: bool) -> tuple[Mapping[str, str], Sequence[Token]]:
+def _others(host: Host, ours: _Lock, found: Listing, *, take: bool) -> tuple[Mapping[str, str], Sequence[LockToken]]:
     """Return the markers, and the tokens of others that count; those that do not are removed."""
     marks, tokens = parse(found.entries)
     folder = ours.path.rpartition("/")[0]
@@ -216,7 +216,7 @@ def _others(host: Host, ours: _Lock, found: Listing, *, take: bool) -> tuple[Map
     return marks, [one for one in others if one not in gone]
 
 
-def _busy(name: str, host: Host, token: Token, now: float) -> BusyError:
+def _busy(name: str, host: Host, token: LockToken, now: float) -> BusyError:
     process = "" if token.pid is None else f" (process {token.pid})"
     left = "" if token.until is None else f"; it will in {token.until - now:.0f} s at the latest"
     return BusyError(

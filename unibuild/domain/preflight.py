@@ -39,7 +39,7 @@ class Seen:
 
 
 def look(
-    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[shortfall.Disk], going: Collection[str]
+    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[shortfall.DiskSource], going: Collection[str]
 ) -> Seen:
     """See that a host can take a domain; only that is asked which its ``.xl`` makes necessary.
 
@@ -87,7 +87,7 @@ def look(
     return Seen(domains, there.free, there.info, wanted.needed)
 
 
-def _refusal(problems: Sequence[shortfall.Problem], host: str, name: str) -> DomainError:
+def _refusal(problems: Sequence[shortfall.PreflightProblem], host: str, name: str) -> DomainError:
     if len(problems) == 1:
         return DomainError(problems[0].sentence, hint=problems[0].mend)
     lines = [f"- {problem.sentence}\n    {problem.mend}" for problem in problems]

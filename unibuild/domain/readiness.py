@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from unibuild.domain.exit_status import End
     from unibuild.domain.probes import Probe
 
-__all__ = ["Console", "Verdict", "Wanted", "told_address", "wait"]
+__all__ = ["ReadableConsole", "Readiness", "Wanted", "told_address", "wait"]
 
 _CRASH = 2.0  # seconds that a domain has to end once it said that it crashes
 _ADDRESS = re.compile(rb"\bLease obtained! IP: (\d+(?:\.\d+){3})\b|\bip=(\d+(?:\.\d+){3})/\d")
 
 
-class Console(Protocol):
+class ReadableConsole(Protocol):
     """A console that is read, as ``domain.console.Reader`` reads one: ``end`` says how its domain ended, if it has."""
 
     @property
@@ -36,7 +36,7 @@ class Console(Protocol):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Readiness:
     """Whether a domain was ready.
 
     Attributes:
@@ -83,7 +83,7 @@ def told_address(line: bytes) -> str | None:
     return (found[1] or found[2]).decode() if found else None
 
 
-def wait(reader: Console, wanted: Wanted) -> Verdict:
+def wait(reader: ReadableConsole, wanted: Wanted) -> Readiness:
     """Read the console until all that is wanted has held once, the time is up, or the domain ends or says it crashes.
 
     The lines that were said before count too. No thread and no child outlasts this.
@@ -110,14 +110,14 @@ def wait(reader: Console, wanted: Wanted) -> Verdict:
             seconds = time.monotonic() - began
             if ear.is_fatal:
                 end = reader.pump(time.monotonic() + _CRASH)
-                return Verdict(False, _ended(end), seconds, end)
+                return Readiness(False, _ended(end), seconds, end)
             if reader.end and (missing or not reader.end.is_good):
-                return Verdict(False, _ended(reader.end), seconds, reader.end)
+                return Readiness(False, _ended(reader.end), seconds, reader.end)
             if not missing:
-                return Verdict(True, f"was ready after {seconds:.1f} s", seconds, reader.end)
+                return Readiness(True, f"was ready after {seconds:.1f} s", seconds, reader.end)
             if seconds >= wanted.timeout:
                 why = f"was not ready within {wanted.timeout:g} s: {'; '.join(missing)}"
-                return Verdict(False, why, seconds, None)
+                return Readiness(False, why, seconds, None)
             reader.pump(began + wanted.timeout, waker.fd)
 
 

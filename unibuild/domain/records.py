@@ -17,7 +17,7 @@ from unibuild.util.files import lock, refuse_newer, write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Instance", "Mark", "Record", "every", "forget", "load", "lock_path", "save"]
+__all__ = ["DomainRecord", "HostRecord", "Mark", "every", "forget", "load", "lock_path", "save"]
 
 _FILE = "domain.json"
 _VERSION = 2
@@ -32,7 +32,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Instance:
+class DomainRecord:
     """A domain that we made.
 
     Attributes:
@@ -53,7 +53,7 @@ class Instance:
 
 
 @dataclass(frozen=True)
-class Record:
+class HostRecord:
     """Our domains on a host.
 
     Attributes:
@@ -63,8 +63,8 @@ class Record:
     """
 
     host: str
-    good: Instance | None = None
-    pending: Instance | None = None
+    good: DomainRecord | None = None
+    pending: DomainRecord | None = None
 
     @property
     def uuids(self) -> tuple[str, ...]:
@@ -72,21 +72,21 @@ class Record:
         return tuple(one.uuid for one in (self.good, self.pending) if one)
 
 
-def load(state: Path, host: str) -> Record:
+def load(state: Path, host: str) -> HostRecord:
     """Return the record of a host in the state folder; an empty one where there is none, or the file is damaged.
 
     Raises:
         FileError: a newer unibuild wrote the file; this goes for all that follows.
     """
-    return every(state).get(host, Record(host))
+    return every(state).get(host, HostRecord(host))
 
 
-def every(state: Path) -> dict[str, Record]:
+def every(state: Path) -> dict[str, HostRecord]:
     """Return the records by their hosts; those that we cannot read are left out."""
     found = {}
     for host, tree in _read(state).items():
         try:
-            found[host] = Record(host, _instance(tree["good"]), _instance(tree["pending"]))
+            found[host] = HostRecord(host, _instance(tree["good"]), _instance(tree["pending"]))
         except (KeyError, TypeError):
             continue
     return found
@@ -97,7 +97,7 @@ def lock_path(state: Path, host: str) -> Path:
     return state / f"domain-{hashlib.sha256(host.encode()).hexdigest()[:8]}.lock"
 
 
-def save(state: Path, record: Record) -> None:
+def save(state: Path, record: HostRecord) -> None:
     """Write the record of its host, whole; one without any domain is forgotten.
 
     Raises:
@@ -112,13 +112,13 @@ def forget(state: Path, host: str) -> None:
     _change(state, host, None)
 
 
-def _instance(tree: dict[str, Any] | None) -> Instance | None:
+def _instance(tree: dict[str, Any] | None) -> DomainRecord | None:
     if tree is None:
         return None
-    return Instance(**{**tree, "kernel": Mark(**tree["kernel"]), "xl": Mark(**tree["xl"])})
+    return DomainRecord(**{**tree, "kernel": Mark(**tree["kernel"]), "xl": Mark(**tree["xl"])})
 
 
-def _tree(instance: Instance | None) -> dict[str, Any] | None:
+def _tree(instance: DomainRecord | None) -> dict[str, Any] | None:
     return dataclasses.asdict(instance) if instance else None
 
 

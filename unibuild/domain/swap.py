@@ -16,7 +16,7 @@ from unibuild.xlcfg import devices
 
 if TYPE_CHECKING:
     from unibuild.domain.preflight import Seen
-    from unibuild.domain.records import Instance, Record
+    from unibuild.domain.records import DomainRecord, HostRecord
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.xlcfg import parser
@@ -58,7 +58,7 @@ def new_name(name: str, uuid: str) -> str:
     return f"{name}.new-{uuid[:8]}"
 
 
-def settle(host: Host, record: Record, domains: tuple[Domain, ...]) -> tuple[Instance | None, str | None]:
+def settle(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple[DomainRecord | None, str | None]:
     """Clear up after a swap that was cut off; return which of our domains stands now, and a sentence on what was found.
 
     A new domain that never ran goes. One that ran takes the place of the old one if that has ended; else it goes too.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from unibuild.aws.instance import Instance
     from unibuild.domain.console_log import Log
     from unibuild.domain.probes import Probe
-    from unibuild.domain.readiness import Verdict
+    from unibuild.domain.readiness import Readiness
     from unibuild.settings.model import Settings
 
 __all__ = ["InstanceConsole", "address", "await_ready", "check_ready", "has_checks"]
@@ -84,7 +84,7 @@ def check_ready(
 
 def await_ready(
     settings: Settings, console: InstanceConsole, at: str | None, timeout: float, *, with_console: bool = True
-) -> Verdict:
+) -> Readiness:
     """Wait until an instance is ready, is not in time, or has ended; its console is read meanwhile.
 
     Args:

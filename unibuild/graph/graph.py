@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import unibuild
 from unibuild.errors import InputError, KernelError
-from unibuild.fingerprint import Watch
+from unibuild.fingerprint import StageInputs
 from unibuild.settings.hosts import apply_host, xl_owner
 from unibuild.settings.loader import STATE
 from unibuild.toolchain.registry import choose
@@ -70,7 +70,7 @@ class Stage(NamedTuple):
 
     name: str
     doc: str
-    watch: Watch
+    watch: StageInputs
     folders: tuple[str, ...]
     step: Step | None
 
@@ -138,7 +138,7 @@ def graph(project: Project) -> Graph:
     stages = [_stage(project, toolchain, kernel, step) for step in steps]
     start = project.root / project.settings.xl.file if project.settings.xl.file else toolchain.xl
     by_step = any(start in step.targets for step in steps)
-    xl_watch = Watch(
+    xl_watch = StageInputs(
         root=str(project.root),
         inputs=_strings([start] if start and not by_step else []),
         made=_strings([path for path in (kernel, start if by_step else None, toolchain.xl_in) if path]),
@@ -172,7 +172,7 @@ def _stage(project: Project, toolchain: Toolchain, kernel: Path, step: Step) -> 
     """Return the stage of a toolchain's step; ``kernel`` is our copy, which the build leaves too."""
     exported = {str(project.root / file) for file in (project.settings.image.file,) if file}
     targets = (*step.targets, kernel) if step.name == "build" else step.targets
-    watch = Watch(
+    watch = StageInputs(
         root=str(project.root),
         inputs=tuple(path for path in _strings(step.inputs) if path not in exported),
         made=_strings(step.made),
@@ -197,7 +197,7 @@ def _digest(toolchain: Toolchain, folder: Path, step: str) -> Callable[[str], st
     return of
 
 
-def _export(name: str, what: str, project: Project, watch: Watch, path: Path, used: tuple[str, ...]) -> Stage:
+def _export(name: str, what: str, project: Project, watch: StageInputs, path: Path, used: tuple[str, ...]) -> Stage:
     """Return a stage that writes what the ``.xl`` says in another form, with templates that a project may have."""
     own = [project.root / templates.FOLDER / template for template in used]
     inputs = (*watch.inputs, *(str(template) for template in own if template.is_file()))
@@ -205,7 +205,7 @@ def _export(name: str, what: str, project: Project, watch: Watch, path: Path, us
     return Stage(name, f"write {where}, {what}", watch._replace(inputs=inputs, targets=(str(path),)), (), None)
 
 
-def _image(name: str, project: Project, watch: Watch, path: Path, start: Path | None) -> Stage:
+def _image(name: str, project: Project, watch: StageInputs, path: Path, start: Path | None) -> Stage:
     """Return the stage of the disk image."""
     import msgspec
 

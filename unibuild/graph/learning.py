@@ -23,7 +23,7 @@ from unibuild.util import process
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unibuild.fingerprint import Record, Seen
+    from unibuild.fingerprint import Seen, StageRecord
     from unibuild.graph.graph import Stage
     from unibuild.graph.trace import Trace
     from unibuild.toolchain.base import Step
@@ -46,7 +46,7 @@ class Observation(NamedTuple):
         is_finished: whether it succeeded.
     """
 
-    before: Record
+    before: StageRecord
     trace: Trace | None
     database: Database
     is_whole: bool
@@ -82,7 +82,7 @@ def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Observatio
     return learner.settle()
 
 
-def adopt(learned: Learned, stage: Stage, before: Record, database: Database) -> None:
+def adopt(learned: Learned, stage: Stage, before: StageRecord, database: Database) -> None:
     """Take for the build's own what a run that was killed has written; ``before`` is what was there when it began."""
     root = stage.watch.root
     for path in (*database.targets, *filter(is_binary, stage.watch.inputs)):

@@ -18,7 +18,7 @@ from unibuild.xlcfg import cmdline, devices, parser
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Description", "Disk", "Vif", "describe", "render"]
+__all__ = ["Description", "LibvirtDisk", "Vif", "describe", "render"]
 
 _TYPES = {"pv": ("xenpv", "linux"), "pvh": ("xenpvh", "xenpvh")}
 _ENDS = {  # libvirt's actions; of xl's only soft-reset is none of them
@@ -50,7 +50,7 @@ _MEMORY = 32  # MiB of a domain that does not say how many (libxl__domain_build_
 
 
 @dataclass(frozen=True)
-class Disk:
+class LibvirtDisk:
     """A disk; ``kind`` is ``block`` or ``file``, ``device`` is ``disk`` or ``cdrom``."""
 
     kind: str
@@ -96,7 +96,7 @@ class Description:
     ramdisk: str | None
     cmdline: str | None
     ends: tuple[tuple[str, str], ...]
-    disks: tuple[Disk, ...]
+    disks: tuple[LibvirtDisk, ...]
     vifs: tuple[Vif, ...]
     left_out: tuple[str, ...]
 
@@ -176,13 +176,13 @@ def _list(config: parser.Config, key: str) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else []
 
 
-def _disk(spec: str, left_out: list[str]) -> Disk:
+def _disk(spec: str, left_out: list[str]) -> LibvirtDisk:
     disk = devices.parse_disk(spec)
     vdev = str(disk["vdev"])
     left_out += [f"{key} of disk {vdev}" for key in disk if key not in _DISK]
     target = str(disk.get("target", ""))
     is_block = target.startswith("/dev/") or disk.get("backendtype") == "phy"
-    return Disk(
+    return LibvirtDisk(
         kind="block" if is_block else "file",
         device=str(disk.get("devtype", "disk")),
         driver="phy" if is_block else "qemu",

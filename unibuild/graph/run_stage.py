@@ -31,7 +31,7 @@ from unibuild.util import files, job_control, process
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from unibuild.fingerprint import Change, Record
+    from unibuild.fingerprint import Change, StageRecord
     from unibuild.graph.graph import Graph, Stage
     from unibuild.graph.verdicts import Attempt
     from unibuild.toolchain.base import Step
@@ -52,7 +52,7 @@ class Judged(NamedTuple):
         others: what else makes it stale.
     """
 
-    record: Record
+    record: StageRecord
     suspects: Sequence[str] = ()
     changes: Sequence[Change] = ()
     others: Sequence[str] = ()
@@ -152,7 +152,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
     return {path: fingerprint.take(path) for path in settled}
 
 
-def _found_first(stage: Stage, walked: Collection[str], before: Record, began: int) -> list[str]:
+def _found_first(stage: Stage, walked: Collection[str], before: StageRecord, began: int) -> list[str]:
     """Return the inputs that only this build has led to, and that have not changed since it began.
 
     Args:
@@ -337,7 +337,7 @@ def _holder(lock: Path) -> str | None:
 def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[Mapping[Path, Path]]:
     """See that the block leaves every target, or where it fails none that it began.
 
-    A suspect that the block does not write anew is put back: it may be a person's own file. What is left over from
+    A suspect that the block does not write again is put back: it may be the user's own file. What is left over from
     another release of the tool is out of the way likewise.
 
     Yields:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from unibuild.fingerprint import Clock, Record, Verdict
+    from unibuild.fingerprint import FileSystemClock, StageRecord, Verdict
     from unibuild.graph.graph import Stage
 
 __all__ = ["Attempt", "attempt", "attempted", "forget_attempt", "verdict"]
@@ -32,10 +32,10 @@ class Attempt(msgspec.Struct, frozen=True):
     """
 
     state: Literal["running", "failed"]
-    record: fingerprint.Record
+    record: fingerprint.StageRecord
 
 
-def verdict(folder: Path, stage: Stage, values: Mapping[str, Any], now: Clock | None = None) -> Verdict:
+def verdict(folder: Path, stage: Stage, values: Mapping[str, Any], now: FileSystemClock | None = None) -> Verdict:
     """Return whether a stage is stale.
 
     Args:
@@ -62,7 +62,7 @@ def attempt(folder: Path, stage: Stage) -> Attempt | None:
 
 
 @contextlib.contextmanager
-def attempted(folder: Path, stage: Stage, record: Record) -> Iterator[None]:
+def attempted(folder: Path, stage: Stage, record: StageRecord) -> Iterator[None]:
     """Remember for the time of the block that the stage's step runs, and what was there before; or that it failed."""
     path = _path(folder, stage)
 

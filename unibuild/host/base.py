@@ -344,7 +344,7 @@ def check_sudo(said: str, where: str, hints: Mapping[str, str]) -> None:
     Args:
         said: the standard error of the command that failed.
         where: the machine, for the sentence: "on this machine".
-        hints: the mend by the reason in ``_SUDO``; the key "" holds the one for all others.
+        hints: the hint by the reason in ``_SUDO``; the key "" holds the one for all others.
 
     Raises:
         HostError: sudo refused.

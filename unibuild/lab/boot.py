@@ -23,7 +23,7 @@ from unibuild.util import files, process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from unibuild.lab.image import Image
+    from unibuild.lab.image import LabImage
     from unibuild.lab.paths import LabPaths
     from unibuild.settings.types import Network
 
@@ -49,7 +49,7 @@ class Booter:
     """
 
     paths: LabPaths
-    image: Image
+    image: LabImage
     accel: Literal["auto", "kvm", "tcg"]
     memory: int
     network: Network

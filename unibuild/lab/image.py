@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from unibuild.lab.packages import Member
     from unibuild.settings.model import Lab
 
-__all__ = ["Image", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
+__all__ = ["LabImage", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
 
 RECIPE = 4  # raise it when what goes into the image changes: images are then built again
 PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
@@ -47,7 +47,7 @@ OTHER_FILES = re.compile(
 
 
 @dataclass(frozen=True)
-class Image:
+class LabImage:
     """An image on disk: a folder with the files of ``PARTS`` and their manifest."""
 
     folder: Path
@@ -63,17 +63,17 @@ class Image:
         return f"Xen {facts['xen']}, Linux {facts['linux']}, {facts['distribution']}"
 
 
-def find(folder: Path) -> Image | None:
+def find(folder: Path) -> LabImage | None:
     """Return the image in ``folder`` if it exists and has this recipe."""
     try:
         facts = json.loads((folder / "manifest.json").read_bytes())
     except (OSError, ValueError):
         return None
     complete = all((folder / part).is_file() for part in PARTS)
-    return Image(folder) if complete and facts.get("recipe") == RECIPE else None
+    return LabImage(folder) if complete and facts.get("recipe") == RECIPE else None
 
 
-def current(lab: Lab) -> Image:
+def current(lab: Lab) -> LabImage:
     """Return the image that the running lab VM was made of.
 
     Raises:
@@ -98,7 +98,7 @@ def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
     return current(lab).folder / LOADERS[kind]
 
 
-def build(folder: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> Image:
+def build(folder: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> LabImage:
     """Download the packages and make the image ``folder`` of them.
 
     Args:
@@ -126,7 +126,7 @@ def build(folder: Path, downloads: Path, progress: Callable[[str, float | None],
         facts = assemble(tree, beside)
         _write_manifest(beside, {**facts, "distribution": str(here), "packages": [package.name for package in found]})
     shutil.rmtree(downloads, ignore_errors=True)
-    return Image(folder)
+    return LabImage(folder)
 
 
 def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
@@ -154,7 +154,7 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
     return {"xen": hypervisor.group(1), "linux": kernel.group(1)}
 
 
-def pack(image: Image, file: Path) -> None:
+def pack(image: LabImage, file: Path) -> None:
     """Write an image as one file, which ``unpack`` and ``[lab] image`` read: a gzipped tar, the manifest first."""
     with files.writing(file, mode=files.PUBLIC) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
         for name in ("manifest.json", *PARTS):
@@ -172,7 +172,7 @@ def manifest(file: Path) -> bytes:
         return found
 
 
-def unpack(file: Path, folder: Path, progress: Callable[[str, float | None], None]) -> Image:
+def unpack(file: Path, folder: Path, progress: Callable[[str, float | None], None]) -> LabImage:
     """Make ``folder`` the image that a box file holds; where it does already nothing is done.
 
     Raises as ``manifest`` does, and FileError where the disk is full.
@@ -190,7 +190,7 @@ def unpack(file: Path, folder: Path, progress: Callable[[str, float | None], Non
                 if not (beside / name).is_file() or files.sha256(beside / name) != json.loads(found)["sha256"][name]:
                     raise LabError(f"{file} is damaged: its {name} is not what its manifest says", hint=PACK)
             (beside / "manifest.json").write_bytes(found)
-    return Image(folder)
+    return LabImage(folder)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from unibuild.util import files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from unibuild.lab.image import Image
+    from unibuild.lab.image import LabImage
     from unibuild.settings.model import Lab
 
 __all__ = [
@@ -272,7 +272,7 @@ def _start(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], No
         raise
 
 
-def _image(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], None]) -> Image:
+def _image(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], None]) -> LabImage:
     from unibuild.lab import image as images
 
     if lab.image is not None:

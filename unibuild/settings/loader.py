@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from unibuild.settings.locations import KeyPath, Source
+    from unibuild.settings.locations import KeyPath, SettingSource
     from unibuild.settings.model import Settings
 
 __all__ = ["CYCLE", "FILE", "RESERVED", "STATE", "Project", "load", "state_dir", "variable_path"]
@@ -91,7 +91,7 @@ def load(
         )
     tree: dict[str, object] = {}
     source = None
-    old: list[tuple[KeyPath, Source]] = []
+    old: list[tuple[KeyPath, SettingSource]] = []
     if file is not None:
         raw, source = read_toml(file)
         old += _old_keys(dict.fromkeys(_paths(raw, ()), source))
@@ -142,7 +142,7 @@ def _paths(raw: object, path: KeyPath) -> Iterator[KeyPath]:
         yield path
 
 
-def _old_keys(given: Mapping[KeyPath, Source]) -> list[tuple[KeyPath, Source]]:
+def _old_keys(given: Mapping[KeyPath, SettingSource]) -> list[tuple[KeyPath, SettingSource]]:
     """Return the keys of one source that have an old spelling.
 
     Raises:
@@ -157,7 +157,9 @@ def _old_keys(given: Mapping[KeyPath, Source]) -> list[tuple[KeyPath, Source]]:
     return old
 
 
-def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, table: object, path: KeyPath) -> None:
+def _merge(
+    tree: dict[str, object], raw: Mapping[str, object], source: SettingSource, table: object, path: KeyPath
+) -> None:
     """Put the values of a TOML table into ``tree``, each checked against the model's type."""
     from unibuild.settings.schema import is_table, table_of
 
@@ -174,7 +176,7 @@ def _merge(tree: dict[str, object], raw: Mapping[str, object], source: Source, t
             tree[current[-1]] = _value(value, kind, place, source)
 
 
-def _value(value: object, kind: object, path: KeyPath, source: Source) -> object:
+def _value(value: object, kind: object, path: KeyPath, source: SettingSource) -> object:
     """Return the value of a key that is no table, checked; each element of a list of tables by itself."""
     from unibuild.settings.schema import element_of
 
@@ -187,7 +189,7 @@ def _value(value: object, kind: object, path: KeyPath, source: Source) -> object
     return tables
 
 
-def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> None:
+def _put(tree: dict[str, object], path: KeyPath, text: str, source: SettingSource) -> None:
     """Put one value, given as text, into ``tree``."""
     from unibuild.settings.model import Settings
     from unibuild.settings.schema import is_table, table_of
@@ -208,7 +210,7 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: Source) -> N
     tree[current[-1]] = _read_text(text, kind, path, source)
 
 
-def _complete(tree: dict[str, object], table: object, path: KeyPath, file: Source | None) -> None:
+def _complete(tree: dict[str, object], table: object, path: KeyPath, file: SettingSource | None) -> None:
     """Look for keys that must be set; in the whole tree, for a source may give what an earlier one left out."""
     from unibuild.settings.schema import child, expected, required, table_of
 
@@ -238,7 +240,7 @@ def _key_path(key: str) -> KeyPath:
     return tuple(part[1:-1] if re.fullmatch(r'"[^"]*"', part) else part for part in parts)
 
 
-def _child(table: object, path: KeyPath, source: Source) -> object:
+def _child(table: object, path: KeyPath, source: SettingSource) -> object:
     from unibuild.settings.schema import child, expected, key_type, known
 
     kind = child(table, path[-1])
@@ -252,7 +254,7 @@ def _child(table: object, path: KeyPath, source: Source) -> object:
     raise SettingsError(f"{source.at(path)}: `{source.spell(path)}` is unknown", hint=_nearest(table, path, source))
 
 
-def _nearest(table: object, path: KeyPath, source: Source) -> str:
+def _nearest(table: object, path: KeyPath, source: SettingSource) -> str:
     """Name the known key that is most like an unknown one, and all that stand beside it."""
     import difflib
 
@@ -269,7 +271,7 @@ def _nearest(table: object, path: KeyPath, source: Source) -> str:
     return f"{mean}known here: {', '.join(place[-1] for place in beside)}"
 
 
-def _checked(value: object, kind: object, path: KeyPath, source: Source, *, strict: bool = True) -> object:
+def _checked(value: object, kind: object, path: KeyPath, source: SettingSource, *, strict: bool = True) -> object:
     import msgspec
 
     from unibuild.settings.schema import is_pattern
@@ -286,7 +288,7 @@ def _checked(value: object, kind: object, path: KeyPath, source: Source, *, stri
     return found
 
 
-def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object:
+def _read_text(text: str, kind: object, path: KeyPath, source: SettingSource) -> object:
     """Read a value of the type ``kind`` from text, as the head of this module says."""
     import shlex
     import tomllib
@@ -308,7 +310,7 @@ def _read_text(text: str, kind: object, path: KeyPath, source: Source) -> object
         raise _wrong(text, kind, path, source) from None
 
 
-def _wrong(value: object, kind: object, path: KeyPath, source: Source, why: str = "") -> SettingsError:
+def _wrong(value: object, kind: object, path: KeyPath, source: SettingSource, why: str = "") -> SettingsError:
     from unibuild.settings.schema import expected, is_table, known, leaves, wrong_element
 
     if (element := wrong_element(value, kind)) is not None:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["PREFIX", "CommandLineWord", "File", "KeyPath", "Source", "Variable", "line_of", "read_toml"]
+__all__ = ["PREFIX", "CommandLineWord", "File", "KeyPath", "SettingSource", "Variable", "line_of", "read_toml"]
 
 PREFIX = "UNIBUILD_"
 KeyPath = tuple[str, ...]  # ("xl", "vif", "0", "bridge")
 
 
-class Source(Protocol):
+class SettingSource(Protocol):
     """A source of settings, as errors name it."""
 
     def at(self, path: KeyPath) -> str:
@@ -28,7 +28,7 @@ class Source(Protocol):
     def spell(self, path: KeyPath) -> str:
         """Write the key ``path`` as this source has it."""
 
-    def element(self, path: KeyPath, index: int) -> Source:
+    def element(self, path: KeyPath, index: int) -> SettingSource:
         """Return the place of one element, from 0, of the list of tables ``path``."""
 
 

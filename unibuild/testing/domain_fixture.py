@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
 
-__all__ = ["Domain", "Response"]
+__all__ = ["DomainHandle", "Response"]
 
 _AGAIN = 0.2  # seconds between two attempts to be answered
 _ANSWER = 5.0  # seconds for one answer
@@ -39,7 +39,7 @@ class Response:
     body: str
 
 
-class Domain(contextlib.AbstractContextManager["Domain"]):
+class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
     """A domain of its own for one test, removed with all its files at the end of the block.
 
     Every wait reads the console. What does not come in time, or before the domain ends, is an

@@ -38,7 +38,7 @@ class _Entry(TypedDict):
     links: dict[str, str]
 
 
-def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> sources.Found:
+def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> sources.FoundFiles:
     """Find the sources below ``root``; arguments, result and errors are those of ``sources.find``.
 
     Nothing is kept where the project has no ``.unibuild`` yet: a mere look at a tree leaves it as it is.
@@ -49,7 +49,7 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     kept = _read(cache)
     for entry in kept:
         if entry["asked"] == asked and _holds(entry):
-            return sources.Found(tuple(map(Path, entry["files"])), tuple(map(Path, entry["folders"])))
+            return sources.FoundFiles(tuple(map(Path, entry["files"])), tuple(map(Path, entry["folders"])))
     begun = stamps.clock(str(cache.parent)) if cache.parent.is_dir() else None
     look = sources.look(root, patterns, without=without)
     if look.whole and begun is not None and all(_old(stamp, begun) for stamp in look.stamps.values()):
@@ -83,6 +83,6 @@ def _holds(entry: _Entry) -> bool:
     )
 
 
-def _old(stamp: str, begun: stamps.Clock) -> bool:
+def _old(stamp: str, begun: stamps.FileSystemClock) -> bool:
     """Say whether a change after the walk had ``begun`` gives another stamp than this one."""
     return stamp == stamps.ABSENT or int(stamp.partition(":")[0]) < begun.now - begun.tick

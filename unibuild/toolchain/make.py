@@ -21,7 +21,7 @@ from unibuild.toolchain.base import (
 )
 from unibuild.toolchain.learned import Learned, Prepared
 from unibuild.toolchain.makefile import NAMES, find, kernels, targets
-from unibuild.toolchain.sources import Found, git_state, outside
+from unibuild.toolchain.sources import FoundFiles, git_state, outside
 from unibuild.util.files import sha256
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from unibuild.settings.model import Build
 
-__all__ = ["NEED_MAKE", "Make"]
+__all__ = ["NEED_MAKE", "MakeToolchain"]
 
 CONFIGURE_READS = (
     "configure",
@@ -45,7 +45,7 @@ CONFIGURE_READS = (
 NEED_MAKE = {"make": "on Debian or Ubuntu: apt install make"}
 
 
-class Make:
+class MakeToolchain:
     """A project whose Makefile builds the kernel.
 
     Args:
@@ -110,12 +110,12 @@ class Make:
                 "that was there before the first build counts only where make calls it up to date",
             )
 
-    def _files(self) -> Found:
+    def _files(self) -> FoundFiles:
         """Find the files that the project may be built from."""
         passed_over = () if self.behind is None else ("/GNUmakefile",)
         return listing.find(self.root, self.build.sources, without=(*PROJECT_FILES, *passed_over, *self.build.ignore))
 
-    def _configure(self, learned: Learned, files: Found) -> Step:
+    def _configure(self, learned: Learned, files: FoundFiles) -> Step:
         found = listing.find(self.root, CONFIGURE_READS)
         named = (self.root / word for word in self.build.configure)
         prepared = learned.prepared.get("configure", Prepared())
@@ -134,7 +134,7 @@ class Make:
             more=self._around(variables, prepared.programs),
         )
 
-    def _shown(self, learned: Learned, files: Found) -> tuple[list[Path], list[Path]]:
+    def _shown(self, learned: Learned, files: FoundFiles) -> tuple[list[Path], list[Path]]:
         """Return what ``configure`` reads as far as its runs showed it, and what it misses.
 
         A file that came or went since its last run concerns it where its scripts name or list such files.
@@ -169,13 +169,13 @@ class Make:
             inputs=() if self.build.configure else tuple(path for path in makefiles if path.is_file()),
         )
 
-    def _build(self, learned: Learned, found: Found) -> Step:
+    def _build(self, learned: Learned, found: FoundFiles) -> Step:
         makefiles = self._makefiles() if self.build.configure else ()
         outputs = {path_of(str(self.root), name) for name in learned.outputs}
         left_out = {*outputs, *map(str, (self.kernel, *makefiles))}
         inputs = [path for path in found.files if str(path) not in left_out]
         beyond = outside(path_of(str(self.root), name) for name in (*learned.outside, *learned.named))
-        git = git_state(self.root, index=learned.git == "changes") if learned.git else Found((), ())
+        git = git_state(self.root, index=learned.git == "changes") if learned.git else FoundFiles((), ())
         others = [path for path in (*beyond.files, *git.files) if str(path) not in outputs]
         variables = self._variables(learned)
         return self._step(

@@ -58,10 +58,10 @@ def _has_config(project: Project) -> bool:
 
 def _mirage(project: Project) -> Toolchain:
     from unibuild.toolchain.mirage.installation import mirage_version
-    from unibuild.toolchain.mirage.toolchain import Mirage
+    from unibuild.toolchain.mirage.toolchain import MirageToolchain
 
     root, settings = project.root, project.settings
-    return Mirage(root, settings, *mirage_version(root, settings.build.env))
+    return MirageToolchain(root, settings, *mirage_version(root, settings.build.env))
 
 
 def _has_makefile(project: Project) -> bool:
@@ -69,9 +69,9 @@ def _has_makefile(project: Project) -> bool:
 
 
 def _make(project: Project) -> Toolchain:
-    from unibuild.toolchain.make import Make
+    from unibuild.toolchain.make import MakeToolchain
 
-    return Make(project.root, project.settings.build)
+    return MakeToolchain(project.root, project.settings.build)
 
 
 TOOLCHAINS: dict[str, Registration] = {

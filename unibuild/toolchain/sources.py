@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from unibuild.toolchain.gitignore import Patterns
 
-__all__ = ["DROPPINGS", "PRUNED", "Found", "Look", "find", "git_state", "is_pruned", "leads_to", "look", "outside"]
+__all__ = ["DROPPINGS", "PRUNED", "FoundFiles", "Look", "find", "git_state", "is_pruned", "leads_to", "look", "outside"]
 
 PRUNED = (".git", ".hg", ".svn", ".bzr", "_darcs", ".jj", "CVS", ".unibuild")
 """Folders that hold no sources, at any depth: those of version control, and unibuild's own."""
@@ -36,7 +36,7 @@ _TOOLS = {"_build": (".lock", "log", "_log", ".db"), "_opam": (".opam-switch",)}
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """What a walk found.
 
     Attributes:
@@ -59,13 +59,13 @@ class Look:
         whole: whether all could be read; stamps do not show when the rest becomes readable.
     """
 
-    found: Found
+    found: FoundFiles
     stamps: Mapping[str, str]
     links: Mapping[str, str]
     whole: bool
 
 
-def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> Found:
+def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> FoundFiles:
     """Find the files below ``root`` that a project may be built from.
 
     A symbolic link to a folder is followed after everything else, where it leads to one not seen yet that does not
@@ -102,7 +102,7 @@ def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     while walk.links:
         walk.link(*walk.links.pop(0))
     folders = sorted(path for path, stamp in walk.stamps.items() if stamp != stamps.ABSENT)
-    found = Found(tuple(map(Path, sorted(walk.files))), tuple(map(Path, folders)))
+    found = FoundFiles(tuple(map(Path, sorted(walk.files))), tuple(map(Path, folders)))
     return Look(found, walk.stamps, walk.leads, walk.whole)
 
 
@@ -115,7 +115,7 @@ def is_pruned(path: str) -> bool:
     return name in PRUNED or any(os.path.lexists(f"{path}/{mark}") for mark in _TOOLS.get(name, ()))
 
 
-def git_state(root: Path, *, index: bool) -> Found:
+def git_state(root: Path, *, index: bool) -> FoundFiles:
     """Return the files that say which revision is checked out, and the folders in which others can appear.
 
     Format: gitrepository-layout(5). Nothing outside of a git tree.
@@ -126,7 +126,7 @@ def git_state(root: Path, *, index: bool) -> Found:
     """
     top = next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), None)
     if top is None:
-        return Found((), ())
+        return FoundFiles((), ())
     own = top / ".git"
     if own.is_file():  # a worktree or a submodule
         with contextlib.suppress(OSError):
@@ -137,10 +137,10 @@ def git_state(root: Path, *, index: bool) -> Found:
     folders = [folder for name in ("heads", "tags") for folder in _below(common / "refs" / name)]
     refs = [path for folder in folders for path in folder.iterdir() if path.is_file()]
     named = [own / "HEAD", common / "packed-refs", *([own / "index"] if index else [])]
-    return Found(tuple(sorted({*refs, *(path for path in named if path.is_file())})), (common, *folders))
+    return FoundFiles(tuple(sorted({*refs, *(path for path in named if path.is_file())})), (common, *folders))
 
 
-def outside(paths: Iterable[str]) -> Found:
+def outside(paths: Iterable[str]) -> FoundFiles:
     """Return the files that paths outside of a project stand for, and the folders in which more can appear.
 
     Args:
@@ -162,7 +162,7 @@ def outside(paths: Iterable[str]) -> Found:
         else:
             files.update(filter(os.path.isfile, (path,)))
             folders.add(_nearest(folder))
-    return Found(tuple(map(Path, sorted(files))), tuple(map(Path, sorted(folders - {"/"}))))
+    return FoundFiles(tuple(map(Path, sorted(files))), tuple(map(Path, sorted(folders - {"/"}))))
 
 
 def _nearest(folder: str) -> str:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEAVE",
+    "KeySource",
     "Keyboard",
     "Settings",
-    "Source",
     "Terminal",
     "answering",
     "as_usual",
@@ -38,7 +38,7 @@ Settings: TypeAlias = "list[int | list[bytes | int]]"
 """A terminal's, as ``termios.tcgetattr`` gives them."""
 
 
-class Source(Protocol):
+class KeySource(Protocol):
     """Where keys come from: ``read`` returns nothing when there will be no more."""
 
     fd: int
@@ -89,7 +89,8 @@ class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
     """A terminal whose keys come one by one, unread by the kernel: Ctrl-C too is a key.
 
     What is written is left alone too: a line has to end in CR LF. The settings from before are restored at the end of
-    the ``with`` block, and before a signal (TERM, HUP, QUIT) ends us; they are set anew when a stopped process goes on.
+    the ``with`` block, and before a signal (TERM, HUP, QUIT) ends the process; a stopped process sets them again when
+    it continues.
 
     Args:
         fd: the terminal.

@@ -43,7 +43,7 @@ class Debounce:
         return due is not None and now >= due
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self.first, self.last = None, 0.0
 
 

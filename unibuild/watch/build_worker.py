@@ -167,7 +167,7 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
     def build(self) -> None:
         """Let it build."""
         self._fit()
-        self._send(worker_protocol.Build())
+        self._send(worker_protocol.BuildRequest())
 
     def stop(self, patience: float) -> None:
         """Let it end the build: TERM, then KILL after ``patience`` seconds."""
@@ -272,7 +272,7 @@ class WorkerPool:
         self._next = (BuildWorker(project.root, self._dodo, project.words, self._columns), project, paths)
 
     def reload(self, project: Project, paths: tuple[str, ...]) -> None:
-        """Load the project's settings anew, because of these files, and start a worker for them.
+        """Load the project's settings again, because of these files, and start a worker for them.
 
         Raises:
             UnibuildError: they are wrong.

@@ -110,7 +110,7 @@ class ConsoleThread:
         ended: is called in the thread, when the domain has ended and no other one of it runs: with how it ended, or
             what failed.
         unheard: is called in the thread, when the console can be read no more: the host is out of reach, for example.
-        remade: is called in the thread, when the domain was made anew after a reboot.
+        remade: called in the thread when the domain was recreated after a reboot.
         waits: is called in the thread, when that is put off, with a sentence about it.
     """
 
@@ -180,7 +180,7 @@ class ConsoleThread:
             if end is None:
                 return
             self._put_off(end, reboots)
-            with self._turn.taken(f"{self.voice.name}, which has ended, is cleared up or made anew"):
+            with self._turn.taken(f"{self.voice.name}, which has ended, is removed or recreated"):
                 if self.replaced or self._is_left:
                     return
                 try:
@@ -196,7 +196,7 @@ class ConsoleThread:
             self._remade(self)
 
     def _put_off(self, end: End, reboots: list[float]) -> None:
-        """Wait, before a domain that reboots again and again is made anew; until it is left at most."""
+        """Wait before a domain that keeps rebooting is recreated, at most until the thread is told to stop."""
         seconds = 0.0
         with contextlib.suppress(UnibuildError):  # who goes on meets it too
             seconds = reboot_delay(self.followed, end, reboots, lambda why: self._waits(self, why))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unibuild.watch.inputs import InputTracker
     from unibuild.watch.scanner import Scanner
     from unibuild.watch.ui.console_passthrough import EventSink
-    from unibuild.watch.worker_protocol import Failure, Task
+    from unibuild.watch.worker_protocol import Task, WorkerFailure
 
 __all__ = ["CycleRunner", "CycleState", "relative"]
 
@@ -49,7 +49,7 @@ class CycleState:
     paths: tuple[str, ...]
     began: float
     phases: dict[events.Phase, float] = field(default_factory=dict)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[WorkerFailure] = field(default_factory=list)
     settled: dict[str, str] = field(default_factory=dict)
     is_stopped: bool = False
 
@@ -62,19 +62,21 @@ class CycleState:
         """Return the event of its beginning."""
         return events.Changed(at=time.time(), paths=self.paths, first=self.trigger, what=self.what)
 
-    def heard(self, task: Task) -> events.Stage:
+    def heard(self, task: Task) -> events.StageEvent:
         """Note what became of a task; return its event."""
         self.settled |= task.settled
         self._spent(task.name, task.seconds)
-        return events.Stage(at=time.time(), name=task.name, state=task.state, seconds=task.seconds, reason=task.reason)
+        return events.StageEvent(
+            at=time.time(), name=task.name, state=task.state, seconds=task.seconds, reason=task.reason
+        )
 
-    def failed(self, failure: Failure) -> events.Stage | None:
+    def failed(self, failure: WorkerFailure) -> events.StageEvent | None:
         """Note a failure; return the event of the task that failed, None: it was none."""
         self.failures.append(failure)
         self._spent(failure.name, failure.seconds)
         if not failure.name:
             return None
-        return events.Stage(at=time.time(), name=failure.name, state="failed", seconds=failure.seconds)
+        return events.StageEvent(at=time.time(), name=failure.name, state="failed", seconds=failure.seconds)
 
     def over(self, outcome: events.Outcome, why: str, exit_code: int) -> events.Cycle:
         """Return the event of its end; what none of its parts took is told as ``other``."""
@@ -194,7 +196,7 @@ class CycleRunner:
                     self._sink.tell(events.Output(at=time.time(), origin="build", text=one))
                 case worker_protocol.Task() if self.cycle:
                     self._sink.tell(self.cycle.heard(one))
-                case worker_protocol.Failure() if self.cycle:
+                case worker_protocol.WorkerFailure() if self.cycle:
                     if told := self.cycle.failed(one):
                         self._sink.tell(told)
                 case worker_protocol.Built(exit_code=code) if self.cycle:
@@ -218,8 +220,8 @@ class CycleRunner:
         elif self.is_ending:
             self._over(cycle, "stopped", "the watch ends")
         else:
-            graph, anew = self._tree.graph, cycle.what == "reboot"
-            self.do(lambda: self._domains.put_in_place(graph, anew=anew))
+            graph, force = self._tree.graph, cycle.what == "reboot"
+            self.do(lambda: self._domains.put_in_place(graph, force=force))
 
     def _failed(self, cycle: CycleState, code: int) -> None:
         """The build failed."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["MOST", "Place", "Problem", "places", "plain", "problems"]
+__all__ = ["MOST", "CompilerMessage", "Place", "places", "plain", "problems"]
 
 MOST = 20  # problems that are kept of one build
 _LONGEST = 4096  # characters of a line in which a problem is looked for
@@ -54,7 +54,7 @@ class Place(NamedTuple):
     column: int | None
 
 
-class Problem(NamedTuple):
+class CompilerMessage(NamedTuple):
     """What is wrong with a source, on one line.
 
     Attributes:
@@ -97,11 +97,11 @@ def _places_with_colons(line: str) -> Iterator[Place]:
         end = number.end()
 
 
-def problems(lines: Iterable[str]) -> tuple[Problem, ...]:
+def problems(lines: Iterable[str]) -> tuple[CompilerMessage, ...]:
     """Return what is wrong by the output of a build, each once, at most ``MOST``; warnings are left out."""
-    found: dict[Problem, None] = {}
+    found: dict[CompilerMessage, None] = {}
     above: re.Match[str] | None = None
-    begun: Problem | None = None  # OCaml's sentence goes on in the next lines, which are indented
+    begun: CompilerMessage | None = None  # OCaml's sentence goes on in the next lines, which are indented
     for line in (plain(one)[:_LONGEST] for one in lines):
         if begun and line[:2] == "  " and line.strip() and len(begun.text) < _LONGEST:
             del found[begun]
@@ -115,11 +115,11 @@ def problems(lines: Iterable[str]) -> tuple[Problem, ...]:
         if match:
             column = _column(match) if match.re is _ERROR else None
             number = int(match["line"]) if match["line"] else None
-            found[Problem(match["path"], number, column, match["text"].rstrip())] = None
+            found[CompilerMessage(match["path"], number, column, match["text"].rstrip())] = None
         elif place := _ABOVE.match(line):
             above = place
         elif above and _BELOW.match(line):
-            begun = Problem(above["path"], int(above["line"]), _column(above), line.rstrip())
+            begun = CompilerMessage(above["path"], int(above["line"]), _column(above), line.rstrip())
             found[begun] = None
             above = None
     return tuple(found)

@@ -132,7 +132,7 @@ class SwapObserver(ReplaceObserver):
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
     def _tell(self, name: str, state: Literal["running", "done", "failed"], took: float | None) -> None:
-        self._domains.post(events.Stage(at=time.time(), name=name, state=state, seconds=took))
+        self._domains.post(events.StageEvent(at=time.time(), name=name, state=state, seconds=took))
 
 
 class _FollowerDrain(ConsoleDrain):
@@ -176,13 +176,13 @@ class DomainController:
         self._loan = loan
         self._turn = NamedLock()
 
-    def put_in_place(self, graph: Graph, *, anew: bool) -> SwapResult:
+    def put_in_place(self, graph: Graph, *, force: bool) -> SwapResult:
         """Put the domain of what was built in place, unless it runs unchanged, and follow it.
 
         Whatever goes wrong is in what is returned: a loop that waits for it would wait for ever.
         """
         try:
-            return self._put_in_place(graph, anew=anew)
+            return self._put_in_place(graph, force=force)
         except UnibuildError as error:
             return SwapResult("failed", error=error, is_again=isinstance(error, HostError | BusyError))
         except OSError as error:
@@ -193,7 +193,7 @@ class DomainController:
             hint = "that is a fault of unibuild's; --debug shows where"
             return SwapResult("failed", error=UnibuildError(f"the domain was not put in place: {error!r}", hint=hint))
 
-    def _put_in_place(self, graph: Graph, *, anew: bool) -> SwapResult:
+    def _put_in_place(self, graph: Graph, *, force: bool) -> SwapResult:
         project = _shown(graph.project)
         voice = EventConsoleOutput(self.post, self._loan, graph.xl.stem, project.settings.boot.escapes)
         swap = SwapObserver(self)
@@ -201,7 +201,7 @@ class DomainController:
             try:
                 host = self._open_host(project)
                 made = boot.boot_in_place(
-                    project, host, graph.xl, graph.kernel, voice, reading, observer=swap, anew=anew
+                    project, host, graph.xl, graph.kernel, voice, reading, observer=swap, force=force
                 )
             except UnibuildError as error:
                 swap.ended("failed")
@@ -279,7 +279,7 @@ class DomainController:
                 return
         except UnibuildError as error:  # what failed before was told
             state = "gone" if isinstance(error, HostError) else "none"
-        self.post(events.Domain(at=time.time(), name=voice.name, host=project.settings.host, state=state))
+        self.post(events.DomainEvent(at=time.time(), name=voice.name, host=project.settings.host, state=state))
 
     def _follow(self, followed: AttachedDomain, voice: EventConsoleOutput, readers: contextlib.ExitStack) -> None:
         voice.name = followed.domain.name
@@ -302,7 +302,7 @@ class DomainController:
         good = records.load(state_dir(project.root), host.name).good
         ours = good if good and good.uuid == domain.uuid else None
         self.post(
-            events.Domain(
+            events.DomainEvent(
                 at=time.time(),
                 name=domain.name,
                 host=host.name,
@@ -331,14 +331,16 @@ class DomainController:
     def _waits(self, follower: ConsoleThread, why: str) -> None:
         """Tell that a domain will run again, but not yet."""
         domain, host = follower.followed.domain, follower.followed.host
-        self.post(events.Domain(at=time.time(), name=domain.name, host=host.name, state="ended", why=why))
+        self.post(events.DomainEvent(at=time.time(), name=domain.name, host=host.name, state="ended", why=why))
 
     def _tell_lost(self, follower: ConsoleThread, state: events.State, why: str) -> None:
         if self.follower is follower:
             self.follower = None
         domain, host = follower.followed.domain, follower.followed.host
         domid = domain.domid if state == "running" else None
-        self.post(events.Domain(at=time.time(), name=domain.name, host=host.name, state=state, domid=domid, why=why))
+        self.post(
+            events.DomainEvent(at=time.time(), name=domain.name, host=host.name, state=state, domid=domid, why=why)
+        )
 
 
 def _shown(project: Project) -> Project:

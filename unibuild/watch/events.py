@@ -16,7 +16,7 @@ __all__ = [
     "AnyEvent",
     "Changed",
     "Cycle",
-    "Domain",
+    "DomainEvent",
     "Ended",
     "Event",
     "Lost",
@@ -25,10 +25,10 @@ __all__ = [
     "Output",
     "Paused",
     "Phase",
-    "Problem",
+    "ProblemEvent",
     "Reloaded",
     "Resumed",
-    "Stage",
+    "StageEvent",
     "Started",
     "State",
     "Waiting",
@@ -103,7 +103,7 @@ class Changed(Event, frozen=True, kw_only=True, tag="changed"):
     what: Literal["save", "start", "rebuild", "reboot", "retry"] = "save"
 
 
-class Stage(Event, frozen=True, kw_only=True, tag="stage"):
+class StageEvent(Event, frozen=True, kw_only=True, tag="stage"):
     """A stage of the graph, or a task of a person's own, begins or ends.
 
     Attributes:
@@ -170,7 +170,7 @@ class Cycle(Event, frozen=True, kw_only=True, tag="cycle"):
     exit_code: int = 0
 
 
-class Domain(Event, frozen=True, kw_only=True, tag="domain"):
+class DomainEvent(Event, frozen=True, kw_only=True, tag="domain"):
     """What runs now.
 
     Attributes:
@@ -192,7 +192,7 @@ class Domain(Event, frozen=True, kw_only=True, tag="domain"):
     why: str | None = None
 
 
-class Problem(Event, frozen=True, kw_only=True, tag="problem"):
+class ProblemEvent(Event, frozen=True, kw_only=True, tag="problem"):
     """Something failed; the loop goes on.
 
     Attributes:
@@ -237,7 +237,7 @@ class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
 
 
 class Reloaded(Event, frozen=True, kw_only=True, tag="reloaded"):
-    """Settings or ``dodo.py`` were read anew, because of these files.
+    """Settings or ``dodo.py`` were read again, because of these files.
 
     Attributes:
         paths: those.
@@ -261,12 +261,12 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
 AnyEvent = (
     Started
     | Changed
-    | Stage
+    | StageEvent
     | Output
     | Lost
     | Cycle
-    | Domain
-    | Problem
+    | DomainEvent
+    | ProblemEvent
     | Note
     | Waiting
     | Paused

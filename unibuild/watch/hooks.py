@@ -70,13 +70,13 @@ def notification_for(event: events.AnyEvent, *, was_good: bool) -> Notification 
         case events.Cycle(outcome="booted" | "ready" | "unchanged"):
             hook = None if event.outcome == "unchanged" else "on_ready"
             return Notification(hook, None if was_good else "✓ all is well again", event.outcome, event.why)
-        case events.Domain(state="crashed"):
+        case events.DomainEvent(state="crashed"):
             return Notification("on_fail", f"✗ {event.name} {event.why or 'crashed'}", "crashed", event.why or "")
     return None
 
 
 def hook_environment(
-    root: str, found: Notification, cycle: events.Cycle | None, domain: events.Domain | None
+    root: str, found: Notification, cycle: events.Cycle | None, domain: events.DomainEvent | None
 ) -> dict[str, str]:
     """Return the variables of ``CYCLE``; what is not known is empty."""
     known = dict.fromkeys(CYCLE, "")
@@ -130,7 +130,7 @@ class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
         self._settings = settings
         self._root = ""
         self._cycle: events.Cycle | None = None
-        self._domain: events.Domain | None = None
+        self._domain: events.DomainEvent | None = None
         self._is_good = True
         self._has_ended = False  # that event is the last one
         self._is_over = False
@@ -163,7 +163,7 @@ class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
                 self._root = event.root
             case events.Cycle():
                 self._cycle = event
-            case events.Domain():
+            case events.DomainEvent():
                 self._domain = event
             case events.Ended():
                 self._has_ended = True

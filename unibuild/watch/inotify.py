@@ -65,7 +65,7 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
 
     @property
     def is_stale(self) -> bool:
-        """Whether a watched folder has gone or moved, so that the same ones have to be watched anew."""
+        """Whether a watched folder was removed or moved, so that the folders must be watched again."""
         return bool(self._stale)
 
     @property

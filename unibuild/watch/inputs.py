@@ -86,7 +86,7 @@ class InputTracker:
         built: the stamps of before the last build, and of what that made after it.
         now: the stamps of the last look.
         is_racy: a folder changed so short a time before it was listed that its stamp does not tell of another change;
-            the next look lists it anew.
+            the next scan lists it again.
         is_broken: it could not be found out at the last look which inputs there are.
         scans: how often it was found out which inputs there are.
         cost: seconds of processor time that a look took where nothing had changed, at most for a while.
@@ -118,7 +118,7 @@ class InputTracker:
         return tuple(dict.fromkeys((*map(str, found), *self.modules)))
 
     def scan(self) -> None:
-        """Find out anew which inputs there are.
+        """Find the inputs again.
 
         Raises:
             UnibuildError: the tree cannot be built as it is.

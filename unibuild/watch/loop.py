@@ -209,7 +209,7 @@ class Loop:
     # Settings
 
     def _reload(self, stale: Sequence[str]) -> None:
-        """Load what the graph comes from anew, because of these files."""
+        """Load the settings and the graph again, because of these files."""
         project = self.tree.project
         try:
             self._workers.reload(project, relative(str(project.root), stale))

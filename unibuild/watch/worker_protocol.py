@@ -15,7 +15,19 @@ from unibuild.util.lines import LineSplitter
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["MARK", "Build", "Built", "Failure", "Loaded", "Message", "MessageReader", "Refused", "Stop", "Task", "send"]
+__all__ = [
+    "MARK",
+    "BuildRequest",
+    "Built",
+    "Loaded",
+    "Message",
+    "MessageReader",
+    "Refused",
+    "Stop",
+    "Task",
+    "WorkerFailure",
+    "send",
+]
 
 MARK = b"\x1b_unibuild\x1b\\"  # a string that no terminal shows (ECMA-48, APC)
 
@@ -24,7 +36,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", t
     pass
 
 
-class Build(_Message, frozen=True, kw_only=True):
+class BuildRequest(_Message, frozen=True, kw_only=True):
     """To the worker: bring the goals up to date."""
 
 
@@ -66,7 +78,7 @@ class Task(_Message, frozen=True, kw_only=True):
     settled: dict[str, str] = {}
 
 
-class Failure(_Message, frozen=True, kw_only=True):
+class WorkerFailure(_Message, frozen=True, kw_only=True):
     """A task, or the look at the tree before the first one (``name`` is empty then), failed after ``seconds``."""
 
     name: str
@@ -83,7 +95,7 @@ class Built(_Message, frozen=True, kw_only=True):
     exit_code: int
 
 
-Message = Build | Stop | Loaded | Refused | Task | Failure | Built
+Message = BuildRequest | Stop | Loaded | Refused | Task | WorkerFailure | Built
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)

@@ -100,7 +100,7 @@ def parse_disk(spec: str) -> Parsed:
 def change_disk(spec: str, changes: Device) -> str:
     """Return a string of the `disk` list with some sub-keys changed or added; the others stay as they are.
 
-    A string in the older form, by position, is written anew as `key=value` where something changes.
+    A string in the older form, by position, is rewritten as `key=value` where something changes.
 
     Args:
         spec: the string; empty for a new device.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-__all__ = ["DEPTH", "Assignment", "Config", "Plain", "Source", "Token", "Value", "parse", "scan"]
+__all__ = ["DEPTH", "Assignment", "Config", "Plain", "SourceText", "Token", "Value", "parse", "scan"]
 
 _TOKEN = re.compile(
     r"""
@@ -67,7 +67,7 @@ class Token(NamedTuple):
     end: int
 
 
-class Source(NamedTuple):
+class SourceText(NamedTuple):
     """A file's text, and its name for messages."""
 
     text: str
@@ -80,7 +80,7 @@ class Source(NamedTuple):
         return XlSyntaxError(message, path=self.path, line=line, column=column, hint=hint)
 
 
-def scan(source: Source) -> Iterator[Token]:
+def scan(source: SourceText) -> Iterator[Token]:
     """Yield the words of a text. The last one is "end": it starts where to point at, and ends where text can be added.
 
     Raises:
@@ -105,7 +105,7 @@ def scan(source: Source) -> Iterator[Token]:
     yield Token("end", "", last.start if last.kind == "newline" else last.end, at)
 
 
-def _unquote(source: Source, start: int, end: int) -> str:
+def _unquote(source: SourceText, start: int, end: int) -> str:
     r"""Return what a string stands for.
 
     Two oddities of xl: `\x..` is always refused, and `\123`, read as decimal digits, adds nothing to the string.
@@ -129,7 +129,7 @@ def _unquote(source: Source, start: int, end: int) -> str:
     return "".join([*parts, text[at:closing]])
 
 
-def _stray(source: Source, at: int) -> XlSyntaxError:
+def _stray(source: SourceText, at: int) -> XlSyntaxError:
     character = source.text[at]
     shown = f"`{character}`" if character.isprintable() else f"U+{ord(character):04X}"
     hint = "keys are in small letters, words are in quotes" if character.isalpha() else None
@@ -191,7 +191,7 @@ class Config:
         end: the offset where more text can be added.
     """
 
-    source: Source
+    source: SourceText
     assignments: tuple[Assignment, ...]
     end: int
 
@@ -254,13 +254,13 @@ def parse(text: str, path: str = "the .xl file") -> Config:
     Raises:
         XlSyntaxError: xl would refuse it.
     """
-    return _Parser(Source(text, path)).file()
+    return _Parser(SourceText(text, path)).file()
 
 
 class _Parser:
     """Recursive descent with one token of look-ahead; a method stands for a rule of the grammar."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceText) -> None:
         self.source = source
         self.tokens: Iterator[Token] = scan(source)
         self.ahead: Token | None = None

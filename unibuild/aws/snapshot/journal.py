@@ -48,14 +48,14 @@ class _State(msgspec.Struct):
     begun: list[PendingUpload] = []
 
 
-class _AnyVersion(msgspec.Struct):
+class _JournalVersion(msgspec.Struct):
     version: int = 0
 
 
 def _version(path: Path) -> int:
     """Return the version of a file that is not read as ours is; 0: it is damaged."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_AnyVersion).version
+        return msgspec.json.decode(path.read_bytes(), type=_JournalVersion).version
     except (OSError, msgspec.DecodeError):
         return 0
 

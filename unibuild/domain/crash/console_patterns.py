@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from unibuild.domain.crash.registers import exception_name, explain_exception
-from unibuild.domain.crash.stack import Frame
+from unibuild.domain.crash.stack import StackFrame
 
-__all__ = ["Finding", "Kind", "read"]
+__all__ = ["ConsoleFinding", "Kind", "read"]
 
 Kind = Literal["exit", "help", "argument", "exception", "memory", "abort", "trap", "panic"]
 
@@ -58,7 +58,7 @@ _COMPLAINT = re.compile(
 
 
 @dataclass(frozen=True)
-class Finding:
+class ConsoleFinding:
     """What the console says of the end.
 
     Attributes:
@@ -81,7 +81,7 @@ class Finding:
     rsp: int | None = None
     cr2: int | None = None
     callers: tuple[int, ...] = ()
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[StackFrame, ...] = ()
 
     @property
     def is_fatal(self) -> bool:
@@ -89,7 +89,7 @@ class Finding:
         return self.kind != "exit" or bool(self.code)
 
 
-def read(said: bytes) -> Finding | None:
+def read(said: bytes) -> ConsoleFinding | None:
     """Find out from what the console said how the domain ended; None where it does not say.
 
     Args:
@@ -124,42 +124,42 @@ def _last_exit(lines: list[str]) -> tuple[int | None, int]:
     return None, len(lines)
 
 
-def _solo5_trap(lines: list[str]) -> Finding | None:
+def _solo5_trap(lines: list[str]) -> ConsoleFinding | None:
     found, at = _match(_TRAP, lines)
     if not found:
         return None
     told, _ = _match(_CR2, lines[at + 1 : at + 3])
     code, rip, rsp = (int(found[group], 16) for group in (2, 3, 4))
     cr2 = int(told[1], 16) if told else None
-    return Finding("trap", explain_exception(found[1], code, rip, rsp, cr2), code=255, rip=rip, rsp=rsp, cr2=cr2)
+    return ConsoleFinding("trap", explain_exception(found[1], code, rip, rsp, cr2), code=255, rip=rip, rsp=rsp, cr2=cr2)
 
 
-def _minios(lines: list[str]) -> Finding | None:
+def _minios(lines: list[str]) -> ConsoleFinding | None:
     fault, at = _match(_MINIOS_FAULT, lines)
     finding = None
     if fault:
         told = _MINIOS_CODE.search(lines[at])
         cr2, rip = int(fault[1], 16), int(fault[2], 16)
         sentence = explain_exception("#PF", int(told[1], 16) if told else None, rip, None, cr2)
-        finding = Finding("trap", sentence, rip=rip, cr2=cr2)
+        finding = ConsoleFinding("trap", sentence, rip=rip, cr2=cr2)
     if not finding:
         gpf, at = _match(_MINIOS_GPF, lines)
         if gpf:
             rip = int(gpf[1], 16)
-            finding = Finding("trap", explain_exception("#GP", None, rip), rip=rip)
+            finding = ConsoleFinding("trap", explain_exception("#GP", None, rip), rip=rip)
     if not finding:
         trap, at = _match(_MINIOS_TRAP, lines)
         if not trap:
             return None
         told, _ = _match(_MINIOS_RIP, lines[at + 1 : at + 8])
         address = int(told[1], 16) if told else None
-        finding = Finding("trap", explain_exception(exception_name(int(trap[1])), None, address), rip=address)
+        finding = ConsoleFinding("trap", explain_exception(exception_name(int(trap[1])), None, address), rip=address)
     callers = (_MINIOS_CALLER.match(line) for line in lines[at + 1 :])
     mend = MORE_MEMORY if any(_MINIOS_MEMORY.match(line) for line in lines[:at]) else ""
     return replace(finding, mend=mend, callers=tuple(int(found[1], 16) for found in callers if found)[:_FRAMES])
 
 
-def _xtf(lines: list[str]) -> Finding | None:
+def _xtf(lines: list[str]) -> ConsoleFinding | None:
     found, at = _match(_XTF, lines)
     if not found:
         return None
@@ -167,29 +167,29 @@ def _xtf(lines: list[str]) -> Finding | None:
     vector, _ = _match(_XTF_VECTOR, lines[at + 1 : at + 3])
     cr2 = int(vector[2], 16) if vector and vector[2] else None
     name = exception_name(int(vector[1])) if vector else "#?"
-    return Finding("trap", explain_exception(name, None, rip, None, cr2), rip=rip, cr2=cr2)
+    return ConsoleFinding("trap", explain_exception(name, None, rip, None, cr2), rip=rip, cr2=cr2)
 
 
-def _exception(lines: list[str]) -> Finding | None:
+def _exception(lines: list[str]) -> ConsoleFinding | None:
     found, at = _match(_EXCEPTION, lines)
     if not found:
         return None
     frames = tuple(frame for frame in map(_frame, lines[at + 1 :]) if frame)[:_FRAMES]
     said = found[2]
     if said.rstrip(".").removeprefix("Stdlib.").lower().replace("_", " ") == "out of memory":
-        return Finding("memory", f"it ran out of memory ({said})", MORE_MEMORY, frames=frames)
+        return ConsoleFinding("memory", f"it ran out of memory ({said})", MORE_MEMORY, frames=frames)
     what = f"the OCaml exception {said} was not caught" if found[1] else f"OCaml's runtime gave up: {said}"
-    return Finding("exception", what, frames=frames)
+    return ConsoleFinding("exception", what, frames=frames)
 
 
-def _frame(line: str) -> Frame | None:
+def _frame(line: str) -> StackFrame | None:
     found = _BACKTRACE.match(line)
     if not found:
         return None
-    return Frame((found[2] or "").replace("Dune__exe__", "").replace("__", "."), found[3], int(found[4]), found[1])
+    return StackFrame((found[2] or "").replace("Dune__exe__", "").replace("__", "."), found[3], int(found[4]), found[1])
 
 
-def _aborted(lines: list[str]) -> Finding | None:
+def _aborted(lines: list[str]) -> ConsoleFinding | None:
     found, _ = _match(_ABORT, lines)
     if found:
         said = found[1]
@@ -197,28 +197,32 @@ def _aborted(lines: list[str]) -> Finding | None:
             sentence = "it found its stack corrupted: something wrote past the end of a local variable"
         else:
             sentence = f"it gave up: {said}"
-        return Finding("abort", sentence, code=255)
+        return ConsoleFinding("abort", sentence, code=255)
     found, place = _match(re.compile(r"Solo5: solo5_abort\(\) called"), lines)
     if found:
         before = (re.fullmatch(r"Solo5: (.+\.)", line) for line in reversed(lines[:place][-5:]))
         why = next((said[1].strip() for said in before if said), "")
-        return Finding("abort", f"it aborted: {why.rstrip('.')}" if why else "it called solo5_abort()", code=255)
+        return ConsoleFinding("abort", f"it aborted: {why.rstrip('.')}" if why else "it called solo5_abort()", code=255)
     found, _ = _match(_PANIC, lines)
-    return Finding("panic", f"its kernel panicked: {found[1]}") if found else None
+    return ConsoleFinding("panic", f"its kernel panicked: {found[1]}") if found else None
 
 
-def _exited(code: int, lines: list[str]) -> Finding:
+def _exited(code: int, lines: list[str]) -> ConsoleFinding:
     if code == 0:
-        return Finding("exit", "it ended by itself with exit code 0", code=0)
+        return ConsoleFinding("exit", "it ended by itself with exit code 0", code=0)
     if code == 63:
-        return Finding("help", "it printed its manual page and ended, as --help asks", code=63)
+        return ConsoleFinding("help", "it printed its manual page and ended, as --help asks", code=63)
     if code == 64:
         complaints = (_COMPLAINT.match(line) for line in reversed(lines[-40:]))
         complaint = next((found[1].rstrip(" .") for found in complaints if found), "")
         sentence = "it did not understand its arguments" + (f": {complaint}" if complaint else "")
-        return Finding("argument", sentence, "correct [boot] args; --help=plain there lists what it knows", code=64)
+        return ConsoleFinding(
+            "argument", sentence, "correct [boot] args; --help=plain there lists what it knows", code=64
+        )
     if code == 2:
-        return Finding("exception", "an OCaml exception was not caught, and the console does not say which", code=2)
+        return ConsoleFinding(
+            "exception", "an OCaml exception was not caught, and the console does not say which", code=2
+        )
     if code == 255:
-        return Finding("abort", "it aborted", code=255)
-    return Finding("exit", f"it ended by itself with exit code {code}", code=code)
+        return ConsoleFinding("abort", "it aborted", code=255)
+    return ConsoleFinding("exit", f"it ended by itself with exit code {code}", code=code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unibuild.domain.crash.report import Found
+    from unibuild.domain.crash.report import Evidence
 
 __all__ = ["as_json", "details", "host", "last_lines", "report", "sentence"]
 
@@ -27,7 +27,7 @@ def last_lines(said: bytes) -> tuple[str, ...]:
     return tuple(_CONTROL.sub("", line)[:_WIDTH] for line in lines[-_LINES:])
 
 
-def sentence(found: Found) -> str:
+def sentence(found: Evidence) -> str:
     """Return how the domain ended, and why."""
     end, finding = found.end, found.finding
     if end is None:
@@ -39,7 +39,7 @@ def sentence(found: Found) -> str:
     return f"{how}: {why}" if why else how
 
 
-def _doing(found: Found) -> str:
+def _doing(found: Evidence) -> str:
     """Return what a domain that is alive was doing: the first function that is more than the way into Xen."""
     for frame in found.frames:
         if frame.function.startswith("cpu_trap"):  # Solo5's
@@ -49,8 +49,8 @@ def _doing(found: Found) -> str:
     return ""
 
 
-def details(found: Found) -> tuple[str, ...]:
-    """Return the lines that a person wants at once: the innermost frames, the first of the own code, the mend."""
+def details(found: Evidence) -> tuple[str, ...]:
+    """Return the most important lines: the innermost frames, the first one in the user's code, the hint."""
     shown = list(found.frames[:_SHOWN])
     own = next((frame for frame in found.frames if frame.is_own), None)
     if own and own not in shown:
@@ -59,7 +59,7 @@ def details(found: Found) -> tuple[str, ...]:
     return (*map(str, shown), *([mend] if mend else []))
 
 
-def report(found: Found, missing: Sequence[str]) -> str:
+def report(found: Evidence, missing: Sequence[str]) -> str:
     """Return ``report.txt``."""
     parts = [sentence(found)]
     if found.finding and found.finding.mend:
@@ -79,12 +79,12 @@ def report(found: Found, missing: Sequence[str]) -> str:
     return "\n\n".join((*parts, _NOTE)) + "\n"
 
 
-def host(found: Found) -> str:
+def host(found: Evidence) -> str:
     """Return ``host.txt``."""
     return "\n".join(f"$ {command}\n{said.rstrip() or '(no answer)'}\n" for command, said in found.answers.items())
 
 
-def as_json(found: Found, missing: Sequence[str]) -> dict[str, object]:
+def as_json(found: Evidence, missing: Sequence[str]) -> dict[str, object]:
     """Return ``report.json``; addresses and registers are hexadecimal."""
     finding = found.finding
     return {

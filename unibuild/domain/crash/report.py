@@ -21,12 +21,12 @@ from unibuild.util import files
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from unibuild.domain.crash.stack import Frame
+    from unibuild.domain.crash.stack import StackFrame
     from unibuild.domain.exit_status import End
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
 
-__all__ = ["CONSOLE", "KEEP", "Found", "Report", "collect"]
+__all__ = ["CONSOLE", "KEEP", "Evidence", "Report", "collect"]
 
 CONSOLE = "console.log"  # in the folder
 KEEP = 10  # reports
@@ -52,7 +52,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Found:
+class Evidence:
     """What was found out of a domain.
 
     Attributes:
@@ -74,10 +74,10 @@ class Found:
     host: str
     made: datetime
     end: End | None
-    finding: console_patterns.Finding | None
+    finding: console_patterns.ConsoleFinding | None
     cause: str | None
     vcpus: tuple[registers.Vcpu, ...]
-    frames: tuple[Frame, ...]
+    frames: tuple[StackFrame, ...]
     facts: Mapping[str, str]
     console: tuple[str, ...]
     answers: Mapping[str, str] = field(repr=False)
@@ -124,7 +124,7 @@ def collect(
     finding = console_patterns.read(said)
     first = next(iter(vcpus), None)
     frames = _frames(finding, first, kernel, symbols, state.absolute().parent, asking.missing)
-    found = Found(
+    found = Evidence(
         name=name,
         host=host.name,
         made=datetime.now(UTC),
@@ -167,13 +167,13 @@ def _cause(xen: str, domain: Domain | None, end: End | None, vcpu: registers.Vcp
 
 
 def _frames(
-    finding: console_patterns.Finding | None,
+    finding: console_patterns.ConsoleFinding | None,
     vcpu: registers.Vcpu | None,
     kernel: Path,
     symbols_file: Path | None,
     root: Path,
     missing: list[str],
-) -> tuple[Frame, ...]:
+) -> tuple[StackFrame, ...]:
     """Return where it was: what the console names, else the failed instruction and what the stack tells."""
     if finding and (finding.frames or finding.kind in _BY_ITSELF):
         return finding.frames
@@ -191,7 +191,7 @@ def _frames(
     return code.frames(addresses, root, missing)
 
 
-def _write(found: Found, said: bytes, log: Path, kernel: Path, xl: Path, crashes: Path) -> Path:
+def _write(found: Evidence, said: bytes, log: Path, kernel: Path, xl: Path, crashes: Path) -> Path:
     """Write the folder whole, and let the oldest ones go."""
     crashes.mkdir(mode=0o700, parents=True, exist_ok=True)
     stamp = f"{found.made:%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.+-]', '_', found.name)}"

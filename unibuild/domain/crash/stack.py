@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from unibuild.domain.crash.registers import Vcpu
     from unibuild.domain.crash.symbols import Code
 
-__all__ = ["CALLED", "MAYBE", "Frame", "walk"]
+__all__ = ["CALLED", "MAYBE", "StackFrame", "walk"]
 
 _NOT_OWN = ("duniverse/", "_opam/", "mirage/", "/")  # below the project's folder: libraries, and what is generated
 
 
 @dataclass(frozen=True)
-class Frame:
+class StackFrame:
     """One line of a backtrace.
 
     Attributes:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.domain.crash.stack import Frame
+from unibuild.domain.crash.stack import StackFrame
 from unibuild.errors import UnibuildError
 from unibuild.util import process
 
@@ -77,7 +77,7 @@ class Code:
             return None
         return self.starts[number], self.names[number]
 
-    def frames(self, addresses: Sequence[tuple[int, str]], root: Path, missing: list[str]) -> tuple[Frame, ...]:
+    def frames(self, addresses: Sequence[tuple[int, str]], root: Path, missing: list[str]) -> tuple[StackFrame, ...]:
         """Return a frame for each address, and one for each function that was inlined there.
 
         Args:
@@ -87,7 +87,7 @@ class Code:
         """
         asked = [address - 1 if how else address for address, how in addresses]
         told = self._lines(asked, missing)
-        found: list[Frame] = []
+        found: list[StackFrame] = []
         for number, (address, how) in enumerate(addresses):
             function = self.function(asked[number])
             places = told.get(asked[number]) or [("", "", 0)]
@@ -95,7 +95,7 @@ class Code:
                 outer = depth == len(places) - 1
                 known = (function[1] if function and outer else "") or ("" if name == "??" else name)
                 inlined = " (inlined)" if not outer else ""
-                found.append(Frame(readable(known) + inlined, _relative(file, root), line, how, address))
+                found.append(StackFrame(readable(known) + inlined, _relative(file, root), line, how, address))
         return tuple(found)
 
     def _lines(self, addresses: Iterable[int], missing: list[str]) -> dict[int, list[tuple[str, str, int]]]:

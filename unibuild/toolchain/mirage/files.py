@@ -199,10 +199,10 @@ class UnikernelTree:
         texts = (path.read_text(errors="replace") for path in self.config_modules())
         return set().union(*map(config_ml.variables, texts))
 
-    def data(self) -> sources.Found:
+    def data(self) -> sources.FoundFiles:
         """Return what is in the data folders."""
         folders = self.data_folders()
-        return listing.find(self.root, folders) if folders else sources.Found((), ())
+        return listing.find(self.root, folders) if folders else sources.FoundFiles((), ())
 
     def data_folders(self) -> tuple[str, ...]:
         """Return a pattern for each folder that a string of config.ml names."""

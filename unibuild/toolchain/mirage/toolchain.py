@@ -28,7 +28,7 @@ from unibuild.util.files import reading, sha256
 if TYPE_CHECKING:
     from unibuild.settings.model import Settings
 
-__all__ = ["Mirage"]
+__all__ = ["MirageToolchain"]
 
 NEEDS = {
     **NEED_MAKE,
@@ -41,7 +41,7 @@ _WRITTEN = ("_build/", "_opam/")  # by dune or ocamlbuild, and by opam
 BRIDGES = ("xenbr0", "br0", "virbr0")  # configure writes the first one that this machine has into the .xl
 
 
-class Mirage:
+class MirageToolchain:
     """A unikernel that ``mirage`` configures and builds.
 
     Args:
@@ -142,7 +142,7 @@ class Mirage:
         env = environment(self.env)
         read = {name: env.get(name, "") for name in self.release.environment}
         variables = tuple(sorted({*self.tree.variables()} - {*self.env, *read}))
-        data = self.tree.data() if self.release.crunches == "configure" else sources.Found((), ())
+        data = self.tree.data() if self.release.crunches == "configure" else sources.FoundFiles((), ())
         return Step(
             name="configure",
             doc=f"configure the unikernel for Xen (mirage {self.version})",

@@ -107,7 +107,9 @@ class EventSink:
     def problem(self, error: UnibuildError, kept: str | None = None) -> None:
         """Tell a failure, and what still runs."""
         self.tell(
-            events.Problem(at=time.time(), message=error.message, hint=error.hint, exit_code=error.exit_code, kept=kept)
+            events.ProblemEvent(
+                at=time.time(), message=error.message, hint=error.hint, exit_code=error.exit_code, kept=kept
+            )
         )
 
     def lend(self, domains: DomainController) -> None:

@@ -14,7 +14,7 @@ from unibuild.watch import events
 from unibuild.watch.diagnostics import problems
 
 if TYPE_CHECKING:
-    from unibuild.watch.diagnostics import Problem
+    from unibuild.watch.diagnostics import CompilerMessage
 
 __all__ = ["KEYS", "OWN_ORIGIN", "Line", "Part", "Tone", "View", "help_lines", "parts", "problem_lines", "update"]
 
@@ -23,7 +23,7 @@ OWN_ORIGIN = "watch"
 
 KEYS = {
     "r": "rebuild: run what is stale, and what failed, again",
-    "b": "boot the domain anew although nothing changed",
+    "b": "boot the domain again although nothing changed",
     "c": "the domain's console, with the keyboard; Ctrl-], or its end, comes back",
     "l": "its log, in $PAGER",
     "e": "the errors once more",
@@ -82,14 +82,14 @@ class View:
     """
 
     root: str = ""
-    domain: events.Domain | None = None
-    stage: events.Stage | None = None
+    domain: events.DomainEvent | None = None
+    stage: events.StageEvent | None = None
     began: str | None = None
     cycle: events.Cycle | None = None
     paused: bool = False
     ending: bool = False
     said: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[CompilerMessage, ...] = ()
     unfinished: Line | None = None
     progress: Line | None = None
     waiting: str | None = None
@@ -114,16 +114,16 @@ def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
             return dataclasses.replace(view, began=began, said=(), stage=None, progress=None), (
                 Line(OWN_ORIGIN, began),
             )
-        case events.Stage():
+        case events.StageEvent():
             running = event.state == "running"
             is_new = event.reason and not (view.began or "").startswith(event.reason)
             told = (Line(event.name, event.reason or "", "quiet"),) if running and is_new else ()
             return dataclasses.replace(view, stage=event if running else None), told
         case events.Cycle():
             return _cycle(view, event)
-        case events.Domain():
+        case events.DomainEvent():
             return dataclasses.replace(view, domain=event), _domain(view, event)
-        case events.Problem():
+        case events.ProblemEvent():
             hint = [Line(OWN_ORIGIN, f"  {line}") for line in (event.hint or "").splitlines()]
             kept = (Line(OWN_ORIGIN, event.kept, "good"),) if event.kept else ()
             if event.exit_code == BuildError.exit_code and problems(view.said):  # the cycle's end lists the errors
@@ -136,7 +136,7 @@ def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
         case events.Resumed():
             return dataclasses.replace(view, paused=False), (Line(OWN_ORIGIN, "saves count again"),)
         case events.Reloaded():
-            return view, (Line(OWN_ORIGIN, f"read anew: {', '.join(event.paths)}"),)
+            return view, (Line(OWN_ORIGIN, f"read again: {', '.join(event.paths)}"),)
         case events.Lost():
             return view, (Line(OWN_ORIGIN, f"{_count(event.lines, 'line')} left out: the reader is too slow", "bad"),)
         case events.Note():
@@ -241,7 +241,7 @@ def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
     return after, (*problem_lines(after), Line(OWN_ORIGIN, f"✗ {event.outcome} after {timing}", "bad"))
 
 
-def _domain(view: View, event: events.Domain) -> tuple[Line, ...]:
+def _domain(view: View, event: events.DomainEvent) -> tuple[Line, ...]:
     """Tell of a domain what the cycle's own line does not."""
     if event.state in ("running", "ready"):
         if view.began is not None:
