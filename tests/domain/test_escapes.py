@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.util.escapes import Escapes, colours_only, of_a_console
+from unibuild.util.escape_sequences import Escapes, colours_only, of_a_console
 
 ANSWERED = [  # what xterm types an answer to, or does what a console never needs
     *(

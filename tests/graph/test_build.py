@@ -11,9 +11,9 @@ import pytest
 from unibuild import fingerprint
 from unibuild.errors import BuildError, MissingError
 from unibuild.fingerprint import StageInputs
-from unibuild.graph.aside import left_by_a_killed_run
 from unibuild.graph.graph import Graph, Stage
 from unibuild.graph.run_stage import Judged, run_stage
+from unibuild.graph.stash import left_by_a_killed_run
 from unibuild.toolchain.base import Step
 
 
@@ -118,7 +118,7 @@ def test_a_suspect_of_a_killed_run_comes_back(tmp_path):
     person, folder = tmp_path / "target", tmp_path / "aside"
     person.write_text("theirs")
     script = (
-        "import os, pathlib, sys; from unibuild.graph.aside import kept; paths = list(map(pathlib.Path, sys.argv[1:]))"
+        "import os, pathlib, sys; from unibuild.graph.stash import kept; paths = list(map(pathlib.Path, sys.argv[1:]))"
     )
     script += "\nwith kept(paths[0], paths[1:], ()): os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script, str(folder), str(person)], check=False)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from unibuild.graph.trace import Trace
+from unibuild.graph.read_trace import Trace
 
 LATER = "{ [ -e go ] && mv go going && while [ -e going ]; do sleep 0.01; done; } || :"  # waits where `go` is there
 MAKEFILE = f"""\

@@ -6,7 +6,7 @@ import pytest
 
 from unibuild.domain.crash import console_patterns, render
 from unibuild.testing.capture import ConsoleCapture
-from unibuild.util.escapes import Escapes, colours_only, of_a_console
+from unibuild.util.escape_sequences import Escapes, colours_only, of_a_console
 from unibuild.watch import diagnostics
 from unibuild.watch.console_thread import EventConsoleOutput, PassthroughFlag
 from unibuild.watch.ui.render import Renderer, plain_line

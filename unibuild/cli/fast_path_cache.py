@@ -17,7 +17,7 @@ from unibuild import _fast_path_file, fingerprint
 from unibuild.doit_plugin.state import StateFile
 from unibuild.errors import FileError
 from unibuild.graph.graph import graph
-from unibuild.graph.verdicts import verdict
+from unibuild.graph.staleness import verdict
 from unibuild.settings.loader import STATE, load
 from unibuild.toolchain.base import environment
 from unibuild.util import files

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from unibuild.doit_plugin.state import StateFile
 from unibuild.errors import InputError, UnibuildError
 from unibuild.graph.graph import BUILT_ALREADY, EC2, GOALS, graph
-from unibuild.graph.verdicts import verdict
+from unibuild.graph.staleness import verdict
 from unibuild.host import resolve
 from unibuild.settings.loader import STATE, load
 

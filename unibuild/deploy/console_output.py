@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from unibuild.errors import InputError
 from unibuild.util import run_result, standard_streams, terminal
-from unibuild.util.escapes import Escapes, colours_only, of_a_console
+from unibuild.util.escape_sequences import Escapes, colours_only, of_a_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
 from unibuild.graph import provenance
 from unibuild.graph.graph import graph
-from unibuild.graph.verdicts import verdict
+from unibuild.graph.staleness import verdict
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.settings.hosts import apply_host, at
 from unibuild.settings.loader import STATE

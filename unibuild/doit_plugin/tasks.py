@@ -16,10 +16,10 @@ from doit.task import Task
 from unibuild import errors, fingerprint
 from unibuild.doit_plugin.usage import SHARED
 from unibuild.errors import BusyError, FileError, UnibuildError
-from unibuild.graph import verdicts
+from unibuild.graph import staleness
 from unibuild.graph.graph import GOALS, latest, renewed
 from unibuild.settings.loader import STATE
-from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.build_knowledge import Learned
 from unibuild.util.output import debug_enabled, handle_broken_pipe, print_error
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         self.stage = latest(self.graph, self.stage)
         watch, folder = self.stage.watch, Path(self.stage.watch.root) / STATE
         try:
-            verdict = verdicts.verdict(folder, self.stage, values, fingerprint.clock(str(folder)))
+            verdict = staleness.verdict(folder, self.stage, values, fingerprint.clock(str(folder)))
         except UnibuildError as error:
             raise SystemExit(print_error(error)) from None
         self.reason = verdict.reason

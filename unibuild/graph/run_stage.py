@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from unibuild import fingerprint
 from unibuild.errors import BuildError, UnibuildError
 from unibuild.fingerprint import key, path_of
-from unibuild.graph import aside
+from unibuild.graph import stash
+from unibuild.graph.build_learning import Observation, adopt, database, is_binary, learn
 from unibuild.graph.graph import renewed
-from unibuild.graph.judging import Plan, decide, is_current
-from unibuild.graph.learning import Observation, adopt, database, is_binary, learn
-from unibuild.graph.preparing import learn_step, note_build
-from unibuild.graph.trace import Trace
-from unibuild.graph.verdicts import attempt, attempted, forget_attempt
+from unibuild.graph.read_trace import Trace
+from unibuild.graph.rebuild_plan import Plan, decide, is_current
+from unibuild.graph.staleness import attempt, attempted, forget_attempt
+from unibuild.graph.step_learning import learn_step, note_build
 from unibuild.settings.loader import STATE, state_dir
 from unibuild.toolchain.base import environment
-from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.build_knowledge import Learned
 from unibuild.toolchain.make_database import Database
 from unibuild.util import files, job_control, process
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from unibuild.fingerprint import Change, StageRecord
     from unibuild.graph.graph import Graph, Stage
-    from unibuild.graph.verdicts import Attempt
+    from unibuild.graph.staleness import Attempt
     from unibuild.toolchain.base import Step
 
 __all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
@@ -132,7 +132,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
     is_finished = False
     began = fingerprint.boundary(str(state_dir(root)))
     try:
-        with aside.replaced_kept(root / STATE / "replaced", root, kept):
+        with stash.replaced_kept(root / STATE / "replaced", root, kept):
             _carry_out(graph, stage, [*judged.suspects, *away], trace or contextlib.nullcontext(), plan.assumed_new)
         is_finished = True
     finally:
@@ -289,9 +289,9 @@ def _write(graph: Graph, stage: Stage) -> None:
         for note in xl_file.notes(graph.start, text):
             print(f"  {note}", flush=True)
         return
-    from unibuild.graph import export
+    from unibuild.graph import exports
 
-    export.WRITERS[stage.goal](graph, Path(stage.watch.targets[0]))
+    exports.WRITERS[stage.goal](graph, Path(stage.watch.targets[0]))
 
 
 def _command(step: Step, argv: Sequence[str]) -> None:
@@ -344,12 +344,12 @@ def _targets(stage: Stage, suspects: Sequence[str], folder: Path) -> Iterator[Ma
         Where the files are that are out of the way.
     """
     targets = [Path(path) for path in stage.watch.targets]
-    away = {*map(Path, suspects), *map(Path, stage.watch.left_over), *aside.left_by_a_killed_run(folder)}
+    away = {*map(Path, suspects), *map(Path, stage.watch.left_over), *stash.left_by_a_killed_run(folder)}
     if stage.step is not None and stage.step.remove_targets_first:
         away |= {path for path in stage.step.targets if path.exists()}
     undone = stage.step is not None and stage.step.restore_targets_on_failure
     copied = {path for path in targets if path not in away and path.is_file()} if undone else set()
-    with aside.kept(folder, away, copied) as moved:
+    with stash.kept(folder, away, copied) as moved:
         before = {path: fingerprint.take(str(path)) for path in targets}
         try:
             yield moved

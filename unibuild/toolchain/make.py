@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import BuildError, SettingsError
 from unibuild.fingerprint import key, path_of
-from unibuild.toolchain import listing, mentions
+from unibuild.toolchain import listing, text_references
 from unibuild.toolchain.base import (
     PROJECT_FILES,
     Step,
@@ -19,7 +19,7 @@ from unibuild.toolchain.base import (
     real_makefile,
     variable_hashes,
 )
-from unibuild.toolchain.learned import Learned, Prepared
+from unibuild.toolchain.build_knowledge import Learned, Prepared
 from unibuild.toolchain.makefile import NAMES, find, kernels, targets
 from unibuild.toolchain.sources import FoundFiles, git_state, outside
 from unibuild.util.files import sha256
@@ -120,7 +120,9 @@ class MakeToolchain:
         named = (self.root / word for word in self.build.configure)
         prepared = learned.prepared.get("configure", Prepared())
         shown, gone = self._shown(learned, files) if "configure" in learned.prepared else ([], [])
-        variables = self._names([*mentions.BUILT_IN, *prepared.variables]) if "configure" in learned.prepared else ()
+        variables = (
+            self._names([*text_references.BUILT_IN, *prepared.variables]) if "configure" in learned.prepared else ()
+        )
         return self._step(
             "configure",
             f"run {shlex.join(self.build.configure)}",
@@ -144,9 +146,9 @@ class MakeToolchain:
         own = {*learned.outputs, *prepared.made, key(root, str(self.kernel))}
         read = now.keys() - own if prepared.read is None else {*prepared.read}
         new, gone = now.keys() - own - {*prepared.there}, {*prepared.there} - now.keys() - own
-        texts = [mentions.text_of(path_of(root, name)) for name in read] if new or gone else []
-        scripts = [text for name, text in zip(read, texts, strict=False) if not mentions.is_code(name)]
-        concern = {name for name in new | gone if mentions.is_looked_up(name, read, scripts, texts)}
+        texts = [text_references.text_of(path_of(root, name)) for name in read] if new or gone else []
+        scripts = [text for name, text in zip(read, texts, strict=False) if not text_references.is_code(name)]
+        concern = {name for name in new | gone if text_references.is_looked_up(name, read, scripts, texts)}
         missing = [path for name in prepared.made if not (path := Path(path_of(root, name))).is_file()]
         inputs = [Path(path_of(root, name)) for name in sorted(read | (concern & new))]
         missing += [Path(path_of(root, name)) for name in sorted(concern & gone - read)]
@@ -199,13 +201,13 @@ class MakeToolchain:
     def _variables(self, learned: Learned) -> tuple[str, ...]:
         """Return the names of the environment variables that the build reads, as far as they are known."""
         makefiles = [path_of(str(self.root), name) for name in learned.makefiles]
-        texts = map(mentions.text_of, makefiles or map(str, self._makefiles()))
-        found = {*mentions.BUILT_IN, *mentions.variables(texts), *learned.variables}
+        texts = map(text_references.text_of, makefiles or map(str, self._makefiles()))
+        found = {*text_references.BUILT_IN, *text_references.variables(texts), *learned.variables}
         return self._names(found)
 
     def _names(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the names of the variables that count."""
-        return tuple(sorted({*names} - mentions.IGNORED - self.build.env.keys()))
+        return tuple(sorted({*names} - text_references.IGNORED - self.build.env.keys()))
 
     def _makefiles(self) -> tuple[Path, ...]:
         """Return what make may read as the makefile, there or not."""

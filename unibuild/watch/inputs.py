@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unibuild import fingerprint
 from unibuild.graph.graph import graph
 from unibuild.settings.loader import STATE
-from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.build_knowledge import Learned
 from unibuild.toolchain.sources import PRUNED
 from unibuild.util.templates import FOLDER
 

@@ -17,7 +17,7 @@ from unibuild.errors import BuildError, SettingsError
 from unibuild.fingerprint import path_of
 from unibuild.toolchain import listing, sources
 from unibuild.toolchain.base import Step, env_fingerprint, environment, make_argv, real_makefile, variable_hashes
-from unibuild.toolchain.learned import Learned
+from unibuild.toolchain.build_knowledge import Learned
 from unibuild.toolchain.make import NEED_MAKE
 from unibuild.toolchain.mirage import config_ml, files, flags, installation, opam
 from unibuild.toolchain.mirage.files import UnikernelTree

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from unibuild.util.escapes import Escapes, colours_only
+from unibuild.util.escape_sequences import Escapes, colours_only
 from unibuild.watch.diagnostics import places, plain
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from unibuild.fingerprint import key, path_of
-from unibuild.toolchain import mentions
+from unibuild.toolchain import text_references
 from unibuild.util import process
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from unibuild.fingerprint import Change
     from unibuild.graph.graph import Graph, Stage
-    from unibuild.toolchain.learned import Learned
+    from unibuild.toolchain.build_knowledge import Learned
 
 __all__ = ["Plan", "decide", "is_current"]
 
@@ -99,9 +99,9 @@ class _Known:
             return True
         if change.kind in ("changed", "touched"):
             return False
-        scripts = [self.text(other) for other in (*self.makefiles, *self.read) if not mentions.is_code(other)]
+        scripts = [self.text(other) for other in (*self.makefiles, *self.read) if not text_references.is_code(other)]
         texts = map(self.text, self.read | self.makefiles)
-        return mentions.is_looked_up(change.path, self.read, scripts, texts)
+        return text_references.is_looked_up(change.path, self.read, scripts, texts)
 
     def distrust(self, change: Change, stage: Stage) -> str | None:
         """Return why make cannot be left to find out what a change of a file means; None: it can."""
@@ -130,7 +130,7 @@ class _Known:
         return bool(targets) and all(name in self.reach(target) for target in targets) and self.is_covered(other)
 
     def _mentioning(self, name: str) -> Iterable[str]:
-        word = mentions.word_for(name)
+        word = text_references.word_for(name)
         for other in self.read - self.makefiles - self.learned.outputs.keys() - {name}:
             if word.search(self.text(other)):
                 yield other
@@ -150,7 +150,7 @@ class _Known:
     def text(self, name: str) -> bytes:
         """Return the beginning of a file."""
         if name not in self._texts:
-            self._texts[name] = mentions.text_of(path_of(self.root, name))
+            self._texts[name] = text_references.text_of(path_of(self.root, name))
         return self._texts[name]
 
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from unibuild import fingerprint
 from unibuild.fingerprint import key, path_of
-from unibuild.graph.learning import OFTEN, programs
-from unibuild.toolchain import mentions
-from unibuild.toolchain.learned import Prepared
+from unibuild.graph.build_learning import OFTEN, programs
+from unibuild.toolchain import text_references
+from unibuild.toolchain.build_knowledge import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from unibuild.graph.graph import Stage
-    from unibuild.graph.trace import Trace
-    from unibuild.toolchain.learned import Learned
+    from unibuild.graph.read_trace import Trace
+    from unibuild.toolchain.build_knowledge import Learned
 
 __all__ = ["learn_step", "note_build"]
 
@@ -51,16 +51,16 @@ def learn_step(
     read = _read(learned, root, now, trace)
     if read is not None and old.read is not None:
         read |= {*old.read, *(key(root, path) for path in stage.watch.inputs)}
-    texts = [mentions.text_of(path_of(root, name)) for name in read or () if not mentions.is_code(name)]
+    texts = [text_references.text_of(path_of(root, name)) for name in read or () if not text_references.is_code(name)]
     for text in texts:
-        outside = mentions.outside(text.decode(errors="surrogateescape"), root, root)
-        inputs = [path for path in outside if os.path.isfile(path) and not mentions.is_written(path, texts)]  # noqa: PTH113
+        outside = text_references.outside(text.decode(errors="surrogateescape"), root, root)
+        inputs = [path for path in outside if os.path.isfile(path) and not text_references.is_written(path, texts)]  # noqa: PTH113
         read = {*(read or ()), *(key(root, path) for path in inputs)}
     learned.prepared[stage.name] = Prepared(
         read=None if read is None else sorted(read),
         made=made,
         there=sorted(now.keys() - learned.outputs.keys()),
-        variables=sorted(mentions.variables(texts)),
+        variables=sorted(text_references.variables(texts)),
         programs=sorted(programs(trace, (text.decode(errors="replace") for text in texts))),
     )
     return [now[name] for name, count in made.items() if not count or count >= OFTEN]

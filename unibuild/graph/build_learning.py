@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unibuild import fingerprint
 from unibuild.errors import UnibuildError
 from unibuild.fingerprint import key, path_of
-from unibuild.toolchain import mentions
+from unibuild.toolchain import text_references
 from unibuild.toolchain.make_database import Database, parse
 from unibuild.toolchain.sources import outside
 from unibuild.util import process
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from unibuild.fingerprint import Seen, StageRecord
     from unibuild.graph.graph import Stage
-    from unibuild.graph.trace import Trace
+    from unibuild.graph.read_trace import Trace
     from unibuild.toolchain.base import Step
-    from unibuild.toolchain.learned import Learned
+    from unibuild.toolchain.build_knowledge import Learned
 
 __all__ = ["OFTEN", "Observation", "adopt", "database", "is_binary", "learn", "programs"]
 
@@ -157,8 +157,8 @@ class _Learner:
         """Take the variables, programs and folders elsewhere that makefiles, scripts and sources name."""
         learned, database = self.learned, self.seen.database
         scripts = self.scripts()
-        learned.variables = sorted(mentions.variables(scripts))
-        asks = mentions.asks_git(scripts), mentions.asks_for_changes(scripts)
+        learned.variables = sorted(text_references.variables(scripts))
+        asks = text_references.asks_git(scripts), text_references.asks_for_changes(scripts)
         learned.git = "changes" if asks[1] else "revision" if asks[0] else ""
         printed = {folder: "\n".join(lines) for folder, lines in database.texts.items()}
         learned.programs = self._programs([*printed.values(), *(text.decode(errors="replace") for text in scripts)])
@@ -166,15 +166,17 @@ class _Learner:
         walked = {path for name, path in self.names.items() if name not in learned.outside and path.startswith(below)}
         named = {path for path in database.known | database.makefiles if path not in walked}
         for folder, text in printed.items():
-            named |= mentions.outside(text, folder, self.root)
+            named |= text_references.outside(text, folder, self.root)
             named |= set() if f"{folder}/".startswith(below) else {folder}
         sought = {*named}  # what may appear; includes of C name too much that is elsewhere
         for name in self.read():
             text = self.text(name).decode(errors="surrogateescape")
             folder = os.path.dirname(path_of(self.root, name))  # noqa: PTH120
-            more = mentions.outside(text, folder, self.root) | mentions.outside(text, self.root, self.root)
+            more = text_references.outside(text, folder, self.root) | text_references.outside(
+                text, self.root, self.root
+            )
             named |= more
-            sought |= set() if mentions.is_code(name) else more
+            sought |= set() if text_references.is_code(name) else more
         named -= walked | database.targets
         found = {key(self.root, path) for path in map(str, outside(named).files) if not _is_product(path)}
         found -= {key(self.root, path) for path in walked | database.targets}
@@ -208,7 +210,7 @@ class _Learner:
                     settled.append(path)
         learned.doubts = doubts
         own = {key(self.root, path) for path in settled} | {*learned.written}
-        own |= {name for name in doubts if name not in known and mentions.is_written(name, self.scripts())}
+        own |= {name for name in doubts if name not in known and text_references.is_written(name, self.scripts())}
         learned.written = sorted((own & self.names.keys()) - learned.outputs.keys())
         return settled
 
@@ -219,9 +221,9 @@ class _Learner:
             return False
         if read is None or name in self.learned.known or name in read or os.path.islink(path):  # noqa: PTH114
             return True
-        if not (is_new or goes_by_dates) or mentions.is_written(path, self.scripts()):
+        if not (is_new or goes_by_dates) or text_references.is_written(path, self.scripts()):
             return False
-        return goes_by_dates or mentions.is_looked_up(path, read, self.scripts(), map(self.text, self.read()))
+        return goes_by_dates or text_references.is_looked_up(path, read, self.scripts(), map(self.text, self.read()))
 
     def read(self) -> set[str]:
         """Return the names of the files that were read, and are not the build's own."""
@@ -230,19 +232,19 @@ class _Learner:
 
     def scripts(self) -> list[bytes]:
         """Return the texts of makefiles and scripts."""
-        return [self.text(name) for name in self.read() if not mentions.is_code(name)]
+        return [self.text(name) for name in self.read() if not text_references.is_code(name)]
 
     def written(self) -> set[str]:
         """Return the names of files that recipes and scripts write whole, whether or not rules have them as targets."""
         if self._written is None:
             database = self.seen.database
-            self._written = mentions.destinations(self.scripts(), database.variables, self.targets)
+            self._written = text_references.destinations(self.scripts(), database.variables, self.targets)
         return self._written
 
     def text(self, name: str) -> bytes:
         """Return the beginning of a file."""
         if name not in self._texts:
-            self._texts[name] = mentions.text_of(path_of(self.root, name))
+            self._texts[name] = text_references.text_of(path_of(self.root, name))
         return self._texts[name]
 
     def _programs(self, texts: Sequence[str]) -> list[str]:
@@ -278,11 +280,11 @@ def _is_product(path: str) -> bool:
         return True
     if not _DEPENDENCIES.fullmatch(path):
         return False
-    targets = mentions.text_of(path)[:4096].decode(errors="replace").partition(":")[0].split()
+    targets = text_references.text_of(path)[:4096].decode(errors="replace").partition(":")[0].split()
     stem = os.path.basename(path).partition(".")[0]  # noqa: PTH119
     return bool(stem) and any(os.path.basename(target).startswith(stem) for target in targets)  # noqa: PTH119
 
 
 def is_binary(path: str) -> bool:
     """Say whether a file is an object, a library or an executable."""
-    return mentions.text_of(path)[:8].startswith((b"\x7fELF", b"!<arch>\n", b"!<thin>\n"))
+    return text_references.text_of(path)[:8].startswith((b"\x7fELF", b"!<arch>\n", b"!<thin>\n"))
