@@ -7,7 +7,7 @@ import pytest
 from unibuild.aws import launch_records
 from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.doit_plugin.state import StateFile
-from unibuild.domain import generation, records
+from unibuild.domain import generations, records
 from unibuild.errors import FileError
 
 NEWER = json.dumps({"version": 99, "hosts": [], "regions": 5, "begun": "?", "tasks": None, "new": True}).encode()
@@ -18,7 +18,7 @@ READERS = {
     "instances.json": lambda state: launch_records.load(state, "eu-north-1"),
     "instances.json, written": lambda state: launch_records.save(state, launch_records.RegionLaunches("eu-north-1")),
     "aws.json": UploadJournal,
-    "generation.json": generation.read,
+    "generations.json": generations.read,
 }
 
 
@@ -49,6 +49,6 @@ def test_a_run_ends_with_a_sentence(tree, goal):
 
 
 def test_a_damaged_file_is_no_newer_one(tmp_path):
-    for name in ("domain.json", "generation.json"):
+    for name in ("domain.json", "generations.json"):
         (tmp_path / name).write_bytes(b'{"version": "99"')
-    assert (records.load(tmp_path, "xen1"), generation.read(tmp_path)) == (records.HostRecord("xen1"), None)
+    assert (records.load(tmp_path, "xen1"), generations.read(tmp_path)) == (records.HostRecord("xen1"), None)

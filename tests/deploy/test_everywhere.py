@@ -128,7 +128,7 @@ def test_all_of_no_host_is_a_sentence(tree):
 @pytest.mark.parametrize("goal", ["publish_ami", "launch_ami", "redeploy"])
 def test_an_ami_is_of_one_host(tree, hosts, goal):
     said = tree.run("unibuild", goal, "--host", "all", "--plan", code=2)
-    assert "this goal takes one host, not all of them\n  --host one or --host two" in said
+    assert "this goal takes one host, not all of them\nhint: --host one or --host two" in said
 
 
 def test_status_tells_of_all_anyway(tree, hosts):

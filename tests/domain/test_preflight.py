@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain import demands, preflight, shortfall
+from unibuild.domain import preflight
 from unibuild.errors import DomainError
 from unibuild.host import toolstack
 from unibuild.host.local import Local
@@ -51,9 +51,9 @@ def kernel(kind, machine="x86_64"):
 
 
 def lacks(text, info=INFO, about=None, free=500, **there):
-    wanted = demands.read(parser.parse(f"name = 'hello'\n{text}\n"))
+    wanted = preflight.read(parser.parse(f"name = 'hello'\n{text}\n"))
     has = {"domains": (domain(),), "going": (), "backends": parse_devices(BACKENDS), **there}
-    found = shortfall.lacks(wanted, shortfall.Resources(host="box", info=info, free=free, **has), about, ())
+    found = preflight.lacks(wanted, preflight.Resources(host="box", info=info, free=free, **has), about, ())
     assert all(problem.mend for problem in found)
     return [problem.sentence for problem in found]
 
@@ -182,12 +182,12 @@ def test_a_kind_that_the_host_runs(info, about, text):
     ],
 )
 def test_the_bridge_that_must_be_there(vif, bridge):
-    assert dict(demands.read(parser.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
+    assert dict(preflight.read(parser.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
 
 
 def test_an_old_hosts_bridge_called_eth0():
-    assert lacks("vif = ['bridge=xenbr0']", missing=[f"{demands.NET}/xenbr0"]) == []
-    assert len(lacks("vif = ['bridge=xenbr0']", missing=demands.bridge_paths("xenbr0"))) == 1
+    assert lacks("vif = ['bridge=xenbr0']", missing=[f"{preflight.NET}/xenbr0"]) == []
+    assert len(lacks("vif = ['bridge=xenbr0']", missing=preflight.bridge_paths("xenbr0"))) == 1
 
 
 @given(st.integers(0, 4000), st.integers(0, 1000), st.integers(0, 1000))
@@ -234,5 +234,5 @@ def test_only_what_matters_is_asked(xen):
 
 @pytest.mark.parametrize("number", ["3000", "'3000'", '"0xbb8"', "05670"])
 def test_a_number_counts_as_xl_counts_it(number):
-    wanted = demands.read(parser.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
+    wanted = preflight.read(parser.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
     assert (wanted.memory, wanted.needed, wanted.vcpus) == (3000, 3000, 3000)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from unibuild import fingerprint
 from unibuild.deploy import hosts
-from unibuild.domain import generation, records
+from unibuild.domain import generations, records
 from unibuild.host import resolve
 from unibuild.settings.loader import state_dir
 from unibuild.util import files
@@ -50,7 +50,7 @@ def running(host: Host, known: records.HostRecord) -> Domain | None:
 
 def was_seen(state: Path, instance: records.DomainRecord) -> bool:
     """Say whether a run saw how the boot of a domain went; one that was cut off did not."""
-    return generation.outcome(state, instance.generation, instance.uuid) != "started"
+    return generations.outcome(state, instance.generation, instance.uuid) != "started"
 
 
 def mark(path: Path) -> records.Mark:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild import kernel as kernels
-from unibuild.domain.demands import DEFAULT_MEMORY
+from unibuild.domain.preflight import DEFAULT_MEMORY
 from unibuild.errors import InputError, SettingsError
 from unibuild.util.files import reading
 from unibuild.xlcfg import cmdline, devices, edit, parser
