@@ -37,7 +37,7 @@ SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to fin
 SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
 POLL = 2.0  # seconds between two looks at the domain, where the watch has ended
 ATTENTION = 1.0  # seconds of one wait: a signal in the instant before it is answered only after it
-_TRIES = 5  # to attach after the end of a dead reader
+_RELEASE_TIMEOUT = 10.0  # seconds for a reader that was ended to release the console
 _PAUSE = 0.3  # seconds before each, for that to be gone
 SAID = 65536  # bytes of the end that are kept in memory
 
@@ -79,7 +79,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._is_told = True  # when some domain ends
         self._next_look = 0.0  # of the clock, where it is not
         self._kind = kind
-        self._tries = 0  # to take the place of a dead reader
+        self._released_by: float | None = None  # when an ended reader must have released the console
         self._is_leaving = False
         self._attach()
 
@@ -201,12 +201,14 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     def _replace_dead_reader(self) -> bool:
         """Where a reader whose unibuild is dead holds the console, end it and attach again; return whether."""
-        if self._is_leaving or self._tries == _TRIES or not self._attached.is_refused:
+        is_late = self._released_by is not None and time.monotonic() > self._released_by
+        if self._is_leaving or is_late or not self._attached.is_refused:
             return False
         dead = [holder for holder in self._attached.readers() if holder.process.is_dead]
-        if not dead and not self._tries:
-            return False
-        self._tries += 1
+        if self._released_by is None:
+            if not dead:
+                return False
+            self._released_by = time.monotonic() + _RELEASE_TIMEOUT
         for holder in dead:
             self._attached.end_reader(holder)
         self._attached.close()
