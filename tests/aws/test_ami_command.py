@@ -284,3 +284,11 @@ def test_what_has_gone_meanwhile_is_as_good(ours):
 def test_the_number_of_words_is_checked(ours):
     with pytest.raises(InputError, match="takes two AMIs"):
         command.main(["diff", "one"])
+
+
+def test_the_old_command_end_is_terminate():
+    with pytest.raises(InputError) as old:
+        command.main(["end", "hello-1"])
+    with pytest.raises(InputError) as new:
+        command.main(["terminate", "hello-1"])
+    assert old.value.message == new.value.message

@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     words.words = [word for word in words.words if "=" not in word]
     least, most = words.takes
     if not least <= len(words.words) <= most:
-        raise InputError(f"`unibuild ami {words.verb}` takes {_count(least, most)}, and not {len(words.words)}")
+        raise InputError(f"`unibuild ami {words.verb}` takes {_count(least, most)}, given: {len(words.words)}")
     project = load(Path.cwd(), overrides, required=False)
     return int(words.act(_Asked(words, project, account.open_account(project))))
 

@@ -26,7 +26,7 @@ COMMANDS = {
     "plan": "print what a goal would run, and why",
     "doctor": "check this machine and the hosts, and suggest fixes",
     "test": "boot the unikernel in the lab and check what [test] asks for",
-    "ami": "manage this project's AMIs in AWS: list, show, diff, gc, rm, rollback, end",
+    "ami": "manage this project's AMIs in AWS: list, show, diff, gc, rm, rollback, terminate",
     "iam-policy": "print the smallest IAM policy that the configuration needs",
 }
 DOIT = {
