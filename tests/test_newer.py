@@ -18,7 +18,7 @@ READERS = {
     "instances.json": lambda state: launch_records.load(state, "eu-north-1"),
     "instances.json, written": lambda state: launch_records.save(state, launch_records.RegionLaunches("eu-north-1")),
     "aws.json": UploadJournal,
-    "generations.json": generations.read,
+    "generation.json": generations.read,
 }
 
 
@@ -49,6 +49,6 @@ def test_a_run_ends_with_a_sentence(tree, goal):
 
 
 def test_a_damaged_file_is_no_newer_one(tmp_path):
-    for name in ("domain.json", "generations.json"):
+    for name in ("domain.json", "generation.json"):
         (tmp_path / name).write_bytes(b'{"version": "99"')
     assert (records.load(tmp_path, "xen1"), generations.read(tmp_path)) == (records.HostRecord("xen1"), None)

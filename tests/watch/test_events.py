@@ -35,7 +35,7 @@ def test_there_is_a_sample_of_every_kind():
 def test_an_event_is_one_line_with_its_kind_and_comes_back_as_it_was(event):
     line = events.encode(event)
     assert b"\n" not in line
-    assert json.loads(line)["event"] == type(event).__name__.lower()
+    assert json.loads(line)["event"] == type(event).__struct_config__.tag
     assert events.decode(line) == event
 
 

@@ -86,7 +86,7 @@ def test_each_event_is_a_line_of_json(play):
     played = play(RUNS, ERROR, FAILED, words=["--json"])
     found = [events.decode(line) for line in lines_to(played, '"cycle"') + end(played)]
     kinds = [type(event).__name__ for event in found]
-    assert kinds == ["Started", "Domain", "Output", "Cycle", "Ended"]
+    assert kinds == ["Started", "DomainEvent", "Output", "Cycle", "Ended"]
     assert found[3].outcome == "failed" and found[3].phases == {"build": 1.0}
 
 
