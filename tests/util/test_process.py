@@ -269,3 +269,10 @@ def test_a_signal_that_comes_while_it_is_put_off_waits_too(monkeypatch):
     with pytest.raises(KeyboardInterrupt), job_control.defer_signals(first_only=True):
         done.append("the block")
     assert (done, signal.getsignal(signal.SIGINT)) == (["the block"], signal.default_int_handler)
+
+
+def test_a_program_ends_where_unibuild_ignores_termination():
+    code = "import signal\nfrom unibuild.util import process\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    child = pexpect.spawn(sys.executable, ["-c", code + "process.run(['true'])\nprint('the end')"], timeout=60)
+    child.expect("the end")
+    child.wait()

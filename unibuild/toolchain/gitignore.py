@@ -40,6 +40,8 @@ class Patterns:
     def __init__(self, lines: Iterable[str]) -> None:
         files, folders = [], []
         for line in lines:
+            if "//" in line:  # matches no path in git; pathspec would read it as one slash
+                continue
             pattern = _compile(line)
             files += pattern
             folders += _compile(bare) if (bare := _bare(line)) != line else pattern

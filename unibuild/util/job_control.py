@@ -110,6 +110,9 @@ def _stopped(pid: int) -> os.waitid_result | None:
         return None
 
 
+_DETECTOR_TIMEOUT = 5.0  # seconds for the detector to end of a signal
+
+
 class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]):
     """A process that does nothing in a child's group but die of the Ctrl-C that the child gets.
 
@@ -131,9 +134,15 @@ class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]
         """End it, and say whether Ctrl-C had done so before, even if that was on its way only."""
         if self._popen is None:
             return False
-        self._popen.terminate()  # where both are to be delivered INT comes first, being the lower number
+        # Where both are to be delivered INT comes first, being the lower number. TERM would not do: a process that
+        # ignores it, as a worker of doit does while it ends, hands that on to its children.
+        self._popen.send_signal(signal.SIGUSR1)
         self._popen.send_signal(signal.SIGCONT)  # it may have been stopped with the child
-        return self._popen.wait() == -signal.SIGINT
+        try:
+            return self._popen.wait(_DETECTOR_TIMEOUT) == -signal.SIGINT
+        except subprocess.TimeoutExpired:  # USR1 is ignored too
+            self._popen.kill()
+            return self._popen.wait() == -signal.SIGINT
 
     def __exit__(self, *_: object) -> None:
         if self._popen is not None:
