@@ -204,13 +204,13 @@ class TestTypeFor:
         assert (both.type_for("pv"), both.type_for("pvh")) == ("pv", "pvh")
 
     @pytest.mark.parametrize(
-        ("notes", "asked", "mend"), [(PV, "pvh", 'set type = "pv"'), (PVH, "pv", 'set type = "pvh"')]
+        ("notes", "asked", "hint"), [(PV, "pvh", 'set type = "pv"'), (PVH, "pv", 'set type = "pvh"')]
     )
-    def test_mismatch(self, kernel_of, notes, asked, mend):
+    def test_mismatch(self, kernel_of, notes, asked, hint):
         kernel = kernel_of(elf(segments=[xen(notes)]))
         with pytest.raises(KernelError, match=f'cannot start in a domain of type "{asked}"') as error:
             kernel.type_for(asked)
-        assert mend in error.value.hint
+        assert hint in error.value.hint
 
     def test_other_solo5_target(self, kernel_of):
         kernel = kernel_of(elf(segments=[note(b"Solo5", ABI1, struct.pack("<II", 1, 2))]))

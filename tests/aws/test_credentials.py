@@ -125,7 +125,7 @@ def test_a_program_tells_the_keys(home: Home) -> None:
     ],
     ids=["expired", "never", "expired, of an sso-session"],
 )
-def test_sso_without_a_session_is_told_with_the_mend(home, monkeypatch, settings, cached, sentence) -> None:
+def test_sso_without_a_session_is_told_with_a_hint(home, monkeypatch, settings, cached, sentence) -> None:
     monkeypatch.setattr("botocore.tokens.SSOTokenProvider._SSO_TOKEN_CACHE_DIR", str(home.folder))
     monkeypatch.setattr("botocore.credentials.SSOProvider._SSO_TOKEN_CACHE_DIR", str(home.folder))
     held = {"accessToken": TOKEN, "expiresAt": "2020-01-01T00:00:00Z", "region": "us-east-1", "startUrl": START}

@@ -39,7 +39,7 @@ def write(path: Path, small: Mapping[str, bytes], large: Mapping[str, tuple[byte
 
 
 def check(path: Path) -> str:
-    """Return what e2fsck says; it must find nothing to mend."""
+    """Return what e2fsck says; it must find nothing to repair."""
     done = subprocess.run([DEBUGFS.replace("debugfs", "e2fsck"), "-fn", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout

@@ -1,6 +1,6 @@
 """A publish against moto's server, which somebody else wrote: that we are not tuned to our own emulator.
 
-moto 5.2 has gaps without which nothing can be published; what of them is mended here stands in ``_mend``. What it does
+moto 5.2 has gaps without which nothing can be published; what is patched here is in ``_patch_gaps``. What it does
 not keep of what it is told cannot be asked of it: checksums, ClientTokens and parents, and of an AMI all but its name
 and description.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REGION, OWNER = "us-east-1", "123456789012"
 
 
-def _mend(patch: pytest.MonkeyPatch) -> None:
+def _patch_gaps(patch: pytest.MonkeyPatch) -> None:
     """Give moto EBS direct's size of blocks (it says 512 bytes) and a PV-GRUB (it has no kernel images)."""
     from moto.ebs.models import EBSSnapshot
     from moto.ec2.models import ec2_backends
@@ -55,7 +55,7 @@ def moto() -> Iterator[None]:
 
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
-        _mend(patch)
+        _patch_gaps(patch)
         patch.setenv("AWS_ENDPOINT_URL", "http://{}:{}".format(*server.get_host_and_port()))
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")

@@ -110,7 +110,7 @@ def test_from_sources_to_an_ami_and_again(project: Project) -> None:
     assert project.emulator.owner.secret_key.encode() not in held
 
 
-def test_what_cannot_be_published_is_told_with_the_mend(project: Project, hello_kernels) -> None:
+def test_what_cannot_be_published_is_told_with_a_hint(project: Project, hello_kernels) -> None:
     told = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
     assert "[publish] name has `{nome}`, which stands for nothing" in told
     assert "[publish] name makes 'x'" in project.run("publish_ami", "publish.name=x", code=2)

@@ -138,7 +138,7 @@ def test_a_host_that_cannot_be_reached_is_a_line_beside_the_others(life):
     assert "ssh://there: cannot reach ssh://there: nothing listens on its SSH port" in life.text()
 
 
-def test_a_boot_that_was_cut_off_is_named_with_its_mend(life):
+def test_a_boot_that_was_cut_off_is_named_with_a_hint(life):
     life.boot()
     life.boot("echo", pending=True, there=False)
     assert life.host()["pending"]["generation"] == 2

@@ -54,7 +54,7 @@ def lacks(text, info=INFO, about=None, free=500, **there):
     wanted = preflight.read(parser.parse(f"name = 'hello'\n{text}\n"))
     has = {"domains": (domain(),), "going": (), "backends": parse_devices(BACKENDS), **there}
     found = preflight.lacks(wanted, preflight.Resources(host="box", info=info, free=free, **has), about, ())
-    assert all(problem.mend for problem in found)
+    assert all(problem.hint for problem in found)
     return [problem.sentence for problem in found]
 
 

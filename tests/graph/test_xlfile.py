@@ -113,7 +113,7 @@ def test_the_type_is_what_the_kernel_is(render, generated, kernel, kind):
         (None, "pvh", {"xl__set__type": "pv"}),
     ],
 )
-def test_a_kernel_of_the_other_type_is_refused_with_the_mend(render, generated, kernel, words):
+def test_a_kernel_of_the_other_type_is_refused_with_a_hint(render, generated, kernel, words):
     with pytest.raises(KernelError, match="cannot start in a domain of type") as error:
         render(generated, kernel, **words)
     assert f'type = "{kernel}"' in error.value.hint

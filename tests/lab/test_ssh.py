@@ -41,13 +41,13 @@ def new_key(tmp_path):
     return tmp_path / "key"
 
 
-def test_a_changed_host_key_is_told_with_the_line_that_mends_it(altered, new_key, tmp_path):
+def test_a_changed_host_key_is_told_with_the_line_that_fixes_it(altered, new_key, tmp_path):
     known = tmp_path / "known hosts"
     known.write_text("box " + " ".join(new_key.with_suffix(".pub").read_text().split()[:2]) + "\n")
     with pytest.raises(HostError, match="the key of lab has changed") as error:
         altered(UserKnownHostsFile=f'"{known}"').run(["true"])
-    mend = error.value.hint.partition(": ")[2]
-    assert mend == f"ssh-keygen -f '{known}' -R box"
+    hint = error.value.hint.partition(": ")[2]
+    assert hint == f"ssh-keygen -f '{known}' -R box"
 
 
 def test_an_unknown_host_key(altered):

@@ -144,7 +144,7 @@ def test_a_record_that_cannot_be_read_is_a_broken_lab_vm(running, content):
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_up_mends_a_lab_vm_whose_record_cannot_be_read(running, content, monkeypatch):
+def test_up_repairs_a_lab_vm_whose_record_cannot_be_read(running, content, monkeypatch):
     running.paths.record.write_bytes(content)
     monkeypatch.setattr(vm, "_start", lambda lab, paths, progress: known(paths))
     vm.up(Lab(), quiet)
@@ -306,7 +306,7 @@ def test_a_cache_that_was_made_for_all_to_read_is_closed(paths):
 
 @pytest.fixture
 def starter(paths, tmp_path, monkeypatch):
-    """Starts no lab VM: what is told is in ``told``, and under KVM it fails."""
+    """Starts no lab VM: what it reports is in ``told``, and under KVM it fails."""
     told: list[str] = []
     made = LabImage(tmp_path / "image")
     made.folder.mkdir()

@@ -1,4 +1,4 @@
-"""The lab VM itself: what comes up, what is left behind, and what is mended."""
+"""The lab VM itself: what comes up, what is left behind, and what is repaired."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_a_killed_lab_vm_is_noticed_and_restored(box):
     assert "Domain-0" in dom0("xl list")
 
 
-def test_a_lab_vm_whose_dom0_is_silent_is_mended(box, monkeypatch):
+def test_a_lab_vm_whose_dom0_is_silent_is_repaired(box, monkeypatch):
     dom0("kill -STOP $(pidof dropbear | tr ' ' '\\n' | sort -n | head -1)")
     ssh.close(box.paths)
     monkeypatch.setattr(ssh, "GREETING_TIMEOUT", 2.0)

@@ -127,7 +127,7 @@ def test_a_configure_by_hand_runs_nothing(run, unikernel):
 
 @four
 @pytest.mark.parametrize("command", ["describe", "query", "help"])
-def test_4_a_tree_that_mirage_damaged_is_mended(run, unikernel, kernel, command):
+def test_4_a_tree_that_mirage_damaged_is_repaired(run, unikernel, kernel, command):
     run()
     before = kernel()
     subprocess.run(["mirage", command], cwd=unikernel.root, check=True, capture_output=True)
@@ -135,7 +135,7 @@ def test_4_a_tree_that_mirage_damaged_is_mended(run, unikernel, kernel, command)
     assert (run(), kernel() != before) == ([CONFIGURE, BUILD], True)
 
 
-def test_a_broken_config_ml_fails_and_mending_it_is_enough(run, unikernel, kernel):
+def test_a_broken_config_ml_fails_and_fixing_it_is_enough(run, unikernel, kernel):
     run()
     before, text = kernel(), (unikernel.root / "config.ml").read_text()
     unikernel.write("config.ml", text + mirage_standin.SYNTAX_ERROR)

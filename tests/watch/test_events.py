@@ -17,7 +17,7 @@ SAMPLES = [
         at=1.5, number=1, trigger="a.ml", outcome="booted", phases={"debounce": 0.02, "build": 1}, seconds=1.5
     ),
     events.DomainEvent(at=1.5, name="hello", host="local", state="running", domid=3, generation=2, since=1.0),
-    events.ProblemEvent(at=1.5, message="it failed", exit_code=1, hint="mend it", kept="the older one runs on"),
+    events.ProblemEvent(at=1.5, message="it failed", exit_code=1, hint="fix it", kept="the older one runs on"),
     events.Note(at=1.5, message="hello was replaced"),
     events.Waiting(at=1.5, what="`xl list -v` on lab"),
     events.Paused(at=1.5),

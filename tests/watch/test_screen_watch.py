@@ -17,7 +17,7 @@ def watch(on_terminal, project):
     return start
 
 
-def test_a_save_a_mistake_and_its_mend(watch, project):
+def test_a_save_a_mistake_and_its_fix(watch, project):
     screen = watch()
     screen.expect(r"✓ booted in .* create [\d.]+")
     screen.expect("hello.* · .*generation 1")

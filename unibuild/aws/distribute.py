@@ -380,7 +380,7 @@ def _refuse_without_kernel(aws: Aws, name: str | None, region: str) -> None:
 
 
 def _copy_failure(source: Ami, failures: Sequence[AwsError], made: dict[str, Ami]) -> AwsError:
-    """Return the error of those regions that failed; what the others have is told."""
+    """Return the error of those regions that failed; the inventories of the others are used."""
     error = AwsError(failures[0].message, hint=failures[0].hint, code=failures[0].code)
     for other in failures[1:]:
         error.add(f"and: {other.message}")

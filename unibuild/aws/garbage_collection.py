@@ -251,7 +251,10 @@ def _delete(one: Snapshot, why: str, *amis: str) -> list[RemovalStep]:
     if one.is_marked:
         return [delete]
     marks = {"Resources": [one.id], "Tags": tags.write(one.tags)}
-    return [RemovalStep(PlannedCall("ec2", one.region, "CreateTags", marks), "an import of ours made it", amis), delete]
+    return [
+        RemovalStep(PlannedCall("ec2", one.region, "CreateTags", marks), "an import of this project made it", amis),
+        delete,
+    ]
 
 
 def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Iterator[tuple[Snapshot, str]]:

@@ -42,7 +42,7 @@ class RuleChange(NamedTuple):
 
     Attributes:
         missing: rules to add.
-        surplus: the ids of rules of ours to remove.
+        surplus: the ids of the project's own rules to remove.
     """
 
     missing: tuple[PortRule, ...]

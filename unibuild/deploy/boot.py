@@ -79,7 +79,7 @@ def boot_in_place(
         host: where it runs.
         xl_file: its ``.xl``.
         kernel: the kernel that this names.
-        screen: is told.
+        screen: what reports progress.
         reading: holds the reader of its console.
         observer: who takes part in it.
         force: replace the domain even if it runs unchanged.

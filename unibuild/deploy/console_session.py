@@ -1,4 +1,4 @@
-"""Following a domain's console to its end or ours: what it says is shown, how it ended is told, a reboot is done."""
+"""Follow a domain's console to its end: show its output, report its exit, recreate it after a reboot."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def reattach(project: Project, screen: ConsoleOutput) -> AttachedDomain:
 
 
 def _ours(host: Host, known: records.HostRecord) -> Domain | None:
-    """Return our domain: the one that a swap has begun with where it runs, else the good one."""
+    """Return the project's domain: the one that a swap created, if it runs, else the last good one."""
     there = {domain.uuid: domain for domain in host.toolstack.list_domains() if domain.uuid in known.uuids}
     found = [there[one.uuid] for one in (known.pending, known.good) if one and one.uuid in there]
     return next((one for one in found if not one.is_paused), found[0] if found else None)
@@ -134,7 +134,7 @@ def reboot_delay(followed: AttachedDomain, end: End, reboots: list[float], tell:
         followed: the domain.
         end: how it ended.
         reboots: as in ``handle_exit``; moved by the pause.
-        tell: is told of the pause in a sentence.
+        tell: called with a sentence about the pause.
     """
     now = time.monotonic()
     lately = sum(now - then < _MINUTE for then in reboots)
@@ -156,7 +156,7 @@ def handle_exit(
         followed: the domain.
         end: how it ended.
         reboots: when it was recreated so far (``time.monotonic``); another one is added.
-        screen: is told.
+        screen: what reports progress.
         readers: holds the console of the one in its place.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One domain of ours on one host, from the older one to the new one: under the locks, written down step by step.
+"""Replace the project's domain on one host, under the locks, recording each step before it is done.
 
 A run that is killed leaves a record that the next one understands (``domain.swap.settle``); what fails in between
 leaves the older domain running, brings it back, or says that it is lost.
@@ -122,7 +122,7 @@ class ReplaceObserver:
         """Hear how long no domain ran."""
 
     def new_domain_accepted(self, made: NewDomain) -> None:
-        """Hear that a domain is the good one now; its reader is the hearer's from now on."""
+        """Accept a domain as the last good one; its reader belongs to the observer from now on."""
 
 
 _SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
@@ -148,7 +148,7 @@ class Replacement:
     lost: str | None = None
     store: GenerationStore = field(init=False)
     state: Path = field(init=False)
-    has_ended_one: bool = False  # a domain of ours that ran
+    has_ended_one: bool = False  # a domain of this project that ran
     is_running: bool = False  # the new domain, which was not accepted yet
     observer: ReplaceObserver = field(default_factory=ReplaceObserver)
 
@@ -234,7 +234,7 @@ class Replacement:
         return NewDomain(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
 
     def accept(self, made: NewDomain, outcome: str, why: str = "") -> None:
-        """Write down that a domain that runs is the good one."""
+        """Record a running domain as the last good one."""
         self.store.ended(made.instance.uuid, outcome, why)  # first: a run that is killed here has proven it
         self.save(made.instance)
         self.observer.new_domain_accepted(made)
@@ -271,7 +271,9 @@ class Replacement:
         ownership.unmark(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
         again = self.project.settings.boot.ready.on_failure == "rollback"
-        self.save(self.known.good, made.instance if again else None)  # who is killed now has lost the good one
+        self.save(
+            self.known.good, made.instance if again else None
+        )  # a run that is killed now has lost the last good domain
         self._prune()
 
     def _prune(self) -> None:
@@ -377,7 +379,7 @@ def replacing(
         project: the project.
         host: where.
         name: what the domain is called.
-        screen: is told what happens.
+        screen: what reports progress.
         reading: holds the readers of consoles that outlast the block.
         observer: who takes part in it.
 

@@ -48,7 +48,7 @@ _MADE = (
 
 
 class OwnFileDep(str):
-    """A file dependency of ours, which ``StageUpToDate`` watches; doit shows it and takes the tasks' order from it."""
+    """A file dependency that unibuild adds: ``StageUpToDate`` watches it, doit shows it and orders tasks by it."""
 
     __slots__ = ()
 

@@ -218,7 +218,7 @@ def split_options(words: Sequence[str]) -> tuple[GoalOptions, list[str]]:
 
 
 def options_after_goal(words: Sequence[str]) -> GoalOptions:
-    """Return what the options say that stand after a goal of ours: other tasks may have options of such names.
+    """Return the options after one of unibuild's goals: other tasks may have options of the same names.
 
     Raises:
         InputError: ``--host`` is the last word.

@@ -157,7 +157,7 @@ class PreflightProblem(NamedTuple):
     """Something that is in a domain's way: a sentence, and what to do about it."""
 
     sentence: str
-    mend: str
+    hint: str
 
 
 class DiskSource(Protocol):
@@ -433,8 +433,8 @@ def look(
 
 def _refusal(problems: Sequence[PreflightProblem], host: str, name: str) -> DomainError:
     if len(problems) == 1:
-        return DomainError(problems[0].sentence, hint=problems[0].mend)
-    lines = [f"- {problem.sentence}\n    {problem.mend}" for problem in problems]
+        return DomainError(problems[0].sentence, hint=problems[0].hint)
+    lines = [f"- {problem.sentence}\n    {problem.hint}" for problem in problems]
     return DomainError(f"{host} cannot take {name}, for {len(problems)} reasons", hint="\n".join(lines))
 
 

@@ -45,6 +45,9 @@ def domain_name(project: Project, generated: Path | None = None) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name)[:NAME_MAX].strip("-.+") or "unikernel"
 
 
+_COPIED = ("memory", "vcpus", "cmdline")  # keys of the .xl with the same name under [xl]
+
+
 def render(
     project: Project,
     kernel: Path,
@@ -81,10 +84,7 @@ def render(
             text = _ordered(text, before, named, path)
     about = kernels.inspect(kernel)
     changes: dict[str, edit.Setting] = {"name": domain_name(project, generated), "kernel": str(kernel)}
-    for key in ("memory", "vcpus", "cmdline"):
-        value = getattr(wanted, key)
-        if value is not None:
-            changes[key] = value
+    changes |= {key: value for key in _COPIED if (value := getattr(wanted, key)) is not None}
     if project.settings.boot.args:
         changes["cmdline"] = _cmdline(project, mirage=mirage or about.solo5_abi is not None)
     changes |= {key: "preserve" for key in ends if before.get(key) is None}

@@ -149,19 +149,19 @@ _FILE = (
     ErrorPattern(
         r":(\d+: config parsing error .*)",
         "xl on {host} cannot read the .xl of {name}, line {0}",
-        "mend it in the .xl, or in unibuild.toml under [xl]",
+        "fix it in the .xl, or in unibuild.toml under [xl]",
     ),
     ErrorPattern(
         r"config parsing error in (.*)",
         "xl on {host} refuses a device in the .xl of {name}: {0}",
-        "mend it in the .xl, or under [xl.vif...] or [xl.disk...] in unibuild.toml",
+        "fix it in the .xl, or under [xl.vif...] or [xl.disk...] in unibuild.toml",
     ),
     ErrorPattern(
         r"(Domain name must be specified|Invalid domain type [^\n]*|Unknown on_\w+ action [^\n]*|maxvcpus < vcpus|"
         r"Failed to parse UUID: [^\n]*|Invalid pcpu range: [^\n]*|unable to parse PCI_SPEC_STRING [^\n]*|"
         r'Contradicting "builder" and "type"[^\n]*|Illegal pool specified: [^\n]*)',
         "xl on {host} refuses a value in the .xl of {name}: {0}",
-        "mend it in the .xl, or in unibuild.toml under [xl]",
+        "fix it in the .xl, or in unibuild.toml under [xl]",
     ),
 )
 _NETWORK = (

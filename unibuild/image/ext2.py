@@ -27,7 +27,7 @@ __all__ = ["FS_BLOCK", "UNIT", "FileSystem", "Node", "lay_out", "tree"]
 FS_BLOCK = 4096
 """Bytes of a block."""
 
-_ROOT, _LOST, _FIRST = 2, 11, 12  # inode numbers: /, /lost+found, the first of ours
+_ROOT, _LOST, _FIRST = 2, 11, 12  # inode numbers: /, /lost+found, the first of this image
 _FOLDER, _FILE = 0o40755, 0o100644
 
 

@@ -204,7 +204,7 @@ def _crash(lines: Sequence[str]) -> Iterator[str]:
     """Give what the console tells of a crash, or of a bad exit."""
     finding = console_patterns.read("\n".join(lines).encode())
     if finding and finding.is_fatal:
-        yield from filter(None, (finding.sentence, finding.mend, *(str(frame) for frame in finding.frames[:_FRAMES])))
+        yield from filter(None, (finding.sentence, finding.hint, *(str(frame) for frame in finding.frames[:_FRAMES])))
 
 
 def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:

@@ -49,7 +49,7 @@ def foreground_group(group: int) -> Iterator[Foreground]:
     if terminal is None:
         yield loan
         return
-    with _InterruptDetector(group) as witness:  # it stands there before a Ctrl-C can come
+    with _InterruptDetector(group) as witness:  # it exists before a Ctrl-C can arrive
         before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
         try:
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -183,7 +183,7 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
     def give_back(self) -> None:
         """Restore the settings from before.
 
-        In the background they are left to whoever is in front, and are remembered: it may be a child of ours.
+        In the background they are left to the foreground group, and are remembered: it may be a child of unibuild.
         """
         self.is_held = False
         if self._before is not None and self.is_in_front:

@@ -220,7 +220,7 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
             termios.tcsetwinsize(self.output, (_ROWS, columns))
 
     def _send(self, message: worker_protocol.Message) -> None:
-        with contextlib.suppress(OSError):  # its end is told by ``has_ended``
+        with contextlib.suppress(OSError):  # ``has_ended`` reports its end
             worker_protocol.send(self.talk, message)
 
 

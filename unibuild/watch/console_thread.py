@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsoleThread", "EventConsoleOutput", "PassthroughFlag"]
 
-_LINE = 16384  # characters of a line without an end that are told as they are
+_LINE = 16384  # characters of an unfinished line that are shown as they are
 _PROMPT = 0.3  # seconds after which a line without an end is shown
 
 

@@ -118,7 +118,7 @@ class CycleRunner:
         scanner: knows what has changed in it.
         workers: build it.
         domains: put its domain in place.
-        sink: is told.
+        sink: what reports events.
         put: takes what a job in a thread of its own ends with: ``SwapResult``, what failed, or None.
 
     Attributes:

@@ -52,7 +52,7 @@ class NamedLock:
 
         Args:
             what: what is done in the block; completes "waiting until ...".
-            tell: is told a sentence, where somebody else holds it first.
+            tell: called with a sentence if another holder comes first.
         """
         if not self._lock.acquire(blocking=False):
             tell(f"waiting until {self._what or 'the domain is free'}")
@@ -187,7 +187,7 @@ class DomainController:
             return SwapResult("failed", error=error, is_again=isinstance(error, HostError | BusyError))
         except OSError as error:
             return SwapResult("failed", error=FileError.of(error))
-        except Exception as error:  # a fault of ours
+        except Exception as error:  # a fault of unibuild
             if debug_enabled():
                 traceback.print_exception(error)
             hint = "that is a fault of unibuild's; --debug shows where"

@@ -219,7 +219,7 @@ _ESCAPES = {"\\": r"\\", "\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r
 
 
 def quote(text: str) -> str:
-    """Return a string as it stands in an .xl file, in the quotes that need the fewer backslashes.
+    """Return a string as written in an .xl file, in the quotes that need the fewer backslashes.
 
     Raises:
         SettingsError: it has a NUL character, which no .xl file can hold.
@@ -231,7 +231,7 @@ def quote(text: str) -> str:
 
 
 def write(value: str | int | bool | list[str]) -> str:
-    """Return a value as it stands in an .xl file; xl's booleans are 1 and 0.
+    """Return a value as written in an .xl file; xl's booleans are 1 and 0.
 
     Raises:
         SettingsError: a string has a NUL character.
@@ -240,4 +240,4 @@ def write(value: str | int | bool | list[str]) -> str:
         return quote(value)
     if isinstance(value, list):
         return f"[ {', '.join(map(quote, value))} ]"
-    return str(int(value)) if value >= 0 else quote(str(value))  # a minus sign stands in quotes only
+    return str(int(value)) if value >= 0 else quote(str(value))  # a minus sign is allowed only in quotes

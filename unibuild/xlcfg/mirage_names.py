@@ -6,7 +6,7 @@
 A block device's name is a file's, and its ``vdev`` is what the unikernel opens. A network's name is what the unikernel
 opens: it takes the number for xl's (``devid``), which counts a list from 0, and of a name that is no number the older
 drivers take the first device. Every Mirage from 2.6.1 to 4.11.1 writes the networks in reverse, the last one first:
-that file gives the unikernel the one for the other, and ``ordered`` mends it.
+that file gives the unikernel the one for the other, and ``ordered`` corrects it.
 
 Sources: Substitutions and configure_main_xl in mirage's lib/devices/target.ml (4.x), lib/mirage.ml (2.x, 3.0);
 connect in mirage-net-xen's lib/netif.ml, lib/frontend.ml.

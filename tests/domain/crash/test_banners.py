@@ -164,12 +164,12 @@ def test_mini_os_walks_its_stack():
 
 
 def test_mini_os_without_memory():
-    assert "memory" in read(b"Cannot handle page request order 3!\n" + MINI_OS.split(b"\n", 1)[1]).mend
+    assert "memory" in read(b"Cannot handle page request order 3!\n" + MINI_OS.split(b"\n", 1)[1]).hint
 
 
 @pytest.mark.parametrize("said", [BOOM, CASES[12][0]])
 def test_there_is_a_mend_only_where_there_is_one(said):
-    assert bool(read(said).mend) == (said is not BOOM)
+    assert bool(read(said).hint) == (said is not BOOM)
 
 
 @pytest.mark.parametrize(

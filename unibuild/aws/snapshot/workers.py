@@ -119,15 +119,15 @@ def put_blocks(
     there: Callable[[int], None],
     beat: Callable[[], None],
 ) -> None:
-    """Put blocks.
+    """Send blocks to a pending snapshot.
 
     Args:
         ebs: the service.
         snapshot: the pending snapshot's id.
         source: where the blocks come from; what is zeros in ``puts`` need not be in it.
         puts: the SHA-256 of each block, by index.
-        appears: seconds for which the snapshot may not be there yet.
-        there: given the index of each one that is there, in no order; also of those that got there before a failure.
+        appears: seconds for which the snapshot may not exist yet.
+        there: called with each index that arrived, in any order, also before a failure.
         beat: called several times a second, also while no block gets there.
 
     Raises:
@@ -144,10 +144,9 @@ def put_blocks(
                 index = left.popleft()
                 _put(ebs, snapshot, index, source, puts[index], pace, appears)
                 results.put(index)
-        except (IndexError, Stopped):  # nothing is left
-            return
         except BaseException as error:
-            results.put(error)
+            if not isinstance(error, IndexError | Stopped):  # these mean that nothing is left
+                results.put(error)
 
     threads = missing = 0
     try:

@@ -64,7 +64,7 @@ class ConsoleFinding:
     Attributes:
         kind: what happened, as one word.
         sentence: the same in words, to stand after "hello crashed: ".
-        mend: what the person can do about it, or "".
+        hint: what the user can do about it, or "".
         code: what it exited with; None where it did not get that far.
         rip: the address of the instruction that failed, or None.
         rsp: the stack pointer there, or None.
@@ -75,7 +75,7 @@ class ConsoleFinding:
 
     kind: Kind
     sentence: str
-    mend: str = ""
+    hint: str = ""
     code: int | None = None
     rip: int | None = None
     rsp: int | None = None
@@ -155,8 +155,8 @@ def _minios(lines: list[str]) -> ConsoleFinding | None:
         address = int(told[1], 16) if told else None
         finding = ConsoleFinding("trap", explain_exception(exception_name(int(trap[1])), None, address), rip=address)
     callers = (_MINIOS_CALLER.match(line) for line in lines[at + 1 :])
-    mend = MORE_MEMORY if any(_MINIOS_MEMORY.match(line) for line in lines[:at]) else ""
-    return replace(finding, mend=mend, callers=tuple(int(found[1], 16) for found in callers if found)[:_FRAMES])
+    hint = MORE_MEMORY if any(_MINIOS_MEMORY.match(line) for line in lines[:at]) else ""
+    return replace(finding, hint=hint, callers=tuple(int(found[1], 16) for found in callers if found)[:_FRAMES])
 
 
 def _xtf(lines: list[str]) -> ConsoleFinding | None:

@@ -55,15 +55,15 @@ def details(found: Evidence) -> tuple[str, ...]:
     own = next((frame for frame in found.frames if frame.is_own), None)
     if own and own not in shown:
         shown[-1:] = [own]
-    mend = found.finding.mend if found.finding else ""
-    return (*map(str, shown), *([mend] if mend else []))
+    hint = found.finding.hint if found.finding else ""
+    return (*map(str, shown), *([hint] if hint else []))
 
 
 def report(found: Evidence, missing: Sequence[str]) -> str:
     """Return ``report.txt``."""
     parts = [sentence(found)]
-    if found.finding and found.finding.mend:
-        parts.append(found.finding.mend)
+    if found.finding and found.finding.hint:
+        parts.append(found.finding.hint)
     if found.frames:
         parts.append(_section("Where it was, the innermost first", map(str, found.frames)))
     for vcpu in found.vcpus:
@@ -89,7 +89,7 @@ def as_json(found: Evidence, missing: Sequence[str]) -> dict[str, object]:
     finding = found.finding
     return {
         "sentence": sentence(found),
-        "mend": finding.mend if finding else "",
+        "hint": finding.hint if finding else "",
         "name": found.name,
         "host": found.host,
         "time": f"{found.made:%Y-%m-%dT%H:%M:%SZ}",

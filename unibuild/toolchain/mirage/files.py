@@ -87,7 +87,7 @@ def left_over(release: Release, root: Path, names: Names, registered: str) -> tu
         release: what the installed ``mirage`` does.
         root: the project's folder.
         names: the unikernel's names.
-        registered: its name as it stands in the configuration file.
+        registered: its name in the configuration file.
 
     Raises:
         FileError: a file cannot be read.

@@ -183,7 +183,7 @@ class _Written(contextlib.AbstractContextManager["_Written"]):
                 self._output.write(self._form(event))
 
     def lent(self) -> contextlib.AbstractContextManager[object]:
-        """There is no terminal of ours to give up."""
+        """There is no terminal to give up."""
         return contextlib.nullcontext()
 
     @property
