@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import socket
+import uuid
 
 import pytest
 
@@ -17,7 +18,7 @@ from unibuild.lab import vm
 from unibuild.settings.loader import load
 from unibuild.xlcfg import parser
 
-UUID = "11111111-2222-3333-4444-555555555555"
+UUID = str(uuid.uuid4())  # readers are found by it on the whole machine
 VIF = "vif = ['mac=00:16:3e:00:00:01,bridge=xenbr0']"
 
 

@@ -118,7 +118,8 @@ def test_ctrl_c_ends_all(tree, hosts):
         time.sleep(0.05)
     run.send_signal(signal.SIGINT)
     said, _ = run.communicate(timeout=60)
-    assert (run.returncode, "Traceback" in said) == (130, False)
+    assert run.returncode == 130
+    assert "Traceback" not in said
 
 
 def test_all_of_no_host_is_a_sentence(tree):

@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import socket
 import threading
+import uuid
 
 import pytest
 
@@ -141,7 +142,7 @@ def test_a_try_can_be_cut_off():
 @pytest.fixture(params=[Local(uid=0), Local(uid=1000), Ssh("there")], ids=["local", "sudo", "ssh"])
 def key(request, xen):
     path = xen.xl_file(xen.kernel("store data/ready yes", "stay"))
-    request.param.toolstack.create_paused(str(path), name="hello", uuid="11111111-2222-3333-4444-555555555555")
+    request.param.toolstack.create_paused(str(path), name="hello", uuid=str(uuid.uuid4()))
     domain = request.param.toolstack.find(name="hello")
 
     def make(asked: str) -> probes.XenStoreProbe:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import uuid
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from unibuild.domain.console_log import Log
 from unibuild.errors import HostError
 from unibuild.host.local import Local
 
-UUID = "11111111-2222-3333-4444-555555555555"
+UUID = str(uuid.uuid4())  # readers are found by it on the whole machine
 
 
 class Fake:

@@ -86,6 +86,7 @@ def test_a_walk_finds_what_git_does_not_ignore(git, paths, lines):
         "a/\r\n!/a/ \r\n",
         "!/b.c\n**/b.c\n!ab/b.c\n",
         "a//\n//b.c\nab//c\n",
+        "a[!x]b.c\n[!x]b\nb[+-9]c\n",
     ],
 )
 def test_the_usual_ways_to_take_something_in_again(git, lines):

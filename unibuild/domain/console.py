@@ -38,6 +38,7 @@ SLOW = 12  # questions to the host, whose time a reader's beginning may take whe
 POLL = 2.0  # seconds between two looks at the domain, where the watch has ended
 ATTENTION = 1.0  # seconds of one wait: a signal in the instant before it is answered only after it
 _RELEASE_TIMEOUT = 10.0  # seconds for a reader that was ended to release the console
+_VANISH_TIMEOUT = 2.0  # seconds for a reader that is ending by itself
 _PAUSE = 0.3  # seconds before each, for that to be gone
 SAID = 65536  # bytes of the end that are kept in memory
 
@@ -131,7 +132,9 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             while self.end is None:
                 events = {key.fd for key, _ in ready.select(self._pause(until))}
                 if console in events and not self._read():
-                    self.end = self._end() or self._broken()
+                    self.end = self._end()
+                    if self.end is None and not self._replace_dead_reader():
+                        self._broken()
                     break
                 if self._attached is not attached:
                     break
@@ -200,15 +203,16 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         return goes_on or self._replace_dead_reader()
 
     def _replace_dead_reader(self) -> bool:
-        """Where a reader whose unibuild is dead holds the console, end it and attach again; return whether."""
+        """Attach again if a reader of a dead unibuild, which is ended, or none holds the console; return whether."""
         is_late = self._released_by is not None and time.monotonic() > self._released_by
         if self._is_leaving or is_late or not self._attached.is_refused:
             return False
-        dead = [holder for holder in self._attached.readers() if holder.process.is_dead]
+        holders = self._attached.readers()
+        dead = [holder for holder in holders if holder.process.is_dead]
         if self._released_by is None:
-            if not dead:
+            if holders and not dead:
                 return False
-            self._released_by = time.monotonic() + _RELEASE_TIMEOUT
+            self._released_by = time.monotonic() + (_RELEASE_TIMEOUT if dead else _VANISH_TIMEOUT)
         for holder in dead:
             self._attached.end_reader(holder)
         self._attached.close()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Patterns"]
 
+_PARTS = re.compile(r"\\.|\[\^/\]|(?P<bracket>\[\^?\]?(?:\\.|[^]\\])*\])")  # of the regular expression of a pattern
+
 
 class Patterns:
     """The lines of one ``.gitignore``, or patterns in that language.
@@ -79,5 +81,14 @@ def _compile(line: str) -> list[GitIgnoreSpecPattern]:
     """Return the pattern of a line; none where it cannot be read, as a backslash at its end or the range ``[b-a]``."""
     with warnings.catch_warnings(), contextlib.suppress(ValueError, re.error):
         warnings.simplefilter("ignore", FutureWarning)  # of ``[[`` in the regular expression that it becomes
-        return list(GitIgnoreSpec.from_lines([line], backend="simple").patterns)
+        patterns = GitIgnoreSpec.from_lines([line], backend="simple").patterns
+        return [_without_slash_in_brackets(pattern) for pattern in patterns]
     return []
+
+
+def _without_slash_in_brackets(pattern: GitIgnoreSpecPattern) -> GitIgnoreSpecPattern:
+    """Return a pattern whose brackets match no slash, as in git: pathspec lets ``[!a]`` match one."""
+    if pattern.regex is None:
+        return pattern
+    changed = _PARTS.sub(lambda part: f"(?!/){part[0]}" if part["bracket"] else part[0], pattern.regex.pattern)
+    return type(pattern)(re.compile(changed), include=pattern.include)
