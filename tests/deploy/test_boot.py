@@ -54,9 +54,9 @@ class Tree:
         (self.root / ".unibuild/domain.json").unlink()
         host = local.Local()
         for uuid in self.running():
-            ownership.unmark(host, uuid)
+            ownership.clear_owner(host, uuid)
             if whose:
-                ownership.mark(host, uuid, whose)
+                ownership.set_owner(host, uuid, whose)
 
     def running(self) -> list[str]:
         return [domain["uuid"] for domain in self.xen.domains().values()]

@@ -15,7 +15,7 @@ import pytest
 
 from unibuild.domain import console
 from unibuild.domain.console_log import Log
-from unibuild.domain.exit_status import End, Left, exit_code
+from unibuild.domain.exit_status import Detached, DomainExit, exit_code
 from unibuild.errors import DomainError
 from unibuild.host import toolstack, xl_console
 from unibuild.host.base import Host
@@ -80,7 +80,7 @@ def log(tmp_path):
 
 def test_a_thousand_lines_of_a_domain_that_dies_at_once_all_arrive(watch, log):
     domain = watch("count 1000", "say Solo5: solo5_exit(0) called", "poweroff")
-    assert domain.follow(log) == End("powered off", 0)
+    assert domain.follow(log) == DomainExit("powered off", 0)
     lines = domain.said.decode().splitlines()
     assert lines == [*(f"line {n}" for n in range(1, 1001)), "Solo5: solo5_exit(0) called"]
     assert [line.split(" ", 1)[1] for line in log.read_text().splitlines()] == lines
@@ -89,7 +89,7 @@ def test_a_thousand_lines_of_a_domain_that_dies_at_once_all_arrive(watch, log):
 def test_a_reader_that_attaches_after_the_end_still_gets_all(watch, log, monkeypatch):
     monkeypatch.setenv("STANDIN_ATTACH", "1.5")
     domain = watch("say early", "poweroff")
-    assert domain.follow(log) == End("powered off", None)
+    assert domain.follow(log) == DomainExit("powered off", None)
     assert domain.said == b"early\r\n"
 
 
@@ -109,14 +109,14 @@ def test_the_end_is_told(watch, log, script, why, good):
 
 def test_a_silent_domain_ends_too(watch, log, monkeypatch):
     monkeypatch.setattr(console, "SILENT", 0.3)
-    assert watch("poweroff").follow(log) == End("powered off", None)
+    assert watch("poweroff").follow(log) == DomainExit("powered off", None)
 
 
 def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
     domain = watch("say here", "stay")
     with reading(domain, log) as reader:
         while not domain.said.endswith(b"\n"):
-            assert reader.follow(wait=0.3) == Left()
+            assert reader.follow(wait=0.3) == Detached()
     assert domain.said == b"here\r\n"
     assert not domain.host.toolstack.find(name="hello").has_ended
 
@@ -125,7 +125,7 @@ def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
     domain = watch("say ready", "echo", "stay")
     typed = Keys(b"a")
     domain.answer(b"key 97\r\n", lambda: typed.press(b"b\x1d"))
-    assert domain.follow(log, keys=typed, wait=60) == Left()
+    assert domain.follow(log, keys=typed, wait=60) == Detached()
     assert domain.said in (b"ready\r\nkey 97\r\n", b"ready\r\nkey 97\r\nkey 98\r\n")
 
 
@@ -133,7 +133,7 @@ def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
     domain = watch("say here", "stay")
     timer = threading.Timer(0.7, lambda: domain.host.toolstack.destroy(domain.domain))
     timer.start()
-    assert domain.follow(log) == End("was destroyed", None)
+    assert domain.follow(log) == DomainExit("was destroyed", None)
     timer.join()
 
 
@@ -169,7 +169,7 @@ def test_pump_returns_when_the_time_is_up_and_goes_on_where_it_was(watch, log, x
     with reading(watch("say a", "until told", "say b", "poweroff"), log, lines) as reader:
         assert reader.pump(time.monotonic() + 0.1) is None
         (xen.world / "told").touch()
-        assert reader.pump() == reader.pump() == reader.end == End("powered off", None)
+        assert reader.pump() == reader.pump() == reader.end == DomainExit("powered off", None)
     assert lines == [b"a", b"b"]
 
 
@@ -258,7 +258,7 @@ def test_no_line_is_lost_or_told_twice_by_leaving(watch, log, xen):
     lines = (step for n in range(150) for step in (f"say line {n}", "sleep 0.003"))
     domain = watch(*lines, "until left", "poweroff")
     outcomes = [domain.follow(log, wait=0.2)]
-    while isinstance(outcomes[-1], Left):
+    while isinstance(outcomes[-1], Detached):
         if len(outcomes) == 3:
             (xen.world / "left").touch()
         with console.Reader(domain.host, domain.domain, Log(log), domain.show) as reader:

@@ -56,9 +56,9 @@ def refused(host, whose: str, sentence: str) -> None:
 
 
 def test_a_marker_tells_whose_a_domain_is(host):
-    ownership.mark(host, "u1", US)
-    ownership.mark(host, "u2", THEM)
-    ownership.unmark(host, "u1", "never there")
+    ownership.set_owner(host, "u1", US)
+    ownership.set_owner(host, "u2", THEM)
+    ownership.clear_owner(host, "u1", "never there")
     assert ownership.owners(host) == {"u2": THEM}
 
 
@@ -77,7 +77,7 @@ def test_two_domains_can_be_changed_at_once(host):
 def test_a_lock_that_someone_else_holds_is_broken_by_take_alone(host):
     token(host, THEM)
     refused(host, US, r"hello on local is being changed by bob@there:/src/hello \(process 1\)")
-    with ownership.locked(host, "hello", US, seconds=60, take=True):
+    with ownership.locked(host, "hello", US, seconds=60, take_over=True):
         pass
 
 
@@ -118,7 +118,7 @@ def test_a_lock_of_unibuild_0_1_holds_until_its_time_whatever_its_process_is(hos
 def test_a_lock_in_an_unknown_format_holds(host, value):
     written(host, value)
     refused(host, US, "another version")
-    with ownership.locked(host, "hello", US, seconds=60, take=True):
+    with ownership.locked(host, "hello", US, seconds=60, take_over=True):
         pass
 
 
@@ -173,20 +173,20 @@ def test_two_names_are_never_one_node(one, other):
 
 
 def test_a_project_is_known_again_by_its_marker(tmp_path):
-    assert ownership.is_ours(ownership.whoami(tmp_path), tmp_path)
-    assert ownership.is_ours(f"{process_identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
-    assert not ownership.is_ours(f"{'0' * 12}:{process_identity.user_and_host()}:{tmp_path}", tmp_path)
-    assert not ownership.is_ours(None, tmp_path)
+    assert ownership.is_owned_by(ownership.owner_id(tmp_path), tmp_path)
+    assert ownership.is_owned_by(f"{process_identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
+    assert not ownership.is_owned_by(f"{'0' * 12}:{process_identity.user_and_host()}:{tmp_path}", tmp_path)
+    assert not ownership.is_owned_by(None, tmp_path)
 
 
 @pytest.mark.parametrize(
     "folder", ['a"b', "caf\udce9", "caf\u00e9", "a\\b", "x" * 3000, "x" * 3001, "a\nb", "a%b", "a%22b"]
 )
 def test_a_marker_is_read_as_it_was_written(host, folder):
-    marker = ownership.whoami(Path("/src") / folder)
-    ownership.mark(host, "u1", marker)
+    marker = ownership.owner_id(Path("/src") / folder)
+    ownership.set_owner(host, "u1", marker)
     assert ownership.owners(host) == {"u1": marker}
-    assert marker != ownership.whoami(Path("/src") / f"{folder}2")
+    assert marker != ownership.owner_id(Path("/src") / f"{folder}2")
 
 
 class Slow(Local):

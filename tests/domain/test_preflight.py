@@ -51,9 +51,9 @@ def kernel(kind, machine="x86_64"):
 
 
 def lacks(text, info=INFO, about=None, free=500, **there):
-    wanted = preflight.read(parser.parse(f"name = 'hello'\n{text}\n"))
-    has = {"domains": (domain(),), "going": (), "backends": parse_devices(BACKENDS), **there}
-    found = preflight.lacks(wanted, preflight.Resources(host="box", info=info, free=free, **has), about, ())
+    wanted = preflight.requirements(parser.parse(f"name = 'hello'\n{text}\n"))
+    has = {"domains": (domain(),), "replaced": (), "backends": parse_devices(BACKENDS), **there}
+    found = preflight.find_problems(wanted, preflight.Resources(host="box", info=info, free=free, **has), about, ())
     assert all(problem.hint for problem in found)
     return [problem.sentence for problem in found]
 
@@ -112,7 +112,7 @@ def test_what_is_in_the_way(text, sentence):
 @pytest.mark.parametrize("text", ["name = 'other'", "memory = 550", "disk = ['/data/db.img,raw,xvda,w']"])
 def test_what_a_domain_that_goes_has_is_free(text):
     assert len(lacks(text)) == 1
-    assert lacks(text, going=(UUID,)) == []
+    assert lacks(text, replaced=(UUID,)) == []
 
 
 def test_pci_devices_that_are_set_aside():
@@ -182,7 +182,7 @@ def test_a_kind_that_the_host_runs(info, about, text):
     ],
 )
 def test_the_bridge_that_must_be_there(vif, bridge):
-    assert dict(preflight.read(parser.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
+    assert dict(preflight.requirements(parser.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
 
 
 def test_an_old_hosts_bridge_called_eth0():
@@ -193,7 +193,7 @@ def test_an_old_hosts_bridge_called_eth0():
 @given(st.integers(0, 4000), st.integers(0, 1000), st.integers(0, 1000))
 def test_memory_is_refused_just_where_it_does_not_suffice(wanted, free, theirs):
     info = INFO | {"total_memory": "4000"}
-    there = {"domains": (domain(memory=theirs),), "going": (UUID,)}
+    there = {"domains": (domain(memory=theirs),), "replaced": (UUID,)}
     assert bool(lacks(f"type = 'pv'\nmemory = {wanted}", info, free=free, **there)) == (wanted > free + theirs)
 
 
@@ -202,9 +202,9 @@ def test_whatever_xenstore_says_is_read(text):
     assert parse_devices(text) == ()
 
 
-def look(*lines, going=()):
+def look(*lines, replaced=()):
     config = parser.parse("\n".join(("name = 'hello'", "memory = 32", *lines)))
-    return preflight.look(Local(), config, kernel=None, disks=(), going=going)
+    return preflight.check(Local(), config, kernel=None, disks=(), replaced=replaced)
 
 
 def test_what_was_seen(xen):
@@ -224,7 +224,7 @@ def test_the_lab_takes_any_bridge(xen):
     host = Local()
     host.address = "lab"
     config = parser.parse("name = 'hello'\nmemory = 32\nvif = ['bridge=nosuch']")
-    assert preflight.look(host, config, kernel=None, disks=(), going=()).needed == 34
+    assert preflight.check(host, config, kernel=None, disks=(), replaced=()).needed == 34
 
 
 def test_only_what_matters_is_asked(xen):
@@ -234,5 +234,5 @@ def test_only_what_matters_is_asked(xen):
 
 @pytest.mark.parametrize("number", ["3000", "'3000'", '"0xbb8"', "05670"])
 def test_a_number_counts_as_xl_counts_it(number):
-    wanted = preflight.read(parser.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
+    wanted = preflight.requirements(parser.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
     assert (wanted.memory, wanted.needed, wanted.vcpus) == (3000, 3000, 3000)

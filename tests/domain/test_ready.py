@@ -45,7 +45,7 @@ def wait(xen, tmp_path, monkeypatch):
     def wait(*script: str, console_=None, checks=(), network=None, address=None, likely=None, timeout=60.0):
         host.toolstack.create_paused(str(xen.xl_file(xen.kernel(*script))), name="hello", uuid=UUID)
         domain = host.toolstack.find(uuid=UUID)
-        wanted = readiness.Wanted(console_, checks, network, address, likely, timeout)
+        wanted = readiness.Criteria(console_, checks, network, address, likely, timeout)
         with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
             host.toolstack.unpause(domain)
             return readiness.wait(reader, wanted)
@@ -124,7 +124,7 @@ def test_one_that_has_ended_already_is_judged_by_all_that_it_said(xen, tmp_path,
     with console.Reader(host, domain, Log(tmp_path / "log"), lambda _: None) as reader:
         host.toolstack.unpause(domain)
         assert reader.pump()
-        verdict = readiness.wait(reader, readiness.Wanted("done", (), None, None, None, 60.0))
+        verdict = readiness.wait(reader, readiness.Criteria("done", (), None, None, None, 60.0))
     assert (verdict.ready, verdict.end) == (is_ready, reader.end)
     assert verdict.why.startswith(why)
 
@@ -184,9 +184,9 @@ def test_ctrl_c_leaves_nothing_behind(wait):
     ],
 )
 def test_told_address(line, address):
-    assert readiness.told_address(line) == address
+    assert readiness.reported_address(line) == address
 
 
 @given(st.binary())
 def test_told_address_reads_anything(line):
-    assert readiness.told_address(line) is None or b"." in line
+    assert readiness.reported_address(line) is None or b"." in line

@@ -8,17 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.domain import swap
-from unibuild.domain.preflight import Seen
-from unibuild.domain.records import DomainRecord, HostRecord, Mark
+from unibuild.domain.preflight import HostCapacity
+from unibuild.domain.records import DomainRecord, FileIdentity, HostRecord
 from unibuild.host import toolstack
 from unibuild.host.xl import XlToolstack
 from unibuild.xlcfg import parser
 
-ROOM = Seen(domains=(), free=100, facts={}, needed=33)
+ROOM = HostCapacity(domains=(), free=100, facts={}, needed=33)
 
 
 def instance(uuid: str) -> DomainRecord:
-    return DomainRecord(uuid, "hello", 1, Mark("", ""), Mark("", ""), "2026-11-23T10:00:00+00:00")
+    return DomainRecord(uuid, "hello", 1, FileIdentity("", ""), FileIdentity("", ""), "2026-11-23T10:00:00+00:00")
 
 
 GOOD, NEW = instance("good"), instance("new")
@@ -89,21 +89,21 @@ def test_memory_for_both_is_wanted():
 def test_a_swap_that_was_cut_off(good, new, stands, done):
     there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
     host = Host()
-    assert swap.settle(host, HostRecord("there", GOOD, NEW), there)[0] == stands
+    assert swap.recover(host, HostRecord("there", GOOD, NEW), there)[0] == stands
     assert host.done == done
 
 
 def test_a_swap_that_was_cut_off_after_the_names_were_changed():
     host = Host()
     there = (domain("good", name="hello.old-good"), domain("new", "--p---"))
-    swap.settle(host, HostRecord("there", GOOD, NEW), there)
+    swap.recover(host, HostRecord("there", GOOD, NEW), there)
     assert host.done == [("destroy", "2"), ("rename", "1", "hello")]
 
 
 def test_where_nothing_was_cut_off_nothing_is_done():
     host = Host()
-    assert swap.settle(host, HostRecord("there", GOOD), (domain("good"),)) == (GOOD, None)
-    assert swap.settle(host, HostRecord("there", GOOD), ()) == (None, None)
+    assert swap.recover(host, HostRecord("there", GOOD), (domain("good"),)) == (GOOD, None)
+    assert swap.recover(host, HostRecord("there", GOOD), ()) == (None, None)
     assert host.done == []
 
 
@@ -114,7 +114,7 @@ states = st.sampled_from([None, "-b----", "--p---", "---s--", "---sc-"])
 def test_at_most_one_of_ours_is_left_running(good, new):
     there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
     host = Host()
-    stands, _ = swap.settle(host, HostRecord("there", GOOD, NEW), there)
+    stands, _ = swap.recover(host, HostRecord("there", GOOD, NEW), there)
     left = {one.uuid for one in there if ("destroy", str(one.domid)) not in host.done}
     assert left <= ({stands.uuid} if stands else set())
     if good == "-b----":

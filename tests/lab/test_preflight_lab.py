@@ -29,9 +29,9 @@ def other(dom0, tmp_path, hello_kernels):
     dom0.discard("preflight")
 
 
-def look(dom0, kernel, *lines, going=()):
+def look(dom0, kernel, *lines, replaced=()):
     config = parser.parse("\n".join(("name = 'preflight'", *lines)))
-    return preflight.look(dom0, config, kernel=kernels.inspect(kernel), disks=(), going=going)
+    return preflight.check(dom0, config, kernel=kernels.inspect(kernel), disks=(), replaced=replaced)
 
 
 def test_all_that_a_real_host_lacks(dom0, hello_kernels):
@@ -55,6 +55,6 @@ def test_a_disk_and_an_address_in_use(dom0, hello_kernels, other):
         look(dom0, hello_kernels.pv, *lines)
     assert f"preflight-other on lab uses {other}, the disk xvdb of preflight" in error.value.hint
     assert "preflight-other on lab has the address 00:16:3e:00:00:09" in error.value.hint
-    seen = look(dom0, hello_kernels.pv, *lines, going=(OTHER,))
+    seen = look(dom0, hello_kernels.pv, *lines, replaced=(OTHER,))
     assert 0 < seen.free < 1024
     assert seen.facts["xen_major"] == "4"

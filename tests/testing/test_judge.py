@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.domain.exit_status import End
+from unibuild.domain.exit_status import DomainExit
 from unibuild.host.toolstack import SHUTDOWN_REASONS
 from unibuild.settings.model import Case, Http
 from unibuild.testing.expectations import (
@@ -22,7 +22,7 @@ from unibuild.testing.expectations import (
     closest_lines,
 )
 
-OFF, CRASH, REBOOT = End(SHUTDOWN_REASONS[0], None), End(SHUTDOWN_REASONS[3], None), End(SHUTDOWN_REASONS[1], None)
+OFF, CRASH, REBOOT = (DomainExit(SHUTDOWN_REASONS[reason], None) for reason in (0, 3, 1))
 LATE = Tick(1000.0)
 words = st.sampled_from(["alpha", "beta", "gamma", "noise"])
 
@@ -68,14 +68,14 @@ def test_the_next_look_is_later_until_there_is_a_verdict(times):
     ("wanted", "end", "passed"),
     [
         (0, OFF, True),
-        (0, End(SHUTDOWN_REASONS[0], 0), True),
-        (0, End(SHUTDOWN_REASONS[0], 1), False),
+        (0, DomainExit(SHUTDOWN_REASONS[0], 0), True),
+        (0, DomainExit(SHUTDOWN_REASONS[0], 1), False),
         (0, CRASH, False),
-        (0, End(SHUTDOWN_REASONS[3], 0), False),
+        (0, DomainExit(SHUTDOWN_REASONS[3], 0), False),
         (0, REBOOT, False),
-        (64, End(SHUTDOWN_REASONS[0], 64), True),
+        (64, DomainExit(SHUTDOWN_REASONS[0], 64), True),
         (64, OFF, False),
-        (255, End(SHUTDOWN_REASONS[3], 255), True),
+        (255, DomainExit(SHUTDOWN_REASONS[3], 255), True),
         ("poweroff", OFF, True),
         ("poweroff", CRASH, False),
         ("reboot", REBOOT, True),
@@ -83,7 +83,7 @@ def test_the_next_look_is_later_until_there_is_a_verdict(times):
         ("crash", OFF, False),
         (None, OFF, True),
         (None, CRASH, False),
-        (None, End(SHUTDOWN_REASONS[0], 1), False),
+        (None, DomainExit(SHUTDOWN_REASONS[0], 1), False),
     ],
 )
 def test_the_end(wanted, end, passed):
@@ -91,7 +91,7 @@ def test_the_end(wanted, end, passed):
 
 
 def test_an_end_too_soon_names_what_was_missing():
-    progress = judge(*said("alpha"), DomainEnded(1.0, End(SHUTDOWN_REASONS[0], 2)), console=("alpha", "beta"))
+    progress = judge(*said("alpha"), DomainEnded(1.0, DomainExit(SHUTDOWN_REASONS[0], 2)), console=("alpha", "beta"))
     assert progress.failure == 'it powered off with exit code 2 before it said "beta"'
 
 

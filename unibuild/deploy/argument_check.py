@@ -16,7 +16,7 @@ from unibuild import kernel
 from unibuild.deploy import host_files
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log, log_path
-from unibuild.domain.exit_status import End
+from unibuild.domain.exit_status import DomainExit
 from unibuild.errors import KernelError, UnibuildError
 from unibuild.graph import xl_file as xlfile
 from unibuild.settings.loader import state_dir
@@ -170,7 +170,7 @@ def _ask(lab: Host, root: Path, xl_file: Path, kernel_file: Path, *, stays: bool
         with Reader(lab, domain, Log(log), said.extend) as reader:
             lab.toolstack.unpause(domain)
             end = reader.follow(wait=PATIENCE)
-    is_help = isinstance(end, End) and end.code == HELP
+    is_help = isinstance(end, DomainExit) and end.code == HELP
     return parse_help(bytes(said)) if is_help else None
 
 

@@ -114,7 +114,7 @@ def boot_generation(project: Project, generation: Generation) -> None:
 
 
 def _reuse_running(
-    state: Path, host: Host, made_from: tuple[records.Mark, records.Mark], screen: ConsoleOutput
+    state: Path, host: Host, made_from: tuple[records.FileIdentity, records.FileIdentity], screen: ConsoleOutput
 ) -> bool:
     """Say whether the domain runs from these very files already, and tell so."""
     known = records.load(state, host.name)
@@ -135,7 +135,7 @@ def _replace(
     project: Project,
     host: Host,
     generation: Generation,
-    made_from: tuple[records.Mark, records.Mark],
+    made_from: tuple[records.FileIdentity, records.FileIdentity],
     screen: ConsoleOutput,
     reading: contextlib.ExitStack,
     observer: ReplaceObserver | None = None,

@@ -14,7 +14,7 @@ from unibuild.deploy.replacement import locked, replacing
 from unibuild.domain import ownership, records
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log, log_path
-from unibuild.domain.exit_status import GONE, Left
+from unibuild.domain.exit_status import GONE, Detached
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import DomainError
 from unibuild.graph import xl_file
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from unibuild.deploy.console_output import ConsoleOutput
-    from unibuild.domain.exit_status import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
@@ -115,7 +115,7 @@ def follow(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -
     with contextlib.ExitStack() as readers:
         while True:
             outcome = _read(followed, screen, attached=attached)
-            if isinstance(outcome, Left):
+            if isinstance(outcome, Detached):
                 screen.say(runs(followed.host, followed.domain))
                 return
             time.sleep(reboot_delay(followed, outcome, reboots, screen.say))
@@ -125,7 +125,7 @@ def follow(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -
             followed = again
 
 
-def reboot_delay(followed: AttachedDomain, end: End, reboots: list[float], tell: Callable[[str], None]) -> float:
+def reboot_delay(followed: AttachedDomain, end: DomainExit, reboots: list[float], tell: Callable[[str], None]) -> float:
     """Return the seconds to wait before ``handle_exit``; it grows with each reboot.
 
     They do not count in the minute of ``[boot] restarts``.
@@ -148,7 +148,11 @@ def reboot_delay(followed: AttachedDomain, end: End, reboots: list[float], tell:
 
 
 def handle_exit(
-    followed: AttachedDomain, end: End, reboots: list[float], screen: ConsoleOutput, readers: contextlib.ExitStack
+    followed: AttachedDomain,
+    end: DomainExit,
+    reboots: list[float],
+    screen: ConsoleOutput,
+    readers: contextlib.ExitStack,
 ) -> AttachedDomain | None:
     """Do what is to be done when a domain has ended; return the one in its place, or None: there is none.
 
@@ -178,7 +182,7 @@ def handle_exit(
     return again
 
 
-def _read(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -> End | Left:
+def _read(followed: AttachedDomain, screen: ConsoleOutput, *, attached: bool) -> DomainExit | Detached:
     """Read the console to its end or ours."""
     domain, reader = followed.domain, followed.reader
     try:
@@ -215,7 +219,7 @@ def _reboot(followed: AttachedDomain, screen: ConsoleOutput, readers: contextlib
     return dataclasses.replace(followed, domain=made.domain, reader=made.reader) if made.reader else None
 
 
-def _find_restarted(followed: AttachedDomain, end: End) -> Domain | None:
+def _find_restarted(followed: AttachedDomain, end: DomainExit) -> Domain | None:
     """Return the domain that xl itself made in the place of one that ended, as ``on_crash = "restart"`` asks it to."""
     keys = [key for why, key in _ENDS.items() if end.why in (why, GONE)]
     return _wait_for_restart(followed, keys) if keys else None
@@ -257,7 +261,7 @@ def _reattach_restarted(
     return dataclasses.replace(followed, domain=domain, reader=reader)
 
 
-def _finish(followed: AttachedDomain, end: End, screen: ConsoleOutput) -> None:
+def _finish(followed: AttachedDomain, end: DomainExit, screen: ConsoleOutput) -> None:
     """Tell how the domain ended, and remove what is left of it.
 
     Raises:
@@ -291,7 +295,7 @@ def _remove(followed: AttachedDomain, outcome: str, why: str) -> None:
     again = _wait_for_restart(followed, _ENDS.values())
     if again:
         followed.host.toolstack.destroy(again)
-    ownership.unmark(followed.host, followed.domain.uuid)
+    ownership.clear_owner(followed.host, followed.domain.uuid)
     GenerationStore(state_dir(followed.project.root)).ended(followed.domain.uuid, outcome, why)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from unibuild.domain.console import Reader
     from unibuild.domain.crash.report import Report
-    from unibuild.domain.exit_status import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["lines", "write"]
 
 
-def write(project: Project, host: Host, domain: Domain, end: End | None, reader: Reader) -> Report | None:
+def write(project: Project, host: Host, domain: Domain, end: DomainExit | None, reader: Reader) -> Report | None:
     """Write the crash report of a domain that is there still; None: what it was made from is not known any more.
 
     Args:

@@ -44,7 +44,7 @@ def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
                 if domain.uuid in known.uuids:
                     host.toolstack.destroy(domain)
                     ended = True
-            ownership.unmark(host, *known.uuids)
+            ownership.clear_owner(host, *known.uuids)
             disks = host.toolstack.discard(host_files.host_folder(project.root, ours.name))
         for uuid in known.uuids:
             GenerationStore(state).ended(uuid, "destroyed", "")

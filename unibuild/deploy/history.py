@@ -41,7 +41,7 @@ def history(project: Project, *, as_json: bool) -> None:
 def collect(project: Project) -> dict[str, Any]:
     """Return what ``history --json`` prints; each host that runs something of ours is asked whether it does."""
     state = project.root / STATE
-    records = record.every(state)
+    records = record.load_all(state)
     answers = query_hosts(project, records)
     runs: dict[int, list[str]] = {}
     for host, made in sorted(records.items()):

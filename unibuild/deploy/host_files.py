@@ -33,10 +33,10 @@ def prepare(
     host: Host,
     project: Project,
     generation: Generation,
-    kernel: records.Mark,
-    xl_mark: records.Mark,
+    kernel: records.FileIdentity,
+    xl_mark: records.FileIdentity,
     leaving: Collection[str],
-) -> tuple[HostFiles, preflight.Seen, records.DomainRecord]:
+) -> tuple[HostFiles, preflight.HostCapacity, records.DomainRecord]:
     """Bring what a domain is made from to its host, and see whether that can take it; nothing is made or ended.
 
     Args:
@@ -54,8 +54,8 @@ def prepare(
     """
     files = {"kernel": generation.kernel, **({"ramdisk": generation.ramdisk} if generation.ramdisk else {})}
     deployed = copy_to_host(host, generation.xl, project.root, state_dir(project.root), files)
-    seen = preflight.look(
-        host, deployed.config, kernel=_inspect(generation.kernel), disks=deployed.elsewhere, going=leaving
+    seen = preflight.check(
+        host, deployed.config, kernel=_inspect(generation.kernel), disks=deployed.elsewhere, replaced=leaving
     )
     asked = deployed.config.get("uuid")
     instance = records.DomainRecord(

@@ -53,7 +53,7 @@ def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
 
 def recorded(project: Project) -> Project:
     """Return the project with its host called as it was when the domain was made; see ``as_recorded``."""
-    known = records.every(state_dir(project.root))
+    known = records.load_all(state_dir(project.root))
     return dataclasses.replace(project, settings=as_recorded(project.settings, known))
 
 

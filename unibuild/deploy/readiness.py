@@ -77,7 +77,7 @@ def await_ready(
 
     return readiness.wait(
         reader,
-        readiness.Wanted(
+        readiness.Criteria(
             console=wanted.console,
             checks=checks,
             network=network if is_asked else None,

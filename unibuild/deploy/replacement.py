@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from unibuild.deploy.console_output import ConsoleOutput
     from unibuild.domain.generations import Generation
-    from unibuild.domain.preflight import Seen
+    from unibuild.domain.preflight import HostCapacity
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
@@ -168,7 +168,7 @@ class Replacement:
             DomainError: the name is taken.
         """
         domains = self.host.toolstack.list_domains()
-        there, self.lost = swap.settle(self.host, self.known, domains)
+        there, self.lost = swap.recover(self.host, self.known, domains)
         if self.lost:
             self.screen.say(self.lost)
             domains = self.host.toolstack.list_domains()
@@ -178,12 +178,12 @@ class Replacement:
             if domain.name != name or domain.uuid in self.known.uuids:
                 continue
             theirs = self.marks.get(domain.uuid)
-            if domain.domid == 0 or not (self.project.take_over or ownership.is_ours(theirs, self.project.root)):
-                raise ownership.refusal(self.host, domain, theirs)
+            if domain.domid == 0 or not (self.project.take_over or ownership.is_owned_by(theirs, self.project.root)):
+                raise ownership.name_taken(self.host, domain, theirs)
             self.old = self.old or domain
         self._clear_stale_owners(domains)
 
-    def replace(self, generation: Generation, kernel: records.Mark, xl_mark: records.Mark) -> NewDomain:
+    def replace(self, generation: Generation, kernel: records.FileIdentity, xl_mark: records.FileIdentity) -> NewDomain:
         """Bring a generation's domain in the place of the old one, which ends.
 
         Args:
@@ -201,7 +201,7 @@ class Replacement:
         beside = self._can_overlap(parser.parse(text, str(generation.xl)), seen)
         before = self.known.good.name if self.known.good else None
         self.save(self.known.good, new)
-        ownership.mark(self.host, new.uuid, ownership.whoami(self.project.root))
+        ownership.set_owner(self.host, new.uuid, ownership.owner_id(self.project.root))
         self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
         self.observer.phase_began(None)
         with contextlib.ExitStack() as undo:
@@ -210,7 +210,7 @@ class Replacement:
                 with self.observer.drain_console(self.host, self.old, self.state) as words:
                     domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
                     with job_control.defer_signals(first_only=True):
-                        away = swap.exchange(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
+                        away = swap.replace(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                         undo.pop_all()
                         self.is_running = True
                         self.observer.down_for(away)
@@ -268,7 +268,7 @@ class Replacement:
         """Remove a new domain that was not good."""
         self.is_running = False
         self.host.toolstack.destroy(made.domain)
-        ownership.unmark(self.host, made.instance.uuid)
+        ownership.clear_owner(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
         again = self.project.settings.boot.ready.on_failure == "rollback"
         self.save(
@@ -284,11 +284,11 @@ class Replacement:
         assert self.old is not None
         self.has_ended_one |= self._ran
         self.host.toolstack.destroy(self.old)
-        ownership.unmark(self.host, self.old.uuid)
+        ownership.clear_owner(self.host, self.old.uuid)
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
 
-    def _can_overlap(self, config: parser.Config, seen: Seen) -> bool:
+    def _can_overlap(self, config: parser.Config, seen: HostCapacity) -> bool:
         """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
         if self.old is None or self.old.has_ended:
             return False
@@ -333,7 +333,7 @@ class Replacement:
         domain = self.host.toolstack.find(uuid=new.uuid, background=True)
         if domain:
             self.host.toolstack.destroy(domain)
-        ownership.unmark(self.host, new.uuid)
+        ownership.clear_owner(self.host, new.uuid)
         self.store.ended(new.uuid, "not made", "")
         there = self.host.toolstack.find(uuid=self.old.uuid, background=True) if self.old else None
         if there and not there.has_ended and there.name != new.name:
@@ -347,8 +347,8 @@ class Replacement:
     def _clear_stale_owners(self, domains: tuple[Domain, ...]) -> None:
         """Take away our marks of domains that are gone."""
         there = {domain.uuid for domain in domains}
-        ours = [one for one, whose in self.marks.items() if ownership.is_ours(whose, self.project.root)]
-        ownership.unmark(self.host, *(one for one in ours if one not in there))
+        own = [one for one, owner in self.marks.items() if ownership.is_owned_by(owner, self.project.root)]
+        ownership.clear_owner(self.host, *(one for one in own if one not in there))
 
 
 @contextlib.contextmanager
@@ -390,9 +390,11 @@ def replacing(
     """
     boot = project.settings.boot
     seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
-    whose = ownership.whoami(project.root)
-    take = project.take_over
-    with job_control.defer_hangup(), ownership.locked(host, name, whose, seconds=seconds, take=take) as marks:
+    owner = ownership.owner_id(project.root)
+    with (
+        job_control.defer_hangup(),
+        ownership.locked(host, name, owner, seconds=seconds, take_over=project.take_over) as marks,
+    ):
         now = records.load(state_dir(project.root), host.name)
         change = Replacement(project, host, screen, reading, now, marks, observer=observer or ReplaceObserver())
         change.recover(name)

@@ -85,7 +85,7 @@ def collect(project: Project, saved: Saved, now: datetime | None = None) -> dict
         saved: gives what doit has saved of a stage.
         now: the time, for tests.
     """
-    records = record.every(project.root / STATE)
+    records = record.load_all(project.root / STATE)
     answers = query_hosts(project, records)
     known = {one.number: one.facts for one in GenerationStore(project.root / STATE).all()}
     report = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
@@ -229,5 +229,5 @@ def _differs(project: Project, one: DomainRecord) -> list[str]:
     return [name for name, path, mark in pairs if path.exists() and not _is(path, mark)]
 
 
-def _is(path: Path, mark: record.Mark) -> bool:
+def _is(path: Path, mark: record.FileIdentity) -> bool:
     return fingerprint.take(str(path)) == mark.stamp or files.sha256(path) == mark.sha256

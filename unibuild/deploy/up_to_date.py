@@ -53,11 +53,11 @@ def was_seen(state: Path, instance: records.DomainRecord) -> bool:
     return generations.outcome(state, instance.generation, instance.uuid) != "started"
 
 
-def mark(path: Path) -> records.Mark:
+def mark(path: Path) -> records.FileIdentity:
     """Return what tells a file from another one."""
-    return records.Mark(fingerprint.take(str(path)), files.sha256(path))
+    return records.FileIdentity(fingerprint.take(str(path)), files.sha256(path))
 
 
-def _is_same(mark: records.Mark, path: Path) -> bool:
+def _is_same(mark: records.FileIdentity, path: Path) -> bool:
     stamp = fingerprint.take(str(path))
     return stamp != fingerprint.ABSENT and (stamp == mark.stamp or files.sha256(path) == mark.sha256)

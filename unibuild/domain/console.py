@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, NoReturn
 
 from unibuild.domain.crash.host_queries import triple_faulted
-from unibuild.domain.exit_status import GONE, End, Left, exit_code
+from unibuild.domain.exit_status import GONE, Detached, DomainExit, exit_code
 from unibuild.errors import DomainError
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.util.lines import Lines
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import Console
     from unibuild.util.terminal import KeySource
 
-__all__ = ["End", "Reader"]
+__all__ = ["Reader"]
 
 QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
 SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
@@ -55,7 +55,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
     """
 
-    end: End | None = None
+    end: DomainExit | None = None
     """How the domain ended, once it has."""
 
     def __init__(
@@ -88,7 +88,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._attached.close()
         self.log.close()
 
-    def follow(self, keys: KeySource | None = None, wait: float | None = None) -> End | Left:
+    def follow(self, keys: KeySource | None = None, wait: float | None = None) -> DomainExit | Detached:
         """Read until the domain ends, the person leaves, or the time is up.
 
         Args:
@@ -105,11 +105,11 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             if end:
                 return end
             if deadline is not None and time.monotonic() >= deadline:
-                return Left()
+                return Detached()
             if keys and not self._type(keys):
-                return Left()
+                return Detached()
 
-    def pump(self, until: float | None = None, wake: int | None = None) -> End | None:
+    def pump(self, until: float | None = None, wake: int | None = None) -> DomainExit | None:
         """Read until the domain ends, until something else is to be done, or the time is up.
 
         Args:
@@ -238,7 +238,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._slowness = max(self._slowness, time.monotonic() - began)
         return domain
 
-    def _end(self) -> End | None:
+    def _end(self) -> DomainExit | None:
         """Look at the domain; where it has ended, read what is left and say why it did."""
         domain = self._look()
         if domain and not domain.has_ended:
@@ -252,7 +252,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             why = SHUTDOWN_REASONS[3]
         else:
             why = SHUTDOWN_REASONS.get(domain.reason or 0, "ended")
-        return End(why, exit_code(self.said))
+        return DomainExit(why, exit_code(self.said))
 
     def _drain(self) -> None:
         """Read until nothing comes for a while, and for as long as the host takes to answer a question.

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from unibuild.host.toolstack import SHUTDOWN_REASONS
 
-__all__ = ["GONE", "End", "Left", "exit_code"]
+__all__ = ["GONE", "Detached", "DomainExit", "exit_code"]
 
 GONE = "was destroyed"
 """Why a domain ended that is there no more: nobody can say."""
 
 
 @dataclass(frozen=True)
-class End:
+class DomainExit:
     """The domain ended: ``why`` completes "the domain ..."; ``code`` is what Solo5 says it exited with."""
 
     why: str
@@ -30,7 +30,7 @@ class End:
 
 
 @dataclass(frozen=True)
-class Left:
+class Detached:
     """The console was left, with Ctrl-] or because the time was up, and the domain runs on."""
 
 

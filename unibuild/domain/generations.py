@@ -36,8 +36,8 @@ __all__ = [
     "BootRecord",
     "Content",
     "Generation",
+    "GenerationRecord",
     "GenerationStore",
-    "Kept",
     "load",
     "outcome",
     "read",
@@ -88,7 +88,7 @@ class _RecordVersion(msgspec.Struct):
     version: int
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """``generation.json``."""
 
     version: int = VERSION
@@ -194,7 +194,7 @@ def load(folder: Path) -> Generation | None:
     )
 
 
-def read(folder: Path) -> Kept | None:
+def read(folder: Path) -> GenerationRecord | None:
     """Return what ``generation.json`` in a folder says; None: it is not there, or damaged.
 
     Raises:
@@ -203,7 +203,7 @@ def read(folder: Path) -> Kept | None:
     try:
         content = (folder / _ABOUT).read_bytes()
         refuse_newer(folder / _ABOUT, msgspec.json.decode(content, type=_RecordVersion).version, VERSION)
-        return msgspec.json.decode(content, type=Kept)
+        return msgspec.json.decode(content, type=GenerationRecord)
     except (OSError, ValueError):  # msgspec's own errors are ValueErrors
         return None
 
@@ -220,7 +220,7 @@ def outcome(state: Path, number: int, uuid: str) -> str | None:
     return next((boot.outcome for boot in kept.boots if boot.uuid == uuid), None) if kept else None
 
 
-def write(folder: Path, kept: Kept) -> None:
+def write(folder: Path, kept: GenerationRecord) -> None:
     """Write ``generation.json``, whole.
 
     Raises:
@@ -388,7 +388,7 @@ class GenerationStore:
                     copy_atomic(source, path)
                     path.chmod(0o400)
                 content[key] = Content(sha256(path), path.stat().st_size)
-        kept = Kept(name=name, made=self._time(), facts=dict(facts), files=content)
+        kept = GenerationRecord(name=name, made=self._time(), facts=dict(facts), files=content)
         write(beside, kept)
         with writing_errors(self.folder / str(number)):
             beside.replace(self.folder / str(number))

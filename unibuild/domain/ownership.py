@@ -7,7 +7,7 @@ A token says which process holds the lock, and by when it is done at the latest,
 have no test-and-set, so a lock is taken thus: write a token, then look; only a process that sees no other token has it,
 and two can never both see themselves alone. Of several that come at once the one with the least token stays, and looks
 again until the others have withdrawn theirs; they look until there is none before they write again. A token of a
-process that is dead, or whose time is over, counts no more. A token in a format that is not known counts.
+process that is dead, or owner time is over, counts no more. A token in a format that is not known counts.
 """
 
 from __future__ import annotations
@@ -32,7 +32,18 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain, Listing, Store
 
-__all__ = ["LockToken", "is_ours", "locked", "mark", "node", "owners", "parse", "refusal", "unmark", "whoami"]
+__all__ = [
+    "LockToken",
+    "clear_owner",
+    "is_owned_by",
+    "locked",
+    "name_taken",
+    "node",
+    "owner_id",
+    "owners",
+    "parse",
+    "set_owner",
+]
 
 _ROOT = "/unibuild"
 _MARKS = f"{_ROOT}/domains"
@@ -53,14 +64,14 @@ class LockToken:
         process: the one that holds it; None: unibuild 0.1 or an unknown version wrote it.
         pid: its number, where that is known.
         until: when it is done at the latest, in seconds since 1970 by the host's clock; None: not known.
-        whose: the marker of its project, or all that is known.
+        owner: the marker of its project, or all that is known.
     """
 
     path: str
     process: process_identity.Process | None
     pid: int | None
     until: float | None
-    whose: str
+    owner: str
 
     def counts(self, now: float) -> bool:
         """Return whether it still keeps others away; ``now`` is the host's time."""
@@ -68,15 +79,15 @@ class LockToken:
         return not (is_over or (self.process is not None and self.process.is_dead))
 
 
-def whoami(root: Path) -> str:
+def owner_id(root: Path) -> str:
     """Return the marker of a project: ``MACHINE:user@host:/folder``, in ASCII."""
     return _short(f"{process_identity.machine()}:{_escaped(f'{process_identity.user_and_host()}:{root}')}")
 
 
-def is_ours(whose: str | None, root: Path) -> bool:
+def is_owned_by(owner: str | None, root: Path) -> bool:
     """Return whether a marker is that of a project on this machine; unibuild 0.1 wrote it without the machine."""
     before = f"{process_identity.user_and_host()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
-    return whose in (whoami(root), before)
+    return owner in (owner_id(root), before)
 
 
 def node(name: str) -> str:
@@ -114,25 +125,25 @@ def owners(host: Host) -> Mapping[str, str]:
     return parse(host.toolstack.store.list(_ROOT).entries)[0]
 
 
-def mark(host: Host, asked: str, whose: str) -> None:
-    """Say whose the domain of a uuid is; before it is made, so that it is never nobody's."""
-    host.toolstack.store.write(f"{_MARKS}/{asked}", whose)
+def set_owner(host: Host, asked: str, owner: str) -> None:
+    """Say owner the domain of a uuid is; before it is made, so that it is never nobody's."""
+    host.toolstack.store.write(f"{_MARKS}/{asked}", owner)
 
 
-def unmark(host: Host, *uuids: str) -> None:
-    """Forget whose domains were that are gone."""
+def clear_owner(host: Host, *uuids: str) -> None:
+    """Forget owner domains were that are gone."""
     for asked in uuids:
         host.toolstack.store.remove(f"{_MARKS}/{asked}")
 
 
-def refusal(host: Host, domain: Domain, whose: str | None) -> DomainError:
-    """Return the error of a name that is taken; ``whose`` it is, where that is known."""
+def name_taken(host: Host, domain: Domain, owner: str | None) -> DomainError:
+    """Return the error of a name that is taken; ``owner`` it is, where that is known."""
     if domain.domid == 0:
         return DomainError(
             f"{domain.name} is the control domain of {host.name}, and is never replaced",
             hint="choose another name (name = ...)",
         )
-    told = f"it is that of {_shown(whose)}" if whose else "it is not ours"
+    told = f"it is that of {_shown(owner)}" if owner else "it is not ours"
     return DomainError(
         f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
         hint=f"give ours another name (name = ...), end it (`{host.toolstack.destroy_hint(domain)}`), "
@@ -141,15 +152,17 @@ def refusal(host: Host, domain: Domain, whose: str | None) -> DomainError:
 
 
 @contextlib.contextmanager
-def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = False) -> Iterator[Mapping[str, str]]:
+def locked(
+    host: Host, name: str, owner: str, *, seconds: float, take_over: bool = False
+) -> Iterator[Mapping[str, str]]:
     """Keep others from changing the domain ``name`` for the time of a block; gives what ``owners`` returns.
 
     Args:
         host: where.
         name: of the domain.
-        whose: the marker of the project.
+        owner: the marker of the project.
         seconds: that the block takes at most.
-        take: break another one's lock.
+        take_over: break another one's lock.
 
     Raises:
         BusyError: another one is at it.
@@ -157,7 +170,7 @@ def locked(host: Host, name: str, whose: str, *, seconds: float, take: bool = Fa
     """
     path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
     try:
-        yield _acquire(host, name, _Lock(host.toolstack.store, path, whose, seconds), take=take)
+        yield _acquire(host, name, _Lock(host.toolstack.store, path, owner, seconds), take_over=take_over)
     finally:
         with contextlib.suppress(UnibuildError):  # a host that is out of reach: the time in the token ends it
             host.toolstack.store.remove(path)
@@ -169,20 +182,20 @@ class _Lock:
 
     store: Store
     path: str
-    whose: str
+    owner: str
     seconds: float
 
     def take(self) -> Listing:
         """Write the token; return what is in the store then."""
         begin = f"{_FORMAT} {process_identity.here()}"
-        return self.store.write_lease(self.path, begin, self.seconds, self.whose, root=_ROOT)
+        return self.store.write_lease(self.path, begin, self.seconds, self.owner, root=_ROOT)
 
     def look(self) -> Listing:
         """Return what is in the store."""
         return self.store.list(_ROOT)
 
 
-def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, str]:
+def _acquire(host: Host, name: str, ours: _Lock, *, take_over: bool) -> Mapping[str, str]:
     """Take the lock; return what ``owners`` does."""
     deadline = time.monotonic() + _PATIENCE
     others: Sequence[LockToken] = ()
@@ -193,7 +206,7 @@ def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, 
         else:
             found = ours.take()
             is_written = True
-        marks, others = _others(host, ours, found, take=take)
+        marks, others = _others(host, ours, found, take_over=take_over)
         looks += 1
         if is_written and not others:
             return marks
@@ -205,12 +218,14 @@ def _acquire(host: Host, name: str, ours: _Lock, *, take: bool) -> Mapping[str, 
         time.sleep(random.uniform(0.1, 0.3))
 
 
-def _others(host: Host, ours: _Lock, found: Listing, *, take: bool) -> tuple[Mapping[str, str], Sequence[LockToken]]:
+def _others(
+    host: Host, ours: _Lock, found: Listing, *, take_over: bool
+) -> tuple[Mapping[str, str], Sequence[LockToken]]:
     """Return the markers, and the tokens of others that count; those that do not are removed."""
     marks, tokens = parse(found.entries)
     folder = ours.path.rpartition("/")[0]
     others = [one for one in tokens if one.path.startswith(f"{folder}/") and one.path != ours.path]
-    gone = [one for one in others if take or not one.counts(found.now)]
+    gone = [one for one in others if take_over or not one.counts(found.now)]
     for one in gone:
         host.toolstack.store.remove(one.path)
     return marks, [one for one in others if one not in gone]
@@ -220,14 +235,14 @@ def _busy(name: str, host: Host, token: LockToken, now: float) -> BusyError:
     process = "" if token.pid is None else f" (process {token.pid})"
     left = "" if token.until is None else f"; it will in {token.until - now:.0f} s at the latest"
     return BusyError(
-        f"{name} on {host.name} is being changed by {_shown(token.whose)}{process}",
+        f"{name} on {host.name} is being changed by {_shown(token.owner)}{process}",
         hint=f"wait for it to end{left}. Where you know that it is dead: --take-over",
     )
 
 
-def _shown(whose: str) -> str:
+def _shown(owner: str) -> str:
     """Return a marker without the machine's number."""
-    return re.sub(r"\A[0-9a-f]{12}:", "", whose)
+    return re.sub(r"\A[0-9a-f]{12}:", "", owner)
 
 
 def _escaped(text: str) -> str:

@@ -25,17 +25,17 @@ __all__ = [
     "DEFAULT_MEMORY",
     "NET",
     "SCRIPTS",
-    "Demands",
     "Device",
     "DiskSource",
+    "HostCapacity",
     "PreflightProblem",
+    "Requirements",
     "Resources",
-    "Seen",
     "bridge_paths",
-    "lacks",
-    "look",
+    "check",
+    "find_problems",
     "mac_address",
-    "read",
+    "requirements",
 ]
 
 NET = "/sys/class/net"
@@ -47,7 +47,7 @@ _PVH_EXTRA = 2  # MiB for second-level page tables; LIBXL_HVM_EXTRA_MEMORY, and 
 
 
 @dataclass(frozen=True)
-class Demands:
+class Requirements:
     """What an ``.xl`` wants.
 
     Attributes:
@@ -77,7 +77,7 @@ class Demands:
     pci: tuple[str, ...]
 
 
-def read(config: Config) -> Demands:
+def requirements(config: Config) -> Requirements:
     """Return what an ``.xl`` wants. It never fails: what xl would refuse, it will refuse itself."""
     vifs = {n: devices.parse_vif(spec) for n, spec in enumerate(_strings(config.get("vif")))}
     ours = {n: vif for n, vif in vifs.items() if vif.get("backend", "0") == "0"}  # not those of a driver domain
@@ -87,7 +87,7 @@ def read(config: Config) -> Demands:
     kind: Type | None = "pv" if said == "pv" else "pvh" if said == "pvh" else None
     key = "maxmem" if config.get("memory") is None else "memory"
     amount = DEFAULT_MEMORY if config.get(key) is None else config.number(key)
-    return Demands(
+    return Requirements(
         name=str(config.get("name")),
         kind=kind,
         shim=kind == "pvh" and bool(config.number("pvshim")),
@@ -176,7 +176,7 @@ class Resources:
         host: its name.
         info: facts of the host, as ``Toolstack.info`` returns them.
         domains: those that run there.
-        going: the uuids of those that give way to the new one.
+        replaced: the uuids of those that give way to the new one.
         free: memory that a new domain can have now, in MiB.
         missing: those of the paths that were asked for which are not there.
         backends: devices of its domains.
@@ -187,7 +187,7 @@ class Resources:
     host: str
     info: Mapping[str, str]
     domains: tuple[Domain, ...]
-    going: Collection[str]
+    replaced: Collection[str]
     free: int
     missing: Collection[str] = ()
     backends: tuple[Device, ...] = ()
@@ -195,8 +195,8 @@ class Resources:
     devices: tuple[str, ...] = ()
 
 
-def lacks(
-    wanted: Demands, there: Resources, kernel: Kernel | None, elsewhere: Iterable[DiskSource]
+def find_problems(
+    wanted: Requirements, there: Resources, kernel: Kernel | None, elsewhere: Iterable[DiskSource]
 ) -> list[PreflightProblem]:
     """Return all that is in a domain's way on a host.
 
@@ -218,16 +218,16 @@ def lacks(
     ]
 
 
-def _name(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
+def _name(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     for domain in there.domains:
-        if domain.name == wanted.name and domain.uuid not in there.going:
+        if domain.name == wanted.name and domain.uuid not in there.replaced:
             yield PreflightProblem(
                 f"a domain called {wanted.name} is on {there.host} already, and it is not ours (domain {domain.domid})",
                 "destroy it on the host yourself, or set another name (name = ...)",
             )
 
 
-def _type(wanted: Demands, there: Resources, kernel: Kernel | None) -> Iterator[PreflightProblem]:
+def _type(wanted: Requirements, there: Resources, kernel: Kernel | None) -> Iterator[PreflightProblem]:
     """Compare with ``xen_caps`` as Xen's own builder does (tools/libs/guest, xc_dom_guest_type and compat_check)."""
     host, info = there.host, there.info
     if kernel and wanted.kind:
@@ -262,10 +262,10 @@ def _type(wanted: Demands, there: Resources, kernel: Kernel | None) -> Iterator[
         )
 
 
-def _memory(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
+def _memory(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     if wanted.memory is None:
         return
-    free = there.free + sum(domain.memory for domain in there.domains if domain.uuid in there.going)
+    free = there.free + sum(domain.memory for domain in there.domains if domain.uuid in there.replaced)
     total = there.info.get("total_memory", "")
     if total.isdigit() and wanted.memory > int(total):
         yield PreflightProblem(
@@ -280,7 +280,7 @@ def _memory(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
         )
 
 
-def _processors(wanted: Demands) -> Iterator[PreflightProblem]:
+def _processors(wanted: Requirements) -> Iterator[PreflightProblem]:
     """Xen takes more processors than the host has, and pins to those that are there; a PVH domain has a limit."""
     if wanted.kind == "pvh" and wanted.vcpus > _PVH_VCPUS:
         yield PreflightProblem(
@@ -289,7 +289,7 @@ def _processors(wanted: Demands) -> Iterator[PreflightProblem]:
         )
 
 
-def _networks(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
+def _networks(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     for number, bridge in wanted.bridges.items():
         if all(path in there.missing for path in bridge_paths(bridge)):
             others = [name for name in there.devices if name != "lo" and not name.startswith("vif")]
@@ -307,7 +307,7 @@ def _networks(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
                 )
 
 
-def _disks(wanted: Demands, there: Resources, elsewhere: Iterable[DiskSource]) -> Iterator[PreflightProblem]:
+def _disks(wanted: Requirements, there: Resources, elsewhere: Iterable[DiskSource]) -> Iterator[PreflightProblem]:
     for disk in elsewhere:
         if disk.is_path and str(disk.target) in there.missing:
             yield PreflightProblem(
@@ -325,7 +325,7 @@ def _disks(wanted: Demands, there: Resources, elsewhere: Iterable[DiskSource]) -
                 )
 
 
-def _scripts(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
+def _scripts(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     for script in wanted.scripts:
         if script in there.missing and SCRIPTS not in there.missing:
             yield PreflightProblem(
@@ -334,7 +334,7 @@ def _scripts(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
             )
 
 
-def _passed_through(wanted: Demands, there: Resources) -> Iterator[PreflightProblem]:
+def _passed_through(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     if wanted.pci and "directio" not in there.info.get("virt_caps", "directio"):
         yield PreflightProblem(
             f"{there.host} cannot hand PCI devices to {wanted.name}: it has no IOMMU, or it is switched off",
@@ -351,8 +351,8 @@ def _passed_through(wanted: Demands, there: Resources) -> Iterator[PreflightProb
 
 def _others(there: Resources) -> Iterator[Device]:
     """Yield the devices of domains that stay."""
-    going = {domain.domid for domain in there.domains if domain.uuid in there.going}
-    yield from (backend for backend in there.backends if backend.domid not in going)
+    replaced = {domain.domid for domain in there.domains if domain.uuid in there.replaced}
+    yield from (backend for backend in there.backends if backend.domid not in replaced)
 
 
 def _called(device: Device, there: Resources) -> str:
@@ -366,7 +366,7 @@ def _version(info: Mapping[str, str]) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True)
-class Seen:
+class HostCapacity:
     """What a host that can take a domain has.
 
     Attributes:
@@ -382,9 +382,9 @@ class Seen:
     needed: int
 
 
-def look(
-    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[DiskSource], going: Collection[str]
-) -> Seen:
+def check(
+    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[DiskSource], replaced: Collection[str]
+) -> HostCapacity:
     """See that a host can take a domain; only that is asked which its ``.xl`` makes necessary.
 
     Args:
@@ -392,13 +392,13 @@ def look(
         config: the domain's ``.xl``, with paths of the host.
         kernel: the domain's kernel; None: nothing is known of it.
         disks: those of its disks that only the host can have.
-        going: uuids of domains that may go first: their name, memory, disks and addresses are free.
+        replaced: uuids of domains that may go first: their name, memory, disks and addresses are free.
 
     Raises:
         DomainError: the host cannot take it; all reasons are told at once.
         HostError: the host cannot be reached, or xl cannot talk to Xen there.
     """
-    wanted, disks = read(config), tuple(disks)
+    wanted, disks = requirements(config), tuple(disks)
     if host.address == "lab":
         wanted = dataclasses.replace(wanted, bridges={})  # its script vif-bridge takes any name
     domains = host.toolstack.list_domains()  # first and alone: it may ask for a password, or open the connection
@@ -418,17 +418,17 @@ def look(
             host=host.name,
             info=asked_info.result(),
             domains=domains,
-            going=going,
+            replaced=replaced,
             free=host.toolstack.free_memory(asked_info.result(), domains),
             missing=missing | asked_files.result(),
             backends=asked_backends.result(),
             assignable=asked_pci.result(),
             devices=tuple(host.run(["ls", NET], root=False, background=True).text.split()) if lost else (),
         )
-    problems = lacks(wanted, there, kernel, disks)
+    problems = find_problems(wanted, there, kernel, disks)
     if problems:
         raise _refusal(problems, host.name, wanted.name)
-    return Seen(domains, there.free, there.info, wanted.needed)
+    return HostCapacity(domains, there.free, there.info, wanted.needed)
 
 
 def _refusal(problems: Sequence[PreflightProblem], host: str, name: str) -> DomainError:
@@ -448,13 +448,13 @@ def _missing(host: Host, paths: Sequence[str], *, root: bool) -> set[str]:
     return unseen
 
 
-def _backends(host: Host, wanted: Demands) -> tuple[Device, ...]:
+def _backends(host: Host, wanted: Requirements) -> tuple[Device, ...]:
     if not (wanted.disks or wanted.macs):
         return ()
     return host.toolstack.list_devices()
 
 
-def _assignable(host: Host, wanted: Demands) -> Collection[str]:
+def _assignable(host: Host, wanted: Requirements) -> Collection[str]:
     if not wanted.pci:
         return ()
     return host.toolstack.assignable_pci()

@@ -17,10 +17,10 @@ from unibuild.util.wakeup import Waker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from unibuild.domain.exit_status import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.domain.probes import Probe
 
-__all__ = ["ReadableConsole", "Readiness", "Wanted", "told_address", "wait"]
+__all__ = ["Criteria", "ReadableConsole", "Readiness", "reported_address", "wait"]
 
 _CRASH = 2.0  # seconds that a domain has to end once it said that it crashes
 _ADDRESS = re.compile(rb"\bLease obtained! IP: (\d+(?:\.\d+){3})\b|\bip=(\d+(?:\.\d+){3})/\d")
@@ -30,8 +30,8 @@ class ReadableConsole(Protocol):
     """A console that is read, as ``domain.console.Reader`` reads one: ``end`` says how its domain ended, if it has."""
 
     @property
-    def end(self) -> End | None: ...  # noqa: D102
-    def pump(self, until: float | None = None, wake: int | None = None) -> End | None: ...  # noqa: D102
+    def end(self) -> DomainExit | None: ...  # noqa: D102
+    def pump(self, until: float | None = None, wake: int | None = None) -> DomainExit | None: ...  # noqa: D102
     def listen(self, hear: Callable[[bytes], None]) -> AbstractContextManager[None]: ...  # noqa: D102
 
 
@@ -49,11 +49,11 @@ class Readiness:
     ready: bool
     why: str
     seconds: float
-    end: End | None
+    end: DomainExit | None
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Criteria:
     """What must hold.
 
     Attributes:
@@ -73,7 +73,7 @@ class Wanted:
     timeout: float
 
 
-def told_address(line: bytes) -> str | None:
+def reported_address(line: bytes) -> str | None:
     """Return the address that a line of the console gives as the domain's own, or None.
 
     Source: charrua's dhcp_client_lwt.ml ("Lease obtained! IP: 10.0.2.50, ...") and tcpip's tcpip_stack_direct.ml
@@ -83,7 +83,7 @@ def told_address(line: bytes) -> str | None:
     return (found[1] or found[2]).decode() if found else None
 
 
-def wait(reader: ReadableConsole, wanted: Wanted) -> Readiness:
+def wait(reader: ReadableConsole, wanted: Criteria) -> Readiness:
     """Read the console until all that is wanted has held once, the time is up, or the domain ends or says it crashes.
 
     The lines that were said before count too. No thread and no child outlasts this.
@@ -99,7 +99,7 @@ def wait(reader: ReadableConsole, wanted: Wanted) -> Readiness:
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         waker = stack.enter_context(Waker())
-        ear = _Ear(wanted.console, waker)
+        ear = _ConsoleMatcher(wanted.console, waker)
         stack.enter_context(reader.listen(ear.hear))
         asking = stack.enter_context(ProbeRunner(wanted.checks, waker))
         network = stack.enter_context(_Network(wanted, waker))
@@ -121,7 +121,7 @@ def wait(reader: ReadableConsole, wanted: Wanted) -> Readiness:
             reader.pump(began + wanted.timeout, waker.fd)
 
 
-class _Ear:
+class _ConsoleMatcher:
     """Listens to the console for what is wanted, the domain's address, and a crash."""
 
     def __init__(self, pattern: str | None, waker: Waker) -> None:
@@ -139,7 +139,7 @@ class _Ear:
         before = (self._is_found, self.address, self.is_fatal)
         if not self._is_found and self._pattern is not None:
             self._is_found = re.search(self._pattern, line.decode(errors="replace")) is not None
-        self.address = told_address(line) or self.address
+        self.address = reported_address(line) or self.address
         finding = console_patterns.read(line)
         self.is_fatal |= finding is not None and finding.is_fatal
         if before != (self._is_found, self.address, self.is_fatal):
@@ -149,7 +149,7 @@ class _Ear:
 class _Network(contextlib.AbstractContextManager["_Network"]):
     """The checks that need the domain's address, which may be told late, and otherwise than it was thought."""
 
-    def __init__(self, wanted: Wanted, waker: Waker) -> None:
+    def __init__(self, wanted: Criteria, waker: Waker) -> None:
         self._network = wanted.network
         self._waker = waker
         self._stack = contextlib.ExitStack()
@@ -180,7 +180,7 @@ class _Network(contextlib.AbstractContextManager["_Network"]):
         self._asking = self._stack.enter_context(ProbeRunner(checks, self._waker))
 
 
-def _ended(end: End | None) -> str:
+def _ended(end: DomainExit | None) -> str:
     """Return the words for a domain that ended, or said that it crashes and hangs."""
     how = end.why if end else "crashed"
     code = "" if end is None or end.code is None else f" with exit code {end.code}"

@@ -17,14 +17,14 @@ from unibuild.util.files import lock, refuse_newer, write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DomainRecord", "HostRecord", "Mark", "every", "forget", "load", "lock_path", "save"]
+__all__ = ["DomainRecord", "FileIdentity", "HostRecord", "forget", "load", "load_all", "lock_path", "save"]
 
 _FILE = "domain.json"
 _VERSION = 2
 
 
 @dataclass(frozen=True)
-class Mark:
+class FileIdentity:
     """A file as it was: its stamp (``stamps.take``) and the SHA-256 of its bytes."""
 
     stamp: str
@@ -47,8 +47,8 @@ class DomainRecord:
     uuid: str
     name: str
     generation: int
-    kernel: Mark
-    xl: Mark
+    kernel: FileIdentity
+    xl: FileIdentity
     since: str
 
 
@@ -78,10 +78,10 @@ def load(state: Path, host: str) -> HostRecord:
     Raises:
         FileError: a newer unibuild wrote the file; this goes for all that follows.
     """
-    return every(state).get(host, HostRecord(host))
+    return load_all(state).get(host, HostRecord(host))
 
 
-def every(state: Path) -> dict[str, HostRecord]:
+def load_all(state: Path) -> dict[str, HostRecord]:
     """Return the records by their hosts; those that we cannot read are left out."""
     found = {}
     for host, tree in _read(state).items():
@@ -115,7 +115,7 @@ def forget(state: Path, host: str) -> None:
 def _instance(tree: dict[str, Any] | None) -> DomainRecord | None:
     if tree is None:
         return None
-    return DomainRecord(**{**tree, "kernel": Mark(**tree["kernel"]), "xl": Mark(**tree["xl"])})
+    return DomainRecord(**{**tree, "kernel": FileIdentity(**tree["kernel"]), "xl": FileIdentity(**tree["xl"])})
 
 
 def _tree(instance: DomainRecord | None) -> dict[str, Any] | None:

@@ -15,18 +15,18 @@ from unibuild.util import job_control
 from unibuild.xlcfg import devices
 
 if TYPE_CHECKING:
-    from unibuild.domain.preflight import Seen
+    from unibuild.domain.preflight import HostCapacity
     from unibuild.domain.records import DomainRecord, HostRecord
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.xlcfg import parser
 
-__all__ = ["conflict", "end", "exchange", "new_name", "settle"]
+__all__ = ["conflict", "end", "new_name", "recover", "replace"]
 
 _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
 
 
-def conflict(new: parser.Config, old: parser.Config | None, seen: Seen, host: str) -> str | None:
+def conflict(new: parser.Config, old: parser.Config | None, seen: HostCapacity, host: str) -> str | None:
     """Say why both domains cannot live at once; None: they can.
 
     Args:
@@ -58,7 +58,7 @@ def new_name(name: str, uuid: str) -> str:
     return f"{name}.new-{uuid[:8]}"
 
 
-def settle(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple[DomainRecord | None, str | None]:
+def recover(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple[DomainRecord | None, str | None]:
     """Clear up after a swap that was cut off; return which of our domains stands now, and a sentence on what was found.
 
     A new domain that never ran goes. One that ran takes the place of the old one if that has ended; else it goes too.
@@ -83,7 +83,7 @@ def settle(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple
     if new:
         _remove(host, new)
     else:
-        ownership.unmark(host, pending.uuid)
+        ownership.clear_owner(host, pending.uuid)
     if old and good:
         _call(host, old, good.name)
     if old_runs:
@@ -94,7 +94,7 @@ def settle(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple
     return None, f"an earlier run was cut off before {pending.name} ran, and none runs on {host.name} now"
 
 
-def exchange(host: Host, old: Domain, new: Domain, name: str, grace: float) -> float:
+def replace(host: Host, old: Domain, new: Domain, name: str, grace: float) -> float:
     """End the old domain and let the new one run; the old one stays, ended, for its console to be read.
 
     Args:
@@ -141,7 +141,7 @@ def end(host: Host, domain: Domain, grace: float) -> float:
 
 def _remove(host: Host, domain: Domain) -> None:
     host.toolstack.destroy(domain)
-    ownership.unmark(host, domain.uuid)
+    ownership.clear_owner(host, domain.uuid)
 
 
 def _call(host: Host, domain: Domain, name: str, *, was: str | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from unibuild.aws import instance
 from unibuild.aws.instance import new_output
 from unibuild.domain import readiness
-from unibuild.domain.exit_status import End, exit_code
+from unibuild.domain.exit_status import DomainExit, exit_code
 from unibuild.domain.probes import HttpProbe, TcpProbe
 from unibuild.errors import NotReadyError
 from unibuild.util.lines import Lines
@@ -110,7 +110,7 @@ def await_ready(
 
     return readiness.wait(
         console,
-        readiness.Wanted(
+        readiness.Criteria(
             console=wanted.console if with_console else None,
             checks=[],
             network=network if is_asked else None,
@@ -135,7 +135,7 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
         show: is given what it says, as it comes.
     """
 
-    end: End | None = None
+    end: DomainExit | None = None
     """How the instance ended, once it has."""
 
     def __init__(self, aws: Aws, region: str, name: str, log: Log, show: Callable[[bytes], None]) -> None:
@@ -151,7 +151,7 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
     def __exit__(self, *_: object) -> None:
         self.log.close()
 
-    def pump(self, until: float | None = None, wake: int | None = None) -> End | None:
+    def pump(self, until: float | None = None, wake: int | None = None) -> DomainExit | None:
         """Read until the instance ends, something else is to be done, or the time is up; see ``Reader.pump``.
 
         Raises:
@@ -197,7 +197,7 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
         if found is None or not found.is_alive:
             for lines in self._listeners:
                 lines.end()
-            self.end = End(_ending(found), exit_code(bytes(self._said)))
+            self.end = DomainExit(_ending(found), exit_code(bytes(self._said)))
 
 
 def _ending(found: instance.Instance | None) -> str:

@@ -20,7 +20,7 @@ from unibuild.testing.runner import ask
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.domain.exit_status import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
 
@@ -80,7 +80,7 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
         return [*said, *([self._one.unfinished] if self._one.unfinished else [])]
 
     @property
-    def end(self) -> End | None:
+    def end(self) -> DomainExit | None:
         """How it ended: ``why`` ("powered off", "crashed" ...), ``code`` and ``is_good``; None while it runs."""
         return self._one.catch_up()
 
@@ -170,7 +170,7 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
             except (OSError, HTTPException) as error:
                 self._wait_again(deadline, timeout, f"it answered GET {path} on port {port} ({error})")
 
-    def wait_end(self, timeout: float = 30.0) -> End:
+    def wait_end(self, timeout: float = 30.0) -> DomainExit:
         """Wait until it ends, and has said all; return how it ended.
 
         Raises:
@@ -184,7 +184,7 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
             self._one.follow(deadline)
         return self._one.end
 
-    def shutdown(self, timeout: float = 30.0) -> End:
+    def shutdown(self, timeout: float = 30.0) -> DomainExit:
         """Ask it to shut down; return how it ended.
 
         Raises:
@@ -218,5 +218,5 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
         return _how(self._one.end) if self._one.end else f"ran for {timeout:g} s"
 
 
-def _how(end: End) -> str:
+def _how(end: DomainExit) -> str:
     return end.why + ("" if end.code is None else f" with exit code {end.code}")

@@ -17,7 +17,7 @@ from unibuild.host.toolstack import SHUTDOWN_REASONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unibuild.domain.exit_status import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.settings.model import Case, Http
 
 __all__ = [
@@ -73,7 +73,7 @@ class DomainEnded:
     """The domain ended, and has said all."""
 
     at: float
-    end: End
+    end: DomainExit
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _likeness(text: str, line: str) -> float:
     return difflib.SequenceMatcher(None, text, line[start : start + len(text)], autojunk=False).ratio()
 
 
-def _is(end: End, wanted: int | str) -> bool:
+def _is(end: DomainExit, wanted: int | str) -> bool:
     if isinstance(wanted, str):
         return end.why == _ENDS[wanted]
     # Xen knows no code: only the console tells it, and a kernel that tells none says by powering off that all is well

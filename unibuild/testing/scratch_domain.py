@@ -18,7 +18,7 @@ from unibuild.deploy import host_files, hosts
 from unibuild.domain import ownership
 from unibuild.domain.console import Reader
 from unibuild.domain.console_log import Log
-from unibuild.domain.exit_status import End
+from unibuild.domain.exit_status import DomainExit
 from unibuild.errors import BusyError, DomainError, HostError, UnibuildError
 from unibuild.graph import xl_file
 from unibuild.host.ssh import Ssh
@@ -106,9 +106,9 @@ def remove_files(host: Host, root: Path, name: str) -> None:
 def _domains(host: Host, root: Path, name: str) -> Iterator[str]:
     marks = ownership.owners(host)
     for domain in host.toolstack.list_domains():
-        if domain.name == name and ownership.is_ours(marks.get(domain.uuid), root):
+        if domain.name == name and ownership.is_owned_by(marks.get(domain.uuid), root):
             host.toolstack.destroy(domain)
-            ownership.unmark(host, domain.uuid)
+            ownership.clear_owner(host, domain.uuid)
             yield name
 
 
@@ -175,7 +175,7 @@ class ScratchDomain:
     config: parser.Config
     reader: Reader
     key_queue: KeyQueue
-    end: End | None
+    end: DomainExit | None
     _heard: ConsoleCapture
 
     @property
@@ -193,7 +193,7 @@ class ScratchDomain:
         """Seconds since it was started."""
         return time.monotonic() - self._heard.began
 
-    def follow(self, until: float) -> End | None:
+    def follow(self, until: float) -> DomainExit | None:
         """Read the console until the age ``until``, a new line, a wake-up or the end; return the end.
 
         Raises:
@@ -202,12 +202,12 @@ class ScratchDomain:
         """
         if self.end is None:
             outcome = self.reader.follow(self.key_queue, wait=max(0.0, until - self.age))
-            if isinstance(outcome, End):
+            if isinstance(outcome, DomainExit):
                 self.end = outcome
                 self._heard.end()
         return self.end
 
-    def catch_up(self) -> End | None:
+    def catch_up(self) -> DomainExit | None:
         """Read what the console has said by now; return the end."""
         before = -1
         while self._heard.count != before and self.end is None:
@@ -276,7 +276,7 @@ def booted(
         if isinstance(host, Ssh):
             undo.callback(_wipe, host, deployed)
         undo.callback(_destroy, host, asked)
-        ownership.mark(host, asked, ownership.whoami(found.project.root))
+        ownership.set_owner(host, asked, ownership.owner_id(found.project.root))
         host.toolstack.create_paused(deployed.xl, name=name, uuid=asked)
         domain = host.toolstack.find(uuid=asked)
         if domain is None:
@@ -335,4 +335,4 @@ def _destroy(host: Host, asked: str) -> None:
         domain = host.toolstack.find(uuid=asked, background=True)
         if domain:
             host.toolstack.destroy(domain)
-        ownership.unmark(host, asked)
+        ownership.clear_owner(host, asked)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unibuild.deploy.console_session import AttachedDomain
-    from unibuild.domain.console import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.watch.domain import NamedLock
 
 __all__ = ["ConsoleThread", "EventConsoleOutput", "PassthroughFlag"]
@@ -121,7 +121,7 @@ class ConsoleThread:
         voice: EventConsoleOutput,
         turn: NamedLock,
         *,
-        ended: Callable[[ConsoleThread, End | UnibuildError], None],
+        ended: Callable[[ConsoleThread, DomainExit | UnibuildError], None],
         unheard: Callable[[ConsoleThread, UnibuildError], None],
         remade: Callable[[ConsoleThread], None],
         waits: Callable[[ConsoleThread, str], None],
@@ -195,7 +195,7 @@ class ConsoleThread:
                 self.followed = again
             self._remade(self)
 
-    def _put_off(self, end: End, reboots: list[float]) -> None:
+    def _put_off(self, end: DomainExit, reboots: list[float]) -> None:
         """Wait before a domain that keeps rebooting is recreated, at most until the thread is told to stop."""
         seconds = 0.0
         with contextlib.suppress(UnibuildError):  # who goes on meets it too
@@ -203,7 +203,7 @@ class ConsoleThread:
         if seconds:
             select.select([self._waker], [], [], seconds)
 
-    def _read(self) -> End | None:
+    def _read(self) -> DomainExit | None:
         """Read to the domain's end; None: it was left."""
         while not self._is_left:
             until = time.monotonic() + _PROMPT if self.voice.is_unfinished else None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.deploy.replacement import NewDomain
-    from unibuild.domain.console import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.graph.graph import Graph
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
@@ -313,7 +313,7 @@ class DomainController:
             )
         )
 
-    def _lost(self, follower: ConsoleThread, end: End | UnibuildError) -> None:
+    def _lost(self, follower: ConsoleThread, end: DomainExit | UnibuildError) -> None:
         """Tell that a domain has ended."""
         if isinstance(end, UnibuildError):
             state: events.State = "gone" if isinstance(end, HostError) else "crashed"

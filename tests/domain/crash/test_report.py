@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from unibuild.domain.crash import host_queries, report, symbols
-from unibuild.domain.exit_status import End
+from unibuild.domain.exit_status import DomainExit
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 from unibuild.host.toolstack import SHUTDOWN_REASONS
 
 HERE = Path(__file__).parent
-CRASHED = End(SHUTDOWN_REASONS[3], None)
+CRASHED = DomainExit(SHUTDOWN_REASONS[3], None)
 BOOM = b"""\
 Fatal error: exception Failure("boom")\r
 Raised at Stdlib.failwith in file "stdlib.ml", line 29, characters 17-33\r
@@ -69,7 +69,7 @@ def test_what_is_in_the_folder(project):
 
 
 def test_an_exception_with_its_backtrace(project):
-    made = project.collect(End(SHUTDOWN_REASONS[0], 2), BOOM)
+    made = project.collect(DomainExit(SHUTDOWN_REASONS[0], 2), BOOM)
     assert made.sentence == 'hello powered off with exit code 2: the OCaml exception Failure("boom") was not caught'
     assert made.details == (
         "Raised at Stdlib.failwith  stdlib.ml:29",
@@ -83,7 +83,7 @@ def test_an_exception_with_its_backtrace(project):
 def test_the_first_frame_of_our_own_is_always_shown(project):
     deep = b'Called from X.f in file "duniverse/x/x.ml", line 1, characters 1-2\r\n' * 20
     lines = BOOM.splitlines(keepends=True)
-    made = project.collect(End(SHUTDOWN_REASONS[0], 2), b"".join((*lines[:2], deep, *lines[2:])))
+    made = project.collect(DomainExit(SHUTDOWN_REASONS[0], 2), b"".join((*lines[:2], deep, *lines[2:])))
     assert len(made.details) == 5
     assert made.details[-1].endswith("unikernel.ml:12")
 
@@ -133,7 +133,7 @@ def test_a_domain_that_will_end_is_lost(project):
 
 
 def test_an_end_that_explains_itself_needs_no_frames(project):
-    made = project.collect(End(SHUTDOWN_REASONS[0], 63), b"Solo5: solo5_exit(63) called\r\n")
+    made = project.collect(DomainExit(SHUTDOWN_REASONS[0], 63), b"Solo5: solo5_exit(63) called\r\n")
     assert made.details == ()
 
 
@@ -166,7 +166,7 @@ def test_a_kernel_among_our_own_is_linked(project):
 def test_a_host_out_of_reach(project):
     project.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
     project.host = Ssh("there")
-    made = project.collect(End(SHUTDOWN_REASONS[0], 2), BOOM)
+    made = project.collect(DomainExit(SHUTDOWN_REASONS[0], 2), BOOM)
     assert "boom" in made.sentence
     assert "cannot reach ssh://there: nothing listens on its SSH port" in (made.folder / "report.txt").read_text()
 

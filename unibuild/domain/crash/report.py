@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unibuild.domain.crash.stack import StackFrame
-    from unibuild.domain.exit_status import End
+    from unibuild.domain.exit_status import DomainExit
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
 
@@ -73,7 +73,7 @@ class Evidence:
     name: str
     host: str
     made: datetime
-    end: End | None
+    end: DomainExit | None
     finding: console_patterns.ConsoleFinding | None
     cause: str | None
     vcpus: tuple[registers.Vcpu, ...]
@@ -87,7 +87,7 @@ class Evidence:
 def collect(
     host: Host,
     domain: Domain | None,
-    end: End | None,
+    end: DomainExit | None,
     *,
     name: str,
     said: bytes,
@@ -156,7 +156,7 @@ def _ask(asking: BoundedQueries) -> tuple[dict[str, str], str]:
     return answers, log
 
 
-def _cause(xen: str, domain: Domain | None, end: End | None, vcpu: registers.Vcpu | None) -> str | None:
+def _cause(xen: str, domain: Domain | None, end: DomainExit | None, vcpu: registers.Vcpu | None) -> str | None:
     """Return what Xen's log tells of an end that the console does not explain."""
     if domain is None or end is None:
         return None
