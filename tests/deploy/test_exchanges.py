@@ -1,0 +1,83 @@
+"""How many commands a boot, a replacement and a destroy send over SSH, one after the other: each costs a round trip."""
+
+import contextlib
+import re
+import time
+
+import pytest
+
+from unibuild.deploy import boot, replacement
+from unibuild.deploy.console_output import ConsoleOutput
+from unibuild.deploy.destroy import destroy
+from unibuild.deploy.hosts import open_host
+from unibuild.domain import console
+from unibuild.settings.loader import load
+
+MOST = {"first boot": 15, "no-op boot": 1, "replacement": 23, "destroy": 6}
+"""The most exchanges that each may take; lower them when a change saves one."""
+
+
+class Far:
+    """A project whose domain runs on a host behind SSH, with the exchanges of each action."""
+
+    def __init__(self, root, xen) -> None:
+        self.root, self.xen = root, xen
+        root.mkdir()
+        (root / "unibuild.toml").write_text("")
+        self.words = {"host": "ssh://there", "boot.grace": "60"}
+
+    @property
+    def project(self):
+        return load(self.root, self.words, {})
+
+    def boot(self, readers, *script: str) -> None:
+        kernel = self.xen.kernel(*script)
+        project = self.project
+        self.host = open_host(project.settings)
+        boot.boot_in_place(project, self.host, self.xen.xl_file(kernel), kernel, ConsoleOutput(raw=False), readers)
+
+    def destroy(self) -> None:
+        destroy(self.project)
+
+    def wait_until_it_obeys(self) -> None:
+        """Wait until the domain accepts a request to shut down."""
+        deadline = time.monotonic() + 60
+        while not any(
+            path.endswith("/control/feature-poweroff") and value == "1"
+            for path, value in self.xen.store("/local/domain").items()
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def exchanges(self, act, *args) -> list[str]:
+        """Return the commands that an action sent; those of consoles, which it does not wait for, are left out."""
+        before = len(self.xen.remote())
+        act(*args)
+        return [command for command in self.xen.remote()[before:] if not re.search("UNIBUILD_READER|@release", command)]
+
+
+@pytest.fixture(params=["root", "ann"])
+def far(request, tmp_path, xen, monkeypatch):
+    monkeypatch.setattr("unibuild.host.ssh._ROOT_FOLDER", str(tmp_path / "copies"))
+    for module in (console, replacement):
+        monkeypatch.setattr(module, "QUIET", 0.02)
+        monkeypatch.setattr(module, "SILENT", 0.3)
+    monkeypatch.setenv("STANDIN_ATTACH", "0")
+    (xen.world / "ssh-config").write_text(f"user {request.param}\nhostname there\n")
+    return Far(tmp_path / "tree", xen)
+
+
+@pytest.fixture
+def readers():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def test_exchanges_are_few(far, readers):
+    found = {"first boot": far.exchanges(far.boot, readers, "say old", "obey")}
+    found["no-op boot"] = far.exchanges(far.boot, readers, "say old", "obey")
+    far.wait_until_it_obeys()
+    found["replacement"] = far.exchanges(far.boot, readers, "say new", "obey")
+    found["destroy"] = far.exchanges(far.destroy)
+    too_many = {what: sent for what, sent in found.items() if len(sent) > MOST[what]}
+    assert too_many == {}, "\n".join(f"{what}, {len(sent)}:\n" + "\n".join(sent) for what, sent in too_many.items())
