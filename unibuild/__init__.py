@@ -8,6 +8,10 @@ __all__ = ["DOIT_CONFIG", "__version__", "unikernel"]
 
 def __getattr__(name: str) -> object:
     """Give what a ``dodo.py`` imports, and import doit only then (PEP 562)."""
+    if name in ("DOIT_CONFIG", "unikernel"):
+        from unibuild.util import interrupts
+
+        interrupts.install()
     if name == "DOIT_CONFIG":
         from pathlib import Path
 

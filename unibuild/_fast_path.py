@@ -32,8 +32,8 @@ def main(end: "Callable[[int], object] | None" = None) -> int:
     Returns:
         The exit code.
     """
-    _open_standard_files()
     try:
+        _open_standard_files()
         if len(sys.argv) == 2 and sys.argv[1] in GOALS and current(sys.argv[1]):
             try:
                 sys.stdout.write(f"{sys.argv[1]}: up to date\n")
@@ -43,11 +43,16 @@ def main(end: "Callable[[int], object] | None" = None) -> int:
                 return 0
             except OSError:  # the reader has gone, or the disk is full: the rest knows how to tell it
                 pass
+        from unibuild.util import interrupts
+
+        interrupts.install()
         from unibuild.cli.main import main as slow
         from unibuild.util import standard_streams
 
         standard_streams.install()
-        return slow(sys.argv[1:])
+        code = slow(sys.argv[1:])
+        interrupts.restore()
+        return code
     except KeyboardInterrupt:
         if "--debug" in sys.argv:
             raise

@@ -400,8 +400,8 @@ import signal, sys
 from pathlib import Path
 from unibuild.settings.loader import load
 from unibuild.deploy import boot
-from unibuild.doit_plugin.tree_lock import end_on_signals
-end_on_signals()
+from unibuild.util.interrupts import exit_on_termination
+exit_on_termination()
 root, xl, kernel, console, host = sys.argv[1:]
 boot.boot(load(Path(root), {"boot.console": console, "host": host}, {}), Path(xl), Path(kernel))
 """

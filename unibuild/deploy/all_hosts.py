@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_LAST_LINES = 5.0  # seconds for what a child that has ended left in its pipe
 PATIENCE = 60.0  # seconds to an end after Ctrl-C: a domain that is being made is not left half made
 _OURSELVES = ("-P", "-c", "import sys; from unibuild._fast_path import main; sys.exit(main())")
 _OUTCOMES = {0: "done", 2: "wrong input", 3: "missing", 4: "no host", 5: "failed", 6: "not ready", 130: "interrupted"}
@@ -81,19 +82,22 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
     take = ["--take-over"] if project.take_over else []
     show = _Show(max(map(len, names)))
     with contextlib.ExitStack() as stack:
-        runs = []
-        for name in names:
-            argv = [sys.executable, *_OURSELVES, goal, *words, *take, "--host", name, *settings, "boot.console=none"]
-            child, pipe = _start(argv, project.root)
-            runs.append(_Run(name, stack.enter_context(child), pipe))
-        threads = [threading.Thread(target=_read, args=(one, show), daemon=True) for one in runs]
+        runs: list[_Run] = []
+        threads: list[threading.Thread] = []
         try:
-            for thread in threads:
-                thread.start()
+            for name in names:
+                asked = [goal, *words, *take, "--host", name, *settings, "boot.console=none"]
+                with job_control.defer_signals():  # one that has started is in the list
+                    child, pipe = _start([sys.executable, *_OURSELVES, *asked], project.root)
+                    runs.append(_Run(name, stack.enter_context(child), pipe))
+                    threads.append(threading.Thread(target=_read, args=(runs[-1], show), daemon=True))
+                    threads[-1].start()
             for thread in threads:
                 join(thread)
         except BaseException:
             _end(runs)
+            for thread in threads:
+                join(thread, _LAST_LINES)  # else it prints while the interpreter ends, which aborts
             raise
         rows = [one.row for one in runs]
     if show.gone:

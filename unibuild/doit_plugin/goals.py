@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from doit.task import Task
 
 from unibuild.doit_plugin.tasks import OWN_TERMINAL, DomainUpToDate, OwnFileDep, as_action, group_by_goal, stage_tasks
-from unibuild.doit_plugin.tree_lock import TreeLock, end_on_signals
+from unibuild.doit_plugin.tree_lock import TreeLock
 from unibuild.doit_plugin.usage import OPTIONS, SHARED
 from unibuild.graph.graph import GOALS
 from unibuild.host import resolve
 from unibuild.settings.hosts import ALL, at
+from unibuild.util.interrupts import exit_on_termination
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ def tasks(graph: Graph) -> list[Task]:
 
     From here on the process ends in order on TERM and HUP.
     """
-    end_on_signals()
+    exit_on_termination()
     guard = TreeLock(graph.project.root)
     return [
         *group_by_goal(stage_tasks(graph, guard)),
@@ -48,7 +49,7 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
         graphs: that of each host.
         project: the project, whose ``host`` is ``all``.
     """
-    end_on_signals()
+    exit_on_termination()
     guard = TreeLock(project.root)
     stages = {task.name: task for graph in graphs for task in stage_tasks(graph, guard)}
     boot = _everywhere_task(project, "boot", guard)
@@ -58,7 +59,7 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
 
 def later_tasks(project: Project) -> list[Task]:
     """Return the tasks of the goals in ``BUILT_ALREADY``: a tree that cannot be built has them too."""
-    end_on_signals()
+    exit_on_termination()
     is_one = project.settings.host != ALL
     first = next(iter(project.settings.hosts), None)
     told = project if is_one or first is None else at(project, first)  # these two tell of every host anyway

@@ -36,7 +36,7 @@ from unibuild.doit_plugin.usage import GoalOptions, options_after_goal, unknown_
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.graph.graph import BUILT_ALREADY, GOALS
 from unibuild.settings.loader import FILE, STATE
-from unibuild.util import standard_streams
+from unibuild.util import interrupts, standard_streams
 from unibuild.util.files import find_upward
 from unibuild.util.output import handle_broken_pipe, print_error
 
@@ -160,6 +160,10 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
 
     dodo = ""
     """The path of the ``dodo.py`` that the command line names; empty: it names none."""
+
+    def __init__(self) -> None:
+        interrupts.install()
+        super().__init__()
 
     def setup(self, opt_values: dict[str, Any]) -> None:
         """Load the ``dodo.py``, which is looked for beside ``unibuild.toml`` too, and go to the project's folder."""

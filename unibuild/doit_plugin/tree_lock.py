@@ -1,4 +1,4 @@
-"""What protects a run: one at a time in a tree, and an orderly end by a signal."""
+"""The lock that lets one build at a time run in a tree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from unibuild.errors import FileError
 from unibuild.settings.loader import state_dir
@@ -14,9 +14,8 @@ from unibuild.util import files, standard_streams
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import FrameType
 
-__all__ = ["TreeLock", "end_on_signals"]
+__all__ = ["TreeLock"]
 
 
 class TreeLock:
@@ -56,23 +55,6 @@ class TreeLock:
         """Let others build: what follows does not touch the tree."""
         if self._lock is not None:
             self._lock.release()
-
-
-def end_on_signals() -> None:
-    """From here on TERM and HUP end us in order: children first, then what stands in ``finally``; exit code 128+n.
-
-    A signal that somebody handles or ignores (``nohup``) stays so.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return  # only the main thread may change signal handlers
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(number, signal.SIG_IGN)  # the end takes a while, and is on its way
-    raise SystemExit(128 + number)
 
 
 def _end_with_parent() -> None:
