@@ -42,7 +42,7 @@ LINES = (
     Line(9, "build", "link hello-pv.xen"),
     Line(9.5, "hello", "tick 53"),
     Line(11, "hello", "asked to poweroff"),
-    Line(12, "watch", "hello was replaced; none ran for 1.03 s", "", "The new domain replaces it."),
+    Line(12, "watch", "replaced hello; downtime 1.03 s", "", "The new domain replaces it."),
     Line(
         12, "watch", "✓ booted in 10.55 s (main.c): debounce 0.02, build 0.25, xl 0.08, copy 1.99, create 1.66", "good"
     ),

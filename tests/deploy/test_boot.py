@@ -189,7 +189,7 @@ def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree, fails):
 @pytest.mark.parametrize(
     ("kernel", "xl", "sentence"),
     [
-        ("#!kernel\nstay\n", "memory = 4096", "hello wants 4096 MiB of memory and local has 1024 in all"),
+        ("#!kernel\nstay\n", "memory = 4096", "hello needs 4096 MiB of memory, and local has 1024 MiB in all"),
         ("no kernel\n", "", "Xen refused the kernel of hello"),
     ],
 )
@@ -319,7 +319,7 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
         patch.setattr(XlToolstack, "unpause", lambda *_: (_ for _ in ()).throw(failure))
         tree_anywhere.boot()
     told = getattr(caught.value, "hint", "") + capfd.readouterr().err
-    assert re.search("older hello was ended, and none runs on|generation 1 could not be brought back, and none", told)
+    assert re.search("old hello was stopped; no domain runs on|generation 1 could not be booted again; no domain", told)
     assert tree_anywhere.running() == []
     assert not tree_anywhere.is_current()
 

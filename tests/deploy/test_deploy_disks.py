@@ -28,7 +28,7 @@ def test_a_disk_that_is_nowhere(start, xen, host):
     assert error.value.message == f"neither {host} nor this machine has /nowhere/disk.img for the disk xvdb of hello"
     assert error.value.hint.splitlines() == [
         'make it (`truncate -s 16M FILE`), or name another: [xl.disk.xvdb] target = "..."',
-        "the older hello runs on",
+        "the old hello runs on",
     ]
     assert xen.domains() == before
 

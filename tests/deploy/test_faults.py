@@ -347,7 +347,7 @@ def all_is_put_right(case: Case) -> None:
     assert names == case.running, said
     assert names == ["hello"] or "none runs" in said, said
     scripts = [one["script"] for one in case.xen.domains().values() if one["reason"] is None]
-    if "the older hello runs on" in said or "generation 1 runs again" in said:
+    if "the old hello runs on" in said or "generation 1 runs again" in said:
         assert scripts == [[*OLD]], said
     elif "was replaced" in said:
         assert scripts == [[*NEW]], said

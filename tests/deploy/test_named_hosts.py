@@ -92,7 +92,7 @@ def test_make_hands_it_on(project):
 
 @pytest.mark.parametrize("words", [("xl", "--host", "bog"), ("xl", "host=bog")])
 def test_an_unknown_host_is_told_with_the_nearest(project, door, words):
-    assert "there is no host `bog`\nhint: did you mean `big`? known: local, lab, plain, big, more" in project.run(
+    assert "unknown host: bog\nhint: did you mean `big`? known: local, lab, plain, big, more" in project.run(
         door, *words, code=2
     )
 
@@ -110,7 +110,7 @@ def test_all_hosts_at_once_need_each_xl_once(project, door):
 
 @pytest.mark.parametrize("goal", ["console", "plan"])
 def test_what_takes_one_host_says_so(project, goal):
-    assert "this goal takes one host, not all of them" in project.run("unibuild", goal, "--host", "all", code=2)
+    assert "this goal takes one host, not all" in project.run("unibuild", goal, "--host", "all", code=2)
 
 
 def test_a_task_of_a_persons_own_keeps_its_options(project):
@@ -123,5 +123,5 @@ def test_a_domain_of_someone_else_is_only_taken_when_that_is_asked_for(project, 
     theirs = xen.xl_file(xen.kernel("stay"))
     project.run("xl", "create", str(theirs))
     words = ("boot", "--host", "local", "boot.console=none")
-    assert "is on local already, and it is not ours" in project.run(door, *words, code=5)
+    assert "does not belong to this project" in project.run(door, *words, code=5)
     assert "hello runs as domain" in project.run(door, *words, "--take-over")

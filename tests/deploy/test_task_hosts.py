@@ -60,7 +60,7 @@ def named(host: str) -> Settings:
 
 @pytest.mark.parametrize("host", ["xen1", "mine", "box", "ssh://ann@xen1:2222", "local", "lab"])
 def test_a_host_is_called_as_the_settings_call_it(host):
-    assert resolve.place(named(host)) == host
+    assert resolve.host_name(named(host)) == host
 
 
 def test_a_table_says_how_the_host_is_reached(xen):
@@ -77,19 +77,19 @@ def test_a_lab_with_a_name_is_the_lab(running):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (named("xen2"), "there is no host `xen2`\n  did you mean `xen1`? known: local, lab, xen1, mine, box; or an"),
-        (named("all"), "this goal takes one host, not all of them\n  --host xen1 or --host mine or --host box"),
-        (Settings(host="all"), '"all" means the hosts that have names, and there is none\n  give them names'),
-        (named("http://xen1"), 'host = "http://xen1" is no address of a Xen host'),
+        (named("xen2"), "unknown host: xen2\n  did you mean `xen1`? known: local, lab, xen1, mine, box; or an"),
+        (named("all"), "this goal takes one host, not all\n  --host xen1 or --host mine or --host box"),
+        (Settings(host="all"), '"all" means the hosts that have names, and no host has a name\n  give them names'),
+        (named("http://xen1"), 'host = "http://xen1" is not the address of a Xen host'),
         (
             Settings(host="a", hosts={"a": HostTable(address="xen1/")}),
-            '[hosts.a] address = "xen1/" is no address of a Xen host',
+            '[hosts.a] address = "xen1/" is not the address of a Xen host',
         ),
     ],
 )
 def test_what_is_no_host(settings, sentence):
     with pytest.raises(InputError) as caught:
-        resolve.place(settings)
+        resolve.host_name(settings)
         hosts.open_host(settings)
     assert str(caught.value).startswith(sentence)
 

@@ -78,12 +78,12 @@ def test_a_host_that_can_take_it(text):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name = 'other'", "a domain called other is on box already, and it is not ours (domain 7)"),
-        ("memory = 800", "hello wants 800 MiB of memory and box has 767 in all"),
-        ("memory = 600", "hello wants 600 MiB of memory and box has 500"),
+        ("name = 'other'", "the name other is in use on box: domain 7 does not belong to this project"),
+        ("memory = 800", "hello needs 800 MiB of memory, and box has 767 MiB in all"),
+        ("memory = 600", "hello needs 600 MiB of memory and box has 500 MiB free"),
         (
             "type = 'pvh'\nmemory = 499",
-            "hello wants 499 MiB of memory, 501 with what Xen needs for it, and box has 500",
+            "hello needs 499 MiB of memory, 501 MiB with Xen's overhead, and box has 500 MiB free",
         ),
         ("type = 'pvh'\nvcpus = 200", "hello wants 200 processors, and a PVH domain has 128 at most"),
         (
@@ -119,7 +119,7 @@ def test_pci_devices_that_are_set_aside():
     info = INFO | {"virt_caps": "pv hvm hvm_directio"}
     text = "pci = ['00:1b.0', '0001:02:00.1,permissive=1', '00:03.0,seize=1']"
     assert lacks(text, info, assignable=["0000:00:1b.0"]) == [
-        "the PCI device 0001:02:00.1 of hello is not set aside for domains on box"
+        "the PCI device 0001:02:00.1 of hello is not assignable on box"
     ]
     assert lacks(f"{text}\npci_seize = 1", info) == []
 
@@ -132,25 +132,25 @@ def test_pci_devices_that_are_set_aside():
             OLD | {"xen_minor": "14"},
             kernel("pvh"),
             "type = 'pvh'",
-            "box cannot run PVH domains: its processor has no hardware virtualization, or it is switched off",
+            "box cannot run PVH domains: its processor lacks hardware virtualization, or it is disabled",
         ),
         (
             INFO | {"virt_caps": "hvm hap"},
             kernel("pv"),
             "type = 'pv'",
-            "Xen on box runs no PV domains: it was built or started without them",
+            "Xen on box cannot run PV domains: they were disabled when it was built or started",
         ),
         (
             INFO | {"xen_caps": "hvm-3.0-x86_32 hvm-3.0-x86_64"},
             None,
             "type = 'pv'",
-            "Xen on box runs no PV domains: it was built or started without them",
+            "Xen on box cannot run PV domains: they were disabled when it was built or started",
         ),
         (
             INFO,
             kernel("pv", "x86_32"),
             "type = 'pv'",
-            "Xen on box runs no PV kernels of 32 bits, and that of hello is one",
+            "Xen on box cannot run 32-bit PV kernels, and hello is one",
         ),
         (INFO, kernel("pv"), "type = 'pvh'", '/k is a PV kernel and cannot start in a domain of type "pvh"'),
     ],
@@ -216,7 +216,7 @@ def test_what_was_seen(xen):
 def test_all_reasons_are_told_at_once(xen):
     with pytest.raises(DomainError, match=r"^local cannot take hello, for 2 reasons") as error:
         look("memory = 600", "vif = ['bridge=nosuch']")
-    assert error.value.hint.splitlines()[0] == "- hello wants 600 MiB of memory and local has 512"
+    assert error.value.hint.splitlines()[0] == "- hello needs 600 MiB of memory and local has 512 MiB free"
     assert error.value.hint.splitlines()[2] == "- local has no bridge nosuch for network device 0 of hello"
 
 

@@ -69,7 +69,7 @@ def test_what_cannot_live_at_once(new, old, why):
 
 def test_memory_for_both_is_wanted():
     told = swap.conflict(parser.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
-    assert told == "there has 32 MiB of memory left, and the new one takes 33"
+    assert told == "there has 32 MiB of memory left, and the new domain needs 33"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_question_without_an_answer_is_asked_again(host, faulty, monkeypatch, 
 def test_a_question_that_is_never_answered_is_named(host, faulty, monkeypatch):
     faulty("exec sleep 600")
     limited(host, monkeypatch, SHORT)
-    with pytest.raises(NoAnswerError, match=f"`xl list -v` on {host.name} gave no answer within 0.3 s, twice"):
+    with pytest.raises(NoAnswerError, match=f"`xl list -v` on {host.name} did not answer within 0.3 s, twice"):
         host.toolstack.list_domains()
 
 

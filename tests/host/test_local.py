@@ -58,7 +58,7 @@ def test_another_user_needs_it_for_xl_only(xen):
 )
 def test_sudo_refuses(xen, said, reason):
     xen.refuse("sudo", said)
-    with pytest.raises(HostError, match=f"sudo did not let us run xl as root on this machine: {reason}"):
+    with pytest.raises(HostError, match=f"cannot run xl as root on this machine: sudo refused: {reason}"):
         Local(uid=1000).run(["xl", "list", "-v"])
 
 
@@ -153,11 +153,11 @@ def test_a_wrong_password_is_a_sentence(terminal):
     for _ in range(3):
         terminal.expect("password for")
         terminal.sendline("wrong")
-    terminal.expect("HostError sudo did not let us run xl as root on this machine: the password was wrong")
+    terminal.expect("HostError cannot run xl as root on this machine: sudo refused: the password was wrong")
 
 
 def test_ctrl_c_at_the_password(terminal):
     terminal.expect("password for")
     terminal.sendintr()
-    terminal.expect("KeyboardInterrupt|HostError sudo did not let us")
+    terminal.expect("KeyboardInterrupt|HostError cannot run xl as root")
     terminal.expect(pexpect.EOF)

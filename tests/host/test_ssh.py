@@ -7,7 +7,7 @@ import pytest
 
 from unibuild.errors import CommandError, HostError, LostError, MissingError, SettingsError
 from unibuild.host.ssh import Ssh, format_address, parse
-from unibuild.host.ssh_errors import Way, explain
+from unibuild.host.ssh_errors import SshTarget, explain
 from unibuild.util import files, process
 
 
@@ -29,7 +29,7 @@ def test_addresses(address, expected):
     ["xen", "ssh://", "ssh://xen:0", "ssh://xen:99999", "ssh://-oProxyCommand=x", "ssh://-a@xen", "ssh://a b"],
 )
 def test_what_is_no_address(address):
-    with pytest.raises(SettingsError, match="is no address of a Xen host"):
+    with pytest.raises(SettingsError, match="is not the address of a Xen host"):
         parse(address)
 
 
@@ -235,10 +235,10 @@ Host key verification failed.
     ("said", "sentence", "hint"),
     [
         (CHANGED, "the key of ssh://there has changed", "ssh-keygen -f '/home/ann/my keys' -R '[there]:2222'"),
-        ("Host key verification failed.", "a key that you have not accepted", "compare the fingerprint"),
+        ("Host key verification failed.", "is not accepted yet", "compare the fingerprint"),
         (
             "ann@there: Permission denied (publickey,password).",
-            "refused to let you in .publickey,password",
+            "refused the sign-in .publickey,password",
             "ssh-copy-id",
         ),
         ("ssh: Could not resolve hostname there: Name or service not known", "no machine of that name", "`host`"),
@@ -260,18 +260,20 @@ def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
 
 
 def test_an_unknown_failure_tells_its_words():
-    error = explain("what is this\nand that\n", Way("ssh://x", "x", "x", "x"), has_begun=False)
-    assert error.message == "ssh does not get through to ssh://x: what is this"
+    error = explain("what is this\nand that\n", SshTarget("ssh://x", "x", "x", "x"), has_begun=False)
+    assert error.message == "ssh cannot connect to ssh://x: what is this"
 
 
 def test_a_connection_that_is_cut_is_silent():
-    assert explain("", Way("ssh://x", "x", "x", "x"), has_begun=False).message == "the connection to ssh://x broke"
+    assert (
+        explain("", SshTarget("ssh://x", "x", "x", "x"), has_begun=False).message == "the connection to ssh://x broke"
+    )
 
 
 def test_sudo_that_wants_a_password_over_there(xen):
     xen.refuse("sudo", "sudo: a password is required")
     with pytest.raises(
-        HostError, match="sudo did not let us run xl as root on ssh://there: it wants a password"
+        HostError, match="cannot run xl as root on ssh://there: sudo refused: it wants a password"
     ) as error:
         Ssh("there").run(["xl", "list"])
     assert "`unibuild doctor --host ssh://there` prints the lines" in error.value.hint

@@ -140,8 +140,8 @@ def test_an_ipv6_address(project, server, form):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (("ProxyJump gate",), "by way of 127.0.0.1 port 9: nothing listens"),
-        (("ProxyJump nosuch.invalid",), "by way of nosuch.invalid: there is no machine of that name"),
+        (("ProxyJump gate",), "through 127.0.0.1 port 9: nothing listens"),
+        (("ProxyJump nosuch.invalid",), "through nosuch.invalid: there is no machine of that name"),
         (("ProxyCommand nosuch-program %h",), "nosuch-program"),
         (("ProxyCommand sh -c 'echo down >&2; exit 1'",), "down"),
     ],
@@ -161,7 +161,7 @@ def test_an_account_that_runs_no_command(project, server):
     rc.write_text("echo closed for today; exit 1\n")
     try:
         server.use(server.configuration("bash"))
-        with pytest.raises(HostError, match="ran no command, and ended with exit code 1: closed for today"):
+        with pytest.raises(HostError, match=r"did not run the command \(exit code 1\): closed for today"):
             project.host().run(["true"], root=False)
     finally:
         rc.write_text(text)

@@ -57,7 +57,7 @@ FROM_THE_LAB = [
     (
         "libxl: cannot execute /etc/xen/scripts/vif-nosuch: No such file or directory\n"
         "libxl: error: libxl_create.c:1921:domcreate_attach_devices: Domain 12:unable to add vif devices",
-        "box has no script /etc/xen/scripts/vif-nosuch for a device of hello",
+        "box lacks the script /etc/xen/scripts/vif-nosuch for a device of hello",
     ),
     (
         "libxl: error: libxl_device.c:455:libxl__device_disk_set_backend: Disk vdev=xvda failed to stat: /nosuch.img: "
@@ -200,11 +200,11 @@ FROM_THE_SOURCE = [
     ("failed to free memory for the domain", "there is too little free memory on box for hello"),
     (
         "libxl: error: libxl_create.c:100: neither hap nor shadow paging available",
-        "box cannot run a PVH domain: its processor or firmware has no hardware virtualization",
+        "box cannot run a PVH domain: its processor or firmware lacks hardware virtualization",
     ),
     (
         "libxl: error: libxl_pci.c:1600: Domain 3:PCI device 0:0:1b.0 is not assignable",
-        "the PCI device 0:0:1b.0 of hello is not set aside for domains on box",
+        "the PCI device 0:0:1b.0 of hello is not assignable on box",
     ),
     (
         "libxl: error: libxl_dom.c:185: Hard affinity completely outside of domain's cpupool!",

@@ -152,7 +152,7 @@ def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
         (("name = ", "disk = ['/no.img,raw,xvda,w']\nname = "), "lab has no file /no.img for a disk of hello"),
         (
             ("name = ", "vif = ['bridge=br7,script=vif-bridge-x']\nname = "),
-            "has no script /etc/xen/scripts/vif-bridge-x",
+            "lacks the script /etc/xen/scripts/vif-bridge-x",
         ),
     ],
 )

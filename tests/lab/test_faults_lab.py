@@ -118,7 +118,7 @@ def test_a_run_that_is_killed_in_a_swap(tree, capfd):
     tree.boot()
     for step, sentence in {
         ("rename", 2): "which runs on",
-        ("unpause", 1): "the older hello was ended by it, and none runs on lab now",
+        ("unpause", 1): "after it stopped the old hello; no domain runs on lab now",
         ("destroy", 1): "while it waited for hello to be ready",
     }.items():
         assert tree.hurt("kill", *step)[0] == -signal.SIGKILL
@@ -138,9 +138,9 @@ def test_memory_for_one_only(tree, dom0, capfd):
     free = int(dom0.toolstack.info()["free_memory"])
     tree.boot(xl__memory=str(free * 2 // 3))
     tree.boot(xl__memory=str(free * 2 // 3))
-    assert re.search(r"the older hello is ended first: lab has \d+ MiB of memory left", capfd.readouterr().err)
+    assert re.search(r"the old hello is stopped first: lab has \d+ MiB of memory left", capfd.readouterr().err)
     before = tree.running
-    with pytest.raises(DomainError, match=rf"hello wants {free * 2} MiB of memory and lab has"):
+    with pytest.raises(DomainError, match=rf"hello needs {free * 2} MiB of memory"):
         tree.boot(xl__memory=str(free * 2))
     assert [domain.uuid for domain in tree.running] == [domain.uuid for domain in before]
     tree.boots_again()
@@ -177,6 +177,6 @@ def test_two_boots_at_the_same_moment(tree, dom0, tmp_path, hello_kernels):
     assert 0 in codes, "".join(said)
     assert [domain.name for domain in tree.running] == ["hello"]
     for code, words in zip(codes, said, strict=True):
-        assert code == 0 or re.search("is in use by process|is being changed by|it is that of", words), words
+        assert code == 0 or re.search("is in use by process|is being changed by|belongs to", words), words
     winner = tree if 0 in codes[:2] else other
     winner.boots_again()

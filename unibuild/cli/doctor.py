@@ -110,7 +110,7 @@ def _hosts(settings: Settings, problem: Finding | None) -> tuple[str, ...]:
         InputError: there is no such host.
     """
     try:
-        return resolve.every(settings) if settings.host == ALL else (resolve.place(settings),)
+        return resolve.all_names(settings) if settings.host == ALL else (resolve.host_name(settings),)
     except UnibuildError:
         if problem is None:
             raise

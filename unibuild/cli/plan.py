@@ -81,7 +81,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
         before = stage.name if stage in found.stages else before
         yield from _commands(found, stage)
     if boot:
-        where = resolve.place(found.project.settings)
+        where = resolve.host_name(found.project.settings)
         if before:
             yield f"boot: would run on {where}, if {before} leaves something new or its domain does not run"
         else:

@@ -1,4 +1,4 @@
-"""Booting: a domain is made from what was built, takes the place of the older one of ours, and proves itself."""
+"""Boot a domain: create it from what was built, replace the older one and wait until it is ready."""
 
 from __future__ import annotations
 
@@ -33,22 +33,21 @@ __all__ = ["boot", "boot_generation", "boot_in_place"]
 
 
 def boot(project: Project, xl_file: Path, kernel: Path) -> None:
-    """Make the domain and follow its console as ``[boot]`` says; where it runs unchanged, say so.
+    """Boot the domain and follow its console as ``[boot]`` says; print so if it runs unchanged.
 
-    The kernel, the ``.xl`` and the disks are on the host, and the host was looked at, before an older domain of ours
-    is ended.
+    Before an older domain is stopped, the kernel, the ``.xl`` and the disks are on the host, and preflight has passed.
 
     Args:
         project: the project.
-        xl_file: the ``.xl`` of the domain, as ``xlfile.render`` made it.
+        xl_file: the domain's ``.xl``, as ``xlfile.render`` wrote it.
         kernel: the kernel that it names.
 
     Raises:
         HostError: the host cannot be reached, or refused.
-        DomainError: the domain could not be made; someone else's has its name; or it ended badly.
-        NotReadyError: it was not ready in time; what ``[boot.ready] on_failure`` says was done.
+        DomainError: the domain could not be created, its name belongs to someone else, or it failed.
+        NotReadyError: it was not ready in time; ``[boot.ready] on_failure`` was applied.
         SettingsError: the unikernel does not know an argument.
-        BusyError: another run is at it.
+        BusyError: another run changes the domain.
         FileError: a file cannot be read.
     """
     screen, attached = open_output(project.settings)
@@ -70,18 +69,18 @@ def boot_in_place(
     observer: ReplaceObserver | None = None,
     force: bool = False,
 ) -> NewDomain | None:
-    """Make the domain, and see it ready; return it, or None where it runs unchanged.
+    """Boot the domain and wait until it is ready; return it, or None if it runs unchanged.
 
     The errors are those of ``boot``.
 
     Args:
         project: the project.
         host: where it runs.
-        xl_file: its ``.xl``.
-        kernel: the kernel that this names.
-        screen: what reports progress.
-        reading: holds the reader of its console.
-        observer: who takes part in it.
+        xl_file: the domain's ``.xl``.
+        kernel: the kernel that it names.
+        screen: reports progress.
+        reading: holds the reader of the domain's console.
+        observer: observes the replacement.
         force: replace the domain even if it runs unchanged.
     """
     state = state_dir(project.root)
@@ -95,11 +94,11 @@ def boot_in_place(
 
 
 def boot_generation(project: Project, generation: Generation) -> None:
-    """Boot a kept generation; nothing is built for it.
+    """Boot a kept generation without building anything.
 
     Args:
         project: the project.
-        generation: which one.
+        generation: the generation.
 
     Raises:
         UnibuildError: see ``boot``.
@@ -116,7 +115,7 @@ def boot_generation(project: Project, generation: Generation) -> None:
 def _reuse_running(
     state: Path, host: Host, made_from: tuple[records.FileIdentity, records.FileIdentity], screen: ConsoleOutput
 ) -> bool:
-    """Say whether the domain runs from these very files already, and tell so."""
+    """Return whether the domain runs from these very files already, and report that."""
     known = records.load(state, host.name)
     good = known.good
     if not good or known.pending or (good.kernel.sha256, good.xl.sha256) != tuple(one.sha256 for one in made_from):
@@ -140,10 +139,10 @@ def _replace(
     reading: contextlib.ExitStack,
     observer: ReplaceObserver | None = None,
 ) -> NewDomain:
-    """Put a generation's domain in the place of the old one, and see it ready, or do what is set for one that is not.
+    """Replace the old domain with a generation's, and wait until it is ready; apply ``on_failure`` if it is not.
 
     Raises:
-        NotReadyError: it was not.
+        NotReadyError: it was not ready.
     """
     with replacing(project, host, generation.name, screen, reading, observer) as change:
         before = change.good_generation(generation.number)
@@ -156,9 +155,9 @@ def _replace(
             raise
         except KeyboardInterrupt:
             if change.is_running:
-                screen.say(f"{generation.name} runs on {host.name}, and was not seen to be ready")
+                screen.say(f"{generation.name} runs on {host.name}; it was not ready yet")
             elif change.has_ended_one:
-                screen.say(f"the older {generation.name} was ended, and none runs on {host.name} now")
+                screen.say(f"the old {generation.name} was stopped; no domain runs on {host.name} now")
             raise
         if project.settings.boot.ready.is_set:
             change.observer.phase_began("ready")
@@ -177,7 +176,7 @@ def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleO
             project.settings.boot.ready, project.settings.lab.forward, host, made.domain, made.config, made.reader
         )
     except KeyboardInterrupt:
-        screen.say(f"{made.domain.name} runs, and was not seen to be ready")
+        screen.say(f"{made.domain.name} runs; it was not ready yet")
         raise
     if verdict and verdict.ready:
         screen.say(f"{made.domain.name} {verdict.why}")
@@ -185,10 +184,10 @@ def _await_ready(project: Project, host: Host, made: NewDomain, screen: ConsoleO
 
 
 def _reject(change: Replacement, made: NewDomain, verdict: Readiness, before: Generation | None) -> NewDomain:
-    """Do what is set for a domain that is not ready; always raises.
+    """Apply ``on_failure`` to a domain that is not ready; always raises.
 
     Raises:
-        NotReadyError: with what runs now.
+        NotReadyError: always; its hint names what runs now.
     """
     project, name = change.project, made.instance.name
     on_failure = project.settings.boot.ready.on_failure
@@ -204,41 +203,41 @@ def _reject(change: Replacement, made: NewDomain, verdict: Readiness, before: Ge
     if on_failure == "rollback":
         _restore_previous(change, before, error, lost=True)
     else:
-        error.add(f"it was removed, and none runs on {change.host.name} now")
+        error.add(f"it was removed; no domain runs on {change.host.name} now")
     raise error
 
 
 def _restore_previous(
     change: Replacement, before: Generation | None, error: UnibuildError, *, lost: bool = False
 ) -> None:
-    """After a failure boot what was good before, unless it still runs; the error's hint says what runs now."""
+    """After a failure boot the previous good generation, unless it still runs; the error's hint names what runs now."""
     there = {
         domain.uuid: domain for domain in change.host.toolstack.list_domains(background=True) if not domain.has_ended
     }
     if change.old and change.old.uuid in there:
-        error.add(f"the older {change.old.name} runs on")
+        error.add(f"the old {change.old.name} runs on")
         return
     pending = change.known.pending
     if pending and pending.uuid in there:
-        error.add(f"the new {pending.name} runs, unproven: the next boot replaces it")
+        error.add(f"the new {pending.name} runs, but was not ready: the next boot replaces it")
         return
     if before is None:
         if lost or change.has_ended_one:
-            error.add(f"there is no good generation to go back to: none runs on {change.host.name} now")
+            error.add(f"there is no good generation to boot again; no domain runs on {change.host.name} now")
         return
     if not (lost or change.has_ended_one):
         return
-    change.screen.say(f"generation {before.number}, which was good, is booted again")
+    change.screen.say(f"booting generation {before.number} again, which was good")
     try:
         made = change.replace(before, mark(before.kernel), mark(before.xl))
-        change.accept(made, "running", "brought back")
+        change.accept(made, "running", "booted again")
         error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
     except UnibuildError as again:
-        error.add(f"generation {before.number} could not be brought back, and none runs now: {again.message}")
+        error.add(f"generation {before.number} could not be booted again; no domain runs now: {again.message}")
 
 
 def _watch(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput, *, attached: bool) -> None:
-    """Follow the console of a domain that was made, as ``[boot]`` says."""
+    """Follow the console of a new domain, as ``[boot]`` says."""
     run_result.note(domid=made.domain.domid)
     if made.reader is None or project.settings.boot.console == "none":
         screen.say(runs(host, made.domain))
@@ -252,5 +251,5 @@ def _facts(project: Project) -> dict[str, str]:
 
     try:
         return provenance.facts(project, choose(project))
-    except UnibuildError:  # a kernel that nothing here builds
+    except UnibuildError:  # no toolchain here builds the kernel
         return {}

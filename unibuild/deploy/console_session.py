@@ -58,7 +58,7 @@ def reattach(project: Project, screen: ConsoleOutput) -> AttachedDomain:
     """
     state = state_dir(project.root)
     project = hosts.recorded(project)
-    place = resolve.place(project.settings)
+    place = resolve.host_name(project.settings)
     known = records.load(state, place)
     host = hosts.open_running(project.settings, any_lab=True) if known.uuids else None
     domain = _ours(host, known) if host else None

@@ -28,7 +28,7 @@ def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
     screen = screen or ConsoleOutput(raw=False)
     state = state_dir(project.root)
     project = hosts.recorded(project)
-    place = resolve.place(project.settings)
+    place = resolve.host_name(project.settings)
     known = records.load(state, place)
     ours = known.good or known.pending
     if ours is None:

@@ -93,7 +93,7 @@ def choose_generation(project: Project, words: Sequence[str]) -> Generation:
         )
     if words:
         return store.get(int(words[0]))
-    host = resolve.place(project.settings)
+    host = resolve.host_name(project.settings)
     present = record.load(project.root / STATE, host).good
     found = store.last_good(host, before=present.generation if present else None)
     if found is None:

@@ -34,7 +34,7 @@ def prepare(
     project: Project,
     generation: Generation,
     kernel: records.FileIdentity,
-    xl_mark: records.FileIdentity,
+    xl_identity: records.FileIdentity,
     leaving: Collection[str],
 ) -> tuple[HostFiles, preflight.HostCapacity, records.DomainRecord]:
     """Bring what a domain is made from to its host, and see whether that can take it; nothing is made or ended.
@@ -44,7 +44,7 @@ def prepare(
         project: the project.
         generation: what it is made from.
         kernel: what the tree's kernel was.
-        xl_mark: what the tree's ``.xl`` was.
+        xl_identity: what the tree's ``.xl`` was.
         leaving: uuids of the domains whose place it takes.
 
     Raises:
@@ -63,7 +63,7 @@ def prepare(
         name=deployed.name,
         generation=generation.number,
         kernel=kernel,
-        xl=xl_mark,
+        xl=xl_identity,
         since=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return deployed, seen, instance

@@ -41,7 +41,7 @@ def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
     import msgspec
 
     where = resolve.address(settings)
-    if resolve.place(settings) in names:
+    if resolve.host_name(settings) in names:
         return settings
     for name in names:
         other = msgspec.structs.replace(settings, host=name)
@@ -97,14 +97,14 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
 
 def _open(settings: Settings) -> Host:
     table = settings.hosts.get(settings.host)
-    where, name = resolve.address(settings), resolve.place(settings)
+    where, name = resolve.address(settings), resolve.host_name(settings)
     sudo = table is None or table.sudo == "auto"
     host = local.Local(name=name, sudo=sudo) if where == "local" else ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo)
     return _report_waiting(_with_toolstack(host, settings))
 
 
 def _lab(lab: LabVm, settings: Settings) -> Host:
-    host = ssh.Ssh(lab.alias, config=lab.ssh_config, name=resolve.place(settings), address="lab")
+    host = ssh.Ssh(lab.alias, config=lab.ssh_config, name=resolve.host_name(settings), address="lab")
     return _report_waiting(_with_toolstack(host, settings))
 
 

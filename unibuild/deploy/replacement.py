@@ -1,7 +1,7 @@
 """Replace the project's domain on one host, under the locks, recording each step before it is done.
 
-A run that is killed leaves a record that the next one understands (``domain.swap.settle``); what fails in between
-leaves the older domain running, brings it back, or says that it is lost.
+A run that is killed leaves a record that the next run understands (``domain.swap.recover``). A failure in between
+leaves the old domain running, boots it again, or reports that it is lost.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ __all__ = [
     "replacing",
 ]
 
-_PATIENCE = 20.0  # seconds for what an ended domain still has to say
+_DRAIN_TIMEOUT = 20.0  # seconds to read what a stopped domain wrote last
 
 
 class ConsoleDrain(contextlib.AbstractContextManager["ConsoleDrain"]):
-    """What an old domain still says, for its log alone.
+    """Read the rest of an old domain's console into its log.
 
-    Where its console is being read elsewhere, or cannot be read, this reads nothing.
+    It reads nothing if the console cannot be read, or another process reads it.
 
     Args:
-        host: where it is.
-        domain: which one.
+        host: the domain's host.
+        domain: the old domain.
         state: the state folder.
     """
 
@@ -65,7 +65,7 @@ class ConsoleDrain(contextlib.AbstractContextManager["ConsoleDrain"]):
         self.reader: Reader | None = None
         with contextlib.suppress(UnibuildError):
             log = Log(log_path(state, domain.name, host.name))
-            log.open()  # now: the file gets another name when the new domain begins its own
+            log.open()  # now: the file is renamed when the new domain begins its own
             self.reader = self._stack.enter_context(Reader(host, domain, log, discard_output, silent=SILENT))
 
     def __enter__(self) -> Self:
@@ -75,16 +75,16 @@ class ConsoleDrain(contextlib.AbstractContextManager["ConsoleDrain"]):
         self._stack.close()
 
     def drain(self) -> None:
-        """Read to the end; the domain has ended."""
+        """Read the console of the stopped domain to its end."""
         if self.reader is None:
             return
         self.reader.silent = max(QUIET, SILENT - (time.monotonic() - self._since))
         with contextlib.suppress(UnibuildError):
-            self.reader.follow(wait=_PATIENCE)
+            self.reader.follow(wait=_DRAIN_TIMEOUT)
 
 
 def open_console(host: Host, domain: Domain, path: Path, show: Callable[[bytes], None]) -> Reader:
-    """Return the reader of a domain that is paused yet, with a new log.
+    """Return the reader of a domain that is still paused, with a new log.
 
     Raises:
         HostError: the host went out of reach.
@@ -94,12 +94,12 @@ def open_console(host: Host, domain: Domain, path: Path, show: Callable[[bytes],
 
 
 def discard_output(_: bytes) -> None:
-    """Show nothing."""
+    """Discard console output."""
 
 
 @dataclass(frozen=True)
 class NewDomain:
-    """A domain that runs now: its row of ``xl list``, our note of it, its ``.xl``, its console, and the log of that."""
+    """A domain that runs now: its row of ``xl list``, its record, ``.xl``, console and log."""
 
     domain: Domain
     instance: records.DomainRecord
@@ -109,33 +109,33 @@ class NewDomain:
 
 
 class ReplaceObserver:
-    """Who takes part in a change from outside: nobody, as here, or the watch loop, which follows consoles meanwhile."""
+    """Callbacks that observe a replacement; the default ones do nothing but read the old console for its log."""
 
     def drain_console(self, host: Host, domain: Domain, state: Path) -> ConsoleDrain:
-        """Return what reads the console of the old domain to its end."""
+        """Return what reads the old domain's console to its end."""
         return ConsoleDrain(host, domain, state)
 
     def phase_began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
-        """Hear that a part of the change begins, and the one before it ends; None: none begins."""
+        """Called when a phase begins and the one before it ends; None: no phase begins."""
 
     def down_for(self, seconds: float) -> None:
-        """Hear how long no domain ran."""
+        """Called with the downtime in seconds."""
 
     def new_domain_accepted(self, made: NewDomain) -> None:
-        """Accept a domain as the last good one; its reader belongs to the observer from now on."""
+        """Called when a domain is accepted as the last good one; its reader belongs to the observer from then on."""
 
 
-_SPARE = 120.0  # seconds that making and ending domains may take, beside what the settings allow
+_SPARE = 120.0  # seconds that creating and stopping domains may take, beyond what the settings allow
 
 
 @dataclass
 class Replacement:
-    """The domain of a project on a host while it is ours to change.
+    """The replacement of a project's domain on a host, while this run holds its lock.
 
     Attributes:
-        old: our domain that is there: it runs, is paused, or has ended.
-        known: what is written down.
-        lost: what an earlier run, cut off, has left, in a sentence.
+        old: the project's domain that is there: it runs, is paused, or has stopped.
+        known: the record of the project's domains on the host.
+        lost: a sentence on what an interrupted run left.
     """
 
     project: Project
@@ -157,12 +157,12 @@ class Replacement:
         self.store = GenerationStore(self.state)
 
     def save(self, good: records.DomainRecord | None, pending: records.DomainRecord | None = None) -> None:
-        """Write down what is so now."""
+        """Record the domains as they are now."""
         self.known = dataclasses.replace(self.known, good=good, pending=pending)
         records.save(self.state, self.known)
 
     def recover(self, name: str) -> None:
-        """Clear up after a run that was cut off, and find our domain; someone else's of that name is refused.
+        """Clean up after an interrupted run, and find the project's domain; refuse another owner's of that name.
 
         Raises:
             DomainError: the name is taken.
@@ -177,28 +177,28 @@ class Replacement:
         for domain in domains:
             if domain.name != name or domain.uuid in self.known.uuids:
                 continue
-            theirs = self.marks.get(domain.uuid)
-            if domain.domid == 0 or not (self.project.take_over or ownership.is_owned_by(theirs, self.project.root)):
-                raise ownership.name_taken(self.host, domain, theirs)
+            owner = self.marks.get(domain.uuid)
+            if domain.domid == 0 or not (self.project.take_over or ownership.is_owned_by(owner, self.project.root)):
+                raise ownership.name_taken(self.host, domain, owner)
             self.old = self.old or domain
         self._clear_stale_owners(domains)
 
-    def replace(self, generation: Generation, kernel: records.FileIdentity, xl_mark: records.FileIdentity) -> NewDomain:
-        """Bring a generation's domain in the place of the old one, which ends.
+    def replace(self, generation: Generation, kernel: records.FileIdentity, xl: records.FileIdentity) -> NewDomain:
+        """Replace the old domain with a generation's, and stop the old one.
 
         Args:
-            generation: what is booted.
-            kernel: what the tree's kernel was.
-            xl_mark: what the tree's ``.xl`` was.
+            generation: the generation to boot.
+            kernel: identity of the tree's kernel.
+            xl: identity of the tree's ``.xl``.
 
         Raises:
             DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
         """
         self.observer.phase_began("copy")
         leaving = (self.old.uuid,) if self.old else ()
-        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl_mark, leaving)
+        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl, leaving)
         text = xl_file.read(generation.xl)
-        beside = self._can_overlap(parser.parse(text, str(generation.xl)), seen)
+        overlap = self._can_overlap(parser.parse(text, str(generation.xl)), seen)
         before = self.known.good.name if self.known.good else None
         self.save(self.known.good, new)
         ownership.set_owner(self.host, new.uuid, ownership.owner_id(self.project.root))
@@ -206,16 +206,16 @@ class Replacement:
         self.observer.phase_began(None)
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
-            if beside and self.old:
-                with self.observer.drain_console(self.host, self.old, self.state) as words:
+            if overlap and self.old:
+                with self.observer.drain_console(self.host, self.old, self.state) as console:
                     domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
                     with job_control.defer_signals(first_only=True):
-                        away = swap.replace(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
+                        downtime = swap.replace(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                         undo.pop_all()
                         self.is_running = True
-                        self.observer.down_for(away)
-                        self.screen.say(f"{new.name} was replaced; none ran for {away:.2f} s")
-                        words.drain()
+                        self.observer.down_for(downtime)
+                        self.screen.say(f"replaced {new.name}; downtime {downtime:.2f} s")
+                        console.drain()
                         self._remove_old("replaced")
             else:
                 ran, began = self._ran, time.monotonic()
@@ -235,7 +235,7 @@ class Replacement:
 
     def accept(self, made: NewDomain, outcome: str, why: str = "") -> None:
         """Record a running domain as the last good one."""
-        self.store.ended(made.instance.uuid, outcome, why)  # first: a run that is killed here has proven it
+        self.store.ended(made.instance.uuid, outcome, why)  # first: the outcome outlasts a run that is killed here
         self.save(made.instance)
         self.observer.new_domain_accepted(made)
         self.is_running = False
@@ -243,11 +243,11 @@ class Replacement:
 
     @property
     def _ran(self) -> bool:
-        """Whether our old domain ran when we came."""
+        """Whether the project's old domain ran at the start."""
         return self.old is not None and not self.old.has_ended and not self.old.is_paused
 
     def good_generation(self, but: int) -> Generation | None:
-        """Return what to go back to, not ``but``: what runs now if that is proven, else what was good last here."""
+        """Return the generation to fall back to, not ``but``: the running one if it is good, else the last good one."""
         runs = self.known.good if self._ran else None
         if runs and runs.generation != but and self.store.is_proven(runs.uuid):
             with contextlib.suppress(UnibuildError):
@@ -256,24 +256,23 @@ class Replacement:
         return self.store.last_good(self.host.name, before=but) if found and found.number == but else found
 
     def end_old(self, outcome: str) -> None:
-        """End our old domain, where there is one, once its console has said all."""
+        """Stop the old domain, if there is one, and read the rest of its console."""
         if self.old is None:
             return
-        with self.observer.drain_console(self.host, self.old, self.state) as words:
+        with self.observer.drain_console(self.host, self.old, self.state) as console:
             swap.end(self.host, self.old, self.project.settings.boot.grace)
-            words.drain()
+            console.drain()
         self._remove_old(outcome)
 
     def discard_new(self, made: NewDomain, outcome: str, why: str) -> None:
-        """Remove a new domain that was not good."""
+        """Remove a new domain that is not good."""
         self.is_running = False
         self.host.toolstack.destroy(made.domain)
         ownership.clear_owner(self.host, made.instance.uuid)
         self.store.ended(made.instance.uuid, outcome, why)
         again = self.project.settings.boot.ready.on_failure == "rollback"
-        self.save(
-            self.known.good, made.instance if again else None
-        )  # a run that is killed now has lost the last good domain
+        # a run that is killed during the rollback has lost the last good domain
+        self.save(self.known.good, made.instance if again else None)
         self._prune()
 
     def _prune(self) -> None:
@@ -289,12 +288,12 @@ class Replacement:
         self.old = None
 
     def _can_overlap(self, config: parser.Config, seen: HostCapacity) -> bool:
-        """Say whether the new domain is made while the old one runs; where it cannot be, tell why."""
+        """Return whether the new domain is created while the old one runs; report why not."""
         if self.old is None or self.old.has_ended:
             return False
         why = swap.conflict(config, self._old_config(), seen, self.host.name)
         if why:
-            self.screen.say(f"the older {self.old.name} is ended first: {why}")
+            self.screen.say(f"the old {self.old.name} is stopped first: {why}")
         return why is None
 
     def _old_config(self) -> parser.Config | None:
@@ -303,19 +302,19 @@ class Replacement:
         try:
             kept = self.store.get(self.known.good.generation).xl
             return parser.parse(xl_file.read(kept), str(kept))
-        except UnibuildError:  # it is kept no more
+        except UnibuildError:  # it is no longer kept
             return None
 
     def _create(
         self, deployed: host_files.HostFiles, new: records.DomainRecord, name: str
     ) -> tuple[Domain, Reader | None]:
-        """Make the new domain, paused, and begin to read its console."""
+        """Create the new domain, paused, and begin to read its console."""
         self.observer.phase_began("create")
         self.host.toolstack.create_paused(deployed.xl, name=name, uuid=new.uuid)
         domain = self.host.toolstack.find(uuid=new.uuid)
         self.observer.phase_began(None)
         if domain is None:
-            raise DomainError(f"{new.name} was gone from {self.host.name} as soon as it was made")
+            raise DomainError(f"{new.name} disappeared from {self.host.name} as soon as it was created")
         return domain, self._read(domain, new.name)
 
     def _read(self, domain: Domain, name: str) -> Reader | None:
@@ -329,7 +328,7 @@ class Replacement:
         return log_path(self.state, name, self.host.name)
 
     def _undo(self, new: records.DomainRecord) -> None:
-        """Remove what was made of the new domain; the old one, if it runs, has its name again."""
+        """Remove what was created of the new domain, and give the old one its name back if it runs."""
         domain = self.host.toolstack.find(uuid=new.uuid, background=True)
         if domain:
             self.host.toolstack.destroy(domain)
@@ -341,11 +340,11 @@ class Replacement:
             there = dataclasses.replace(there, name=new.name)
         self.has_ended_one |= self._ran and (there is None or there.has_ended)
         self.old = there
-        self.save(self.known.good, new if self.has_ended_one else None)  # one that is lost stays known as such
+        self.save(self.known.good, new if self.has_ended_one else None)  # which shows that the old one is lost
         self._prune()
 
     def _clear_stale_owners(self, domains: tuple[Domain, ...]) -> None:
-        """Take away our marks of domains that are gone."""
+        """Remove this project's ownership records of domains that no longer exist."""
         there = {domain.uuid for domain in domains}
         own = [one for one, owner in self.marks.items() if ownership.is_owned_by(owner, self.project.root)]
         ownership.clear_owner(self.host, *(one for one in own if one not in there))
@@ -353,10 +352,10 @@ class Replacement:
 
 @contextlib.contextmanager
 def locked(root: Path, host: str) -> Iterator[None]:
-    """Let no other run of this tree change its domain on a host for the time of a block.
+    """Keep other runs of this tree from changing its domain on a host for the time of a block.
 
     Raises:
-        BusyError: another one does.
+        BusyError: another run changes it.
     """
     with files.lock(records.lock_path(state_dir(root), host), f"the domain of {root} on {host}"):
         yield
@@ -371,21 +370,21 @@ def replacing(
     reading: contextlib.ExitStack,
     observer: ReplaceObserver | None = None,
 ) -> Iterator[Replacement]:
-    """Give our domain on a host to be changed, under its lock there, cleared up after runs that were cut off.
+    """Give the replacement of the project's domain on a host, under its lock there, after recovering interrupted runs.
 
     The caller holds ``locked``.
 
     Args:
         project: the project.
-        host: where.
-        name: what the domain is called.
-        screen: what reports progress.
+        host: the host.
+        name: the domain's name.
+        screen: reports progress.
         reading: holds the readers of consoles that outlast the block.
-        observer: who takes part in it.
+        observer: observes the replacement.
 
     Raises:
-        BusyError: someone else changes a domain of that name.
-        DomainError: the name is someone else's.
+        BusyError: another process changes a domain of that name.
+        DomainError: the name belongs to another owner.
         HostError: the host cannot be reached.
     """
     boot = project.settings.boot

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
-__all__ = ["is_current", "mark", "running", "was_seen"]
+__all__ = ["identify", "is_current", "running", "was_seen"]
 
 
 def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
@@ -32,7 +32,7 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     Raises:
         HostError: the host cannot be reached.
     """
-    known = records.load(state_dir(project.root), resolve.place(project.settings))
+    known = records.load(state_dir(project.root), resolve.host_name(project.settings))
     good = known.good
     if good is None or known.pending or not (_is_same(good.xl, xl_file) and _is_same(good.kernel, kernel)):
         return False
@@ -53,11 +53,11 @@ def was_seen(state: Path, instance: records.DomainRecord) -> bool:
     return generations.outcome(state, instance.generation, instance.uuid) != "started"
 
 
-def mark(path: Path) -> records.FileIdentity:
+def identify(path: Path) -> records.FileIdentity:
     """Return what tells a file from another one."""
     return records.FileIdentity(fingerprint.take(str(path)), files.sha256(path))
 
 
-def _is_same(mark: records.FileIdentity, path: Path) -> bool:
+def _is_same(identify: records.FileIdentity, path: Path) -> bool:
     stamp = fingerprint.take(str(path))
-    return stamp != fingerprint.ABSENT and (stamp == mark.stamp or files.sha256(path) == mark.sha256)
+    return stamp != fingerprint.ABSENT and (stamp == identify.stamp or files.sha256(path) == identify.sha256)

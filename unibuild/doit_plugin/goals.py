@@ -206,7 +206,7 @@ def _everywhere_task(project: Project, goal: str, guard: TreeLock | None = None)
         if guard:
             guard.release()
         options = () if wait is None else (f"--wait={wait:g}",)
-        all_hosts.run(project, resolve.every(project.settings), goal, (*options, *(words or ())))
+        all_hosts.run(project, resolve.all_names(project.settings), goal, (*options, *(words or ())))
 
     return Task(
         goal,

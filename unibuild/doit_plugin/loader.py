@@ -105,7 +105,7 @@ class Unikernel:
             raise SystemExit(print_error(error)) from None
         try:
             if project.settings.host == ALL:
-                graphs = [graph(at(project, name)) for name in resolve.every(project.settings)]
+                graphs = [graph(at(project, name)) for name in resolve.all_names(project.settings)]
                 built = tasks_for_all(graphs, project)
             else:
                 built = tasks(graph(project))

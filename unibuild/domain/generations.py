@@ -1,12 +1,13 @@
-"""The generations of a project: what was booted, kept to be booted again.
+"""Keep what was booted as numbered generations, so that it can be booted again.
 
     .unibuild/generations/7/kernel  domain.xl  ramdisk  generation.json
 
-A generation is its content: the same kernel, ``.xl`` and ramdisk are the same generation, with one more boot. Numbers
-only grow. A folder appears and goes by one rename, so a killed run leaves it whole or not at all.
+A generation is identified by its content: the same kernel, ``.xl`` and ramdisk are the same generation, with one more
+boot. Numbers only grow. One rename adds or removes a folder, so that a killed run leaves a folder whole or not at all.
 
-The kernel is a copy and no hard link of ``.unibuild/NAME.xen``: we replace that by a rename, which would leave a link
-alone, but a person's own ``cp`` writes into the file. Kept kernels of equal content are links of each other.
+The kernel is copied from ``.unibuild/NAME.xen`` rather than hard-linked: unibuild replaces that file by a rename, which
+would leave a link unchanged, but a user's own ``cp`` writes into it. Kept kernels of equal content are hard links of
+each other.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 FILES = {"kernel": "kernel", "xl": "domain.xl", "ramdisk": "ramdisk"}
-"""What a generation's folder holds beside ``generation.json``."""
+"""The files in a generation's folder other than ``generation.json``, by key."""
 
 FOLDER = "generations"
 """The folder of all generations, in the state folder."""
@@ -55,17 +56,17 @@ _ABOUT = "generation.json"
 
 
 class BootRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One domain that was made from a generation.
+    """One domain that was created from a generation.
 
     Attributes:
         host: the name of the host.
-        uuid: that of the domain.
-        at: when: UTC, as ISO 8601 has it.
-        outcome: how it went: ``started``, ``ready``, ``running``, ``not ready``, ``crashed``, ``ended``,
+        uuid: the domain's uuid.
+        at: when it was created: UTC, in ISO 8601.
+        outcome: the boot's outcome: ``started``, ``ready``, ``running``, ``not ready``, ``crashed``, ``ended``,
             ``destroyed``, ``replaced``.
-        why: more of it, in words.
-        log: path of its console log as it was called then.
-        good: whether it was ready, or ran where nothing says what ready is, and did not fail.
+        why: more about the outcome, in words.
+        log: path of its console log at that time.
+        good: whether it was ready, or ran without failing where no readiness is set.
     """
 
     host: str
@@ -89,7 +90,7 @@ class _RecordVersion(msgspec.Struct):
 
 
 class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """``generation.json``."""
+    """The content of ``generation.json``."""
 
     version: int = VERSION
     name: str
@@ -101,20 +102,20 @@ class GenerationRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class Generation:
-    """What a domain was made from.
+    """A kernel, ``.xl`` and ramdisk that were booted, and the boots.
 
     Attributes:
         number: its number, from 1.
         name: the domain's name.
-        kernel: the kept kernel; it stands for the one that ``xl`` names.
-        xl: the kept ``.xl``, as it was.
+        kernel: the kept kernel; it replaces the one that ``xl`` names.
+        xl: the kept ``.xl``, unchanged.
         ramdisk: the kept ramdisk, where ``xl`` names one.
         kernel_sha256: SHA-256 of the kernel.
         xl_sha256: SHA-256 of the ``.xl``.
         ramdisk_sha256: SHA-256 of the ramdisk.
         kernel_size: bytes of the kernel.
-        facts: where it comes from, as ``unibuild.graph.provenance`` tells it.
-        made: when it was first kept: UTC, as ISO 8601 has it.
+        facts: its provenance (``unibuild.graph.provenance``).
+        made: when it was first kept: UTC, in ISO 8601.
         boots: the oldest first.
     """
 
@@ -133,32 +134,32 @@ class Generation:
 
     @property
     def args(self) -> str:
-        """The unikernel's arguments, as words of a shell."""
+        """The unikernel's arguments, quoted for a shell."""
         return self.facts.get("arguments", "")
 
     @property
     def toolchain(self) -> str:
-        """What built it, with its version."""
+        """The toolchain that built it, with its version."""
         return self.facts.get("toolchain", "")
 
     @property
     def revision(self) -> str:
-        """The revision of the sources; empty where none is known."""
+        """The revision of the sources; empty if it is not known."""
         return self.facts.get("revision", "")
 
     @property
     def hashes(self) -> dict[str, str]:
-        """What tells it from others: the SHA-256 of its files by ``kernel``, ``xl`` and ``ramdisk``."""
+        """The SHA-256 of its files by ``kernel``, ``xl`` and ``ramdisk``; together they identify it."""
         found = {"kernel": self.kernel_sha256, "xl": self.xl_sha256, "ramdisk": self.ramdisk_sha256}
         return {key: value for key, value in found.items() if value}
 
     def last_good(self, host: str) -> str:
-        """Return when it was booted last on a host and was good; empty: never."""
+        """Return the time of its last good boot on a host; empty: it has none."""
         return max((boot.at for boot in self.boots if boot.host == host and boot.good), default="")
 
     @property
     def is_whole(self) -> bool:
-        """Whether its files are what was kept; reads them all."""
+        """Whether its files are unchanged since they were kept; this reads them all."""
         paths = {"kernel": self.kernel, "xl": self.xl, "ramdisk": self.ramdisk}
         try:
             return all(sha256(path) == self.hashes[key] for key, path in paths.items() if path)
@@ -167,7 +168,7 @@ class Generation:
 
 
 def load(folder: Path) -> Generation | None:
-    """Return the generation in a folder that has its number for a name; None: it is not whole, by its files' sizes."""
+    """Return the generation in a folder named by its number; None: a file is missing or has another size."""
     kept = read(folder)
     if kept is None or not {"kernel", "xl"} <= kept.files.keys() <= FILES.keys():
         return None
@@ -195,7 +196,7 @@ def load(folder: Path) -> Generation | None:
 
 
 def read(folder: Path) -> GenerationRecord | None:
-    """Return what ``generation.json`` in a folder says; None: it is not there, or damaged.
+    """Return the content of ``generation.json`` in a folder; None: it is missing or damaged.
 
     Raises:
         FileError: a newer unibuild wrote it.
@@ -209,19 +210,19 @@ def read(folder: Path) -> GenerationRecord | None:
 
 
 def outcome(state: Path, number: int, uuid: str) -> str | None:
-    """Return how the boot of a domain went, by the generation that it was made from; None: that is not known any more.
+    """Return the outcome of a domain's boot, from the generation it was created from; None: it is no longer known.
 
     Args:
         state: the state folder.
-        number: that of the generation.
-        uuid: that of the domain.
+        number: the generation's number.
+        uuid: the domain's uuid.
     """
     kept = read(state / FOLDER / str(number))
     return next((boot.outcome for boot in kept.boots if boot.uuid == uuid), None) if kept else None
 
 
 def write(folder: Path, kept: GenerationRecord) -> None:
-    """Write ``generation.json``, whole.
+    """Write ``generation.json`` atomically.
 
     Raises:
         FileError: it cannot be written.
@@ -229,12 +230,12 @@ def write(folder: Path, kept: GenerationRecord) -> None:
     write_atomic(folder / _ABOUT, msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
 
 
-BOOTS = 20  # the newest boots that a generation tells of; the last good one of each host besides
+BOOTS = 20  # the newest boots that a generation records; it also keeps the last good one of each host
 _COUNT = "count"  # in the folder: the highest number ever given
 
 
 class GenerationStore:
-    """The generations in a project's state folder; several processes may be at it.
+    """The generations in a project's state folder; several processes may use it at once.
 
     Args:
         state: the state folder.
@@ -246,29 +247,29 @@ class GenerationStore:
         self._now = now or (lambda: datetime.now(UTC))
 
     def all(self) -> tuple[Generation, ...]:
-        """Return those that are there whole, as far as their sizes tell, the oldest first."""
+        """Return the generations that have all files with the right sizes, the oldest first."""
         found = (load(self.folder / str(number)) for number in self._numbers())
         return tuple(generation for generation in found if generation)
 
     def get(self, number: int) -> Generation:
-        """Return a generation, whose files are what was kept.
+        """Return a generation after checking that its files are unchanged.
 
         Raises:
-            InputError: there is none of that number, or it is damaged; the hint names the others.
+            InputError: there is no generation of that number, or it is damaged; the hint names the others.
         """
         found = load(self.folder / str(number))
         if found and found.is_whole:
             return found
         others = ", ".join(str(one.number) for one in self.all() if one.number != number)
         raise InputError(
-            f"generation {number} is damaged: {self.folder / str(number)} is not what was kept"
+            f"generation {number} is damaged: a file in {self.folder / str(number)} has changed"
             if number in self._numbers()
             else f"there is no generation {number}",
-            hint=f"kept are: {others}; `unibuild history` tells of them" if others else "`unibuild boot` makes one",
+            hint=f"run `unibuild history`; the kept generations are {others}" if others else "run `unibuild boot`",
         )
 
     def last_good(self, host: str, *, before: int | None = None) -> Generation | None:
-        """Return the generation that was good last on a host; None: there is none, or none that is whole.
+        """Return the generation with the latest good boot on a host; None: there is none, or it is damaged.
 
         Args:
             host: the name of the host.
@@ -279,17 +280,17 @@ class GenerationStore:
         return next((one for one in latest if one.is_whole), None)
 
     def add(self, kernel: Path, xl: Path, facts: Mapping[str, str]) -> Generation:
-        """Keep what is about to be booted; the same content as a kept one is that one again, with these facts.
+        """Keep what is about to be booted; if its content is kept already, give that generation these facts.
 
         Args:
             kernel: the kernel.
             xl: its ``.xl``; a ramdisk that it names is kept too.
-            facts: where it comes from.
+            facts: its provenance.
 
         Raises:
             XlSyntaxError: xl would refuse the file.
             FileError: a file cannot be read or written.
-            BusyError: another process is at it for long.
+            BusyError: another process holds the lock for too long.
         """
         with reading(xl):
             config = parser.parse(xl.read_bytes().decode(errors="surrogateescape"), str(xl))
@@ -303,7 +304,7 @@ class GenerationStore:
             return self._keep(sources, hashes, str(config.get("name")), facts)
 
     def started(self, number: int, host: str, uuid: str, log: Path | None) -> None:
-        """Write down that a domain is made from a generation.
+        """Record that a domain is created from a generation.
 
         Raises:
             InputError: there is no such generation.
@@ -315,34 +316,34 @@ class GenerationStore:
             self._change(one, boots=_bounded((*one.boots, boot)))
 
     def ended(self, uuid: str, outcome: str, why: str) -> None:
-        """Write down how a boot went, or what became of its domain; one that is known no more is passed over.
+        """Record the outcome of a boot, or what became of its domain; ignore a domain that is no longer known.
 
-        A boot that was ready stays good whatever comes later. One that merely ran was good unless it fails.
+        A boot that was ready stays good whatever happens later. One that merely ran stays good unless it fails.
 
         Args:
-            uuid: that of the domain.
+            uuid: the domain's uuid.
             outcome: see ``BootRecord``.
-            why: more of it, in words.
+            why: more about the outcome, in words.
 
         Raises:
             FileError: it cannot be written.
         """
 
-        def told(boot: BootRecord) -> BootRecord:
+        def updated(boot: BootRecord) -> BootRecord:
             failed = outcome in ("crashed", "not ready") and boot.outcome != "ready"
             good = outcome in ("ready", "running") or (boot.good and not failed)
             return msgspec.structs.replace(boot, outcome=outcome, why=why, good=good)
 
         with self._writing():
             for one in self.all():
-                boots = tuple(told(boot) if boot.uuid == uuid else boot for boot in one.boots)
+                boots = tuple(updated(boot) if boot.uuid == uuid else boot for boot in one.boots)
                 if boots != one.boots:
                     self._change(one, boots=boots)
 
     def is_proven(self, uuid: str) -> bool:
-        """Say whether the boot of a domain was good, or how it went is not known any more.
+        """Return whether the boot of a domain was good or its outcome is no longer known.
 
-        A run that was cut off leaves a domain that is not: nothing ever said that it was ready.
+        False for a domain that an interrupted run left: nothing ever reported that it was ready.
         """
         boots = [boot for one in self.all() for boot in one.boots if boot.uuid == uuid]
         return all(boot.good for boot in boots)
@@ -353,9 +354,9 @@ class GenerationStore:
         The newest one, ``needed``, and of each host the last good one and the one booted last always stay, and count.
 
         Args:
-            keep: how many may stay.
-            size: MiB that their kernels and ramdisks may take together.
-            needed: numbers that stay.
+            keep: how many generations may stay.
+            size: MiB that the kernels and ramdisks may take together.
+            needed: numbers of generations that stay.
 
         Raises:
             FileError: one cannot be removed.
@@ -378,24 +379,24 @@ class GenerationStore:
     ) -> Generation:
         number = max((self._counted(), *self._numbers())) + 1
         write_atomic(self.folder / _COUNT, f"{number}\n".encode())
-        beside = self.folder / f".{number}.tmp"
+        temporary = self.folder / f".{number}.tmp"
         content = {}
-        with writing_errors(beside):
-            beside.mkdir(mode=0o700)
+        with writing_errors(temporary):
+            temporary.mkdir(mode=0o700)
             for key, source in sources.items():
-                path = beside / FILES[key]
+                path = temporary / FILES[key]
                 if key == "xl" or not self._link(key, hashes[key], path):
                     copy_atomic(source, path)
                     path.chmod(0o400)
                 content[key] = Content(sha256(path), path.stat().st_size)
         kept = GenerationRecord(name=name, made=self._time(), facts=dict(facts), files=content)
-        write(beside, kept)
+        write(temporary, kept)
         with writing_errors(self.folder / str(number)):
-            beside.replace(self.folder / str(number))
+            temporary.replace(self.folder / str(number))
         return self.get(number)
 
     def _link(self, key: str, digest: str, path: Path) -> bool:
-        """Make ``path`` a link of a kept file of this content, where there is one."""
+        """Make ``path`` a hard link to a kept file of this content, if there is one."""
         for one in self.all():
             kept = self.folder / str(one.number) / FILES[key]
             if one.hashes.get(key) == digest and sha256(kept) == digest:
@@ -410,7 +411,7 @@ class GenerationStore:
         folder = self.folder / str(one.number)
         kept = read(folder)
         if kept is None:
-            raise FileError(f"generation {one.number} has gone from {folder}")
+            raise FileError(f"generation {one.number} was removed from {folder}")
         kept = msgspec.structs.replace(
             kept, boots=kept.boots if boots is None else boots, facts=kept.facts if facts is None else facts
         )
@@ -418,13 +419,13 @@ class GenerationStore:
         return dataclasses.replace(one, boots=kept.boots, facts=kept.facts)
 
     def _remove(self, number: int) -> None:
-        folder, beside = self.folder / str(number), self.folder / f".{number}.gone"
+        folder, removed = self.folder / str(number), self.folder / f".{number}.gone"
         with writing_errors(folder):
-            folder.replace(beside)
-            shutil.rmtree(beside)
+            folder.replace(removed)
+            shutil.rmtree(removed)
 
     def _numbers(self) -> list[int]:
-        """Return the numbers of all folders, the damaged ones too."""
+        """Return the numbers of all folders, the damaged ones included."""
         try:
             return sorted(int(path.name) for path in self.folder.iterdir() if re.fullmatch(r"[1-9][0-9]*", path.name))
         except OSError:
@@ -438,7 +439,7 @@ class GenerationStore:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
-        """Hold the store; what a killed run left half made or half removed goes."""
+        """Lock the store, and remove what a killed run left half written or half removed."""
         where = self.folder.with_suffix(".lock")
         with lock(where, f"the generations in {self.folder}", patience=30.0):
             for path in self.folder.glob(".[0-9]*.*"):
@@ -451,7 +452,7 @@ class GenerationStore:
 
 
 def _protected(found: Collection[Generation], needed: Collection[int]) -> set[int]:
-    """Return the numbers that prune leaves alone."""
+    """Return the numbers of the generations that prune always keeps."""
     numbers = {*needed, *(one.number for one in [*found][-1:])}
     for host in {boot.host for one in found for boot in one.boots}:
         latest = {(boot.at, one.number) for one in found for boot in one.boots if boot.host == host}
@@ -461,7 +462,7 @@ def _protected(found: Collection[Generation], needed: Collection[int]) -> set[in
 
 
 def _bytes(generations: Collection[Generation]) -> int:
-    """Return the bytes of their kernels and ramdisks, each file counted once however many links it has."""
+    """Return the bytes of the kernels and ramdisks; a file with several links counts once."""
     sizes = {}
     for one in generations:
         for path in (one.kernel, one.ramdisk):
@@ -473,6 +474,6 @@ def _bytes(generations: Collection[Generation]) -> int:
 
 
 def _bounded(boots: tuple[BootRecord, ...]) -> tuple[BootRecord, ...]:
-    """Return the newest boots, and of the older ones those that make it good on a host."""
+    """Return the newest boots, and of the older ones the last good one of each host."""
     good = {boot.host: boot for boot in boots if boot.good}
     return tuple(boot for boot in boots if boot in boots[-BOOTS:] or boot in good.values())

@@ -1,13 +1,13 @@
-"""Record in the host's XenStore which project a domain is of, and lock a domain's name while it is being changed.
+"""Record in the host's XenStore which project owns a domain, and lock a domain's name while it is being changed.
 
     /unibuild/domains/UUID = "3f9a1c2b7d4e:ann@laptop:/src/hello"     machine, user, folder of the project
     /unibuild/lock/NAME/TOKEN = "2 PROCESS 1795427141 3f9a1c2b7d4e:ann@laptop:/src/hello"
 
-A token says which process holds the lock, and by when it is done at the latest, by the host's clock. XenStore's tools
-have no test-and-set, so a lock is taken thus: write a token, then look; only a process that sees no other token has it,
-and two can never both see themselves alone. Of several that come at once the one with the least token stays, and looks
-again until the others have withdrawn theirs; they look until there is none before they write again. A token of a
-process that is dead, or owner time is over, counts no more. A token in a format that is not known counts.
+A token says which process holds the lock, and until when at the latest, by the host's clock. XenStore's tools lack
+test-and-set. So a process writes a token and then lists all tokens: it has the lock only if it finds no other one, and
+two processes can never both find no other one. If several come at once, the one with the least token keeps it and
+lists again until it is alone. The others list until there is no token before they write again.
+A token of a dead process, or one past its time, no longer counts. A token in an unknown format counts.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ __all__ = [
 _ROOT = "/unibuild"
 _MARKS = f"{_ROOT}/domains"
 _LOCKS = f"{_ROOT}/lock"
-_FORMAT = "2"  # of a token; unibuild 0.1 wrote "PID TIME WHOSE", with the time by its own clock
-_PATIENCE = 3.0  # seconds for another one to be done
-_LOOKS = 5  # that a slow host is given at least
+_FORMAT = "2"  # of a token; unibuild 0.1 wrote "PID TIME OWNER", with the time by its own clock
+_LOCK_TIMEOUT = 3.0  # seconds to wait for another process
+_MIN_SCANS = 5  # of the tokens before giving up, for a slow host
 _NODE_LENGTH = 200  # characters; XenStore allows 3071 for a whole path (xs_wire.h, XENSTORE_ABS_PATH_MAX)
-_LONGEST = 1000  # characters of a marker; path and value together have 4096 (xs_wire.h, XENSTORE_PAYLOAD_MAX)
+_LONGEST = 1000  # characters of an owner id; path and value together have 4096 (xs_wire.h, XENSTORE_PAYLOAD_MAX)
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class LockToken:
 
     Attributes:
         path: its node in XenStore.
-        process: the one that holds it; None: unibuild 0.1 or an unknown version wrote it.
-        pid: its number, where that is known.
-        until: when it is done at the latest, in seconds since 1970 by the host's clock; None: not known.
-        owner: the marker of its project, or all that is known.
+        process: the process that holds it; None: unibuild 0.1 or an unknown version wrote it.
+        pid: the process's id; None: it is not known.
+        until: when the lock expires, in seconds since 1970 by the host's clock; None: not known.
+        owner: the id of the owning project, or all that is known.
     """
 
     path: str
@@ -74,24 +74,24 @@ class LockToken:
     owner: str
 
     def counts(self, now: float) -> bool:
-        """Return whether it still keeps others away; ``now`` is the host's time."""
+        """Return whether the lock is still in force; ``now`` is the host's time."""
         is_over = self.until is not None and self.until < now
         return not (is_over or (self.process is not None and self.process.is_dead))
 
 
 def owner_id(root: Path) -> str:
-    """Return the marker of a project: ``MACHINE:user@host:/folder``, in ASCII."""
+    """Return the owner id of a project: ``MACHINE:user@host:/folder``, in ASCII."""
     return _short(f"{process_identity.machine()}:{_escaped(f'{process_identity.user_and_host()}:{root}')}")
 
 
 def is_owned_by(owner: str | None, root: Path) -> bool:
-    """Return whether a marker is that of a project on this machine; unibuild 0.1 wrote it without the machine."""
+    """Return whether an owner id is that of this project; unibuild 0.1 wrote it without the machine."""
     before = f"{process_identity.user_and_host()}:{root}".replace('"', "?").encode("ascii", "replace").decode()
     return owner in (owner_id(root), before)
 
 
 def node(name: str) -> str:
-    """Return a name for a node of XenStore that stands for a domain's name and no other.
+    """Return the name of a XenStore node for a domain's name; different names give different nodes.
 
     A node's name has ``A-Z a-z 0-9 - _ @`` only; any other byte, and ``@``, becomes ``@`` and two digits.
     """
@@ -102,10 +102,10 @@ def node(name: str) -> str:
 
 
 def parse(found: Mapping[str, str]) -> tuple[dict[str, str], tuple[LockToken, ...]]:
-    """Read the store's entries below ``/unibuild``: markers by the domain's uuid, and the tokens of all locks."""
-    marks = {path.rpartition("/")[2]: value for path, value in found.items() if path.startswith(f"{_MARKS}/")}
+    """Return the owner ids by the domain's uuid, and the tokens of all locks, from the entries below ``/unibuild``."""
+    ids = {path.rpartition("/")[2]: value for path, value in found.items() if path.startswith(f"{_MARKS}/")}
     paths = [path for path in found if path.startswith(f"{_LOCKS}/") and path.count("/") == _LOCKS.count("/") + 2]
-    return marks, tuple(_token(path, found[path]) for path in paths)
+    return ids, tuple(_token(path, found[path]) for path in paths)
 
 
 def _token(path: str, value: str) -> LockToken:
@@ -121,32 +121,32 @@ def _token(path: str, value: str) -> LockToken:
 
 
 def owners(host: Host) -> Mapping[str, str]:
-    """Return the markers of a host's domains, by their uuid; those that no unibuild made are not among them."""
+    """Return the owner ids of the host's domains by uuid, without the domains that unibuild did not create."""
     return parse(host.toolstack.store.list(_ROOT).entries)[0]
 
 
 def set_owner(host: Host, asked: str, owner: str) -> None:
-    """Say owner the domain of a uuid is; before it is made, so that it is never nobody's."""
+    """Record the owner of a domain; call it before the domain is created, so that a domain never lacks an owner."""
     host.toolstack.store.write(f"{_MARKS}/{asked}", owner)
 
 
 def clear_owner(host: Host, *uuids: str) -> None:
-    """Forget owner domains were that are gone."""
+    """Remove the owners of domains that no longer exist."""
     for asked in uuids:
         host.toolstack.store.remove(f"{_MARKS}/{asked}")
 
 
 def name_taken(host: Host, domain: Domain, owner: str | None) -> DomainError:
-    """Return the error of a name that is taken; ``owner`` it is, where that is known."""
+    """Return the error of a name that another domain has; ``owner`` is its owner id, where that is known."""
     if domain.domid == 0:
         return DomainError(
-            f"{domain.name} is the control domain of {host.name}, and is never replaced",
+            f"{domain.name} is the control domain of {host.name}, which unibuild never replaces",
             hint="choose another name (name = ...)",
         )
-    told = f"it is that of {_shown(owner)}" if owner else "it is not ours"
+    why = f"belongs to {_shown(owner)}" if owner else "does not belong to this project"
     return DomainError(
-        f"a domain called {domain.name} is on {host.name} already, and {told} (domain {domain.domid})",
-        hint=f"give ours another name (name = ...), end it (`{host.toolstack.destroy_hint(domain)}`), "
+        f"the name {domain.name} is in use on {host.name}: domain {domain.domid} {why}",
+        hint=f"set another name (name = ...), destroy that domain (`{host.toolstack.destroy_hint(domain)}`), "
         "or take it over: --take-over",
     )
 
@@ -158,27 +158,27 @@ def locked(
     """Keep others from changing the domain ``name`` for the time of a block; gives what ``owners`` returns.
 
     Args:
-        host: where.
-        name: of the domain.
-        owner: the marker of the project.
-        seconds: that the block takes at most.
-        take_over: break another one's lock.
+        host: the host.
+        name: the domain's name.
+        owner: the owner id of this project.
+        seconds: how long the block takes at most.
+        take_over: break the lock of another process.
 
     Raises:
-        BusyError: another one is at it.
+        BusyError: another process has the lock.
         HostError: the host cannot be reached, or XenStore does not answer.
     """
     path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
     try:
         yield _acquire(host, name, _Lock(host.toolstack.store, path, owner, seconds), take_over=take_over)
     finally:
-        with contextlib.suppress(UnibuildError):  # a host that is out of reach: the time in the token ends it
+        with contextlib.suppress(UnibuildError):  # if the host is out of reach, the token expires by itself
             host.toolstack.store.remove(path)
 
 
 @dataclass(frozen=True)
 class _Lock:
-    """A token of this process on a host: ``seconds`` is how long it counts from the moment of ``take``."""
+    """A token of this process on a host; it counts for ``seconds`` from ``take`` on."""
 
     store: Store
     path: str
@@ -186,67 +186,67 @@ class _Lock:
     seconds: float
 
     def take(self) -> Listing:
-        """Write the token; return what is in the store then."""
+        """Write the token; return the store's entries after that."""
         begin = f"{_FORMAT} {process_identity.here()}"
         return self.store.write_lease(self.path, begin, self.seconds, self.owner, root=_ROOT)
 
-    def look(self) -> Listing:
-        """Return what is in the store."""
+    def scan(self) -> Listing:
+        """Return the store's entries."""
         return self.store.list(_ROOT)
 
 
-def _acquire(host: Host, name: str, ours: _Lock, *, take_over: bool) -> Mapping[str, str]:
-    """Take the lock; return what ``owners`` does."""
-    deadline = time.monotonic() + _PATIENCE
+def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> Mapping[str, str]:
+    """Acquire the lock; return what ``owners`` does."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT
     others: Sequence[LockToken] = ()
-    is_written, looks = False, 0
+    is_written, scans = False, 0
     while True:
         if is_written or others:
-            found = ours.look()
+            found = own.scan()
         else:
-            found = ours.take()
+            found = own.take()
             is_written = True
-        marks, others = _others(host, ours, found, take_over=take_over)
-        looks += 1
+        ids, others = _others(host, own, found, take_over=take_over)
+        scans += 1
         if is_written and not others:
-            return marks
-        if is_written and ours.path > min(one.path for one in others):
-            host.toolstack.store.remove(ours.path)
+            return ids
+        if is_written and own.path > min(one.path for one in others):
+            host.toolstack.store.remove(own.path)
             is_written = False
-        if others and looks >= _LOOKS and time.monotonic() > deadline:
+        if others and scans >= _MIN_SCANS and time.monotonic() > deadline:
             raise _busy(name, host, others[0], found.now)
         time.sleep(random.uniform(0.1, 0.3))
 
 
 def _others(
-    host: Host, ours: _Lock, found: Listing, *, take_over: bool
+    host: Host, own: _Lock, found: Listing, *, take_over: bool
 ) -> tuple[Mapping[str, str], Sequence[LockToken]]:
-    """Return the markers, and the tokens of others that count; those that do not are removed."""
-    marks, tokens = parse(found.entries)
-    folder = ours.path.rpartition("/")[0]
-    others = [one for one in tokens if one.path.startswith(f"{folder}/") and one.path != ours.path]
+    """Return the owner ids, and the tokens of others that still count; remove those that do not."""
+    ids, tokens = parse(found.entries)
+    folder = own.path.rpartition("/")[0]
+    others = [one for one in tokens if one.path.startswith(f"{folder}/") and one.path != own.path]
     gone = [one for one in others if take_over or not one.counts(found.now)]
     for one in gone:
         host.toolstack.store.remove(one.path)
-    return marks, [one for one in others if one not in gone]
+    return ids, [one for one in others if one not in gone]
 
 
 def _busy(name: str, host: Host, token: LockToken, now: float) -> BusyError:
     process = "" if token.pid is None else f" (process {token.pid})"
-    left = "" if token.until is None else f"; it will in {token.until - now:.0f} s at the latest"
+    left = "" if token.until is None else f", which is in {token.until - now:.0f} s at the latest"
     return BusyError(
         f"{name} on {host.name} is being changed by {_shown(token.owner)}{process}",
-        hint=f"wait for it to end{left}. Where you know that it is dead: --take-over",
+        hint=f"wait for it to finish{left}; if that process is dead, add --take-over",
     )
 
 
 def _shown(owner: str) -> str:
-    """Return a marker without the machine's number."""
+    """Return an owner id without the machine's number."""
     return re.sub(r"\A[0-9a-f]{12}:", "", owner)
 
 
 def _escaped(text: str) -> str:
-    """Return text that a store can hold."""
+    """Return text with all that XenStore cannot hold escaped."""
     return re.sub(rb'[^ -~]|["%\\]', lambda found: b"%%%02X" % found[0][0], os.fsencode(text)).decode()
 
 

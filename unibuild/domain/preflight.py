@@ -42,26 +42,26 @@ NET = "/sys/class/net"
 SCRIPTS = "/etc/xen/scripts"
 _BDF = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\b", re.IGNORECASE)
 DEFAULT_MEMORY = 128  # libxl_create.c, libxl__domain_build_info_setdefault()
-"""MiB of a domain whose ``.xl`` says neither ``memory`` nor ``maxmem``."""
-_PVH_EXTRA = 2  # MiB for second-level page tables; LIBXL_HVM_EXTRA_MEMORY, and so it is; a PV domain has all within
+"""MiB of a domain with neither ``memory`` nor ``maxmem`` in its ``.xl``."""
+_PVH_EXTRA = 2  # MiB for second-level page tables (LIBXL_HVM_EXTRA_MEMORY, measured too); a PV domain needs no extra
 
 
 @dataclass(frozen=True)
 class Requirements:
-    """What an ``.xl`` wants.
+    """What a domain's ``.xl`` requires of the host.
 
     Attributes:
         name: the domain's name.
         kind: ``pv`` or ``pvh``; None: another type.
         shim: whether it is a PV kernel in Xen's own PVH shim.
-        memory: of the domain, in MiB; None: not a number.
-        needed: what Xen takes for it in all, in MiB.
-        bridges: by number of the network device.
-        scripts: hotplug scripts that are named, as absolute paths.
-        macs: by number of the network device, in lower case.
-        disks: path and whether it is written to, by vdev; those that dom0 opens.
-        vcpus: how many processors it sees.
-        pci: devices that must be set aside for it, as ``0000:00:1b.0``.
+        memory: the domain's memory in MiB; None: not a number.
+        needed: MiB that Xen takes for it in all.
+        bridges: bridges by number of the network device.
+        scripts: the named hotplug scripts, as absolute paths.
+        macs: MAC addresses by number of the network device, in lower case.
+        disks: path and whether the domain writes to it, by vdev; only the disks that dom0 opens.
+        vcpus: the number of its processors.
+        pci: PCI devices that must be assignable, as ``0000:00:1b.0``.
     """
 
     name: str
@@ -78,13 +78,13 @@ class Requirements:
 
 
 def requirements(config: Config) -> Requirements:
-    """Return what an ``.xl`` wants. It never fails: what xl would refuse, it will refuse itself."""
+    """Return the requirements of an ``.xl``. It never fails: xl itself reports what it refuses."""
     vifs = {n: devices.parse_vif(spec) for n, spec in enumerate(_strings(config.get("vif")))}
-    ours = {n: vif for n, vif in vifs.items() if vif.get("backend", "0") == "0"}  # not those of a driver domain
+    dom0_vifs = {n: vif for n, vif in vifs.items() if vif.get("backend", "0") == "0"}  # not those of a driver domain
     disks = [devices.parse_disk(spec) for spec in _strings(config.get("disk"))]
     disks = [disk for disk in disks if disk.get("backend", "0") == "0"]
-    said = config.get("type")
-    kind: Type | None = "pv" if said == "pv" else "pvh" if said == "pvh" else None
+    value = config.get("type")
+    kind: Type | None = "pv" if value == "pv" else "pvh" if value == "pvh" else None
     key = "maxmem" if config.get("memory") is None else "memory"
     amount = DEFAULT_MEMORY if config.get(key) is None else config.number(key)
     return Requirements(
@@ -93,9 +93,9 @@ def requirements(config: Config) -> Requirements:
         shim=kind == "pvh" and bool(config.number("pvshim")),
         memory=amount,
         needed=(amount or 0) + (0 if kind == "pv" else _PVH_EXTRA),
-        bridges={n: bridge for n, vif in ours.items() if (bridge := _bridge(vif))},
+        bridges={n: bridge for n, vif in dom0_vifs.items() if (bridge := _bridge(vif))},
         scripts=tuple(
-            dict.fromkeys(_script(found["script"]) for found in (*ours.values(), *disks) if "script" in found)
+            dict.fromkeys(_script(found["script"]) for found in (*dom0_vifs.values(), *disks) if "script" in found)
         ),
         macs={n: mac_address(str(vif["mac"])) for n, vif in vifs.items() if "mac" in vif},
         disks={
@@ -109,9 +109,9 @@ def requirements(config: Config) -> Requirements:
 
 
 def bridge_paths(bridge: str) -> tuple[str, ...]:
-    """Return the paths on a host, one of which is there where it has the bridge.
+    """Return paths on a host; at least one of them exists if the host has the bridge.
 
-    The script vif-bridge takes ``eth0`` for a missing ``xenbr0`` where that is a bridge, as it was with old hosts.
+    The script vif-bridge uses ``eth0`` for a missing ``xenbr0`` if ``eth0`` is a bridge, as on old hosts.
     """
     number = bridge.removeprefix("xenbr")
     return (f"{NET}/{bridge}", *([] if number == bridge else [f"{NET}/eth{number}/bridge"]))
@@ -122,7 +122,7 @@ def _strings(value: object) -> list[str]:
 
 
 def _bridge(vif: Mapping[str, str | bool]) -> str | None:
-    """Return the device that must be there; Open vSwitch's script takes VLANs behind its name (``br0.7:8,9``)."""
+    """Return the device that must exist; Open vSwitch's script takes VLANs after its name (``br0.7:8,9``)."""
     bridge, script = vif.get("bridge"), str(vif.get("script", "vif-bridge")).rpartition("/")[2]
     if not isinstance(bridge, str):
         return None
@@ -135,9 +135,9 @@ def _script(name: object) -> str:
     return str(name) if str(name).startswith("/") else f"{SCRIPTS}/{name}"
 
 
-def mac_address(said: str) -> str:
-    """Return a MAC address in the one form that compares."""
-    return ":".join(part.zfill(2) for part in said.lower().split(":"))
+def mac_address(text: str) -> str:
+    """Return a MAC address in normal form: lower case, two digits a byte."""
+    return ":".join(part.zfill(2) for part in text.lower().split(":"))
 
 
 def _pci(config: Config) -> Iterator[str]:
@@ -149,19 +149,19 @@ def _pci(config: Config) -> Iterator[str]:
             yield f"{found[1] or '0000'}:{found[2]}".lower()
 
 
-_PVH_VCPUS = 128  # HVM_MAX_VCPUS; at more Xen says only "Invalid argument"
+_PVH_VCPUS = 128  # HVM_MAX_VCPUS; above it Xen reports only "Invalid argument"
 _SHIM = 'build it for PVH, or let Xen\'s shim run it: [xl] type = "pvh" and [xl.set] pvshim = 1'
 
 
 class PreflightProblem(NamedTuple):
-    """Something that is in a domain's way: a sentence, and what to do about it."""
+    """A reason why the host cannot take the domain, and the fix."""
 
     sentence: str
     hint: str
 
 
 class DiskSource(Protocol):
-    """A disk whose data only the host can have."""
+    """A disk that this machine lacks the file or device of: only the host can have it."""
 
     vdev: str
     target: Path
@@ -170,18 +170,18 @@ class DiskSource(Protocol):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a host has.
+    """What a host has for a new domain.
 
     Attributes:
         host: its name.
         info: facts of the host, as ``Toolstack.info`` returns them.
-        domains: those that run there.
-        replaced: the uuids of those that give way to the new one.
-        free: memory that a new domain can have now, in MiB.
-        missing: those of the paths that were asked for which are not there.
+        domains: its domains.
+        replaced: uuids of the domains that the new one replaces.
+        free: MiB that a new domain can have now.
+        missing: those of the checked paths that do not exist.
         backends: devices of its domains.
-        assignable: PCI devices that are set aside for domains.
-        devices: its network devices, where a bridge is missing.
+        assignable: PCI devices that are assignable to domains.
+        devices: its network devices, if a bridge is missing.
     """
 
     host: str
@@ -198,13 +198,13 @@ class Resources:
 def find_problems(
     wanted: Requirements, there: Resources, kernel: Kernel | None, elsewhere: Iterable[DiskSource]
 ) -> list[PreflightProblem]:
-    """Return all that is in a domain's way on a host.
+    """Return all reasons why a host cannot take a domain.
 
     Args:
-        wanted: what it wants.
+        wanted: what the domain requires.
         there: what the host has.
-        kernel: the domain's; None: nothing is known of it.
-        elsewhere: the disks that only the host can have.
+        kernel: the domain's kernel; None: nothing is known of it.
+        elsewhere: disks with files or devices that only the host can have.
     """
     return [
         *_name(wanted, there),
@@ -222,8 +222,9 @@ def _name(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     for domain in there.domains:
         if domain.name == wanted.name and domain.uuid not in there.replaced:
             yield PreflightProblem(
-                f"a domain called {wanted.name} is on {there.host} already, and it is not ours (domain {domain.domid})",
-                "destroy it on the host yourself, or set another name (name = ...)",
+                f"the name {wanted.name} is in use on {there.host}: domain {domain.domid} "
+                "does not belong to this project",
+                "destroy that domain on the host, or set another name (name = ...)",
             )
 
 
@@ -234,7 +235,7 @@ def _type(wanted: Requirements, there: Resources, kernel: Kernel | None) -> Iter
         try:
             kernel.type_for("pv" if wanted.shim else wanted.kind)
         except KernelError as error:
-            yield PreflightProblem(error.message, error.hint or "build it again")
+            yield PreflightProblem(error.message, error.hint or "rebuild the kernel")
     version = _version(info)
     if wanted.kind == "pvh" and version and version < (4, 10):
         yield PreflightProblem(
@@ -248,17 +249,19 @@ def _type(wanted: Requirements, there: Resources, kernel: Kernel | None) -> Iter
     if wanted.kind == "pvh":
         if not any(cap.startswith("hvm-") for cap in caps):
             yield PreflightProblem(
-                f"{host} cannot run PVH domains: its processor has no hardware virtualization, or it is switched off",
-                "switch VT-x or AMD-V on in the machine's firmware (and, where that machine is a virtual one, "
-                'nested virtualization); or use a PV kernel ([xl] type = "pv")',
+                f"{host} cannot run PVH domains: its processor lacks hardware virtualization, or it is disabled",
+                "enable VT-x or AMD-V in the machine's firmware (and nested virtualization, if it is virtual), "
+                'or use a PV kernel ([xl] type = "pv")',
             )
         return
     off = version is not None and version >= (4, 13) and "pv" not in info.get("virt_caps", "pv").split()
     if off or not any(cap.startswith("xen-") for cap in caps):
-        yield PreflightProblem(f"Xen on {host} runs no PV domains: it was built or started without them", _SHIM)
+        yield PreflightProblem(
+            f"Xen on {host} cannot run PV domains: they were disabled when it was built or started", _SHIM
+        )
     elif kernel and kernel.machine == "x86_32" and not any("x86_32" in cap for cap in caps if cap.startswith("xen-")):
         yield PreflightProblem(
-            f"Xen on {host} runs no PV kernels of 32 bits, and that of {wanted.name} is one", "build it for x86_64"
+            f"Xen on {host} cannot run 32-bit PV kernels, and {wanted.name} is one", "build it for x86_64"
         )
 
 
@@ -269,22 +272,22 @@ def _memory(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem
     total = there.info.get("total_memory", "")
     if total.isdigit() and wanted.memory > int(total):
         yield PreflightProblem(
-            f"{wanted.name} wants {wanted.memory} MiB of memory and {there.host} has {total} in all",
+            f"{wanted.name} needs {wanted.memory} MiB of memory, and {there.host} has {total} MiB in all",
             "give it less ([xl] memory = ...), or give the lab more ([lab] memory = ...)",
         )
     elif wanted.needed > free:
-        over = f", {wanted.needed} with what Xen needs for it," if wanted.memory <= free else ""
+        total_need = f", {wanted.needed} MiB with Xen's overhead," if wanted.memory <= free else ""
         yield PreflightProblem(
-            f"{wanted.name} wants {wanted.memory} MiB of memory{over} and {there.host} has {free}",
-            "give it less ([xl] memory = ...), end another domain, or give the lab more ([lab] memory = ...)",
+            f"{wanted.name} needs {wanted.memory} MiB of memory{total_need} and {there.host} has {free} MiB free",
+            "give it less ([xl] memory = ...), stop another domain, or give the lab more ([lab] memory = ...)",
         )
 
 
 def _processors(wanted: Requirements) -> Iterator[PreflightProblem]:
-    """Xen takes more processors than the host has, and pins to those that are there; a PVH domain has a limit."""
+    """Check the limit of a PVH domain; Xen accepts more processors than the host has."""
     if wanted.kind == "pvh" and wanted.vcpus > _PVH_VCPUS:
         yield PreflightProblem(
-            f"{wanted.name} wants {wanted.vcpus} processors, and a PVH domain has {_PVH_VCPUS} at most",
+            f"{wanted.name} needs {wanted.vcpus} processors, and a PVH domain can have at most {_PVH_VCPUS}",
             "give it fewer: [xl] vcpus = ...",
         )
 
@@ -295,15 +298,15 @@ def _networks(wanted: Requirements, there: Resources) -> Iterator[PreflightProbl
             others = [name for name in there.devices if name != "lo" and not name.startswith("vif")]
             yield PreflightProblem(
                 f"{there.host} has no bridge {bridge} for network device {number} of {wanted.name}",
-                f'make it there, or set [xl.vif.{number}] bridge = "..."; it has: {", ".join(others) or "none"}',
+                f'create it there, or set [xl.vif.{number}] bridge = "..."; it has: {", ".join(others) or "none"}',
             )
     for number, mac in wanted.macs.items():
         for other in _others(there):
             if other.kind == "vif" and mac_address(other.keys.get("mac", "")) == mac:
                 yield PreflightProblem(
-                    f"{_called(other, there)} on {there.host} has the address {mac} of network device {number} "
+                    f"{_called(other, there)} on {there.host} has the MAC address {mac} of network device {number} "
                     f"of {wanted.name}",
-                    f'end it, or give ours another one: [xl.vif.{number}] mac = "..."',
+                    f'stop it, or set another address: [xl.vif.{number}] mac = "..."',
                 )
 
 
@@ -312,7 +315,7 @@ def _disks(wanted: Requirements, there: Resources, elsewhere: Iterable[DiskSourc
         if disk.is_path and str(disk.target) in there.missing:
             yield PreflightProblem(
                 f"neither {there.host} nor this machine has {disk.target} for the disk {disk.vdev} of {wanted.name}",
-                f'make it (`truncate -s 16M FILE`), or name another: [xl.disk.{disk.vdev}] target = "..."',
+                f'create it (`truncate -s 16M FILE`), or set another: [xl.disk.{disk.vdev}] target = "..."',
             )
     for vdev, (path, is_written) in wanted.disks.items():
         for other in _others(there):
@@ -321,7 +324,7 @@ def _disks(wanted: Requirements, there: Resources, elsewhere: Iterable[DiskSourc
                 yield PreflightProblem(
                     f"{_called(other, there)} on {there.host} uses {path}, the disk {vdev} of {wanted.name}, "
                     "and one of the two writes to it",
-                    f'end it, let both only read ([xl.disk.{vdev}] access = "ro"), or give ours another target',
+                    f'stop it, let both only read ([xl.disk.{vdev}] access = "ro"), or set another target',
                 )
 
 
@@ -329,7 +332,7 @@ def _scripts(wanted: Requirements, there: Resources) -> Iterator[PreflightProble
     for script in wanted.scripts:
         if script in there.missing and SCRIPTS not in there.missing:
             yield PreflightProblem(
-                f"{there.host} has no script {script} for a device of {wanted.name}",
+                f"{there.host} lacks the script {script} for a device of {wanted.name}",
                 f"install it there, or name one of {SCRIPTS} (`script` of the device)",
             )
 
@@ -337,20 +340,20 @@ def _scripts(wanted: Requirements, there: Resources) -> Iterator[PreflightProble
 def _passed_through(wanted: Requirements, there: Resources) -> Iterator[PreflightProblem]:
     if wanted.pci and "directio" not in there.info.get("virt_caps", "directio"):
         yield PreflightProblem(
-            f"{there.host} cannot hand PCI devices to {wanted.name}: it has no IOMMU, or it is switched off",
-            "switch VT-d or AMD-Vi on in its firmware, or take `pci` away",
+            f"{there.host} cannot assign PCI devices to {wanted.name}: it lacks an IOMMU, or it is disabled",
+            "enable VT-d or AMD-Vi in its firmware, or remove `pci`",
         )
         return
     for device in wanted.pci:
         if device not in there.assignable:
             yield PreflightProblem(
-                f"the PCI device {device} of {wanted.name} is not set aside for domains on {there.host}",
-                "make it assignable there, or add seize=1 to it in the list `pci`",
+                f"the PCI device {device} of {wanted.name} is not assignable on {there.host}",
+                "run `xl pci-assignable-add` there, or add seize=1 to it in the list `pci`",
             )
 
 
 def _others(there: Resources) -> Iterator[Device]:
-    """Yield the devices of domains that stay."""
+    """Yield the devices of the domains that stay."""
     replaced = {domain.domid for domain in there.domains if domain.uuid in there.replaced}
     yield from (backend for backend in there.backends if backend.domid not in replaced)
 
@@ -367,13 +370,13 @@ def _version(info: Mapping[str, str]) -> tuple[int, int] | None:
 
 @dataclass(frozen=True)
 class HostCapacity:
-    """What a host that can take a domain has.
+    """The resources of a host that can take a domain.
 
     Attributes:
-        domains: all of the host, dom0 included.
-        free: memory that a new domain can have now, while the older ones are still there, in MiB.
+        domains: all domains of the host, dom0 included.
+        free: MiB that a new domain can have now, while the older domains are still there.
         facts: facts of the host, as ``Toolstack.info`` returns them.
-        needed: memory that Xen will take for the new domain, in MiB; the domain fits beside the others up to ``free``.
+        needed: MiB that Xen will take for the new domain; up to ``free``, it fits alongside the others.
     """
 
     domains: tuple[Domain, ...]
@@ -385,22 +388,22 @@ class HostCapacity:
 def check(
     host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[DiskSource], replaced: Collection[str]
 ) -> HostCapacity:
-    """See that a host can take a domain; only that is asked which its ``.xl`` makes necessary.
+    """Check that a host can take a domain; query only what its ``.xl`` makes necessary.
 
     Args:
         host: the host.
         config: the domain's ``.xl``, with paths of the host.
         kernel: the domain's kernel; None: nothing is known of it.
-        disks: those of its disks that only the host can have.
-        replaced: uuids of domains that may go first: their name, memory, disks and addresses are free.
+        disks: disks with files or devices that only the host can have.
+        replaced: uuids of domains that may be removed first: their name, memory, disks and addresses count as free.
 
     Raises:
-        DomainError: the host cannot take it; all reasons are told at once.
+        DomainError: the host cannot take it; the error has all reasons.
         HostError: the host cannot be reached, or xl cannot talk to Xen there.
     """
     wanted, disks = requirements(config), tuple(disks)
     if host.address == "lab":
-        wanted = dataclasses.replace(wanted, bridges={})  # its script vif-bridge takes any name
+        wanted = dataclasses.replace(wanted, bridges={})  # the lab's own vif-bridge script takes any name
     domains = host.toolstack.list_domains()  # first and alone: it may ask for a password, or open the connection
     paths = [path for bridge in wanted.bridges.values() for path in bridge_paths(bridge)]
     if wanted.scripts:
@@ -435,16 +438,16 @@ def _refusal(problems: Sequence[PreflightProblem], host: str, name: str) -> Doma
     if len(problems) == 1:
         return DomainError(problems[0].sentence, hint=problems[0].hint)
     lines = [f"- {problem.sentence}\n    {problem.hint}" for problem in problems]
-    return DomainError(f"{host} cannot take {name}, for {len(problems)} reasons", hint="\n".join(lines))
+    return DomainError(f"{host} cannot take {name} for {len(problems)} reasons", hint="\n".join(lines))
 
 
 def _missing(host: Host, paths: Sequence[str], *, root: bool) -> set[str]:
-    """Return those of the paths that are not there; with ``root``, root is asked about those that we do not see."""
+    """Return the paths that do not exist; with ``root``, ask root about those that the user cannot see."""
     unseen = set(paths)
     for as_root in (False, True) if root else (False,):
         if unseen:
-            said = host.run(["ls", "-d", "--", *sorted(unseen)], check=False, root=as_root, background=True)
-            unseen -= set(said.text.splitlines())
+            found = host.run(["ls", "-d", "--", *sorted(unseen)], check=False, root=as_root, background=True)
+            unseen -= set(found.text.splitlines())
     return unseen
 
 

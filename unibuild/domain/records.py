@@ -1,7 +1,7 @@
-"""What we started, in the project's state folder: a domain is known as ours later, also after a run that was killed.
+"""Record in the state folder which domains the project created, so that a later run recognizes them.
 
-A host has at most two domains of a project: the ``good`` one, and during a swap the ``pending`` one that shall take its
-place. Each is written down before Xen hears of it.
+A host has at most two domains of a project: ``good``, and during a swap ``pending``, which replaces it. Each is
+recorded before Xen creates it, so that a run that is killed leaves no unknown domain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """A file as it was: its stamp (``stamps.take``) and the SHA-256 of its bytes."""
+    """A file's identity at one time: its fingerprint (``fingerprint.stat_stamp``) and the SHA-256 of its bytes."""
 
     stamp: str
     sha256: str
@@ -33,15 +33,15 @@ class FileIdentity:
 
 @dataclass(frozen=True)
 class DomainRecord:
-    """A domain that we made.
+    """A domain that unibuild created.
 
     Attributes:
-        uuid: what tells it from every other one.
+        uuid: the domain's uuid.
         name: its name, once it runs.
-        generation: the number of what it was made from.
-        kernel: the kernel that it was made from.
-        xl: the ``.xl`` that it was made from.
-        since: when it was made: UTC, as ISO 8601 has it.
+        generation: the number of the generation that it was created from.
+        kernel: the kernel that it was created from.
+        xl: the ``.xl`` that it was created from.
+        since: when it was created: UTC, in ISO 8601.
     """
 
     uuid: str
@@ -54,12 +54,12 @@ class DomainRecord:
 
 @dataclass(frozen=True)
 class HostRecord:
-    """Our domains on a host.
+    """The project's domains on a host.
 
     Attributes:
         host: the name of the host.
-        good: the one that was good last; it may have ended meanwhile.
-        pending: the one that a swap has begun with and not finished.
+        good: the last good domain; it may have stopped meanwhile.
+        pending: the new domain of an unfinished swap.
     """
 
     host: str
@@ -68,37 +68,37 @@ class HostRecord:
 
     @property
     def uuids(self) -> tuple[str, ...]:
-        """What our domains on the host are known by."""
+        """The uuids of the project's domains on the host."""
         return tuple(one.uuid for one in (self.good, self.pending) if one)
 
 
 def load(state: Path, host: str) -> HostRecord:
-    """Return the record of a host in the state folder; an empty one where there is none, or the file is damaged.
+    """Return the record of a host in the state folder; it is empty if there is none or the file is damaged.
 
     Raises:
-        FileError: a newer unibuild wrote the file; this goes for all that follows.
+        FileError: a newer unibuild wrote the file; all functions here raise this.
     """
     return load_all(state).get(host, HostRecord(host))
 
 
 def load_all(state: Path) -> dict[str, HostRecord]:
-    """Return the records by their hosts; those that we cannot read are left out."""
+    """Return the records by host, without those that cannot be read."""
     found = {}
     for host, tree in _read(state).items():
         try:
-            found[host] = HostRecord(host, _instance(tree["good"]), _instance(tree["pending"]))
+            found[host] = HostRecord(host, _domain(tree["good"]), _domain(tree["pending"]))
         except (KeyError, TypeError):
             continue
     return found
 
 
 def lock_path(state: Path, host: str) -> Path:
-    """Return the file that is locked while a run changes our domains on a host."""
+    """Return the file that is locked while a run changes the project's domains on a host."""
     return state / f"domain-{hashlib.sha256(host.encode()).hexdigest()[:8]}.lock"
 
 
 def save(state: Path, record: HostRecord) -> None:
-    """Write the record of its host, whole; one without any domain is forgotten.
+    """Write the record of a host atomically, or remove it if it has no domain.
 
     Raises:
         FileError: it cannot be written.
@@ -108,11 +108,11 @@ def save(state: Path, record: HostRecord) -> None:
 
 
 def forget(state: Path, host: str) -> None:
-    """Remove the record of a host: there is no domain of ours there any more."""
+    """Remove the record of a host that has no domain of the project any more."""
     _change(state, host, None)
 
 
-def _instance(tree: dict[str, Any] | None) -> DomainRecord | None:
+def _domain(tree: dict[str, Any] | None) -> DomainRecord | None:
     if tree is None:
         return None
     return DomainRecord(**{**tree, "kernel": FileIdentity(**tree["kernel"]), "xl": FileIdentity(**tree["xl"])})
@@ -132,7 +132,7 @@ def _read(state: Path) -> dict[str, dict[str, Any]]:
 
 
 def _change(state: Path, host: str, tree: dict[str, Any] | None) -> None:
-    """Put a host's part in the file; several runs may be at it, each for a host of its own."""
+    """Replace a host's part of the file under a lock: several runs may write, each for its own host."""
     with lock(state / "records.lock", f"the records in {state}", patience=10.0):
         records = {key: value for key, value in _read(state).items() if key != host}
         if tree is not None:

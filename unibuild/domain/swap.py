@@ -1,8 +1,8 @@
-"""Putting a new domain in the place of the old one.
+"""Replace a running domain with a new one.
 
-Beside: the new one is made paused while the old one runs on, both are renamed, the old one is shut down, the new one
-unpaused; the time between the last two is all that anybody has to wait. Where both cannot live at once the old one goes
-first, and is brought back by the caller if the new one cannot be made.
+Normally both live at once: the new domain is created paused while the old one runs on. Then both are renamed, the old
+one is shut down and the new one is unpaused; the time between these last two steps is the only downtime. Where both
+cannot live at once, the old domain is removed first, and the caller brings it back if the new one cannot be created.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["conflict", "end", "new_name", "recover", "replace"]
 
-_ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time has it
+_ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time
 
 
 def conflict(new: parser.Config, old: parser.Config | None, seen: HostCapacity, host: str) -> str | None:
-    """Say why both domains cannot live at once; None: they can.
+    """Return why both domains cannot live at once, or None if they can.
 
     Args:
         new: the ``.xl`` of the new domain.
-        old: that of the old one; None: it is not known, and taken to be like the new one.
-        seen: the host, as it is with the old one.
+        old: the ``.xl`` of the old domain; None: it is not known, and taken to be like the new one.
+        seen: the host's resources while the old domain is there.
         host: the host's name, for the sentence.
     """
     old = old or new
@@ -41,32 +41,32 @@ def conflict(new: parser.Config, old: parser.Config | None, seen: HostCapacity, 
     for key in _ALONE:
         if new.get(key) and old.get(key):
             return f"both have {key} = ..."
-    theirs = _vifs(old)
-    for name in _vifs(new) & theirs:
-        return f"both call a network device {name}"
+    old_vifs = _vifs(old)
+    for name in _vifs(new) & old_vifs:
+        return f"both name a network device {name}"
     for target in _disks(new, written=False) & _disks(old, written=True):
-        return f"the old one writes to {target}"
+        return f"the old domain writes to {target}"
     for target in _disks(new, written=True) & _disks(old, written=False):
-        return f"the new one writes to {target}"
+        return f"the new domain writes to {target}"
     if seen.needed > seen.free:
-        return f"{host} has {seen.free} MiB of memory left, and the new one takes {seen.needed}"
+        return f"{host} has {seen.free} MiB of memory left, and the new domain needs {seen.needed}"
     return None
 
 
 def new_name(name: str, uuid: str) -> str:
-    """Return what the new domain is called while the old one has the name."""
+    """Return the temporary name of the new domain while the old one holds the name."""
     return f"{name}.new-{uuid[:8]}"
 
 
 def recover(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple[DomainRecord | None, str | None]:
-    """Clear up after a swap that was cut off; return which of our domains stands now, and a sentence on what was found.
+    """Clean up after an interrupted swap; return the remaining domain, and what was found in a sentence.
 
-    A new domain that never ran goes. One that ran takes the place of the old one if that has ended; else it goes too.
+    A new domain that never ran is removed. One that ran replaces a stopped old domain, else it is removed.
 
     Args:
-        host: where.
-        record: what we knew before.
-        domains: all of the host.
+        host: the host.
+        record: the project's domains there, as recorded before.
+        domains: all domains of the host.
     """
     by_uuid = {domain.uuid: domain for domain in domains}
     good, pending = record.good, record.pending
@@ -78,56 +78,56 @@ def recover(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tupl
     if new and not old_runs and not new.is_paused:
         if old:
             _remove(host, old)
-        _call(host, new, pending.name)
-        return pending, f"an earlier run was cut off while it waited for {pending.name} to be ready"
+        _rename(host, new, pending.name)
+        return pending, f"an earlier run was interrupted while it waited for {pending.name} to be ready"
     if new:
         _remove(host, new)
     else:
         ownership.clear_owner(host, pending.uuid)
     if old and good:
-        _call(host, old, good.name)
+        _rename(host, old, good.name)
     if old_runs:
-        return good, f"an earlier run was cut off before it had replaced {pending.name}, which runs on"
+        return good, f"an earlier run was interrupted before it replaced {pending.name}, which runs on"
     if good:
-        lost = f"an earlier run was cut off: the older {good.name} was ended by it, and none runs on {host.name} now"
+        lost = f"an earlier run was interrupted after it stopped the old {good.name}; no domain runs on {host.name} now"
         return good if old else None, lost
-    return None, f"an earlier run was cut off before {pending.name} ran, and none runs on {host.name} now"
+    return None, f"an earlier run was interrupted before {pending.name} ran; no domain runs on {host.name} now"
 
 
 def replace(host: Host, old: Domain, new: Domain, name: str, grace: float) -> float:
-    """End the old domain and let the new one run; the old one stays, ended, for its console to be read.
+    """Shut down the old domain and unpause the new one; the old one is kept, so that its console can be read.
 
     Args:
-        host: where both are.
-        old: it runs, or is paused, or has ended.
-        new: it is paused.
-        name: what the new one is called from now on.
-        grace: seconds that the old one has to shut down by itself.
+        host: the host of both.
+        old: the old domain: running, paused or already stopped.
+        new: the new domain, paused.
+        name: the new domain's name from now on.
+        grace: seconds that the old domain has to shut down.
 
     Returns:
-        The seconds from the old one's end, as far as we saw it, to the new one's start.
+        The downtime in seconds: from the old domain's end, as far as unibuild saw it, to the new one's start.
 
     Raises:
-        DomainError: one of them cannot be renamed, or the new one not started. The old one, if it still runs, then has
-            its name again.
+        DomainError: one of them cannot be renamed, or the new one cannot be started. The old domain, if it still runs,
+            then has its name again.
     """
     host.toolstack.rename(old, f"{name}.old-{old.uuid[:8]}")
     try:
         host.toolstack.rename(new, name)
     except BaseException:
-        _call(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
+        _rename(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
         raise
-    with job_control.defer_signals(first_only=True):  # here none runs
+    with job_control.defer_signals(first_only=True):  # no domain runs here
         began = end(host, old, grace)
         host.toolstack.unpause(new)
     return time.monotonic() - began
 
 
 def end(host: Host, domain: Domain, grace: float) -> float:
-    """See that a domain has ended: asked first, destroyed after ``grace`` seconds.
+    """Shut down a domain, and destroy it after ``grace`` seconds; do nothing if it has stopped already.
 
     Returns:
-        When it ended (``time.monotonic``), as far as we saw it.
+        When it stopped (``time.monotonic``), as far as unibuild saw it.
 
     Raises:
         HostError: the host went out of reach.
@@ -144,7 +144,7 @@ def _remove(host: Host, domain: Domain) -> None:
     ownership.clear_owner(host, domain.uuid)
 
 
-def _call(host: Host, domain: Domain, name: str, *, was: str | None = None) -> None:
+def _rename(host: Host, domain: Domain, name: str, *, was: str | None = None) -> None:
     if (was or domain.name) != name:
         host.toolstack.rename(domain, name)
 
@@ -156,7 +156,7 @@ def _vifs(config: parser.Config) -> set[str]:
 
 
 def _disks(config: parser.Config, *, written: bool) -> set[str]:
-    """Return the targets of its disks, or of those that it writes to."""
+    """Return the targets of the disks; with ``written``, only of those that the domain writes to."""
     specs = config.get("disk")
     disks = [devices.parse_disk(str(spec)) for spec in (specs if isinstance(specs, list) else [])]
     return {

@@ -124,7 +124,7 @@ def graph(project: Project) -> Graph:
     if project.settings.host not in ("auto", "local", "lab"):
         from unibuild.host import resolve
 
-        resolve.place(project.settings)
+        resolve.host_name(project.settings)
     whose = xl_owner(project.settings)
     own = f"@{project.settings.host}" if whose == project.settings.host else ""  # its files are of this host alone
     of = f":{whose}" if whose else ""

@@ -1,4 +1,4 @@
-"""Where ``xl`` runs: the protocol that this machine and every machine behind SSH answer alike."""
+"""The protocol of a Xen host: this machine and SSH hosts run commands alike."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH", "ENV", "FOLDERS", "SBIN", "Host", "check_sudo", "is_batch", "is_question", "limit"]
 
-ENV: Mapping[str, str] = {"LC_ALL": "C"}  # we read what sudo, ssh and xl say
+ENV: Mapping[str, str] = {"LC_ALL": "C"}  # unibuild parses the output of sudo, ssh and xl
 
 BATCH = "UNIBUILD_BATCH"
-SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl stands; not on every user's PATH
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # where xl is; not on every user's PATH
 FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Where sudo looks for programs: Debian's ``secure_path``, in its order."""
 
-_ANSWER = 30.0  # seconds for the answer to a question
-_ACTION = 300.0  # seconds for what is not a question
+_ANSWER = 30.0  # seconds for a query
+_ACTION = 300.0  # seconds for any other command
 _ACTIONS = {  # seconds; libxl waits 40 for each device's script, 60 for a domain that is asked to shut down
     ("xl", "create"): 600.0,
     ("xl", "destroy"): 120.0,
@@ -44,15 +44,15 @@ _ACTIONS = {  # seconds; libxl waits 40 for each device's script, 60 for a domai
     ("xenstore-rm",): 60.0,
     ("xenstore-write",): 60.0,
 }
-_LONG = 60  # characters of a command that sentences name
-_BEFORE_SHOWN = 3.0  # seconds after which a user is shown what is waited for
+_LONG = 60  # characters of a command that messages show
+_BEFORE_SHOWN = 3.0  # seconds of waiting before a user is shown what unibuild waits for
 
 _QUESTIONS = (
     *("cat", "df", "find", "id", "ls", "pwd", "sha256sum", "stat", "test", "true", "uname", "wc"),
     *("xenstore-exists", "xenstore-list", "xenstore-ls", "xenstore-read"),
 )
 _XL_QUESTIONS = ("block-list", "dmesg", "domid", "info", "list", "network-list", "pci-assignable-list", "vcpu-list")
-_SUDO = (  # sudo's own words (its plugins/sudoers), and why it refused
+_SUDO = (  # messages of sudo (its plugins/sudoers), and why it refused
     (r"incorrect password attempt|no password was provided", "the password was wrong"),
     (r"a (?:terminal|password) is required|no tty present|no askpass program", "it wants a password"),
     (r"is not in the sudoers file|is not allowed to (?:execute|run)|may not run sudo", "its rules do not allow it"),
@@ -62,12 +62,12 @@ _SUDO = (  # sudo's own words (its plugins/sudoers), and why it refused
 
 
 def is_batch() -> bool:
-    """Say whether nothing may ask for a password: several runs share the terminal, or nobody sits at it."""
+    """Return whether nothing may ask for a password: several runs share the terminal, or no user is there."""
     return bool(os.environ.get(BATCH))
 
 
 def is_question(argv: Sequence[str]) -> bool:
-    """Say whether a command only asks, so that it can be run again whatever became of it the first time."""
+    """Return whether a command is a query, which can be run again whatever became of it the first time."""
     return (argv[1] in _XL_QUESTIONS) if argv[0] == "xl" else argv[0] in _QUESTIONS
 
 
@@ -81,9 +81,9 @@ def limit(argv: Sequence[str]) -> float:
 class Host(ABC):
     """A machine that runs Xen.
 
-    ``name`` says which one, in sentences and records: that of its ``[hosts]`` table, else its address. ``address`` is
-    ``local``, ``lab`` or the ``ssh://`` address. ``has_ttys`` says whether ``start(..., tty=True)`` can give a command
-    a terminal of its own over there.
+    ``name`` names it in messages and records: its name in ``[hosts]``, else its address. ``address`` is ``local``,
+    ``lab`` or the ``ssh://`` address. ``has_ttys`` is whether ``start(..., tty=True)`` can give a command a terminal of
+    its own on the host.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Host(ABC):
 
     @functools.cached_property
     def toolstack(self) -> Toolstack:
-        """What manages the host's domains: ``xl``, unless another toolstack was assigned."""
+        """The toolstack that manages the host's domains: ``xl``, unless another one was assigned."""
         from unibuild.host.toolstack import open_toolstack
 
         return open_toolstack("xl", self)
@@ -102,32 +102,32 @@ class Host(ABC):
     @property
     @abstractmethod
     def user(self) -> str:
-        """Who we are there."""
+        """The user's name on the host."""
 
     @property
     @abstractmethod
     def needs_sudo(self) -> bool:
-        """Whether what needs the rights of root goes through sudo there."""
+        """Whether commands that need root's rights run through sudo there."""
 
     @property
     def as_root(self) -> tuple[str, ...]:
-        """What stands before a command in a script of ``run(..., root=not needs_sudo)`` that needs xl's rights."""
+        """The words before a command in a script of ``run(..., root=not needs_sudo)`` that needs xl's rights."""
         return ()
 
     @abstractmethod
     def call(self, argv: Sequence[str], *, tty: bool = False, root: bool = True, background: bool = False) -> Call:
-        """Return the local command that runs ``argv`` on the host; runs nothing.
+        """Return the local command that runs ``argv`` on the host, without running it.
 
         Args:
-            argv: program and arguments, as they shall arrive there.
+            argv: program and arguments, as the host shall get them.
             tty: give it a terminal of its own there, which hangs up when the local command ends.
             root: run it with the rights that xl needs.
-            background: it may not ask for a password: it does not own our terminal.
+            background: it may not ask for a password, because it does not own the user's terminal.
         """
 
     @abstractmethod
     def locate(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the full paths of those of the programs that ``call`` finds on the host.
+        """Return the full paths of the programs that ``call`` finds on the host.
 
         Raises:
             HostError: the host cannot be reached.
@@ -135,7 +135,7 @@ class Host(ABC):
 
     @abstractmethod
     def answer(self, child: HostChild) -> process.Completed:
-        """Return what a command that has ended wrote, and its exit status on the host.
+        """Return the output of a command that has ended, and its exit status on the host.
 
         Raises:
             LostError: the connection broke.
@@ -145,29 +145,28 @@ class Host(ABC):
 
     @abstractmethod
     def limits(self, seconds: float, *, background: bool) -> Limits:
-        """Return the limits of a command that may take ``seconds`` once nobody has to type a password for it."""
+        """Return the limits of a command that may take ``seconds``, password prompts not included."""
 
     def renew(self) -> None:  # noqa: B027 (a host without a kept connection has nothing to do)
-        """Prepare to ask again after a command did not start in time: use no connection that may hang."""
+        """Prepare to repeat a command that did not start in time: stop using a connection that may hang."""
 
     def show_waiting(self, show: Callable[[str | None], None], after: float = _BEFORE_SHOWN) -> None:
-        """Let ``show`` be told what is waited for, from any thread.
+        """Call ``show`` with what unibuild waits for, from any thread.
 
         Args:
             show: takes the name of a command and its host ("`xl list -v` on lab"), and None once it has ended.
-            after: seconds that a command has run before.
+            after: seconds that a command runs before it is shown.
         """
         self._show, self._show_after = show, after
 
     @abstractmethod
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
-        """Make a file readable there; return its absolute path on the host.
+        """Make a file readable on the host; return its absolute path there.
 
         Args:
-            path: the file here.
-            folder: name of a folder of the domain's own among the copies there.
-            own: a disk that will be written to: this names its working copy there, which is left alone where it is
-                there already.
+            path: the local file.
+            folder: the domain's folder among the copies there.
+            own: names the working copy of a disk that will be written to; an existing copy is left unchanged.
 
         Raises:
             FileError: the file cannot be read.
@@ -178,14 +177,14 @@ class Host(ABC):
     def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove copies that ``put`` made.
 
-        A working copy stays, unless ``keep`` has another one of its name: that takes its place.
+        A working copy stays, unless ``keep`` has another one of its name, which replaces it.
 
         Args:
-            folder: the folder of the domain's own.
-            keep: paths there of what is still needed.
+            folder: the domain's folder.
+            keep: paths on the host that are still needed.
 
         Returns:
-            The paths of the working copies that stay besides.
+            The paths of the other working copies that stay.
         """
 
     def run(
@@ -204,16 +203,16 @@ class Host(ABC):
         Args:
             argv: program and arguments.
             input: bytes for its standard input.
-            timeout: seconds that it may take; None: those of ``limit``.
+            timeout: seconds that it may take; None: ``limit``.
             check: whether an exit status other than 0 is an error.
             root: see ``call``.
             background: see ``call``.
-            question: whether it only asks, so that it can be asked again; None: ``is_question`` says it.
+            question: whether it is a query, which can be repeated; None: ``is_question`` decides.
 
         Raises:
             HostError: the host cannot be reached, or refused.
-            LostError: its connection broke, it gave no answer in time, or the program died. A question was asked twice
-                then (once, where it has a ``timeout`` that it did not keep); anything else may have been done.
+            LostError: its connection broke, it did not answer in time, or the program died. A query was tried twice
+                (once, if it exceeded its ``timeout``); any other command may have had its effect.
             CommandError: the command failed there (with ``check``).
         """
         background = background or is_batch()
@@ -253,18 +252,18 @@ class Host(ABC):
 
         Args:
             argv: the command.
-            limits: how long it may take, or, with ``progress``, how long it may show none.
+            limits: how long it may take, or, with ``progress``, how long it may make none.
             data: bytes for its standard input.
-            file: its standard input instead.
+            file: its standard input, instead of ``data``.
             progress: returns a number that grows with each progress, and what to call the wait for more.
             root: see ``call``.
             background: see ``call``.
-            name: what error messages call it; None: the command itself.
+            name: its name in error messages; None: the command itself.
 
         Raises:
-            NoAnswerError: it had no end in time.
-            ProgramDiedError: a signal ended it.
-            HostError: as those of ``answer``.
+            NoAnswerError: it did not end in time.
+            ProgramDiedError: a signal killed it.
+            HostError: see ``answer``.
         """
         name = name or _shown(argv)
         stdin: int | IO[bytes] = file or (subprocess.DEVNULL if data is None else subprocess.PIPE)
@@ -295,17 +294,17 @@ class Host(ABC):
             self.renew()
             what = f"{self.name} did not start {name} within {late.seconds:g} s"
         else:
-            what = f"{name} on {self.name} gave no answer within {late.seconds:g} s"
-        where = "`unibuild lab down` ends the lab" if self.address == "lab" else "look at the host"
-        return NoAnswerError(what, hint=f"{where}; then run again", seconds=late.seconds)
+            what = f"{name} on {self.name} did not answer within {late.seconds:g} s"
+        where = "run `unibuild lab down`" if self.address == "lab" else "check the host"
+        return NoAnswerError(what, hint=f"{where}, then run again", seconds=late.seconds)
 
     def died(self, argv: Sequence[str], number: int, said: str) -> ProgramDiedError:
-        """Return the error of a command that a signal ended on the host."""
-        shells = signal.strsignal(number) or ""  # what the shell over there adds
+        """Return the error of a command that a signal killed on the host."""
+        shells = signal.strsignal(number) or ""  # the remote shell adds it
         last = [line for line in said.splitlines() if line.strip() and not (shells and shells in line)][-1:]
         return ProgramDiedError(
-            ": ".join([f"{_shown(argv)} on {self.name} was ended by signal {number} ({_signal(number)})", *last]),
-            hint="run again: unibuild checks first what was done",
+            ": ".join([f"{_shown(argv)} on {self.name} was killed by signal {number} ({_signal(number)})", *last]),
+            hint="run again: unibuild first checks what was done",
             number=number,
         )
 
@@ -318,7 +317,7 @@ class Host(ABC):
         stdin: int | IO[bytes] | None = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = subprocess.PIPE,
     ) -> HostChild:
-        """Start a command on the host in the background, where it cannot ask for anything; see ``process.start``."""
+        """Start a command on the host in the background, where it cannot ask for a password; see ``process.start``."""
         return self._start(self.call(argv, tty=tty, root=root, background=True), stdin, stdout)
 
     def _start(self, call: Call, stdin: int | IO[bytes] | None, stdout: int | IO[bytes] | None) -> HostChild:
@@ -339,11 +338,11 @@ def _signal(number: int) -> str:
 
 
 def check_sudo(said: str, where: str, hints: Mapping[str, str]) -> None:
-    """Raise the error of sudo, where ``said`` is its refusal.
+    """Raise an error if ``said`` is a refusal of sudo.
 
     Args:
         said: the standard error of the command that failed.
-        where: the machine, for the sentence: "on this machine".
+        where: the machine, for the message: "on this machine".
         hints: the hint by the reason in ``_SUDO``; the key "" holds the one for all others.
 
     Raises:
@@ -351,4 +350,4 @@ def check_sudo(said: str, where: str, hints: Mapping[str, str]) -> None:
     """
     for pattern, reason in _SUDO:
         if re.search(pattern, said):
-            raise HostError(f"sudo did not let us run xl as root {where}: {reason}", hint=hints.get(reason, hints[""]))
+            raise HostError(f"cannot run xl as root {where}: sudo refused: {reason}", hint=hints.get(reason, hints[""]))

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "HostChild", "LateError", "Limits", "Progress", "exchange"]
 
-_TICK = 0.2  # seconds between two looks at the clock and at the terminal
-_GRACE = 1.0  # seconds for a command to end once its answer is whole; what a login shell left behind may hold it up
+_TICK = 0.2  # seconds between checks of the clock and of the terminal
+_GRACE = 1.0  # seconds for a command to end after its output is complete; a login shell's leftovers may delay it
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Limits:
 
     Attributes:
         answer: from its start on the host, or from its last progress, to its end.
-        sign_in: until it has started on the host: connecting, and what asks the user for a password or a key.
+        sign_in: until it has started on the host: connecting and asking the user for a password or a key.
     """
 
     answer: float
@@ -53,11 +53,11 @@ class Limits:
 
 
 class LateError(Exception):
-    """A command had no end in time.
+    """A command did not end in time.
 
     Attributes:
         has_begun: whether it had started on the host.
-        seconds: the limit that it did not keep.
+        seconds: the limit that it exceeded.
     """
 
     def __init__(self, seconds: float, *, has_begun: bool) -> None:
@@ -67,10 +67,10 @@ class LateError(Exception):
 
 
 class Progress:
-    """What a waiting user is shown, and what counts as progress.
+    """What a waiting user sees, and what counts as progress.
 
     Args:
-        show: is given the seconds since the start, now and then.
+        show: called now and then with the seconds since the start.
         mark: returns a number that changes whenever there is progress.
     """
 
@@ -95,22 +95,22 @@ class HostChild(process.Child):
         return self
 
     def feed(self, data: bytes) -> bytes:
-        """Return what of the bytes that were read from ``stdout`` the command itself wrote; ``finish`` has none of it.
+        """Return those of the bytes read from ``stdout`` that the command itself wrote; ``finish`` omits them.
 
-        Nothing more comes where ``out.status`` is set then.
+        Once ``out.status`` is set, no more bytes come.
         """
         own = self.out.feed(data)
         self.out.data.clear()
         return own
 
     def finish(self, timeout: float) -> process.Completed | None:
-        """Read the rest of its output and return it with the exit status; None: it runs on.
+        """Read the rest of its output and return it with the exit status; None: it still runs.
 
         Args:
             timeout: seconds to wait for its end.
 
         Raises:
-            HostError: it did not get as far as running, or the connection broke.
+            HostError: it did not start, or the connection broke.
         """
         limits = Limits(timeout, timeout)
         try:
@@ -124,17 +124,17 @@ def exchange(child: HostChild, limits: Limits, progress: Progress, *, data: byte
     """Read a command's output to its end.
 
     Args:
-        child: the command; it is ended at the latest when this returns.
+        child: the command; it has ended when this returns.
         limits: how long it may take.
         progress: reports the time.
         data: bytes for its standard input.
-        lend: whether it gets the foreground of the terminal, to ask for a password.
+        lend: whether it gets the terminal's foreground, to ask for a password.
 
     Returns:
         Whether Ctrl-C was pressed meanwhile.
 
     Raises:
-        LateError: it had no end in time.
+        LateError: it did not end in time.
     """
     with (
         child,
@@ -196,7 +196,7 @@ def _is_whole(child: HostChild) -> bool:
 
 
 def _write(child: HostChild, rest: memoryview, ready: selectors.BaseSelector) -> memoryview:
-    """Write some of the command's standard input, and close that at its end."""
+    """Write a part of the command's standard input, and close it at the end."""
     assert child.stdin is not None
     try:
         rest = rest[os.write(child.stdin.fileno(), rest[:65536]) :] if rest else rest

@@ -1,13 +1,13 @@
 """Frame a remote command's output, so that nothing else on the connection is taken for its answer.
 
-What runs a command on an SSH host is the account's login shell, whatever that is. It reads files of the user's first,
-and what these print is on the same two streams. So the shell is only asked to start ``/bin/sh``, which runs the
-command between two markers, on each stream:
+The account's login shell runs a command on an SSH host, whatever shell that is. It first reads the user's startup
+files, and their output is on the same two streams. So the login shell only starts ``/bin/sh``, which runs the command
+between two markers on each stream:
 
     noise RS token "<"  the command's own bytes  RS token ">" status RS  noise
 
-RS is the ASCII character 30. The token is drawn for each command. The text that goes through the login shell has no
-RS in it, so that a shell that echoes its input does not print a marker.
+RS is the ASCII character 30. The token is random for each command. The text that goes through the login shell contains
+no RS, so that a shell that echoes its input does not print a marker.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _AS_IT_IS = frozenset((string.ascii_letters + string.digits + " #&()*+,-./:;<=>?
 def quote(program: str) -> str:
     r"""Return the command that makes any login shell run a program of POSIX sh.
 
-    The text between the single quotes has none of what bash, zsh, fish or tcsh look for there: quotes, ``!``, line
-    ends, and backslashes but before a digit. It is the format of a ``printf``, where ``\NNN`` is an octal byte.
+    The text between the single quotes has nothing that bash, zsh, fish or tcsh interpret there: no quotes, ``!``, line
+    ends, or backslashes except before a digit. It is a ``printf`` format, in which ``\NNN`` is an octal byte.
 
     Args:
         program: text for ``sh -c``.
@@ -40,7 +40,7 @@ class Frame:
     """The markers of one command.
 
     Args:
-        token: what only these markers have; None: drawn at random.
+        token: unique to these markers; None: a random one.
     """
 
     def __init__(self, token: str | None = None) -> None:
@@ -64,16 +64,16 @@ class Frame:
 
 
 class Stream:
-    """Takes the command's own bytes out of one stream, as they come.
+    """Extract the command's own bytes from one stream, as they arrive.
 
     Args:
         frame: the markers; None: all bytes are the command's own.
 
     Attributes:
-        data: the command's own bytes so far, where ``keep`` is set.
-        noise: what came before the first marker, the end of it.
+        data: the command's own bytes so far, if ``keep`` is set.
+        noise: the last bytes before the first marker.
         has_begun: whether the command has started.
-        status: its exit status, once it has ended; None also where there is no frame.
+        status: its exit status, once it has ended; always None without a frame.
     """
 
     def __init__(self, frame: Frame | None, *, keep: bool = True) -> None:
@@ -86,14 +86,14 @@ class Stream:
         self._held = b""  # what may be the beginning of a marker
 
     def feed(self, piece: bytes) -> bytes:
-        """Take what was read; return what of it, or of what was held back, is the command's own."""
+        """Add bytes that were read; return those of them, and of earlier ones held back, that are the command's own."""
         own = piece if self._frame is None else self._own(self._frame, self._held + piece)
         if self._keep:
             self.data += own
         return own
 
     def close(self) -> bytes:
-        """Take note that there will be no more; return what was held back of the command's own."""
+        """Handle the end of the stream; return the command's own bytes that were held back."""
         own = self._held if self.has_begun and self.status is None else b""
         if not self.has_begun:
             self._note(self._held)
@@ -131,6 +131,6 @@ class Stream:
 
 
 def _partial(text: bytes, marker: bytes) -> bytes:
-    """Return the end of a text that may be the beginning of a marker."""
+    """Return the end of a text that may be the start of a marker."""
     at = text.rfind(_RS, max(0, len(text) - len(marker) + 1))
     return text[at:] if at >= 0 and marker.startswith(text[at:]) else b""

@@ -1,7 +1,7 @@
-"""This machine as the Xen host: ``xl`` as root, through sudo where we are not root.
+"""This machine as the Xen host: ``xl`` runs as root, through sudo if the user is not root.
 
-sudo's ticket, which spares the second question for a password, belongs to the terminal session. Commands in the
-foreground ask; those in the background ride on the ticket (``sudo -n``), and nothing here opens a session of its own.
+sudo's ticket, which saves a second password prompt, belongs to the terminal session. Commands in the foreground ask;
+those in the background use the ticket (``sudo -n``). So nothing here opens a session of its own.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Local", "is_dom0"]
 _SUDO = 300.0  # seconds for a user to type a password for sudo: passwd_timeout of sudoers(5)
 _HINTS = {
     "it wants a password": "run `sudo -v` first, or run unibuild on a terminal where it can ask",
-    "": "`unibuild doctor --host local` prints the sudoers lines that are needed; or run unibuild as root, or boot "
-    'elsewhere: host = "lab" needs no rights at all',
+    "": "run `unibuild doctor --host local` for the sudoers lines, run unibuild as root, or boot elsewhere: "
+    'host = "lab" needs no rights',
 }
 
 
 def is_dom0(capabilities: Path = Path("/proc/xen/capabilities")) -> bool:
-    """Tell whether this machine runs Xen, we are in its dom0, and ``xl`` is there.
+    """Return whether this machine is dom0 of a running Xen and has ``xl``.
 
     Source: xenfs writes ``control_d`` into ``/proc/xen/capabilities`` in the control domain only.
     """
@@ -46,9 +46,9 @@ class Local(Host):
     """This machine.
 
     Args:
-        uid: the user that we are; root needs no sudo.
-        name: what sentences and records call it.
-        sudo: whether xl runs through sudo unless we are root.
+        uid: the user's id; root needs no sudo.
+        name: its name in messages and records.
+        sudo: whether xl runs through sudo unless the user is root.
     """
 
     address = "local"
@@ -64,7 +64,7 @@ class Local(Host):
         try:
             return pwd.getpwuid(self._uid).pw_name
         except KeyError:
-            return f"#{self._uid}"  # as sudoers(5) has it
+            return f"#{self._uid}"  # as in sudoers(5)
 
     @property
     def needs_sudo(self) -> bool:
@@ -99,7 +99,7 @@ class Local(Host):
             if "command not found" in said:
                 program = child.argv[child.argv.index("--") + 1]
                 process.need(program)
-                raise MissingError(f"sudo does not find the program {program}")
+                raise MissingError(f"sudo cannot find the program {program}")
             check_sudo(said, "on this machine", _HINTS)
         return process.Completed(child.argv, status, out, err)
 
@@ -112,7 +112,7 @@ class Local(Host):
         return _RootChild(child.popen, call, self.answer) if call.argv[0] == "sudo" else child
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:  # noqa: ARG002 (no copies here)
-        """Return the file's own path: nothing need be copied."""
+        """Return the file's own path: nothing is copied."""
         return str(path.absolute())
 
     def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:  # noqa: ARG002
@@ -121,7 +121,7 @@ class Local(Host):
 
 
 class _RootChild(HostChild):
-    """A child behind sudo: it is root's, so that we cannot signal it ourselves."""
+    """A child behind sudo; it runs as root, so that only root can signal it."""
 
     def end(self, patience: float = process.PATIENCE) -> int:
         for name in ("TERM", "KILL"):
@@ -132,7 +132,7 @@ class _RootChild(HostChild):
                 )
                 self.wait(patience)
         status = self.poll()
-        return -signal.SIGPIPE if status is None else status  # sudo's rules forbid `kill`: its next line ends it
+        return -signal.SIGPIPE if status is None else status  # sudo's rules forbid `kill`: its next write ends it
 
 
 def _find(program: str) -> str | None:

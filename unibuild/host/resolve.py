@@ -1,4 +1,4 @@
-"""Resolve the setting ``host`` to a host's name and address; nothing is opened."""
+"""Resolve the setting ``host`` to a host's name and address, without opening it."""
 
 from __future__ import annotations
 
@@ -11,53 +11,51 @@ from unibuild.settings.hosts import ALL
 if TYPE_CHECKING:
     from unibuild.settings.model import Settings
 
-__all__ = ["address", "every", "place"]
+__all__ = ["address", "all_names", "host_name"]
 
 
-def place(settings: Settings) -> str:
-    """Return the name of the host that the settings mean: that of a ``[hosts]`` table, else the host's address.
+def host_name(settings: Settings) -> str:
+    """Return the name of the host in the settings: its name in ``[hosts]``, else its address.
 
     Raises:
-        SettingsError: ``host`` is none of these.
-        InputError: it means more than one.
+        SettingsError: ``host`` is not a host.
+        InputError: it means several hosts.
     """
     return settings.host if settings.host in settings.hosts else address(settings)
 
 
-def every(settings: Settings) -> tuple[str, ...]:
+def all_names(settings: Settings) -> tuple[str, ...]:
     """Return the names of all ``[hosts]`` tables, for ``--host all``.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there are no such tables.
     """
     if not settings.hosts:
         raise SettingsError(
-            '"all" means the hosts that have names, and there is none',
+            '"all" means the hosts that have names, and no host has a name',
             hint='give them names: [hosts.xen1] address = "ssh://root@xen1"',
         )
     return tuple(settings.hosts)
 
 
 def address(settings: Settings) -> str:
-    """Return ``local``, ``lab`` or the ``ssh://`` address of the host that the settings mean.
+    """Return ``local``, ``lab`` or the ``ssh://`` address of the host in the settings.
 
     Raises:
-        SettingsError: ``host`` is none of these.
-        InputError: it means more than one.
+        SettingsError: ``host`` is not a host.
+        InputError: it means several hosts.
     """
     table = settings.hosts.get(settings.host)
-    said, key = (table.address, f"[hosts.{settings.host}] address") if table else (settings.host, "host")
-    if table is None and said == "auto":
+    value, key = (table.address, f"[hosts.{settings.host}] address") if table else (settings.host, "host")
+    if table is None and value == "auto":
         return "local" if local.is_dom0() else "lab"
-    if table is None and said == ALL:
-        raise InputError(
-            "this goal takes one host, not all of them", hint=f"--host {' or --host '.join(every(settings))}"
-        )
-    if said in ("local", "lab"):
-        return said
-    if table is None and "/" not in said:
+    if table is None and value == ALL:
+        raise InputError("this goal takes one host, not all", hint=f"--host {' or --host '.join(all_names(settings))}")
+    if value in ("local", "lab"):
+        return value
+    if table is None and "/" not in value:
         raise _unknown(settings)
-    return ssh.format_address(*ssh.parse(said, key))
+    return ssh.format_address(*ssh.parse(value, key))
 
 
 def _unknown(settings: Settings) -> SettingsError:
@@ -68,5 +66,5 @@ def _unknown(settings: Settings) -> SettingsError:
     mean = f"did you mean `{close[0]}`? " if close else ""
     others = ", ".join(dict.fromkeys(known))
     return SettingsError(
-        f"there is no host `{settings.host}`", hint=f"{mean}known: {others}; or an address, ssh://[user@]host[:port]"
+        f"unknown host: {settings.host}", hint=f"{mean}known: {others}; or an address, ssh://[user@]host[:port]"
     )

@@ -1,7 +1,7 @@
-"""A Xen host behind SSH: OpenSSH's own client, over one connection that is kept for the commands to come.
+"""A Xen host behind SSH: OpenSSH's client, with one connection shared by all commands.
 
-The person's own configuration counts: names, keys, jump hosts, and a ``ControlPath`` where one is set. The remote
-shell gets one string, which makes it start ``/bin/sh``; see ``unibuild.host.frame``.
+The user's own configuration applies: names, keys, jump hosts, and a ``ControlPath`` if set. The remote login shell gets
+one string, which makes it start ``/bin/sh``; see ``unibuild.host.frame``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unibuild.errors import CommandError, FileError, HostError, LostError, Missi
 from unibuild.host.base import ENV, FOLDERS, SBIN, Host, check_sudo
 from unibuild.host.exchange import Call, HostChild, Limits
 from unibuild.host.frame import Frame, quote
-from unibuild.host.ssh_errors import Way, explain
+from unibuild.host.ssh_errors import SshTarget, explain
 from unibuild.util import files, process
 
 if TYPE_CHECKING:
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Ssh", "format_address", "parse"]
 
-KEEP = 600  # seconds that a connection without a command is kept
+KEEP = 600  # seconds that an idle connection is kept
 _ROOT_FOLDER = "/var/lib/unibuild"
-_SOCKET_MAX = 108 - 18 - 20  # bytes: sun_path, what ssh appends while it makes the socket, our own file's name
-_SSH_FAILED = 255  # ssh(1), EXIT STATUS; a remote command can end so too
+_SOCKET_MAX = 108 - 18 - 20  # bytes: sun_path, less ssh's temporary suffix and the file's name
+_SSH_FAILED = 255  # ssh(1), EXIT STATUS; a remote command can exit with it too
 _NOT_FOUND = 127  # of every shell
 _SIGNALED = 128  # what POSIX shells add to the number of the signal that ended a command
 _CONNECT = 10  # seconds for the connection itself
-_ANSWER = 30.0  # seconds for a command to start where nothing asks the user
+_ANSWER = 30.0  # seconds for a command to start if nothing asks the user
 _SIGN_IN = 150.0  # seconds for a user to sign in: sshd waits 120 (LoginGraceTime), and ssh's connecting comes first
-_STALL = 60.0  # seconds that a copy may stand still
-_CHECKED = 5e6  # bytes a second that a slow host writes out and takes the checksum of
-_DAMAGED = 4  # of _UPLOAD
+_STALL = 60.0  # seconds that a copy may make no progress
+_CHECKED = 5e6  # bytes a second that a slow host writes and checksums
+_DAMAGED = 4  # exit status of _UPLOAD
 _UPLOAD = """\
 t=$1.$3.tmp
 trap 'rm -f "$t"' EXIT
@@ -60,8 +60,8 @@ for name; do
         if [ -f "$folder/$name" ] && [ -x "$folder/$name" ]; then echo "$name $folder/$name"; break; fi
     done
 done
-"""  # `command -v` of a busybox that prefers its own applets has no paths
-_OVERRIDES = {  # by the key that `ssh -G` prints: what a configuration must not change, where the client knows it
+"""  # `command -v` of a busybox that prefers its own applets prints no paths
+_OVERRIDES = {  # by key of `ssh -G`: options that a configuration must not change, if the client knows them
     "stdinnull": ("no", "StdinNull=no"),
     "forkafterauthentication": ("no", "ForkAfterAuthentication=no"),
     "sessiontype": ("default", "SessionType=default"),
@@ -70,14 +70,14 @@ _OVERRIDES = {  # by the key that `ssh -G` prints: what a configuration must not
 
 
 def parse(address: str, key: str = "host") -> tuple[str, int | None]:
-    """Return destination (``[user@]host``) and port of an address ``ssh://[user@]host[:port]``.
+    """Return the destination (``[user@]host``) and port of an address ``ssh://[user@]host[:port]``.
 
     Args:
         address: the address.
-        key: the setting that it comes from, for the sentence.
+        key: the setting that it comes from, for the message.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: it is not such an address.
     """
     found = re.fullmatch(
         r"ssh://((?:[^@/:\s]+@)?)(?:\[([0-9A-Fa-f:.%\w]+)\]|([^-@/:\s\[\]][^@/:\s\[\]]*))(?::([0-9]{1,5}))?/?", address
@@ -85,14 +85,14 @@ def parse(address: str, key: str = "host") -> tuple[str, int | None]:
     port = int(found[4]) if found and found[4] else None
     if found is None or found[1].startswith("-") or not (port is None or 0 < port < 65536):
         raise SettingsError(
-            f'{key} = "{address}" is no address of a Xen host',
+            f'{key} = "{address}" is not the address of a Xen host',
             hint='write "local", "lab" or "ssh://[user@]host[:port]"',
         )
     return found[1] + (found[2] or found[3]), port
 
 
 def format_address(destination: str, port: int | None = None) -> str:
-    """Return the ``ssh://`` address that ``parse`` reads so."""
+    """Return the ``ssh://`` address that ``parse`` splits into these."""
     user, at, host = destination.rpartition("@")
     host = f"[{host}]" if ":" in host else host
     return f"ssh://{user}{at}{host}" + (f":{port}" if port else "")
@@ -103,11 +103,11 @@ class Ssh(Host):
 
     Args:
         destination: ``[user@]host``, or an alias of ssh's configuration.
-        port: None: what ssh's configuration says.
-        config: a configuration file instead of the person's own.
-        name: what sentences and records call it; None: its address.
-        address: what the settings call it; None: its ``ssh://`` address.
-        sudo: whether xl runs through sudo there unless we sign in as root.
+        port: the port; None: as ssh's configuration says.
+        config: a configuration file instead of the user's own.
+        name: its name in messages and records; None: its address.
+        address: its value in the settings; None: its ``ssh://`` address.
+        sudo: whether xl runs through sudo there unless the user signs in as root.
     """
 
     has_ttys = True
@@ -146,7 +146,7 @@ class Ssh(Host):
         return Call(local, argv, frame)
 
     def _command(self, argv: Sequence[str], *, root: bool) -> str:
-        """Return the command of POSIX sh; sudo is given the program's path, for its own may be a shorter one."""
+        """Return the command for POSIX sh; sudo gets the program's path, because its own PATH may be shorter."""
         if not root:
             return shlex.join(argv)
         if not self.needs_sudo:
@@ -183,7 +183,7 @@ class Ssh(Host):
             found = re.search(r"([\w./+-]+): (?:command )?not found", said)
             raise self._missing(found[1] if found else child.call.asked[0])
         if status and self.needs_sudo:
-            lines = f"`unibuild doctor --host {self.name}` prints the lines for /etc/sudoers.d/unibuild there"
+            lines = f"`unibuild doctor --host {self.name}` prints the lines for /etc/sudoers.d/unibuild"
             check_sudo(said, f"on {self.name}", {"": f"{lines}; or sign in as root (ssh://root@...)"})
         return done
 
@@ -195,23 +195,25 @@ class Ssh(Host):
         return MissingError(f"the program {program} is not installed on {self.name}", hint=hint)
 
     def _unanswered(self, child: HostChild) -> HostError:
-        """Return the error of a command whose end was not heard of."""
+        """Return the error of a command that reported no end."""
         said = bytes(child.err.noise + child.err.data).decode(errors="replace")
         status = child.popen.returncode
         if child.out.has_begun or status == _SSH_FAILED or status < 0:
             if not child.out.has_begun and {"proxycommand", "proxyjump"} & self._settings.keys():
                 said = self._why_not() or said
-            way = Way(self.name, self._known_as, self._hostname, self.destination, is_named=self.name != self.address)
+            way = SshTarget(
+                self.name, self._known_as, self._hostname, self.destination, is_named=self.name != self.address
+            )
             return explain(said, way, has_begun=child.out.has_begun)
         noise = bytes(child.out.noise).decode(errors="replace") + said
         last = noise.strip().splitlines()[-1:]
         return HostError(
-            ": ".join([f"the login shell on {self.name} ran no command, and ended with exit code {status}", *last]),
-            hint=f"`ssh {self.destination} /bin/sh -c true` has to work there",
+            ": ".join([f"the login shell on {self.name} did not run the command (exit code {status})", *last]),
+            hint=f"make `ssh {self.destination} /bin/sh -c true` work",
         )
 
     def _why_not(self) -> str:
-        """Return what ssh says of a way that is closed: for a connection to be kept it hides a ProxyCommand's words."""
+        """Return why ssh cannot connect; while it sets up a shared connection, it hides a ProxyCommand's messages."""
         alone = ("-o", "ControlPath=none", "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-T")
         with contextlib.suppress(CommandError):
             argv = [*self._ssh(), *self._overrides, *alone, "--", self.destination, quote("exit 0")]
@@ -223,16 +225,16 @@ class Ssh(Host):
         return Limits(seconds, min(seconds, _ANSWER) if background else _SIGN_IN)
 
     def renew(self) -> None:
-        """See ``Host.renew``: what runs over the kept connection goes on, and a new one is made."""
+        """See ``Host.renew``: running commands keep the old connection, later ones open a new one."""
         if self._keeps:
             argv = [*self._ssh(), *self._multiplexing, "-O", "stop", "--", self.destination]
             with contextlib.suppress(CommandError):
                 process.run(argv, env=ENV, timeout=_CONNECT, check=False)
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
-        """Copy a file to the host under the SHA-256 of its content, where the host has it not; see ``Host.put``.
+        """Copy a file to the host under the SHA-256 of its content, unless it is there; see ``Host.put``.
 
-        Where the connection breaks meanwhile it is begun once more: a copy that is not whole has another name.
+        If the connection breaks meanwhile, the copy starts again once: an incomplete copy has another name.
         """
         try:
             return self._put(path, folder, own)
@@ -252,8 +254,11 @@ class Ssh(Host):
 
     def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
         """See ``Host.discard``."""
-        place = posixpath.join(self.folder, folder)
-        there = [posixpath.join(place, name) for name in self.run(["ls", place], root=False, check=False).text.split()]
+        directory = posixpath.join(self.folder, folder)
+        there = [
+            posixpath.join(directory, name)
+            for name in self.run(["ls", directory], root=False, check=False).text.split()
+        ]
         replaced = {_own(path) for path in keep}
         stay = [path for path in there if path not in keep and _own(path) and _own(path) not in replaced]
         gone = [path for path in there if path not in keep and path not in stay]
@@ -263,7 +268,7 @@ class Ssh(Host):
 
     @functools.cached_property
     def is_root(self) -> bool:
-        """Whether we sign in as root."""
+        """Whether the user signs in as root."""
         return self.user == "root"
 
     @property
@@ -278,14 +283,14 @@ class Ssh(Host):
 
     @functools.cached_property
     def folder(self) -> str:
-        """The folder on the host that holds what we copied there, absolute."""
+        """The absolute path of the folder on the host that holds unibuild's copies."""
         if self.is_root:
             return _ROOT_FOLDER
         home = self.run(["sh", "-c", "cd; pwd"], root=False, question=True).text.removesuffix("\n")
         return posixpath.join(home, ".cache/unibuild")
 
     def _copy(self, path: Path, target: str, digest: str) -> None:
-        """Write a file to ``target`` on the host, where it is only once it is whole."""
+        """Write a file to ``target`` on the host; it appears there only once it is complete."""
         size = max(1, path.stat().st_size)
         argv = ["sh", "-c", _UPLOAD, "sh", target, digest, uuid.uuid4().hex[:8]]
         limits = Limits(_STALL + size / _CHECKED, _ANSWER)
@@ -293,7 +298,7 @@ class Ssh(Host):
 
             def progress() -> tuple[int, str]:
                 at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
-                return at, f"{path.name} to be copied to {self.name} ({100 * at // size} %)"
+                return at, f"copying {path.name} to {self.name} ({100 * at // size} %)"
 
             done = self.exchange(
                 argv, limits, file=file, progress=progress, root=False, background=True, name=f"the copy of {path}"
@@ -305,11 +310,11 @@ class Ssh(Host):
 
     def _copy_failed(self, path: Path, size: int, said: str) -> HostError:
         if "No space left" in said or "Disk quota" in said:
-            room = self.run(["df", "-Pk", self.folder], root=False, check=False).text.split()[-5:-4]
-            has = f", which has {int(room[0]) >> 10} MiB in all," if room and room[0].isdecimal() else ""
+            total = self.run(["df", "-Pk", self.folder], root=False, check=False).text.split()[-5:-4]
+            has = f", which has {int(total[0]) >> 10} MiB in all," if total and total[0].isdecimal() else ""
             return HostError(
                 f"the disk of {self.name} is full: cannot copy {path} ({size / (1 << 20):.1f} MiB) there",
-                hint=f"free some room in {self.folder} there{has} and run again",
+                hint=f"free space in {self.folder} there{has} and run again",
             )
         lines = [line for line in said.splitlines() if not re.search(r"records (?:in|out)$|copied", line)]
         return HostError(f"cannot copy {path} to {self.name}: {lines[-1] if lines else 'it ended early'}")
@@ -325,7 +330,7 @@ class Ssh(Host):
 
     @functools.cached_property
     def _overrides(self) -> tuple[str, ...]:
-        """Options against what the user's configuration does for an interactive session."""
+        """Options that undo what the user's configuration sets for interactive sessions."""
         settings = self._settings
         return tuple(
             word
@@ -336,30 +341,30 @@ class Ssh(Host):
 
     @functools.cached_property
     def _settings(self) -> Mapping[str, str]:
-        """What ssh's configuration says of the destination (``ssh -G``; the first of a key counts)."""
+        """The configuration of the destination (``ssh -G``; the first value of a key counts)."""
         said = process.run([*self._ssh(), "-G", "--", self.destination, "true"], env=ENV, timeout=_ANSWER, check=False)
         if said.returncode:
             there = self.destination
-            way = Way(self.name, there, there, there, is_named=self.name != self.address)
+            way = SshTarget(self.name, there, there, there, is_named=self.name != self.address)
             raise explain(said.stderr.decode(errors="replace"), way, has_begun=False)
         pairs = (line.partition(" ") for line in said.text.splitlines())
         return {key: value for key, _, value in reversed(list(pairs))}
 
     @property
     def _keeps(self) -> bool:
-        """Whether the kept connection is unibuild's own."""
+        """Whether the shared connection is unibuild's own, not one that the user's configuration sets up."""
         return self._settings.get("controlpath", "none") == "none"
 
     @functools.cached_property
     def _multiplexing(self) -> tuple[str, ...]:
-        ours: tuple[str, ...] = ()
+        options: tuple[str, ...] = ()
         if self._keeps:
             key = f"{self.destination} {self.port} {self.config}"
-            ours = ("-o", f"ControlPath={_sockets() / hashlib.sha256(key.encode()).hexdigest()[:16]}")
+            options = ("-o", f"ControlPath={_sockets() / hashlib.sha256(key.encode()).hexdigest()[:16]}")
         if self._settings.get("controlmaster", "false") in ("false", "no"):
             alive = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
-            ours += ("-o", "ControlMaster=auto", "-o", f"ControlPersist={KEEP}", *alive)
-        return ours
+            options += ("-o", "ControlMaster=auto", "-o", f"ControlPersist={KEEP}", *alive)
+        return options
 
     @property
     def _hostname(self) -> str:
@@ -367,24 +372,24 @@ class Ssh(Host):
 
     @property
     def _known_as(self) -> str:
-        """The name under which ``known_hosts`` holds the host's key."""
+        """The name of the host's key in ``known_hosts``."""
         port = self._settings.get("port", "22")
         host = self._settings.get("hostkeyalias") or self._hostname
         return host if port == "22" or "hostkeyalias" in self._settings else f"[{host}]:{port}"
 
 
 def _own(path: str) -> str | None:
-    """Return what names a working copy among those of ``put``; None: it is none."""
+    """Return the name of a working copy among the copies of ``put``; None: it is another file."""
     found = re.fullmatch(r"[0-9a-f]{64}\.([^.]+)", posixpath.basename(path))
     return found[1] if found else None
 
 
 def _sockets() -> Path:
-    """Return the folder of ssh's sockets: private, with a short name, made if need be.
+    """Return the private folder of ssh's sockets, with a short path; create it if needed.
 
     Raises:
-        FileError: it cannot be made.
-        HostError: another user has put a folder in its place.
+        FileError: it cannot be created.
+        HostError: another user created it.
     """
     folder = files.cache_home() / "unibuild" / "ssh"
     if len(os.fsencode(folder)) > _SOCKET_MAX:
@@ -394,8 +399,8 @@ def _sockets() -> Path:
         about = folder.lstat()
     except OSError as error:
         raise FileError(
-            f"cannot make the folder {folder} for the connection to the host: {error.strerror}", hint=files.SET_CACHE
+            f"cannot create the folder {folder} for the connection to the host: {error.strerror}", hint=files.SET_CACHE
         ) from error
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
-        raise HostError(f"{folder} is not private to you", hint="remove it and run again")
+        raise HostError(f"other users can access {folder}", hint="remove it and run again")
     return folder

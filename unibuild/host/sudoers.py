@@ -1,7 +1,7 @@
-"""What is run on a host as root, and the lines of sudoers(5) that allow that and no more.
+"""The programs that unibuild runs as root on a host, and the sudoers(5) lines that allow them and no more.
 
-No line says more than it must. But who may run ``xl`` can start a domain with any disk of the host, and write to all
-of XenStore: that right is as good as root's.
+Each line allows as little as possible. But a user who may run ``xl`` can start a domain with any disk of the host and
+write to all of XenStore: that right is as good as root's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["PROGRAMS", "find", "find_xenctx", "refused", "sudoers"]
 
 _ELSEWHERE = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/local")  # where distributions put xenctx
 _ANY = ("",)
-# Without arguments a line allows any. The digits are spelled out, since * would match spaces and slashes too.
+# Without arguments a line allows any. The digits are written out, because * would match spaces and slashes too.
 _ARGUMENTS: Mapping[str, Sequence[str]] = {
     "xl": _ANY,
     **dict.fromkeys(("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), _ANY),
@@ -27,7 +27,7 @@ _ARGUMENTS: Mapping[str, Sequence[str]] = {
     "tee": tuple(f" -a /dev/pts/{'[0-9]' * digits}" for digits in (1, 2, 3)),  # keys for a console
 }
 PROGRAMS = tuple(_ARGUMENTS)
-"""What is run as root."""
+"""The programs that run as root."""
 
 _ASK_SUDO = """\
 set -f
@@ -37,11 +37,11 @@ for words; do
 done
 :
 """
-_TRIALS = {"ls": ("-d", "--", "/dev"), "tee": ("-a", "/dev/pts/0"), "xl": ("list",)}
+_PROBES = {"ls": ("-d", "--", "/dev"), "tee": ("-a", "/dev/pts/0"), "xl": ("list",)}
 
 
 def find(host: Host) -> dict[str, str]:
-    """Return the full paths of the programs that run as root on the host, as unibuild finds them; those that it has.
+    """Return the full paths of the programs that run as root, as unibuild finds them, without those that are missing.
 
     Raises:
         HostError: the host cannot be reached.
@@ -52,11 +52,11 @@ def find(host: Host) -> dict[str, str]:
 
 
 def find_xenctx(host: Host, timeout: float | None = None) -> str | None:
-    """Return the full path of ``xenctx`` on a host where it is not on the path; None: it has none.
+    """Return the full path of ``xenctx`` on a host that lacks it on the path; None: it is not installed.
 
     Args:
         host: the host.
-        timeout: seconds that it has to answer.
+        timeout: seconds that the host has to answer.
 
     Raises:
         HostError: the host cannot be reached.
@@ -67,26 +67,26 @@ def find_xenctx(host: Host, timeout: float | None = None) -> str | None:
 
 
 def refused(host: Host, paths: Mapping[str, str]) -> tuple[str, ...]:
-    """Return which of the programs sudo does not let us run there without a password; none of them is run.
+    """Return the programs that sudo does not let the user run without a password; none of them is run.
 
     Raises:
         HostError: the host cannot be reached.
     """
-    asked = {name: "|".join((path, *_TRIALS.get(name, ("/",)))) for name, path in paths.items()}
+    asked = {name: "|".join((path, *_PROBES.get(name, ("/",)))) for name, path in paths.items()}
     said = host.run(["sh", "-c", _ASK_SUDO, "sh", *asked.values()], root=False, background=True, question=True).text
     allowed = said.splitlines()
     return tuple(name for name, words in asked.items() if words not in allowed)
 
 
 def sudoers(user: str, paths: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what lets a user run the programs as root without a password, in the lines of the sudoers file.
+    """Return the sudoers lines that let a user run the programs as root without a password.
 
     Args:
-        user: who.
-        paths: the programs' full paths by their names.
+        user: the user's name.
+        paths: the programs' full paths by name.
     """
-    commands = [paths[name] + rest for name in PROGRAMS if name in paths for rest in _ARGUMENTS[name]]
+    commands = [paths[program] + rest for program in PROGRAMS if program in paths for rest in _ARGUMENTS[program]]
     first, *others = commands
-    whom = re.sub(r"([,:=!\\])", r"\\\1", user)
-    lines = [f"{whom} ALL=(root) NOPASSWD: {first}", *(f"    {command}" for command in others)]
+    name = re.sub(r"([,:=!\\])", r"\\\1", user)
+    lines = [f"{name} ALL=(root) NOPASSWD: {first}", *(f"    {command}" for command in others)]
     return tuple(line + (", \\" if line is not lines[-1] else "") for line in lines)

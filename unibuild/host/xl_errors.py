@@ -182,7 +182,7 @@ _NETWORK = (
     ),
     ErrorPattern(
         r"cannot execute (\S+): No such file",
-        "{host} has no script {0} for a device of {name}",
+        "{host} lacks the script {0} for a device of {name}",
         "name one that is there (`script` of the device), or install it",
     ),
 )
@@ -256,7 +256,7 @@ _LATE = (  # what only follows from a cause that xl did not name
 
 _LESS = "give it less ([xl] memory = ...), end another domain, or give the lab more ([lab] memory = ...)"
 _MORE = "give it more: [xl] memory = ..."
-_KERNEL = "build it again, and see what `file` and `readelf -n` say of it"
+_KERNEL = "rebuild the kernel, and see what `file` and `readelf -n` say of it"
 _DMESG = "`xl dmesg` there tells what Xen has against it"
 
 _MEMORY = (
@@ -301,7 +301,7 @@ _KERNELS = (
         "{host} cannot open {0} for {name}",
         "boot again: what is missing there is copied; a path that only the host has must be readable by root",
     ),
-    ErrorPattern(r"'([^']+)': zero length file", "{0}, which {name} boots from, is empty", "build it again"),
+    ErrorPattern(r"'([^']+)': zero length file", "{0}, which {name} boots from, is empty", "rebuild the kernel"),
     ErrorPattern(
         r"image not capable of booting inside a HVM container",
         "Xen refused the kernel of {name}: it cannot start in a domain of type pvh",
@@ -346,7 +346,7 @@ _KERNELS = (
 _PROCESSOR = (
     ErrorPattern(
         r"neither hap nor shadow paging available|domain creation fail: (?:Operation|Function) not",
-        "{host} cannot run a PVH domain: its processor or firmware has no hardware virtualization",
+        "{host} cannot run a PVH domain: its processor or firmware lacks hardware virtualization",
         "switch VT-x or AMD-V on in the firmware; a PV kernel needs none",
     ),
     ErrorPattern(
@@ -356,7 +356,7 @@ _PROCESSOR = (
     ),
     ErrorPattern(
         r"PCI device (\S+) is not assignable|(\S+) is not assigned to pciback",
-        "the PCI device {0} of {name} is not set aside for domains on {host}",
+        "the PCI device {0} of {name} is not assignable on {host}",
         "`xl pci-assignable-add` there",
     ),
     ErrorPattern(

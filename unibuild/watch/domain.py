@@ -229,7 +229,7 @@ class DomainController:
         if self.is_following:
             return True
         project = _shown(project)
-        known = records.load(state_dir(project.root), resolve.place(project.settings))
+        known = records.load(state_dir(project.root), resolve.host_name(project.settings))
         if not known.uuids:
             return False
         name = known.good.name if known.good else known.pending.name if known.pending else ""

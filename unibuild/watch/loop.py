@@ -84,7 +84,7 @@ class Loop:
                     at=time.time(),
                     root=str(project.root),
                     goal="boot",
-                    host=resolve.place(project.settings),
+                    host=resolve.host_name(project.settings),
                     pid=os.getpid(),
                     polling=self._scanner.triggers.failure,
                 )
