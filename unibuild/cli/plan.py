@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
             raise InputError(f"there is no goal `{goal}`", hint=f"{mean}goals: {known}")
     for goal in BUILT_ALREADY:
         if goal in goals:
-            print(f"{goal}: would run ({GOALS[goal]}, on {resolve.place(found.project.settings)})")
+            print(f"{goal}: would run ({GOALS[goal]}, on {resolve.host_name(found.project.settings)})")
     wanted = [names.index(goal) + 1 if goal in names else len(names) for goal in goals if goal in (*names, *last)]
     exports = (stage for stage in found.exports if stage.goal in goals)
     stages = (*found.stages[: max(wanted, default=0)], *exports)

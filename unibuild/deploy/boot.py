@@ -10,7 +10,7 @@ from unibuild.deploy import argument_check, crash_report, hosts, readiness
 from unibuild.deploy.console_output import open_output
 from unibuild.deploy.console_session import AttachedDomain, follow, runs
 from unibuild.deploy.replacement import locked, replacing
-from unibuild.deploy.up_to_date import mark, running, was_seen
+from unibuild.deploy.up_to_date import identify, running, was_seen
 from unibuild.domain import records
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import NotReadyError, UnibuildError
@@ -85,7 +85,7 @@ def boot_in_place(
     """
     state = state_dir(project.root)
     with locked(project.root, host.name):
-        made_from = (mark(kernel), mark(xl_file))
+        made_from = (identify(kernel), identify(xl_file))
         if not force and _reuse_running(state, host, made_from, screen):
             return None
         argument_check.check(project.settings.boot, project.root, host, xl_file, kernel)
@@ -107,7 +107,7 @@ def boot_generation(project: Project, generation: Generation) -> None:
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
         with locked(project.root, host.name):
-            made_from = (mark(generation.kernel), mark(generation.xl))
+            made_from = (identify(generation.kernel), identify(generation.xl))
             made = _replace(project, host, generation, made_from, screen, reading)
         _watch(project, host, made, screen, attached=attached)
 
@@ -229,7 +229,7 @@ def _restore_previous(
         return
     change.screen.say(f"booting generation {before.number} again, which was good")
     try:
-        made = change.replace(before, mark(before.kernel), mark(before.xl))
+        made = change.replace(before, identify(before.kernel), identify(before.xl))
         change.accept(made, "running", "booted again")
         error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
     except UnibuildError as again:

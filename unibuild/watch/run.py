@@ -41,7 +41,7 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
     from unibuild.watch.loop import Loop
 
     if project.settings.host == ALL:
-        raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.every(project.settings))}")
+        raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.all_names(project.settings))}")
     with _alone(project.root):
         tree = InputTracker(project)
         host = hosts.open_host(
