@@ -144,7 +144,7 @@ def test_a_console_that_is_read_already_is_told(watch, log, tmp_path):
         while b"here" not in domain.said:
             first.follow(wait=0.3)
         second = console.Reader(domain.host, domain.domain, Log(log), domain.show)
-        with pytest.raises(DomainError, match="is being read already"), second:
+        with pytest.raises(DomainError, match="is already being read"), second:
             second.follow()
     assert not log.exists() or b"lock" not in log.read_bytes()
 

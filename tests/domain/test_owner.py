@@ -25,7 +25,7 @@ US, THEM = "ann@here:/src/hello", "bob@there:/src/hello"
 
 @pytest.fixture
 def host(xen, monkeypatch):
-    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
+    monkeypatch.setattr(ownership, "_LOCK_TIMEOUT", 0.1)
     return Local()
 
 
@@ -125,7 +125,7 @@ def test_a_lock_in_an_unknown_format_holds(host, value):
 @pytest.fixture(params=["root", "ann"])
 def far(request, xen, monkeypatch):
     """A host behind SSH whose clock is ten minutes behind this one."""
-    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
+    monkeypatch.setattr(ownership, "_LOCK_TIMEOUT", 0.1)
     (xen.world / "ssh-config").write_text(f"user {request.param}\nhostname there\n")
     program = xen.world / "bin" / "date"
     program.write_text('#!/bin/sh\necho $(($(/bin/date "$@") - 600))\n')
@@ -199,7 +199,7 @@ class Slow(Local):
 
 @pytest.mark.parametrize("host", [Local(), Slow()], ids=["local", "slow"])
 def test_of_many_at_once_one_holds_the_lock_and_no_two(xen, monkeypatch, host):
-    monkeypatch.setattr(ownership, "_PATIENCE", 0.1)
+    monkeypatch.setattr(ownership, "_LOCK_TIMEOUT", 0.1)
     holding, most, told = [], [], []
 
     def take(number: int) -> None:

@@ -85,10 +85,10 @@ def test_a_host_that_can_take_it(text):
             "type = 'pvh'\nmemory = 499",
             "hello needs 499 MiB of memory, 501 MiB with Xen's overhead, and box has 500 MiB free",
         ),
-        ("type = 'pvh'\nvcpus = 200", "hello wants 200 processors, and a PVH domain has 128 at most"),
+        ("type = 'pvh'\nvcpus = 200", "hello needs 200 processors, and a PVH domain can have at most 128"),
         (
             "vif = ['mac=0:16:3e:0:0:1']",
-            "other on box has the address 00:16:3e:00:00:01 of network device 0 of hello",
+            "other on box has the MAC address 00:16:3e:00:00:01 of network device 0 of hello",
         ),
         (
             "disk = ['/data/db.img,raw,xvda,r']",
@@ -102,7 +102,7 @@ def test_a_host_that_can_take_it(text):
             "disk = ['/data/q.img,raw,xvda,w']",
             "other on box uses /data/q.img, the disk xvda of hello, and one of the two writes to it",
         ),
-        ("pci = ['00:1b.0']", "box cannot hand PCI devices to hello: it has no IOMMU, or it is switched off"),
+        ("pci = ['00:1b.0']", "box cannot assign PCI devices to hello: it lacks an IOMMU, or it is disabled"),
     ],
 )
 def test_what_is_in_the_way(text, sentence):
@@ -214,7 +214,7 @@ def test_what_was_seen(xen):
 
 
 def test_all_reasons_are_told_at_once(xen):
-    with pytest.raises(DomainError, match=r"^local cannot take hello, for 2 reasons") as error:
+    with pytest.raises(DomainError, match=r"^local cannot take hello for 2 reasons") as error:
         look("memory = 600", "vif = ['bridge=nosuch']")
     assert error.value.hint.splitlines()[0] == "- hello needs 600 MiB of memory and local has 512 MiB free"
     assert error.value.hint.splitlines()[2] == "- local has no bridge nosuch for network device 0 of hello"

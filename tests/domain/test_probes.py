@@ -107,7 +107,7 @@ def test_a_page_is_not_asked_for_before_its_port_is_open(server, closed_port):
 
 @pytest.mark.parametrize(
     ("data", "got"),
-    [(b"", "the connection was closed without an answer"), (b"SSH-2.0-x\r\n", "the answer is no HTTP")],
+    [(b"", "the connection was closed without a response"), (b"SSH-2.0-x\r\n", "the response is not HTTP")],
 )
 def test_what_is_no_answer(data, got):
     with answering(data) as port:

@@ -17,7 +17,7 @@ FROM_THE_LAB = [
     (
         'libxl: error: libxl_domain.c:81:libxl__domain_rename: Domain 2:Domain with name "hello" already exists.\n'
         "libxl: error: libxl_create.c:1296:initiate_domain_create: Domain 2:cannot make domain: -6",
-        "a domain called hello is on box already",
+        "the name hello is in use on box",
     ),
     (
         "xc: error: panic: xg_dom_elfloader.c:63: xc_dom_guest_type: image not capable of booting inside a HVM "
@@ -52,7 +52,7 @@ FROM_THE_LAB = [
         "with error status 1\nlibxl: error: libxl_device.c:1337:device_hotplug_child_death_cb: script: "
         "Could not find bridge device nosuch\nlibxl: error: libxl_create.c:1921:domcreate_attach_devices: Domain 9:"
         "unable to add vif devices",
-        "box has no such bridge for a network device of hello: nosuch",
+        "box lacks the bridge for a network device of hello: nosuch",
     ),
     (
         "libxl: cannot execute /etc/xen/scripts/vif-nosuch: No such file or directory\n"
@@ -62,7 +62,7 @@ FROM_THE_LAB = [
     (
         "libxl: error: libxl_device.c:455:libxl__device_disk_set_backend: Disk vdev=xvda failed to stat: /nosuch.img: "
         "No such file or directory",
-        "box has no file /nosuch.img for a disk of hello",
+        "box lacks the file /nosuch.img for a disk of hello",
     ),
     (
         "/x/1:2: config parsing error near `foo': syntax error\nFailed to parse config: Invalid argument",
@@ -106,7 +106,7 @@ FROM_THE_LAB = [
     ),
     (
         "libxl: error: libxl_create.c:1160:libxl__domain_config_setdefault: passthrough not supported on this platform",
-        "box cannot hand a PCI device to hello: it has no IOMMU, or it is switched off",
+        "box cannot assign a PCI device to hello: it lacks an IOMMU, or it is disabled",
     ),
     (
         "xc: error: panic: xg_dom_core.c:205: failed to open file '/usr/lib/xen-4.17/boot/hvmloader': No such file or "
@@ -117,7 +117,7 @@ FROM_THE_LAB = [
     (
         "xc: error: panic: xg_dom_core.c:205: failed to open file '/usr/lib/xen-4.17/boot/xen-shim': No such file or "
         "directory: Internal error",
-        "box has no PV shim (/usr/lib/xen-4.17/boot/xen-shim) to run hello in",
+        "box lacks the PV shim (/usr/lib/xen-4.17/boot/xen-shim) that runs hello",
     ),
     (
         "xc: error: panic: xg_dom_core.c:230: '/x/empty': zero length file: Internal error\n"
@@ -169,12 +169,12 @@ FROM_THE_SOURCE = [
         "through /dev/loop0,\nwhich is mounted in a guest domain,\nand so cannot be mounted now.",
         "the disk /x.img of hello is in use on box",
     ),
-    ("script: Failed to find an unused loop device", "box has no loop device left for a disk of hello"),
-    ("script: /dev/vg/db does not exist.", "box has no file /dev/vg/db for a disk of hello"),
-    ("script: /etc/fstab is not a block device.", "/etc/fstab on box, a disk of hello, is no block device"),
+    ("script: Failed to find an unused loop device", "box has no free loop device for a disk of hello"),
+    ("script: /dev/vg/db does not exist.", "box lacks the file /dev/vg/db for a disk of hello"),
+    ("script: /etc/fstab is not a block device.", "/etc/fstab on box, a disk of hello, is not a block device"),
     (
         "script: Unable to find ovs-vsctl tool",
-        "box has no program ovs-vsctl, which the script for a device of hello runs",
+        "box lacks the program ovs-vsctl, which the script for a device of hello runs",
     ),
     (
         "script: Cannot rename interface vif3.0. An interface with name web already exists.",
@@ -189,7 +189,7 @@ FROM_THE_SOURCE = [
     (
         "xc: error: panic: xg_dom_boot.c:88: xc_dom_compat_check: guest type xen-3.0-x86_32p not supported by xen "
         "kernel, sorry: Invalid kernel",
-        "Xen on box cannot run kernels of the kind of that of hello (xen-3.0-x86_32p)",
+        "Xen on box cannot run the kernel of hello, which is of type xen-3.0-x86_32p",
     ),
     ("xc_dom_parse_bin: ZSTD decompress support unavailable", "xl on box cannot unpack the kernel of hello: ZSTD"),
     ("xc_dom_parse_elf_kernel: corrupted ELF image", "the kernel of hello is damaged"),
@@ -208,7 +208,7 @@ FROM_THE_SOURCE = [
     ),
     (
         "libxl: error: libxl_dom.c:185: Hard affinity completely outside of domain's cpupool!",
-        "hello is pinned to processors that box does not have, or not in its pool",
+        "hello is pinned to processors that box or its pool lacks",
     ),
 ]
 
@@ -262,7 +262,7 @@ def test_no_xen(reason, sentence):
             "/var/lib/xen/userdata-d.1.x.xl: No such file or directory",
             "xl on box cannot write /var/lib/xen/userdata-n.1.x.xl",
         ),
-        ("cannot acquire lock /var/lock/xl errno=11", "xl on box cannot have its lock /var/lock/xl"),
+        ("cannot acquire lock /var/lock/xl errno=11", "xl on box cannot acquire its lock /var/lock/xl"),
     ],
 )
 def test_what_is_wrong_with_the_host(said, sentence):
@@ -287,7 +287,7 @@ def test_a_number_has_words(said, meant):
     assert meaning(said) == meant
     error = explain(said, host="box", name="hello")
     assert error.message == "xl failed for hello on box" + (f": {meant}" if meant else "")
-    assert error.hint.startswith("xl said: ")
+    assert error.hint.startswith("xl printed: ")
 
 
 def test_every_case_can_be_said():
@@ -304,4 +304,4 @@ def test_whatever_xl_says_is_some_error(said):
 def test_an_unknown_refusal_tells_what_xl_said():
     error = explain("WARNING: x\nlibxl: error: a new one\nmore\nlibxl: error: b\nerror c", host="box", name="hello")
     assert error.message == "xl failed for hello on box"
-    assert error.hint == "xl said: libxl: error: a new one\nlibxl: error: b"
+    assert error.hint == "xl printed: libxl: error: a new one\nlibxl: error: b"

@@ -149,7 +149,7 @@ def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
     [
         (("type = 'pv'", "type = 'pvh'"), "cannot start in a domain of type pvh"),
         (("memory = 32", "memory = 1"), "the memory of hello is too small for its kernel"),
-        (("name = ", "disk = ['/no.img,raw,xvda,w']\nname = "), "lab has no file /no.img for a disk of hello"),
+        (("name = ", "disk = ['/no.img,raw,xvda,w']\nname = "), "lab lacks the file /no.img for a disk of hello"),
         (
             ("name = ", "vif = ['bridge=br7,script=vif-bridge-x']\nname = "),
             "lacks the script /etc/xen/scripts/vif-bridge-x",

@@ -1,11 +1,11 @@
-"""Reading a domain's console to its end, without losing a line.
+"""Read a domain's console to its end without losing a line.
 
-The order is: create paused, start the reader, unpause. What the domain says before the reader is there waits in dom0
-(xenconsoled keeps 1 MiB, then the domain has to wait); but xenconsoled drops what is left when the domain is
-destroyed. So the ``.xl`` keeps an ended domain (``on_poweroff = "preserve"`` ...): we see that it ended, read on until
-nothing more comes, and only then may it go.
+The order is: create the domain paused, start the reader, unpause. Output before the reader starts waits in dom0:
+xenconsoled keeps 1 MiB, then the domain blocks. But xenconsoled drops unread output when the domain is destroyed. So
+the ``.xl`` preserves a domain that stops (``on_poweroff = "preserve"`` ...): unibuild sees that it stopped, reads on
+until no more output comes, and only then destroys it.
 
-A watch on the host reports that *some* domain ended; which one, and why, a list of the domains does.
+A watch on the host reports only that *some* domain stopped; a list of the domains shows which one, and why.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader"]
 
-QUIET = 0.4  # seconds of silence, and a question to the host besides, after which a dead domain has said all
-SILENT = 6.0  # of a reader that has just begun: xenconsole takes up to 5 to find its terminal
-SLOW = 12  # questions to the host, whose time a reader's beginning may take where the host is slow
-POLL = 2.0  # seconds between two looks at the domain, where the watch has ended
-ATTENTION = 1.0  # seconds of one wait: a signal in the instant before it is answered only after it
-_RELEASE_TIMEOUT = 10.0  # seconds for a reader that was ended to release the console
-_VANISH_TIMEOUT = 2.0  # seconds for a reader that is ending by itself
-_PAUSE = 0.3  # seconds before each, for that to be gone
-SAID = 65536  # bytes of the end that are kept in memory
+QUIET = 0.4  # seconds of silence, plus one query to the host, after which a stopped domain's output is complete
+SILENT = 6.0  # the same for a new reader: xenconsole takes up to 5 to find its terminal
+SLOW = 12  # on a slow host, a new reader may need the time of this many queries
+POLL = 2.0  # seconds between queries for the domain, if the watch has ended
+ATTENTION = 1.0  # seconds of one wait: a signal just before a wait is handled only after it
+_RELEASE_TIMEOUT = 10.0  # seconds for a reader that was terminated to release the console
+_VANISH_TIMEOUT = 2.0  # seconds for a reader that is exiting by itself
+_PAUSE = 0.3  # seconds before each new attempt
+SAID = 65536  # bytes of the latest output that are kept in memory
 
 
 class Reader(contextlib.AbstractContextManager["Reader"]):
-    """The console of one domain, being read from the moment this is made.
+    """The console of one domain, read from the moment this object is created.
 
     Args:
-        host: where the domain is.
-        domain: which one; it may be paused, running or dead.
-        log: keeps what it says.
-        show: is given what it says, as it comes.
-        silent: seconds to wait for the first byte of a dead domain; None: ``SILENT``.
-        kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
+        host: the domain's host.
+        domain: the domain: paused, running or stopped.
+        log: records the output.
+        show: called with the output as it arrives.
+        silent: seconds to wait for the first byte of a stopped domain; None: ``SILENT``.
+        kind: which console of an HVM domain, ``serial`` or ``pv``; None: the one that xl uses first.
     """
 
     end: DomainExit | None = None
-    """How the domain ended, once it has."""
+    """How the domain stopped, once it has."""
 
     def __init__(
         self,
@@ -75,12 +75,12 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._show = show
         self._said = bytearray()
         self._count = 0
-        self._slowness = 0.0  # seconds that the host took for a question, at most
+        self._slowness = 0.0  # seconds of the host's slowest answer
         self._listeners: list[Lines] = []
-        self._is_told = True  # when some domain ends
-        self._next_look = 0.0  # of the clock, where it is not
+        self._is_watching = True  # whether the host's watch still reports domains that stop
+        self._next_query = 0.0  # if not: when to query, by ``time.monotonic``
         self._kind = kind
-        self._released_by: float | None = None  # when an ended reader must have released the console
+        self._released_by: float | None = None  # when a terminated reader must have released the console
         self._is_leaving = False
         self._attach()
 
@@ -89,15 +89,15 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self.log.close()
 
     def follow(self, keys: KeySource | None = None, wait: float | None = None) -> DomainExit | Detached:
-        """Read until the domain ends, the person leaves, or the time is up.
+        """Read until the domain stops, the user detaches, or the time is up.
 
         Args:
-            keys: what is typed goes to the domain.
-            wait: seconds after which to leave; None: never.
+            keys: passes what the user types to the domain.
+            wait: seconds after which to detach; None: never.
 
         Raises:
             HostError: the host went out of reach.
-            DomainError: the console cannot be read, or ended before the domain.
+            DomainError: the console cannot be read, or it ended before the domain.
         """
         deadline = None if wait is None else time.monotonic() + wait
         while True:
@@ -110,23 +110,23 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 return Detached()
 
     def pump(self, until: float | None = None, wake: int | None = None) -> DomainExit | None:
-        """Read until the domain ends, until something else is to be done, or the time is up.
+        """Read until the domain stops, ``wake`` is readable, or the time is up.
 
         Args:
-            until: time of the clock (``time.monotonic``) at which to return; None: never.
+            until: when to return (``time.monotonic``); None: never.
             wake: a file descriptor; return once it is readable. It is not read.
 
         Returns:
-            How the domain ended, once it has and has said all; else None.
+            How the domain stopped, once it has and all output is read; else None.
 
         Raises:
             HostError: the host went out of reach.
-            DomainError: the console cannot be read, or ended before the domain.
+            DomainError: the console cannot be read, or it ended before the domain.
         """
         attached = self._attached
         console, watch = attached.fd, attached.watch_fd
         with selectors.DefaultSelector() as ready:
-            for fd in (console, watch if self._is_told else None, wake):
+            for fd in (console, watch if self._is_watching else None, wake):
                 if fd is not None:
                     ready.register(fd, selectors.EVENT_READ)
             while self.end is None:
@@ -140,23 +140,23 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                     break
                 has_news = False
                 if watch in events:
-                    has_news, self._is_told = attached.read_watch()
-                    if not self._is_told:
+                    has_news, self._is_watching = attached.read_watch()
+                    if not self._is_watching:
                         ready.unregister(watch)
-                if has_news or (not self._is_told and time.monotonic() >= self._next_look):
+                if has_news or (not self._is_watching and time.monotonic() >= self._next_query):
                     self.end = self._end()
-                    self._next_look = time.monotonic() + POLL
+                    self._next_query = time.monotonic() + POLL
                 if wake in events or (until is not None and time.monotonic() >= until):
                     break
         return self.end if self._attached is attached else self.pump(until, wake)
 
     @contextlib.contextmanager
-    def listen(self, hear: Callable[[bytes], None]) -> Iterator[None]:
-        """For the time of the block, give ``hear`` each whole line as it comes, without CR and LF.
+    def listen(self, on_line: Callable[[bytes], None]) -> Iterator[None]:
+        """For the time of the block, call ``on_line`` with each complete line, without CR and LF.
 
-        The lines of ``said`` come first, at once. When the domain has ended, its last line is whole too.
+        The lines of ``said`` come first, at once. When the domain stops, its last line counts as complete.
         """
-        lines = Lines(hear)
+        lines = Lines(on_line)
         lines.feed(self.said)
         self._listeners.append(lines)
         try:
@@ -166,32 +166,32 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     @property
     def said(self) -> bytes:
-        """What the domain said since this was made: the last ``SAID`` bytes of it."""
+        """The latest output since this object was created, at most ``SAID`` bytes."""
         return bytes(self._said)
 
     def _pause(self, until: float | None) -> float:
-        """Return the seconds to wait for a sign, at most ``ATTENTION``.
+        """Return the seconds to wait for an event, at most ``ATTENTION``.
 
-        Python runs a signal's handler between two bytecodes. If the signal arrives after the last one before the wait,
-        nothing ends the wait, and TERM would be ignored until the domain speaks again.
+        Python runs a signal's handler between two bytecodes. If the signal arrives just before the wait, nothing
+        interrupts the wait, and TERM would be ignored until the domain prints something.
         """
-        moments = [moment for moment in (until, None if self._is_told else self._next_look) if moment is not None]
+        moments = [moment for moment in (until, None if self._is_watching else self._next_query) if moment is not None]
         return max(0.0, min([ATTENTION, *(moment - time.monotonic() for moment in moments)]))
 
     def _attach(self) -> None:
         self._is_leaving = False
-        self._attached = self._host.toolstack.open_console(self._domain, kind=self._kind, on_close=self._take_rest)
+        self._attached = self._host.toolstack.open_console(self._domain, kind=self._kind, on_close=self._read_rest)
 
-    def _take_rest(self, attached: Console) -> None:
-        """Take what was on its way when we left: whoever reads the console next begins after that."""
-        self._attached = attached  # where this comes of a failure to start the rest
+    def _read_rest(self, attached: Console) -> None:
+        """Read the output that is on its way when unibuild detaches: the next reader begins after it."""
+        self._attached = attached  # not set yet if attaching failed
         self._is_leaving = True
         attached.stop()
         while self._readable(0) and self._read():
             pass
 
     def _read(self) -> bool:
-        """Take what the console says; return whether there can be more."""
+        """Read some output; return whether more can follow."""
         data, goes_on = self._attached.read()
         self._count += len(data)
         self._said += data
@@ -203,7 +203,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         return goes_on or self._replace_dead_reader()
 
     def _replace_dead_reader(self) -> bool:
-        """Attach again if a reader of a dead unibuild, which is ended, or none holds the console; return whether."""
+        """Attach again if nobody, or a dead unibuild's reader, holds the console; return whether. It ends that reader."""
         is_late = self._released_by is not None and time.monotonic() > self._released_by
         if self._is_leaving or is_late or not self._attached.is_refused:
             return False
@@ -221,7 +221,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         return True
 
     def _type(self, keys: KeySource) -> bool:
-        """Hand keys to the domain; return whether more are welcome."""
+        """Pass keys to the domain; return whether more can follow."""
         data = keys.read()
         before, leave, _ = data.partition(LEAVE)
         if before:
@@ -232,15 +232,15 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         """Write keys to the console."""
         self._attached.send(data)
 
-    def _look(self) -> Domain | None:
+    def _query(self) -> Domain | None:
         began = time.monotonic()
         domain = self._host.toolstack.find(uuid=self._domain.uuid, background=True)
         self._slowness = max(self._slowness, time.monotonic() - began)
         return domain
 
     def _end(self) -> DomainExit | None:
-        """Look at the domain; where it has ended, read what is left and say why it did."""
-        domain = self._look()
+        """Query the domain; if it has stopped, read the remaining output and return why it stopped."""
+        domain = self._query()
         if domain and not domain.has_ended:
             return None
         self._drain()
@@ -255,18 +255,18 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         return DomainExit(why, exit_code(self.said))
 
     def _drain(self) -> None:
-        """Read until nothing comes for a while, and for as long as the host takes to answer a question.
+        """Read until no output comes for a while, and for as long as the host takes to answer a query.
 
-        The question makes the patience fit a host that is slow.
+        The query adapts the waiting time to a slow host.
         """
         while self._read_until_quiet():
             before = self._count
-            self._look()
+            self._query()
             if not self._readable(0) and before == self._count:
                 return
 
     def _read_until_quiet(self) -> bool:
-        """Return whether there can be more."""
+        """Read until the console is quiet; return whether more can follow."""
         while self._readable(QUIET if self._count else max(self.silent, SLOW * self._slowness)):
             if not self._read():
                 return False
@@ -278,13 +278,13 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             return bool(ready.select(pause))
 
     def _broken(self) -> NoReturn:
-        """Raise the error of a console that ended while its domain lives."""
+        """Raise the error of a console that ended while its domain still runs."""
         self._attached.check()
         name = self._domain.name
         if self._attached.is_refused:
-            who = next((f" by {one.user} (process {one.process.pid})" for one in self._attached.readers()), "")
+            reader = next((f" by {one.user} (process {one.process.pid})" for one in self._attached.readers()), "")
             raise DomainError(
-                f"the console of {name} on {self._host.name} is being read already{who}",
-                hint="leave it where it is read (Ctrl-]), or end the program that reads it on the host",
+                f"the console of {name} on {self._host.name} is already being read{reader}",
+                hint="detach there (Ctrl-]), or terminate the process that reads it on the host",
             )
-        raise DomainError(f"the console of {name} on {self._host.name} ended, and the domain runs on")
+        raise DomainError(f"the console of {name} on {self._host.name} ended, but the domain still runs")

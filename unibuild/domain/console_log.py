@@ -1,4 +1,4 @@
-"""The console of a domain as a file: every line with the time at which it began, its bytes as they came."""
+"""Write a domain's console to a log file, with the time at which each line began."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 __all__ = ["KEEP", "SIZE", "Log", "log_path", "rotate"]
 
-KEEP = 9  # older files beside the newest one
+KEEP = 9  # older files in addition to the newest one
 SIZE = 16 << 20  # bytes of a file, at most
 
 
 def log_path(state: Path, name: str, host: str = "") -> Path:
-    """Return the newest console log of the domain ``name`` in the state folder; ``NAME.1.log`` is the one before.
+    """Return the newest console log of the domain ``name`` in the state folder; ``NAME.1.log`` is the previous one.
 
-    That of a host with a name of its own, as ``[hosts]`` gives it, is ``NAME@HOST.log``: several may be read at once.
+    For a host in ``[hosts]`` it is ``NAME@HOST.log``, because several consoles may be read at once.
     """
-    of = "" if host in ("", "local", "lab") or "/" in host else f"@{host}"
-    return state / "console" / f"{name}{of}.log"
+    suffix = "" if host in ("", "local", "lab") or "/" in host else f"@{host}"
+    return state / "console" / f"{name}{suffix}.log"
 
 
 def rotate(path: Path) -> None:
-    """Make room for a new file at ``path``: it becomes the first older one, and the oldest goes."""
+    """Rename the log at ``path`` to the first older one and so on; remove the oldest."""
     if not path.exists() or not path.stat().st_size:
         return
     for number in range(KEEP, 0, -1):
@@ -37,10 +37,10 @@ def rotate(path: Path) -> None:
 
 
 class Log:
-    """A console log that is being written; it goes on at the end of the file that is there.
+    """A console log that is being written, at the end of an existing file.
 
-    A line is ``2026-11-23T06:40:00.123Z TEXT``: UTC, the time its first byte came. CR LF becomes LF. Where the file
-    cannot be written, ``failure`` says why and the rest is dropped: the console itself must go on.
+    A line is ``2026-11-23T06:40:00.123Z TEXT``: the UTC time of its first byte, then its bytes. CR LF becomes LF. If
+    the file cannot be written, ``failure`` is the reason and further output is dropped: the console itself goes on.
 
     Args:
         path: the file.
@@ -55,24 +55,24 @@ class Log:
         self._size = size
         self._fd = -1
         self._at_line_start = True
-        self._ends_line = True  # the file, where it is not empty
+        self._ends_line = True  # whether the file ends with a complete line
         self._pending = b""  # a CR that may be half of a CR LF
 
     def open(self) -> None:
-        """Begin or go on with the file now, whatever it will be called when the first line comes."""
+        """Open the file now, so that a later rename does not matter."""
         try:
             self._open()
         except OSError as error:
             self._fail(error)
 
     def feed(self, data: bytes) -> None:
-        """Write what has come."""
+        """Write console output."""
         data = (self._pending + data).replace(b"\r\n", b"\n")
         self._pending = data[-1:] if data.endswith(b"\r") else b""
         self._write(data[: len(data) - len(self._pending)])
 
     def close(self) -> None:
-        """End the last line, and the file."""
+        """Complete the last line, and close the file."""
         self._write(self._pending)
         self._pending = b""
         if not self._at_line_start:
@@ -84,13 +84,13 @@ class Log:
     def _write(self, data: bytes) -> None:
         if not data or self.failure:
             return
-        stamp = self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3].encode() + b"Z "
+        timestamp = self._now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3].encode() + b"Z "
         lines = data.split(b"\n")
-        out = (b"\n" + stamp).join(lines[:-1]) + (b"\n" if len(lines) > 1 else b"")
+        out = (b"\n" + timestamp).join(lines[:-1]) + (b"\n" if len(lines) > 1 else b"")
         if lines[-1]:
-            out += (stamp if len(lines) > 1 else b"") + lines[-1]
+            out += (timestamp if len(lines) > 1 else b"") + lines[-1]
         if self._at_line_start:
-            out = stamp + out
+            out = timestamp + out
         try:
             self._put(out)
         except OSError as error:
@@ -98,16 +98,16 @@ class Log:
         self._at_line_start = not lines[-1]
 
     def _put(self, data: bytes) -> None:
-        """Write to the file, and go on in a new one where it is full: between two lines if one ends in time."""
+        """Write to the file, and continue in a new one when it is full: between two lines if a line ends in time."""
         while data:
             self._open()
             size = os.fstat(self._fd).st_size
-            room = self._size - size
+            space = self._size - size
             end = len(data)
-            if end > room:
-                end = data.rfind(b"\n", 0, max(0, room)) + 1
-                if not end and room > 0 and not (size and self._ends_line):
-                    end = room  # a line that is longer than a file, or began before this piece
+            if end > space:
+                end = data.rfind(b"\n", 0, max(0, space)) + 1
+                if not end and space > 0 and not (size and self._ends_line):
+                    end = space  # the line is longer than a file, or began before this piece
                 if not end:
                     self._begin_another()
                     continue
@@ -129,5 +129,5 @@ class Log:
         if self._fd < 0:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            if os.fstat(self._fd).st_mode & 0o077:  # an older unibuild made it: it may hold secrets
+            if os.fstat(self._fd).st_mode & 0o077:  # an older unibuild created it: it may hold secrets
                 os.fchmod(self._fd, 0o600)

@@ -1,7 +1,7 @@
-"""Probe a domain until it is ready: a TCP port, an HTTP response, a key of XenStore, each in a thread of its own.
+"""Probe a domain's TCP ports, HTTP responses and XenStore keys until it is ready, each probe in its own thread.
 
-A probe is tried until it holds, every ``AGAIN`` seconds. Each try takes a few seconds at most, so that all threads have
-ended soon after they are told to.
+A probe is tried every ``AGAIN`` seconds until it passes. Each attempt takes a few seconds at most, so that all threads
+end soon after they are stopped.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ AGAIN = 0.2  # seconds between two tries
 
 
 class Probe(Protocol):
-    """Something that shall hold; ``what`` names it."""
+    """One condition for readiness; ``what`` names it."""
 
     @property
     def what(self) -> str: ...  # noqa: D102
 
     def attempt(self) -> str | None:
-        """Try once; return what came instead, to stand after "WHAT: ", or None where it holds."""
+        """Try once; return what was found instead, to follow "WHAT: ", or None if the probe passes."""
 
     def cancel(self) -> None:
-        """End a try that another thread is at, as far as that can be done."""
+        """Stop an attempt in another thread, as far as possible."""
 
 
 class ProbeRunner(contextlib.AbstractContextManager["ProbeRunner"]):
-    """Checks being tried, each in a thread of its own, for the time of the block.
+    """Run probes, each in its own thread, for the time of the block.
 
     Args:
-        checks: what shall hold.
-        waker: is woken when one of them does, or cannot be tried.
+        checks: the probes.
+        waker: woken when a probe passes or cannot be tried.
     """
 
     def __init__(self, checks: Sequence[Probe], waker: Waker) -> None:
@@ -61,7 +61,7 @@ class ProbeRunner(contextlib.AbstractContextManager["ProbeRunner"]):
         self._last: dict[int, str | None] = dict.fromkeys(range(len(checks)), "not tried yet")
         self._error: Exception | None = None
         self._threads = [
-            threading.Thread(target=self._work, args=(number,), name=f"unibuild asks {check.what}", daemon=True)
+            threading.Thread(target=self._work, args=(number,), name=f"unibuild probes {check.what}", daemon=True)
             for number, check in enumerate(checks)
         ]
 
@@ -79,10 +79,10 @@ class ProbeRunner(contextlib.AbstractContextManager["ProbeRunner"]):
 
     @property
     def missing(self) -> list[str]:
-        """What does not hold yet, and what came last instead.
+        """The probes that have not passed yet, each with what was found instead.
 
         Raises:
-            UnibuildError: the host refused to be asked.
+            UnibuildError: the host refused a probe.
         """
         if self._error:
             raise self._error
@@ -92,25 +92,25 @@ class ProbeRunner(contextlib.AbstractContextManager["ProbeRunner"]):
         try:
             while not self._over.is_set():
                 why = self._checks[number].attempt()
-                if self._over.is_set():  # the try was cut off
+                if self._over.is_set():  # the attempt was cancelled
                     return
                 self._last[number] = why
                 if why is None:
                     break
                 self._over.wait(AGAIN)
-        except Exception as error:  # it is raised where the threads are waited for
+        except Exception as error:  # `missing` raises it
             self._error = error
         self._waker.wake()
 
 
 _CONNECT = 1  # seconds for a connection
-_ANSWER = 5.0  # seconds for an answer
-_BODY = 1 << 20  # bytes of an answer that are looked at
+_ANSWER = 5.0  # seconds for a response
+_BODY = 1 << 20  # bytes of a response that are examined
 
 
 @dataclass
 class TcpProbe:
-    """A TCP port that shall take a connection."""
+    """A TCP port that must accept a connection."""
 
     address: str
     port: int
@@ -129,14 +129,14 @@ class TcpProbe:
         return None
 
     def cancel(self) -> None:
-        """A connection is tried for a second only."""
+        """Do nothing: an attempt to connect takes a second at most."""
 
 
 @dataclass
 class TcpProbeFromHost:
-    """A TCP port that shall take a connection from the host itself.
+    """A TCP port that must accept a connection from the host itself.
 
-    That is for the lab: QEMU takes every connection to a forwarded port at once, whether or not the domain will.
+    This is for the lab: QEMU accepts every connection to a forwarded port at once, whether or not the domain does.
     """
 
     host: Host
@@ -149,7 +149,7 @@ class TcpProbeFromHost:
         return f"port {self.port} of {self.address}"
 
     def attempt(self) -> str | None:
-        """See ``Probe``; ``nc`` is busybox's, whose ``-w`` is the time to connect."""
+        """See ``Probe``; ``nc`` is busybox's, in which ``-w`` is the time to connect."""
         done = _run(self.host, ["nc", "-w", str(_CONNECT), self.address, str(self.port), "-e", "true"])
         if isinstance(done, str) or done.returncode == 0:
             return done if isinstance(done, str) else None
@@ -157,18 +157,18 @@ class TcpProbeFromHost:
         return f"no answer within {_CONNECT} s" if said == "timed out" else said or "no connection"
 
     def cancel(self) -> None:
-        """A connection is tried for a second only."""
+        """Do nothing: an attempt to connect takes a second at most."""
 
 
 @dataclass
 class HttpProbe:
-    """A request that shall be answered as it is set; a redirection is an answer like any other.
+    """An HTTP request that must get the configured response; a redirection is a response like any other.
 
     Attributes:
-        request: what is set.
-        address: the domain's.
-        way: the address and port that lead there from here.
-        first: what must hold before it is worth asking.
+        request: the setting.
+        address: the domain's address.
+        way: the local address and port that lead to it.
+        first: a probe that must pass before.
     """
 
     request: Http
@@ -190,9 +190,9 @@ class HttpProbe:
             with socket.create_connection(self.way, _CONNECT) as self._socket:
                 return self._ask(self._socket)
         except http.client.RemoteDisconnected:
-            return "the connection was closed without an answer"
+            return "the connection was closed without a response"
         except http.client.HTTPException:
-            return "the answer is no HTTP"
+            return "the response is not HTTP"
         except OSError as error:
             return _said(error, _ANSWER)
         finally:
@@ -212,17 +212,17 @@ class HttpProbe:
         connection.sock = sock
         path = urllib.parse.quote(self.request.path, safe=string.punctuation)
         connection.request("GET", path, headers={"Connection": "close"})
-        with connection.getresponse() as answer:
-            if answer.status != self.request.status:
-                return f"status {answer.status}, not {self.request.status}"
-            if self.request.body is not None and not re.search(self.request.body, _body(answer)):
-                return f'nothing in the answer matches "{self.request.body}"'
+        with connection.getresponse() as response:
+            if response.status != self.request.status:
+                return f"status {response.status}, not {self.request.status}"
+            if self.request.body is not None and not re.search(self.request.body, _body(response)):
+                return f'nothing in the response matches "{self.request.body}"'
         return None
 
 
 @dataclass
 class XenStoreProbe:
-    """A key of XenStore that shall be there: ``KEY`` or ``KEY=VALUE``, from the domain's own folder on."""
+    """A XenStore key that must exist: ``KEY`` or ``KEY=VALUE``, relative to the domain's directory."""
 
     host: Host
     domid: int
@@ -248,11 +248,11 @@ class XenStoreProbe:
         return f'"{got}", not "{value}"' if sign and got != value else None
 
     def cancel(self) -> None:
-        """A question to the host takes a few seconds at most."""
+        """Do nothing: a query takes a few seconds at most."""
 
 
 def _run(host: Host, argv: Sequence[str]) -> Completed | str:
-    """Run a command on the host that shall not take long; return why it could not be asked where it was out of reach.
+    """Run a short command on the host; return the reason instead if the host is out of reach.
 
     Raises:
         HostError: the host refused.
@@ -263,18 +263,18 @@ def _run(host: Host, argv: Sequence[str]) -> Completed | str:
         return error.message
 
 
-def _body(answer: http.client.HTTPResponse) -> str:
-    """Return the body of an answer, as far as it comes in time; one that is a stream, or breaks off, has no end."""
+def _body(response: http.client.HTTPResponse) -> str:
+    """Return the body of a response, as much as arrives in time: it may be an endless stream, or break off."""
     body = bytearray()
     deadline = time.monotonic() + _ANSWER
     with contextlib.suppress(OSError, http.client.IncompleteRead):
-        while len(body) < _BODY and time.monotonic() < deadline and (piece := answer.read1(65536)):
+        while len(body) < _BODY and time.monotonic() < deadline and (piece := response.read1(65536)):
             body += piece
     return body.decode(errors="replace")
 
 
-def _said(error: OSError, patience: float) -> str:
-    """Return the words for a connection that failed."""
+def _said(error: OSError, timeout: float) -> str:
+    """Return the message for a connection that failed."""
     if isinstance(error, TimeoutError):
-        return f"no answer within {patience:g} s"
+        return f"no answer within {timeout:g} s"
     return (error.strerror or str(error)).lower()

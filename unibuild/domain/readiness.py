@@ -1,4 +1,4 @@
-"""Waiting until a new domain is ready, with its console being read all the while."""
+"""Wait until a new domain is ready, and read its console meanwhile."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Criteria", "ReadableConsole", "Readiness", "reported_address", "wait"]
 
-_CRASH = 2.0  # seconds that a domain has to end once it said that it crashes
+_CRASH = 2.0  # seconds for a domain to stop after it printed that it crashes
 _ADDRESS = re.compile(rb"\bLease obtained! IP: (\d+(?:\.\d+){3})\b|\bip=(\d+(?:\.\d+){3})/\d")
 
 
 class ReadableConsole(Protocol):
-    """A console that is read, as ``domain.console.Reader`` reads one: ``end`` says how its domain ended, if it has."""
+    """A console that is being read, such as ``domain.console.Reader``; ``end`` is how its domain stopped, if it has."""
 
     @property
     def end(self) -> DomainExit | None: ...  # noqa: D102
     def pump(self, until: float | None = None, wake: int | None = None) -> DomainExit | None: ...  # noqa: D102
-    def listen(self, hear: Callable[[bytes], None]) -> AbstractContextManager[None]: ...  # noqa: D102
+    def listen(self, on_line: Callable[[bytes], None]) -> AbstractContextManager[None]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Readiness:
     """Whether a domain was ready.
 
     Attributes:
-        ready: whether all that was set held.
+        ready: whether it met all criteria.
         why: completes "hello ...": "was ready after 0.8 s", "crashed before it was ready".
-        seconds: how long it was waited for.
-        end: how it ended, where it has.
+        seconds: the waiting time.
+        end: how it stopped, if it has.
     """
 
     ready: bool
@@ -54,14 +54,14 @@ class Readiness:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What must hold.
+    """What makes a domain ready.
 
     Attributes:
-        console: what must be found in a line of the console, as a regular expression.
-        checks: those that need not know the domain's address.
-        network: gives those that do, for that address; None: there are none.
-        address: the domain's address; None: nobody has set it.
-        likely: its address if its console tells no other.
+        console: a regular expression that a line of the console must match.
+        checks: probes that do not need the domain's address.
+        network: gives the probes that need the address, for that address; None: there are none.
+        address: the configured address of the domain; None: it is not set.
+        likely: its address, unless its console reports another one.
         timeout: seconds.
     """
 
@@ -74,7 +74,7 @@ class Criteria:
 
 
 def reported_address(line: bytes) -> str | None:
-    """Return the address that a line of the console gives as the domain's own, or None.
+    """Return the address that a line of the console reports as the domain's own, or None.
 
     Source: charrua's dhcp_client_lwt.ml ("Lease obtained! IP: 10.0.2.50, ...") and tcpip's tcpip_stack_direct.ml
     ("... stack assembled: mac=...,ip=10.0.2.50/24, ...").
@@ -84,31 +84,31 @@ def reported_address(line: bytes) -> str | None:
 
 
 def wait(reader: ReadableConsole, wanted: Criteria) -> Readiness:
-    """Read the console until all that is wanted has held once, the time is up, or the domain ends or says it crashes.
+    """Wait until the domain has met all criteria once, the time is up, or the domain stops or prints that it crashes.
 
-    The lines that were said before count too. No thread and no child outlasts this.
+    Lines printed earlier count too. All threads and child processes have ended when this returns.
 
     Args:
-        reader: the console of the domain.
-        wanted: what must hold.
+        reader: the domain's console.
+        wanted: the criteria.
 
     Raises:
-        HostError: the host went out of reach, or refused to be asked.
+        HostError: the host went out of reach, or refused a probe.
         DomainError: the console cannot be read.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         waker = stack.enter_context(Waker())
-        ear = _ConsoleMatcher(wanted.console, waker)
-        stack.enter_context(reader.listen(ear.hear))
-        asking = stack.enter_context(ProbeRunner(wanted.checks, waker))
-        network = stack.enter_context(_Network(wanted, waker))
+        matcher = _ConsoleMatcher(wanted.console, waker)
+        stack.enter_context(reader.listen(matcher.on_line))
+        probes = stack.enter_context(ProbeRunner(wanted.checks, waker))
+        network = stack.enter_context(_NetworkProbes(wanted, waker))
         while True:
-            waker.clear()  # before we look: what comes later rings again
-            network.look(wanted.address or ear.address or wanted.likely)
-            missing = [*ear.missing, *asking.missing, *network.missing]
+            waker.clear()  # before the state is read: a later change wakes the next wait
+            network.use(wanted.address or matcher.address or wanted.likely)
+            missing = [*matcher.missing, *probes.missing, *network.missing]
             seconds = time.monotonic() - began
-            if ear.is_fatal:
+            if matcher.is_fatal:
                 end = reader.pump(time.monotonic() + _CRASH)
                 return Readiness(False, _ended(end), seconds, end)
             if reader.end and (missing or not reader.end.is_good):
@@ -122,7 +122,7 @@ def wait(reader: ReadableConsole, wanted: Criteria) -> Readiness:
 
 
 class _ConsoleMatcher:
-    """Listens to the console for what is wanted, the domain's address, and a crash."""
+    """Search the console's lines for the wanted pattern, the domain's address and a crash."""
 
     def __init__(self, pattern: str | None, waker: Waker) -> None:
         self._pattern = pattern
@@ -135,7 +135,7 @@ class _ConsoleMatcher:
     def missing(self) -> list[str]:
         return [] if self._is_found else [f'no line of its console matches "{self._pattern}"']
 
-    def hear(self, line: bytes) -> None:
+    def on_line(self, line: bytes) -> None:
         before = (self._is_found, self.address, self.is_fatal)
         if not self._is_found and self._pattern is not None:
             self._is_found = re.search(self._pattern, line.decode(errors="replace")) is not None
@@ -146,16 +146,16 @@ class _ConsoleMatcher:
             self._waker.wake()
 
 
-class _Network(contextlib.AbstractContextManager["_Network"]):
-    """The checks that need the domain's address, which may be told late, and otherwise than it was thought."""
+class _NetworkProbes(contextlib.AbstractContextManager["_NetworkProbes"]):
+    """The probes that need the domain's address; the console may report it late, and differently than expected."""
 
     def __init__(self, wanted: Criteria, waker: Waker) -> None:
         self._network = wanted.network
         self._waker = waker
         self._stack = contextlib.ExitStack()
         self._address: str | None = None
-        self._asking: ProbeRunner | None = None
-        self._trouble = "its address is not known: set [boot.ready] address"
+        self._probes: ProbeRunner | None = None
+        self._problem = "its address is not known: set [boot.ready] address"
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -164,24 +164,24 @@ class _Network(contextlib.AbstractContextManager["_Network"]):
     def missing(self) -> list[str]:
         if self._network is None:
             return []
-        return self._asking.missing if self._asking else [self._trouble]
+        return self._probes.missing if self._probes else [self._problem]
 
-    def look(self, address: str | None) -> None:
-        """Ask at this address from now on, unless all that is asked holds already."""
+    def use(self, address: str | None) -> None:
+        """Probe this address from now on, unless all probes have passed."""
         if self._network is None or address is None or address == self._address or not self.missing:
             return
         self._stack.close()
-        self._address, self._asking = address, None
+        self._address, self._probes = address, None
         try:
             checks = self._stack.enter_context(self._network(address))
         except HostError as error:
-            self._trouble = error.message
+            self._problem = error.message
             return
-        self._asking = self._stack.enter_context(ProbeRunner(checks, self._waker))
+        self._probes = self._stack.enter_context(ProbeRunner(checks, self._waker))
 
 
 def _ended(end: DomainExit | None) -> str:
-    """Return the words for a domain that ended, or said that it crashes and hangs."""
+    """Return the message for a domain that stopped, or that printed a crash and hangs."""
     how = end.why if end else "crashed"
     code = "" if end is None or end.code is None else f" with exit code {end.code}"
     return f"{how}{code} before it was ready"

@@ -37,14 +37,14 @@ SHUTDOWN_REASONS = {  # xen/include/public/sched.h, SHUTDOWN_*
     1: "asked for a reboot",
     2: "suspended itself",
     3: "crashed",
-    4: "was ended by its watchdog",
+    4: "was shut down by its watchdog",
     5: "asked for a soft reset",
 }
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain of a host, as it was when the host was asked.
+    """A domain of a host, at the time of the query.
 
     Attributes:
         name: its name; not unique while a domain is being created.
@@ -86,11 +86,12 @@ class Device:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """A query whose answer goes into a crash report.
+    """A query for a crash report.
 
     Attributes:
         name: title of the answer; for a command, the command.
         query: takes the seconds that it may need, and returns the answer; raises ``UnibuildError``.
+        is_log: whether the answer is the hypervisor's log.
         is_log: whether the answer is the hypervisor's log.
     """
 
@@ -305,7 +306,7 @@ class Toolstack(Protocol):
         ...
 
     def destroy(self, domain: Domain) -> None:
-        """End a domain and remove it; do nothing where it is gone.
+        """Destroy a domain; do nothing if it no longer exists.
 
         Raises:
             DomainError: it is the control domain, or the toolstack refused.
@@ -359,7 +360,7 @@ class Toolstack(Protocol):
         ...
 
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """Return what a crash report asks the host; nothing is asked yet."""
+        """Return the queries of a crash report, without running them."""
         ...
 
     def registers(self, domid: int, remaining: Callable[[], float]) -> str:
@@ -370,7 +371,7 @@ class Toolstack(Protocol):
             remaining: returns the seconds that the next command may take; may raise ``UnibuildError``.
 
         Raises:
-            UnibuildError: it cannot be told.
+            UnibuildError: they cannot be read.
         """
         ...
 

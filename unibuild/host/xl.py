@@ -1,7 +1,7 @@
 """The ``xl`` toolstack: one method for each command.
 
-unibuild waits for commands that create or destroy a domain even after Ctrl-C: an xl that is cut off, or whose ssh is,
-may go on with what it had begun. A second Ctrl-C does not wait.
+unibuild waits for commands that create or destroy a domain even after Ctrl-C: an interrupted xl (or ssh) may finish
+what it has begun. A second Ctrl-C does not wait.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["XlToolstack", "parse_devices", "parse_list"]
 
 _LEAST_DOM0 = 128  # MiB; LIBXL_MIN_DOM0_MEM
-_ROW = re.compile(  # tools/xl/xl_info.c, list_domains(); a name may hold spaces, a domain being made has "(null)"
+_ROW = re.compile(  # tools/xl/xl_info.c, list_domains(); a name may hold spaces; "(null)" is a domain in creation
     r"(?P<name>.*?)\s+(?P<domid>\d+)\s+(?P<memory>\d+)\s+(?P<vcpus>\d+)\s+"
     r"(?P<state>[-r][-b][-p][-s][-rscwS?][-d])\s+(?P<seconds>[\d.]+)\s+"
     r"(?P<uuid>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\s+(?P<reason>-|[0-9a-f]+)(?:\s|$)"
@@ -45,7 +45,7 @@ _PROGRAMS: Mapping[str, str] = {
         ("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), "xenstore-utils"
     ),
 }
-_POLL = 0.2  # seconds between two queries for a domain whose end `xl shutdown -w` can no longer report
+_POLL = 0.2  # seconds between queries for a domain that `xl shutdown -w` can no longer report on
 _LATE = 5.0  # seconds for `xl shutdown -w` to notice that the domain was destroyed
 
 
@@ -141,7 +141,9 @@ class XlToolstack(Toolstack):
     def destroy(self, domain: Domain) -> None:
         """See ``Toolstack``."""
         if domain.domid == 0:
-            raise DomainError(f"{domain.name} is the control domain of {self._host.name}, and is never ended")
+            raise DomainError(
+                f"{domain.name} is the control domain of {self._host.name}, which unibuild never destroys"
+            )
         done = self._xl("destroy", str(domain.domid), name=domain.name, check=False, whole=True)
         if done.returncode and self.find(uuid=domain.uuid):
             raise explain(done.stderr.decode(errors="replace"), host=self._host.name, name=domain.name)
@@ -164,12 +166,12 @@ class XlToolstack(Toolstack):
     def free_memory(self, info: Mapping[str, str], domains: tuple[Domain, ...]) -> int:
         """See ``Toolstack``.
 
-        That is what is free, and dom0's own down to ``LIBXL_MIN_DOM0_MEM`` where xl makes dom0 smaller for it: not
-        where ``dom0_mem`` fixes dom0's, as xl.conf(5) says of ``autoballoon``; the pattern is that of tools/xl/xl.c.
+        This is the free memory, plus dom0's own above ``LIBXL_MIN_DOM0_MEM`` if xl makes dom0 smaller. xl does not if
+        ``dom0_mem`` fixes dom0's memory: see ``autoballoon`` in xl.conf(5). The pattern is from tools/xl/xl.c.
         """
         free = info.get("free_memory", "")
         if not free.isdigit():
-            raise HostError(f"xl info on {self._host.name} says no free_memory", hint="see what `xl info` says there")
+            raise HostError(f"xl info on {self._host.name} lacks free_memory", hint="run `xl info` there")
         fixed = re.search(r"(^| )dom0_mem=((|min:|max:)[0-9]+[bBkKmMgG]?,?)+($| )", info.get("xen_commandline", ""))
         spare = sum(max(0, domain.memory - _LEAST_DOM0) for domain in domains if domain.domid == 0)
         return int(free) + (0 if fixed else spare)
@@ -177,7 +179,9 @@ class XlToolstack(Toolstack):
     def list_devices(self) -> tuple[Device, ...]:
         """See ``Toolstack``."""
         argv = ["xenstore-ls", "-f", _BACKENDS]
-        return parse_devices(self._host.run(argv, check=False, background=True).text)  # fails where there is none yet
+        return parse_devices(
+            self._host.run(argv, check=False, background=True).text
+        )  # fails if there is no backend yet
 
     def assignable_pci(self) -> Collection[str]:
         """See ``Toolstack``."""
@@ -211,7 +215,7 @@ class XlToolstack(Toolstack):
         except MissingError:
             path = find_xenctx(self._host, remaining())
         if path is None:
-            raise MissingError(f"{self._host.name} has no program xenctx, which comes with Xen's utilities")
+            raise MissingError(f"{self._host.name} lacks the program xenctx, which is part of Xen's utilities")
         return self._host.run([path, *arguments], timeout=remaining()).text
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:

@@ -1,11 +1,11 @@
-"""The commands on the host that read a console: ``xl console``, and a watch for the end of any domain.
+"""Run the commands on the host that read a console: ``xl console``, and a watch for any domain that stops.
 
-They carry a token in their environment. A guard on the host ends every process with that token as soon as its standard
-input ends, which it does when unibuild is killed or the connection breaks: a kept SSH connection tells the far side of
-that by nothing else. A terminal over there hangs up when its first process is ended, so that this ends root's processes
-behind sudo too. On this machine behind sudo there is no guard: xenconsole ends when it next has something to say.
+They carry a token in their environment. A watchdog on the host kills every process with that token as soon as its
+standard input ends, which happens when unibuild is killed or the connection breaks. The remote end of a shared SSH
+connection gets no other sign of that. A terminal there hangs up when its first process is killed, so that root's
+processes behind sudo end too. On this machine behind sudo there is no watchdog: xenconsole ends at its next output.
 
-The token's value says whose the reader is. So a reader that lost its guard too is found, and ended, by the next one.
+The token's value names the reader's process. So the next reader finds and terminates one that also lost its watchdog.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 __all__ = ["XlConsole"]
 
 _INTERRUPT = b"\x03"  # Ctrl-C
-_KEY_PAUSE = 0.1  # seconds before the key that leaves: one that arrives together with others goes to the domain
+_KEY_PAUSE = 0.1  # seconds before the key that detaches: if it arrives together with others, the domain gets it
 _VARIABLE = "UNIBUILD_READER"
 _WATCH = ("xenstore-watch", "@releaseDomain")
-_MARK = b"\x1e"  # stands before the token where the domain's words end and those of the command about itself begin
+_MARK = b"\x1e"  # comes before the token, between the domain's output and the command's own
 
-# Scripts for any POSIX shell, handed on by any login shell: without line ends, and without `!` for csh.
-# busybox's grep -F sees the first variable of an environment only.
+# Scripts for any POSIX shell, which any login shell passes on: without line ends, and without `!` for csh.
+# busybox's grep -F matches only the first variable of an environment.
 _END = (
     f"""for f in $(grep -ls "{_VARIABLE}=$1" /proc/[0-9]*/environ); do f=${{f#/proc/}}; kill "${{f%/environ}}"; done"""
 )
@@ -48,28 +48,30 @@ _FIND = (
     f"""for f in $(grep -ls {_VARIABLE}= /proc/[0-9]*/environ); do """
     f"""tr "\\0" "\\n" < "$f" | sed -n "s/^{_VARIABLE}=/reader /p"; done"""
 )
-# The watch is started first and by a shell that handles no TERM: whatever `kill` finds it doing, it ends.
-_GUARD = (
+# The watch is started first and by a shell that handles no TERM: `kill` always terminates it.
+_WATCHDOG = (
     f"""g() {{ read -r said <&3; case $said in bye) kill "$2" ;; *) {_END}; sleep 1; {_END} ;; esac; }}; """
     """t=$1; v=$2; shift 2; trap "" HUP; exec 3<&0; if [ $# -gt 0 ]; then """
     f"""{_VARIABLE}="$v" "$@" </dev/null 3<&- & p=$!; """
     """g "$t" "$p" >/dev/null & wait "$p"; echo ended; wait; else g "$t" "" >/dev/null; fi"""
 )
-_TELL = """t=$1; shift; exec 3>&1; e=$("$@" 2>&1 >&3 3>&-); s=$?; printf "\\036%s %s %s" "$t" "$s" "$e"; exit $s"""
+_REPORT_END = (
+    """t=$1; shift; exec 3>&1; e=$("$@" 2>&1 >&3 3>&-); s=$?; printf "\\036%s %s %s" "$t" "$s" "$e"; exit $s"""
+)
 
 
 class XlConsole(Console):
-    """A console that ``xl console`` reads, from the moment this is made.
+    """A console that ``xl console`` reads, from the moment this object is created.
 
-    Over SSH a command gets a terminal there, and unibuild one to type on, whose settings ssh hands on: no key is echoed
-    or changed. In an orderly end a key makes it leave, so that it loses nothing.
+    Over SSH the command gets a terminal on the host, and unibuild types on a local one, which ssh passes on: no key is
+    echoed or changed. Normally a key makes the command detach, so that no output is lost.
 
     Args:
-        host: where the domain is.
+        host: the domain's host.
         store: its XenStore.
-        domain: which one.
-        kind: which of an HVM domain's consoles, ``serial`` or ``pv``; None: the one that xl takes for the first.
-        on_close: is called with this while what is on its way can still be read.
+        domain: the domain.
+        kind: which console of an HVM domain, ``serial`` or ``pv``; None: the one that xl uses first.
+        on_close: called with this object while output on its way can still be read.
     """
 
     def __init__(
@@ -79,13 +81,13 @@ class XlConsole(Console):
         self._store = store
         self._domain = domain
         self._stack = contextlib.ExitStack()
-        self._keys: int | None = None  # where keys are written to
+        self._keys: int | None = None  # the file descriptor that keys are written to
         self._token = uuid.uuid4().hex
         self._value = f"{self._token} {domain.uuid} {process_identity.here()} {process_identity.user_and_host()}"
         self._mark = _MARK + self._token.encode() if host.has_ttys else None
-        self._last_key = -_KEY_PAUSE  # when it was typed
+        self._last_key = -_KEY_PAUSE  # when the last key was typed
         self._ended: Completed | None = None
-        self._held = b""  # what was read and may be the mark, or is it
+        self._held = b""  # output that is, or may be, the mark
         try:
             which = ["-t", kind] if kind else []
             self._watch = self._start_watch()
@@ -140,14 +142,14 @@ class XlConsole(Console):
 
     @property
     def is_refused(self) -> bool:
-        """See ``Console``; the words are xenconsole's (tools/console/client/main.c)."""
+        """See ``Console``; the message is xenconsole's (tools/console/client/main.c)."""
         with contextlib.suppress(UnibuildError):  # `check` raises it
             done = self._completed()
             return done is not None and b"Could not lock" in done.stderr
         return False
 
     def _completed(self) -> Completed | None:
-        """Return how the command ended and what it said of itself; None: it has not ended."""
+        """Return the command's exit status and its own output; None: it still runs."""
         if self._mark and self._held.startswith(self._mark):
             self._console.err.data += self._held.split(b" ", 2)[2]
             self._held = b""
@@ -173,14 +175,14 @@ class XlConsole(Console):
     def send(self, data: bytes) -> None:
         """See ``Console``.
 
-        `xl console` itself takes keys only on a terminal. Behind sudo here it has none (sudo would put its own
-        between), so they go to the terminal in dom0 that xenconsoled made for the domain (its name is in xenstore).
+        `xl console` takes keys only from a terminal. On this machine behind sudo it has none, because sudo would put
+        its own in between. So the keys go to the terminal in dom0 that xenconsoled created (its name is in xenstore).
         """
         if self._keys is None:
             path = f"/local/domain/{self._domain.domid}/console/tty"
             there = self._store.read(path)
             if there is None:
-                raise DomainError(f"the console of {self._domain.name} on {self._host.name} has no terminal")
+                raise DomainError(f"the console of {self._domain.name} on {self._host.name} lacks a terminal")
             child = self._host.start(["tee", "-a", there], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
             self._stack.enter_context(child)
             assert child.stdin is not None
@@ -190,29 +192,29 @@ class XlConsole(Console):
             os.write(self._keys, data)
 
     def _start_watch(self) -> HostChild:
-        """Start the guard, where there can be one, and the watch, which the guard starts where it may end it."""
+        """Start the watchdog, if possible, and the watch; the watchdog starts the watch if it may kill it."""
         host = self._host
         if host.needs_sudo and not host.has_ttys:
             return self._start(list(_WATCH), _INTERRUPT)
-        argv = ["sh", "-c", _GUARD, "sh", self._token, self._value]
+        argv = ["sh", "-c", _WATCHDOG, "sh", self._token, self._value]
         if not host.needs_sudo:
             argv += _WATCH if host.has_ttys else host.call(_WATCH).argv
-        guard = host.start(argv, root=not host.needs_sudo, stdin=subprocess.PIPE)
-        self._stack.enter_context(guard)
-        self._stack.callback(self._dismiss, guard)
-        return self._start(list(_WATCH), _INTERRUPT) if host.needs_sudo else guard
+        watchdog = host.start(argv, root=not host.needs_sudo, stdin=subprocess.PIPE)
+        self._stack.enter_context(watchdog)
+        self._stack.callback(self._dismiss, watchdog)
+        return self._start(list(_WATCH), _INTERRUPT) if host.needs_sudo else watchdog
 
-    def _dismiss(self, guard: HostChild) -> None:
-        """End the guard; it looks for nothing where the console's command ended by itself."""
-        assert guard.stdin is not None
+    def _dismiss(self, watchdog: HostChild) -> None:
+        """Stop the watchdog; it searches for no processes if the console's command ended by itself."""
+        assert watchdog.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             if self._console.poll() is not None:
-                guard.stdin.write(b"bye\n")
-            guard.stdin.close()
-        guard.wait(1.0)
+                watchdog.stdin.write(b"bye\n")
+            watchdog.stdin.close()
+        watchdog.wait(1.0)
 
     def _start(self, argv: list[str], leave: bytes, on_close: Callable[[Console], None] | None = None) -> HostChild:
-        """Start a command, to which ``leave`` is typed in the end."""
+        """Start a command; ``leave`` is the key that ends it."""
         host = self._host
         if not host.has_ttys:
             marked = ["env", f"{_VARIABLE}={self._value}", *host.call(argv).argv]
@@ -224,7 +226,7 @@ class XlConsole(Console):
         if on_close:
             tty.setraw(terminal)
             self._keys = keys
-        shell = ["env", f"{_VARIABLE}={self._value}", "sh", "-c", _TELL, "sh", self._token]
+        shell = ["env", f"{_VARIABLE}={self._value}", "sh", "-c", _REPORT_END, "sh", self._token]
         child = host.start([*shell, *host.as_root, *argv], tty=True, root=not host.needs_sudo, stdin=terminal)
         self._keep(child, on_close)
         self._stack.callback(self._leave, child, keys, leave)
@@ -243,6 +245,6 @@ class XlConsole(Console):
 
 
 def _fd(child: HostChild) -> int:
-    """Return the file descriptor that its output comes from."""
+    """Return the file descriptor of the child's output."""
     assert child.stdout is not None
     return child.stdout.fileno()

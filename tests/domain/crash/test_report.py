@@ -103,7 +103,7 @@ def test_without_xenctx_xens_own_log_has_the_registers(project):
     project.xen.answer("xl-dmesg", log)
     told = json.loads((project.collect().folder / "report.json").read_text())
     assert told["processors"][0]["registers"]["rip"] == "0x30e0"
-    assert told["missing"] == ["its registers: local has no program xenctx, which comes with Xen's utilities"]
+    assert told["missing"] == ["its registers: local lacks the program xenctx, which is part of Xen's utilities"]
 
 
 def test_a_fault_that_the_kernel_handled_has_no_callers_of_its_handler(project):
