@@ -245,7 +245,7 @@ Host key verification failed.
         ("ssh: connect to host there port 22: Connection refused", "nothing listens on its SSH port", "`host`"),
         ("ssh: connect to host there port 22: Connection timed out", "it does not answer", "`host`"),
         ("ssh: connect to host there port 22: No route to host", "the network does not reach it", "`host`"),
-        ("No user exists for uid 12345", "ssh runs only for users that are in passwd", "/etc/passwd"),
+        ("No user exists for uid 12345", "ssh runs only for users in /etc/passwd", "/etc/passwd"),
         ("Connection reset by 10.0.0.1 port 22", "the connection to ssh://there broke", "run again"),
         ("Timeout, server there not responding.", "the connection to ssh://there broke", "run again"),
         ("mux_client_request_session: read from master failed: Broken pipe", "the connection .* broke", "run again"),
