@@ -102,7 +102,7 @@ def test_a_key_that_has_another_value(await_ready):
 
 @pytest.mark.parametrize("words", [{"tcp": "80"}, {"http.path": "/"}])
 def test_a_domain_that_cannot_be_asked_is_refused_before_it_is_booted(project, words):
-    with pytest.raises(SettingsError, match=r"\[boot.ready\] (tcp|http) is set, and hello has no network device"):
+    with pytest.raises(SettingsError, match=r"\[boot.ready\] (tcp|http) is set, but hello lacks a network device"):
         readiness.check(project(**words).settings.boot.ready, config())
 
 

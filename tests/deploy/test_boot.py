@@ -212,7 +212,7 @@ def test_a_bad_end_is_an_error(tree, script, sentence):
     tree.write(*script)
     with pytest.raises(DomainError, match=f"^{sentence}") as error:
         tree.boot()
-    told = re.search("what it said: (.*)", error.value.hint)[1]
+    told = re.search("console output: (.*)", error.value.hint)[1]
     assert script[0].removeprefix("say ") in Path(told).read_text()
     assert tree.running() == []
 
@@ -240,7 +240,7 @@ def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
     named = {"host": "xen1", "hosts.xen1.address": "ssh://there", "boot.wait": "0.1"}
     console(load(tree.root, named, {}))
     destroy(load(tree.root, named, {}))
-    assert capfd.readouterr().err.endswith("unibuild: hello is gone from ssh://there\n")
+    assert capfd.readouterr().err.endswith("unibuild: destroyed hello on ssh://there\n")
     assert tree.running() == []
 
 
@@ -266,7 +266,7 @@ def test_destroy(tree_anywhere, capfd):
     assert tree_anywhere.running() == []
     told = capfd.readouterr().err.splitlines()[-2:]
     where = tree_anywhere.words["host"]
-    assert told == [f"unibuild: hello is gone from {where}", f"unibuild: no domain of this project is on {where}"]
+    assert told == [f"unibuild: destroyed hello on {where}", f"unibuild: no domain of this project is on {where}"]
 
 
 def test_console_none_only_starts_it(tree, capfd):
@@ -278,7 +278,7 @@ def test_console_none_only_starts_it(tree, capfd):
 
 def test_attach_wants_a_terminal(tree):
     tree.words["boot.console"] = "attach"
-    with pytest.raises(InputError, match="wants a terminal"):
+    with pytest.raises(InputError, match="needs a terminal"):
         tree.boot()
 
 
@@ -390,7 +390,7 @@ def test_a_lab_that_is_down_is_not_started_to_look_for_a_domain(lab, capfd):
     destroy(lab.project)
     destroy(lab.project)
     assert capfd.readouterr().err.splitlines()[-2:] == [
-        "unibuild: hello was not on lab any more: the lab is down",
+        "unibuild: hello no longer existed on lab: the lab is down",
         "unibuild: no domain of this project is on lab",
     ]
 

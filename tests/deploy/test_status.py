@@ -85,7 +85,7 @@ def life(tree, xen):
 
 def test_nothing_was_booted(life):
     assert life.look()["hosts"] == []
-    assert "no domain of this project is on any host; `unibuild boot` makes one" in life.text()
+    assert "no domain of this project is on any host: run `unibuild boot`" in life.text()
     assert life.xen.calls("xl") == []
 
 
@@ -142,7 +142,7 @@ def test_a_boot_that_was_cut_off_is_named_with_a_hint(life):
     life.boot()
     life.boot("echo", pending=True, there=False)
     assert life.host()["pending"]["generation"] == 2
-    assert "local: the boot of generation 2 was cut off; `unibuild boot` puts it right" in life.text()
+    assert "local: the boot of generation 2 was interrupted: run `unibuild boot`" in life.text()
 
 
 def test_a_boot_that_goes_on_is_none_that_was_cut_off(life):
@@ -166,7 +166,7 @@ def test_the_tree_has_moved_on(life):
     life.tree.run("unibuild", "build")
     assert life.look()["tree"]["stage"] == "xl"
     life.tree.write("main.c", "two")
-    assert "the tree has moved on: build: main.c changed" in life.text()
+    assert "out of date: build (main.c changed)" in life.text()
 
 
 def test_a_tree_that_cannot_be_built_has_a_status_too(life):
@@ -196,7 +196,7 @@ def test_text_is_printed_by_both_doors(life, door):
 
 def test_there_is_no_history_yet(life):
     (line,) = history.render(history.collect(life.project))
-    assert line == "nothing was booted yet; `unibuild boot` makes the first generation"
+    assert line == "no generations yet: run `unibuild boot`"
 
 
 def test_history_is_told_newest_first_with_what_runs(life):
@@ -251,8 +251,8 @@ def test_where_none_is_there_rollback_takes_the_last_good_one(life, booted):
         (["7"], "there is no generation 7"),
         (["x"], "not `x`"),
         (["1", "2"], "not `1 2`"),
-        (["1", "--wait", "5"], "options stand before the number"),
-        ([], "no generation before 1 that was good on local"),
+        (["1", "--wait", "5"], "options come before the number"),
+        ([], "no generation before 1 was good on local"),
     ],
 )
 def test_what_cannot_be_booted_again_is_told_with_what_can(life, booted, words, said):

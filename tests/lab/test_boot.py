@@ -178,7 +178,7 @@ def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
     folder = f"{dom0.folder}/{host_files.host_folder(tree.root, 'hello')}"
     destroy(load(tree.root, tree.words, {}))
     (kept,) = dom0.run(["ls", folder]).text.split()
-    assert capfd.readouterr().err.endswith(f"what it wrote stays on lab for the next boot: {folder}/{kept}\n")
+    assert capfd.readouterr().err.endswith(f"kept its written disk on lab for the next boot: {folder}/{kept}\n")
     tree.boot(**words)
     assert kept in dom0.run(["ls", folder]).text.split()
 

@@ -1,4 +1,4 @@
-"""The way from this machine to a port of a domain."""
+"""Find a domain's IP address, and the way from this machine to its ports."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["address", "find_leased_address", "forward_port", "set_address"]
 
-_LEASES = "/run/udhcpd.conf"  # lab/dom0/etc/xen/scripts/vif-bridge writes it: a line "static_lease MAC IP" each
+_LEASES = "/run/udhcpd.conf"  # lab/dom0/etc/xen/scripts/vif-bridge writes lines "static_lease MAC IP"
 
 
 def set_address(config: parser.Config, given: str | None) -> str | None:
-    """Return the IP address that somebody has set for a domain, or None.
+    """Return the IP address that is configured for a domain, or None.
 
     Args:
-        config: what its ``.xl`` says; ``ip`` of a network device counts.
+        config: the domain's ``.xl``; ``ip`` of a network device counts.
         given: ``[boot.ready] address``.
     """
     return given or next((str(vif["ip"]).split()[0].partition("/")[0] for vif in _vifs(config) if vif.get("ip")), None)
 
 
 def find_leased_address(host: Host, config: parser.Config) -> str | None:
-    """Return the IP address that the lab's DHCP server has for a domain that was created, or None.
+    """Return the IP address that the lab's DHCP server gives a domain that was created, or None.
 
     Raises:
         HostError: the host is out of reach.
@@ -50,12 +50,12 @@ def address(host: Host, config: parser.Config, given: str | None) -> str:
     """Return the IP address of a domain that was created.
 
     Args:
-        host: where it is.
-        config: what its ``.xl`` says.
+        host: the domain's host.
+        config: the domain's ``.xl``.
         given: ``[boot.ready] address``.
 
     Raises:
-        SettingsError: nothing tells it.
+        SettingsError: the address is not known.
         HostError: the host is out of reach.
     """
     found = set_address(config, given) or find_leased_address(host, config)
@@ -63,26 +63,27 @@ def address(host: Host, config: parser.Config, given: str | None) -> str:
         return found
     if not _vifs(config):
         raise SettingsError(
-            f"{config.get('name')} has no network device to ask it through",
+            f"{config.get('name')} lacks a network device to probe",
             hint='add one: [xl.vif.0] bridge = "xenbr0"',
         )
     raise SettingsError(
-        f"nothing tells the address of {config.get('name')} on {host.name}", hint="set [boot.ready] address"
+        f"the address of {config.get('name')} on {host.name} is not known", hint="set [boot.ready] address"
     )
 
 
 @contextlib.contextmanager
 def forward_port(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
-    """Give the address and port that lead to a domain's port from here: in the lab a forwarded one, for this block.
+    """Give the local address and port that lead to a domain's port; in the lab, forward a port for this block.
 
     Args:
-        host: where the domain is.
-        to: its address.
-        port: its port.
-        rules: ``[lab] forward``: where one leads there already it is taken, and stays.
+        host: the domain's host.
+        to: the domain's address.
+        port: the domain's port.
+        rules: ``[lab] forward``: a rule that leads to the port already is used, and stays.
 
     Raises:
-        HostError: the address is none of the lab's.
+        HostError: the address is not in the lab's network.
+        LabError: the lab is down, or has no free port.
         LabError: the lab is down, or has no port left.
     """
     if host.address != "lab":
@@ -93,9 +94,9 @@ def forward_port(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> I
 
     lab = vm.running()
     if lab is None:
-        raise LabError("the lab went down", hint="`unibuild lab status` tells how it stands")
+        raise LabError("the lab went down", hint="run `unibuild lab status`")
     if not _is_in_lab(to):
-        raise HostError(f"the lab's domains are reached at 10.0.2.*, and {to} is none of these")
+        raise HostError(f"{to} is not in the lab's network, 10.0.2.*")
     for rule in rules:
         here, there = parse_forward(rule)
         if there == f"{to}:{port}":

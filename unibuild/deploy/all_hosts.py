@@ -1,8 +1,8 @@
-"""A goal on several hosts at the same time: ``--host all``.
+"""Run a goal on several hosts at the same time: ``--host all``.
 
-Each host gets a unibuild of its own, a child of this one, which may ask for nothing: they would all ask at once. What
-they say comes as it comes, with the host's name before each line. Each sends its result as JSON (``tasks.result``), and
-at the end a table tells how it went.
+Each host gets its own child process of unibuild, which may not ask for anything, because all would ask at once. Their
+output appears as it comes, with the host's name before each line. Each child sends its result as JSON
+(``util.run_result``), and a table at the end shows the outcomes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_LAST_LINES = 5.0  # seconds for what a child that has ended left in its pipe
-PATIENCE = 60.0  # seconds to an end after Ctrl-C: a domain that is being made is not left half made
-_OURSELVES = ("-P", "-c", "import sys; from unibuild._fast_path import main; sys.exit(main())")
+_LAST_LINES = 5.0  # seconds to read what an exited child left in its pipe
+PATIENCE = 60.0  # seconds to stop after Ctrl-C: no domain is left half created
+_UNIBUILD = ("-P", "-c", "import sys; from unibuild._fast_path import main; sys.exit(main())")
 _OUTCOMES = {0: "done", 2: "wrong input", 3: "missing", 4: "no host", 5: "failed", 6: "not ready", 130: "interrupted"}
 
 
@@ -51,7 +51,7 @@ class _Run:
 
     @property
     def row(self) -> tuple[str, ...]:
-        """What the table says of it."""
+        """The host's row in the table."""
         code = self.child.wait()
         outcome = _OUTCOMES.get(code or 0, f"exit code {code}" if code and code > 6 else "failed")
         failure, domid = self.result.failure, self.result.domid
@@ -66,29 +66,29 @@ class _Run:
 
 
 def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] = ()) -> None:
-    """Run a goal on several hosts at the same time, to its end on each; ends with a table.
+    """Run a goal on several hosts at the same time, and print a table of the outcomes.
 
     Args:
-        project: the project; its settings of the command line are handed on.
+        project: the project; each child gets its settings from the command line.
         names: the hosts' names.
         goal: ``boot``, ``destroy`` or ``rollback``.
         words: options and arguments of the goal.
 
     Raises:
-        UnibuildError: it failed on a host; the exit code is the highest of theirs.
-        KeyboardInterrupt: Ctrl-C; all of them have ended.
+        UnibuildError: it failed on a host; the exit code is the highest one of the children.
+        KeyboardInterrupt: Ctrl-C; all children have ended.
     """
     settings = [word for word in project.words if not word.startswith(("host=", "boot.console="))]
-    take = ["--take-over"] if project.take_over else []
+    take_over = ["--take-over"] if project.take_over else []
     show = _Show(max(map(len, names)))
     with contextlib.ExitStack() as stack:
         runs: list[_Run] = []
         threads: list[threading.Thread] = []
         try:
             for name in names:
-                asked = [goal, *words, *take, "--host", name, *settings, "boot.console=none"]
+                options = [goal, *words, *take_over, "--host", name, *settings, "boot.console=none"]
                 with job_control.defer_signals():  # one that has started is in the list
-                    child, pipe = _start([sys.executable, *_OURSELVES, *asked], project.root)
+                    child, pipe = _start([sys.executable, *_UNIBUILD, *options], project.root)
                     runs.append(_Run(name, stack.enter_context(child), pipe))
                     threads.append(threading.Thread(target=_read, args=(runs[-1], show), daemon=True))
                     threads[-1].start()
@@ -105,26 +105,26 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
     print(*table(("HOST", "OUTCOME", "DOMAIN", "TIME", ""), rows), sep="\n", flush=True)
     failed = [one for one in runs if one.child.poll()]
     if failed:
-        error = UnibuildError(f"{goal} did not succeed on {', '.join(one.host for one in failed)}")
+        error = UnibuildError(f"{goal} failed on {', '.join(one.host for one in failed)}")
         error.exit_code = max(128 - code if code < 0 else code for code in (one.child.poll() or 0 for one in failed))
         raise error
 
 
 def _start(argv: Sequence[str], root: Path) -> tuple[process.Child, int]:
-    """Start a child; return it and the pipe that its result comes by."""
-    pipe, theirs = os.pipe()
+    """Start a child; return it and the pipe that its result comes through."""
+    pipe, child_end = os.pipe()
     try:
-        env = {BATCH: "1", DESCRIPTOR: str(theirs)}
-        return process.start(argv, cwd=root, env=env, stderr=subprocess.STDOUT, pass_fds=(theirs,)), pipe
+        env = {BATCH: "1", DESCRIPTOR: str(child_end)}
+        return process.start(argv, cwd=root, env=env, stderr=subprocess.STDOUT, pass_fds=(child_end,)), pipe
     except BaseException:
         os.close(pipe)
         raise
     finally:
-        os.close(theirs)
+        os.close(child_end)
 
 
 class _Show:
-    """Standard output, a line at a time, from several threads."""
+    """Print lines from several threads to standard output."""
 
     def __init__(self, width: int) -> None:
         self._lock = threading.Lock()
@@ -137,7 +137,7 @@ class _Show:
                 return
             try:
                 print(f"{host:<{self._width}} | {text}", flush=True)
-            except BrokenPipeError:  # the children need to be read to their end
+            except BrokenPipeError:  # the children's output must still be read to its end
                 self.gone = True
 
 
@@ -153,7 +153,7 @@ def _read(one: _Run, show: _Show) -> None:
 
 
 def _end(runs: Sequence[_Run]) -> None:
-    """Ask all of them once to end, and wait: they put their hosts in order first."""
+    """Ask all children once to stop, and wait: they clean up their hosts first."""
     for one in runs:
         if one.child.poll() is None:
             job_control.signal_group(one.child.popen.pid, SIGTERM)

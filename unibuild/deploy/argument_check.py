@@ -1,7 +1,7 @@
-"""Whether a unikernel knows the arguments that it shall get: it is asked once, in the lab, before anything is ended.
+"""Check in the lab, before a boot stops anything, that a unikernel knows its arguments.
 
-A Solo5 kernel gets a domain of its own there, without devices, and the command line ``--help=plain``. What it answers
-is kept by the kernel's hash. Where nothing can be learned nothing is refused: the unikernel will say it itself.
+A Solo5 kernel is booted there once in a domain without devices, with the command line ``--help=plain``. Its answer is
+cached by the kernel's hash. If nothing can be learned, nothing is refused: the unikernel itself will report it.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ _NAME = re.compile(r"(?:^|, )(--[^\s=,\[]+|-[^\s=,\[-])(?=[\s=,\[]|$)")
 
 
 def parse_help(said: bytes) -> frozenset[str] | None:
-    """Return the names of the arguments, with their dashes.
+    """Return the names of the arguments in a unikernel's manual page, with their dashes.
 
     Args:
-        said: what the console said.
+        said: the console's output.
 
     Returns:
-        The names; None where there is no such page in it.
+        The names; None if the output has no such page.
     """
     text = said.decode(errors="replace").replace("\r", "")
-    # In a label of one letter the explanation follows on the same line, after two blanks.
+    # After a label of one letter the explanation follows on the same line, after two spaces.
     labels = [re.split(r" \(|  ", label)[0] for label in _LABEL.findall(text)]
     names = frozenset(name for label in labels for name in _NAME.findall(label))
     return names if "--help" in names else None
 
 
-HELP = 63  # how MirageOS ends after --help (its functoria_runtime.ml)
+HELP = 63  # MirageOS's exit code after --help (its functoria_runtime.ml)
 PATIENCE = 15.0  # seconds for a kernel that does something else
 _FILE = "arguments.json"
 _KEEP = 20  # kernels
@@ -59,17 +59,17 @@ _VERSION = 1
 
 
 def check(boot: Boot, root: Path, host: Host, xl_file: Path, kernel_file: Path) -> None:
-    """See that the unikernel knows the arguments of ``[boot] args``, where it can be asked at no great cost.
+    """Check that the unikernel knows the arguments of ``[boot] args``, if it can be queried cheaply.
 
     Args:
         boot: the table ``[boot]``.
         root: the project's folder.
-        host: where the domain shall run.
-        xl_file: its ``.xl``.
-        kernel_file: its kernel.
+        host: the host that will run the domain.
+        xl_file: the domain's ``.xl``.
+        kernel_file: the domain's kernel.
 
     Raises:
-        SettingsError: it does not know one.
+        SettingsError: it does not know an argument.
     """
     words = cmdline.words(boot.args)
     if boot.check_args == "never" or not any(word.startswith("-") for word in words) or not _is_solo5(kernel_file):
@@ -88,7 +88,7 @@ def _is_solo5(path: Path) -> bool:
 
 
 def _known(root: Path, host: Host, xl_file: Path, kernel_file: Path) -> list[str] | None:
-    """Return the names of the arguments that the kernel knows, asked now or before; None: it cannot be said."""
+    """Return the names of the arguments that the kernel knows, from the cache or the lab; None: they are not known."""
     cache = state_dir(root) / _FILE
     found = _read(cache)
     sha256 = files.sha256(kernel_file)
@@ -98,7 +98,7 @@ def _known(root: Path, host: Host, xl_file: Path, kernel_file: Path) -> list[str
             if lab is None:
                 return None
             known = _ask(lab, root, xl_file, kernel_file, stays=lab is host)
-        except UnibuildError:  # the boot itself will meet it, or does not need the lab
+        except UnibuildError:  # the boot itself reports it, or does not need the lab
             return None
         found[sha256] = sorted(known) if known else None
         newest = dict([*found.items()][-_KEEP:])
@@ -115,7 +115,7 @@ def _read(cache: Path) -> dict[str, list[str] | None]:
 
 
 def _lab() -> Host | None:
-    """Return the lab where it is up."""
+    """Return the lab if it is up."""
     from unibuild.host.ssh import Ssh
     from unibuild.lab import vm
 
@@ -124,18 +124,18 @@ def _lab() -> Host | None:
 
 
 def _ask(lab: Host, root: Path, xl_file: Path, kernel_file: Path, *, stays: bool) -> frozenset[str] | None:
-    """Let the kernel print its manual page in the lab; return the arguments in it.
+    """Boot the kernel in the lab to print its manual page; return the arguments in it.
 
     Args:
         lab: the lab.
         root: the project's folder.
         xl_file: the domain's ``.xl``.
         kernel_file: the domain's kernel.
-        stays: the domain will be booted there too: what was copied is left to it.
+        stays: whether the domain will be booted there too, so that the copied files stay.
 
     Raises:
         HostError: the lab is out of reach.
-        DomainError: it has no room for another domain.
+        DomainError: the lab has no memory left for another domain.
     """
     state = state_dir(root)
     config = parser.parse(xlfile.read(xl_file), str(xl_file))
@@ -149,13 +149,13 @@ def _ask(lab: Host, root: Path, xl_file: Path, kernel_file: Path, *, stays: bool
         "cmdline": "--help=plain",
         **dict.fromkeys(xlfile.ENDS, "preserve"),
     }
-    beside = state / "help.xl"
-    files.write_atomic(beside, edit.apply("", edit.Changes(settings)).encode(errors="surrogateescape"))
+    help_xl = state / "help.xl"
+    files.write_atomic(help_xl, edit.apply("", edit.Changes(settings)).encode(errors="surrogateescape"))
     left_over = lab.toolstack.find(name=name)
-    if left_over:  # by one of us that was killed
+    if left_over:  # by a unibuild that was killed
         lab.toolstack.destroy(left_over)
-    path = lab.put(beside, folder=folder)
-    said = bytearray()
+    path = lab.put(help_xl, folder=folder)
+    output = bytearray()
     log = log_path(state, name)
     log.unlink(missing_ok=True)
     asked = str(uuid.uuid4())
@@ -167,11 +167,11 @@ def _ask(lab: Host, root: Path, xl_file: Path, kernel_file: Path, *, stays: bool
         domain = lab.toolstack.find(uuid=asked)
         if domain is None:
             return None
-        with Reader(lab, domain, Log(log), said.extend) as reader:
+        with Reader(lab, domain, Log(log), output.extend) as reader:
             lab.toolstack.unpause(domain)
             end = reader.follow(wait=PATIENCE)
     is_help = isinstance(end, DomainExit) and end.code == HELP
-    return parse_help(bytes(said)) if is_help else None
+    return parse_help(bytes(output)) if is_help else None
 
 
 def _destroy(lab: Host, asked: str) -> None:

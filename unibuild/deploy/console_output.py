@@ -1,8 +1,8 @@
-"""What the user sees of a boot: the console's lines on standard output, unibuild's own on standard error.
+"""Show a boot's output: the console's lines on standard output, unibuild's own on standard error.
 
-Nothing here raises where a stream cannot be written (``unibuild.util.standard_streams``): reporting is not part of
-the replacement of
-a domain. ``ConsoleOutput.reading`` is for the time after it, when a console that nobody sees need not be followed.
+A stream that cannot be written raises no error here (``unibuild.util.standard_streams``), because reporting is not part
+of replacing a domain. ``ConsoleOutput.reading`` is for the time after that: a console that nobody reads need not be
+followed.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["ConsoleOutput", "open_output"]
 
 
 class ConsoleOutput:
-    """The terminal or pipe that a console is shown on.
+    """The terminal or pipe that shows a console.
 
     Args:
-        raw: the bytes go to a raw terminal, which wants LF as CR LF; sequences that make it answer are dropped
-            (``domain.escapes``). Else they are text: UTF-8, CR LF becomes LF, what is not UTF-8 is replaced, and all
-            control sequences but colours are dropped.
-        escapes: as ``[boot] escapes``: with ``all`` a raw terminal gets every sequence.
+        raw: whether the bytes go to a raw terminal. It needs CR LF for LF, and sequences that it would answer are
+            dropped (``util.escape_sequences``). Otherwise they are text: UTF-8 with other bytes replaced, CR LF becomes LF,
+            and all control sequences except colours are dropped.
+        escapes: ``[boot] escapes``: with ``all`` a raw terminal gets every sequence.
     """
 
     def __init__(self, *, raw: bool, escapes: Literal["safe", "all"] = "safe") -> None:
@@ -45,10 +45,10 @@ class ConsoleOutput:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Let ``show`` raise inside the block where standard output cannot be written (``unibuild boot | head``).
+        """Let ``show`` raise inside the block if standard output cannot be written (``unibuild boot | head``).
 
         Raises:
-            BrokenPipeError: nobody reads it any more, also where that was noticed before the block.
+            BrokenPipeError: nobody reads it any more; also if that was noticed before the block.
             OSError: it cannot be written.
         """
         standard_streams.check(1)
@@ -62,7 +62,7 @@ class ConsoleOutput:
         """Show a piece of a console's output.
 
         Raises:
-            OSError: inside ``reading``, where standard output cannot be written.
+            OSError: inside ``reading``, if standard output cannot be written.
         """
         self._show(data)
         if self._is_strict:
@@ -83,7 +83,7 @@ class ConsoleOutput:
         standard_streams.text(1, text.removesuffix("\r"))
 
     def say(self, sentence: str) -> None:
-        """Report something, on a line of its own."""
+        """Print a message on its own line of standard error."""
         if self._last != b"\n":
             self._show(b"\n")
         standard_streams.text(2, f"unibuild: {sentence}\n")
@@ -91,16 +91,16 @@ class ConsoleOutput:
 
 
 def open_output(settings: Settings) -> tuple[ConsoleOutput, bool]:
-    """Return the screen of a boot, and whether the keyboard goes to the console, as ``[boot] console`` says.
+    """Return the output of a boot, and whether the keyboard goes to the console, as ``[boot] console`` says.
 
     Raises:
-        InputError: it shall, and there is no terminal.
+        InputError: the keyboard shall go to the console, but there is no terminal.
     """
     asked = settings.boot.console
     if asked == "attach" and not terminal.is_ours():
         raise InputError(
-            'boot.console = "attach" wants a terminal, and there is none here',
-            hint='"print" shows the lines without one',
+            'boot.console = "attach" needs a terminal, and this is not one',
+            hint='set boot.console = "print" to print the lines',
         )
     attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
     return ConsoleOutput(raw=attached, escapes=settings.boot.escapes), attached

@@ -1,4 +1,4 @@
-"""What is told of a domain that ended badly, or was not ready: its crash report."""
+"""Write the crash report of a domain that failed or was not ready."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["lines", "write"]
 
 
 def write(project: Project, host: Host, domain: Domain, end: DomainExit | None, reader: Reader) -> Report | None:
-    """Write the crash report of a domain that is there still; None: what it was made from is not known any more.
+    """Write the crash report of a domain that still exists; None: its generation is no longer known.
 
     Args:
         project: the project.
-        host: where the domain is.
-        domain: which one.
-        end: how it ended; None: it lives, and is not ready.
+        host: the domain's host.
+        domain: the domain.
+        end: how it stopped; None: it still runs, but is not ready.
         reader: its console, read to the end.
     """
     from unibuild.domain.crash import report
@@ -55,15 +55,15 @@ def write(project: Project, host: Host, domain: Domain, end: DomainExit | None, 
 
 
 def lines(report: Report | None, reader: Reader) -> str:
-    """Return what stands below the sentence of a bad end.
+    """Return the lines below the error message of a failed domain.
 
-    The report has its console too, which is that of this domain still when the next one has begun its log.
+    They name the report's copy of the console: it stays this domain's even after the next domain begins its own log.
     """
     from unibuild.domain.crash.report import CONSOLE
 
     if report is None or report.folder is None:
-        return "\n".join((*(report.details if report else ()), f"what it said: {reader.log.path}"))
-    return "\n".join((*report.details, f"the report: {report.folder}", f"what it said: {report.folder / CONSOLE}"))
+        return "\n".join((*(report.details if report else ()), f"console output: {reader.log.path}"))
+    return "\n".join((*report.details, f"crash report: {report.folder}", f"console output: {report.folder / CONSOLE}"))
 
 
 def _generation(state: Path, host: Host, domain: Domain) -> Generation | None:

@@ -1,4 +1,4 @@
-"""The end of the domain that we made last: the goal ``destroy``."""
+"""The goal ``destroy``: destroy the project's domain on a host."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ __all__ = ["destroy"]
 
 
 def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
-    """End the domain that we made last, at once; where there is none, say so.
+    """Destroy the project's domain at once; print a message if there is none.
 
     Raises:
         HostError: the host cannot be reached, or refused.
-        BusyError: another run is at it.
+        BusyError: another run changes the domain.
     """
     screen = screen or ConsoleOutput(raw=False)
     state = state_dir(project.root)
     project = hosts.recorded(project)
-    place = resolve.host_name(project.settings)
-    known = records.load(state, place)
-    ours = known.good or known.pending
-    if ours is None:
-        screen.say(f"no domain of this project is on {place}")
+    name = resolve.host_name(project.settings)
+    known = records.load(state, name)
+    own = known.good or known.pending
+    if own is None:
+        screen.say(f"no domain of this project is on {name}")
         return
     host = hosts.open_running(project.settings, any_lab=True)
-    ended = False
+    destroyed = False
     disks: tuple[str, ...] = ()
-    with locked(project.root, place):
-        known = records.load(state, place)
+    with locked(project.root, name):
+        known = records.load(state, name)
         if host:
             for domain in host.toolstack.list_domains():
                 if domain.uuid in known.uuids:
                     host.toolstack.destroy(domain)
-                    ended = True
+                    destroyed = True
             ownership.clear_owner(host, *known.uuids)
-            disks = host.toolstack.discard(host_files.host_folder(project.root, ours.name))
+            disks = host.toolstack.discard(host_files.host_folder(project.root, own.name))
         for uuid in known.uuids:
             GenerationStore(state).ended(uuid, "destroyed", "")
-        records.forget(state, place)
-    if ended:
-        screen.say(f"{ours.name} is gone from {place}")
+        records.forget(state, name)
+    if destroyed:
+        screen.say(f"destroyed {own.name} on {name}")
     else:
-        screen.say(f"{ours.name} was not on {place} any more" + ("" if host else f": {hosts.DOWN}"))
+        screen.say(f"{own.name} no longer existed on {name}" + ("" if host else f": {hosts.DOWN}"))
     for disk in disks:
-        screen.say(f"what it wrote stays on {place} for the next boot: {disk}")
+        screen.say(f"kept its written disk on {name} for the next boot: {disk}")

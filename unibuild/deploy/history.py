@@ -1,4 +1,4 @@
-"""The generations for people: the goal ``history``, and the goal ``rollback``, which boots one again.
+"""The goals ``history``, which lists the generations, and ``rollback``, which boots one again.
 
 docs/reference/status.md describes the object that ``--json`` prints.
 """
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "choose_generation", "collect", "history", "render", "rollback"]
 
 VERSION = 1
-"""Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
+"""Version of the object that ``--json`` prints; it changes when a field changes its meaning or is removed."""
 
-_DIGITS = 12  # of a hash, for people
+_DIGITS = 12  # of a hash in the table
 
 
 def history(project: Project, *, as_json: bool) -> None:
-    """Print the generations, the newest first, for people or for machines."""
+    """Print the generations, the newest first, as a table or as JSON."""
     report = collect(project)
     print(json.dumps(report, indent=2) if as_json else "\n".join(render(report)))
 
 
 def collect(project: Project) -> dict[str, Any]:
-    """Return what ``history --json`` prints; each host that runs something of ours is asked whether it does."""
+    """Return what ``history --json`` prints; it queries each host that the records name."""
     state = project.root / STATE
     records = record.load_all(state)
     answers = query_hosts(project, records)
@@ -52,11 +52,11 @@ def collect(project: Project) -> dict[str, Any]:
 
 
 def render(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines that show ``collect`` returned, with a line for the last boot on each host."""
+    """Yield the lines of the table, with one for the last boot on each host."""
     generations = sorted(report["generations"], key=_last_boot, reverse=True)
     rows = [row for one in generations for row in _rows(one)]
     if not rows:
-        yield "nothing was booted yet; `unibuild boot` makes the first generation"
+        yield "no generations yet: run `unibuild boot`"
         return
     yield from table(("GENERATION", "BOOTED (UTC)", "HOST", "OUTCOME", "FROM", "KERNEL", "", "ARGUMENTS"), rows)
 
@@ -66,7 +66,7 @@ def rollback(project: Project, words: Sequence[str]) -> None:
 
     Args:
         project: the project.
-        words: its number; nothing: the last good one before the one that was booted last.
+        words: the number; nothing: the last good generation before the one that was booted last.
 
     Raises:
         InputError: there is no such generation, or it is damaged.
@@ -78,18 +78,18 @@ def rollback(project: Project, words: Sequence[str]) -> None:
 
 
 def choose_generation(project: Project, words: Sequence[str]) -> Generation:
-    """Return the generation that ``rollback`` with these words means.
+    """Return the generation that the arguments of ``rollback`` name.
 
     Raises:
         InputError: there is none, or it is damaged.
     """
     store = GenerationStore(project.root / STATE)
     if len(words) > 1 and any(word.startswith("-") for word in words):
-        raise InputError("options stand before the number", hint="such as `unibuild rollback --wait 5 2`")
+        raise InputError("options come before the number", hint="for example: unibuild rollback --wait 5 2")
     if len(words) > 1 or not all(word.isascii() and word.isdecimal() for word in words):
         raise InputError(
-            f"rollback takes the number of a generation, and not `{' '.join(words)}`",
-            hint="`unibuild history` tells the numbers; without one it is the last good one before the present one",
+            f"rollback takes the number of a generation, not `{' '.join(words)}`",
+            hint="run `unibuild history` for the numbers; without one, it boots the last good one before the present one",
         )
     if words:
         return store.get(int(words[0]))
@@ -100,8 +100,10 @@ def choose_generation(project: Project, words: Sequence[str]) -> Generation:
         kept = ", ".join(str(one.number) for one in store.all())
         before = f" before {present.generation}" if present else ""
         raise InputError(
-            f"there is no generation{before} that was good on {host}",
-            hint=f"kept are: {kept}; `unibuild rollback N` boots any of them" if kept else "`unibuild boot` makes one",
+            f"no generation{before} was good on {host}",
+            hint=f"run `unibuild rollback N` with one of the kept generations: {kept}"
+            if kept
+            else "run `unibuild boot`",
         )
     return found
 
@@ -125,12 +127,12 @@ def _boot(boot: BootRecord) -> dict[str, Any]:
 
 
 def _last_boot(one: Mapping[str, Any]) -> str:
-    """Return when a generation was last booted, as ISO 8601; the empty string: never."""
+    """Return when a generation was last booted, in ISO 8601; the empty string: never."""
     return max((str(boot["at"]) for boot in one["boots"]), default="")
 
 
 def _rows(one: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Give the rows of a generation; what is the same in all of them stands in the first one."""
+    """Yield the rows of a generation; the columns that are the same in all rows are in the first one."""
     facts = one["facts"]
     number = str(one["number"])
     kernel = (f"{one['kernel']['size'] / (1 << 20):.1f} MiB", one["kernel"]["sha256"][:_DIGITS])

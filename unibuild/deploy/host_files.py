@@ -1,4 +1,4 @@
-"""Bringing a domain's files to its host."""
+"""Copy a domain's files to its host."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def prepare(
     xl_identity: records.FileIdentity,
     leaving: Collection[str],
 ) -> tuple[HostFiles, preflight.HostCapacity, records.DomainRecord]:
-    """Bring what a domain is made from to its host, and see whether that can take it; nothing is made or ended.
+    """Copy a domain's files to its host, and check that the host can take it; create and stop nothing.
 
     Args:
-        host: where.
+        host: the host.
         project: the project.
-        generation: what it is made from.
-        kernel: what the tree's kernel was.
-        xl_identity: what the tree's ``.xl`` was.
-        leaving: uuids of the domains whose place it takes.
+        generation: the generation to boot.
+        kernel: identity of the tree's kernel.
+        xl_identity: identity of the tree's ``.xl``.
+        leaving: uuids of the domains that it replaces.
 
     Raises:
         DomainError: the host cannot take it.
@@ -72,7 +72,7 @@ def prepare(
 def _inspect(path: Path) -> kernels.Kernel | None:
     try:
         return kernels.inspect(path)
-    except KernelError:  # xl has the last word
+    except KernelError:  # xl decides
         return None
 
 
@@ -82,9 +82,9 @@ class HostFiles:
 
     Attributes:
         xl: absolute path of the ``.xl`` there.
-        config: what it says.
-        files: paths there of all that was put there.
-        elsewhere: the disks that are no files here.
+        config: its content.
+        files: paths of all copied files there.
+        elsewhere: disks that are not files on this machine.
     """
 
     xl: str
@@ -99,31 +99,31 @@ class HostFiles:
 
 
 def host_folder(root: Path, name: str) -> str:
-    """Return the name of a domain's folder on its host: no other project's, and no other machine's.
+    """Return the name of a domain's folder on its host; it differs for other projects and other machines.
 
     Args:
         root: the project's folder.
-        name: what the domain is called.
+        name: the domain's name.
     """
-    whose = hashlib.sha256(f"{os.uname().nodename}:{os.getuid()}:{root}".encode(errors="surrogateescape")).hexdigest()
-    return re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:64] + f"-{whose[:8]}"
+    owner = hashlib.sha256(f"{os.uname().nodename}:{os.getuid()}:{root}".encode(errors="surrogateescape")).hexdigest()
+    return re.sub(r"[^A-Za-z0-9_.+-]", "-", name)[:64] + f"-{owner[:8]}"
 
 
 def copy_to_host(
     host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path] | None = None
 ) -> HostFiles:
-    """Put the kernel, the ramdisk, the disks and the ``.xl`` on the host; files that only it has are its own affair.
+    """Copy the kernel, the ramdisk, the disks and the ``.xl`` to the host, except files that only the host has.
 
     A disk that the domain writes to becomes a working copy there, which the domain keeps from boot to boot until the
-    file here changes. A network device without an address gets one that is the same at every boot, so that a DHCP
+    local file changes. A network device without an address gets one that is the same at every boot, so that a DHCP
     server gives it the same lease.
 
     Args:
-        host: where to.
+        host: the host.
         xl_file: the ``.xl``, with paths of this machine.
         root: the project's folder.
-        scratch: folder of this machine for the ``.xl`` with paths of the host.
-        instead: files that take the place of those that the ``.xl`` names, by their keys: ``kernel``, ``ramdisk``.
+        scratch: local folder for the ``.xl`` with paths of the host.
+        instead: files that replace those in the ``.xl``, by key: ``kernel``, ``ramdisk``.
 
     Raises:
         FileError: a file cannot be read here.
@@ -131,36 +131,36 @@ def copy_to_host(
     """
     text = xlfile.read(xl_file)
     config = parser.parse(text, str(xl_file))
-    place = host_folder(root, str(config.get("name")))
+    folder = host_folder(root, str(config.get("name")))
     named = ("kernel", "ramdisk")
     files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead or {})
-    copies = {key: host.toolstack.put(path, folder=place) for key, path in files.items()}
+    copies = {key: host.toolstack.put(path, folder=folder) for key, path in files.items()}
     moved = {}
     disks = xlfile.disks(config)
     for disk in disks:
         if disk.is_path and disk.target.is_file():
             copies[disk.vdev] = host.toolstack.put(
-                disk.target, folder=place, own=disk.vdev if disk.is_written else None
+                disk.target, folder=folder, own=disk.vdev if disk.is_written else None
             )
             moved[disk.number] = {"target": copies[disk.vdev]}
     paths: dict[str, edit.Setting] = {key: copies[key] for key in named if key in copies}
     changes = edit.Changes(paths, vif=_addresses(config, host.address), disk=moved)
     there = edit.apply(text, changes, str(xl_file))
     if there == text:
-        path = host.toolstack.put(xl_file, folder=place)
+        path = host.toolstack.put(xl_file, folder=folder)
     else:
-        of = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts are booted at the same time
-        beside = scratch / f"{xl_file.stem}@{of}.remote.xl"
-        write_atomic(beside, there.encode(errors="surrogateescape"))
-        path = host.toolstack.put(beside, folder=place)
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts may boot at the same time
+        remote_xl = scratch / f"{xl_file.stem}@{name}.remote.xl"
+        write_atomic(remote_xl, there.encode(errors="surrogateescape"))
+        path = host.toolstack.put(remote_xl, folder=folder)
     elsewhere = tuple(disk for disk in disks if disk.number not in moved)
     return HostFiles(path, parser.parse(there, path), (*copies.values(), path), elsewhere)
 
 
 def _addresses(config: parser.Config, host: str) -> dict[str, dict[str, str]]:
-    """Return MAC addresses for the network devices that have none; xl would draw one by lot at every boot.
+    """Return MAC addresses for the network devices that lack one; xl would choose a random one at every boot.
 
-    The first half is that which Xen owns (xl-network-configuration(5), "mac").
+    They begin with Xen's own prefix (xl-network-configuration(5), "mac").
     """
     vifs = config.get("vif")
     found = {}

@@ -1,4 +1,4 @@
-"""From the setting ``host`` to the machine that runs the domain."""
+"""Open the host that the setting ``host`` names."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _LONG = 10.0  # seconds for an answer after which the user sees what unibuild wa
 
 
 def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
-    """Return the settings with the host called as the records call it, where they know it by another name only.
+    """Return the settings with the host's name as in the records, if they know it only by another name.
 
     Args:
-        settings: all of them.
-        names: the hosts that there are records of.
+        settings: all settings.
+        names: the hosts in the records.
 
     Raises:
-        SettingsError: ``host`` is no host.
-        InputError: it means more than one.
+        SettingsError: ``host`` is not a host.
+        InputError: it means several hosts.
     """
     import msgspec
 
@@ -45,24 +45,24 @@ def as_recorded(settings: Settings, names: Collection[str]) -> Settings:
         return settings
     for name in names:
         other = msgspec.structs.replace(settings, host=name)
-        with contextlib.suppress(UnibuildError):  # a name that unibuild.toml has no more
+        with contextlib.suppress(UnibuildError):  # a name that unibuild.toml no longer has
             if resolve.address(other) == where:
                 return other
     return settings
 
 
 def recorded(project: Project) -> Project:
-    """Return the project with its host called as it was when the domain was made; see ``as_recorded``."""
+    """Return the project with its host's name as it was when the domain was created; see ``as_recorded``."""
     known = records.load_all(state_dir(project.root))
     return dataclasses.replace(project, settings=as_recorded(project.settings, known))
 
 
 def open_host(settings: Settings) -> Host:
-    """Return the host that the settings mean; the lab is started where it does not run, which standard error tells.
+    """Return the host in the settings; start the lab if it is down, and report that on standard error.
 
     Raises:
-        SettingsError: ``host`` is no host.
-        LabError: the lab does not start, or runs with less than the settings want.
+        SettingsError: ``host`` is not a host.
+        LabError: the lab does not start, or runs with less than the settings require.
     """
     if resolve.address(settings) != "lab":
         return _open(settings)
@@ -74,17 +74,17 @@ def open_host(settings: Settings) -> Host:
 
 
 def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
-    """Return the host that the settings mean, as ``open_host`` does; None where it is a lab that is down.
+    """Return the host in the settings, like ``open_host``, but None for a lab that is down.
 
-    Where another unibuild is at the lab, wait for that.
+    If another unibuild is starting or stopping the lab, wait for it.
 
     Args:
-        settings: all of them.
-        any_lab: whether the lab is taken as it runs, whatever ``[lab]`` says, and its ports are left alone.
+        settings: all settings.
+        any_lab: whether to use the lab as it runs, whatever ``[lab]`` says, and leave its ports alone.
 
     Raises:
-        SettingsError: ``host`` is no host.
-        LabError: the lab runs with less than the settings want.
+        SettingsError: ``host`` is not a host.
+        LabError: the lab runs with less than the settings require.
     """
     if resolve.address(settings) == "lab":
         from unibuild.lab import vm
@@ -109,7 +109,7 @@ def _lab(lab: LabVm, settings: Settings) -> Host:
 
 
 def _with_toolstack(host: Host, settings: Settings) -> Host:
-    """Let the toolstack of the host's table manage its domains; an unknown one is an error now."""
+    """Set the toolstack of the host's table; an unknown one raises its error now."""
     table = settings.hosts.get(settings.host)
     if table:
         host.toolstack = open_toolstack(table.toolstack, host)
@@ -117,14 +117,14 @@ def _with_toolstack(host: Host, settings: Settings) -> Host:
 
 
 def _report_waiting(host: Host) -> Host:
-    """Let standard error name what the host takes long for, a line for each command."""
-    is_told = False
+    """Report on standard error what unibuild waits for on the host, one line a command."""
+    is_shown = False
 
-    def tell(what: str | None) -> None:
-        nonlocal is_told
-        if what and not is_told:
+    def show(what: str | None) -> None:
+        nonlocal is_shown
+        if what and not is_shown:
             print(f"unibuild: waiting for {what}", file=sys.stderr, flush=True)
-        is_told = what is not None
+        is_shown = what is not None
 
-    host.show_waiting(tell, after=_LONG)
+    host.show_waiting(show, after=_LONG)
     return host

@@ -1,4 +1,4 @@
-"""Seeing that a domain is ready, as ``[boot.ready]`` says it."""
+"""Wait until a domain is ready, as ``[boot.ready]`` defines it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["await_ready", "check"]
 
 
 def check(wanted: Ready, config: parser.Config) -> None:
-    """See, before anything is booted, that the domain can be asked what ``[boot.ready]`` wants to know.
+    """Check, before anything is booted, that the domain can be probed as ``[boot.ready]`` requires.
 
     Args:
         wanted: the table ``[boot.ready]``.
-        config: what the domain's ``.xl`` says.
+        config: the domain's ``.xl``.
 
     Raises:
-        SettingsError: it has no network device.
+        SettingsError: it lacks a network device.
     """
     if (wanted.tcp or wanted.http) and not wanted.address and not config.get("vif"):
         key = "tcp" if wanted.tcp else "http"
         raise SettingsError(
-            f"[boot.ready] {key} is set, and {config.get('name')} has no network device to ask it through",
+            f"[boot.ready] {key} is set, but {config.get('name')} lacks a network device",
             hint='add one: [xl.vif.0] bridge = "xenbr0"',
         )
 
@@ -45,20 +45,20 @@ def check(wanted: Ready, config: parser.Config) -> None:
 def await_ready(
     wanted: Ready, rules: Sequence[str], host: Host, domain: Domain, config: parser.Config, reader: Reader
 ) -> Readiness | None:
-    """Wait until a domain that was let go is ready, is not in time, or has ended.
+    """Wait until a domain that was unpaused is ready, has stopped, or the time is up.
 
-    Its console is read meanwhile. In the lab the way to its ports is made, and taken away again.
+    Its console is read meanwhile. In the lab, ports are forwarded for that time.
 
     Args:
         wanted: the table ``[boot.ready]``.
         rules: ``[lab] forward``.
-        host: where it is.
-        domain: as xl listed it.
-        config: what its ``.xl`` on the host says.
+        host: the domain's host.
+        domain: the domain.
+        config: its ``.xl`` on the host.
         reader: its console, from its first line on.
 
     Returns:
-        The verdict; None where ``[boot.ready]`` sets nothing.
+        The result; None if ``[boot.ready]`` is not set.
 
     Raises:
         HostError: the host went out of reach.
@@ -89,7 +89,7 @@ def await_ready(
 
 
 def _network(wanted: Ready, rules: Sequence[str], host: Host, address: str, ways: contextlib.ExitStack) -> list[Probe]:
-    """Return the checks of a domain at an address; ``ways`` holds what leads there."""
+    """Return the probes of a domain at an address; ``ways`` holds the forwarded ports."""
 
     def port(number: int) -> Probe:
         return TcpProbeFromHost(host, address, number) if host.address == "lab" else TcpProbe(address, number)

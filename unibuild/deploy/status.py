@@ -38,18 +38,18 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "HostAnswer", "collect", "query_hosts", "render", "status"]
 
 VERSION = 1
-"""Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
+"""Version of the object that ``--json`` prints; it changes when a field changes its meaning or is removed."""
 
 _THERE = ("running", "paused", "ended")  # states of a domain that the host has
 
 
 @dataclass(frozen=True)
 class HostAnswer:
-    """What a host says of its domains.
+    """A host's answer to the query for its domains.
 
     Attributes:
-        domains: all of them; of a host that could not be asked none.
-        problem: why it could not be asked, in a sentence.
+        domains: all of them; none if the host could not be queried.
+        problem: why it could not be queried, in a sentence.
         is_down: whether it is a lab that is down.
     """
 
@@ -58,7 +58,7 @@ class HostAnswer:
     is_down: bool = False
 
     def find(self, instance: DomainRecord | None) -> Domain | None:
-        """Return the domain that an instance is, as it is there."""
+        """Return the present domain of a record; None: the host lacks it."""
         return next((domain for domain in self.domains if instance and domain.uuid == instance.uuid), None)
 
     def state(self, instance: DomainRecord) -> str:
@@ -72,7 +72,7 @@ class HostAnswer:
 
 
 def status(project: Project, saved: Saved, *, as_json: bool) -> None:
-    """Print what runs where, for people or for machines; the arguments are those of ``collect``."""
+    """Print which domain runs where, as a table or as JSON; the arguments are those of ``collect``."""
     report = collect(project, saved)
     print(json.dumps(report, indent=2) if as_json else "\n".join(render(report)))
 
@@ -82,7 +82,7 @@ def collect(project: Project, saved: Saved, now: datetime | None = None) -> dict
 
     Args:
         project: the project.
-        saved: gives what doit has saved of a stage.
+        saved: returns what doit has saved of a stage.
         now: the time, for tests.
     """
     records = record.load_all(project.root / STATE)
@@ -94,11 +94,11 @@ def collect(project: Project, saved: Saved, now: datetime | None = None) -> dict
 
 
 def query_hosts(project: Project, names: Collection[str]) -> dict[str, HostAnswer]:
-    """Ask hosts for their domains, all at once; one that cannot be asked is no failure.
+    """Query several hosts for their domains at once; a host that cannot be queried is not an error.
 
     Args:
         project: the project.
-        names: the hosts, as the records call them.
+        names: the hosts' names in the records.
     """
     if len(names) == 1:  # only a single host may ask for a password
         return {name: _query_host(project, name, background=False) for name in names}
@@ -107,7 +107,7 @@ def query_hosts(project: Project, names: Collection[str]) -> dict[str, HostAnswe
 
 
 def render(report: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines that show what ``collect`` returned."""
+    """Yield the lines of the table and the notes below it."""
     tree, found = report["tree"], report["hosts"]
     if found:
         yield from table(
@@ -126,13 +126,13 @@ def render(report: Mapping[str, Any]) -> Iterator[str]:
             ],
         )
     else:
-        yield "no domain of this project is on any host; `unibuild boot` makes one"
+        yield "no domain of this project is on any host: run `unibuild boot`"
     for one in found:
         yield from _notes(one)
     if tree["stage"]:
-        yield f"the tree has moved on: {tree['stage']}: {tree['reason']}"
+        yield f"out of date: {tree['stage']} ({tree['reason']})"
     elif tree["reason"]:
-        yield f"whether the tree has moved on cannot be told: {tree['reason']}"
+        yield f"cannot check whether the tree is up to date: {tree['reason']}"
 
 
 def _notes(one: Mapping[str, Any]) -> Iterator[str]:
@@ -144,10 +144,10 @@ def _notes(one: Mapping[str, Any]) -> Iterator[str]:
         if one["pending"]["underway"]:
             yield f"{one['host']}: {what} is being booted"
         else:
-            there = ", and its domain is there still" if one["pending"]["state"] in _THERE else ""
-            yield f"{one['host']}: the boot of {what} was cut off{there}; `unibuild boot` puts it right"
+            there = "; its domain still exists" if one["pending"]["state"] in _THERE else ""
+            yield f"{one['host']}: the boot of {what} was interrupted{there}: run `unibuild boot`"
     if one["differs"] and one["state"] == "running":
-        yield f"{one['host']}: what is built is not what runs: another {' and another '.join(one['differs'])}"
+        yield f"{one['host']}: the running domain differs from what was built: {' and '.join(one['differs'])}"
 
 
 def _query_host(project: Project, name: str, *, background: bool) -> HostAnswer:
@@ -161,7 +161,7 @@ def _query_host(project: Project, name: str, *, background: bool) -> HostAnswer:
 def _host(
     project: Project, made: HostRecord, answer: HostAnswer, known: Mapping[int, Mapping[str, str]], now: datetime
 ) -> dict[str, Any]:
-    """Return what there is to tell of a host."""
+    """Return the report on a host."""
     one = made.good
     domain = answer.find(one)
     state = answer.state(one) if one else "gone"
@@ -173,7 +173,7 @@ def _host(
         "uuid": one.uuid if one else None,
         "domid": domain.domid if domain else None,
         "state": state,
-        "words": _words(state, domain) if one else "none is good",
+        "words": _words(state, domain) if one else "no good domain",
         "since": one.since if one else None,
         "age": max(0, round((now - since).total_seconds())) if since and state == "running" else None,
         "generation": one.generation if one else None,
@@ -186,10 +186,10 @@ def _host(
 
 
 def _words(state: str, domain: Domain | None) -> str:
-    """Return a state as a person says it."""
+    """Return the text of a state in the table."""
     if domain and state == "ended":
-        return "is being taken apart" if domain.reason is None else SHUTDOWN_REASONS.get(domain.reason, "ended")
-    words = {"running": "runs", "gone": "is gone", "down": "the lab is down", "unknown": "cannot be asked"}
+        return "is being destroyed" if domain.reason is None else SHUTDOWN_REASONS.get(domain.reason, "ended")
+    words = {"running": "runs", "gone": "is gone", "down": "the lab is down", "unknown": "is unknown"}
     return words.get(state, state)
 
 
@@ -220,14 +220,14 @@ def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
 
 
 def _differs(project: Project, one: DomainRecord) -> list[str]:
-    """Return which of ``kernel`` and ``.xl`` are built otherwise than the domain has them; none where none is built."""
+    """Return which of ``kernel`` and ``.xl`` were built differently than the domain has them; none if none is built."""
     try:
         found = graph(project)
     except UnibuildError:
         return []
     pairs = (("kernel", found.kernel, one.kernel), (".xl", found.xl, one.xl))
-    return [name for name, path, mark in pairs if path.exists() and not _is(path, mark)]
+    return [name for name, path, identity in pairs if path.exists() and not _is(path, identity)]
 
 
-def _is(path: Path, mark: record.FileIdentity) -> bool:
-    return fingerprint.take(str(path)) == mark.stamp or files.sha256(path) == mark.sha256
+def _is(path: Path, identity: record.FileIdentity) -> bool:
+    return fingerprint.take(str(path)) == identity.stamp or files.sha256(path) == identity.sha256

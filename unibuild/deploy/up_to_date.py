@@ -1,6 +1,6 @@
-"""Whether our domain runs what was built last: one question to the host.
+"""Check with one query to the host whether the project's domain runs what was built last.
 
-Every `doit boot` that has nothing to do ends here, so this imports little.
+Every `doit boot` that has nothing to do ends here, so this module imports little.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["identify", "is_current", "running", "was_seen"]
 
 
 def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
-    """Tell whether our domain runs, made from these very files: one question to the host, none where they changed.
+    """Return whether the project's domain runs from these very files: one query to the host, none if they changed.
 
-    A lab that is down is left so.
+    A lab that is down is not started.
 
     Raises:
         HostError: the host cannot be reached.
@@ -43,21 +43,21 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
 
 
 def running(host: Host, known: records.HostRecord) -> Domain | None:
-    """Return the good domain, where it runs; one that was never started, or has ended, does not."""
+    """Return the good domain if it runs; None if it was never started, or has stopped."""
     domain = host.toolstack.find(uuid=known.good.uuid) if known.good else None
     return domain if domain and not domain.has_ended and not domain.is_paused else None
 
 
 def was_seen(state: Path, instance: records.DomainRecord) -> bool:
-    """Say whether a run saw how the boot of a domain went; one that was cut off did not."""
+    """Return whether a run saw the outcome of a domain's boot; an interrupted one did not."""
     return generations.outcome(state, instance.generation, instance.uuid) != "started"
 
 
 def identify(path: Path) -> records.FileIdentity:
-    """Return what tells a file from another one."""
+    """Return the identity of a file."""
     return records.FileIdentity(fingerprint.take(str(path)), files.sha256(path))
 
 
-def _is_same(identify: records.FileIdentity, path: Path) -> bool:
+def _is_same(identity: records.FileIdentity, path: Path) -> bool:
     stamp = fingerprint.take(str(path))
-    return stamp != fingerprint.ABSENT and (stamp == identify.stamp or files.sha256(path) == identify.sha256)
+    return stamp != fingerprint.ABSENT and (stamp == identity.stamp or files.sha256(path) == identity.sha256)

@@ -203,7 +203,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         return goes_on or self._replace_dead_reader()
 
     def _replace_dead_reader(self) -> bool:
-        """Attach again if nobody, or a dead unibuild's reader, holds the console, and end that reader; return whether."""
+        """Attach again if nobody or a dead unibuild's reader holds the console; return whether. End that reader."""
         is_late = self._released_by is not None and time.monotonic() > self._released_by
         if self._is_leaving or is_late or not self._attached.is_refused:
             return False

@@ -25,7 +25,7 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """A file's identity at one time: its fingerprint (``fingerprint.stat_stamp``) and the SHA-256 of its bytes."""
+    """A file's identity at one time: its fingerprint (``fingerprint.take``) and the SHA-256 of its bytes."""
 
     stamp: str
     sha256: str
