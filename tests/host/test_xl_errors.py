@@ -102,7 +102,7 @@ FROM_THE_LAB = [
     (
         "libxl: error: libxl_create.c:711:libxl__domain_make: domain creation fail: Invalid argument\n"
         "libxl: error: libxl_create.c:1296:initiate_domain_create: cannot make domain: -3",  # vcpus = 200
-        "Xen on box refused to make hello: it does not support one of its settings",
+        "Xen on box refused to create hello: it does not support one of its settings",
     ),
     (
         "libxl: error: libxl_create.c:1160:libxl__domain_config_setdefault: passthrough not supported on this platform",
@@ -178,7 +178,7 @@ FROM_THE_SOURCE = [
     ),
     (
         "script: Cannot rename interface vif3.0. An interface with name web already exists.",
-        "box has a network device web already, which hello wants to call its own",
+        "the network device name web of hello is in use on box",
     ),
     ("no suitable backend for disk xvda", "box cannot serve the disk xvda of hello in its format"),
     (
@@ -223,7 +223,7 @@ def test_a_known_refusal_is_a_sentence(said, sentence):
 @pytest.mark.parametrize(
     ("reason", "sentence"),
     [
-        ("Permission denied", "xl may not talk to Xen on box: it wants root's rights"),
+        ("Permission denied", "xl cannot talk to Xen on box: it needs root's rights"),
         ("No such file or directory", "Xen is not running on box, or this is not its dom0"),
     ],
 )
@@ -247,15 +247,15 @@ def test_no_xen(reason, sentence):
         ),
         (
             "libxl: error: libxl_exec.c:328: domain 3 console tty: startup timed out",
-            "the console of hello was not served: xenconsoled does not run on box",
+            "the console of hello was not connected: xenconsoled is not running on box",
         ),
         (
             "ERROR:  Can't find version 4.14 of xen utils, bailing out!",
-            "box runs Xen 4.14 and has no xl for that version: its packages were upgraded, and it was not booted since",
+            "box runs Xen 4.14 and lacks the xl of that version: its packages were upgraded without a reboot",
         ),
         (
             "libxl: error: libxl_domain.c:337:libxl_list_domain: getting domain info list: Permission denied",
-            "Xen on box does not take xl's orders: xl is of another version, or Xen's policy forbids it",
+            "Xen on box refuses xl's commands: xl is of another version, or Xen's policy forbids them",
         ),
         (  # GaloisInc/HaLVM#60, Xen 4.1
             "libxl: error: libxl_dom.c:721:libxl_userdata_store cannot write /var/lib/xen/userdata-n.1.x.xl for "

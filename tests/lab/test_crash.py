@@ -73,7 +73,7 @@ def test_a_domain_that_hangs_is_looked_at_and_runs_on(tmp_path, dom0, hello_kern
         state=tmp_path / ".unibuild",
         facts={},
     )
-    assert "crash has not ended; it was in " in made.sentence
+    assert "crash still runs; it was in " in made.sentence
     told = json.loads((made.folder / "report.json").read_text())
     assert "main" in [frame["function"] for frame in told["frames"]]
     assert not dom0.toolstack.find(name="crash").is_paused

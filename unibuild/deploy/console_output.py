@@ -29,8 +29,8 @@ class ConsoleOutput:
 
     Args:
         raw: whether the bytes go to a raw terminal. It needs CR LF for LF, and sequences that it would answer are
-            dropped (``util.escape_sequences``). Otherwise they are text: UTF-8 with other bytes replaced, CR LF becomes LF,
-            and all control sequences except colours are dropped.
+            dropped (``util.escape_sequences``). Otherwise they are text: UTF-8 with other bytes replaced, CR LF becomes
+            LF, and all control sequences except colours are dropped.
         escapes: ``[boot] escapes``: with ``all`` a raw terminal gets every sequence.
     """
 

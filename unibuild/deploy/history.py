@@ -89,7 +89,7 @@ def choose_generation(project: Project, words: Sequence[str]) -> Generation:
     if len(words) > 1 or not all(word.isascii() and word.isdecimal() for word in words):
         raise InputError(
             f"rollback takes the number of a generation, not `{' '.join(words)}`",
-            hint="run `unibuild history` for the numbers; without one, it boots the last good one before the present one",
+            hint="run `unibuild history` for the numbers; without one, it boots the last good one before this one",
         )
     if words:
         return store.get(int(words[0]))

@@ -44,10 +44,10 @@ Page fault in pagetable walk (access to invalid memory?).
 """
 
 CASES = [
-    (b"Solo5: solo5_exit(0) called", "exit", 0, "it ended by itself with exit code 0"),
-    (b"Solo5: solo5_exit(1) called", "exit", 1, "it ended by itself with exit code 1"),
-    (b"Solo5: solo5_exit(2) called", "exception", 2, "an OCaml exception was not caught, and the console does not say"),
-    (b"Solo5: solo5_exit(63) called", "help", 63, "it printed its manual page and ended"),
+    (b"Solo5: solo5_exit(0) called", "exit", 0, "it exited with exit code 0"),
+    (b"Solo5: solo5_exit(1) called", "exit", 1, "it exited with exit code 1"),
+    (b"Solo5: solo5_exit(2) called", "exception", 2, "an OCaml exception was not caught; the console does not name it"),
+    (b"Solo5: solo5_exit(63) called", "help", 63, "it printed its manual page and exited"),
     (b"Solo5: solo5_exit(255) called", "abort", 255, "it aborted"),
     (b"Solo5: solo5_abort() called", "abort", 255, "it called solo5_abort()"),
     (
@@ -59,7 +59,7 @@ CASES = [
         b"Solo5: ABORT: mem.c:12: Assertion `x > 0' failed",
         "abort",
         255,
-        "it gave up: mem.c:12: Assertion `x > 0' failed",
+        "it aborted: mem.c:12: Assertion `x > 0' failed",
     ),
     (BOOM, "exception", 2, 'the OCaml exception Failure("boom") was not caught'),
     (
@@ -81,48 +81,47 @@ CASES = [
         b"Solo5: solo5_exit(64) called",
         "argument",
         64,
-        "it did not understand its arguments: unknown option '--nosuch'",
+        "it rejected its arguments: unknown option '--nosuch'",
     ),
     (
         b"network: unknown option '--loglevel', did you mean '-l'?\n         unknown option '--gloglevel'.\n"
         b"Usage: network [--port=VAL] [OPTION]...\nSolo5: solo5_exit(64) called",
         "argument",
         64,
-        "it did not understand its arguments: unknown option '--loglevel', did you mean '-l'?",
+        "it rejected its arguments: unknown option '--loglevel', did you mean '-l'?",
     ),
     (TRAP, "trap", 255, "it wrote to 0x400000000, where no memory is mapped (#PF at 0x107332)"),
     (
         b"Solo5: trap: type=#UD ec=0x0 rip=0x107332 rsp=0x1ffffb0 rflags=0x206",
         "trap",
         255,
-        "it ran what is no instruction, or called code that must not be reached (#UD at 0x107332)",
+        "it executed an invalid instruction, or code marked as unreachable (#UD at 0x107332)",
     ),
     (MINI_OS, "trap", None, "it wrote to 0x8, through a null pointer (#PF at 0x3a2f)"),
     (
         b"GPF rip: 3a2f, error_code=0\nThread: main",
         "trap",
         None,
-        "it did what it may not: an address that cannot be, or an instruction without the right to it (#GP at 0x3a2f)",
+        "it used an invalid address, or an instruction that it may not use (#GP at 0x3a2f)",
     ),
     (
         b"FATAL:  Unhandled Trap 6 (invalid operand), error code=0x0\nRegs address 0000000000081f28\nThread: main\n"
         b"RIP: e030:[<0000000000003a2f>] ",
         "trap",
         None,
-        "it ran what is no instruction, or called code that must not be reached (#UD at 0x3a2f)",
+        "it executed an invalid instruction, or code marked as unreachable (#UD at 0x3a2f)",
     ),
     (
         b"PANIC: Unhandled exception at e033:0000000000104005\nVec 13 #GP[IDT[64]]",
         "trap",
         None,
-        "it did what it may not: an address that cannot be, or an instruction without the right to it "
-        "(#GP at 0x104005)",
+        "it used an invalid address, or an instruction that it may not use (#GP at 0x104005)",
     ),
     (
         b"PANIC: Unhandled exception at 0008:0000000000104005\nVec 14 #PF[-d-srP] %cr2 0000000000200000",
         "trap",
         None,
-        "it reached for 0x200000, where no memory is mapped (#PF at 0x104005)",
+        "it accessed 0x200000, where no memory is mapped (#PF at 0x104005)",
     ),
     (b"[    0.52] Kernel panic - not syncing: VFS: no root", "panic", None, "its kernel panicked: VFS: no root"),
 ]

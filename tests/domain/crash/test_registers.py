@@ -80,7 +80,7 @@ def test_the_log_of_another_domain():
     ("log", "domid", "sentence"),
     [
         ("xl_dmesg_pv", 114, "it wrote to 0x400000000, where no memory is mapped (#PF at 0x30e0)"),
-        ("xl_dmesg_pvh", 149, "it faulted, and has no code to handle faults (triple fault at 0x103220)"),
+        ("xl_dmesg_pvh", 149, "it faulted and has no fault handler (triple fault at 0x103220)"),
     ],
 )
 def test_why_xen_ended_it(log, domid, sentence):

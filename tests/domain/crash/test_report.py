@@ -122,13 +122,13 @@ def test_a_name_in_no_script_of_the_locale(project):
 
 def test_a_domain_that_hangs(project):
     made = project.collect(end=None)
-    assert made.sentence.startswith("hello has not ended")
+    assert made.sentence.startswith("hello still runs")
     assert "rip 00000000000013aa" in (made.folder / "report.txt").read_text()
 
 
 def test_a_domain_that_will_end_is_lost(project):
     assert (
-        project.collect(end=None, said=b"Solo5: ABORT: a.c:1: no\n").sentence == "hello is lost: it gave up: a.c:1: no"
+        project.collect(end=None, said=b"Solo5: ABORT: a.c:1: no\n").sentence == "hello failed: it aborted: a.c:1: no"
     )
 
 
@@ -198,4 +198,4 @@ def test_a_folder_that_cannot_be_written_is_told(project):
     project.state.write_text("a file")
     made = project.collect()
     assert made.folder is None
-    assert made.details[-1].startswith("the report could not be written: ")
+    assert made.details[-1].startswith("cannot write the crash report: ")

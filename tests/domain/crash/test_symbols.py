@@ -76,7 +76,7 @@ def test_one_of_another_build_is_none(tree, hello_kernels):
     missing = []
     code = symbols.unstripped(tree / "hello.xen", None, tree, missing)
     assert code.names == ()
-    assert missing == ["the names of its functions: the kernel is stripped, and no other file of this build was found"]
+    assert missing == ["function names: the kernel is stripped, and no unstripped file of this build was found"]
     symbols.unstripped(tree / "hello.xen", tree / "other.xen", tree, missing)
     assert missing[1].endswith("other.xen is of another build, or has none")
 

@@ -1,1 +1,1 @@
-"""Why a domain died, or hangs: its console, its registers and stack, and the folder that holds what was found."""
+"""Find out why a domain crashed or hangs, from its console, registers and stack, and write a report."""

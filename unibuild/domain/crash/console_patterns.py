@@ -1,10 +1,10 @@
-"""How a unikernel ended, and why, from the last lines of its console.
+"""Find out from the last lines of a unikernel's console how and why it ended.
 
-The formats are those of
+The formats are from
 
 - Solo5: bindings/exit.c, bindings/abort.c and bindings/cpu_x86_64.c
-- OCaml: ``print_location`` in runtime/backtrace.c, before OCaml 4.11 without the name of the function
-- MirageOS: cmdliner's complaints, and functoria_runtime.ml's exit codes 63 and 64
+- OCaml: ``print_location`` in runtime/backtrace.c, before OCaml 4.11 without the function's name
+- MirageOS: cmdliner's error messages, and functoria_runtime.ml's exit codes 63 and 64
 - Mini-OS: arch/x86/traps.c
 - XTF: ``do_exception`` in arch/x86/traps.c and ``panic`` in common/lib.c
 - Linux: ``panic`` in kernel/panic.c
@@ -25,13 +25,13 @@ Kind = Literal["exit", "help", "argument", "exception", "memory", "abort", "trap
 
 MORE_MEMORY = "give it more: `memory` under [xl] in unibuild.toml"
 
-_LAST = 256 << 10  # bytes of the end that are read
-_WIDTH = 1000  # characters of a line that count
+_LAST = 256 << 10  # bytes at the end that are searched
+_WIDTH = 1000  # characters of a line that are searched
 _FRAMES = 64
 _MARK = re.compile(
     rb"Solo5: (?:solo5_|trap|ABORT|PANIC)|Fatal error|age fault at|^GPF |FATAL: |PANIC: |Kernel panic", re.MULTILINE
 )
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would act on them
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would interpret them
 _BANNER = re.compile(r"Solo5: Bindings version |Xen Minimal OS")
 _EXIT = re.compile(r"Solo5: solo5_exit\((-?\d{1,9})\) called")
 _TRAP = re.compile(r"Solo5: trap: type=(#\w+) ec=0x([0-9a-f]{1,16}) rip=0x([0-9a-f]{1,16}) rsp=0x([0-9a-f]{1,16})")
@@ -59,19 +59,18 @@ _COMPLAINT = re.compile(
 
 @dataclass(frozen=True)
 class ConsoleFinding:
-    """What the console says of the end.
+    """What the console reveals about the end of a domain.
 
     Attributes:
         kind: what happened, as one word.
-        sentence: the same in words, to stand after "hello crashed: ".
-        hint: what the user can do about it, or "".
-        code: what it exited with; None where it did not get that far.
+        sentence: the same as a sentence, to follow "hello crashed: ".
+        hint: the fix, or "".
+        code: the exit code; None if it did not exit.
         rip: the address of the instruction that failed, or None.
         rsp: the stack pointer there, or None.
-        cr2: the address that it could not reach, or None.
+        cr2: the address of the failed access, or None.
         callers: return addresses that the kernel itself found on its stack, the innermost first.
         frames: the backtrace that the kernel itself printed, the innermost first.
-    """
 
     kind: Kind
     sentence: str
@@ -85,15 +84,15 @@ class ConsoleFinding:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether the domain is lost, though it may not have ended yet."""
+        """Whether the domain failed, though it may not have stopped yet."""
         return self.kind != "exit" or bool(self.code)
 
 
 def read(said: bytes) -> ConsoleFinding | None:
-    """Find out from what the console said how the domain ended; None where it does not say.
+    """Find out from the console's output how the domain ended; None if the output does not show it.
 
     Args:
-        said: its end at least; it may hold anything. The last 256 KiB count.
+        said: any part of the output up to its end. The last 256 KiB count.
     """
     said = said[-_LAST:]
     if not _MARK.search(said):
@@ -108,7 +107,7 @@ def read(said: bytes) -> ConsoleFinding | None:
 
 
 def _match(pattern: re.Pattern[str], lines: list[str]) -> tuple[re.Match[str] | None, int]:
-    """Return the first line that begins with the pattern, and its number."""
+    """Return the first line that starts with the pattern, and its number."""
     for number, line in enumerate(lines):
         found = pattern.match(line)
         if found:
@@ -128,9 +127,9 @@ def _solo5_trap(lines: list[str]) -> ConsoleFinding | None:
     found, at = _match(_TRAP, lines)
     if not found:
         return None
-    told, _ = _match(_CR2, lines[at + 1 : at + 3])
+    line, _ = _match(_CR2, lines[at + 1 : at + 3])
     code, rip, rsp = (int(found[group], 16) for group in (2, 3, 4))
-    cr2 = int(told[1], 16) if told else None
+    cr2 = int(line[1], 16) if line else None
     return ConsoleFinding("trap", explain_exception(found[1], code, rip, rsp, cr2), code=255, rip=rip, rsp=rsp, cr2=cr2)
 
 
@@ -138,9 +137,9 @@ def _minios(lines: list[str]) -> ConsoleFinding | None:
     fault, at = _match(_MINIOS_FAULT, lines)
     finding = None
     if fault:
-        told = _MINIOS_CODE.search(lines[at])
+        code = _MINIOS_CODE.search(lines[at])
         cr2, rip = int(fault[1], 16), int(fault[2], 16)
-        sentence = explain_exception("#PF", int(told[1], 16) if told else None, rip, None, cr2)
+        sentence = explain_exception("#PF", int(code[1], 16) if code else None, rip, None, cr2)
         finding = ConsoleFinding("trap", sentence, rip=rip, cr2=cr2)
     if not finding:
         gpf, at = _match(_MINIOS_GPF, lines)
@@ -151,8 +150,8 @@ def _minios(lines: list[str]) -> ConsoleFinding | None:
         trap, at = _match(_MINIOS_TRAP, lines)
         if not trap:
             return None
-        told, _ = _match(_MINIOS_RIP, lines[at + 1 : at + 8])
-        address = int(told[1], 16) if told else None
+        register, _ = _match(_MINIOS_RIP, lines[at + 1 : at + 8])
+        address = int(register[1], 16) if register else None
         finding = ConsoleFinding("trap", explain_exception(exception_name(int(trap[1])), None, address), rip=address)
     callers = (_MINIOS_CALLER.match(line) for line in lines[at + 1 :])
     hint = MORE_MEMORY if any(_MINIOS_MEMORY.match(line) for line in lines[:at]) else ""
@@ -175,11 +174,11 @@ def _exception(lines: list[str]) -> ConsoleFinding | None:
     if not found:
         return None
     frames = tuple(frame for frame in map(_frame, lines[at + 1 :]) if frame)[:_FRAMES]
-    said = found[2]
-    if said.rstrip(".").removeprefix("Stdlib.").lower().replace("_", " ") == "out of memory":
-        return ConsoleFinding("memory", f"it ran out of memory ({said})", MORE_MEMORY, frames=frames)
-    what = f"the OCaml exception {said} was not caught" if found[1] else f"OCaml's runtime gave up: {said}"
-    return ConsoleFinding("exception", what, frames=frames)
+    what = found[2]
+    if what.rstrip(".").removeprefix("Stdlib.").lower().replace("_", " ") == "out of memory":
+        return ConsoleFinding("memory", f"it ran out of memory ({what})", MORE_MEMORY, frames=frames)
+    sentence = f"the OCaml exception {what} was not caught" if found[1] else f"OCaml's runtime failed: {what}"
+    return ConsoleFinding("exception", sentence, frames=frames)
 
 
 def _frame(line: str) -> StackFrame | None:
@@ -192,16 +191,16 @@ def _frame(line: str) -> StackFrame | None:
 def _aborted(lines: list[str]) -> ConsoleFinding | None:
     found, _ = _match(_ABORT, lines)
     if found:
-        said = found[1]
-        if "Stack corruption" in said:
+        message = found[1]
+        if "Stack corruption" in message:
             sentence = "it found its stack corrupted: something wrote past the end of a local variable"
         else:
-            sentence = f"it gave up: {said}"
+            sentence = f"it aborted: {message}"
         return ConsoleFinding("abort", sentence, code=255)
-    found, place = _match(re.compile(r"Solo5: solo5_abort\(\) called"), lines)
+    found, at = _match(re.compile(r"Solo5: solo5_abort\(\) called"), lines)
     if found:
-        before = (re.fullmatch(r"Solo5: (.+\.)", line) for line in reversed(lines[:place][-5:]))
-        why = next((said[1].strip() for said in before if said), "")
+        before = (re.fullmatch(r"Solo5: (.+\.)", line) for line in reversed(lines[:at][-5:]))
+        why = next((line[1].strip() for line in before if line), "")
         return ConsoleFinding("abort", f"it aborted: {why.rstrip('.')}" if why else "it called solo5_abort()", code=255)
     found, _ = _match(_PANIC, lines)
     return ConsoleFinding("panic", f"its kernel panicked: {found[1]}") if found else None
@@ -209,20 +208,20 @@ def _aborted(lines: list[str]) -> ConsoleFinding | None:
 
 def _exited(code: int, lines: list[str]) -> ConsoleFinding:
     if code == 0:
-        return ConsoleFinding("exit", "it ended by itself with exit code 0", code=0)
+        return ConsoleFinding("exit", "it exited with exit code 0", code=0)
     if code == 63:
-        return ConsoleFinding("help", "it printed its manual page and ended, as --help asks", code=63)
+        return ConsoleFinding("help", "it printed its manual page and exited, because of --help", code=63)
     if code == 64:
         complaints = (_COMPLAINT.match(line) for line in reversed(lines[-40:]))
         complaint = next((found[1].rstrip(" .") for found in complaints if found), "")
-        sentence = "it did not understand its arguments" + (f": {complaint}" if complaint else "")
+        sentence = "it rejected its arguments" + (f": {complaint}" if complaint else "")
         return ConsoleFinding(
-            "argument", sentence, "correct [boot] args; --help=plain there lists what it knows", code=64
+            "argument", sentence, "fix [boot] args; with --help=plain the unikernel lists its arguments", code=64
         )
     if code == 2:
         return ConsoleFinding(
-            "exception", "an OCaml exception was not caught, and the console does not say which", code=2
+            "exception", "an OCaml exception was not caught; the console does not name it", code=2
         )
     if code == 255:
         return ConsoleFinding("abort", "it aborted", code=255)
-    return ConsoleFinding("exit", f"it ended by itself with exit code {code}", code=code)
+    return ConsoleFinding("exit", f"it exited with exit code {code}", code=code)

@@ -1,4 +1,4 @@
-"""Ask a host about a crashed domain: each query is bounded in time, and one without an answer is no error.
+"""Query a host about a crashed domain, within time limits; a query without an answer is not an error.
 
 Formats of Xen's log: ``do_guest_trap`` and ``fatal_trap`` in xen/arch/x86/traps.c ("d7v0 Unhandled: vec 14,
 #PF[0002]", before Xen 4.17 "d7v0 Unhandled page fault fault/trap [#14, ec=0002]"), ``hvm_triple_fault`` in
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundedQueries", "cause", "triple_faulted"]
 
-PATIENCE = 10.0  # seconds for one answer
-BUDGET = 30.0  # seconds for all of them
+PATIENCE = 10.0  # seconds for one query
+BUDGET = 30.0  # seconds for all queries
 
 
 class BoundedQueries:
-    """Asks a host, and notes in ``missing`` what it could not tell: each a sentence.
+    """Query a host, and record in ``missing`` which queries failed, each as a sentence.
 
     Args:
         host: the host.
@@ -38,7 +38,7 @@ class BoundedQueries:
         self.missing: list[str] = []
 
     def ask(self, diagnostic: Diagnostic) -> str:
-        """Return the answer to a query; "" where it fails, which is noted."""
+        """Return the answer to a query; if it fails, record that and return ""."""
         try:
             left = self.left()
             return diagnostic.query(left)
@@ -53,14 +53,14 @@ class BoundedQueries:
         return ""
 
     def left(self) -> float:
-        """Return the seconds that the next answer may take.
+        """Return the seconds that the next query may take.
 
         Raises:
-            UnibuildError: there are none left.
+            UnibuildError: no time is left.
         """
         left = min(PATIENCE, self._until - time.monotonic())
         if left <= 0:
-            raise UnibuildError(f"not asked: {self.host.name} has taken {BUDGET:g} s already")
+            raise UnibuildError(f"not queried: {self.host.name} has already taken {BUDGET:g} s")
         return left
 
 
@@ -69,12 +69,12 @@ _TRIPLE = r"d{0}v\d+ Triple fault"
 
 
 def cause(log: str, domid: int, vcpu: Vcpu | None) -> str | None:
-    """Return in words why Xen ended the domain; None where its log does not tell.
+    """Return in words why Xen crashed the domain; None if its log does not show it.
 
     Args:
         log: the log, or its end.
         domid: the domain's number.
-        vcpu: its processor, which tells the address.
+        vcpu: its processor, for the address.
     """
     found = re.findall(_UNHANDLED.format(domid), log)
     if found:
@@ -84,14 +84,14 @@ def cause(log: str, domid: int, vcpu: Vcpu | None) -> str | None:
         return explain_exception(exception_name(vector), int(code, 16), rip, None, cr2)
     if re.search(_TRIPLE.format(domid), log):
         where = f" at {vcpu.rip:#x}" if vcpu else ""
-        return f"it faulted, and has no code to handle faults (triple fault{where})"
+        return f"it faulted and has no fault handler (triple fault{where})"
     return None
 
 
 def triple_faulted(host: Host, domain: Domain) -> bool:
-    """Whether a PVH domain that seems to ask for a reboot has crashed: to Xen a triple fault is a request to reboot.
+    """Return whether a PVH domain that seems to ask for a reboot crashed: Xen treats a triple fault as such a request.
 
-    Where Xen's log cannot be read it did not.
+    Return False if Xen's log cannot be read.
     """
     try:
         log = host.toolstack.hypervisor_log()

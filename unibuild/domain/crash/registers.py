@@ -1,4 +1,4 @@
-"""The registers and the stack of a domain's processors, as ``xenctx`` or Xen's own log tells them.
+"""Read the registers and stacks of a domain's processors, from ``xenctx`` or from Xen's own log.
 
 Format: tools/xentrace/xenctx.c in Xen (``print_ctx_64``, ``print_stack``), the same for PV and PVH; newer releases put
 the address before each word of the stack. Xen's log: ``show_registers`` and ``show_guest_stack`` in
@@ -27,27 +27,27 @@ _NAMES = (  # by vector
 )
 _MEANINGS = {
     "#DE": "it divided by zero, or the quotient was too large",
-    "#DB": "it met a debug exception",
-    "#BP": "it ran into a breakpoint",
-    "#OF": "it met an overflow that it checks for",
-    "#UD": "it ran what is no instruction, or called code that must not be reached",
-    "#NM": "it used the floating point unit, which was not set up",
-    "#DF": "it faulted while a fault was being handled: a full stack does that",
-    "#SS": "its stack pointer was no address",
-    "#GP": "it did what it may not: an address that cannot be, or an instruction without the right to it",
-    "#PF": "it met a page fault",
-    "#MF": "it met a floating point error",
-    "#AC": "it met an address that was not aligned",
-    "#MC": "the machine reported an error of its hardware",
-    "#XM": "it met a floating point error",
+    "#DB": "it raised a debug exception",
+    "#BP": "it hit a breakpoint",
+    "#OF": "it raised an overflow exception",
+    "#UD": "it executed an invalid instruction, or code marked as unreachable",
+    "#NM": "it used the floating point unit, which was not initialized",
+    "#DF": "it faulted while it handled a fault: its stack may be full",
+    "#SS": "its stack pointer was not a valid address",
+    "#GP": "it used an invalid address, or an instruction that it may not use",
+    "#PF": "it raised a page fault",
+    "#MF": "it raised a floating point error",
+    "#AC": "it used an address that was not aligned",
+    "#MC": "the machine reported a hardware error",
+    "#XM": "it raised a floating point error",
 }
 _PRESENT, _WRITE, _FETCH = 1, 2, 16  # bits of a page fault's error code
-_NULL = 4096  # bytes: what lies so low was reached through a null pointer
-_NEAR = 4096  # bytes between a faulting address and the stack pointer where the stack is the cause
+_NULL = 4096  # bytes: lower addresses were reached through a null pointer
+_NEAR = 4096  # bytes between a faulting address and the stack pointer, if the stack is the cause
 
 
 def exception_name(vector: int) -> str:
-    """Return the name of an exception, as ``#PF``."""
+    """Return the name of an exception, such as ``#PF``."""
     return _NAMES[vector] if vector < len(_NAMES) else f"#{vector}"
 
 
@@ -57,13 +57,13 @@ def explain_exception(
     """Return in words what happened, and where in the code.
 
     Args:
-        name: as ``#PF``.
-        code: the error code that the processor gave; None: not known.
+        name: the exception, such as ``#PF``.
+        code: the processor's error code; None: not known.
         rip: the address of the instruction.
         rsp: the stack pointer there.
-        cr2: the address that a page fault was about.
+        cr2: the address that caused a page fault.
     """
-    what = _MEANINGS.get(name, "it met an exception of the processor")
+    what = _MEANINGS.get(name, "it raised a processor exception")
     if name == "#PF" and cr2 is not None:
         what = _page_fault(code, rsp, cr2)
     return f"{what} ({name}" + ("" if rip is None else f" at {rip:#x}") + ")"
@@ -71,7 +71,7 @@ def explain_exception(
 
 def _page_fault(code: int | None, rsp: int | None, cr2: int) -> str:
     if code is None:
-        did, may = "reached for", "reached"
+        did, may = "accessed", "accessed"
     elif code & _FETCH:
         did, may = "jumped to", "run"
     elif code & _WRITE:
@@ -81,7 +81,7 @@ def _page_fault(code: int | None, rsp: int | None, cr2: int) -> str:
     if cr2 < _NULL:
         return f"it {did} {cr2:#x}, through a null pointer"
     if code is not None and code & _PRESENT:
-        return f"it {did} {cr2:#x}, which may not be {may}"
+        return f"it {did} {cr2:#x}, which must not be {may}"
     if rsp is not None and abs(cr2 - rsp) < _NEAR:
         return f"it {did} {cr2:#x}, at its stack pointer: the stack is full"
     return f"it {did} {cr2:#x}, where no memory is mapped"
@@ -98,11 +98,11 @@ _LOG_REGISTER = re.compile(r"([a-z][a-z0-9]{1,4}): +([0-9a-f]{4,16})(?![0-9a-f])
 
 @dataclass(frozen=True)
 class Vcpu:
-    """A processor of a domain, stopped.
+    """A stopped processor of a domain.
 
     Attributes:
         number: from 0.
-        registers: by their names (``rip``, ``rsp``, ``flags``, ``rax``, ``cs``, ``cr2``, ...), what was told of them.
+        registers: the known registers by name (``rip``, ``rsp``, ``flags``, ``rax``, ``cs``, ``cr2``, ...).
         stack: the words from ``rsp`` up to the end of its page, 8 bytes each.
     """
 
@@ -112,7 +112,7 @@ class Vcpu:
 
     @property
     def rip(self) -> int:
-        """The address of the instruction that comes next, or that failed."""
+        """The address of the next instruction, or of the one that failed."""
         return self.registers.get("rip", 0)
 
     def __str__(self) -> str:
@@ -128,10 +128,10 @@ _SEGMENTS = frozenset({"cs", "ss", "ds", "es", "fs", "gs"})
 
 
 def take(asking: BoundedQueries, domid: int) -> tuple[Vcpu, ...]:
-    """Look at a domain that was kept, or runs: xenctx stops it for that moment.
+    """Return the processors of a domain that is preserved or runs: xenctx stops it for a moment.
 
     Args:
-        asking: the host, which also notes what is missing.
+        asking: queries the host, and records what is missing.
         domid: the domain's number.
     """
     try:
@@ -139,8 +139,8 @@ def take(asking: BoundedQueries, domid: int) -> tuple[Vcpu, ...]:
     except NoAnswerError as error:
         why = f"no answer within {error.seconds:.0f} s"
     except CommandError as error:
-        said = error.output.strip().splitlines()
-        why = f"xenctx failed: {said[-1]}" if said else f"xenctx failed with exit code {error.returncode}"
+        lines = error.output.strip().splitlines()
+        why = f"xenctx failed: {lines[-1]}" if lines else f"xenctx failed with exit code {error.returncode}"
     except UnibuildError as error:
         why = error.message
     asking.missing.append(f"its registers: {why}")
@@ -148,7 +148,7 @@ def take(asking: BoundedQueries, domid: int) -> tuple[Vcpu, ...]:
 
 
 def parse(said: str) -> tuple[Vcpu, ...]:
-    """Read what xenctx says of all processors of a domain."""
+    """Parse xenctx's output for all processors of a domain."""
     starts = [found.start() for found in _START.finditer(said)]
     pieces = [said[start:end] for start, end in itertools.pairwise([*starts, len(said)])]
     return tuple(_vcpu(number, piece) for number, piece in enumerate(pieces))
@@ -170,21 +170,21 @@ def _vcpu(number: int, said: str) -> Vcpu:
 
 
 def from_xen_log(log: str, domid: int) -> tuple[Vcpu, ...]:
-    """Read the registers that Xen itself logged when it crashed the domain; nothing where it logged none.
+    """Return the registers that Xen itself logged when it crashed the domain; nothing if it logged none.
 
     Args:
         log: Xen's log, or its end.
         domid: the domain's number.
     """
     lines = [line.removeprefix("(XEN) ") for line in log.splitlines()]
-    ours = [number for number, line in enumerate(lines) if f"guest (d{domid}v" in line]
-    if not ours:
+    starts = [number for number, line in enumerate(lines) if f"guest (d{domid}v" in line]
+    if not starts:
         return ()
-    found = _LOG_RIP.search(lines[ours[-1] - 1]) if ours[-1] else None
+    found = _LOG_RIP.search(lines[starts[-1] - 1]) if starts[-1] else None
     registers = {"rip": int(found[1], 16)} if found else {}
     stack: list[int] = []
     in_stack = False
-    for line in lines[ours[-1] + 1 :]:
+    for line in lines[starts[-1] + 1 :]:
         if line.startswith("Guest stack trace"):
             in_stack = True
         elif in_stack and re.fullmatch(r"(?: +[0-9a-f]{16})+ *", line):

@@ -1,4 +1,4 @@
-"""A crash report in words: for the terminal, for ``report.txt``, for ``host.txt``, and as JSON."""
+"""Render a crash report for the terminal, for ``report.txt``, for ``host.txt`` and as JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LINES = 60  # of the console in the report
 _WIDTH = 500  # characters of each
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NOTE = """\
-Look through these files before you send them to somebody: the console, the arguments on the kernel's command line
-(in the .xl) and the list of domains (in host.txt) may hold what is not for everybody."""
+Check these files before you send them to somebody: the console, the arguments on the kernel's command line (in the
+.xl) and the list of domains (in host.txt) may contain secrets."""
 
 
 def last_lines(said: bytes) -> tuple[str, ...]:
-    """Return the last lines of a console, without what a terminal would act on."""
+    """Return the last lines of a console, without what a terminal would interpret."""
     lines = said[-(_LINES * 4096) :].decode(errors="replace").splitlines()
     return tuple(_CONTROL.sub("", line)[:_WIDTH] for line in lines[-_LINES:])
 
@@ -32,18 +32,18 @@ def sentence(found: Evidence) -> str:
     end, finding = found.end, found.finding
     if end is None:
         if finding and finding.is_fatal:
-            return f"{found.name} is lost: {finding.sentence}"
-        return f"{found.name} has not ended{_doing(found)}"
+            return f"{found.name} failed: {finding.sentence}"
+        return f"{found.name} still runs{_doing(found)}"
     how = f"{found.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
     why = finding.sentence if finding and finding.kind != "exit" else found.cause
     return f"{how}: {why}" if why else how
 
 
 def _doing(found: Evidence) -> str:
-    """Return what a domain that is alive was doing: the first function that is more than the way into Xen."""
+    """Return what a running domain was doing: the first function other than the way into Xen."""
     for frame in found.frames:
         if frame.function.startswith("cpu_trap"):  # Solo5's
-            return f"; it hangs in {frame.function}: it faulted, and could not say so"
+            return f"; it hangs in {frame.function}: it faulted and could not report it"
         if frame.function and not frame.function.startswith("hypercall"):
             return f"; it was in {frame.function}" + (f", {frame.place}" if frame.place else "")
     return ""
@@ -65,17 +65,17 @@ def report(found: Evidence, missing: Sequence[str]) -> str:
     if found.finding and found.finding.hint:
         parts.append(found.finding.hint)
     if found.frames:
-        parts.append(_section("Where it was, the innermost first", map(str, found.frames)))
+        parts.append(_section("Backtrace, the innermost frame first", map(str, found.frames)))
     for vcpu in found.vcpus:
         parts.append(_section(f"Registers of processor {vcpu.number}", str(vcpu).splitlines()))
         if vcpu.stack:
-            parts.append(_section("Its stack, from rsp up", _words(vcpu.stack)))
+            parts.append(_section("Stack, from rsp up", _words(vcpu.stack)))
     if found.console:
-        parts.append(_section("The last lines of its console", found.console))
+        parts.append(_section("Last lines of the console", found.console))
     facts = {"host": found.host, "time": f"{found.made:%Y-%m-%d %H:%M:%S} UTC", **found.facts}
     parts.append(_section("Facts", (f"{key}: {value}" for key, value in facts.items())))
     if missing:
-        parts.append(_section("What could not be found out", missing))
+        parts.append(_section("Missing", missing))
     return "\n\n".join((*parts, _NOTE)) + "\n"
 
 

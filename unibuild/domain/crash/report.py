@@ -1,4 +1,4 @@
-"""The report of a crash: one folder that holds all that was found, to be read and to be sent."""
+"""Write a crash report: a folder with everything that is known about a crash, to read and to send."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ __all__ = ["CONSOLE", "KEEP", "Evidence", "Report", "collect"]
 CONSOLE = "console.log"  # in the folder
 KEEP = 10  # reports
 _LOG_LINES = 200  # of Xen's log
-_BY_ITSELF = ("exit", "help", "argument")  # where it was then is of no interest
-_OURS = re.compile(r"\d{8}T\d{6}Z-.*")
+_BY_ITSELF = ("exit", "help", "argument")  # the backtrace is of no interest then
+_FOLDER = re.compile(r"\d{8}T\d{6}Z-.*")
 _SECRET = re.compile(r"""((?:vnc|spice)passwd["']?\s*=\s*)("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|[^\s,'"\]]+)""")
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written.
+    """A crash report.
 
     Attributes:
         sentence: how the domain ended, and why.
-        details: lines for the terminal: where it was in the code, and what can be done about it.
-        folder: where all of it is; None where it could not be written.
+        details: lines for the terminal: the backtrace and a hint.
+        folder: the report's folder; None if it could not be written.
     """
 
     sentence: str
@@ -53,20 +53,20 @@ class Report:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found out of a domain.
+    """Everything that is known about a domain's crash.
 
     Attributes:
-        name: the domain's.
-        host: where it is, as it is known.
-        made: when it was looked at.
-        end: how Xen saw it end; None while it is alive.
-        finding: what its console says of that.
-        cause: what Xen's log says of that.
+        name: the domain's name.
+        host: the host's name.
+        made: when it was collected.
+        end: how Xen reported its end; None while it runs.
+        finding: what its console reveals.
+        cause: what Xen's log reveals.
         vcpus: its processors.
-        frames: where it was: the console's own backtrace, else what the stack tells.
-        facts: what is known of its kernel.
+        frames: the console's own backtrace, else the one from the stack.
+        facts: provenance of its kernel.
         console: its last lines.
-        answers: what the host said, by the command.
+        answers: the host's answers, by query.
         missing: what could not be found out, each a sentence.
     """
 
@@ -98,26 +98,26 @@ def collect(
     state: Path,
     facts: Mapping[str, str],
 ) -> Report:
-    """Find out why a domain ended, or hangs, and write it down; the host is asked for half a minute at most.
+    """Find out why a domain crashed or hangs, and write a report; the queries take half a minute at most.
 
-    The domain must still be there for its registers: preserved where it has ended. What cannot be found out is told in
-    the report.
+    The domain must still exist for its registers, so it must be preserved when it stops. The report lists what could
+    not be found out.
 
     Args:
-        host: where it is.
-        domain: the domain; None where it is gone.
-        end: how it ended; None while it is alive.
-        name: the domain's.
-        said: what its console said, or the end of that.
-        log: the console's log; it need not be there.
-        kernel: what was booted.
-        symbols: the same kernel before it was stripped; None: it is looked for in the project's folder.
-        xl: its ``.xl`` file.
+        host: the domain's host.
+        domain: the domain; None if it no longer exists.
+        end: how it stopped; None while it runs.
+        name: the domain's name.
+        said: the console's output, or the end of it.
+        log: the console's log; it need not exist.
+        kernel: the kernel that was booted.
+        symbols: the same kernel before it was stripped; None: search the project's folder.
+        xl: its ``.xl``.
         state: the state folder in the project's folder.
-        facts: what is known of the kernel, by names that a person can read.
+        facts: provenance of the kernel, with readable names.
     """
     asking = BoundedQueries(host)
-    vcpus = registers.take(asking, domain.domid) if domain else ()  # first: it may run, or be destroyed by others
+    vcpus = registers.take(asking, domain.domid) if domain else ()  # first: others may destroy it
     answers, xen = _ask(asking)
     if domain and end and not vcpus:
         vcpus = registers.from_xen_log(xen, domain.domid)
@@ -142,28 +142,28 @@ def collect(
     try:
         return Report(sentence, details, _write(found, said, log, kernel, xl, state / "crashes"))
     except (OSError, UnibuildError) as error:
-        return Report(sentence, (*details, f"the report could not be written: {error}"), None)
+        return Report(sentence, (*details, f"cannot write the crash report: {error}"), None)
 
 
 def _ask(asking: BoundedQueries) -> tuple[dict[str, str], str]:
-    """Return what the host answers, by the query's name, with the end of Xen's log; and the whole log."""
+    """Return the host's answers by query, with only the end of Xen's log; and the whole log."""
     answers, log = {}, ""
     for diagnostic in asking.host.toolstack.diagnostics():
-        said = asking.ask(diagnostic)
+        answer = asking.ask(diagnostic)
         if diagnostic.is_log:
-            log, said = said, "\n".join(said.splitlines()[-_LOG_LINES:])
-        answers[diagnostic.name] = said
+            log, answer = answer, "\n".join(answer.splitlines()[-_LOG_LINES:])
+        answers[diagnostic.name] = answer
     return answers, log
 
 
 def _cause(xen: str, domain: Domain | None, end: DomainExit | None, vcpu: registers.Vcpu | None) -> str | None:
-    """Return what Xen's log tells of an end that the console does not explain."""
+    """Return the cause in Xen's log of an end that the console does not explain."""
     if domain is None or end is None:
         return None
-    told = host_queries.cause(xen, domain.domid, vcpu)
-    if told is None and xen and end.why == SHUTDOWN_REASONS[3]:
-        return "it told Xen so itself, and its console does not say why"
-    return told
+    why = host_queries.cause(xen, domain.domid, vcpu)
+    if why is None and xen and end.why == SHUTDOWN_REASONS[3]:
+        return "it reported the crash to Xen itself; its console does not show why"
+    return why
 
 
 def _frames(
@@ -174,7 +174,7 @@ def _frames(
     root: Path,
     missing: list[str],
 ) -> tuple[StackFrame, ...]:
-    """Return where it was: what the console names, else the failed instruction and what the stack tells."""
+    """Return the backtrace: the console's own, else the failed instruction and the frames from the stack."""
     if finding and (finding.frames or finding.kind in _BY_ITSELF):
         return finding.frames
     rip = finding.rip if finding else None
@@ -186,48 +186,50 @@ def _frames(
     addresses: list[tuple[int, str]] = [] if rip is None else [(rip, "")]
     if finding and finding.callers:
         addresses += ((address, stack.CALLED) for address in finding.callers)
-    elif vcpu and rip in (None, vcpu.rip):  # else it is in the code that handles its faults, on a stack of that
+    elif vcpu and rip in (None, vcpu.rip):  # else it is in its fault handler, on another stack
         addresses = stack.walk(vcpu, code)
     return code.frames(addresses, root, missing)
 
 
 def _write(found: Evidence, said: bytes, log: Path, kernel: Path, xl: Path, crashes: Path) -> Path:
-    """Write the folder whole, and let the oldest ones go."""
+    """Write the folder and rename it into place, and remove the oldest reports."""
     crashes.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stamp = f"{found.made:%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.+-]', '_', found.name)}"
-    beside = Path(tempfile.mkdtemp(prefix=".", dir=crashes))
+    name = f"{found.made:%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9_.+-]', '_', found.name)}"
+    temporary = Path(tempfile.mkdtemp(prefix=".", dir=crashes))
     try:
         missing = list(found.missing)
-        _console(said, log, beside / CONSOLE)
-        _kernel(kernel, beside / "kernel", crashes.parent, missing)
+        _console(said, log, temporary / CONSOLE)
+        _kernel(kernel, temporary / "kernel", crashes.parent, missing)
         try:
-            (beside / xl.name).write_text(_masked(xl.read_text("utf-8", "surrogateescape")), "utf-8", "surrogateescape")
+            (temporary / xl.name).write_text(
+                _masked(xl.read_text("utf-8", "surrogateescape")), "utf-8", "surrogateescape"
+            )
         except OSError as error:
             missing.append(f"its .xl: {error.strerror}")
-        (beside / "host.txt").write_text(render.host(found), "utf-8", "replace")
-        (beside / "report.txt").write_text(render.report(found, missing), "utf-8", "replace")
-        (beside / "report.json").write_text(json.dumps(render.as_json(found, missing), indent=2) + "\n", "ascii")
-        folder, number = crashes / stamp, 1
+        (temporary / "host.txt").write_text(render.host(found), "utf-8", "replace")
+        (temporary / "report.txt").write_text(render.report(found, missing), "utf-8", "replace")
+        (temporary / "report.json").write_text(json.dumps(render.as_json(found, missing), indent=2) + "\n", "ascii")
+        folder, number = crashes / name, 1
         while folder.exists():
             number += 1
-            folder = crashes / f"{stamp}-{number}"
-        beside.rename(folder)
+            folder = crashes / f"{name}-{number}"
+        temporary.rename(folder)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    ours = [path for path in crashes.iterdir() if _OURS.fullmatch(path.name)]
-    for old in sorted(ours, key=_age)[:-KEEP]:
+    folders = [path for path in crashes.iterdir() if _FOLDER.fullmatch(path.name)]
+    for old in sorted(folders, key=_age)[:-KEEP]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
 def _age(folder: Path) -> tuple[str, int]:
-    """Return what sorts reports: their second, and of those of one second when they were written."""
+    """Return the sort key of a report: the second in its name, then its time of modification."""
     return folder.name.partition("-")[0], folder.stat().st_mtime_ns
 
 
 def _console(said: bytes, log: Path, target: Path) -> None:
-    """Copy the log, with its times; where there is none, write what was heard."""
+    """Copy the log, with its times; if there is none, write the output that was read."""
     try:
         shutil.copyfile(log, target)
     except OSError:
@@ -235,7 +237,7 @@ def _console(said: bytes, log: Path, target: Path) -> None:
 
 
 def _kernel(kernel: Path, target: Path, state: Path, missing: list[str]) -> None:
-    """Put the kernel there: a link where ours will never be written to again, else a copy."""
+    """Add the kernel: a hard link to unibuild's own copy, which is never written to again; else a copy."""
     try:
         if kernel.absolute().is_relative_to(state.absolute()):
             try:
@@ -249,7 +251,7 @@ def _kernel(kernel: Path, target: Path, state: Path, missing: list[str]) -> None
 
 
 def _masked(config: str) -> str:
-    """Return an ``.xl`` without the passwords that it can hold."""
+    """Return an ``.xl`` with its passwords masked."""
 
     def mask(found: re.Match[str]) -> str:
         quote = found[2][0] if found[2][0] in "\"'" else ""

@@ -1,8 +1,8 @@
-"""Which functions called each other, read from the words of a stack.
+"""Reconstruct a backtrace from the words of a stack.
 
-Kernels are built without frame pointers more often than not, so a word counts as a return address when the code
-before it is a call. It is certain when that call goes to the function of the frame before; the others are guesses,
-left over from older calls, or calls through a pointer.
+Most kernels are built without frame pointers, so a word counts as a return address if the code before it is a call.
+It is certain if that call goes to the previous frame's function. The others are guesses: remains of older calls, or
+calls through a pointer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CALLED", "MAYBE", "StackFrame", "walk"]
 
-_NOT_OWN = ("duniverse/", "_opam/", "mirage/", "/")  # below the project's folder: libraries, and what is generated
+_NOT_OWN = ("duniverse/", "_opam/", "mirage/", "/")  # below the project's folder: libraries and generated code
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class StackFrame:
     """One line of a backtrace.
 
     Attributes:
-        function: its name as people write it, or "".
-        file: the source file, relative to the project's folder where it is in it, or "".
+        function: its readable name, or "".
+        file: the source file, relative to the project's folder if it is in it, or "".
         line: from 1; 0: not known.
-        how: what the frame is, before its name: "Called from", "maybe", or "".
-        address: where the code is; None where only the console names the frame.
+        how: the words before its name: "Called from", "maybe", or "".
+        address: the address of the code; None if only the console names the frame.
     """
 
     function: str
@@ -41,12 +41,12 @@ class StackFrame:
 
     @property
     def place(self) -> str:
-        """``FILE:LINE``, or ``FILE``, or "" where it is not known."""
+        """``FILE:LINE``, or ``FILE``, or "" if it is not known."""
         return f"{self.file}:{self.line}" if self.file and self.line else self.file
 
     @property
     def is_own(self) -> bool:
-        """Whether its source is the project's own."""
+        """Whether its source belongs to the project."""
         return bool(self.file) and not self.file.startswith(_NOT_OWN) and not self.function.startswith("Stdlib")
 
     def __str__(self) -> str:
@@ -61,13 +61,13 @@ _LONGEST = 7  # bytes of a call instruction, without its prefix
 
 
 def walk(vcpu: Vcpu, code: Code) -> list[tuple[int, str]]:
-    """Return the addresses from the innermost outwards, each with what it is: "", ``CALLED`` or ``MAYBE``."""
+    """Return the addresses from the innermost outwards, each with its kind: "", ``CALLED`` or ``MAYBE``."""
     found = _by_frame_pointers(vcpu, code) or _by_calls(vcpu, code)
     return [(vcpu.rip, ""), *found][:_DEPTH]
 
 
 def _by_frame_pointers(vcpu: Vcpu, code: Code) -> list[tuple[int, str]]:
-    """Follow the chain that ``rbp`` begins; nothing where it is none."""
+    """Follow the chain of frame pointers from ``rbp``; return nothing if there is none."""
     found: list[tuple[int, str]] = []
     base, frame = vcpu.registers.get("rsp", 0), vcpu.registers.get("rbp", 0)
     while frame >= base and frame % 8 == 0 and (frame - base) // 8 + 1 < len(vcpu.stack):
@@ -90,7 +90,7 @@ def _by_calls(vcpu: Vcpu, code: Code) -> list[tuple[int, str]]:
         if target is None:
             continue
         if target == current:
-            # what calls elsewhere and lies between is left over; a call through a pointer may belong there
+            # calls elsewhere in between are remains; a call through a pointer may belong there
             found = [one for one in found if one[1] == CALLED or _called(one[0], code) == 0]
             found.append((word, CALLED))
             current = _start(word, code)
@@ -107,7 +107,7 @@ def _start(address: int, code: Code) -> int | None:
 
 
 def _called(address: int, code: Code) -> int | None:
-    """Return what the call before an address calls; 0: what a pointer says; None: there is no call before it."""
+    """Return the target of the call before an address; 0: a call through a pointer; None: there is no call."""
     before = code.before(address, _LONGEST)
     if len(before) >= 5 and before[-5] == 0xE8:
         target = address + int.from_bytes(before[-4:], "little", signed=True)
@@ -120,7 +120,7 @@ def _called(address: int, code: Code) -> int | None:
 
 
 def _length(rest: Sequence[int]) -> int:
-    """Return the bytes of ``call r/m64`` from its opcode 0xFF on; ``rest`` follows that. 0: it is no such call."""
+    """Return the length in bytes of ``call r/m64`` from its opcode 0xFF on, which ``rest`` follows; 0: it is none."""
     mod, digit, memory = rest[0] >> 6, rest[0] >> 3 & 7, rest[0] & 7
     if digit != 2:
         return 0

@@ -1,7 +1,7 @@
-"""The code of a kernel: the names of its functions, and the file and line of an address.
+"""Find the names of a kernel's functions, and the source lines of its addresses.
 
 Names come from the ELF's symbol table, files and lines from binutils' ``addr2line``, which reads every kind of debug
-information there is. OCaml's functions have no other names in there than those of their symbols:
+information. OCaml's functions have only the names of their symbols there:
 ``camlDune__exe__Unikernel__start_123``, since OCaml 5.1 ``camlUnikernel.start_123`` or ``camlUnikernel$start_123``.
 """
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Code", "load", "readable", "same_build", "unstripped"]
 
-_LARGEST = 256 << 20  # bytes of a kernel, unpacked
-_MOST = 40  # files that are looked at for one of the same build
+_LARGEST = 256 << 20  # bytes of a kernel, decompressed
+_MOST = 40  # files that are searched for one of the same build
 _PATIENCE = 30.0  # seconds for addr2line
 _EXECUTABLE = 4  # SHF_EXECINSTR, elf.h
-# Below the project's folder, where an unstripped kernel may lie: dune's build of Mirage 4, and what people name so.
+# Below the project's folder, where an unstripped kernel may be: dune's build of Mirage 4, and usual names.
 _PLACES = ("_build/*/*.exe", "_build/*/*.xen", "_build/*/dist/*.xen", "dist/*", "*.debug", "*.xen", "_build/*.native")
 _OCAML = re.compile(r"caml([A-Z].*)(?:__|[.$])([a-z_][\w$']*?)(?:_\d+)?$")
 
@@ -46,10 +46,10 @@ class Code:
     Attributes:
         path: its file.
         pieces: address and bytes of each executable section.
-        starts: the addresses of its functions, in order; empty where it is stripped.
-        names: their names.
-        build_id: what the linker noted, or "".
-        unpacked: the whole ELF, where the file is packed.
+        starts: the addresses of its functions, in order; empty if it is stripped.
+        names: the functions' names.
+        build_id: the linker's build id, or "".
+        unpacked: the whole ELF, if the file is compressed.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class Code:
         return b""
 
     def function(self, address: int) -> tuple[int, str] | None:
-        """Return start and name of the function that an address is in."""
+        """Return the start and name of the function that contains an address."""
         number = bisect.bisect_right(self.starts, address) - 1
         if number < 0 or not self.holds(address):
             return None
@@ -81,16 +81,16 @@ class Code:
         """Return a frame for each address, and one for each function that was inlined there.
 
         Args:
-            addresses: address, and what the frame is ("" for an instruction itself, else a return address).
-            root: the project's folder, which source files are named relative to.
-            missing: is told what could not be found out.
+            addresses: each address with its kind ("" for an instruction itself, else a return address).
+            root: the project's folder; source files are named relative to it.
+            missing: a list to which what could not be found out is added.
         """
         asked = [address - 1 if how else address for address, how in addresses]
-        told = self._lines(asked, missing)
+        lines = self._lines(asked, missing)
         found: list[StackFrame] = []
         for number, (address, how) in enumerate(addresses):
             function = self.function(asked[number])
-            places = told.get(asked[number]) or [("", "", 0)]
+            places = lines.get(asked[number]) or [("", "", 0)]
             for depth, (name, file, line) in enumerate(places):
                 outer = depth == len(places) - 1
                 known = (function[1] if function and outer else "") or ("" if name == "??" else name)
@@ -108,7 +108,7 @@ class Code:
                 done = process.run(argv, env={"LC_ALL": "C"}, timeout=_PATIENCE)
         except UnibuildError as error:
             hint = f" ({error.hint})" if error.hint else ""
-            missing.append(f"the lines of its source files: {error.message.splitlines()[0]}{hint}")
+            missing.append(f"source lines: {error.message.splitlines()[0]}{hint}")
             return {}
         return _parse(done.text)
 
@@ -124,10 +124,10 @@ class Code:
 
 
 def load(path: Path) -> Code:
-    """Read a kernel, plain or packed by gzip.
+    """Read a kernel, plain or compressed by gzip.
 
     Raises:
-        UnibuildError: it cannot be read, or is no ELF.
+        UnibuildError: it cannot be read, or is not an ELF file.
     """
     from elftools.elf.elffile import ELFFile
 
@@ -140,7 +140,7 @@ def load(path: Path) -> Code:
     except (OSError, EOFError, zlib.error) as error:
         raise UnibuildError(f"cannot read {path}: {error}") from error
     except Exception as error:  # pyelftools trusts the file: it may raise anything
-        raise UnibuildError(f"{path} is no ELF file that can be read ({error})") from error
+        raise UnibuildError(f"cannot read {path} as an ELF file: {error}") from error
 
 
 def _code(path: Path, elf: ELFFile, unpacked: bytes) -> Code:
@@ -170,18 +170,18 @@ def _code(path: Path, elf: ELFFile, unpacked: bytes) -> Code:
 
 
 def unstripped(kernel: Path, symbols: Path | None, root: Path, missing: list[str]) -> Code | None:
-    """Return the code of a kernel, with names where a file of the same build has them.
+    """Return the code of a kernel, with names from a file of the same build if needed.
 
     Args:
-        kernel: what was booted.
-        symbols: the file that has the names, where it is known.
-        root: the project's folder, where one is looked for.
-        missing: is told what could not be found out.
+        kernel: the kernel that was booted.
+        symbols: the file that has the names, if it is known.
+        root: the project's folder, which is searched for one.
+        missing: a list to which what could not be found out is added.
     """
     try:
         code = load(kernel)
     except UnibuildError as error:
-        missing.append(f"the names of its functions: {error.message}")
+        missing.append(f"function names: {error.message}")
         return None
     if code.starts and not symbols:
         return code
@@ -193,9 +193,9 @@ def unstripped(kernel: Path, symbols: Path | None, root: Path, missing: list[str
         if other.starts and same_build(code, other):
             return other
     if symbols:
-        missing.append(f"the names of its functions: {symbols} is of another build, or has none")
+        missing.append(f"function names: {symbols} is of another build, or has none")
     else:
-        missing.append("the names of its functions: the kernel is stripped, and no other file of this build was found")
+        missing.append("function names: the kernel is stripped, and no unstripped file of this build was found")
     return code
 
 
@@ -212,7 +212,7 @@ def _candidates(root: Path) -> list[Path]:
 
 
 def readable(name: str) -> str:
-    """Return a symbol as people write it: ``Unikernel.start`` for ``camlDune__exe__Unikernel__start_123``."""
+    """Return a readable symbol: ``Unikernel.start`` for ``camlDune__exe__Unikernel__start_123``."""
     found = _OCAML.match(name.replace("Dune__exe__", ""))
     if not found:
         return name
@@ -238,7 +238,7 @@ def _parse(said: str) -> dict[int, list[tuple[str, str, int]]]:
 
 
 def _relative(file: str, root: Path) -> str:
-    """Return a source file's name relative to the project's folder, where it lies in it."""
+    """Return a source file's name relative to the project's folder, if it is in it."""
     path = os.path.normpath(file) if file else ""
     inside = os.path.relpath(path, root) if path.startswith(f"{root}{os.sep}") else path
     return re.sub(r"^(?:_build/[^/]+|/workspace_root)/", "", inside)
