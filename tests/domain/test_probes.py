@@ -75,7 +75,7 @@ def page(port: int, **request) -> probes.HttpProbe:
     [
         ({}, None),
         ({"body": "is w"}, None),
-        ({"body": "^well"}, 'nothing in the answer matches "^well"'),
+        ({"body": "^well"}, 'nothing in the response matches "^well"'),
         ({"path": "/broken"}, "status 500, not 200"),
         ({"path": "/broken", "status": 500}, None),
         ({"path": "/moved"}, "status 302, not 200"),

@@ -71,6 +71,7 @@ class ConsoleFinding:
         cr2: the address of the failed access, or None.
         callers: return addresses that the kernel itself found on its stack, the innermost first.
         frames: the backtrace that the kernel itself printed, the innermost first.
+    """
 
     kind: Kind
     sentence: str
@@ -219,9 +220,7 @@ def _exited(code: int, lines: list[str]) -> ConsoleFinding:
             "argument", sentence, "fix [boot] args; with --help=plain the unikernel lists its arguments", code=64
         )
     if code == 2:
-        return ConsoleFinding(
-            "exception", "an OCaml exception was not caught; the console does not name it", code=2
-        )
+        return ConsoleFinding("exception", "an OCaml exception was not caught; the console does not name it", code=2)
     if code == 255:
         return ConsoleFinding("abort", "it aborted", code=255)
     return ConsoleFinding("exit", f"it exited with exit code {code}", code=code)
