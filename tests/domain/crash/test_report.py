@@ -181,7 +181,7 @@ def test_a_host_that_does_not_answer(project, monkeypatch):
     assert time.monotonic() - before < 30
     text = (made.folder / "report.txt").read_text()
     assert "no answer within" in text
-    assert "local has taken 0.5 s already" in text
+    assert "local has already taken 0.5 s" in text
 
 
 def test_nothing_is_there(project):
