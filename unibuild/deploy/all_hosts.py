@@ -87,7 +87,7 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
         try:
             for name in names:
                 options = [goal, *words, *take_over, "--host", name, *settings, "boot.console=none"]
-                with job_control.defer_signals():  # one that has started is in the list
+                with job_control.defer_signals():  # a child that has started is in the list
                     child, pipe = _start([sys.executable, *_UNIBUILD, *options], project.root)
                     runs.append(_Run(name, stack.enter_context(child), pipe))
                     threads.append(threading.Thread(target=_read, args=(runs[-1], show), daemon=True))
@@ -97,7 +97,7 @@ def run(project: Project, names: Sequence[str], goal: str, words: Sequence[str] 
         except BaseException:
             _end(runs)
             for thread in threads:
-                join(thread, _LAST_LINES)  # else it prints while the interpreter ends, which aborts
+                join(thread, _LAST_LINES)  # a thread that prints while the interpreter exits aborts it
             raise
         rows = [one.row for one in runs]
     if show.gone:
