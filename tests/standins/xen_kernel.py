@@ -3,7 +3,7 @@
 import time
 
 from xen_store import put, remove
-from xen_world import WORLD, is_over, world
+from xen_world import WORLD, is_over, reader, world
 
 REASONS = {"poweroff": 0, "reboot": 1, "crash": 3}
 
@@ -26,8 +26,7 @@ def live(domid):
 def is_alive(domid):
     """Say whether the domain lives; while it is paused, wait."""
     while not is_over():  # else so is the test
-        with world() as state:
-            domain = state["domains"].get(domid)
+        domain = reader.read()["domains"].get(domid)
         if domain is None or not domain["paused"]:
             return domain is not None
         time.sleep(0.01)
@@ -69,8 +68,7 @@ def stubborn(domid, out, rest):
 def obey(domid, out, rest):
     write(domid, "control/feature-poweroff", "1")
     while is_alive(domid):
-        with world() as state:
-            asked = state["store"].get(f"/local/domain/{domid}/control/shutdown")
+        asked = reader.read()["store"].get(f"/local/domain/{domid}/control/shutdown")
         if asked:
             write(domid, "control/shutdown", "")
             if rest:

@@ -6,7 +6,7 @@ The store is {path: value}. What changed is listed under "events"; a watch is to
 import os
 import time
 
-from xen_world import fail, is_over, world
+from xen_world import fail, is_over, reader, world
 
 LETTERS = {*"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@-"}
 
@@ -123,13 +123,12 @@ def xenstore_exists(*args):
 def xenstore_watch(*args):
     """Each path is told once at the start, and whenever it or what is below it changes."""
     _, paths = parse("xenstore-watch", args, "s")
-    with world() as state:
-        seen = len(state["events"])
+    seen = len(reader.read()["events"])
     for path in paths:
         print(path, flush=True)
     while not is_over():
-        with world() as state:
-            news, seen = state["events"][seen:], len(state["events"])
+        events = reader.read()["events"]
+        news, seen = events[seen:], len(events)
         for event in news:
             for path in paths:
                 if event == path or event.startswith(path.rstrip("/") + "/"):
