@@ -22,9 +22,10 @@ from unibuild.util import process
 
 sys.path.insert(0, str(Path(__file__).parent))
 from network_guard import Guard
+from warm_cli import WARM, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pexpect
     from xdist.remote import Producer
@@ -80,6 +81,7 @@ def _use_memory_for_files() -> None:
 
 
 def pytest_unconfigure() -> None:
+    WARM.end()
     GUARD.end()
 
 
@@ -196,6 +198,17 @@ def probe_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("net.h", "netfront.c", "ip.c", "dhcp.c", "tcp.c"):
         shutil.copy(EXAMPLES / "http" / name, folder)
     return _build_kernel(folder, "probe")
+
+
+def wait_in_shell(path: Path | str) -> str:
+    """Return a shell command that waits until a file exists, or until the tests are gone."""
+    return f"while test -d /proc/{os.getpid()} && ! test -e {shlex.quote(str(path))}; do sleep 0.05; done"
+
+
+@pytest.fixture(name="wait_in_shell")
+def _wait_in_shell() -> Callable[[Path | str], str]:
+    """Return ``wait_in_shell``."""
+    return wait_in_shell
 
 
 @dataclass(frozen=True)
@@ -344,9 +357,8 @@ class Tree:
 
     def run(self, *argv: str, code: int = 0, cwd: Path | None = None, **env: str) -> str:
         """Run a program to its end; return what it said, and see that it ended with this exit code."""
-        program = self.start(*argv, cwd=cwd, **env)
-        said, _ = program.communicate(timeout=60)
-        assert program.returncode == code, said
+        status, said = run(*argv, cwd=cwd or self.root, timeout=60, **env)
+        assert status == code, said
         assert "Traceback" not in said, said
         return said
 

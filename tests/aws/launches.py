@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import warm_cli
+
 from unibuild.aws import inventory, launch_records
 from unibuild.ec2.account import open_account
 from unibuild.ec2.launch import locked_launch
@@ -77,10 +79,9 @@ class Launches:
 
     def goal(self, *words: str, code: int = 0) -> str:
         """Run a goal of unibuild and return what it said."""
-        program = self.start(*words)
-        out, err = program.communicate(timeout=200)
-        assert program.returncode == code, err
-        return out + err
+        found, said = warm_cli.run("unibuild", *words, cwd=self.ours.root)
+        assert found == code, said
+        return said
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start ``unibuild`` as a process of its own."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import warm_cli
 
 from unibuild.aws.dry_run import is_reading
 from unibuild.graph.disk_image import plan
@@ -38,10 +39,9 @@ class Project:
         self.root, self.emulator = root, emulator
 
     def run(self, *words: str, code: int = 0) -> str:
-        argv = [str(BIN / "unibuild"), *words]
-        done = subprocess.run(argv, cwd=self.root, capture_output=True, text=True, timeout=200, check=False)
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        found, said = warm_cli.run("unibuild", *words, cwd=self.root)
+        assert found == code, said
+        return said
 
     def killed(self, operation: str, moment: str, how: signal.Signals) -> int:
         """Publish in a process that gets a signal before or after an operation has its effect; return its exit code."""

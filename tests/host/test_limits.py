@@ -96,8 +96,8 @@ def test_a_connection_that_starts_nothing_is_replaced(xen, monkeypatch):
     assert [call[call.index("-O") + 1] for call in xen.calls("ssh") if "-O" in call] == ["stop"]
 
 
-def test_who_waits_is_told_for_what(host, faulty, xen):
-    faulty(f"until test -e {xen.world}/go; do sleep 0.05; done", once=True)
+def test_who_waits_is_told_for_what(host, faulty, xen, wait_in_shell):
+    faulty(wait_in_shell(xen.world / "go"), once=True)
     told = []
 
     def show(what: str | None) -> None:

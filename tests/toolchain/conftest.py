@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
 
 import mirage_standin
+import warm_cli
 
 
 @pytest.fixture
@@ -105,11 +106,8 @@ def run(unikernel):
 
     def build(*words: str, exit_code: int = 0) -> list[str]:
         unikernel.calls()
-        done = subprocess.run(
-            ["unibuild", "build", *words], cwd=unikernel.root, capture_output=True, text=True, check=False
-        )
-        build.said = done.stdout + done.stderr
-        assert done.returncode == exit_code, build.said
+        code, build.said = warm_cli.run("unibuild", "build", *words, cwd=unikernel.root)
+        assert code == exit_code, build.said
         assert "Traceback" not in build.said
         return mirage_standin.steps(unikernel.calls())
 

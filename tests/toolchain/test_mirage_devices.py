@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
+import warm_cli
 
 from unibuild.xlcfg.parser import parse
 
@@ -36,8 +35,8 @@ VERSIONS = [
 def test_the_xl_of_a_version(unikernel, version, kind):
     unikernel.write("config.ml", CONFIG)
     unikernel.write("unibuild.toml", SETTINGS)
-    done = subprocess.run(["unibuild", "xl"], cwd=unikernel.root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, said = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
+    assert code == 0, said
     config = parse((unikernel.root / ".unibuild/hello.xl").read_text())
     assert config.get("type") == kind
     assert config.get("builder") is None
@@ -51,10 +50,10 @@ def test_the_xl_of_a_version(unikernel, version, kind):
 def test_a_network_that_mirage_gets_later_makes_the_xl_stale(unikernel):
     unikernel.write("unibuild.toml", SETTINGS)
     unikernel.write("config.ml", CONFIG.replace(' $ netif "1"', ""))
-    done = subprocess.run(["unibuild", "xl"], cwd=unikernel.root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr  # [xl.vif.1] adds one
+    code, said = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
+    assert code == 0, said  # [xl.vif.1] adds one
     unikernel.write("config.ml", CONFIG.replace('netif "1"', 'netif "7"'))
-    done = subprocess.run(["unibuild", "xl"], cwd=unikernel.root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, said = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
+    assert code == 0, said
     config = parse((unikernel.root / ".unibuild/hello.xl").read_text())
     assert config.get("vif") == ["bridge=br1", "bridge=back, devid=7"]

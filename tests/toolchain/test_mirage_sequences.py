@@ -14,6 +14,7 @@ import time
 
 import mirage_standin
 import pytest
+import warm_cli
 from mirage_standin import VERSIONS
 
 SEQUENCES = int(os.environ.get("TEST_SEQUENCES", "3"))
@@ -120,10 +121,8 @@ class Sequence:
 
     def build(self, code: int = 0) -> list[str]:
         self.unikernel.calls()
-        done = subprocess.run(
-            ["unibuild", "build"], cwd=self.unikernel.root, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == code, (self.done, done.stdout + done.stderr)
+        found, said = warm_cli.run("unibuild", "build", cwd=self.unikernel.root)
+        assert found == code, (self.done, said)
         return mirage_standin.steps(self.unikernel.calls())
 
 

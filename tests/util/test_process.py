@@ -182,9 +182,9 @@ def test_a_failure_on_a_terminal_is_no_ctrl_c(terminal, call):
 
 
 @pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
-def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path):
+def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path, wait_in_shell):
     script = tmp_path / "script.py"
-    slow = ["bash", "-c", f"echo up >/dev/tty; until test -e {tmp_path}/go; do sleep 0.05; done; echo down >/dev/tty"]
+    slow = ["bash", "-c", f"echo up >/dev/tty; {wait_in_shell(tmp_path / 'go')}; echo down >/dev/tty"]
     script.write_text(f"from unibuild.util import process\n{call.format(slow)}\nprint('end')")
     with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60) as shell:  # what follows is job control
         shell.sendline(f"{sys.executable} {script}")

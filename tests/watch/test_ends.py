@@ -151,13 +151,13 @@ def test_a_save_does_not_wait_for_a_domain_that_is_made_anew_later(watching, pro
 
 
 @pytest.fixture
-def held_up(watching, xen, project):
+def held_up(watching, xen, project, wait_in_shell):
     """A watch whose domain has crashed, and whose xl does not come to an end of clearing up before ``go`` is there."""
     (xen.world / "script").write_text("say booted\nuntil end\ncrash\n")
     watch = watching()
     watch.cycle("booted")
     program = xen.world / "bin" / "xl"
-    wait = f'test "$1" != destroy || {{ touch {xen.world}/held; until test -e {xen.world}/go; do sleep 0.05; done; }}'
+    wait = f'test "$1" != destroy || {{ touch {xen.world}/held; {wait_in_shell(xen.world / "go")}; }}'
     project.write("xl.new", program.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{wait}\n"))
     (project.root / "xl.new").chmod(0o755)
     (project.root / "xl.new").rename(program)
@@ -230,10 +230,10 @@ def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching
     assert watch.end() == 0
 
 
-def test_a_host_that_gives_no_answer_is_named_with_the_question(watching, xen):
+def test_a_host_that_gives_no_answer_is_named_with_the_question(watching, xen, wait_in_shell):
     program, real = xen.world / "bin" / "xl", xen.world / "bin" / "real-xl"
     program.rename(real)
-    wait = f"until test -e {xen.world}/go; do sleep 0.05; done"
+    wait = wait_in_shell(xen.world / "go")
     program.write_text(f'#!/bin/sh\n[ "$1" != list ] || {{ {wait}; }}\nexec {real} "$@"\n')
     program.chmod(0o755)
     watch = watching()

@@ -120,8 +120,8 @@ def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, x
     assert ("downtime" in phases, "create" in phases) == (True, False)
 
 
-def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project):
-    slow = "until test -e go; do sleep 0.05; done"
+def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project, wait_in_shell):
+    slow = wait_in_shell(project.root / "go")
     project.write("Makefile", f"hello.xen: main.c\n\techo began | tee -a log; {slow}; cp base.bin $@\n")
     watch = watching()
     watch.until(events.Output, lambda event: "began" in event.text)

@@ -147,11 +147,11 @@ def test_elsewhere_a_build_writes_to_a_pipe(watch, project, words, environ):
     watch(*words, **environ).expect_exact("a pipe")
 
 
-def test_progress_is_shown_while_its_line_has_no_end(watch, project):
+def test_progress_is_shown_while_its_line_has_no_end(watch, project, wait_in_shell):
+    wait = wait_in_shell(project.root / "go")
     project.write(
         "Makefile",
-        "hello.xen: main.c\n\t@printf '10%%\\r'; printf '20%%\\r'; until test -e go; do sleep 0.1; done; "
-        "printf '100%%\\n'; cp base.bin $@\n",
+        f"hello.xen: main.c\n\t@printf '10%%\\r'; printf '20%%\\r'; {wait}; printf '100%%\\n'; cp base.bin $@\n",
     )
     screen = watch()
     screen.expect_exact("20%")

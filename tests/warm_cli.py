@@ -1,0 +1,212 @@
+"""Run `unibuild` and `doit` in forks of one process that has loaded their modules.
+
+A new interpreter takes a quarter of a second of CPU time to import them, a fork a fiftieth. What runs is a process of
+its own, with the environment, folder and arguments of the request. Tests of the start itself use a new interpreter.
+
+The server reads a request a line, as JSON, and answers with the exit code. It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+PROGRAMS = ("unibuild", "doit")
+AT_START = ("PYTHON", "LANG", "LC_", "LD_", "TZ")
+"""The beginnings of the variables that an interpreter reads when it starts."""
+
+
+MODULES = Path("modules")
+"""The file with the names of the modules that the last program loaded, in the server's folder."""
+
+TEMPORARY = tempfile.gettempdir()  # tests have others
+
+
+class WarmCli:
+    """The client: starts the server when it is first needed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._folder = ""
+
+    def run(self, argv: list[str], cwd: Path, environ: dict[str, str], timeout: float) -> tuple[int, str] | None:
+        """Run a program of ``PROGRAMS`` to its end; return its exit code and output, or None where it must be started.
+
+        Raises:
+            subprocess.TimeoutExpired: it did not end in time, and was killed.
+        """
+        if argv[0] not in PROGRAMS or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            if self._server is None:
+                self._start(environ)
+            return self._ask(argv, cwd, environ, timeout) if _at_start(environ) == self._environ else None
+        finally:
+            self._lock.release()
+
+    def _start(self, environ: dict[str, str]) -> None:
+        self._folder = tempfile.mkdtemp(prefix="unibuild-warm-", dir=TEMPORARY)
+        self._environ = _at_start(environ)
+        self._server = subprocess.Popen(
+            [sys.executable, __file__, str(Path(sys.executable).parent)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,  # so that select tells whether there is a line to read
+            cwd=self._folder,
+            env=environ,
+            start_new_session=True,
+        )
+
+    def _ask(self, argv: list[str], cwd: Path, environ: dict[str, str], timeout: float) -> tuple[int, str]:
+        output = Path(self._folder) / "output"
+        umask = os.umask(0)
+        os.umask(umask)
+        request = {"argv": argv, "cwd": str(cwd), "environ": environ, "output": str(output), "umask": umask}
+        self._server.stdin.write(f"{json.dumps(request)}\n".encode())
+        pid = int(self._server.stdout.readline())
+        has_ended = bool(select.select([self._server.stdout], [], [], timeout)[0])
+        if not has_ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+        code = int(self._server.stdout.readline())
+        said = output.read_text()
+        output.unlink()  # what is still running may write to it
+        if not has_ended:
+            raise subprocess.TimeoutExpired(argv, timeout, said)
+        return code, said
+
+    def end(self) -> None:
+        """End the server."""
+        if self._server:
+            self._server.stdin.close()
+            self._server.wait()
+            self._server.stdout.close()
+            shutil.rmtree(self._folder)
+            self._server = None
+
+
+WARM = WarmCli()
+
+
+def run(*argv: str, cwd: Path, timeout: float = 200, **environ: str) -> tuple[int, str]:
+    """Run a program to its end, in a session of its own; return its exit code and what it printed.
+
+    Args:
+        argv: the name of a program beside this interpreter, or of any other one, and its arguments.
+        cwd: the folder in which it runs.
+        timeout: seconds.
+        environ: variables besides those of this process.
+
+    Raises:
+        subprocess.TimeoutExpired: it did not end in time, and was killed.
+    """
+    environment = {**os.environ, **environ}
+    found = WARM.run([*argv], cwd, environment, timeout)
+    if found is not None:
+        return found
+    program = Path(sys.executable).with_name(argv[0])
+    done = subprocess.run(
+        [str(program) if program.exists() else argv[0], *argv[1:]],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        start_new_session=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def _at_start(environ: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name.startswith(AT_START)}
+
+
+def serve(folder: str) -> None:
+    """Be the server of the programs in a folder."""
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            _child(json.loads(line), folder)
+        print(pid, flush=True)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+        if MODULES.exists():
+            for name in MODULES.read_text().split():
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
+            MODULES.unlink()
+            gc.collect()
+            gc.freeze()
+
+
+def _child(request: dict, folder: str) -> None:
+    """Be the program, and write what it has loaded; never return."""
+    modules = MODULES.absolute()
+    os.setsid()
+    os.chdir(request["cwd"])
+    os.umask(request["umask"])
+    os.environ.clear()
+    os.environ.update(request["environ"])
+    before = {*sys.modules}
+    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    for there, here in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(there, here)
+    os.closerange(3, 64)
+    name, *words = request["argv"]
+    sys.argv = [f"{folder}/{name}", *words]
+    sys.path[0] = folder
+    code = _run(name)
+    loaded = [one for one in {*sys.modules} - before if _is_installed(one)]
+    if loaded:
+        modules.write_text("\n".join(sorted(loaded)))
+    os._exit(code)
+
+
+def _run(name: str) -> int:
+    """Run a program as a console script does; return its exit code."""
+    code: object = 1
+    try:
+        if name == "unibuild":
+            from unibuild._fast_path import main
+        else:
+            from doit.__main__ import main
+        code = main()
+    except SystemExit as error:
+        code = error.code
+    except BaseException:  # an interpreter prints it too
+        sys.excepthook(*sys.exc_info())
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    return 0 if code is None else code & 255 if isinstance(code, int) else 1
+
+
+def _is_installed(name: str) -> bool:
+    """Return whether a module is not a project's own, as its dodo.py is."""
+    root = name.partition(".")[0]
+    path = getattr(sys.modules[name], "__file__", None) or ""
+    return root == "unibuild" or root in sys.stdlib_module_names or path.startswith(f"{sys.prefix}/lib/")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
