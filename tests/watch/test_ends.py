@@ -100,7 +100,8 @@ def test_a_host_that_goes_away_is_told_and_tried_again_until_it_is_back(watching
     readers = [pid for pid, words in children(watch.process.pid).items() if "xl console" in " ".join(words)]
     assert readers
     for pid in readers:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended with another one of them
+            os.kill(pid, signal.SIGKILL)
     assert watch.until(events.DomainEvent, lambda event: event.state == "gone").host
     assert watch.until(events.ProblemEvent).exit_code == 4
     assert watch.until(events.Changed, lambda event: event.what == "retry")

@@ -1,8 +1,8 @@
-"""Debounce changes and back off after failures; pure: the caller has the clock (``time.monotonic``, seconds)."""
+"""Debounce changes and back off after failures: immutable values; times are monotonic, in seconds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["Backoff", "Debounce", "backoff_delay"]
 
@@ -12,13 +12,15 @@ def backoff_delay(failures: int, *, first: float = 1.0, longest: float = 60.0) -
     return min(longest, first * 2.0 ** min(failures - 1, 64)) if failures > 0 else 0.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Debounce:
-    """Changes that follow each other closely are one.
+    """A burst of changes, which counts as one change.
 
     Attributes:
-        quiet: seconds without a change after which they are over.
-        longest: seconds after the first one at which they are taken for over in any case.
+        quiet: seconds without a change after which the burst is over.
+        longest: seconds after the first change after which the burst is over in any case.
+        first: when the first change was seen; None: nothing changed.
+        last: when the last change was seen.
     """
 
     quiet: float
@@ -26,47 +28,51 @@ class Debounce:
     first: float | None = None
     last: float = 0.0
 
-    def saw(self, now: float) -> None:
-        """Note that something changed at ``now``."""
-        if self.first is None:
-            self.first = now
-        self.last = max(self.last, now)
+    def saw(self, now: float) -> Debounce:
+        """Return the burst with a change at ``now``."""
+        return replace(self, first=now if self.first is None else self.first, last=max(self.last, now))
 
     @property
     def due(self) -> float | None:
-        """When they are over, unless another one comes; None: there was none."""
+        """When the burst is over unless another change comes; None: nothing changed."""
         return None if self.first is None else min(self.last + self.quiet, self.first + max(self.quiet, self.longest))
 
     def over(self, now: float) -> bool:
-        """Say whether there were changes and they are over at ``now``."""
+        """Return whether something changed and the burst is over at ``now``."""
         due = self.due
         return due is not None and now >= due
 
-    def reset(self) -> None:
-        """Start again."""
-        self.first, self.last = None, 0.0
+    def reset(self) -> Debounce:
+        """Return the same limits without a change."""
+        return replace(self, first=None, last=0.0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Backoff:
-    """When to try again what needs no save to be tried: each time twice as long after the last time.
+    """When to try again after a failure: each pause is twice as long as the one before.
 
     Attributes:
-        at: when, of the clock; None: there is nothing to try.
+        first: seconds of the first pause.
+        longest: seconds of a pause, at most.
+        at: when to try again; None: there is nothing to try again.
+        failures: how many there were in a row.
     """
 
     first: float = 1.0
     longest: float = 60.0
     at: float | None = None
-    _failures: int = 0
+    failures: int = 0
 
-    def failed(self, now: float) -> float:
-        """Note a failure; return the seconds to wait."""
-        self._failures += 1
-        pause = backoff_delay(self._failures, first=self.first, longest=self.longest)
-        self.at = now + pause
-        return pause
+    def failed(self, now: float) -> Backoff:
+        """Return the back-off after another failure at ``now``."""
+        failures = self.failures + 1
+        pause = backoff_delay(failures, first=self.first, longest=self.longest)
+        return replace(self, at=now + pause, failures=failures)
 
-    def reset(self) -> None:
-        """Note that there is nothing to try again."""
-        self.at, self._failures = None, 0
+    def started(self) -> Backoff:
+        """Return the back-off while the next try runs: the failures so far still count."""
+        return replace(self, at=None)
+
+    def reset(self) -> Backoff:
+        """Return the back-off without a failure."""
+        return replace(self, at=None, failures=0)

@@ -22,8 +22,8 @@ from unibuild.errors import UnibuildError
 from unibuild.settings.loader import load
 from unibuild.util import process
 from unibuild.util.lines import LineSplitter
-from unibuild.util.timing import backoff_delay
 from unibuild.watch import worker_protocol
+from unibuild.watch.state import WorkerRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -39,8 +39,6 @@ _ONCE = 1 << 18  # bytes taken at once: a build that writes without a pause lets
 _REST = 1 << 23  # bytes that a worker which has ended may have left
 _LATE = 2.0  # seconds for what was written before a message to come
 _ROWS = 24
-_MINUTE = 60.0  # seconds within which a worker that dies again is one that dies repeatedly
-_LONGEST = 30.0  # seconds between the death of one and the start of the next, at most
 
 
 class OutputMerger:
@@ -235,7 +233,13 @@ def _terminal() -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class WorkerLoaded:
-    """A worker has loaded everything, and is in force: for which project, because of which files, and what it says."""
+    """A worker has loaded everything, and is in use.
+
+    Attributes:
+        project: the project with the settings that it loaded.
+        paths: the files because of which it was started.
+        message: its report.
+    """
 
     project: Project
     paths: tuple[str, ...]
@@ -243,31 +247,27 @@ class WorkerLoaded:
 
 
 class WorkerPool:
-    """The workers of a loop.
+    """The build workers of a loop: one in use, and one that loads other settings to replace it.
 
     Args:
-        dodo: the ``dodo.py`` that a person named, or nothing.
-        columns: gives the columns that what a build writes may take; None: it writes to a pipe.
+        dodo: the ``dodo.py`` that the user named; empty: none.
+        columns: returns the columns for the build's output; None: the build writes to a pipe.
 
     Attributes:
-        current: the one in force; None: none has loaded yet, or it has died.
-        at: when, of the clock, another one is started in the place of one that has died; None: no such thing is due.
+        current: the one in use; None: none has loaded yet, or it has died.
     """
 
     def __init__(self, dodo: str, columns: Callable[[], int | None]) -> None:
         self.current: BuildWorker | None = None
-        self.at: float | None = None
-        self._said: list[str] = []  # by the one that loads
-        self._died: list[float] = []  # when, of the clock
+        self._said: list[str] = []  # the output of the one that loads
         self._dodo = dodo
         self._columns = columns
         self._next: tuple[BuildWorker, Project, tuple[str, ...]] | None = None
 
     def start(self, project: Project, paths: tuple[str, ...] = ()) -> None:
-        """Start another one, which shall take over."""
+        """Start a worker that replaces the current one once it has loaded everything."""
         if self._next:
             self._next[0].__exit__()
-        self.at = None
         self._said = []
         self._next = (BuildWorker(project.root, self._dodo, project.words, self._columns), project, paths)
 
@@ -275,18 +275,18 @@ class WorkerPool:
         """Load the project's settings again, because of these files, and start a worker for them.
 
         Raises:
-            UnibuildError: they are wrong.
+            UnibuildError: the settings are wrong.
         """
         words = dict(word.split("=", 1) for word in project.words)
         self.start(load(project.root, words, take_over=project.take_over), paths)
 
     def fds(self, *, builds: bool) -> list[Any]:
-        """Return what to wait for; while one builds, the next one waits too."""
-        heard = [self.current, None if builds else self._next and self._next[0]]
-        return [fd for worker in heard if worker for fd in (worker.talk, worker.output)]
+        """Return the file descriptors to wait for; while a build runs, the worker that loads has to wait."""
+        workers = [self.current, None if builds else self._next and self._next[0]]
+        return [fd for worker in workers if worker for fd in (worker.talk, worker.output)]
 
-    def hear_next(self, now: float) -> WorkerLoaded | UnibuildError | None:
-        """Return what became of the one that loads: it is in force now, or why it cannot be; None: it loads still."""
+    def hear_next(self) -> WorkerLoaded | WorkerRefused | None:
+        """Return whether the worker that loads is in use now, or why it cannot be; None: it still loads."""
         if self._next is None:
             return None
         worker, project, paths = self._next
@@ -299,43 +299,23 @@ class WorkerPool:
                     old.__exit__()
                 return WorkerLoaded(project, paths, message)
             elif isinstance(message, worker_protocol.Refused):
-                return self._refuse(message.text, message.hint or "", message.exit_code)
+                return WorkerRefused(self._refuse(message.text, message.hint or "", message.exit_code), has_died=False)
         if not worker.has_ended:
             return None
-        error = self._refuse("the build worker could not be started", "", 1)
-        if self.current is None:
-            error.add(self._again(now))
-        return error
+        return WorkerRefused(self._refuse("the build worker could not be started", "", 1), has_died=True)
 
-    def died(self, now: float) -> UnibuildError:
-        """Note that the current one has died, and see when another one takes its place; return what to tell of it.
-
-        At once the first time, and the more often it happens within a minute, the later.
-        """
+    def drop(self) -> None:
+        """Release the current worker, which has died."""
         if self.current:
             self.current.__exit__()
         self.current = None
-        return UnibuildError("the build worker has died", hint=self._again(now))
-
-    def revive(self, project: Project, now: float) -> None:
-        """Start another one in the place of one that has died, where that is due."""
-        if self.at is not None and now >= self.at:
-            self.start(project)
 
     def close(self) -> None:
-        """End all."""
+        """End all workers."""
         for worker in (self.current, self._next and self._next[0]):
             if worker:
                 worker.__exit__()
         self.current = self._next = None
-
-    def _again(self, now: float) -> str:
-        """See when another one is started in the place of one that has died; return what to tell of it."""
-        self._died = [*(then for then in self._died if now - then < _MINUTE), now]
-        pause = backoff_delay(len(self._died) - 1, longest=_LONGEST)
-        if self._next is None:
-            self.at = now + pause
-        return f"it is started again{f' in {pause:g} s' if pause else ''}"
 
     def _refuse(self, text: str, hint: str, code: int) -> UnibuildError:
         assert self._next is not None

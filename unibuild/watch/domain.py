@@ -7,7 +7,6 @@ import dataclasses
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from unibuild.deploy import boot, hosts
@@ -22,6 +21,7 @@ from unibuild.util import waits
 from unibuild.util.output import debug_enabled
 from unibuild.watch import events
 from unibuild.watch.console_thread import ConsoleThread, EventConsoleOutput, PassthroughFlag
+from unibuild.watch.state import DomainLost, SwapResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
-__all__ = ["DomainController", "DomainLost", "NamedLock", "SwapObserver", "SwapResult"]
+__all__ = ["DomainController", "NamedLock", "SwapObserver"]
 
 _PATIENCE = 20.0  # seconds for what an ended domain still has to say
 
@@ -62,23 +62,6 @@ class NamedLock:
             yield
         finally:
             self._lock.release()
-
-
-@dataclass(frozen=True)
-class SwapResult:
-    """How an attempt to put a domain in place ended.
-
-    Attributes:
-        outcome: as ``events.Cycle`` has it.
-        phases: seconds of its parts.
-        error: what failed.
-        is_again: whether it is worth trying again without a save: the host, or another run, was in the way.
-    """
-
-    outcome: Literal["unchanged", "booted", "ready", "failed", "not ready"]
-    phases: dict[events.Phase, float] = field(default_factory=dict)
-    error: UnibuildError | None = None
-    is_again: bool = False
 
 
 class SwapObserver(ReplaceObserver):
@@ -147,19 +130,6 @@ class _FollowerDrain(ConsoleDrain):
 
     def drain(self) -> None:
         waits.wait(self._follower.heard, _PATIENCE)
-
-
-@dataclass(frozen=True)
-class DomainLost:
-    """The domain that was followed is followed no more.
-
-    Attributes:
-        error: how it ended, if badly; or why its console cannot be read.
-        is_again: it did not end: it is worth trying to follow it again.
-    """
-
-    error: UnibuildError | None
-    is_again: bool = False
 
 
 class DomainController:
@@ -251,11 +221,11 @@ class DomainController:
         if follower and follower.is_alive:
             follower.leave()
 
-    def end(self, project: Project) -> None:
-        """End the domain, where there is one.
+    def shut_down(self, project: Project) -> None:
+        """Shut the domain down, if there is one.
 
         Raises:
-            UnibuildError: it cannot be ended.
+            UnibuildError: it cannot be shut down.
         """
         if self.follower:
             self.follower.replaced = True

@@ -1,8 +1,7 @@
-"""The loop: what wakes it, what it does next. One thread; what takes long is done by a process or thread beside it.
+"""Run the watch loop: hand what happens to the reducer, and perform the actions that it returns.
 
-The stamps decide what is built, and not what the kernel reports: after each sign, and about once a second without any,
-the inputs are looked at, and a build begins exactly when one of them is not as it was before the last build began. So
-nothing is lost that happens during a build, however it is reported, and nothing is built twice.
+The loop has one thread. Builds run in a process of their own; a replacement of the domain, and the reading of its
+console, in threads. ``unibuild.watch.state`` has the loop's state, ``unibuild.watch.reducer`` all of its decisions.
 """
 
 from __future__ import annotations
@@ -10,247 +9,257 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import UnibuildError
 from unibuild.host import resolve
 from unibuild.util.wakeup import Signal, handle_signals
-from unibuild.watch import events
-from unibuild.watch.build_worker import WorkerPool
-from unibuild.watch.cycle import CycleRunner, relative
-from unibuild.watch.domain import DomainController, DomainLost, SwapResult
+from unibuild.watch import events, worker_protocol
+from unibuild.watch import state as of
+from unibuild.watch.build_worker import WorkerLoaded, WorkerPool
+from unibuild.watch.cycle import Moment, relative
+from unibuild.watch.domain import DomainController
+from unibuild.watch.reducer import next_wakeup, reduce
 from unibuild.watch.scanner import Scanner
 from unibuild.watch.ui.base import Command
 from unibuild.watch.ui.console_passthrough import EventSink
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator
 
     from unibuild.util.wakeup import WakeableQueue
-    from unibuild.watch.cycle import What
+    from unibuild.watch.build_worker import BuildWorker
     from unibuild.watch.inputs import InputTracker
     from unibuild.watch.ui.base import Screen
 
 __all__ = ["Loop"]
 
-_ATTENTION = 1.0  # seconds of the longest wait: a signal in the instant before it is answered only after it
+_LONGEST_WAIT = 1.0  # seconds: a signal that comes right before the wait is handled after it
 
 
 class Loop:
     """The watch loop of a project.
 
     Args:
-        tree: the project's tree.
-        screen: is told; it has been entered.
-        box: what commands come in by.
-        dodo: the ``dodo.py`` that a person named, or nothing.
-        keep_domain: whether the domain runs on in the end.
+        tree: the project's inputs.
+        screen: shows events; it has been entered.
+        inbox: hands over commands and what other threads report.
+        dodo: the ``dodo.py`` that the user named; empty: none.
+        keep_domain: whether the domain keeps running when the loop ends.
+
+    Attributes:
+        state: what the loop does now, and why.
     """
 
     def __init__(
-        self, tree: InputTracker, screen: Screen, box: WakeableQueue, *, dodo: str = "", keep_domain: bool
+        self, tree: InputTracker, screen: Screen, inbox: WakeableQueue, *, dodo: str = "", keep_domain: bool
     ) -> None:
         self.tree = tree
         self._sink = EventSink(screen)
-        self._box = box
-        self._keep = keep_domain
-        self._domains = DomainController(box.put, self._sink.loan)
-        self._scanner = Scanner(tree, box.wake, lambda error: self._sink.problem(error, kept=self._work.kept()))
+        self._inbox = inbox
+        self._domains = DomainController(inbox.put, self._sink.loan)
+        self._scanner = Scanner(tree, inbox.wake)
         self._workers = WorkerPool(dodo, lambda: screen.columns)
-        self._work = CycleRunner(tree, self._scanner, self._workers, self._domains, self._sink, box.put)
-        self._wanted: What | None = "start"
-        self._reloaded: tuple[str, ...] = ()
-        self._is_paused = False
-        self._ending: str | None = None
-
-    @property
-    def _settings(self) -> Any:  # noqa: ANN401
-        return self.tree.project.settings.watch
+        self.state = of.initial_state(
+            tree.project.settings.watch,
+            str(tree.project.root),
+            time.monotonic(),
+            keep_domain=keep_domain,
+            watch_error=self._scanner.watcher.failure,
+        )
 
     def run(self) -> int:
-        """Run until told to end; return the exit code: that of the last state.
+        """Run until the user ends the loop; return the exit code of its last state.
 
         Raises:
             UnibuildError: the tasks cannot be loaded in the first place.
             BrokenPipeError: nobody reads what the screen shows.
         """
-        project = self.tree.project
-        with handle_signals(self._box.put), contextlib.ExitStack() as stack:
+        with handle_signals(self._inbox.put), contextlib.ExitStack() as stack:
             stack.callback(self._close)
             stack.enter_context(self._scanner)
-            self._sink.tell(
-                events.Started(
-                    at=time.time(),
-                    root=str(project.root),
-                    goal="boot",
-                    host=resolve.host_name(project.settings),
-                    pid=os.getpid(),
-                    polling=self._scanner.triggers.failure,
-                )
-            )
-            if not self._keep:
-                told = "the domain is shut down when the watch ends; --keep-domain keeps it running"
-                self._sink.tell(events.Note(at=time.time(), message=told))
-            self._workers.start(project)
-            while self._ending is None or not self._work.is_idle:
+            self._report_start()
+            self._workers.start(self.tree.project)
+            self._dispatch(of.WorkerStarted())
+            while self.state.activity != "ended":
                 self._wait()
-                self._hear()
-                if self._may_look:
-                    self._scanner.look(builds=not self._work.is_idle)
-                self._step()
-                if self._sink.is_unread:
-                    self._end("nobody reads it")
-            self._finish()
+                self._collect()
+                self._dispatch(of.Tick())
+                if self._sink.is_unread and not self.state.is_screen_closed:
+                    self._dispatch(of.ScreenClosed())
+            self._report_end()
         if self._sink.is_unread:
             raise BrokenPipeError
-        return self._work.exit_code
+        return self.state.exit_code
 
-    # What happens
+    def _dispatch(self, happened: of.Input) -> None:
+        """Let the reducer decide, and perform its actions, until nothing more follows from what happened."""
+        waiting = deque([happened])
+        while waiting:
+            now = Moment(time.monotonic(), time.time())
+            self.state, actions = reduce(self.state, waiting.popleft(), now)
+            for action in actions:
+                waiting.extend(self._perform(action))
+
+    # What happened
 
     def _wait(self) -> None:
-        """Wait for anything to happen, or for the next thing to do."""
-        fds: list[Any] = [self._box, *self._workers.fds(builds=self._work.cycle is not None)]
+        """Wait until something happens, or something is due."""
+        fds: list[Any] = [self._inbox, *self._workers.fds(builds=self.state.cycle is not None)]
         if self._sink.keys is not None:
             fds.append(self._sink.keys)
-        moments = [] if self._ending else [self._scanner.config.due, self._workers.at]
-        if self._may_look:
-            moments.append(self._scanner.at())
-        if self._work.is_idle and self._workers.current and not self._is_paused:
-            moments += [self._scanner.debounce.due, self._work.backoff.at]
-        elif self._may_restart:
-            moments.append(self._scanner.debounce.due)
-        now = time.monotonic()
-        until = min((max(0.0, moment - now) for moment in moments if moment is not None), default=_ATTENTION)
-        ready = select.select(fds, [], [], until)[0]
-        if self._sink.keys in ready:
-            self._sink.type()
+        due = next_wakeup(self.state)
+        seconds = _LONGEST_WAIT if due is None else max(0.0, due - time.monotonic())
+        ready = select.select(fds, [], [], seconds)[0]
+        if self._sink.keys in ready and not self._sink.type():
+            self._dispatch(of.TerminalReturned())
 
-    def _hear(self) -> None:
-        """Answer what came in."""
-        for one in self._box.take():
+    def _collect(self) -> None:
+        """Hand over what has happened."""
+        for one in self._inbox.take():
             match one:
                 case Command():
-                    self._obey(one)
+                    self._dispatch(of.KeyPressed(one))
                 case Signal(name=name):
-                    self._end(name)
-                case SwapResult():
-                    self._work.swapped(one)
-                case DomainLost():
-                    self._work.lost(one)
-                case UnibuildError() | None:
-                    self._work.done(one)
+                    self._dispatch(of.StopRequested(name))
+                case events.DomainEvent():
+                    self._dispatch(of.DomainReported(one))
+                case events.Event():
+                    self._sink.report(one)
                 case _:
-                    self._sink.tell(one)
+                    self._dispatch(one)
         if self._workers.current:
-            self._work.hear(self._workers.current)
-        if self._work.cycle is None:
+            self._hear(self._workers.current)
+        if self.state.cycle is None:
             self._hear_next()
+        if self._scanner.is_touched and not self.state.scan.is_requested:
+            self._dispatch(of.FilesTouched())
 
-    def _obey(self, command: Command) -> None:
-        match command:
-            case Command.REBUILD:
-                self._wanted = self._wanted or "rebuild"
-            case Command.REBOOT:
-                self._wanted = "reboot"
-            case Command.PAUSE:
-                self._is_paused = not self._is_paused
-                self._sink.tell((events.Paused if self._is_paused else events.Resumed)(at=time.time()))
-                self._scanner.ask()
-            case Command.CONSOLE:
-                self._sink.lend(self._domains)
-            case Command.QUIT:
-                self._end("q")
+    def _hear(self, worker: BuildWorker) -> None:
+        """Hand over what the build worker reports."""
+        for one in worker.hear():
+            match one:
+                case str():
+                    self._sink.report(events.Output(at=time.time(), origin="build", text=one))
+                case worker_protocol.Task():
+                    self._dispatch(of.TaskReported(one))
+                case worker_protocol.WorkerFailure():
+                    self._dispatch(of.TaskFailed(one))
+                case worker_protocol.Built(exit_code=code):
+                    self._dispatch(of.BuildFinished(code))
+        self._sink.show_progress(worker.unfinished)
+        if worker.has_ended:
+            self._workers.drop()
+            self._dispatch(of.WorkerDied())
 
-    def _end(self, why: str) -> None:
-        """End, as soon as what may not be interrupted is done."""
-        if self._ending is None and self._work.swaps:
-            self._sink.tell(events.Note(at=time.time(), message="the swap is finished first; Ctrl-C twice: at once"))
-        self._ending = self._ending or why
-        self._work.is_ending = True
+    def _hear_next(self) -> None:
+        """Hand over whether the worker that was loading is in use."""
+        found = self._workers.hear_next()
+        if isinstance(found, WorkerLoaded):
+            tree, loaded = self.tree, found.message
+            tree.project, tree.more, tree.modules = found.project, loaded.inputs, loaded.modules
+            tree.is_racy = True  # there may be other inputs
+            self._dispatch(of.WorkerReady(found.project.settings.watch, found.paths))
+        elif found is not None:
+            self._dispatch(found)
 
-    @property
-    def _may_look(self) -> bool:
-        return not self._ending and (self._work.is_idle or self._settings.on_save == "restart")
+    # Actions
 
-    @property
-    def _may_restart(self) -> bool:
-        """Whether a save stops the build."""
-        return self._work.builds and self._settings.on_save == "restart"
+    def _perform(self, action: of.Action) -> Iterator[of.Input]:
+        """Perform an action; yield what it leads to at once."""
+        match action:
+            case of.Report(event=event):
+                self._sink.report(event)
+            case of.Scan():
+                yield self._scanner.scan(action)
+            case of.SyncWatches():
+                if found := self._scanner.sync():
+                    yield found
+            case of.StartWorker():
+                self._workers.start(self.tree.project)
+                yield of.WorkerStarted()
+            case of.ReloadSettings(paths=paths):
+                yield self._reload(paths)
+            case of.StartBuild():
+                assert self._workers.current is not None
+                self.tree.begin()
+                self._workers.current.build()
+            case of.StopBuild(timeout=timeout):
+                assert self._workers.current is not None
+                self._workers.current.stop(timeout)
+            case of.RecordBuild(settled=settled):
+                self.tree.end(settled)
+            case of.ReplaceDomain(force=force):
+                graph = self.tree.graph
+                self._start_job(lambda: self._domains.put_in_place(graph, force=force))
+            case of.AttachDomain():
+                project = self.tree.project
+                self._start_job(lambda: self._domains.attach(project))
+            case of.ShutDownDomain():
+                self._start_job(lambda: self._domains.shut_down(self.tree.project))
+            case of.LeaveDomain():
+                self._domains.leave()
+            case of.LendTerminal():
+                if self._sink.lend(self._domains):
+                    yield of.TerminalLent()
+            case of.TakeTerminalBack():
+                self._sink.give_back()
+            case of.Fail(error=error):
+                raise error
 
-    # What is next
-
-    def _step(self) -> None:
-        """Begin or end what is due."""
-        now = time.monotonic()
-        if not self._ending:
-            self._workers.revive(self.tree.project, now)
-            if stale := self._scanner.reloads(now):
-                self._reload(stale)
-        if self._work.builds and (self._ending or (self._may_restart and self._scanner.debounce.over(now))):
-            self._work.stop(self._settings.stop_timeout)
-        if self._ending or not self._work.is_idle or self._workers.current is None:
-            return
-        if self._wanted:
-            self._begin(self._wanted)
-        elif self._is_paused:
-            return
-        elif self._reloaded:
-            self._begin("save", self._reloaded)
-        elif self._scanner.begins(now):
-            self._begin("save")
-        elif self._work.backoff.at is not None and now >= self._work.backoff.at:
-            self._begin("retry")
-
-    def _begin(self, what: What, paths: Sequence[str] = ()) -> None:
-        self._wanted, self._reloaded = None, ()
-        self._work.begin(what, paths)
-
-    # Settings
-
-    def _reload(self, stale: Sequence[str]) -> None:
+    def _reload(self, paths: tuple[str, ...]) -> of.Input:
         """Load the settings and the graph again, because of these files."""
         project = self.tree.project
         try:
-            self._workers.reload(project, relative(str(project.root), stale))
+            self._workers.reload(project, relative(str(project.root), paths))
         except UnibuildError as error:
-            self._sink.problem(error, kept="the last good settings are in force")
+            return of.ReloadRefused(error)
+        return of.WorkerStarted()
 
-    def _hear_next(self) -> None:
-        """Hear whether another worker has loaded everything, and is in force."""
-        heard = self._workers.hear_next(time.monotonic())
-        if isinstance(heard, UnibuildError):
-            if self._workers.current is None and self._work.count == 0:
-                raise heard
-            self._sink.problem(heard, kept="the last good one is in force")
-        elif heard is not None:
-            self.tree.project, self.tree.more, self.tree.modules = (
-                heard.project,
-                heard.message.inputs,
-                heard.message.modules,
+    def _start_job(self, job: Callable[[], object]) -> None:
+        """Run a job in a thread; its result comes by the inbox."""
+
+        def run() -> None:
+            result: of.Input = of.JobFinished(None)
+            try:
+                found = job()
+                if isinstance(found, of.SwapResult):
+                    result = found
+            except UnibuildError as error:
+                result = of.JobFinished(error)
+            finally:
+                self._inbox.put(result)
+
+        threading.Thread(target=run, name="unibuild swap", daemon=True).start()
+
+    # The first and the last events
+
+    def _report_start(self) -> None:
+        project = self.tree.project
+        self._sink.report(
+            events.Started(
+                at=time.time(),
+                root=str(project.root),
+                goal="boot",
+                host=resolve.host_name(project.settings),
+                pid=os.getpid(),
+                polling=self._scanner.watcher.failure,
             )
-            self.tree.is_racy = True  # its inputs may be others: look again
-            self._scanner.renew()
-            if heard.paths:
-                self._reloaded = heard.paths
-                self._sink.tell(events.Reloaded(at=time.time(), paths=heard.paths))
+        )
+        if not self.state.keep_domain:
+            message = "the domain is shut down when the watch ends; --keep-domain keeps it running"
+            self._sink.report(events.Note(at=time.time(), message=message))
 
-    # The end, and what is told
-
-    def _finish(self) -> None:
-        """End the domain, or leave it, and say good-bye."""
-        self._sink.give_back()
-        if self._keep or self._sink.is_unread:  # nobody said that it shall end
-            self._domains.leave()
-        else:
-            self._work.do(lambda: self._domains.end(self.tree.project))
-            while not self._work.is_idle:
-                self._wait()
-                self._hear()
-        for one in self._box.take():
+    def _report_end(self) -> None:
+        for one in self._inbox.take():
             if isinstance(one, events.Event):
-                self._sink.tell(one)
-        self._sink.tell(events.Ended(at=time.time(), exit_code=self._work.exit_code, why=self._ending or ""))
+                self._sink.report(one)
+        self._sink.report(
+            events.Ended(at=time.time(), exit_code=self.state.exit_code, why=self.state.stop_reason or "")
+        )
 
     def _close(self) -> None:
         self._sink.give_back()

@@ -51,8 +51,8 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
             with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
         os.environ[BATCH] = "1"  # from here on the screen has the terminal
-        with WakeableQueue() as box, open_screen(box, project.settings.watch, as_json=as_json) as screen:
-            loop = Loop(tree, screen, box, dodo=dodo, keep_domain=keep or project.settings.watch.keep_domain)
+        with WakeableQueue() as inbox, open_screen(inbox, project.settings.watch, as_json=as_json) as screen:
+            loop = Loop(tree, screen, inbox, dodo=dodo, keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()
     if code:
         raise SystemExit(code)

@@ -12,7 +12,6 @@ from unibuild.watch import events
 from unibuild.watch.console_thread import PassthroughFlag
 
 if TYPE_CHECKING:
-    from unibuild.errors import UnibuildError
     from unibuild.watch.domain import DomainController
     from unibuild.watch.ui import base
 
@@ -69,14 +68,14 @@ class _ConsolePassthrough:
 
 
 class EventSink:
-    """Tells events.
+    """Hands events to the screen; while the console has the terminal, they wait.
 
     Args:
         screen: what shows them.
 
     Attributes:
-        loan: whether the terminal is lent to the console.
-        is_unread: nobody reads what the screen shows any more.
+        loan: whether the console has the terminal.
+        is_unread: whether nobody reads what the screen shows any more.
     """
 
     def __init__(self, screen: base.Screen) -> None:
@@ -84,10 +83,10 @@ class EventSink:
         self.is_unread = False
         self._screen = screen
         self._lent: _ConsolePassthrough | None = None
-        self._begun = ""  # of a build's line
+        self._progress = ""  # the beginning of a build's line, as it was shown last
 
-    def tell(self, event: Any) -> None:  # noqa: ANN401 (one of events.AnyEvent)
-        """Tell an event; while the terminal is lent it waits."""
+    def report(self, event: Any) -> None:  # noqa: ANN401 (one of events.AnyEvent)
+        """Show an event, at the latest once the screen has the terminal again."""
         if self.is_unread:
             return
         if self._lent:
@@ -95,42 +94,37 @@ class EventSink:
             return
         try:
             self._screen.show(event)
-        except BrokenPipeError:  # no reason to leave a swap half done
+        except BrokenPipeError:  # a swap is finished all the same
             self.is_unread = True
 
     def show_progress(self, text: str) -> None:
-        """Tell the beginning of a build's line, where a person sees it and it is another one."""
-        if text != self._begun and self._screen.columns:
-            self.tell(events.Output(at=time.time(), origin="build", text=text, whole=False))
-        self._begun = text
+        """Show the beginning of a build's line on a terminal, if it has changed."""
+        if text != self._progress and self._screen.columns:
+            self.report(events.Output(at=time.time(), origin="build", text=text, whole=False))
+        self._progress = text
 
-    def problem(self, error: UnibuildError, kept: str | None = None) -> None:
-        """Tell a failure, and what still runs."""
-        self.tell(
-            events.ProblemEvent(
-                at=time.time(), message=error.message, hint=error.hint, exit_code=error.exit_code, kept=kept
-            )
-        )
-
-    def lend(self, domains: DomainController) -> None:
-        """Lend the terminal to the console of the domain."""
+    def lend(self, domains: DomainController) -> bool:
+        """Give the terminal to the domain's console; return whether there is one."""
         if not domains.is_following:
-            self.tell(events.Note(at=time.time(), message="no domain runs"))
-        elif self._lent is None:
+            self.report(events.Note(at=time.time(), message="no domain runs"))
+            return False
+        if self._lent is None:
             self._lent = _ConsolePassthrough(self._screen, domains, self.loan)
+        return True
 
     @property
     def keys(self) -> int | None:
-        """Where keys come from that ``type`` is to be called for; None: the terminal is not lent."""
+        """The file descriptor of the keys that ``type`` is to read; None: the screen has the terminal."""
         return self._lent.fd if self._lent else None
 
-    def type(self) -> None:
-        """Hand keys to the domain; the one that leaves the console gives the terminal back."""
+    def type(self) -> bool:
+        """Send keys to the domain; return whether the console still has the terminal."""
         if self._lent and not self._lent.type():
             self.give_back()
+        return self._lent is not None
 
     def give_back(self) -> None:
-        """Give the terminal back to the screen, and tell what waited."""
+        """Give the terminal back to the screen, and show the events that waited."""
         lent, self._lent = self._lent, None
         for event in lent.close() if lent else ():
-            self.tell(event)
+            self.report(event)
