@@ -58,3 +58,9 @@ def test_program_that_does_not_end_is_killed(tree, forked):
         warm_cli.run("unibuild", "build", cwd=tree.root, timeout=3)
     assert warm_cli.run("unibuild", "--version", cwd=tree.root)[0] == 0
     assert len(forked) == 2
+
+
+@pytest.mark.parametrize("program", ["sh", "/bin/sh"])
+def test_any_other_program_is_started(tree, forked, program):
+    assert warm_cli.run(program, "-c", "pwd; exit 3", cwd=tree.root) == (3, f"{tree.root}\n")
+    assert forked == []

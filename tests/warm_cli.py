@@ -117,7 +117,7 @@ def run(*argv: str, cwd: Path, timeout: float = 200, **environ: str) -> tuple[in
     found = WARM.run([*argv], cwd, environment, timeout)
     if found is not None:
         return found
-    program = Path(sys.executable).with_name(argv[0])
+    program = Path(sys.executable).parent / argv[0]  # which is argv[0] itself where that is a whole path
     done = subprocess.run(
         [str(program) if program.exists() else argv[0], *argv[1:]],
         cwd=cwd,
