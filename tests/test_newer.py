@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from unibuild.aws import launch_records
+from unibuild.aws.launch import records as launch_records
 from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.doit_plugin.state import StateFile
 from unibuild.domain import generations, records

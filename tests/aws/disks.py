@@ -9,7 +9,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.aws import distribute, publish
+from unibuild.aws import distribution, publish
 from unibuild.aws.snapshot.blocks import BLOCK
 from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.settings.ami import Publish
@@ -73,5 +73,5 @@ def publish_disk(
     wanted = dataclasses.replace(wanted, via="s3" if bucket else "ebs", bucket=bucket, role="vmimport")
     made = publish.find_published(aws, wanted, journal)
     made = made or publish.create(aws, disk, wanted, publish.check_prerequisites(aws, wanted), journal, lambda *_: None)
-    distribute.distribute(aws, Publish(regions=tuple(regions)), made.region, made.image, lambda _: None)
+    distribution.distribute(aws, Publish(regions=tuple(regions)), made.region, made.image, lambda _: None)
     return made

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import warm_cli
 
-from unibuild.aws import inventory, launch_records
+from unibuild.aws import inventory
+from unibuild.aws.launch import records
 from unibuild.ec2.account import open_account
 from unibuild.ec2.launch import locked_launch
 from unibuild.settings.loader import load, state_dir
@@ -21,8 +22,8 @@ from unibuild.settings.loader import load, state_dir
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ami_project import AmiProject
     from emulator.calls import Call
-    from ours import Ours
 
 RUN = """
 import sys
@@ -43,22 +44,22 @@ with locked_launch(project, aws, aws.region) as launch:
 class Launches:
     """What a project launches in us-east-1."""
 
-    def __init__(self, ours: Ours) -> None:
-        self.ours, self.aws = ours, ours.aws
+    def __init__(self, project: AmiProject) -> None:
+        self.project, self.aws = project, project.aws
         self.ready('console = "^ready$"')
         self.aws.world.console = lambda instance: "booting\nready\n"
 
     def ready(self, text: str, launch: str = "") -> None:
         build = '[build]\nkernel = "hello.xen"\n[publish]\nverify = "none"\n'
-        self.ours.settings(f"{build}[boot.ready]\n{text}\n[launch]\n{launch}\n")
+        self.project.settings(f"{build}[boot.ready]\n{text}\n[launch]\n{launch}\n")
 
     def kernel(self, data: bytes) -> None:
         """Let the project's Makefile make this kernel."""
-        (self.ours.root / "made.xen").write_bytes(data)
-        (self.ours.root / "Makefile").write_text("hello.xen: made.xen\n\tcp made.xen $@\n")
+        (self.project.root / "made.xen").write_bytes(data)
+        (self.project.root / "Makefile").write_text("hello.xen: made.xen\n\tcp made.xen $@\n")
 
     def run(self, image: str, *, replace: bool = False, terminate: bool = False) -> None:
-        project = load(self.ours.root)
+        project = load(self.project.root)
         aws = open_account(project)
         ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == image)
         with locked_launch(project, aws, aws.region) as launch:
@@ -66,7 +67,7 @@ class Launches:
 
     def killed(self, image: str, operation: str, moment: str) -> None:
         """Redeploy an AMI in a process that is killed when AWS has, or has not yet, done an operation."""
-        program = subprocess.Popen([sys.executable, "-c", RUN, image], cwd=self.ours.root, text=True)
+        program = subprocess.Popen([sys.executable, "-c", RUN, image], cwd=self.project.root, text=True)
 
         def watch(call: Call, now: str) -> None:
             if call.operation == operation and now == moment:
@@ -88,7 +89,7 @@ class Launches:
         argv = [str(Path(sys.executable).parent / "unibuild"), *words]
         return subprocess.Popen(
             argv,
-            cwd=self.ours.root,
+            cwd=self.project.root,
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -96,8 +97,8 @@ class Launches:
         )
 
     @property
-    def record(self) -> launch_records.RegionLaunches:
-        return launch_records.load(state_dir(self.ours.root), "us-east-1")
+    def record(self) -> records.RegionLaunches:
+        return records.load(state_dir(self.project.root), "us-east-1")
 
     @property
     def alive(self) -> dict[str, str]:

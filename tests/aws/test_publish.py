@@ -10,7 +10,7 @@ import pytest
 from disks import Disk
 from emulator import Delay, ManualClock, World
 from emulator.errors import AwsError as Refused
-from test_snapshot import Hasty
+from uploads import Hasty
 
 from unibuild.aws import publish, xen_support
 from unibuild.aws.client import Aws

@@ -12,7 +12,7 @@ from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
 from unibuild.aws import tags
-from unibuild.aws.distribute import shared_with
+from unibuild.aws.distribution import shared_with
 from unibuild.aws.dry_run import PlannedCall
 from unibuild.aws.errors import NOT_FOUND
 from unibuild.errors import AwsError

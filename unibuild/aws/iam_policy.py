@@ -14,7 +14,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import distribute, tags
+from unibuild.aws import distribution, tags
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ def policy(settings: Settings, unikernel: str, region: str, *, launch: bool = Tr
         *_making(scope, launch=launch),
         *(_places(scope) if launch else ()),
         *(_s3(scope) if settings.publish.via == "s3" else ()),
-        *(_kms(scope) if distribute.is_encrypted(settings.publish) and settings.publish.kms_key else ()),
+        *(_kms(scope) if distribution.is_encrypted(settings.publish) and settings.publish.kms_key else ()),
     ]
     return _document(statements)
 
@@ -119,7 +119,7 @@ class _Scope:
 def _look(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
     """Return the one statement of all that only reads, which has no resources to name."""
     publish = scope.settings.publish
-    is_public = distribute.ALL in publish.share
+    is_public = distribution.ALL in publish.share
     actions = {
         *("ec2:DescribeImages", "ec2:DescribeSnapshots", "ec2:DescribeInstanceTypes"),
         *("ec2:DescribeInstanceTypeOfferings", "ec2:GetEbsEncryptionByDefault"),
@@ -218,7 +218,7 @@ def _s3(scope: _Scope) -> list[Statement]:
 def _kms(scope: _Scope) -> list[Statement]:
     """Return what EC2 does with a key in our name; an alias is no resource that such a statement may name."""
     using = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"]
-    found = (distribute.kms_key_in(scope.settings.publish, region, scope.home) for region in scope.regions)
+    found = (distribution.kms_key_in(scope.settings.publish, region, scope.home) for region in scope.regions)
     keys = list(dict.fromkeys(filter(None, found)))
     alias = next((one.rpartition(":")[2] for one in keys if ":alias/" in one), None)
     named = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}} if alias else {}

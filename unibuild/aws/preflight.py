@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from unibuild.aws import tags
-from unibuild.aws.distribute import ALL
+from unibuild.aws.distribution import ALL
 from unibuild.aws.errors import DENIED, NOT_IMPLEMENTED
 from unibuild.aws.xen_support import HVM_TYPES, Virtualization, smallest_offered, types_for
 from unibuild.errors import AwsError

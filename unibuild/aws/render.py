@@ -9,9 +9,9 @@ from unibuild.aws import tags
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from unibuild.aws.compare import BlockDifference
     from unibuild.aws.garbage_collection import RemovalPlan
     from unibuild.aws.inventory import Ami
+    from unibuild.aws.snapshot.comparison import BlockDifference
 
 __all__ = [
     "TABLE_HEAD",

@@ -172,7 +172,7 @@ def _show(asked: _Asked) -> int:
 
 def _diff(asked: _Asked) -> int:
     """Compare two AMIs; the exit status is 0 also where they differ."""
-    from unibuild.aws.compare import compare_amis
+    from unibuild.aws.snapshot.comparison import compare_amis
     from unibuild.image.disk import BLOCK
 
     amis = asked.amis

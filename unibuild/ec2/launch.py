@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import instance, launch_records, network, tags, xen_support
+from unibuild.aws import tags, xen_support
 from unibuild.aws.dry_run import CallPlan
+from unibuild.aws.launch import instance, network, records
 from unibuild.deploy.console_output import ConsoleOutput
 from unibuild.domain.console_log import Log, log_path
 from unibuild.ec2 import account, readiness
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.aws.client import Aws
-    from unibuild.aws.instance import Instance
     from unibuild.aws.inventory import Ami
-    from unibuild.aws.launch_records import LaunchRecord, RegionLaunches
+    from unibuild.aws.launch.instance import Instance
+    from unibuild.aws.launch.records import LaunchRecord, RegionLaunches
     from unibuild.graph.graph import Graph
     from unibuild.settings.loader import Project
 
@@ -91,7 +92,7 @@ class InstanceLaunch:
                     hint="`unibuild redeploy` puts a new instance in its place; `unibuild launch_ami --terminate` "
                     "only tries the AMI",
                 )
-        if launch_records.next_step(self.record, digest) == "abandon":
+        if records.next_step(self.record, digest) == "abandon":
             self._abandon()
         found = self._start(ami, asked, digest)
         with self._console(found) as console, self._terminate_on_failure():
@@ -145,7 +146,7 @@ class InstanceLaunch:
     def _start(self, ami: Ami, asked: dict[str, Any], digest: str) -> Instance:
         """Have the instance: a new one, or that of a launch which was broken off. It is running then."""
         for _ in range(2):
-            pending = self.record.pending or launch_records.LaunchRecord(uuid.uuid4().hex, ami.id, digest, _now())
+            pending = self.record.pending or records.LaunchRecord(uuid.uuid4().hex, ami.id, digest, _now())
             self._save(self.record.begin(pending))
             try:
                 name = instance.start(self.aws, self.region, asked, pending.token)
@@ -277,7 +278,7 @@ class InstanceLaunch:
     def _save(self, record: RegionLaunches) -> None:
         self.record = record
         if self.aws.plan is None:
-            launch_records.save(self.state, record)
+            records.save(self.state, record)
 
 
 @contextlib.contextmanager
@@ -294,10 +295,8 @@ def locked_launch(project: Project, aws: Aws, region: str, *, show: bool = True)
         BusyError: another run is at it.
     """
     state = state_dir(project.root)
-    with files.lock(launch_records.lock_path(state), f"the launch of {project.root.name}"):
-        yield InstanceLaunch(
-            project, aws, region, launch_records.load(state, region), ConsoleOutput(raw=False), state, show
-        )
+    with files.lock(records.lock_path(state), f"the launch of {project.root.name}"):
+        yield InstanceLaunch(project, aws, region, records.load(state, region), ConsoleOutput(raw=False), state, show)
 
 
 def _address_suffix(found: Instance) -> str:
@@ -345,7 +344,7 @@ def rollback(project: Project, aws: Aws, word: str | None, *, show: bool) -> Ami
     """
     region = aws.region
     amis = account.list_amis(aws, [region], account.unikernel_name(project))
-    good = launch_records.load(state_dir(project.root), region).good
+    good = records.load(state_dir(project.root), region).good
     chosen = account.find_amis(amis, word)[0] if word else previous_verified(amis, good.ami if good else None)
     with locked_launch(project, aws, region, show=show) as launch:
         launch.run(chosen, replace=True, terminate=False)

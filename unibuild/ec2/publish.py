@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from unibuild.aws import distribute
+from unibuild.aws import distribution
 from unibuild.aws import publish as ami
 from unibuild.aws.dry_run import CallPlan, mentions_unknown
 from unibuild.aws.inventory import parse_ami as described
@@ -66,7 +66,7 @@ def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | 
     if via is not None:
         found = found._replace(project=_with_via(found.project, via))
     settings = found.project.settings.publish
-    distribute.check_sharing(settings)
+    distribution.check_sharing(settings)
     image = images.plan(found)
     check_kind(image.kind, settings.virtualization)
     plan = CallPlan() if planned else None
@@ -76,7 +76,7 @@ def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | 
     with files.lock(state / "aws.lock", f"the AMI of {found.project.root}"):
         made = _make(aws, found, image, asked, UploadJournal(state, writing=not planned))
         with shown() as tell:
-            result = distribute.distribute(
+            result = distribution.distribute(
                 aws,
                 settings,
                 made.region,

@@ -7,8 +7,8 @@ import select
 import time
 from typing import TYPE_CHECKING
 
-from unibuild.aws import instance
-from unibuild.aws.instance import new_output
+from unibuild.aws.launch import instance
+from unibuild.aws.launch.instance import new_output
 from unibuild.domain import readiness
 from unibuild.domain.exit_status import DomainExit, exit_code
 from unibuild.domain.probes import HttpProbe, TcpProbe
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from unibuild.aws.client import Aws
-    from unibuild.aws.instance import Instance
+    from unibuild.aws.launch.instance import Instance
     from unibuild.domain.console_log import Log
     from unibuild.domain.probes import Probe
     from unibuild.domain.readiness import Readiness

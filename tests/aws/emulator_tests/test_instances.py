@@ -8,7 +8,7 @@ import base64
 from datetime import UTC, datetime
 
 import pytest
-from calling import AKI, DATA, bdm, code
+from aws_calls import AKI, DATA, bdm, code
 from emulator import Delay, ManualClock, World
 from emulator.network import add_vpc, remove_default_vpc
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
@@ -13,62 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 from disks import Disk
 from emulator import Delay, ManualClock, World
+from uploads import REGION, Uploads
 
-from unibuild.aws.client import Aws, Clock, RetryPolicy
-from unibuild.aws.snapshot import upload
+from unibuild.aws.client import RetryPolicy
 from unibuild.aws.snapshot.blocks import BaseSnapshot
 from unibuild.aws.snapshot.journal import UploadJournal
-from unibuild.aws.snapshot.publisher import FinishedSnapshot, SnapshotSpec
+from unibuild.aws.snapshot.publisher import FinishedSnapshot
 from unibuild.errors import AwsError, FileError
 
 if TYPE_CHECKING:
     from emulator import Emulator
-    from emulator.snapshot import Snapshot
-
-REGION = "us-east-1"
-
-
-class Hasty(Clock):
-    """A clock whose waits are a hundredth as long."""
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(seconds / 100)
-
-
-@functools.cache
-def owner(patience: RetryPolicy) -> Aws:
-    """The owner of the account, made once for each patience: clients take their time."""
-    return Aws(region=REGION, clock=Hasty(), patience=patience)
-
-
-class Uploads:
-    """Uploads to one emulator, each as a process of its own would do it."""
-
-    def __init__(self, emulator: Emulator, folder: Path) -> None:
-        self.emulator, self.folder = emulator, folder
-        self.told: list[tuple[str, float | None, str]] = []
-        self.patience = RetryPolicy()
-
-    def make(
-        self, disk: Disk, *bases: BaseSnapshot, tags: dict[str, str] | None = None, encryption: str = ""
-    ) -> FinishedSnapshot:
-        account = owner(self.patience)
-        about = SnapshotSpec(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
-        uploader = upload.Uploader(account, REGION, UploadJournal(self.folder), lambda *said: self.told.append(said))
-        return uploader.make(disk, about, bases)
-
-    def base(self, made: FinishedSnapshot, disk: Disk) -> BaseSnapshot:
-        return BaseSnapshot(made.id, disk.volume_gib, {i: digest[:6] for i, digest in disk.checksums.items()})
-
-    def there(self, made: FinishedSnapshot) -> Snapshot:
-        return self.emulator.region(REGION).snapshots[made.id]
-
-    @property
-    def snapshots(self) -> dict[str, Snapshot]:
-        return self.emulator.region(REGION).snapshots
-
-    def count(self, operation: str) -> int:
-        return self.emulator.calls.count(operation)
 
 
 @pytest.fixture
@@ -262,14 +215,14 @@ import sys, json
 sys.path.insert(0, {here!r})
 from pathlib import Path
 from disks import Disk
-from test_snapshot import Uploads
+from uploads import Uploads
 print(json.dumps(Uploads(None, Path({folder!r})).make(Disk.of(*range(1, 21)))))
 """
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_upload_goes_on_where_it_stopped(uploads: Uploads, blow: signal.Signals) -> None:
-    code = UPLOAD.format(here=str(Path(__file__).parent), folder=str(uploads.folder))
+    code = UPLOAD.format(here=str(Path(__file__).parents[1]), folder=str(uploads.folder))
 
     def run() -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)

@@ -7,13 +7,13 @@ from emulator.network import add_vpc, remove_default_vpc
 from launches import Launches
 
 from unibuild.aws.client import Aws
-from unibuild.aws.network import remove_security_group, security_group
+from unibuild.aws.launch.network import remove_security_group, security_group
 from unibuild.errors import AwsError
 from unibuild.settings.ami import Launch
 
 
 @pytest.fixture
-def groups(ours):
+def groups(project):
     def groups(**settings):
         return security_group(Aws(), Launch(**settings), "us-east-1", "hello")
 
@@ -26,16 +26,18 @@ def rules(client, group):
     return sorted((one["IpProtocol"], one["FromPort"], one["ToPort"], one.get("CidrIpv4")) for one in incoming)
 
 
-def test_no_ports_need_no_group(ours, groups):
+def test_no_ports_need_no_group(project, groups):
     assert groups() == [] and groups(security_group="sg-1", open=("80",)) == ["sg-1"]
-    assert len(ours.aws.calls) == 0
+    assert len(project.aws.calls) == 0
 
 
-def test_it_is_made_once(ours, groups, client):
+def test_it_is_made_once(project, groups, client):
     (group,) = groups(open=("80", "53/udp"))
     assert rules(client, group) == [("tcp", 80, 80, "0.0.0.0/0"), ("udp", 53, 53, "0.0.0.0/0")]
     assert groups(open=("80", "53/udp")) == [group]
-    assert ours.aws.calls.count("CreateSecurityGroup") == ours.aws.calls.count("AuthorizeSecurityGroupIngress") == 1
+    assert (
+        project.aws.calls.count("CreateSecurityGroup") == project.aws.calls.count("AuthorizeSecurityGroupIngress") == 1
+    )
 
 
 def test_ports_follow_the_settings_and_what_a_person_opened_stays(groups, client):
@@ -47,48 +49,48 @@ def test_ports_follow_the_settings_and_what_a_person_opened_stays(groups, client
     assert rules(client, group) == [("tcp", 22, 22, "192.0.2.1/32"), ("tcp", 443, 443, "198.51.100.0/24")]
 
 
-def test_a_group_of_that_name_that_is_not_ours_is_not_touched(ours, groups, client):
+def test_a_group_of_that_name_that_is_not_ours_is_not_touched(project, groups, client):
     client("ec2").create_security_group(GroupName="unibuild-hello", Description="mine")
     with pytest.raises(AwsError, match="is not ours"):
         groups(open=("80",))
-    assert ours.aws.calls.count("AuthorizeSecurityGroupIngress") == 0
+    assert project.aws.calls.count("AuthorizeSecurityGroupIngress") == 0
 
 
-def test_it_is_made_in_the_vpc_of_the_subnet(ours, groups):
-    vpc = add_vpc(ours.aws.region(), default=False)
-    subnet = next(one.id for one in ours.aws.region().network.subnets.values() if one.vpc == vpc)
+def test_it_is_made_in_the_vpc_of_the_subnet(project, groups):
+    vpc = add_vpc(project.aws.region(), default=False)
+    subnet = next(one.id for one in project.aws.region().network.subnets.values() if one.vpc == vpc)
     (group,) = groups(open=("80",), subnet=subnet)
-    assert ours.aws.region().network.groups[group].vpc == vpc
+    assert project.aws.region().network.groups[group].vpc == vpc
 
 
-def test_without_a_default_vpc_a_subnet_is_asked_for(ours, groups):
-    remove_default_vpc(ours.aws.region())
+def test_without_a_default_vpc_a_subnet_is_asked_for(project, groups):
+    remove_default_vpc(project.aws.region())
     with pytest.raises(AwsError, match="no default VPC") as caught:
         groups(open=("80",))
     assert "subnet" in caught.value.hint
 
 
-def test_it_is_removed_with_the_instance(ours, client):
-    launches = Launches(ours)
+def test_it_is_removed_with_the_instance(project, client):
+    launches = Launches(project)
     launches.ready('console = "ready"', 'open = ["80"]')
-    launches.run(ours.ami())
-    ours.run("terminate")
+    launches.run(project.ami())
+    project.run("terminate")
     assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
-def test_it_is_removed_where_the_launch_was_refused(ours, client):
-    launches = Launches(ours)
+def test_it_is_removed_where_the_launch_was_refused(project, client):
+    launches = Launches(project)
     launches.ready('console = "ready"', 'open = ["80"]')
-    ours.aws.world.quotas.vcpus = 0
+    project.aws.world.quotas.vcpus = 0
     with pytest.raises(AwsError):
-        launches.run(ours.ami())
-    assert ours.aws.calls.count("CreateSecurityGroup") == 1
+        launches.run(project.ami())
+    assert project.aws.calls.count("CreateSecurityGroup") == 1
     assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
-def test_it_stays_where_something_else_uses_it(ours, groups):
+def test_it_stays_where_something_else_uses_it(project, groups):
     (group,) = groups(open=("80",))
-    ours.call.run(SecurityGroupIds=[group])
+    project.call.run(SecurityGroupIds=[group])
     with pytest.raises(AwsError) as caught:
         remove_security_group(Aws(), "us-east-1", "hello", 0.0)
     assert caught.value.code == "DependencyViolation"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unibuild.aws import tags
-from unibuild.aws.network import PortRule, compare_rules, ip_permission, port_rules
+from unibuild.aws.launch.network import PortRule, compare_rules, ip_permission, port_rules
 
 OURS = [{"Key": tags.UNIKERNEL, "Value": "hello"}]
 

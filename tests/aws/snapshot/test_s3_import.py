@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from disks import Disk
 from emulator.errors import AwsError as Refused
-from test_snapshot import REGION, owner
+from uploads import REGION, owner
 
 from unibuild.aws.client import RetryPolicy
 from unibuild.aws.snapshot.publisher import FinishedSnapshot, SnapshotSpec

@@ -1,4 +1,4 @@
-"""AMIs of ours in the emulator, and the commands that look after them, run in the test's own process."""
+"""A project with AMIs in the emulator, and `unibuild ami`, run in the test's own process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from calling import DATA
+from aws_calls import DATA
 
 from unibuild.aws import tags
 from unibuild.cli import ami as command
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    from calling import Caller
+    from aws_calls import Caller
     from emulator import Emulator
 
 
-class Ours:
+class AmiProject:
     """A project called hello whose AMIs are in us-east-1, and its commands."""
 
     def __init__(self, aws: Emulator, call: Caller, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ class Ours:
         return list(self.aws.region().snapshots)
 
 
-class OneSession(boto3.Session):
+class SharedSession(boto3.Session):
     """A session whose clients are made once for all tests: each takes a quarter of a second."""
 
     made: dict[object, Any] = {}  # noqa: RUF012

@@ -14,21 +14,21 @@ from unibuild.errors import InputError, NotReadyError
 
 
 @pytest.fixture
-def launches(ours) -> Launches:
-    return Launches(ours)
+def launches(project) -> Launches:
+    return Launches(project)
 
 
 @pytest.fixture
 def address(launches) -> str:
     """An Elastic IP that the project's instances get."""
     launches.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 250))
-    made = launches.ours.call.address()
+    made = launches.project.call.address()
     launches.ready('console = "^ready$"', f'elastic_ip = "{made}"')
     return made
 
 
 def test_the_new_one_takes_the_place_of_the_old_one(launches, address, capsys):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     old = launches.record.good.id
     assert launches.leads_to(address) == old
@@ -41,26 +41,26 @@ def test_the_new_one_takes_the_place_of_the_old_one(launches, address, capsys):
 
 
 def test_without_an_elastic_ip_the_old_one_is_ended_last(launches):
-    launches.run(launches.ours.ami())
-    second = launches.ours.ami()
+    launches.run(launches.project.ami())
+    second = launches.project.ami()
     launches.run(second, replace=True)
     assert list(launches.alive.values()) == [second]
 
 
 def test_the_first_redeploy_is_a_launch(launches):
-    launches.run(launches.ours.ami(), replace=True)
+    launches.run(launches.project.ami(), replace=True)
     assert len(launches.alive) == 1
 
 
 def test_an_elastic_ip_may_be_named_by_its_address(launches, address):
     ip = launches.aws.region().network.addresses[address].ip
     launches.ready('console = "ready"', f'elastic_ip = "{ip}"')
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     assert launches.leads_to(address) == launches.record.good.id
 
 
 def test_an_elastic_ip_that_is_set_later_leads_to_what_runs(launches):
-    ami, address = launches.ours.ami(), launches.ours.call.address()
+    ami, address = launches.project.ami(), launches.project.call.address()
     launches.run(ami)
     launches.ready('console = "ready"', f'elastic_ip = "{address}"')
     launches.run(ami)
@@ -69,7 +69,7 @@ def test_an_elastic_ip_that_is_set_later_leads_to_what_runs(launches):
 
 
 def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     old = launches.record.good.id
     launches.ready('console = "never"', f'elastic_ip = "{address}"\ntimeout = 0.5')
@@ -82,18 +82,18 @@ def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
 
 def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, address, monkeypatch):
     monkeypatch.setattr("unibuild.ec2.launch._ADDRESS", 1.0)
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     old = launches.record.good.id
     with page("127.0.0.4") as port:  # the new instance serves there, and not at the Elastic IP
         launches.ready(f"tcp = {port}", f'elastic_ip = "{address}"')
         with pytest.raises(NotReadyError, match=r"at 127\.0\.0\.2"):
-            launches.run(launches.ours.ami(), replace=True)
+            launches.run(launches.project.ami(), replace=True)
     assert list(launches.alive) == [old] and launches.leads_to(address) == old
 
 
 @pytest.mark.parametrize("operation", ["RunInstances", "AssociateAddress", "TerminateInstances"])
 def test_a_killed_redeploy_is_finished(launches, address, operation):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.killed(second, operation, "after")
     launches.run(second, replace=True)
@@ -103,7 +103,7 @@ def test_a_killed_redeploy_is_finished(launches, address, operation):
 
 
 def test_a_killed_redeploy_is_undone_by_going_on_with_the_old_one(launches, address):
-    first, second, third = (launches.ours.ami() for _ in range(3))
+    first, second, third = (launches.project.ami() for _ in range(3))
     launches.run(first)
     old = launches.record.good.id
     launches.killed(second, "AssociateAddress", "after")
@@ -114,51 +114,51 @@ def test_a_killed_redeploy_is_undone_by_going_on_with_the_old_one(launches, addr
 
 
 def test_rollback_takes_the_verified_one_before(launches):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.run(second, replace=True)
-    launches.ours.run("rollback")
+    launches.project.run("rollback")
     assert list(launches.alive.values()) == [first]
     with pytest.raises(InputError, match="no verified AMI before"):
         command.main(["rollback"])
 
 
 def test_rollback_passes_over_what_was_never_verified(launches):
-    first, untried, second = (launches.ours.ami() for _ in range(3))
+    first, untried, second = (launches.project.ami() for _ in range(3))
     launches.run(first)
     launches.run(second, replace=True)
-    launches.ours.run("rollback")
+    launches.project.run("rollback")
     assert list(launches.alive.values()) == [first]
-    launches.ours.run("rollback", untried)
+    launches.project.run("rollback", untried)
     assert list(launches.alive.values()) == [untried]
     assert tags.VERIFIED in launches.tags(untried)
 
 
 def test_the_plan_of_a_rollback_sends_nothing(launches, address):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.run(second, replace=True)
     record = launches.record
     launches.aws.calls.clear()
-    said = launches.ours.run("rollback", "--plan")
+    said = launches.project.run("rollback", "--plan")
     operations = [line.split()[0].removeprefix("ec2:") for line in said.splitlines()]
     assert operations == ["RunInstances", "CreateTags", "AssociateAddress", "TerminateInstances"]
     assert all(call.operation.startswith("Describe") for call in launches.aws.calls)
     assert launches.record == record
-    told = launches.ours.json("rollback", "--plan")
+    told = launches.project.json("rollback", "--plan")
     assert told["ami"]["id"] == first and [call["operation"] for call in told["calls"]] == operations
 
 
 def test_end_ends_what_runs_and_what_was_begun(launches):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.killed(second, "RunInstances", "after")
-    said = launches.ours.run("terminate", "--plan")
+    said = launches.project.run("terminate", "--plan")
     assert said.count("TerminateInstances") == 2 and len(launches.alive) == 2
-    assert "terminated i-" in launches.ours.run("terminate")
+    assert "terminated i-" in launches.project.run("terminate")
     assert launches.alive == {}
-    assert launches.ours.run("terminate") == "no instance of this project runs\n"
-    assert launches.ours.json("terminate") == {"version": 2, "planned": False, "terminated": []}
+    assert launches.project.run("terminate") == "no instance of this project runs\n"
+    assert launches.project.json("terminate") == {"version": 2, "planned": False, "terminated": []}
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_the_goals(built):
     built.goal("launch_ami")
     (first,) = built.alive.values()
     assert "runs hello-" in built.goal("launch_ami")
-    built.kernel((built.ours.root / "made.xen").read_bytes() + b"new")
+    built.kernel((built.project.root / "made.xen").read_bytes() + b"new")
     assert "redeploy" in built.goal("launch_ami", code=5)
     built.goal("launch_ami", "--terminate")
     assert list(built.alive.values()) == [first]

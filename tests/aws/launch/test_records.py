@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.launch_records import LaunchRecord, RegionLaunches, load, next_step, save
+from unibuild.aws.launch.records import LaunchRecord, RegionLaunches, load, next_step, save
 
 OLD = LaunchRecord("t1", "ami-1", "asked-1", "2026-11-24T12:00:00Z", "i-1")
 NEW = LaunchRecord("t2", "ami-2", "asked-2", "2026-11-24T12:01:00Z")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unibuild.aws import tags
 from unibuild.aws.errors import NOT_FOUND
-from unibuild.aws.instance import APPEARS
+from unibuild.aws.launch.instance import APPEARS
 from unibuild.errors import AwsError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from unibuild.aws import tags
-from unibuild.aws.distribute import attribute_calls, check_sharing, kms_key_in, reset_calls, shared_with
+from unibuild.aws.distribution import attribute_calls, check_sharing, kms_key_in, reset_calls, shared_with
 from unibuild.aws.inventory import Ami
 from unibuild.errors import SettingsError
 from unibuild.settings.ami import Publish

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.instance import new_output
+from unibuild.aws.launch.instance import new_output
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))

@@ -20,7 +20,7 @@ from unibuild.image.disk import make
 from unibuild.image.grub_config import CommandLine
 
 sys.path.insert(0, str(Path(__file__).parent))
-import loaders as boot_loaders
+import boot_loaders
 
 if TYPE_CHECKING:
     from collections.abc import Callable

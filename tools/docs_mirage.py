@@ -1,7 +1,4 @@
-"""Write the reference of Mirage's releases from the table: ``python -m unibuild.toolchain.reference [FOLDER]``.
-
-It makes ``mirage.md``, by default in ``docs/reference``.
-"""
+"""Write the reference page of Mirage's releases from their table: ``python tools/docs_mirage.py [FILE]``."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ __all__ = ["main", "markdown"]
 _HEAD = """\
 # Mirage, release by release
 
-<!-- Written by `python -m unibuild.toolchain.reference` from unibuild/toolchain/mirage/releases.py and flags.py. -->
+<!-- Written by `tools/docs_mirage.py` from unibuild/toolchain/mirage/releases.py and flags.py. -->
 
 The same `unibuild.toml` drives every release; `mirage --version` is asked once for each installed program. Where the
 first line of `config.ml` asks for other releases (`(* mirage >= 4.9.0 & < 4.12.0 *)`), nothing is run.
@@ -76,8 +73,8 @@ def markdown() -> str:
 
 
 def main(argv: list[str]) -> int:
-    """Write the page into the folder that ``argv`` names; return the exit code."""
-    write_atomic(Path(argv[0] if argv else "docs/reference") / "mirage.md", markdown().encode(), mode=PUBLIC)
+    """Write the page to the file that ``argv`` names, by default docs/reference/mirage.md; return the exit code."""
+    write_atomic(Path(argv[0] if argv else "docs/reference/mirage.md"), markdown().encode(), mode=PUBLIC)
     return 0
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from ami_project import AmiProject
 from emulator import Delay, ManualClock, World
 from emulator.faults import KINDS
 from launches import Launches
-from ours import Ours
-from test_faults import Kill, Publisher, forking_program
+from task_runs import Kill, TaskRunner, forking_program
 
 if TYPE_CHECKING:
     import subprocess
@@ -68,12 +68,12 @@ class Stage:
     """A project with an Elastic IP on the emulator, and the program that launches its AMIs."""
 
     launches: Launches
-    publisher: Publisher
+    tasks: TaskRunner
 
     def play(self, story: Story) -> None:
         """Let a story happen, and see how it ended."""
         launches, region = self.launches, self.launches.aws.region()
-        address, amis = launches.ours.call.address(), [launches.ours.ami() for _ in range(1 + story.replaces)]
+        address, amis = launches.project.call.address(), [launches.project.ami() for _ in range(1 + story.replaces)]
         launches.ready('console = "^ready$"', f'elastic_ip = "{address}"')
         for ami in amis[:-1]:
             self.run(ami)
@@ -92,12 +92,12 @@ class Stage:
         assert not launches.aws.bugs
 
     def run(self, ami: str, kill: Kill | None = None) -> None:
-        self.publisher.run_task("launch", kill, folder=str(self.publisher.folder), image=ami)
+        self.tasks.run_task("launch", kill, folder=str(self.tasks.folder), image=ami)
 
 
 @pytest.fixture(scope="module")
-def program(_emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
-    with forking_program(_emulator) as process:
+def program(emulator_server: Emulator) -> Iterator[subprocess.Popen[str]]:
+    with forking_program(emulator_server) as process:
         yield process
 
 
@@ -110,11 +110,11 @@ def play(aws, call, program, tmp_path, capsys):
         folder.mkdir()
         aws.reset(World(ManualClock(), seed=seed))
         aws.faults.seed, aws.faults.patience = seed, 0.02
-        stage = Stage(Launches(Ours(aws, call, folder, capsys)), Publisher(aws, program, folder))
+        stage = Stage(Launches(AmiProject(aws, call, folder, capsys)), TaskRunner(aws, program, folder))
         try:
             stage.play(story)
         except AssertionError:
-            print(f"{story}\n{dict(aws.faults.hits)}\n{stage.publisher.log}\n{[str(one) for one in aws.calls]}")
+            print(f"{story}\n{dict(aws.faults.hits)}\n{stage.tasks.log}\n{[str(one) for one in aws.calls]}")
             raise
 
     return play

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from calling import code
+from aws_calls import code
 from emulator import service
 from emulator.server import SERVICES
 from emulator.shapes import check_scalar, check_size, compiled

@@ -6,8 +6,8 @@ import io
 import os
 
 import pytest
+from aws_calls import code
 from boto3.s3.transfer import TransferConfig
-from calling import code
 from emulator import ManualClock, World
 
 MIB = 1 << 20

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unibuild.aws.compare import BlockDifference, compare_block
+from unibuild.aws.snapshot.comparison import BlockDifference, compare_block
 
 SIZE = 64
 blocks = st.one_of(st.none(), st.binary(min_size=SIZE, max_size=SIZE))

@@ -11,17 +11,17 @@ from emulator.ec2 import types
 from launches import Launches, page
 
 from unibuild.aws import tags
-from unibuild.aws.launch_records import RegionLaunches
+from unibuild.aws.launch.records import RegionLaunches
 from unibuild.errors import AwsError, DomainError, NotReadyError
 
 
 @pytest.fixture
-def launches(ours) -> Launches:
-    return Launches(ours)
+def launches(project) -> Launches:
+    return Launches(project)
 
 
 def test_an_instance_that_is_ready_is_marked_and_written_down(launches, capsys):
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
     launches.run(ami)
     (instance,) = launches.alive
     assert launches.record.good.id == instance and launches.record.pending is None
@@ -29,11 +29,11 @@ def test_an_instance_that_is_ready_is_marked_and_written_down(launches, capsys):
     assert launches.tags(instance)[tags.UNIKERNEL] == "hello"
     said = capsys.readouterr()
     assert said.out == "booting\nready\n" and f"{instance} was ready after" in said.err
-    assert "ready\n" in (launches.ours.root / ".unibuild/console/hello@us-east-1.log").read_text()
+    assert "ready\n" in (launches.project.root / ".unibuild/console/hello@us-east-1.log").read_text()
 
 
 def test_the_console_is_never_asked_for_what_nitro_alone_has(launches):
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     assert all("Latest" not in call.params for call in launches.aws.calls.named("GetConsoleOutput"))
 
 
@@ -48,7 +48,7 @@ def test_the_console_is_never_asked_for_what_nitro_alone_has(launches):
 def test_the_default_type_is_the_smallest_that_is_offered(launches, monkeypatch, offered, taken):
     kinds = {name: one for name, one in types.TYPES.items() if name in offered}
     monkeypatch.setattr(types, "offered", lambda region: kinds)
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     [asked] = launches.aws.calls.named("RunInstances")
     assert asked.params["InstanceType"] == taken
 
@@ -56,7 +56,7 @@ def test_the_default_type_is_the_smallest_that_is_offered(launches, monkeypatch,
 @pytest.mark.parametrize("metadata", ["off", "v2", "on"])
 def test_the_metadata_service(launches, metadata):
     launches.ready('console = "ready"', f'metadata = "{metadata}"')
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     [asked] = launches.aws.calls.named("RunInstances")
     assert (
         asked.params["MetadataOptions"]
@@ -70,10 +70,10 @@ def test_the_metadata_service(launches, metadata):
 
 def test_an_account_that_enforces_tokens(launches):
     launches.aws.region().http_tokens_enforced = True
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     launches.ready('console = "ready"', 'metadata = "on"')
     with pytest.raises(AwsError) as caught:
-        launches.run(launches.ours.ami(), replace=True)
+        launches.run(launches.project.ami(), replace=True)
     assert caught.value.code == "UnsupportedOperation"
     assert "[launch] metadata" in caught.value.hint
 
@@ -82,7 +82,7 @@ def test_ready_over_the_network(launches):
     with page("127.0.0.2") as port:
         launches.ready(f'http = {{ port = {port}, body = "hello" }}\ntcp = {port}')
         launches.aws.world.public_ips = iter(["127.0.0.2"])
-        launches.run(launches.ours.ami())
+        launches.run(launches.project.ami())
     assert launches.record.good
 
 
@@ -90,14 +90,14 @@ def test_ready_over_the_network(launches):
 def test_one_that_is_not_ready(launches, on_failure, left):
     launches.ready('console = "never"', f'timeout = 0.5\notherwise = "{on_failure}"')
     with pytest.raises(NotReadyError, match='no line of its console matches "never"') as caught:
-        launches.run(launches.ours.ami())
+        launches.run(launches.project.ami())
     assert len(launches.alive) == left
     assert (launches.record.pending is not None) == bool(left)
     assert "us-east-1.log" in caught.value.hint
 
 
 def test_one_that_was_kept_is_taken_up(launches):
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
     launches.ready('console = "ready"', 'timeout = 0.5\notherwise = "keep"')
     launches.aws.world.console = lambda instance: "booting\n"
     with pytest.raises(NotReadyError):
@@ -111,12 +111,12 @@ def test_one_that_was_kept_is_taken_up(launches):
 def test_one_that_crashes_is_not_waited_for(launches):
     launches.aws.world.console = lambda instance: "Solo5: ABORT: main.c:1: assertion failed\n"
     with pytest.raises(NotReadyError, match="crashed before it was ready"):
-        launches.run(launches.ours.ami())
+        launches.run(launches.project.ami())
     assert launches.alive == {}
 
 
 def test_one_that_ends_is_not_waited_for(launches):
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
 
     def console(instance):
         instance.become(launches.aws.world.clock.now(), "stopping", "stopped", 0)
@@ -129,7 +129,7 @@ def test_one_that_ends_is_not_waited_for(launches):
 
 
 def test_it_is_launched_once(launches, capsys):
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
     launches.run(ami)
     launches.run(ami)
     assert launches.aws.calls.count("RunInstances") == 1
@@ -137,14 +137,14 @@ def test_it_is_launched_once(launches, capsys):
 
 
 def test_another_ami_needs_a_redeploy(launches):
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     with pytest.raises(DomainError, match="of this project runs in us-east-1") as caught:
-        launches.run(launches.ours.ami())
+        launches.run(launches.project.ami())
     assert "redeploy" in caught.value.hint and len(launches.alive) == 1
 
 
 def test_a_trial_ends_and_leaves_the_one_that_runs(launches):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.run(second, terminate=True)
     assert list(launches.alive.values()) == [first]
@@ -153,57 +153,57 @@ def test_a_trial_ends_and_leaves_the_one_that_runs(launches):
 
 def test_without_anything_to_ask_it_counts_as_launched_and_not_as_verified(launches):
     launches.ready("timeout = 9")
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
     launches.run(ami)
     assert launches.record.good and tags.VERIFIED not in launches.tags(ami)
 
 
 def test_xenstore_is_out_of_reach(launches, capsys):
     launches.ready('xenstore = "data/ready"\nconsole = "ready"')
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     assert "xenstore is not asked" in capsys.readouterr().err
 
 
 def test_what_ec2_refuses_leaves_nothing(launches):
     launches.ready('console = "x"', 'type = "t3.micro"')
     with pytest.raises(AwsError, match="C1, C3"):
-        launches.run(launches.ours.ami())
+        launches.run(launches.project.ami())
     assert launches.alive == {} and launches.record == RegionLaunches("us-east-1")
 
 
 def test_no_capacity_is_said(launches):
     launches.aws.world.no_capacity.add("t1.micro")
     with pytest.raises(AwsError, match="no free instance of this type"):
-        launches.run(launches.ours.ami())
+        launches.run(launches.project.ami())
 
 
 def test_what_is_not_seen_at_once_is_waited_for(launches):
     launches.aws.world.timing.instance_appears = Delay(calls=2)
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     assert launches.record.good
 
 
 def test_how_it_is_asked_for(launches, client):
     client("ec2").import_key_pair(KeyName="ops", PublicKeyMaterial=b"ssh-ed25519 AAAA")
-    (launches.ours.root / "data").write_bytes(b"secret")
+    (launches.project.root / "data").write_bytes(b"secret")
     launches.ready('console = "ready"', 'type = "m3.medium"\nkey = "ops"\nuser_data = "data"\ntags = { team = "blue" }')
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     (asked,) = launches.aws.calls.named("RunInstances")
     assert asked.params["InstanceType"] == "m3.medium" and asked.params["KeyName"] == "ops"
     assert base64.b64decode(asked.params["UserData"]) == b"secret"
     assert launches.tags(launches.record.good.id)["team"] == "blue"
-    assert "secret" not in (launches.ours.root / ".unibuild/instances.json").read_text()
+    assert "secret" not in (launches.project.root / ".unibuild/instances.json").read_text()
 
 
 @pytest.mark.parametrize("fault", ["cut-after", "garbage", "500", "throttle"])
 def test_a_lost_answer_makes_no_second_instance(launches, fault):
     launches.aws.faults.add(fault, "RunInstances", times=1)
-    launches.run(launches.ours.ami())
+    launches.run(launches.project.ami())
     assert len(launches.aws.region().instances) == 1
 
 
 def test_an_interrupt_ends_what_was_started(launches):
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
     seen = []
 
     def watch(call, moment):
@@ -222,7 +222,7 @@ def test_an_interrupt_ends_what_was_started(launches):
     ("operation", "moment"), [("RunInstances", "before"), ("RunInstances", "after"), ("CreateTags", "after")]
 )
 def test_a_killed_launch_is_continued(launches, operation, moment):
-    ami = launches.ours.ami()
+    ami = launches.project.ami()
     launches.killed(ami, operation, moment)
     launches.run(ami)
     assert list(launches.alive) == [launches.record.good.id]
@@ -230,7 +230,7 @@ def test_a_killed_launch_is_continued(launches, operation, moment):
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_killed_launch_of_something_else_is_cleaned_up(launches, moment):
-    first, second = launches.ours.ami(), launches.ours.ami()
+    first, second = launches.project.ami(), launches.project.ami()
     launches.killed(first, "RunInstances", moment)
     launches.run(second)
     assert list(launches.alive.values()) == [second]

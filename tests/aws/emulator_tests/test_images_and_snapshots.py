@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from calling import AKI, BLOCK, DATA, NOWHERE, OTHER, bdm, checksum, code
+from aws_calls import AKI, BLOCK, DATA, NOWHERE, OTHER, bdm, checksum, code
 
 VALIDATION = "ValidationException/INVALID_PARAMETER_VALUE"
 REFUSED = {

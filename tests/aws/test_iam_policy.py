@@ -1,5 +1,5 @@
 """The IAM policy of a configuration: AWS knows all that it names, it is enough for what the configuration does, and
-of no use to touch what is not ours.
+of no use to touch what is not project.
 
 ``iam_actions.json`` is an extract of AWS's Service Authorization Reference (October 2026): of each action that we use
 the condition keys, the resource types that it knows, theirs, and which of them it always touches. Two of its entries
@@ -20,13 +20,13 @@ from pathlib import Path
 import boto3
 import msgspec
 import pytest
+from aws_calls import bdm, code
 from botocore.config import Config
-from calling import bdm, code
 from disks import Disk, publish_disk
 from emulator.s3 import Bucket
 from launches import Launches
 
-from unibuild.aws import distribute, tags
+from unibuild.aws import distribution, tags
 from unibuild.aws.client import Aws
 from unibuild.aws.errors import DENIED
 from unibuild.aws.iam_policy import LIMIT, policy, size, split
@@ -213,73 +213,73 @@ def session():
 
 
 @pytest.fixture
-def guest(ours, session, monkeypatch):
+def guest(project, session, monkeypatch):
     """Go on as somebody who may do what the policy of these settings says; return what makes clients of theirs."""
 
     def guest(**settings):
-        who = ours.aws.new_principal(policy(Settings(**settings), "hello", "us-east-1"))
-        for name, value in ours.aws.environment(who).items():
+        who = project.aws.new_principal(policy(Settings(**settings), "hello", "us-east-1"))
+        for name, value in project.aws.environment(who).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("ours.OneSession.made", {})
+        monkeypatch.setattr("project.SharedSession.made", {})
         keys = {"aws_access_key_id": who.access_key, "aws_secret_access_key": who.secret_key}
         config = Config(retries={"total_max_attempts": 1})
-        return partial(session.client, region_name="us-east-1", endpoint_url=ours.aws.url, config=config, **keys)
+        return partial(session.client, region_name="us-east-1", endpoint_url=project.aws.url, config=config, **keys)
 
     return guest
 
 
 @pytest.fixture
-def enough(ours, guest):
+def enough(project, guest):
     """Go on as that guest, who is not to be refused anything."""
     yield guest
-    refused = [str(call) for call in ours.aws.calls if call.error in DENIED]
+    refused = [str(call) for call in project.aws.calls if call.error in DENIED]
     assert refused == []
 
 
-def test_it_is_enough_for_the_commands(ours, enough):
-    amis = [ours.ami() for _ in range(3)]
+def test_it_is_enough_for_the_commands(project, enough):
+    amis = [project.ami() for _ in range(3)]
     enough()
-    ours.run("list")
-    ours.run("show", amis[0])
-    ours.run("diff", *amis[:2])
-    ours.run("gc", "--keep", "2")
-    ours.run("rm", amis[1])
-    assert ours.images == amis[2:]
+    project.run("list")
+    project.run("show", amis[0])
+    project.run("diff", *amis[:2])
+    project.run("gc", "--keep", "2")
+    project.run("rm", amis[1])
+    assert project.images == amis[2:]
 
 
-def test_it_is_enough_to_publish_and_to_launch(ours, enough, tmp_path):
-    launches = Launches(ours)
-    ours.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 9))
-    wanted = Launch(open=("80",), elastic_ip=ours.call.address())
+def test_it_is_enough_to_publish_and_to_launch(project, enough, tmp_path):
+    launches = Launches(project)
+    project.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 9))
+    wanted = Launch(open=("80",), elastic_ip=project.call.address())
     launches.ready('console = "ready"', f'open = ["80"]\nelastic_ip = "{wanted.elastic_ip}"')
     settings = Publish(regions=("eu-west-1",), share=("111122223333",), deprecate_after=9, protect=True)
     enough(publish=settings, launch=wanted)
     aws = Aws()
     made, after = (publish_disk(aws, disk, tmp_path) for disk in (Disk.of(1, 2), Disk.of(1, 3)))
     assert after.parent == made.snapshot
-    distribute.distribute(aws, settings, "us-east-1", after.image, print)
+    distribution.distribute(aws, settings, "us-east-1", after.image, print)
     launches.run(made.image)
     launches.run(after.image, replace=True)
     assert list(launches.alive.values()) == [after.image]
 
 
-def test_it_is_enough_to_publish_through_s3(ours, enough, tmp_path):
-    ours.aws.world.buckets["images"], ours.aws.world.roles["vmimport"] = Bucket("us-east-1", 0.0), "images"
+def test_it_is_enough_to_publish_through_s3(project, enough, tmp_path):
+    project.aws.world.buckets["images"], project.aws.world.roles["vmimport"] = Bucket("us-east-1", 0.0), "images"
     enough(publish=Publish(via="s3", bucket="images"))
     made = publish_disk(Aws(), Disk.of(1, 2), tmp_path, "images")
-    assert ours.images == [made.image]
+    assert project.images == [made.image]
 
 
 @pytest.fixture
-def changes(ours):
+def changes(project):
     """Make an AMI and an instance of it, with the tag of a unikernel or none; return calls that change or end them."""
 
     def changes(unikernel):
         marks = tags.write({tags.UNIKERNEL: unikernel} if unikernel else {"Name": "precious"})
         marked = {kind: [{"ResourceType": kind, "Tags": marks}] for kind in ("image", "instance")}
-        snapshot = ours.call.snapshot(Tags=marks)
-        image = ours.call.register(snapshot, TagSpecifications=marked["image"])
-        instance = ours.call.run(image, TagSpecifications=marked["instance"])
+        snapshot = project.call.snapshot(Tags=marks)
+        image = project.call.register(snapshot, TagSpecifications=marked["image"])
+        instance = project.call.run(image, TagSpecifications=marked["instance"])
         shared, mark = {"Add": [{"UserId": "111122223333"}]}, {"Tags": tags.write({tags.UNIKERNEL: "hello"})}
         return [
             ("deregister_image", {"ImageId": image}),
@@ -295,13 +295,13 @@ def changes(ours):
 
 
 @pytest.mark.parametrize("unikernel", ["", "another"])
-def test_what_is_not_ours_cannot_be_changed(ours, guest, changes, unikernel):
+def test_what_is_not_ours_cannot_be_changed(project, guest, changes, unikernel):
     calls, ec2 = changes(unikernel), guest(publish=Publish(**ALL))("ec2")
-    ours.aws.calls.clear()
+    project.aws.calls.clear()
     for operation, params in calls:
         assert code(getattr(ec2, operation), **params, DryRun=True) == "UnauthorizedOperation"
         assert code(getattr(ec2, operation), **params) == "UnauthorizedOperation"
-    assert not any(call.done for call in ours.aws.calls)
+    assert not any(call.done for call in project.aws.calls)
 
 
 def test_what_is_ours_can(guest, changes):
@@ -312,10 +312,10 @@ def test_what_is_ours_can(guest, changes):
 
 @pytest.mark.parametrize("publish", [Publish(), Publish(**ALL, encrypt=True, kms_key=ALIAS)])
 @pytest.mark.parametrize("held", [{}, {"Name": "db-backup"}, {tags.UNIKERNEL: "another"}])
-def test_nothing_else_becomes_the_unikernels(ours, guest, publish, held):
+def test_nothing_else_becomes_the_unikernels(project, guest, publish, held):
     mark = {"Tags": tags.write({tags.UNIKERNEL: "hello"})}
-    snapshot = ours.call.snapshot(Tags=tags.write(held))
-    others = [snapshot, ours.call.register(snapshot, Name="other"), ours.call.run()]
+    snapshot = project.call.snapshot(Tags=tags.write(held))
+    others = [snapshot, project.call.register(snapshot, Name="other"), project.call.run()]
     client = guest(publish=publish)
     for one in others:
         assert code(client("ec2").create_tags, Resources=[one], **mark) == "UnauthorizedOperation"
@@ -326,38 +326,40 @@ def test_nothing_else_becomes_the_unikernels(ours, guest, publish, held):
     assert code(client("ec2").register_image, **asked, TagSpecifications=registered) == "UnauthorizedOperation"
 
 
-def test_an_import_needs_to_tag_what_nobody_has_tagged(ours, guest):
+def test_an_import_needs_to_tag_what_nobody_has_tagged(project, guest):
     """docs/reference/ami.md says that this is so: a snapshot of an import cannot be told from another one."""
     ec2, mark = guest(publish=Publish(via="s3", bucket="images"))("ec2"), tags.write({tags.UNIKERNEL: "hello"})
-    assert code(ec2.create_tags, Resources=[ours.snapshot(unikernel="another")], Tags=mark) == "UnauthorizedOperation"
-    ec2.create_tags(Resources=[ours.call.snapshot()], Tags=mark)
+    assert (
+        code(ec2.create_tags, Resources=[project.snapshot(unikernel="another")], Tags=mark) == "UnauthorizedOperation"
+    )
+    ec2.create_tags(Resources=[project.call.snapshot()], Tags=mark)
 
 
-def test_no_port_of_another_group_is_opened_and_no_other_snapshot_launched(ours, guest):
+def test_no_port_of_another_group_is_opened_and_no_other_snapshot_launched(project, guest):
     ec2 = guest(launch=Launch(open=("80",)))("ec2")
-    [group] = ours.call.ec2.describe_security_groups()["SecurityGroups"]
+    [group] = project.call.ec2.describe_security_groups()["SecurityGroups"]
     rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     marked = [{"ResourceType": "security-group-rule", "Tags": tags.write({tags.UNIKERNEL: "hello"})}]
     asked = {"GroupId": group["GroupId"], "IpPermissions": [rule], "TagSpecifications": marked}
     assert code(ec2.authorize_security_group_ingress, **asked) == "UnauthorizedOperation"
     launched = [{"ResourceType": one, "Tags": tags.write({tags.UNIKERNEL: "hello"})} for one in ("instance", "volume")]
-    asked = {"ImageId": ours.ami(), "InstanceType": "t1.micro", "MinCount": 1, "MaxCount": 1}
-    other = {**asked, "BlockDeviceMappings": bdm(ours.call.snapshot())}
+    asked = {"ImageId": project.ami(), "InstanceType": "t1.micro", "MinCount": 1, "MaxCount": 1}
+    other = {**asked, "BlockDeviceMappings": bdm(project.call.snapshot())}
     assert code(ec2.run_instances, **other, TagSpecifications=launched) == "UnauthorizedOperation"
     ec2.run_instances(**asked, TagSpecifications=launched)
 
 
-def test_an_elastic_ip_of_another_stays_where_it_is(ours, guest):
-    wanted, other = ours.call.address(), ours.call.address()
-    instance = ours.call.run(TagSpecifications=[{"ResourceType": "instance", "Tags": tags.write(ours.marks())}])
+def test_an_elastic_ip_of_another_stays_where_it_is(project, guest):
+    wanted, other = project.call.address(), project.call.address()
+    instance = project.call.run(TagSpecifications=[{"ResourceType": "instance", "Tags": tags.write(project.marks())}])
     ec2 = guest(launch=Launch(elastic_ip=wanted))("ec2")
     assert code(ec2.associate_address, AllocationId=other, InstanceId=instance) == "UnauthorizedOperation"
     ec2.associate_address(AllocationId=wanted, InstanceId=instance)
 
 
-def test_the_blocks_of_another_unikernel_are_out_of_reach(ours, guest):
+def test_the_blocks_of_another_unikernel_are_out_of_reach(project, guest):
     ebs = guest()("ebs")
-    done, begun = ours.snapshot(unikernel="another"), ours.snapshot(unikernel="another", done=False)
+    done, begun = project.snapshot(unikernel="another"), project.snapshot(unikernel="another", done=False)
     assert code(ebs.list_snapshot_blocks, SnapshotId=done) == "AccessDeniedException"
     assert code(ebs.complete_snapshot, SnapshotId=begun, ChangedBlocksCount=0) == "AccessDeniedException"
 

@@ -7,16 +7,10 @@ region. Nothing may be left but the AMIs and their snapshots, and of an import w
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,24 +18,16 @@ from disks import Disk
 from emulator import Delay, Emulator, ManualClock, World
 from emulator.faults import KINDS
 from emulator.s3 import Bucket
+from task_runs import Kill, TaskRunner, forking_program
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 SEEDS, AT_ONCE = 200, 10
 HERE, ELSEWHERE = "us-east-1", "eu-west-1"
 HOUR = 3601.0
 """Seconds after which EBS gives up a pending snapshot that nobody writes to."""
-
-
-@dataclass
-class Kill:
-    """The end of a run: at which of its calls, before or after that has its effect, by which signal, and what then."""
-
-    call: int
-    moment: str
-    signal: signal.Signals
-    then: str
 
 
 @dataclass
@@ -91,12 +77,8 @@ class Story:
 
 
 @dataclass
-class Publisher:
-    """forking.py, and the emulator that it publishes to."""
-
-    emulator: Emulator
-    process: subprocess.Popen[str]
-    folder: Path
+class Publisher(TaskRunner):
+    """Publish disks to an emulator, in processes that can be killed."""
 
     def begin(self, story: Story) -> None:
         """Let the world be as the story begins."""
@@ -126,40 +108,12 @@ class Publisher:
         """Publish a disk; return the exit code."""
         return self.run_task("publish", kill, **self._how(story, disk))
 
-    def run_task(self, task: str, kill: Kill | None = None, **how: object) -> int:
-        """Do a task of forking.py; each call takes a second of the world. Return the exit code."""
-        start, started, process = len(self.emulator.calls), threading.Event(), 0
-
-        def watch(call, moment):
-            self.emulator.world.clock.advance(0.5)
-            if kill and moment == kill.moment and len(self.emulator.calls) - start == kill.call:
-                started.wait()
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, kill.signal)
-
-        self.emulator.faults.watch = watch
-        process = self.start_task(task, **how)
-        started.set()
-        code = self.wait()
-        allowed = (0,) if kill is None else (0, 130, -signal.SIGKILL)
-        assert code in allowed, self.log
-        return code
-
     def start(self, story: Story, disk: list[int]) -> int:
         """Begin to publish a disk; return the number of the process."""
         return self.start_task("publish", **self._how(story, disk))
 
     def _how(self, story: Story, disk: list[int]) -> dict[str, object]:
         return {"disk": disk, "folder": str(self.folder), "bucket": story.bucket, "regions": story.regions}
-
-    def start_task(self, task: str, **how: object) -> int:
-        asked = {"task": task, "log": str(self.folder / "log"), **how}
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
-        return int(self.process.stdout.readline())
-
-    def wait(self) -> int:
-        """Return the exit code of what was started."""
-        return int(self.process.stdout.readline())
 
     def meanwhile(self, what: str) -> None:
         """Let something happen between two runs."""
@@ -169,11 +123,6 @@ class Publisher:
         elif what == "somebody deletes the snapshot":
             for snapshot in [one for one in region.snapshots.values() if one.writable(region.now)]:
                 del region.snapshots[snapshot.id], region.tags[snapshot.id]
-
-    @property
-    def log(self) -> str:
-        log = self.folder / "log"
-        return log.read_text() if log.exists() else ""
 
     def collect(self, bucket: str) -> None:
         """Let `ami gc` remove what imports have left; see that nothing is left in the bucket."""
@@ -198,20 +147,6 @@ class Publisher:
         journal = self.folder / "aws.json"  # there is none where the AMI was found at once
         assert not journal.exists() or json.loads(journal.read_text())["begun"] == []
         assert not self.emulator.bugs
-
-
-@contextlib.contextmanager
-def forking_program(emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("forking.py")],
-        env={**os.environ, **emulator.environment()},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
