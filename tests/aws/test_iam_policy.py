@@ -220,7 +220,7 @@ def guest(project, session, monkeypatch):
         who = project.aws.new_principal(policy(Settings(**settings), "hello", "us-east-1"))
         for name, value in project.aws.environment(who).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("project.SharedSession.made", {})
+        monkeypatch.setattr("ami_project.SharedSession.made", {})
         keys = {"aws_access_key_id": who.access_key, "aws_secret_access_key": who.secret_key}
         config = Config(retries={"total_max_attempts": 1})
         return partial(session.client, region_name="us-east-1", endpoint_url=project.aws.url, config=config, **keys)
