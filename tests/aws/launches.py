@@ -80,7 +80,7 @@ class Launches:
 
     def goal(self, *words: str, code: int = 0) -> str:
         """Run a goal of unibuild and return what it said."""
-        found, said = warm_cli.run("unibuild", *words, cwd=self.ours.root)
+        found, said = warm_cli.run("unibuild", *words, cwd=self.project.root)
         assert found == code, said
         return said
 
