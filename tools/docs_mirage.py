@@ -22,34 +22,36 @@ _HEAD = """\
 
 <!-- Written by `tools/docs_mirage.py` from unibuild/toolchain/mirage/releases.py and flags.py. -->
 
-The same `unibuild.toml` drives every release; `mirage --version` is asked once for each installed program. Where the
-first line of `config.ml` asks for other releases (`(* mirage >= 4.9.0 & < 4.12.0 *)`), nothing is run.
+The same `unibuild.toml` works with every release. unibuild asks each installed `mirage` for its version once. Where the
+first line of `config.ml` asks for other releases (`(* mirage >= 4.9.0 & < 4.12.0 *)`), unibuild runs nothing.
 
-## What is run, and what it leaves
+## Commands and the files that they make
 
 For a unikernel `register "my-app.v2"`:
 
 """
 _STEPS = """
-`configure` is stale when `config.ml` or a module that it opens, the arguments, the installed `mirage`, or a file that
-it generated changed in content; the date and the command line that releases before 4.0 write into line 1 do not count.
-The variable `MODE` is set to `xen` for every step. Where configure fails, the files that it writes are put back.
+`configure` is out of date when the content of one of these changed: `config.ml`, a module that it opens, the arguments,
+the installed `mirage`, or a file that configure generated. The date and the command line that releases before 4.0 write
+into line 1 do not count. The variable `MODE` is set to `xen` for every step. Where configure fails, unibuild restores
+the files that it wrote.
 
-`depend` is stale when what is to be installed changed (in an opam file: `depends`, `pin-depends`,
+`depend` is out of date when the packages to install changed (in an opam file: `depends`, `pin-depends`,
 `x-mirage-extra-repo`; before 3.0 the Makefile's `PKGS`), or the opam switch, or the compiler. `unibuild -a depend` runs
-it, and `configure` before it, in any case; `unibuild depend --force` runs `depend` alone. Where configure installs,
-there is a `depend` only with `args = ["--no-opam"]`.
+it, and `configure` before it, in any case; `unibuild depend --force` runs `depend` alone. Where configure installs the
+packages, there is a `depend` only with `args = ["--no-opam"]`.
 
-`build` is always `make build`, which never solves dependencies again. The kernel of the last build is out of the way
-while it runs, so that a build which did nothing is seen. Where another dune has the tree locked, the step waits.
+`build` is always `make build`, which never solves dependencies again. unibuild moves the kernel of the last build away
+while the build runs, so that it notices a build that did nothing. Where another dune has locked the tree, the step
+waits.
 
-A tree that was configured by another release or for another target is configured again, and the reason is printed;
-files that the other release generated and that are in the way are removed.
+A tree that was configured by another release or for another target is configured again, and unibuild prints the reason.
+It removes files that the other release generated and that are in the way.
 
 ## Arguments of `mirage configure`
 
-These are not in every release. unibuild refuses them where they are missing, before mirage is run; an argument whose
-name stands in `config.ml` as a string is the unikernel's own.
+These are not in every release. unibuild refuses them where they are missing, before it runs mirage. An argument that
+`config.ml` names in a string belongs to the unikernel.
 
 """
 
