@@ -76,11 +76,11 @@ class UnibuildError(Exception):
         return type(self).__name__
 
     @property
-    def fields(self) -> dict[str, str | int | float | bool | None]:
-        """Its attributes beside the message and the hint, as far as they are text, numbers or nothing."""
-        plain = (str, int, float, bool, type(None))
+    def fields(self) -> dict[str, str | int | float | bool | list[str] | None]:
+        """Its attributes beside the message and the hint: text, numbers, lists of text or nothing."""
+        plain = (str, int, float, bool, list, type(None))
         found = {key: value for key, value in vars(self).items() if isinstance(value, plain)}
-        return {key: value for key, value in found.items() if key not in ("message", "hint", "exit_code", "output")}
+        return {key: value for key, value in found.items() if key not in ("message", "hint", "exit_code")}
 
     def add(self, hint: str) -> None:
         """Say more of what to do next, or of what is so now, on a line of its own."""
@@ -245,3 +245,11 @@ class AwsError(UnibuildError):
 
 class AwsLostError(AwsError):
     """The answer to a call was lost, which may have been done and must not be made twice."""
+
+
+def _with_subclasses(kind: type[UnibuildError]) -> list[type[UnibuildError]]:
+    return [kind, *(one for below in kind.__subclasses__() for one in _with_subclasses(below))]
+
+
+KINDS = {kind.__name__: kind for kind in _with_subclasses(UnibuildError)}
+"""Each class of this module by its name, by which another process knows it."""

@@ -3,11 +3,13 @@
 import json
 import os
 
+import msgspec
 import pytest
 
 from unibuild import errors
 from unibuild.doit_plugin.tasks import Failed
 from unibuild.util import run_result
+from unibuild.util.failure import Failure
 
 ERRORS = [
     errors.NotReadyError("hello was not ready", hint="look"),
@@ -55,11 +57,38 @@ def test_doit_hands_on_an_error_as_what_it_was(error):
     assert (handed_on.message, handed_on.hint) == (error.message, error.hint)
 
 
-def test_a_child_that_was_killed_has_no_result():
+@pytest.mark.parametrize("kind", errors.KINDS.values(), ids=lambda kind: kind.__name__)
+def test_each_class_of_error_is_rebuilt(kind):
+    error = kind.__new__(kind)
+    errors.UnibuildError.__init__(error, "it failed", hint="look")
+    vars(error).update(line=3, argv=["a"], code="")
+    sent = msgspec.json.decode(msgspec.json.encode(Failure.of(error)), type=Failure).rebuild()
+    assert (type(sent), vars(sent), sent.exit_code) == (
+        kind,
+        {**vars(error), "exit_code": kind.exit_code},
+        kind.exit_code,
+    )
+
+
+def test_error_of_a_newer_unibuild_is_rebuilt_as_the_base_class():
+    error = Failure("NewerError", "it failed", "look", 9).rebuild()
+    assert (type(error), error.message, error.hint, error.exit_code) == (errors.UnibuildError, "it failed", "look", 9)
+
+
+def sent(content):
     pipe, theirs = os.pipe()
-    os.write(theirs, b'{"sentence": "cut o')
+    os.write(theirs, content)
     os.close(theirs)
-    assert run_result.read(pipe) == run_result.Result()
+    return run_result.read(pipe)
+
+
+def test_child_that_was_killed_has_no_result():
+    assert sent(b"") == run_result.Result()
+
+
+@pytest.mark.parametrize("content", [b'{"sentence": "cut o', b'{"sentence": "from the future", "version": 2}', b"[]"])
+def test_result_that_cannot_be_read_is_a_failure(content):
+    assert sent(content).failure.kind == "UnibuildError"
 
 
 def test_nobody_asks(monkeypatch):

@@ -1,12 +1,17 @@
 """A worker's lines and messages in one order, however the output is cut and whichever comes first."""
 
 import itertools
+import select
+import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unibuild import errors
+from unibuild.util.failure import Failure
 from unibuild.watch import worker_protocol
-from unibuild.watch.build_worker import OutputMerger
+from unibuild.watch.build_worker import BuildWorker, OutputMerger
 
 LINES = st.text("ab\N{SNOWMAN}\x1b_u", max_size=6)
 
@@ -54,3 +59,25 @@ def test_what_lost_its_mark_is_told_in_the_end():
     assert merged.take() == ["a", worker_protocol.Built(exit_code=0), "b"]
     assert merged.is_behind
     assert merged.take(all_of_it=True) == [worker_protocol.Built(exit_code=1)]
+
+
+@pytest.mark.parametrize("line", ['{"message":"built","version":2,"exit_code":0}', '{"message":"unknown"}', "no JSON"])
+def test_message_that_cannot_be_read_is_one_failure(tmp_path, monkeypatch, line):
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!/bin/sh\necho before\nprintf '%s\\n' '{line}' >&0\ncat\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    heard = []
+    with BuildWorker(tmp_path, "", [], lambda: None) as started:
+        while not started.has_ended:
+            select.select([started.talk, started.output], [], [], 60)
+            heard += started.hear()
+    (failure,) = [one for one in heard if isinstance(one, worker_protocol.WorkerFailure)]
+    assert failure.failure.kind == "UnibuildError" and failure.failure.hint
+
+
+def test_worker_sends_an_error_as_its_class_and_fields():
+    sent = worker_protocol.WorkerFailure(name="build", failure=Failure.of(errors.CommandError(["make"], 2, "no rule")))
+    (heard,) = worker_protocol.MessageReader().feed(worker_protocol._encoder.encode(sent) + b"\n")
+    error = heard.failure.rebuild()
+    assert (type(error), error.argv, error.returncode) == (errors.CommandError, ["make"], 2)

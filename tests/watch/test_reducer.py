@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unibuild.errors import HostError, UnibuildError
+from unibuild.errors import BuildError, HostError, UnibuildError
 from unibuild.settings.model import Watch
+from unibuild.util.failure import Failure
 from unibuild.watch import events, worker_protocol
 from unibuild.watch import state as of
 from unibuild.watch.cycle import Moment
@@ -16,7 +17,7 @@ from unibuild.watch.reducer import next_wakeup, reduce
 from unibuild.watch.ui.base import Command
 
 CHANGING = (of.ReplaceDomain, of.ShutDownDomain, of.AttachDomain)
-FAILURE = worker_protocol.WorkerFailure(name="build", text="no", hint=None, exit_code=1, is_busy=False)
+FAILURE = worker_protocol.WorkerFailure(name="build", failure=Failure.of(BuildError("no")))
 
 
 class World:

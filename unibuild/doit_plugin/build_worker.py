@@ -31,8 +31,9 @@ from doit.doit_cmd import DoitMain
 from unibuild.doit_plugin.loader import Loader
 from unibuild.doit_plugin.reporter import Reporter, item_of
 from unibuild.doit_plugin.tasks import Failed, OwnFileDep
-from unibuild.errors import BusyError, UnibuildError
+from unibuild.errors import InputError, UnibuildError
 from unibuild.settings.loader import load
+from unibuild.util.failure import Failure
 from unibuild.util.output import debug_enabled
 from unibuild.util.process import Fork, fork
 from unibuild.watch import worker_protocol
@@ -96,29 +97,16 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
 
         def add_failure(self, task: Task, fail: BaseFail) -> None:
             if isinstance(fail, Failed):
-                error = fail.error()
-                self._exit_code = self._exit_code or error.exit_code
-                told = worker_protocol.WorkerFailure(
-                    name=task.name,
-                    text=error.message,
-                    hint=error.hint,
-                    exit_code=error.exit_code,
-                    is_busy=fail.is_busy,
-                    seconds=self._took(task),
-                )
+                failure = fail.failure
+                self._exit_code = self._exit_code or failure.exit_code
             else:
                 said = fail.get_msg().strip().splitlines()
-                told = worker_protocol.WorkerFailure(
-                    name=task.name,
-                    text=f"{task.title()}: {said[-1] if said else 'failed'}",
-                    hint="\n".join(said[:-1][-_TRACE:]) or None,
-                    exit_code=1,
-                    seconds=self._took(task),
-                )
-            _tell(loop, told)
+                text, hint = f"{task.title()}: {said[-1] if said else 'failed'}", "\n".join(said[:-1][-_TRACE:])
+                failure = Failure.of(UnibuildError(text, hint=hint or None))
+            _tell(loop, worker_protocol.WorkerFailure(name=task.name, failure=failure, seconds=self._took(task)))
 
         def runtime_error(self, msg: str) -> None:
-            _tell(loop, worker_protocol.WorkerFailure(name="", text=msg.strip(), hint=None, exit_code=2))
+            _tell(loop, worker_protocol.WorkerFailure(name="", failure=Failure.of(InputError(msg.strip()))))
 
         def complete_run(self) -> None:
             if self._exit_code and not isinstance(sys.exception(), SystemExit):
@@ -178,21 +166,11 @@ class BuildWorkerServer:
         try:
             return int(self.command.parse_execute(list(self.goals)) or 0)
         except UnibuildError as error:
-            _tell(
-                self.loop,
-                worker_protocol.WorkerFailure(
-                    name="",
-                    text=error.message,
-                    hint=error.hint,
-                    exit_code=error.exit_code,
-                    is_busy=isinstance(error, BusyError),
-                ),
-            )
-            return error.exit_code
+            found = error
         except Exception as error:  # whatever a dodo.py raises
-            text, hint = _traced(error)
-            _tell(self.loop, worker_protocol.WorkerFailure(name="", text=text, hint=hint, exit_code=2))
-            return 2
+            found = _traced(error)
+        _tell(self.loop, worker_protocol.WorkerFailure(name="", failure=Failure.of(found)))
+        return found.exit_code
 
 
 def main(argv: Sequence[str]) -> int:
@@ -208,11 +186,11 @@ def main(argv: Sequence[str]) -> int:
     try:
         builder = BuildWorkerServer(loop, Path(root), dodo, words)
     except UnibuildError as error:
-        return _refuse(loop, error.message, error.hint, error.exit_code)
+        return _refuse(loop, error)
     except SystemExit as error:  # a dodo.py that wants none of it, or a signal
-        return _refuse(loop, f"loading the tasks ended with exit code {error.code}", None, 2)
+        return _refuse(loop, InputError(f"loading the tasks ended with exit code {error.code}"))
     except Exception as error:  # whatever a dodo.py raises
-        return _refuse(loop, *_traced(error), 2)
+        return _refuse(loop, _traced(error))
     _tell(loop, worker_protocol.Loaded(goals=builder.goals, modules=_modules(root), inputs=builder.inputs))
     _serve(builder)
     return 0
@@ -226,9 +204,9 @@ def _tell(loop: socket.socket, message: worker_protocol.Message) -> None:
     worker_protocol.send(loop, message)
 
 
-def _refuse(loop: socket.socket, text: str, hint: str | None, code: int) -> int:
-    _tell(loop, worker_protocol.Refused(text=text, hint=hint, exit_code=code))
-    return code
+def _refuse(loop: socket.socket, error: UnibuildError) -> int:
+    _tell(loop, worker_protocol.Refused(failure=Failure.of(error)))
+    return error.exit_code
 
 
 def _serve(builder: BuildWorkerServer) -> None:
@@ -271,8 +249,8 @@ def _receive(loop: socket.socket) -> bytes:
         return b""
 
 
-def _traced(error: BaseException) -> tuple[str, str]:
-    """Return what to tell of an exception that is none of ours, and where it came from."""
+def _traced(error: BaseException) -> InputError:
+    """Return an exception that a ``dodo.py`` raised as an error; the hint says where."""
     found = traceback.extract_tb(error.__traceback__)
     ours = str(Path(__file__).parents[1])
     theirs = [
@@ -280,7 +258,7 @@ def _traced(error: BaseException) -> tuple[str, str]:
     ]
     lines = "".join(traceback.format_list(found if debug_enabled() else theirs)).splitlines()
     said = traceback.format_exception_only(error)
-    return said[-1].strip(), "\n".join((*lines[-_TRACE:], *"".join(said[:-1]).splitlines()))
+    return InputError(said[-1].strip(), hint="\n".join((*lines[-_TRACE:], *"".join(said[:-1]).splitlines())))
 
 
 def _modules(root: str) -> tuple[str, ...]:

@@ -13,13 +13,14 @@ from doit.dependency import FileChangedChecker, UptodateCalculator
 from doit.exceptions import TaskFailed
 from doit.task import Task
 
-from unibuild import errors, fingerprint
+from unibuild import fingerprint
 from unibuild.doit_plugin.usage import SHARED
-from unibuild.errors import BusyError, FileError, UnibuildError
+from unibuild.errors import FileError, UnibuildError
 from unibuild.graph import staleness
 from unibuild.graph.graph import GOALS, latest, renewed
 from unibuild.settings.loader import STATE
 from unibuild.toolchain.build_knowledge import Learned
+from unibuild.util.failure import Failure
 from unibuild.util.output import debug_enabled, handle_broken_pipe, print_error
 
 if TYPE_CHECKING:
@@ -82,11 +83,7 @@ class Failed(TaskFailed):  # type: ignore[misc]
 
     def __init__(self, error: UnibuildError) -> None:
         super().__init__(error.message)
-        self.hint = error.hint
-        self.exit_code = error.exit_code
-        self.is_busy = isinstance(error, BusyError)
-        self.kind = error.kind
-        self.fields = error.fields
+        self.failure = Failure.of(error)
         if debug_enabled():
             import traceback
 
@@ -94,12 +91,7 @@ class Failed(TaskFailed):  # type: ignore[misc]
 
     def error(self) -> UnibuildError:
         """Return it as an error to tell."""
-        kind = getattr(errors, self.kind, UnibuildError)
-        error: UnibuildError = kind.__new__(kind)
-        UnibuildError.__init__(error, self.message, hint=self.hint)
-        vars(error).update(self.fields)
-        error.exit_code = self.exit_code
-        return error
+        return self.failure.rebuild()
 
 
 class StageUpToDate(UptodateCalculator):  # type: ignore[misc]

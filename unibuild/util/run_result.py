@@ -7,37 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import msgspec
 
-if TYPE_CHECKING:
-    from unibuild.errors import UnibuildError
+from unibuild.errors import UnibuildError
+from unibuild.util.failure import Failure
 
-__all__ = ["DESCRIPTOR", "Failure", "Result", "begin", "has_parent", "note", "note_failure", "read", "send"]
+__all__ = ["DESCRIPTOR", "Result", "begin", "has_parent", "note", "note_failure", "read", "send"]
 
 DESCRIPTOR = "UNIBUILD_RESULT"
 """The environment variable that names the file descriptor."""
 
 _MOST = 1 << 20  # bytes of a result
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """An error as it crosses to another process.
-
-    Attributes:
-        kind: the name of its class in ``unibuild.errors``.
-        message: its sentence.
-        hint: what to do next.
-        exit_code: the exit code of the run.
-        fields: its other attributes, those that are text or numbers.
-    """
-
-    kind: str
-    message: str
-    hint: str | None
-    exit_code: int
-    fields: dict[str, str | int | float | bool | None] = {}
 
 
 class Result(msgspec.Struct):
@@ -47,11 +29,13 @@ class Result(msgspec.Struct):
         sentence: the last thing that it reported, for people.
         domid: the number of the domain that runs now; None: none is known.
         failure: the first error that ended a goal.
+        version: of this format.
     """
 
     sentence: str = ""
     domid: int | None = None
     failure: Failure | None = None
+    version: Literal[1] = 1
 
 
 _result = Result()
@@ -69,7 +53,7 @@ def note(*, sentence: str | None = None, domid: int | None = None) -> None:
 def note_failure(error: UnibuildError) -> None:
     """Keep the first error of a run."""
     if _result.failure is None:
-        _result.failure = Failure(error.kind, error.message, error.hint, error.exit_code, error.fields)
+        _result.failure = Failure.of(error)
 
 
 def begin() -> None:
@@ -97,9 +81,13 @@ def send() -> None:
 
 
 def read(fd: int) -> Result:
-    """Return the result that a child has sent, and close the file descriptor; an empty one where it sent none."""
+    """Return the result that a child has sent, and close the file descriptor; an empty one where it sent none.
+
+    One that cannot be read is a failure of its own.
+    """
     with os.fdopen(fd, "rb") as pipe:
-        try:
-            return msgspec.json.decode(pipe.read(_MOST), type=Result)
-        except msgspec.DecodeError:  # it was killed
-            return Result()
+        content = pipe.read(_MOST)
+    try:
+        return msgspec.json.decode(content, type=Result) if content else Result()
+    except msgspec.DecodeError:  # another release wrote it, or it was killed
+        return Result(failure=Failure.of(UnibuildError("the result of the run cannot be read")))

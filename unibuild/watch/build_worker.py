@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from unibuild.errors import UnibuildError
 from unibuild.settings.loader import load
 from unibuild.util import process
+from unibuild.util.failure import Failure
 from unibuild.util.lines import LineSplitter
 from unibuild.watch import worker_protocol
 from unibuild.watch.state import WorkerRefused
@@ -187,7 +188,14 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
             self.has_ended = True
             self._read(_REST)
             return self._merged.take(all_of_it=True)
-        self._merged.say(self._lines.feed(data))
+        try:
+            self._merged.say(self._lines.feed(data))
+        except UnibuildError as error:
+            self.has_ended = True  # nothing that it sends after this can be trusted
+            return [
+                *self._merged.take(all_of_it=True),
+                worker_protocol.WorkerFailure(name="", failure=Failure.of(error)),
+            ]
         return self._merged.take(all_of_it=not self._catch_up())
 
     @property
@@ -298,11 +306,11 @@ class WorkerPool:
                 if old:
                     old.__exit__()
                 return WorkerLoaded(project, paths, message)
-            elif isinstance(message, worker_protocol.Refused):
-                return WorkerRefused(self._refuse(message.text, message.hint or "", message.exit_code), has_died=False)
+            elif isinstance(message, worker_protocol.Refused | worker_protocol.WorkerFailure):
+                return WorkerRefused(self._refuse(message.failure.rebuild()), has_died=False)
         if not worker.has_ended:
             return None
-        return WorkerRefused(self._refuse("the build worker could not be started", "", 1), has_died=True)
+        return WorkerRefused(self._refuse(UnibuildError("the build worker could not be started")), has_died=True)
 
     def drop(self) -> None:
         """Release the current worker, which has died."""
@@ -317,10 +325,9 @@ class WorkerPool:
                 worker.__exit__()
         self.current = self._next = None
 
-    def _refuse(self, text: str, hint: str, code: int) -> UnibuildError:
+    def _refuse(self, error: UnibuildError) -> UnibuildError:
         assert self._next is not None
         self._next[0].__exit__()
         self._next = None
-        error = UnibuildError(text, hint="\n".join((*self._said, hint)).strip("\n") or None)
-        error.exit_code = code
+        error.hint = "\n".join((*self._said, error.hint or "")).strip("\n") or None
         return error

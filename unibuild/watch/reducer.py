@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from unibuild.errors import UnibuildError
+from unibuild.errors import BusyError, UnibuildError
 from unibuild.util.timing import backoff_delay
 from unibuild.watch import events
 from unibuild.watch import state as of
@@ -294,17 +294,16 @@ def _built(state: State, cycle: CycleState, code: int, now: Moment) -> Step:
 def _build_failed(state: State, cycle: CycleState, code: int, now: Moment) -> Step:
     actions: list[Action] = []
     for failure in cycle.failures:
-        error = UnibuildError(failure.text, hint=failure.hint)
-        error.exit_code = failure.exit_code
+        error = failure.failure.rebuild()
         actions.append(_problem(error, now, kept=state.still_runs))
-        if failure.is_busy:
+        if isinstance(error, BusyError):
             state = replace(state, backoff=state.backoff.failed(now.clock))
     if not cycle.failures:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         actions.append(_problem(UnibuildError(f"the build {how}"), now, kept=state.still_runs))
     first = cycle.failures[0] if cycle.failures else None
-    state = replace(state, exit_code=first.exit_code if first else max(1, code))
-    state, more = _end_cycle(state, cycle, "failed", first.text if first else "the build ended early", now)
+    state = replace(state, exit_code=first.failure.exit_code if first else max(1, code))
+    state, more = _end_cycle(state, cycle, "failed", first.failure.message if first else "the build ended early", now)
     return state, (*actions, *more)
 
 

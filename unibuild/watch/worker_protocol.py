@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from unibuild.errors import UnibuildError
+from unibuild.util.failure import Failure
 from unibuild.util.lines import LineSplitter
 
 if TYPE_CHECKING:
@@ -29,11 +31,13 @@ __all__ = [
     "send",
 ]
 
+_HINT = "if unibuild was upgraded meanwhile, start watch again"
+
 MARK = b"\x1b_unibuild\x1b\\"  # a string that no terminal shows (ECMA-48, APC)
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", tag=str.lower):
-    pass
+    version: Literal[1] = 1
 
 
 class BuildRequest(_Message, frozen=True, kw_only=True):
@@ -63,9 +67,7 @@ class Loaded(_Message, frozen=True, kw_only=True):
 class Refused(_Message, frozen=True, kw_only=True):
     """Settings or ``dodo.py`` cannot be loaded; the worker ends."""
 
-    text: str
-    hint: str | None = None
-    exit_code: int = 2
+    failure: Failure
 
 
 class Task(_Message, frozen=True, kw_only=True):
@@ -82,10 +84,7 @@ class WorkerFailure(_Message, frozen=True, kw_only=True):
     """A task, or the look at the tree before the first one (``name`` is empty then), failed after ``seconds``."""
 
     name: str
-    text: str
-    hint: str | None
-    exit_code: int
-    is_busy: bool = False
+    failure: Failure
     seconds: float | None = None
 
 
@@ -117,5 +116,12 @@ class MessageReader:
         self._lines = LineSplitter(b"\n", longest=None)
 
     def feed(self, data: bytes) -> list[Message]:
-        """Return the messages that are whole now."""
-        return [_decoder.decode(line) for line in self._lines.feed(data)]
+        """Return the messages that are whole now.
+
+        Raises:
+            UnibuildError: the other side is another release of unibuild, or not unibuild.
+        """
+        try:
+            return [_decoder.decode(line) for line in self._lines.feed(data)]
+        except msgspec.DecodeError as error:
+            raise UnibuildError(f"a message of the build worker cannot be read: {error}", hint=_HINT) from None
