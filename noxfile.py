@@ -41,9 +41,9 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Compare 5,000 random edits and 1,000 saves under watch with builds from scratch."""
+    """Compare 5,000 random edits and twice 1,000 saves under watch with builds from scratch."""
     session.install("-e", ".[dev]")
-    tests = ("tests/staleness/test_fuzz.py", "tests/watch/test_saves_of_all_kinds.py")
+    tests = ("tests/staleness/test_fuzz.py", "tests/watch/test_saves_of_all_kinds.py", "tests/watch/test_saves.py")
     more = dict(word.split("=", 1) for word in session.posargs)  # STALENESS_SEED=99 for other edits
     env = {"STALENESS_EDITS": "5000", "STALENESS_SAVES": "1000", **more}
     session.run("pytest", "-n", "2", "--timeout", "3600", *tests, env=env)
@@ -59,6 +59,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Interrupt runs at every step; the session `tests` takes a random sample of the steps."""
+    """Interrupt runs at every step, and publish 1,000 times; the session `tests` takes a sample of both."""
     session.install("-e", ".[dev]")
     session.run("pytest", "--every-step", "tests/deploy/test_faults.py")
+    session.run("pytest", "-n", "2", "tests/aws/test_publish_faults.py", env={"AWS_STORIES": "1000"})

