@@ -37,6 +37,7 @@ __all__ = [
     "judge",
     "key",
     "known",
+    "mtime",
     "path_of",
     "seal",
     "see",
@@ -154,6 +155,11 @@ def take(path: str) -> str:
     except OSError:
         return ABSENT
     return f"{status.st_mtime_ns}:{status.st_size}:{status.st_ino}:{status.st_ctime_ns}"
+
+
+def mtime(path: str) -> int:
+    """Return the modification time of a file in ns since the epoch; 0 where it cannot be had."""
+    return _mtime(take(path))
 
 
 def dated(path: str) -> str:

@@ -54,6 +54,30 @@ def test_another_kernel_or_setting_is_booted_in_its_place(project, xen, hello_ke
     assert (created(xen), domain(xen)["memory"]) == (3, 48)
 
 
+def test_a_domain_is_not_booted_again_because_its_tree_moved(project, xen, hello_kernels):
+    (project.root / "data.img").write_bytes(bytes(512))
+    words = ("boot", "boot.console=none", "xl.disk.xvda.target=data.img", "xl.disk.xvda.access=ro")
+    project.run("doit", *words)
+    moved = type(project)(project.root.rename(project.root.with_name("moved")))
+    moved.run("doit", *words)
+    assert moved.run("doit", *words).endswith("boot: the domain runs already, and nothing has changed\n")
+    assert f"'{moved.root}/.unibuild/hello.xen'" in moved.read(".unibuild/hello.xl").replace('"', "'")
+    assert (moved.log, created(xen)) == (["built"], 1)
+    moved.run("doit", *words[:2])  # without the disk
+    assert created(xen) == 2
+
+
+def test_a_copy_of_a_tree_boots_what_is_edited_in_it(project, xen, hello_kernels):
+    project.run("doit", "boot", "boot.console=none")
+    copy = type(project)(project.root.with_name("copy"))
+    shutil.copytree(project.root, copy.root)  # with dates
+    copy.run("doit", "boot", "boot.console=none")
+    assert created(xen) == 1
+    shutil.copy(hello_kernels.pvh, copy.root / "base.bin")
+    copy.run("doit", "boot", "boot.console=none")
+    assert created(xen) == 2
+
+
 def test_an_ended_domain_is_booted_again(project, xen):
     project.run("doit", "boot", "boot.console=none")
     project.run("doit", "destroy")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Edit = Callable[[World, Kind, str], object]
 
-__all__ = ["EDITS", "GIT", "MOVES", "NOTHING", "SLOW"]
+__all__ = ["EDITS", "GIT", "NOTHING", "SLOW"]
 
 HOUR = 3600
 
@@ -397,12 +397,9 @@ def _table(*edits: Edit) -> dict[str, Edit]:
 NOTHING = _table(touched, reverted, mode, unrelated, touched_all)
 """Edits after which a build from nothing makes the same kernel."""
 
-MOVES = _table(moved, copied_with_dates, moved_and_edited, copied_without_dates)
-"""Edits after which the .xl has to be written again, for it names the kernel by its absolute path."""
-
 EDITS = {
     **NOTHING,
-    **MOVES,
+    **_table(moved, copied_with_dates, moved_and_edited, copied_without_dates),
     **_table(in_place, same_size, twice, atomic, vim, droppings, hard_link),
     **_table(older, older_replaces, copied_over, same_date, future, future_outputs),
     **_table(emptied, removed, renamed_and_back, link_instead, added, folder_replaced),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 import random
 import shutil
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from edits import EDITS, GIT, MOVES, SLOW
+from edits import EDITS, GIT, SLOW
 from kinds import KINDS, Kind, project
 from world import BrokenRuleError, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from world import Ran, Server
 
-__all__ = ["Counts", "StalenessError", "Story", "generate", "play", "shrink"]
+__all__ = ["PASSED", "Counts", "StalenessError", "Story", "generate", "play", "shrink", "summarize"]
 
 ALL = {"change": lambda world, kind, token: kind.edit(world, token), **EDITS, **SLOW, **GIT}
 OF_THE_TREE = (
@@ -129,8 +130,7 @@ def play(story: Story, folder: Path, server: Server, counts: Counts | None = Non
         counts.edits += 1
         counts.builds += ran.built > 0
         counts.questions += ran.asked
-        is_moved = any(edit in MOVES for edit, _ in step)
-        same = _check(world, story, place, ran._replace(wrote_xl=ran.wrote_xl and not is_moved), before)
+        same = _check(world, story, place, ran, before)
         if ran.built and same and not any(edit in DAMAGE for edit, _ in step):
             counts.needless += 1
             counts.causes.append("+".join(edit for edit, _ in step))
@@ -154,7 +154,7 @@ def _check(world: World, story: Story, place: int, ran: Ran, before: bytes | Non
         raise StalenessError("unibuild failed", story, place, ran.output)
     if world.kernel != fresh or world.path("hello.xen").read_bytes() != fresh:
         raise StalenessError("a stale kernel", story, place, ran.output)
-    if ran.wrote_xl and fresh == before:
+    if ran.changed_xl and fresh == before:
         raise StalenessError("a needless reboot", story, place, ran.output)
     again = world.unibuild()
     if again.built or again.wrote_xl:
@@ -190,6 +190,26 @@ def shrink(fault: StalenessError, folder: Path, server: Server, tries: int = 40)
                 best, left = found, True
                 break
     return best
+
+
+PASSED = "passed"
+"""The end of a story that showed no fault; else the end is the fault, or ``was cut off``."""
+
+
+def summarize(stories: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return lines that report how stories ended, and what those that passed cost.
+
+    Args:
+        stories: the fields of ``Counts`` of each, and its ``end``.
+    """
+    passed = [story for story in stories if story["end"] == PASSED]
+    total = {key: sum(story[key] for story in passed) for key in ("edits", "builds", "needless", "questions")}
+    ends = collections.Counter(story["end"] for story in stories if story["end"] != PASSED)
+    return [
+        f"{len(passed)} of {len(stories)} stories passed, with {total['edits']} edits: {total['builds']} builds, "
+        f"{total['needless']} of them needless, {total['questions']} calls of make -q",
+        *(f"{count} {'story' if count == 1 else 'stories'}: {end}" for end, count in sorted(ends.items())),
+    ]
 
 
 def _shorter(story: Story) -> Iterator[Story]:

@@ -175,6 +175,22 @@ def test_a_read_only_source_that_is_edited_while_the_build_runs_is_seen(world):
         subprocess.run(["umount", str(place)], check=True)
 
 
+@pytest.mark.parametrize("is_built", [False, True], ids=["make", "make -q"])
+def test_a_makefile_that_is_made_from_a_file_of_the_future_is_an_error(world, is_built):
+    """make itself would start over for ever."""
+    project(world, KINDS["remade-makefile"])
+    if is_built:
+        assert world.unibuild().code == 0
+    date = time.time() + 3600
+    os.utime(world.path("spec.in"), (date, date))
+    ran = world.unibuild()
+    assert ran.code != 0
+    assert "touch spec.in" in ran.output
+    os.utime(world.path("spec.in"))
+    assert world.unibuild().code == 0
+    assert world.kernel == world.fresh()
+
+
 @pytest.mark.parametrize("variable", ["PWD", "CURDIR"])
 def test_make_finds_the_folder_in_its_variable(world, variable):
     """Also where unibuild is called in a folder below."""

@@ -144,7 +144,8 @@ class Ran(NamedTuple):
         output: what it printed.
         built: how often it called make to build.
         asked: how often it called make to ask (`make -q`).
-        wrote_xl: whether it wrote the domain's .xl again, after which a domain is booted.
+        wrote_xl: whether it wrote the domain's .xl again.
+        changed_xl: whether the .xl says something else, apart from where the project is; then a domain is booted.
     """
 
     code: int
@@ -152,6 +153,7 @@ class Ran(NamedTuple):
     built: int
     asked: int
     wrote_xl: bool
+    changed_xl: bool
 
 
 class World:
@@ -169,7 +171,7 @@ class World:
         self.bin = top / "bin"
         self.outputs = ["*.part", f"{NAME}.xen", ".unibuild", "calls.log"]
         self.environment: dict[str, str] = {}
-        self.moves = 0
+        self.roots = [self.root]  # where the project has been
         self.commands = [[REAL_MAKE]]  # a build from nothing
         self.said = ""  # the output of the last build from nothing
         for folder in (self.root, self.bin, top / "home", top / "tmp"):
@@ -230,19 +232,16 @@ class World:
 
     def unibuild(self, *words: str) -> Ran:
         """Run ``unibuild xl`` (or other words) to its end."""
-        before, xl, dates = len(self.calls()), self._xl(), self.dates()
+        before, xl, said, dates = len(self.calls()), self._xl(), self._said_by_xl(), self.dates()
         code, output = self.start(*words).wait()
         if "Traceback" in output:
             raise BrokenRuleError("a traceback", output)
         changed = {path for path, date in self.dates().items() if dates.get(path, date) != date}
         if changed:
             raise BrokenRuleError(f"unibuild, or what it runs, set the dates of {', '.join(changed)}", output)
-        return self._ran(code, output, before, xl)
-
-    def _ran(self, code: int, output: str, before: int, xl: object) -> Ran:
         calls = self.calls()[before:]
         asked = sum(is_question(call) for call in calls)
-        return Ran(code, output, len(calls) - asked, asked, self._xl() != xl)
+        return Ran(code, output, len(calls) - asked, asked, self._xl() != xl, self._said_by_xl() != said)
 
     def _xl(self) -> object:
         try:
@@ -250,6 +249,13 @@ class World:
         except OSError:
             return None
         return status.st_mtime_ns, status.st_ino
+
+    def _said_by_xl(self) -> str | None:
+        path = self.root / ".unibuild" / f"{NAME}.xl"
+        text = path.read_text() if path.exists() else None
+        for root in self.roots:
+            text = text and text.replace(f"{root}/", "")
+        return text
 
     def run(self, *argv: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """Run a command in the tree, as a user does beside unibuild."""
@@ -291,13 +297,13 @@ class World:
 
     def move(self, copy: list[str] | None = None) -> None:
         """Move the project and what is around it to another place; or copy it there, and go on in the copy."""
-        self.moves += 1
-        place = self.top / f"w{self.moves}"
+        place = self.top / f"w{len(self.roots)}"
         if copy:
             subprocess.run([*copy, str(self.around), str(place)], check=True)
         else:
             self.around.rename(place)
         self.around, self.root = place, place / NAME
+        self.roots.append(self.root)
 
     # the oracle
 

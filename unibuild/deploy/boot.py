@@ -10,7 +10,7 @@ from unibuild.deploy import argument_check, crash_report, hosts, readiness
 from unibuild.deploy.console_output import open_output
 from unibuild.deploy.console_session import AttachedDomain, follow, runs
 from unibuild.deploy.replacement import locked, replacing
-from unibuild.deploy.up_to_date import identify, running, was_seen
+from unibuild.deploy.up_to_date import identify, identify_xl, running, was_seen
 from unibuild.domain import records
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import NotReadyError, UnibuildError
@@ -85,7 +85,7 @@ def boot_in_place(
     """
     state = state_dir(project.root)
     with locked(project.root, host.name):
-        made_from = (identify(kernel), identify(xl_file))
+        made_from = (identify(kernel), identify_xl(xl_file, project.root))
         if not force and _reuse_running(state, host, made_from, screen):
             return None
         argument_check.check(project.settings.boot, project.root, host, xl_file, kernel)
@@ -107,7 +107,7 @@ def boot_generation(project: Project, generation: Generation) -> None:
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
         with locked(project.root, host.name):
-            made_from = (identify(generation.kernel), identify(generation.xl))
+            made_from = (identify(generation.kernel), identify_xl(generation.xl, project.root))
             made = _replace(project, host, generation, made_from, screen, reading)
         _watch(project, host, made, screen, attached=attached)
 
@@ -118,11 +118,11 @@ def _reuse_running(
     """Return whether the domain runs from these very files already, and report that."""
     known = records.load(state, host.name)
     good = known.good
-    if not good or known.pending or (good.kernel.sha256, good.xl.sha256) != tuple(one.sha256 for one in made_from):
+    kernel, xl_file = made_from
+    if not good or known.pending or not (good.kernel.is_same(kernel) and good.xl.is_same(xl_file)):
         return False
     domain = running(host, known)
     if domain and was_seen(state, good):
-        kernel, xl_file = made_from
         records.save(state, records.HostRecord(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
         screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
         run_result.note(domid=domain.domid)
@@ -229,7 +229,7 @@ def _restore_previous(
         return
     change.screen.say(f"booting generation {before.number} again, which was good")
     try:
-        made = change.replace(before, identify(before.kernel), identify(before.xl))
+        made = change.replace(before, identify(before.kernel), identify_xl(before.xl, change.project.root))
         change.accept(made, "running", "booted again")
         error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
     except UnibuildError as again:

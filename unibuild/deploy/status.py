@@ -6,14 +6,15 @@ same time. docs/reference/status.md describes the object that ``--json`` prints.
 
 from __future__ import annotations
 
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from unibuild import fingerprint
 from unibuild.deploy import hosts
+from unibuild.deploy.up_to_date import identify, identify_xl, is_same
 from unibuild.domain import records as record
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
@@ -28,7 +29,6 @@ from unibuild.util.output import age, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
-    from pathlib import Path
 
     from unibuild.domain.records import DomainRecord, HostRecord
     from unibuild.settings.loader import Project
@@ -225,9 +225,6 @@ def _differs(project: Project, one: DomainRecord) -> list[str]:
         found = graph(project)
     except UnibuildError:
         return []
-    pairs = (("kernel", found.kernel, one.kernel), (".xl", found.xl, one.xl))
-    return [name for name, path, identity in pairs if path.exists() and not _is(path, identity)]
-
-
-def _is(path: Path, identity: record.FileIdentity) -> bool:
-    return fingerprint.take(str(path)) == identity.stamp or files.sha256(path) == identity.sha256
+    look = functools.partial(identify_xl, root=project.root)
+    trio = (("kernel", found.kernel, one.kernel, identify), (".xl", found.xl, one.xl, look))
+    return [name for name, path, before, read in trio if path.exists() and not is_same(before, path, read)]

@@ -5,6 +5,8 @@ Every `doit boot` that has nothing to do ends here, so this module imports littl
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 from unibuild import fingerprint
@@ -15,13 +17,14 @@ from unibuild.settings.loader import state_dir
 from unibuild.util import files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
-__all__ = ["identify", "is_current", "running", "was_seen"]
+__all__ = ["identify", "identify_xl", "is_current", "is_same", "running", "was_seen"]
 
 
 def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
@@ -34,7 +37,10 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     """
     known = records.load(state_dir(project.root), resolve.host_name(project.settings))
     good = known.good
-    if good is None or known.pending or not (_is_same(good.xl, xl_file) and _is_same(good.kernel, kernel)):
+    if good is None or known.pending:
+        return False
+    look = functools.partial(identify_xl, root=project.root)
+    if not (is_same(good.xl, xl_file, look) and is_same(good.kernel, kernel, identify)):
         return False
     if not was_seen(state_dir(project.root), good):
         return False
@@ -54,10 +60,18 @@ def was_seen(state: Path, instance: records.DomainRecord) -> bool:
 
 
 def identify(path: Path) -> records.FileIdentity:
-    """Return the identity of a file."""
+    """Return the fingerprint and the hash of a file."""
     return records.FileIdentity(fingerprint.take(str(path)), files.sha256(path))
 
 
-def _is_same(identity: records.FileIdentity, path: Path) -> bool:
+def identify_xl(path: Path, root: Path) -> records.FileIdentity:
+    """Return the fingerprint and the hashes of an ``.xl`` file of the project in ``root``."""
+    from unibuild.graph import xl_file
+
+    return dataclasses.replace(identify(path), movable=xl_file.digest(path, root))
+
+
+def is_same(before: records.FileIdentity, path: Path, look: Callable[[Path], records.FileIdentity]) -> bool:
+    """Say whether a file is there and has the content that it had before; ``look`` reads it, if need be."""
     stamp = fingerprint.take(str(path))
-    return stamp != fingerprint.ABSENT and (stamp == identity.stamp or files.sha256(path) == identity.sha256)
+    return stamp != fingerprint.ABSENT and (stamp == before.stamp or before.is_same(look(path)))

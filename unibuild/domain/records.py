@@ -25,10 +25,21 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """A file's identity at one time: its fingerprint (``fingerprint.take``) and the SHA-256 of its bytes."""
+    """A file's identity at one time.
+
+    Attributes:
+        stamp: its fingerprint, from ``fingerprint.take``.
+        sha256: the SHA-256 of its bytes.
+        movable: of an ``.xl`` file, the hash that a move of the project does not change; empty: not known.
+    """
 
     stamp: str
     sha256: str
+    movable: str = ""
+
+    def is_same(self, other: FileIdentity) -> bool:
+        """Say whether both have the same content."""
+        return self.sha256 == other.sha256 or ("" != self.movable == other.movable)
 
 
 @dataclass(frozen=True)

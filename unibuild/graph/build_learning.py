@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from unibuild import fingerprint
 from unibuild.errors import UnibuildError
 from unibuild.fingerprint import key, path_of
+from unibuild.graph.restart_limit import RestartLimit
 from unibuild.toolchain import text_references
 from unibuild.toolchain.make_database import Database, parse
 from unibuild.toolchain.sources import outside
@@ -55,9 +56,13 @@ class Observation(NamedTuple):
 
 def database(step: Step, argv: Sequence[str]) -> Database:
     """Return what make knows; nothing where it does not say."""
+    limit = RestartLimit()
+    env = {**step.env, "LC_ALL": "C", "LANGUAGE": "C"}
     try:
-        said = process.run(argv, cwd=step.cwd, env={**step.env, "LC_ALL": "C", "LANGUAGE": "C"}, check=False)
+        said = process.run(argv, cwd=step.cwd, env=env, check=False, watched=limit.watch)
     except UnibuildError:
+        return Database()
+    if limit.is_exceeded:
         return Database()
     return parse(said.stdout.decode(errors="surrogateescape"), str(step.cwd))
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from unibuild.fingerprint import key, path_of
+from unibuild.fingerprint import key, mtime, path_of
+from unibuild.graph.restart_limit import RestartLimit
 from unibuild.toolchain import text_references
 from unibuild.util import process
 
@@ -67,11 +68,18 @@ def decide(graph: Graph, stage: Stage, learned: Learned, changes: Sequence[Chang
 
 
 def is_current(graph: Graph, stage: Stage) -> bool:
-    """Ask the step's tool whether it has nothing to do."""
+    """Ask the step's tool whether it has nothing to do.
+
+    Raises:
+        BuildError: make updates its makefiles without end.
+    """
     question = graph.toolchain.question(stage.name)
     if question is None or stage.step is None:
         return False
-    return process.run(question, cwd=stage.step.cwd, env=stage.step.env, check=False).returncode == 0
+    limit = RestartLimit()
+    said = process.run(question, cwd=stage.step.cwd, env=stage.step.env, check=False, watched=limit.watch)
+    limit.check(stage)
+    return said.returncode == 0
 
 
 class _Known:
@@ -111,7 +119,7 @@ class _Known:
         if name in self.makefiles or name not in self.known:
             return "changed, and no rule of make names it"
         made = _youngest((*stage.watch.outputs, *stage.watch.targets))
-        if _mtime(change.path) <= made:
+        if mtime(change.path) <= made:
             return "changed, and is not newer than what was made from it"
         if not self.is_covered(name):
             return "changed, and not every rule that needs it names it"
@@ -154,12 +162,5 @@ class _Known:
         return self._texts[name]
 
 
-def _mtime(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116
-    except OSError:
-        return 0
-
-
 def _youngest(paths: Iterable[str]) -> int:
-    return max(map(_mtime, paths), default=0)
+    return max(map(mtime, paths), default=0)

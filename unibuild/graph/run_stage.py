@@ -20,6 +20,7 @@ from unibuild.graph.build_learning import Observation, adopt, database, is_binar
 from unibuild.graph.graph import renewed
 from unibuild.graph.read_trace import Trace
 from unibuild.graph.rebuild_plan import Plan, decide, is_current
+from unibuild.graph.restart_limit import RestartLimit
 from unibuild.graph.staleness import attempt, attempted, forget_attempt
 from unibuild.graph.step_learning import learn_step, note_build
 from unibuild.settings.loader import STATE, state_dir
@@ -224,7 +225,7 @@ def _carry_out(
         more = [f"-W{name}" for path in assumed_new for name in (os.path.relpath(path, step.cwd),)]
         with trace:
             for argv in step.commands:
-                _command(step, (*argv, *more))
+                _command(stage, step, (*argv, *more))
         _take_back(graph, stage, moved)
         graph.toolchain.check(stage.name)
         if stage.name == "build":
@@ -294,9 +295,11 @@ def _write(graph: Graph, stage: Stage) -> None:
     exports.WRITERS[stage.goal](graph, Path(stage.watch.targets[0]))
 
 
-def _command(step: Step, argv: Sequence[str]) -> None:
+def _command(stage: Stage, step: Step, argv: Sequence[str]) -> None:
     print(f"  {shlex.join(argv)}", flush=True)
-    status = process.run_interactive(argv, cwd=step.cwd, env=step.env)
+    limit = RestartLimit()
+    status = process.run_interactive(argv, cwd=step.cwd, env=step.env, watched=limit.watch)
+    limit.check(stage)
     deadline = time.monotonic() + LOCK_PATIENCE
     while status > 0 and step.lock is not None and (holder := _holder(step.lock)) and time.monotonic() < deadline:
         print(f"  waiting, at most {LOCK_PATIENCE:.0f} s, for {holder}, which has {step.lock} locked", flush=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from unibuild.settings.loader import Project
 
-__all__ = ["ENDS", "NAME_MAX", "Disk", "disks", "domain_name", "notes", "render"]
+__all__ = ["ENDS", "NAME_MAX", "Disk", "digest", "disks", "domain_name", "notes", "render"]
 
 # An ended domain stays until we have read its last line; xl's own way is to destroy it, and at a reboot to start it
 # again, which is a loop while one develops.
@@ -152,6 +155,44 @@ def read(path: Path) -> str:
     """Return the text of an ``.xl`` file, which may hold any bytes."""
     with reading(path):
         return path.read_bytes().decode(errors="surrogateescape")
+
+
+def digest(path: Path, root: Path) -> str:
+    """Return a hash of what an ``.xl`` file says, wherever the project's folder is.
+
+    The files of the project that it names count by their paths relative to that folder. Comments do not count.
+
+    Args:
+        path: the ``.xl`` file.
+        root: the project's folder.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    text = read(path)
+    said: object = text
+    with contextlib.suppress(InputError):
+        said = [(one.key, one.adds, _movable(one.key, one.value.plain, root)) for one in parser.parse(text).assignments]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _movable(key: str, plain: object, root: Path) -> object:
+    """Return a value of an ``.xl`` file with the files of the project named relative to its folder."""
+    if key in ("kernel", "ramdisk") and isinstance(plain, str):
+        return ["path", _relative(plain, root)]
+    if key == "disk" and isinstance(plain, list):
+        return [_movable_disk(str(spec), root) for spec in plain]
+    return plain
+
+
+def _movable_disk(spec: str, root: Path) -> object:
+    parsed = devices.parse_disk(spec)
+    return {**parsed, "target": _relative(str(parsed["target"]), root)} if "target" in parsed else parsed
+
+
+def _relative(path: str, root: Path) -> str:
+    """Return a path relative to the project's folder, if it is in there."""
+    return path.removeprefix(f"{str(root).rstrip('/')}/")
 
 
 def _ordered(text: str, config: parser.Config, named: templates.Named, path: str) -> str:

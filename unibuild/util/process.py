@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    Watch = Callable[[int], contextlib.AbstractContextManager[object]]
+
 __all__ = ["PATIENCE", "Child", "Completed", "Fork", "fork", "need", "run", "run_interactive", "start"]
 
 PATIENCE = 5.0  # seconds from TERM to KILL: a package manager needs a few to put its files right
@@ -43,6 +45,10 @@ PACKAGES = {  # the Debian package of each program that we call by name
     "xl": "xen-utils-4.17",
 }
 _TAIL = 4000  # characters of a failed command's output that go into the error
+
+
+def _unwatched(pid: int) -> contextlib.AbstractContextManager[object]:  # noqa: ARG001
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ def run(
     input: bytes | None = None,  # noqa: A002 (the name that subprocess uses)
     timeout: float | None = None,
     check: bool = True,
+    watched: Watch = _unwatched,
 ) -> Completed:
     """Run a command to its end and capture what it says.
 
@@ -145,6 +152,7 @@ def run(
         input: bytes for its standard input; None gives it an empty one.
         timeout: seconds after which it is ended.
         check: whether an exit status other than 0 is an error.
+        watched: returns a context that is entered while the child with this process number runs.
 
     Raises:
         MissingError: the program is not there.
@@ -154,7 +162,7 @@ def run(
     stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
     with start(argv, cwd=cwd, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with job_control.foreground_group(child.popen.pid) as loan:
+        with job_control.foreground_group(child.popen.pid) as loan, watched(child.popen.pid):
             while True:
                 try:
                     pause = 0.2 if loan.is_lent else None
@@ -177,10 +185,16 @@ def run(
     return Completed(tuple(argv), status, out, err)
 
 
-def run_interactive(argv: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> int:
+def run_interactive(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    watched: Watch = _unwatched,
+) -> int:
     """Run a command to its end with our own standard input, output and error; return its exit status.
 
-    GNU make's jobserver, where we were given one, is handed on.
+    GNU make's jobserver, where we were given one, is handed on. ``watched`` is as for ``run``.
 
     Raises:
         MissingError: the program is not there.
@@ -189,6 +203,7 @@ def run_interactive(argv: Sequence[str], *, cwd: Path | None = None, env: Mappin
     with (
         start(argv, cwd=cwd, env=env, stdin=None, stdout=None, stderr=None) as child,
         job_control.foreground_group(child.popen.pid) as loan,
+        watched(child.popen.pid),
     ):
         while True:
             state = os.waitid(os.P_PID, child.popen.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
