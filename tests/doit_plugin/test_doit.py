@@ -319,19 +319,33 @@ def waiting(run: subprocess.Popen[str]) -> str:
     return next(line for line in run.stdout if "waiting for" in line)
 
 
-@pytest.mark.parametrize("command", ["unibuild", "doit"])
-def test_a_second_build_names_the_first_waits_for_it_and_builds_nothing_twice(tree, command, wait_in_shell):
-    wait = wait_in_shell(tree.root / "go")
-    tree.write("Makefile", f"hello.xen: main.c\n\t@echo >> began; {wait}; cp main.c $@\n")
-    first = tree.start("unibuild", "build")
-    tree.wait_for("began")
-    second = tree.start(command, "build")
+WAIT = "while test -d /proc/$$TESTS && ! test -e $$GATE/go; do sleep 0.05; done"
+GATED = f"\t@echo >> $$GATE/began; {WAIT}; cp $< $@\n"
+
+
+@pytest.mark.parametrize("argv", [("unibuild",), ("doit",), ("doit", "-n", "2")], ids=" ".join)
+@pytest.mark.parametrize("is_built", [False, True], ids=["first build", "after an edit"])
+def test_a_second_build_names_the_first_waits_for_it_and_builds_nothing_twice(tree, tmp_path, argv, is_built):
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    env = {"GATE": str(gate), "TESTS": str(os.getpid())}  # no files that the Makefile names
+    tree.write("Makefile", f"hello.xen: main.part\n\tcp $< $@\nmain.part: main.c\n{GATED}")
+    if is_built:
+        (gate / "go").touch()
+        tree.run("unibuild", "build", **env)
+        for path in gate.iterdir():
+            path.unlink()
+        tree.write("main.c", "edited")
+    first = tree.start("unibuild", "build", **env)
+    tree.wait_for("../gate/began")
+    second = tree.start(*argv, "build", **env)
     assert f"process {first.pid} (unibuild build)" in waiting(second)
     assert "build" in tree.run("unibuild", "list")
-    tree.write("go", "")
-    assert (first.wait(60), second.wait(60), tree.read("began")) == (0, 0, "\n")
-    for run in (first, second):
-        run.stdout.close()
+    (gate / "go").touch()
+    said = [run.communicate(timeout=60)[0] for run in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert (gate / "began").read_text() == "\n", said
+    assert "make" not in said[1], "not even a question to make"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

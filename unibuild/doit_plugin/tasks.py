@@ -14,6 +14,7 @@ from doit.exceptions import TaskFailed
 from doit.task import Task
 
 from unibuild import fingerprint
+from unibuild.doit_plugin.state import StateFile
 from unibuild.doit_plugin.usage import SHARED
 from unibuild.errors import FileError, UnibuildError
 from unibuild.graph import staleness
@@ -118,14 +119,15 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         except UnibuildError as error:
             raise SystemExit(print_error(error)) from None
         self.reason = verdict.reason
-        # doit's workers get this with the task, and "settled" comes back with it.
-        task.meta = {"judged": (verdict.record, verdict.suspects, verdict.changes, verdict.others)}
+        # doit's workers get this with the task, and "settled" and "record" come back with it.
+        task.meta = {"judged": verdict, "taken": _taken(values)}
 
         def save() -> dict[str, fingerprint.StageRecord]:
             for path in watch.targets:
                 self._state.set(_MADE, path, True)
             now = watch if self.stage.step is None else renewed(self.graph, self.stage).watch
-            return {"stamps": fingerprint.seal(now, verdict.record, (task.meta or {}).get("settled", ()))}
+            meta = task.meta or {}
+            return {"stamps": fingerprint.seal(now, meta.get("record", verdict.record), meta.get("settled", ()))}
 
         task.value_savers.append(save)
         if verdict.reason is None:
@@ -228,12 +230,36 @@ def group_by_goal(stages: list[Task]) -> list[Task]:
     return sorted(found.values(), key=lambda task: list(GOALS).index(task.name.partition(":")[0]))
 
 
+def _recorded(stage: Stage) -> dict[str, Any]:
+    """Return what the state file keeps of a stage's last success now."""
+    state = StateFile(str(Path(stage.watch.root) / STATE / "state.json"))
+    return state.get(stage.name, "_values_:") or {}
+
+
+def _taken(values: dict[str, Any]) -> object:
+    """Return what distinguishes the record of a success from that of another one; None: there is none."""
+    record = values.get("stamps")
+    return record.get("taken") if isinstance(record, dict) else None
+
+
 def _stage_task(graph: Graph, stage: Stage, guard: TreeLock, before: str | None) -> Task:
     def act(task: Task) -> None:
         from unibuild.graph.run_stage import Judged, run_stage
 
         guard.hold()
-        task.meta = {"settled": run_stage(graph, latest(graph, stage), Judged(*task.meta["judged"]))}
+        now = latest(graph, stage)
+        verdict, is_done = task.meta["judged"], False
+        if _taken(values := _recorded(now)) != task.meta["taken"]:  # another run did it while this one waited
+            folder = Path(now.watch.root) / STATE
+            now = now if now.step is None else renewed(graph, now)
+            is_forced = verdict.reason is None
+            verdict = staleness.verdict(folder, now, values, fingerprint.clock(str(folder)))
+            is_done = verdict.reason is None and not is_forced
+        judged = Judged(verdict.record, verdict.suspects, verdict.changes, verdict.others)
+        settled = {} if is_done else run_stage(graph, now, judged)
+        if is_done:
+            print("  another run did it meanwhile", flush=True)
+        task.meta = {"settled": settled, "record": verdict.record}
 
     return StageTask(
         stage.name,
