@@ -62,7 +62,7 @@ def make_tree(root, inputs):
 
 
 def make_booted(root, inputs):
-    """A project with this many inputs, booted on a stand-in for Xen; and its xl, which then only tells that."""
+    """A project with this many inputs, booted on a stand-in for Xen; and an xl that only reports that."""
     shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns(".unibuild", "build", "*.xen"))
     have = sum(1 for _ in root.rglob("*.[chS]"))
     for number in range(inputs - have):

@@ -41,7 +41,7 @@ def main(end: "Callable[[int], object] | None" = None) -> int:
                 if end is not None:
                     end(0)
                 return 0
-            except OSError:  # the reader has gone, or the disk is full: the rest knows how to tell it
+            except OSError:  # the reader has gone, or the disk is full: the slow path reports it
                 pass
         from unibuild.util import interrupts
 

@@ -45,16 +45,16 @@ __all__ = [
     "written",
 ]
 
-ABSENT = ""  # the stamp of a file that is not there
+ABSENT = ""  # the fingerprint of a missing file
 TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms at HZ=100) can get the same mtime
 
 _PROBE = 1_000_000_001_123_456_789  # ns since the epoch: an odd second with every digit after it
-_LARGE = 64 << 20  # bytes: a disk image beside the kernel is not read for each look
+_LARGE = 64 << 20  # bytes: unibuild does not read a disk image in each run
 _UNKNOWN = 2_000_000_000  # ns: the coarsest resolution of a file system in use (FAT)
 _LONGEST_TICK = 0.2  # seconds to wait for a clock to advance, at most
 
 Seen = list[str]
-"""Stamp and digest of a file."""
+"""Fingerprint and digest of a file."""
 
 Kind = Literal["changed", "touched", "new", "gone"]
 
@@ -74,7 +74,7 @@ class StageRecord(TypedDict):
     made: dict[str, Seen]
     targets: dict[str, Seen]
     fingerprint: dict[str, str]
-    taken: int  # when the stamps were taken, ns since the epoch by the file system's clock
+    taken: int  # when the fingerprints were taken, ns since the epoch by the file system's clock
     tick: int  # its resolution in ns
 
 
@@ -90,7 +90,7 @@ NOTHING: StageRecord = {
 
 
 class Change(NamedTuple):
-    """What happened to a file; ``touched``: its stamp is another one, and its content is the same."""
+    """What happened to a file; ``touched``: its fingerprint differs, and its content is the same."""
 
     path: str
     kind: Kind
@@ -149,7 +149,7 @@ class Verdict(NamedTuple):
 
 
 def take(path: str) -> str:
-    """Return the stamp of a file or folder, through symbolic links; ``ABSENT`` where it cannot be had."""
+    """Return the fingerprint of a file or folder, through symbolic links; ``ABSENT`` where it cannot be had."""
     try:
         status = os.stat(path)  # noqa: PTH116 (a Path for each of 10,000 files would double the time)
     except OSError:
@@ -201,8 +201,8 @@ def clock(folder: str) -> FileSystemClock:
 def boundary(folder: str) -> int:
     """Wait until the clock of a folder's file system advances, and return its time in ns since the epoch.
 
-    A file of that file system whose ctime is earlier was last changed before this call returned. Where the clock has
-    whole seconds there is no wait, and the result is that much earlier.
+    A file of that file system with an earlier ctime was last changed before this call returned. If the clock has whole
+    seconds, there is no wait, and the result is that much earlier.
     """
     first = clock(folder)
     deadline = time.monotonic() + _LONGEST_TICK
@@ -248,7 +248,7 @@ def known(values: object) -> StageRecord | None:
     import msgspec
 
     try:
-        return msgspec.convert(values, dict[Literal["stamps"], StageRecord])["stamps"]
+        return msgspec.convert(values, dict[Literal["record"], StageRecord])["record"]
     except (msgspec.ValidationError, KeyError):
         return None
 
@@ -307,21 +307,21 @@ def judge(watch: StageInputs, record: StageRecord | None, now: FileSystemClock |
     return Verdict(reason, found, suspects, changes, (*settings, *remade, *spoiled))
 
 
-def seal(watch: StageInputs, before: StageRecord, settled: Iterable[str] = ()) -> StageRecord:
+def seal(watch: StageInputs, before: StageRecord, own: Iterable[str] = ()) -> StageRecord:
     """Return the record of a success.
 
     Args:
         watch: what decides from now on.
         before: from the verdict.
-        settled: absolute paths of inputs whose state after the action counts.
+        own: absolute paths of inputs that count by their state after the action.
     """
-    own = {key(watch.root, path) for path in settled}
+    names_of_own = {key(watch.root, path) for path in own}
     look = _Look(watch, NOTHING)
     names = {key(watch.root, path): path for path in watch.inputs}
-    inputs = {name: before["inputs"][name] for name in names if name in before["inputs"] and name not in own}
-    inputs |= {name: see(path) for name, path in names.items() if name in own}
+    inputs = {name: before["inputs"][name] for name in names if name in before["inputs"] and name not in names_of_own}
+    inputs |= {name: see(path) for name, path in names.items() if name in names_of_own}
     # A file that is gone, or is an input no more, stays as it was: the next verdict sees that.
-    inputs |= {name: one for name, one in before["inputs"].items() if name not in inputs and name not in own}
+    inputs |= {name: one for name, one in before["inputs"].items() if name not in inputs and name not in names_of_own}
     for path in watch.outputs:
         inputs.pop(key(watch.root, path), None)
     return {
@@ -334,12 +334,12 @@ def seal(watch: StageInputs, before: StageRecord, settled: Iterable[str] = ()) -
 
 
 def see(path: str) -> Seen:
-    """Return stamp and digest of a file."""
+    """Return the fingerprint and the digest of a file."""
     return _see(path, content)
 
 
 class _Look:
-    """Takes the state of files, and believes a digest that is known where the stamp is the same and is old enough."""
+    """Takes the state of files; a known digest counts where the fingerprint is the same and old enough."""
 
     def __init__(self, watch: StageInputs, old: StageRecord) -> None:
         self.root = watch.root
@@ -363,7 +363,7 @@ class _Look:
 
 def _see(path: str, digest: Callable[[str], str]) -> Seen:
     stamp = take(path)
-    while stamp != ABSENT:  # the digest is that of the file with this stamp, not of one that was being replaced
+    while stamp != ABSENT:  # the digest is that of the file with this fingerprint, not of its successor
         found = digest(path)
         before, stamp = stamp, take(path)
         if stamp == before:
@@ -371,12 +371,12 @@ def _see(path: str, digest: Callable[[str], str]) -> Seen:
     return [ABSENT, ""]
 
 
-def _hash() -> Any:  # noqa: ANN401 (blake2b is no HASH to the types)
+def _hash() -> Any:  # noqa: ANN401 (the types do not know blake2b as a HASH)
     return hashlib.blake2b(digest_size=16)
 
 
 def written(stamp: str) -> int:
-    """Return when a file with a stamp was last changed in any way, ns since the epoch."""
+    """Return when a file with this fingerprint was last changed in any way, ns since the epoch."""
     return max(_mtime(stamp), int(stamp.rpartition(":")[2] or 0))
 
 

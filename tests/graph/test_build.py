@@ -81,11 +81,11 @@ def test_a_suspect_is_out_of_the_way_while_the_step_runs(run, target):
 
 
 @pytest.mark.parametrize("codes", [("pass",), (FAIL,), (WRITE, FAIL)])
-def test_a_suspect_that_is_not_made_anew_is_put_back(run, target, codes):
-    target.write_text("a person's own")
+def test_a_suspect_that_is_not_made_again_is_put_back(run, target, codes):
+    target.write_text("the user's own")
     with pytest.raises(BuildError):
         run(*codes, suspects=[str(target)])
-    assert target.read_text() == "a person's own"
+    assert target.read_text() == "the user's own"
 
 
 @pytest.mark.parametrize("code", [WRITE, FAIL])
@@ -102,28 +102,28 @@ def test_a_command_that_was_interrupted_interrupts_us(run):
         run("raise SystemExit(130)")
 
 
-def test_a_missing_program_is_told_before_anything_runs(run, target):
+def test_a_missing_program_is_reported_before_anything_runs(run, target):
     with pytest.raises(MissingError, match="no-such-program"):
         run(WRITE, needs={"no-such-program": "get it"})
     assert not target.exists()
 
 
-def test_nothing_of_ours_is_left_beside_the_state(run, tmp_path, target):
+def test_no_file_of_a_run_is_left_next_to_the_state(run, tmp_path, target):
     target.write_text("harmed")
     run(WRITE, suspects=[str(target)])
     assert {path.name for path in (tmp_path / ".unibuild").iterdir()} == {".gitignore"}
 
 
 def test_a_suspect_of_a_killed_run_comes_back(tmp_path):
-    person, folder = tmp_path / "target", tmp_path / "aside"
-    person.write_text("theirs")
+    own, folder = tmp_path / "target", tmp_path / "stash"
+    own.write_text("kept")
     script = (
         "import os, pathlib, sys; from unibuild.graph.stash import kept; paths = list(map(pathlib.Path, sys.argv[1:]))"
     )
     script += "\nwith kept(paths[0], paths[1:], ()): os.kill(os.getpid(), 9)"
-    subprocess.run([sys.executable, "-c", script, str(folder), str(person)], check=False)
-    assert not person.exists()
-    assert (left_by_a_killed_run(folder), person.read_text()) == ([person], "theirs")
+    subprocess.run([sys.executable, "-c", script, str(folder), str(own)], check=False)
+    assert not own.exists()
+    assert (left_by_a_killed_run(folder), own.read_text()) == ([own], "kept")
 
 
 @pytest.fixture

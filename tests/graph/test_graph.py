@@ -51,13 +51,13 @@ def test_computing_it_writes_nothing(graph_of, tree):
     assert not (tree.root / ".unibuild").exists()
 
 
-def test_the_kernel_in_the_tree_and_our_copy_are_what_the_build_leaves(graph_of, tree):
+def test_the_kernel_in_the_tree_and_the_copy_are_what_the_build_leaves(graph_of, tree):
     targets = (str(tree.root / "hello.xen"), str(tree.root / ".unibuild" / "hello.xen"))
     assert stage(graph_of(), "build").watch.targets == targets
 
 
 @pytest.mark.parametrize("more", ["", '[xl]\nfile = "own.xl"\n'])
-def test_the_xl_is_made_of_our_copy_and_of_a_persons_own_file(graph_of, tree, more):
+def test_the_xl_is_made_of_the_copy_and_of_the_users_own_file(graph_of, tree, more):
     graph = graph_of(more)
     watch = stage(graph, "xl").watch
     assert watch.made == (str(tree.root / ".unibuild" / "hello.xen"),)
@@ -71,7 +71,7 @@ def test_the_files_are_called_as_the_domain_is(graph_of, tree):
     assert (graph.kernel.name, graph.xl.name) == ("www.xen", "www.xl")
 
 
-def test_the_settings_of_the_xl_have_names_to_be_told_by(graph_of):
+def test_the_settings_of_the_xl_have_names(graph_of):
     said = stage(graph_of("[xl]\nmemory = 64\n"), "xl").watch.fingerprint
     assert json.loads(said["xl.memory"]) == 64
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def project(tmp_path: Path, hello_kernels: Kernels) -> Callable[..., Graph]:
-    """Return a function that makes a project of which the kernel is built."""
+    """Return a function that makes a project with a kernel."""
 
     def make(more: str = "", kind: str = "pv", kernel: bytes | None = None) -> Graph:
         (tmp_path / "unibuild.toml").write_text(f'[build]\nkernel = "k.xen"\n{more}')
@@ -69,7 +69,7 @@ def test_a_mirage_kernel_gets_its_arguments_from_grub_2_too(project, help_kernel
     assert images.warnings(found, made) == []
 
 
-def test_what_grub_2_cannot_do_is_told(project):
+def test_what_grub_2_cannot_do_is_reported(project):
     found = project("[xl]\ncmdline = '\"a\"'\n")
     assert "backslash before each of its quotes" in images.warnings(found, images.plan(found))[0]
     found = project(kind="pvh")
@@ -123,7 +123,7 @@ def test_doit_has_the_goal_and_cleans_up_after_it(tree: Tree, hello_kernels: Ker
     assert not (tree.root / ".unibuild/hello.img").exists()
 
 
-def test_a_bios_is_no_help_to_a_pv_kernel(project):
+def test_a_bios_cannot_boot_a_pv_kernel(project):
     with pytest.raises(KernelError, match="cannot start in an HVM domain"):
         images.plan(project("[image]\nbios = true\n"))
     with pytest.raises(KernelError, match="cannot start in an HVM domain"):

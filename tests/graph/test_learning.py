@@ -1,4 +1,4 @@
-"""What a build leaves behind: what it wrote and read is learned, what a person saved meanwhile is not taken for it."""
+"""unibuild learns what a build wrote and read; what the user saved meanwhile is an edit."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def edit_during_a_build(tree, name, text):
 
 
 @pytest.mark.parametrize("name", ["main.c", "in.def", "data.txt", "new.c"])
-def test_a_save_during_a_build_is_no_output(project, name):
+def test_a_save_during_a_build_is_not_an_output(project, name):
     edit_during_a_build(project, name, "saved meanwhile")
     assert name not in learned(project)["outputs"]
     assert "up to date" not in project.run("unibuild", "build")

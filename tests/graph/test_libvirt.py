@@ -1,4 +1,4 @@
-"""What libvirt is told of a domain, against libvirt's own schema."""
+"""The XML for libvirt, checked with libvirt's own schema."""
 
 import os
 import shutil
@@ -98,7 +98,7 @@ def test_a_domain_of_another_type(xml):
         xml("type = 'hvm'\n")
 
 
-def test_what_libvirt_has_no_word_for_is_told():
+def test_what_libvirt_cannot_express_is_reported():
     text = (
         f"{HEAD}pae = 1\non_reboot = 'soft-reset'\nvif = [ 'rate=1Mb/s' ]\ndisk = [ 'vdev=xvda, discard, target=/d' ]\n"
     )

@@ -1,4 +1,4 @@
-"""Domains whose names are not plain words, and the host's own domain, from boot to destroy on the stand-ins."""
+"""Domains with names that are not plain words, and the host's own domain, from boot to destroy on the stand-ins."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from unibuild.xlcfg.edit import quote
 
 @pytest.fixture
 def project(xen, tmp_path, hello_kernels):
-    """What boots a domain whose name is in an .xl file, and returns its project."""
+    """What boots a domain with the name that an .xl file gives, and returns its project."""
 
     def named(name: str, *, take_over: bool = False, **words: str):
         root = tmp_path / "tree"

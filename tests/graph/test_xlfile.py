@@ -84,7 +84,7 @@ def test_the_generated_one_is_patched(render, hello_kernels, tmp_path):
     ]
 
 
-def test_an_ended_domain_stays_unless_the_person_says_otherwise(render):
+def test_an_ended_domain_stays_unless_the_user_says_otherwise(render):
     _, config = render("on_reboot = 'restart'\n", xl__set__on_crash="coredump-destroy")
     assert [config.get(key) for key in xl_file.ENDS] == ["preserve", "restart", "coredump-destroy", "preserve"]
 
@@ -119,7 +119,7 @@ def test_a_kernel_of_the_other_type_is_refused_with_a_hint(render, generated, ke
     assert f'type = "{kernel}"' in error.value.hint
 
 
-def test_a_file_that_xl_would_refuse_is_told_with_its_place(render, tmp_path):
+def test_a_file_that_xl_would_refuse_is_reported_with_its_place(render, tmp_path):
     with pytest.raises(XlSyntaxError, match=re.escape(f"{tmp_path}/tree/hello.xl:2:")):
         render("name = 'a'\nmemory = = 3\n")
 
@@ -142,7 +142,7 @@ vif = [ 'bridge=@NETWORK:service@', 'bridge=@NETWORK:0@' ]
 """
 
 
-def test_the_networks_stand_as_the_unikernel_numbers_them(render):
+def test_the_networks_have_the_order_of_the_unikernel(render):
     _, config = render(TWO_NETS, template=TEMPLATE)
     assert config.get("vif") == ["bridge=br1", "bridge=br0"]
 
@@ -154,7 +154,7 @@ def test_devices_by_their_names(render):
     assert config.get("disk") == ["format=raw, vdev=xvdb, access=rw, target=/data.img"]
 
 
-def test_a_device_that_a_person_takes_away_is_not_missed(render):
+def test_a_device_that_the_user_removes_is_not_missed(render):
     _, config = render(TWO_NETS, template=TEMPLATE, xl__vif__0__remove="true", xl__disk__xvdb__remove="true")
     assert (config.get("vif"), config.get("disk")) == (["bridge=br0, devid=1"], [])
 
@@ -238,7 +238,7 @@ FAR = [
 
 
 @pytest.mark.parametrize("disk", FAR)
-def test_a_target_that_is_no_path_stays_as_it_is(render, disk):
+def test_a_target_that_is_not_a_path_stays_as_it_is(render, disk):
     _, config = render(f"disk = [ {quote(disk)} ]\n")
     assert config.get("disk") == [disk]
     assert not xl_file.disks(config)[0].is_path

@@ -1,4 +1,4 @@
-/* A layer over the C library: files have the dates of a coarse file system, or of a server whose clock is wrong.
+/* A layer over the C library: files have the dates of a coarse file system, or of a server with a wrong clock.
    COARSE_STEP: seconds between two dates; COARSE_SKEW: seconds that the server's clock is ahead. */
 #define _GNU_SOURCE
 #define _LARGEFILE64_SOURCE

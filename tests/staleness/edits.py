@@ -187,7 +187,7 @@ def unrelated(world, kind, token):
 
 
 def added(world, kind, token):
-    """A new file beside the edited one; a kind that takes all files of a folder takes this one too."""
+    """A new file next to the edited one; a kind that takes all files of a folder takes this one too."""
     path, text = _new(world, kind, token)
     path.with_name(f"new{path.suffix}").write_text(text)
 
@@ -406,7 +406,7 @@ EDITS = {
     **_table(plain_make, plain_make_all, cleaned, kernel_removed, kernel_damaged, copy_damaged, part_removed),
     **_table(state_removed, makefile_touched, makefile_recipe, settings_changed, failed_then_fixed),
 }
-"""Edits of every kind whose file has content."""
+"""Edits of every kind that has a file with content."""
 
 SLOW = {
     **{f"edited-{when}": _while_it_runs(when) for when in ("before", "between", "after")},

@@ -27,7 +27,7 @@ class Kind:
         outputs: patterns of more files that the part's rules leave.
         blind: whether make does not know that the part depends on the file: only a build from nothing is right.
         prepare: what else is to be set up.
-        folder: whether files that appear beside ``edited``, with the same suffix, go into the kernel too.
+        folder: whether files that appear next to ``edited``, with the same suffix, go into the kernel too.
         change: how an edit changes the part, where it is not the content of ``edited``.
     """
 
@@ -491,7 +491,7 @@ def _slow() -> Iterator[Kind]:
 
 
 def _trees_of_git() -> Iterator[Kind]:
-    """Trees whose git folder is somewhere else."""
+    """Trees with a git folder somewhere else."""
 
     def above(world: World) -> None:
         world.git("init", "-q", "-b", "main", "..")

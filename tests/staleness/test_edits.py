@@ -27,7 +27,7 @@ def check(world, edit, kind):
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_a_kernel_is_never_stale(world, edit):
-    """The edited file is data, of which the build makes a header in the tree."""
+    """The edited file is data; the build makes a header of it in the tree."""
     ran = check(world, EDITS[edit], KINDS["generated-header"])
     assert not (edit in NOTHING and ran.wrote_xl)
 

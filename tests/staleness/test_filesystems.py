@@ -50,7 +50,7 @@ def ext3(tmp_path, server):
 
 @pytest.fixture(params=[(1, 300), (2, -300)], ids=["one-second-clock-ahead", "two-seconds-clock-behind"])
 def layered(request, tmp_path, layer):
-    """A world whose files have the dates of another file system, and of a server with another clock."""
+    """A world with files that have the dates of another file system, and of a server with another clock."""
     step, skew = request.param
     (tmp_path / "server").mkdir()
     layered = Server(tmp_path / "server", LD_PRELOAD=str(layer), COARSE_STEP=str(step), COARSE_SKEW=str(skew))

@@ -91,7 +91,7 @@ def test_a_variable_that_is_unset_again_is_seen(world):
 
 
 def test_strange_files_do_no_harm(world):
-    """A pipe without a writer, a file that takes hours to read, links that lead nowhere, names that are no text."""
+    """A pipe without a writer, a file that takes hours to read, links that lead nowhere, names that are not text."""
     project(world, KINDS["main-c"])
     os.mkfifo(world.path("pipe"))
     with world.path("huge.img").open("wb") as file:

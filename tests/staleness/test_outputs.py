@@ -87,7 +87,7 @@ def test_a_file_that_appears_outside_is_in_the_kernel(world, name):
         assert again.built == 0, again.output
 
 
-def test_an_output_outside_is_no_input(world):
+def test_an_output_outside_is_not_an_input(world):
     world.outputs.append("../out")
     made = "../out/a.part: declared\n\tmkdir -p ../out; cat declared undeclared > $@\n"
     world.write("Makefile", f"hello.xen: head.bin ../out/a.part\n\tcat $^ > $@\n{made}")

@@ -92,7 +92,7 @@ def test_a_variable_of_the_settings_is_in_the_kernel(world):
         "cat hello.part 2> /dev/null",  # the build makes it
     ],
 )
-def test_what_a_script_or_the_build_writes_itself_is_no_edit(configured, more):
+def test_what_a_script_or_the_build_writes_itself_is_not_an_edit(configured, more):
     configured.outputs += ["config.*", "hello.part"]
     configured.write("configure", f"{CONFIGURE}{more}; true\n")
     configured.write("Makefile", f"{MAKEFILE}\trm -f config.tmp; echo $@ > hello.part\n")
@@ -107,7 +107,7 @@ def test_what_a_script_or_the_build_writes_itself_is_no_edit(configured, more):
     assert "up to date" in configured.unibuild("configure").output
 
 
-def test_what_a_script_writes_outside_is_no_edit(configured):
+def test_what_a_script_writes_outside_is_not_an_edit(configured):
     configured.outputs.append("../shared.txt")
     configured.write("configure", f"{CONFIGURE}cat main.c > ../shared.txt\n")
     configured.write("Makefile", "include config.mk\nhello.xen: ../shared.txt\n\tcat head.bin $< > $@\n")
@@ -116,7 +116,7 @@ def test_what_a_script_writes_outside_is_no_edit(configured):
     assert again.built == 0, again.output
 
 
-def test_a_file_outside_that_is_saved_just_before_the_build_is_no_edit(world):
+def test_a_file_outside_that_is_saved_just_before_the_build_is_not_an_edit(world):
     """unibuild has judged the step already, and does not know the file yet."""
     world.outputs.append("../late.txt")
     save = f"mv {world.top}/late.txt {world.around} 2> /dev/null\n"

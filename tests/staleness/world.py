@@ -45,7 +45,7 @@ at after
 """
 COMPILER = """\
 #!/bin/sh
-# A compiler whose own version is part of what it makes.
+# A compiler that puts its own version into what it makes.
 echo "TOKEN"
 cat "$@"
 """
@@ -78,7 +78,7 @@ class Server:
             [sys.executable, str(SERVER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            bufsize=0,  # so that select tells whether there is a line to read
+            bufsize=0,  # so that select sees whether there is a line to read
             env={**os.environ, **environment},
         )
 
@@ -258,7 +258,7 @@ class World:
         return text
 
     def run(self, *argv: str, cwd: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-        """Run a command in the tree, as a user does beside unibuild."""
+        """Run a command in the tree, as a user does next to unibuild."""
         folder = cwd or self.root
         done = subprocess.run(argv, cwd=folder, env=self.variables | {"PWD": str(folder)}, capture_output=True)
         assert not check or done.returncode == 0, (argv, done.stdout, done.stderr)

@@ -31,7 +31,7 @@ def tree(tmp_path: Path):
 
 @pytest.fixture(scope="session")
 def git():
-    """Run git with none of the person's settings; returns what it prints, split at NUL."""
+    """Run git without the user's settings; return what it prints, split at NUL."""
 
     def run(root: Path, *argv: str) -> list[str]:
         env = {"PATH": "/usr/bin:/bin", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(root)}
@@ -116,7 +116,7 @@ def run(unikernel):
 
 @pytest.fixture
 def kernel(unikernel):
-    """Return what tells one build from another: what stands behind the end of the kernel that is ready to boot."""
+    """Return what distinguishes builds: what follows the end of the kernel that is ready to boot."""
 
     def digest() -> bytes:
         return (unikernel.root / ".unibuild/hello.xen").read_bytes()[-mirage_standin.DIGEST :]

@@ -36,7 +36,7 @@ def test_the_output_is_the_argument_of_o(args, output):
 
 
 @pytest.mark.parametrize("flag", flags.FLAGS, ids=lambda flag: flag.names[0])
-def test_the_ranges_are_told_as_they_are(flag):
+def test_the_ranges_are_right(flag):
     assert all(first < end for first, end in flag.ranges)
     assert flag.has(flag.ranges[0][0])
     assert not flag.has(flag.ranges[-1][1])

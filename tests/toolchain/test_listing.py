@@ -75,7 +75,7 @@ def test_the_next_time_a_change_is_known(project):
     assert asked(project) == "b.c f.c a.c False"
 
 
-def test_an_edit_of_a_source_is_no_change(project):
+def test_an_edit_of_a_source_is_not_a_change(project):
     (project / "src" / "a.c").write_text("int a;")
     assert asked(project) == "f.c a.c False"
 
@@ -104,13 +104,13 @@ def test_a_folder_dated_in_the_future_is_not_kept(project):
     assert [asked(project), asked(project)] == ["f.c a.c True"] * 2
 
 
-def test_a_name_that_is_no_text_is_kept(project):
+def test_a_name_that_is_not_text_is_kept(project):
     Path(os.fsdecode(os.fsencode(project) + b"/\xff.c")).touch()
     keep(project)
     assert listing.find(project) == sources.find(project)
 
 
-def test_a_tree_without_our_folder_is_left_as_it_is(tree):
+def test_a_tree_without_unibuilds_folder_is_left_as_it_is(tree):
     root = tree({"a.c": ""})
     listing.find(root)
     assert [*root.iterdir()] == [root / "a.c"]

@@ -55,7 +55,7 @@ def test_a_makefile_that_configure_makes_counts_by_its_content(tree):
     assert names(root, build.inputs) == ["main.c"]
 
 
-def test_our_own_gnumakefile_is_not_called_again(tree):
+def test_the_gnumakefile_that_calls_unibuild_is_not_called_again(tree):
     root = tree({"Makefile": MAKEFILE, "GNUmakefile": OURS, "unibuild.mk": ""})
     build = steps(root)["build"]
     assert build.commands == (("make", "-f", "Makefile"),)
@@ -67,7 +67,7 @@ def test_another_gnumakefile_is_what_make_reads(tree, files):
     assert steps(tree(files))["build"].commands == (("make",),)
 
 
-def test_the_kernel_is_no_source_of_itself(tree):
+def test_the_kernel_is_not_a_source_of_itself(tree):
     root = tree({"Makefile": MAKEFILE, "main.c": "", "hello.xen": ""})
     assert names(root, steps(root, sources=("*",))["build"].inputs) == ["Makefile", "main.c"]
 

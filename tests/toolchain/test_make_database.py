@@ -59,13 +59,13 @@ def test_what_is_only_a_prerequisite_is_known(database):
     assert not {name for name in names(root, found.known) if name.startswith(".")}
 
 
-def test_rules_and_makefiles_are_told(database):
+def test_rules_and_makefiles_are_found(database):
     found, root = database
     assert names(root, found.rules[f"{root}/a.o"]) == {"a.c", "gen.h", "order"}
     assert names(root, found.makefiles) == {"Makefile", "rules.mk", "sub/Makefile"}
 
 
-def test_the_environment_is_no_text_of_the_build(database):
+def test_the_environment_is_not_text_of_the_build(database):
     found, _ = database
     assert not [line for lines in found.texts.values() for line in lines if "/elsewhere/x" in line]
 

@@ -55,7 +55,7 @@ def test_a_script_that_lists_folders_looks_up_all(script):
 @pytest.mark.parametrize(
     ("name", "is_written"), [("k.map", True), ("build.log", True), ("x.sym", False), ("local.mk", False)]
 )
-def test_a_file_that_the_recipe_writes_is_no_edit(name, is_written):
+def test_a_file_that_the_recipe_writes_is_not_an_edit(name, is_written):
     assert text_references.is_written(f"/p/{name}", [MAKEFILE]) == is_written or name == "x.sym"
 
 
@@ -71,7 +71,7 @@ def test_a_file_that_takes_in_another_names_it(path, text):
     assert text_references.word_for(path).search(text.encode())
 
 
-def test_part_of_a_word_is_no_mention():
+def test_part_of_a_word_is_not_a_mention():
     assert not text_references.word_for("lib/net.ml").search(b"internet nets")
 
 

@@ -171,7 +171,7 @@ def test_a_renamed_unikernel_is_what_is_built(run, unikernel, kernel, clean_buil
 
 
 @some_files
-def test_a_damaged_file_is_made_anew(run, unikernel, kernel, name):
+def test_a_damaged_file_is_made_again(run, unikernel, kernel, name):
     run()
     path, before = unikernel.root / name, kernel()
     path.write_bytes(b"damaged")
@@ -180,7 +180,7 @@ def test_a_damaged_file_is_made_anew(run, unikernel, kernel, name):
 
 
 @some_files
-def test_a_file_that_is_gone_is_made_anew(run, unikernel, kernel, name):
+def test_a_file_that_is_gone_is_made_again(run, unikernel, kernel, name):
     run()
     path, before = unikernel.root / name, kernel()
     path.unlink()
@@ -188,7 +188,7 @@ def test_a_file_that_is_gone_is_made_anew(run, unikernel, kernel, name):
     assert (path.exists(), kernel(), run()) == (True, before, [])
 
 
-def test_another_build_of_the_same_mirage_configures_anew(run, unikernel):
+def test_another_build_of_the_same_mirage_configures_again(run, unikernel):
     run()
     os.utime(unikernel.programs / "mirage", (1, 1))
     ran = run()
@@ -211,7 +211,7 @@ def test_a_version_that_is_not_known_is_a_sentence(run, unikernel):
     assert "mirage 4.12.0, which unibuild cannot drive; it drives 1.0 to 4.11" in run.said
 
 
-def test_our_gnumakefile_changes_nothing(run, unikernel):
+def test_a_gnumakefile_that_calls_unibuild_changes_nothing(run, unikernel):
     unikernel.write("GNUmakefile", "include Makefile\ninclude unibuild.mk\n")
     unikernel.write("unibuild.mk", "build-all:\n\t+@unibuild build\n")
     assert [run(), run()] == [[CONFIGURE, DEPEND, BUILD], []]

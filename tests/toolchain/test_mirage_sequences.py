@@ -23,7 +23,7 @@ PERSONS = ("config.ml", "unikernel.ml", "unibuild.toml", "lib/more.ml", "htdocs/
 
 
 class Sequence:
-    """What a person, other tools and bad luck do to a tree; each method of ``OF`` is one of it."""
+    """What users, other tools and accidents do to a tree; each method of ``OF`` is one of these."""
 
     def __init__(self, unikernel, seed: int) -> None:
         self.unikernel, self.random = unikernel, random.Random(seed)
@@ -128,7 +128,7 @@ class Sequence:
 
 @pytest.fixture
 def from_nothing(unikernel, tmp_path):
-    """Return the hash in the kernel that mirage and make leave in a tree of the person's files alone."""
+    """Return the hash in the kernel that mirage and make leave in a tree of the user's files alone."""
 
     def build() -> bytes:
         root, switch = tmp_path / "nothing" / "hello", tmp_path / "nothing" / "switch"

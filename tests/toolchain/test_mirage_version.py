@@ -43,7 +43,7 @@ def test_it_is_asked_once(program, tmp_path):
     assert program.asked() == 1
 
 
-def test_another_executable_is_asked_anew(program, tmp_path):
+def test_another_executable_is_asked_again(program, tmp_path):
     program("echo v4.11.1")
     mirage_version(tmp_path, {})
     program("echo v3.10.8; :")
@@ -64,7 +64,7 @@ def test_a_tree_that_cannot_be_written_to_can_be_looked_at(program, tmp_path):
 
 
 @pytest.mark.parametrize("script", ["echo 0.11.1", "echo Mirage 4.0", "echo cannot open display >&2; exit 1", "true"])
-def test_the_image_viewer_is_told_from_it(program, tmp_path, script):
+def test_the_image_viewer_is_not_taken_for_it(program, tmp_path, script):
     program(script)
     with pytest.raises(MissingError, match=r"is not MirageOS's mirage.*\n.*image viewer"):
         mirage_version(tmp_path, {})

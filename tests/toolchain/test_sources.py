@@ -55,7 +55,7 @@ def test_folders_of_version_control_and_of_tools_hold_no_sources(tree):
         ".nfs00000001",
     ],
 )
-def test_what_editors_drop_is_no_source(tree, name):
+def test_what_editors_drop_is_not_a_source(tree, name):
     assert names(tree({"a.c": "", name: "", f"src/{name}": ""})) == ["a.c"]
 
 
@@ -77,7 +77,7 @@ def test_patterns_of_ones_own_replace_the_usual_ones(tree):
     assert names(root, ["*.txt", "data/", "!data/old/"]) == ["b.txt", "data/x/1.bin"]
 
 
-def test_what_is_no_source_whatever_the_patterns_say(tree):
+def test_what_is_never_a_source_whatever_the_patterns_say(tree):
     root = tree({"dist/a.c": "", "lib/dist/a.c": "", "main.c": ""})
     assert names(root, without=["/dist/", "main.c"]) == ["lib/dist/a.c"]
 
@@ -101,7 +101,7 @@ def test_a_link_into_or_above_the_tree_adds_nothing(tree, target):
     assert names(root) == ["src/a.c", "src/b/c.c"]
 
 
-def test_what_is_no_file_is_no_source(tree):
+def test_what_is_not_a_file_is_not_a_source(tree):
     root = tree({"a.c": ""})
     (root / "gone.c").symlink_to("nowhere")
     (root / "itself.c").symlink_to("itself.c")
@@ -121,7 +121,7 @@ def test_a_link_into_a_folder_of_a_tool_is_none(tree):
     assert names(root) == []
 
 
-def test_a_name_that_is_no_text_is_found(tree):
+def test_a_name_that_is_not_text_is_found(tree):
     root = tree({})
     Path(os.fsdecode(os.fsencode(root) + b"/\xff.c")).touch()
     assert [os.fsencode(path.name) for path in find(root).files] == [b"\xff.c"]

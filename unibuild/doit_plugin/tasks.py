@@ -127,12 +127,12 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
                 self._state.set(_MADE, path, True)
             now = watch if self.stage.step is None else renewed(self.graph, self.stage).watch
             meta = task.meta or {}
-            return {"stamps": fingerprint.seal(now, meta.get("record", verdict.record), meta.get("settled", ()))}
+            return {"record": fingerprint.seal(now, meta.get("record", verdict.record), meta.get("settled", ()))}
 
         task.value_savers.append(save)
         if verdict.reason is None:
-            if verdict.record != values.get("stamps"):  # stamps moved, contents did not
-                self._state.set(task.name, "_values_:", {**values, "stamps": verdict.record})
+            if verdict.record != values.get("record"):  # fingerprints changed, contents did not
+                self._state.set(task.name, "_values_:", {**values, "record": verdict.record})
             self._keep_dependencies(task)
         return verdict.reason is None
 
@@ -238,7 +238,7 @@ def _recorded(stage: Stage) -> dict[str, Any]:
 
 def _taken(values: dict[str, Any]) -> object:
     """Return what distinguishes the record of a success from that of another one; None: there is none."""
-    record = values.get("stamps")
+    record = values.get("record")
     return record.get("taken") if isinstance(record, dict) else None
 
 

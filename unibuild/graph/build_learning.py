@@ -77,14 +77,14 @@ def learn(learned: Learned, stage: Stage, files: Iterable[str], seen: Observatio
         seen: what was seen of it.
 
     Returns:
-        The inputs whose state after the build counts.
+        The inputs that count by their state after the build.
     """
     learner = _Learner(learned, stage.watch.root, {key(stage.watch.root, path): path for path in files}, seen)
     learner.made_before = {key(stage.watch.root, path) for path in stage.watch.made}
     learner.take_reads()
     learner.take_rules()
     learner.take_mentions()
-    return learner.settle()
+    return learner.decide()
 
 
 def adopt(learned: Learned, stage: Stage, before: StageRecord, database: Database) -> None:
@@ -192,7 +192,7 @@ class _Learner:
             if name not in learned.outside and ((path in sought and name.startswith("../")) or os.path.isdir(path))  # noqa: PTH112
         )
 
-    def settle(self) -> list[str]:
+    def decide(self) -> list[str]:
         """Decide which files that changed during the build are its outputs; return the inputs among them."""
         learned, before = self.learned, self.seen.before["inputs"]
         known = {*learned.known}

@@ -27,10 +27,10 @@ _HOLE = 4096  # bytes of zeros that no file system here keeps
 
 
 def plan(found: Graph) -> DiskImage:
-    """Return the image of a project whose kernel is built; nothing is written.
+    """Return the image of a project that has a kernel; write nothing.
 
     Raises:
-        KernelError: it is no Xen kernel, or not one of the type that is asked for.
+        KernelError: it is not a Xen kernel, or not one of the type that is asked for.
         InputError: the ``.xl``, a template or a setting is wrong, or the boot loaders cannot keep the command line.
         FileError: a file cannot be read.
     """
@@ -48,7 +48,7 @@ def plan(found: Graph) -> DiskImage:
     bios = _bios(kind) if settings.bios or found.project.settings.publish.virtualization == "hvm" else None
     if bios and not line.is_exact and line.words is None:
         raise SettingsError(
-            "GRUB for a BIOS cannot hand over a command line with quotes or backslashes as it stands",
+            "GRUB for a BIOS cannot hand over a command line with quotes or backslashes",
             hint="write it without them, in [xl] cmdline or [image] cmdline",
         )
     return images.make(

@@ -61,11 +61,11 @@ class Stage(NamedTuple):
     """One stage that leaves files.
 
     Attributes:
-        name: the goal's name; where hosts have an ``.xl`` of their own, also whose stage it is: ``xl:xen1``.
+        name: the goal's name; with the host's name if hosts have an ``.xl`` of their own: ``xl:xen1``.
         doc: what it does, for ``doit list``.
         watch: what decides whether it is stale.
-        folders: absolute paths whose stamps decided which inputs there are.
-        step: the toolchain's step; None for what is our own work: ``xl`` and the exports.
+        folders: absolute paths of the folders that were listed to find the inputs.
+        step: the toolchain's step; None for what unibuild itself writes: ``xl`` and the exports.
     """
 
     name: str
@@ -87,10 +87,10 @@ class Graph(NamedTuple):
         project: the project, its host's own ``[xl]`` laid over the rest.
         toolchain: what builds its kernel.
         stages: in the order in which they run.
-        start: the ``.xl`` to start from, the generated one or a person's own; None: there is none.
-        kernel: our copy of the kernel, which no later make tears while a host reads it.
+        start: the ``.xl`` to start from, the generated one or the user's own; None: there is none.
+        kernel: unibuild's copy of the kernel, which no later make damages while a host reads it.
         xl: the patched ``.xl``.
-        exports: more stages after those, each of which only its own goal runs.
+        exports: more stages after those; only its own goal runs each.
     """
 
     project: Project
@@ -109,7 +109,7 @@ class Graph(NamedTuple):
         ends = xl_file.ENDS if ends is None else ends
         try:
             return xl_file.render(self.project, self.kernel, self.start, self.toolchain.xl_in, mirage=mirage, ends=ends)
-        except KernelError as error:  # a person knows the kernel by its own name, not by that of our copy
+        except KernelError as error:  # the user knows the kernel by its own name, not by that of the copy
             message = error.message.replace(str(self.kernel), str(self.toolchain.kernel))
             raise KernelError(message, hint=error.hint) from None
 
@@ -118,16 +118,16 @@ def graph(project: Project) -> Graph:
     """Compute the graph of a project from its settings and what is in its folder now.
 
     Raises:
-        InputError: the settings do not say how the kernel is built, or ``host`` is no host.
+        InputError: the settings do not say how the kernel is built, or ``host`` is not a host.
         FileError: the folder cannot be read.
     """
     if project.settings.host not in ("auto", "local", "lab"):
         from unibuild.host import resolve
 
         resolve.host_name(project.settings)
-    whose = xl_owner(project.settings)
-    own = f"@{project.settings.host}" if whose == project.settings.host else ""  # its files are of this host alone
-    of = f":{whose}" if whose else ""
+    owner = xl_owner(project.settings)
+    own = f"@{project.settings.host}" if owner == project.settings.host else ""  # its files are of this host alone
+    of = f":{owner}" if owner else ""
     project = apply_host(project)
     toolchain = choose(project)
     folder = project.root / STATE
@@ -169,7 +169,7 @@ def renewed(found: Graph, stage: Stage) -> Stage:
 
 
 def _stage(project: Project, toolchain: Toolchain, kernel: Path, step: Step) -> Stage:
-    """Return the stage of a toolchain's step; ``kernel`` is our copy, which the build leaves too."""
+    """Return the stage of a toolchain's step; ``kernel`` is unibuild's copy, which the build leaves too."""
     exported = {str(project.root / file) for file in (project.settings.image.file,) if file}
     targets = (*step.targets, kernel) if step.name == "build" else step.targets
     watch = StageInputs(
@@ -228,7 +228,7 @@ def _ramdisk(project: Project, start: Path | None) -> list[Path]:
     if b"ramdisk" in text:  # the grammar costs too much for everybody
         from unibuild.xlcfg import parser
 
-        with contextlib.suppress(InputError):  # the stage that writes the .xl tells of it
+        with contextlib.suppress(InputError):  # the stage that writes the .xl reports it
             said = parser.parse(text.decode(errors="surrogateescape")).get("ramdisk")
     folders = [project.root, *([start.parent] if start else [])]
     found = [folder / str(said) for folder in folders if said]

@@ -118,7 +118,7 @@ def describe(text: str, path: str = "the .xl file") -> Description:
         raise InputError(f"{path}: a domain of type {kind} is described for libvirt only where it is pv or pvh")
     memory, vcpus = _number(config, "memory", _MEMORY), _number(config, "vcpus", 1)
     machine, os = _TYPES[str(kind)]
-    left_out = [key for key in config.keys() if key not in (*_KEYS, *_ENDS)]  # noqa: SIM118 (a Config is no dict)
+    left_out = [key for key in config.keys() if key not in (*_KEYS, *_ENDS)]  # noqa: SIM118 (a Config is not a dict)
     ends = [(key, str(config.get(key))) for key in _ENDS if config.get(key) is not None]
     left_out += [f"{key}={action}" for key, action in ends if action not in _ENDS[key]]
     return Description(
@@ -145,7 +145,7 @@ def render(description: Description, project: Path) -> str:
 
     Args:
         description: the domain.
-        project: the project's folder; a ``dodo_templates/libvirt.xml.j2`` there goes before ours.
+        project: the project's folder; a ``dodo_templates/libvirt.xml.j2`` there goes before unibuild's.
 
     Raises:
         InputError: a text has a character that no XML can hold; or the template is wrong.

@@ -1,6 +1,6 @@
 """Where a kernel comes from: the revision of its sources, what built it, the arguments that it gets.
 
-Children are asked here, so this is called where something is booted or a person asks, and not where nothing is stale.
+Children are asked here, so this is called where something is booted or the user asks, and not where nothing is stale.
 """
 
 from __future__ import annotations

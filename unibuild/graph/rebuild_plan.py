@@ -1,4 +1,4 @@
-"""Decides how much of a build whose tool goes by dates has to run again: nothing, what make says, or all of it.
+"""Decide how much of a build has to run again if its tool compares dates: nothing, what make says, or all of it.
 
 make compares dates. It does not see a file that no rule names, a header that one of two rules leaves out, another
 compiler, a variable, a file that is older than what was made from the one before it. Where one of these may have
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 def decide(graph: Graph, stage: Stage, learned: Learned, changes: Sequence[Change], others: Sequence[str]) -> Plan:
-    """Return what a stale stage has to run, whose targets are in order.
+    """Return what a stale stage has to run; its targets are in order.
 
     Args:
         graph: the graph that the stage belongs to.
@@ -126,7 +126,7 @@ class _Known:
         return None
 
     def is_covered(self, name: str) -> bool:
-        """Say whether each target whose sources mention a file has the file as a prerequisite too."""
+        """Say whether each target with sources that mention a file has the file as a prerequisite too."""
         if name not in self._covered:
             self._covered[name] = True  # files that mention each other
             self._covered[name] = all(self._covers(other, name) for other in self._mentioning(name))

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
 
+_STASH = "stash"  # a folder in `.unibuild` for files that are out of the way while a step runs
 LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
 
@@ -68,7 +69,7 @@ def run_stage(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
         judged: why.
 
     Returns:
-        The inputs whose state after the run counts, with their stamps: what the step itself wrote.
+        The inputs that count by their state after the run, with their fingerprints: what the step itself wrote.
 
     Raises:
         BuildError: a command failed, or did not leave what it should.
@@ -77,7 +78,7 @@ def run_stage(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
     """
     folder = state_dir(graph.project.root)
     if stage.step is None:
-        with _targets(stage, judged.suspects, folder / "aside"):
+        with _targets(stage, judged.suspects, folder / _STASH):
             _write(graph, stage)
         return {}
     stage.step.require()
@@ -147,7 +148,7 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
                     own = {key(str(root), path) for path in settled}
                     note_build(learned, str(root), own.union(judged.record["inputs"]))
                 learned.save(root)
-                if not is_finished:  # what the build was found to depend on is no change to the next one
+                if not is_finished:  # what the build turned out to depend on does not count as a change
                     judged.record["fingerprint"] = dict(renewed(graph, stage).watch.fingerprint)
     settled += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
     return {path: fingerprint.take(path) for path in settled}
@@ -221,7 +222,7 @@ def _carry_out(
     """Run the commands of a step, traced, and see that it did its work."""
     step = stage.step
     assert step is not None
-    with _targets(stage, away, state_dir(graph.project.root) / "aside") as moved:
+    with _targets(stage, away, state_dir(graph.project.root) / _STASH) as moved:
         more = [f"-W{name}" for path in assumed_new for name in (os.path.relpath(path, step.cwd),)]
         with trace:
             for argv in step.commands:
@@ -281,7 +282,7 @@ def accept(graph: Graph, stage: Stage) -> str | None:
 
 
 def _write(graph: Graph, stage: Stage) -> None:
-    """Carry out a stage that is our own work."""
+    """Write the file of a stage without a step."""
     if stage.goal == "xl":
         from unibuild.graph import xl_file
 
@@ -312,7 +313,7 @@ def _command(stage: Stage, step: Step, argv: Sequence[str]) -> None:
         raise KeyboardInterrupt
     if status:
         how = f"was ended by signal {-status}" if status < 0 else f"failed with exit code {status}"
-        hint = "what it said stands above"
+        hint = "its output is above"
         if step.restore_targets_on_failure:
             hint += "; the files that it writes are as they were before"
         if step.lock is not None and (holder := _holder(step.lock)):

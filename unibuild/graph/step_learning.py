@@ -34,12 +34,12 @@ def learn_step(
     Args:
         learned: what is known; it is changed.
         stage: the step's stage.
-        before: the files of the project before the run, absolute, with their stamps.
+        before: the files of the project before the run, absolute, with their fingerprints.
         after: those after it.
         trace: what the run read.
 
     Returns:
-        The files that the step itself wrote, whose state after the run counts.
+        The files that the step itself wrote; their state after the run counts.
     """
     root = stage.watch.root
     old = learned.prepared.get(stage.name, Prepared())
@@ -67,7 +67,7 @@ def learn_step(
 
 
 def note_build(learned: Learned, root: str, own: Iterable[str]) -> None:
-    """Note that files are the work of a build that succeeded: what it wrote or removed is no edit to the steps before.
+    """Note which files a build that succeeded wrote or removed: to the steps before it they are not edits.
 
     Args:
         learned: what is known; it is changed.

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDS", "NAME_MAX", "Disk", "digest", "disks", "domain_name", "notes", "render"]
 
-# An ended domain stays until we have read its last line; xl's own way is to destroy it, and at a reboot to start it
-# again, which is a loop while one develops.
+# A domain that has ended stays until unibuild has read its last line. By default xl destroys it, and starts it again
+# if it reboots, which is a loop during development.
 ENDS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
 NAME_MAX = 200  # bytes of a domain's name: xl and unibuild name files after it, with what they add at most 255
 _PROTOCOL = re.compile(r"[^/:]+:")  # QEMU's block.c, path_has_protocol()
@@ -71,7 +71,7 @@ def render(
         ends: for which ends of the domain it stays, where nothing else is said.
 
     Raises:
-        KernelError: it is no Xen kernel, or none for the domain's type.
+        KernelError: it is not a Xen kernel, or none for the domain's type.
         XlSyntaxError: xl would refuse the file that it starts from.
         SettingsError: a change cannot be written in an ``.xl``; or a device is missing.
         FileError: a file cannot be read.
@@ -254,7 +254,7 @@ def _check_length(config: parser.Config) -> None:
 
 
 def _type(config: parser.Config, kernel: kernels.Kernel, asked: Literal["pv", "pvh"] | None) -> str | None:
-    """Return the domain's type; None: the file names one that we know nothing of (``hvm``)."""
+    """Return the domain's type; None: the file names one that unibuild does not know (``hvm``)."""
     said = config.get("type")
     if asked is None and said is None and config.get("builder") in _PV_BUILDERS:
         said = "pv"

@@ -56,7 +56,7 @@ class Step:
         targets: absolute paths of files that must exist afterwards. A later step that rewrites one leaves the same
             digest.
         fingerprint: everything else that matters, by the name to report: ``{"arguments": ..., "mirage": ...}``.
-        variables: names of environment variables whose values are in the fingerprint, set or not.
+        variables: names of the environment variables that are in the fingerprint by their values, set or not.
         needs: programs that must be on PATH when the step runs, each with a hint for when it is missing.
         left_over: files that another release of the tool generated and that are in the way; a successful run removes
             them. The step is stale while one exists.

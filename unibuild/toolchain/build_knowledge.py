@@ -1,7 +1,7 @@
 """What earlier builds of a project showed: which files a build writes and reads.
 
 It is kept as ``.unibuild/learned``, and survives a failed build and ``doit forget``; ``clean`` removes it. Paths in it
-are those of ``stamps.key``.
+are those of ``fingerprint.key``.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Learned(msgspec.Struct, kw_only=True):
         variables: the environment variables that the build reads by name.
         programs: the programs that the build ran.
         git: whether the build asks git for a revision; or which files changed, or for their dates.
-        doubts: inputs that changed during the last build: their stamps at its end, and in how many builds on end.
-        written: inputs that builds write, such as a log: while a build runs, a change of one is no reason to stop it.
+        doubts: inputs that changed during the last build: their fingerprints at its end, and in how many builds on end.
+        written: inputs that builds write, such as a log: while a build runs, a change of one does not stop it.
         unfinished: whether a build from nothing began and has not succeeded.
         prepared: what the steps before the build showed, by their names.
     """

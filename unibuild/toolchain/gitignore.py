@@ -6,7 +6,7 @@ What pathspec, asked here of one entry of a folder that was not left out itself,
 
 - A POSIX class (``[[:alpha:]]``) is none: a line with one names next to nothing.
 - A line with spaces after an escaped space names nothing.
-- In ``[...]`` a backslash is a plain character, a slash cannot stand, and ``[!a]`` and ranges match ``/`` too.
+- In ``[...]`` a backslash is a plain character, a slash is not allowed, and ``[!a]`` and ranges match ``/`` too.
 - Tabs at the end of a line are taken off, not only spaces.
 - ``!x/`` and ``!x`` also speak of what is in ``x``, as far as no line of the same file speaks of that by itself:
   ``*.o`` in a ``.gitignore`` above then does not leave out ``x/a.o``.
@@ -47,7 +47,7 @@ class Patterns:
             pattern = _compile(line)
             files += pattern
             folders += _compile(bare) if (bare := _bare(line)) != line else pattern
-        self._files = GitIgnoreSpec(files, backend="simple")  # the others cannot take names that are no text
+        self._files = GitIgnoreSpec(files, backend="simple")  # the others cannot take names that are not text
         self._folders = GitIgnoreSpec(folders, backend="simple")
 
     def match(self, path: str, *, folder: bool = False) -> bool | None:
@@ -58,7 +58,7 @@ class Patterns:
         answers for what is in the folder.
 
         Args:
-            path: relative to where the patterns stand, parts joined by ``/``, none at the end.
+            path: relative to the folder of the patterns, parts joined by ``/``, none at the end.
             folder: whether it is a folder (a symbolic link to one is none).
 
         Returns:
@@ -87,7 +87,7 @@ def _compile(line: str) -> list[GitIgnoreSpecPattern]:
 
 
 def _without_slash_in_brackets(pattern: GitIgnoreSpecPattern) -> GitIgnoreSpecPattern:
-    """Return a pattern whose brackets match no slash, as in git: pathspec lets ``[!a]`` match one."""
+    """Return a pattern with brackets that match no slash, as in git: pathspec lets ``[!a]`` match one."""
     if pattern.regex is None:
         return pattern
     changed = _PARTS.sub(lambda part: f"(?!/){part[0]}" if part["bracket"] else part[0], pattern.regex.pattern)

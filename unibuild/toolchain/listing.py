@@ -1,8 +1,8 @@
 """Finds the sources as ``unibuild.toolchain.sources`` does, and walks only where something moved since the last time.
 
-``.unibuild/listing`` keeps what the last walks found, and the stamps of the folders that decided it: such a stamp moves
-when an entry appears, is removed or is renamed. Each stamp was taken before its folder was listed. A folder that
-changed a moment before it was listed could change again without another stamp, so what such a walk found is not kept:
+``.unibuild/listing`` keeps what the last walks found, and the fingerprints of the folders that decided it. Such a
+fingerprint changes when an entry appears, is removed or is renamed. Each was taken before its folder was listed. A
+folder that changed a moment before could change again and keep its fingerprint, so such a walk is not kept:
 git's rule for a "racily clean" index.
 """
 
@@ -13,8 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from unibuild import __version__
-from unibuild import fingerprint as stamps
+from unibuild import __version__, fingerprint
 from unibuild.errors import FileError
 from unibuild.settings.loader import STATE
 from unibuild.toolchain import sources
@@ -34,7 +33,7 @@ class _Entry(TypedDict):
     asked: list[list[str]]
     files: list[str]
     folders: list[str]
-    stamps: dict[str, str]
+    fingerprints: dict[str, str]
     links: dict[str, str]
 
 
@@ -50,14 +49,14 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     for entry in kept:
         if entry["asked"] == asked and _holds(entry):
             return sources.FoundFiles(tuple(map(Path, entry["files"])), tuple(map(Path, entry["folders"])))
-    begun = stamps.clock(str(cache.parent)) if cache.parent.is_dir() else None
+    begun = fingerprint.clock(str(cache.parent)) if cache.parent.is_dir() else None
     look = sources.look(root, patterns, without=without)
-    if look.whole and begun is not None and all(_old(stamp, begun) for stamp in look.stamps.values()):
+    if look.whole and begun is not None and all(_old(stamp, begun) for stamp in look.fingerprints.values()):
         entry = _Entry(
             asked=asked,
             files=[*map(str, look.found.files)],
             folders=[*map(str, look.found.folders)],
-            stamps={**look.stamps},
+            fingerprints={**look.fingerprints},
             links={**look.links},
         )
         others = [other for other in kept if other["asked"] != asked]
@@ -78,11 +77,11 @@ def _read(cache: Path) -> list[_Entry]:
 
 def _holds(entry: _Entry) -> bool:
     """Say whether nothing has moved that decided what the walk found."""
-    return all(stamps.take(path) == stamp for path, stamp in entry["stamps"].items()) and all(
+    return all(fingerprint.take(path) == stamp for path, stamp in entry["fingerprints"].items()) and all(
         sources.leads_to(link) == end for link, end in entry["links"].items()
     )
 
 
-def _old(stamp: str, begun: stamps.FileSystemClock) -> bool:
-    """Say whether a change after the walk had ``begun`` gives another stamp than this one."""
-    return stamp == stamps.ABSENT or int(stamp.partition(":")[0]) < begun.now - begun.tick
+def _old(stamp: str, begun: fingerprint.FileSystemClock) -> bool:
+    """Say whether a change after the walk had ``begun`` gives another fingerprint than this one."""
+    return stamp == fingerprint.ABSENT or int(stamp.partition(":")[0]) < begun.now - begun.tick

@@ -46,7 +46,7 @@ NEED_MAKE = {"make": "on Debian or Ubuntu: apt install make"}
 
 
 class MakeToolchain:
-    """A project whose Makefile builds the kernel.
+    """A project with a Makefile that builds the kernel.
 
     Args:
         root: the project's folder, absolute.
@@ -155,7 +155,7 @@ class MakeToolchain:
         return [path for path in inputs if path.is_file()], missing
 
     def _around(self, variables: Iterable[str], programs: Iterable[str]) -> dict[str, str]:
-        """Return what tells variables and programs from what they were."""
+        """Return what identifies variables and programs."""
         return {
             **variable_hashes(variables, self.build.env),
             **{name: program_fingerprint(name, self.build.env) for name in programs},

@@ -1,7 +1,7 @@
 """What can be read from a Makefile without running it: the targets of its rules.
 
 Grammar: the GNU make manual, "Writing Makefiles". Plain variables are expanded and ``include`` is followed; what needs
-a function, a condition or the shell is left out, for this is for guesses that a person then sees.
+a function, a condition or the shell is left out, for this is for guesses that the user then sees.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KERNELS = (r".*\.xen", r".*\.pvh", r"mini-os(?:\.gz|\.elf)?", r".*\.elf")  # th
 
 
 def find(folder: Path) -> Path | None:
-    """Return the makefile that GNU make reads in a folder; where that is our door to another one, the other one.
+    """Return the makefile that GNU make reads in a folder; if that only calls unibuild, the one behind it.
 
     Raises:
         FileError: it cannot be read.

@@ -31,7 +31,7 @@ class Registration:
 
 
 def choose(project: Project) -> Toolchain:
-    """Return the toolchain that the settings name; for ``auto`` the first whose ``matches`` accepts the project.
+    """Return the toolchain that the settings name; for ``auto`` the first with a ``matches`` that accepts the project.
 
     Raises:
         SettingsError: the name is unknown, no toolchain matches, or the settings lack what the toolchain needs.

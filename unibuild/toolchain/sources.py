@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild import fingerprint as stamps
+from unibuild import fingerprint
 from unibuild.errors import FileError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ DROPPINGS = re.compile(
     r"|\.nfs[0-9a-f]{8,}|\.fuse_hidden.*|\.DS_Store",
     re.DOTALL,
 )
-"""Names of files that editors, file managers and file systems leave beside the files of a project."""
+"""Names of files that editors, file managers and file systems leave next to the files of a project."""
 
 _IN_A_FOLDER = 500  # files of a folder outside of the project that count, at most
 _TOOLS = {"_build": (".lock", "log", "_log", ".db"), "_opam": (".opam-switch",)}
@@ -41,7 +41,8 @@ class FoundFiles:
 
     Attributes:
         files: the files, absolute and sorted.
-        folders: the folders listed, absolute and sorted. While none of their stamps moves, another walk finds the same.
+        folders: the folders listed, absolute and sorted. Another walk finds the same while their fingerprints stay the
+            same.
     """
 
     files: tuple[Path, ...]
@@ -54,13 +55,13 @@ class Look:
 
     Attributes:
         found: what it found.
-        stamps: the stamps of the folders listed, each taken before its content was read.
+        fingerprints: the fingerprints of the folders listed, each taken before its content was read.
         links: the symbolic links met, and what each led to (see ``leads_to``).
-        whole: whether all could be read; stamps do not show when the rest becomes readable.
+        whole: whether all could be read; fingerprints do not show when the rest becomes readable.
     """
 
     found: FoundFiles
-    stamps: Mapping[str, str]
+    fingerprints: Mapping[str, str]
     links: Mapping[str, str]
     whole: bool
 
@@ -85,7 +86,7 @@ def find(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
 
 
 def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = ()) -> Look:
-    """Find the files as ``find`` does, with the stamps that decided the result.
+    """Find the files as ``find`` does, with the fingerprints that decided the result.
 
     Raises:
         FileError: ``root`` cannot be read.
@@ -101,9 +102,9 @@ def look(root: Path, patterns: Sequence[str] = (), *, without: Iterable[str] = (
     walk.folder(str(root), included=not patterns)
     while walk.links:
         walk.link(*walk.links.pop(0))
-    folders = sorted(path for path, stamp in walk.stamps.items() if stamp != stamps.ABSENT)
+    folders = sorted(path for path, stamp in walk.fingerprints.items() if stamp != fingerprint.ABSENT)
     found = FoundFiles(tuple(map(Path, sorted(walk.files))), tuple(map(Path, folders)))
-    return Look(found, walk.stamps, walk.leads, walk.whole)
+    return Look(found, walk.fingerprints, walk.leads, walk.whole)
 
 
 def is_pruned(path: str) -> bool:
@@ -197,7 +198,7 @@ class _Walk:
         self.without = without
         self.skip = len(str(root).rstrip("/")) + 1
         self.files: list[str] = []
-        self.stamps: dict[str, str] = {}
+        self.fingerprints: dict[str, str] = {}
         self.leads: dict[str, str] = {}
         self.links: list[tuple[str, bool]] = []
         self.seen: set[tuple[int, int]] = set()
@@ -216,13 +217,13 @@ class _Walk:
             if (status.st_dev, status.st_ino) in self.seen:
                 return
             self.seen.add((status.st_dev, status.st_ino))
-            stamp = stamps.take(path)
+            stamp = fingerprint.take(path)
             with os.scandir(path) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError:  # it may not be read, or was removed during the walk
             self.whole = False
             return
-        self.stamps[path] = stamp
+        self.fingerprints[path] = stamp
         for entry in entries:
             with contextlib.suppress(OSError):  # a symbolic link that leads to itself
                 self.entry(entry, included)

@@ -186,7 +186,7 @@ def is_written(path: str, scripts: Iterable[bytes]) -> bool:
 
 @lru_cache(maxsize=256)
 def _writes(end: bytes, text: bytes) -> bool:
-    """Say whether a script writes a file whose name ends so (a pattern); many files have one suffix."""
+    """Say whether a script writes a file with a name that ends so (a pattern); many files have one suffix."""
     return re.search(_OUTPUT + rb"[\"']?(?:[^\s;&|\"'$]*/)?(?:" + end + rb")(?![\w.])", text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which arguments ``mirage configure`` takes, release by release; it is told before it is run.
+"""Which arguments ``mirage configure`` takes, release by release; unibuild checks them before it runs mirage.
 
 A failed configure of mirage 4 damages the tree, and that of mirage 3 says so below another error that is none.
 """
@@ -28,7 +28,7 @@ OURS_TO_GIVE = {  # arguments of `mirage configure` that are not for [mirage] ar
     "--config-file": 'name the file in [mirage] config = "..."',
     "-b": "the build is made in the tree",
     "--build-dir": "the build is made in the tree",
-    "--context-file": "the arguments stand in unibuild.toml",
+    "--context-file": "the arguments are in unibuild.toml",
     "--dry-run": "configure would write nothing",
     "--help": "configure would write nothing",
     "--version": "configure would write nothing",
@@ -88,7 +88,7 @@ FLAGS = (
     Flag(("--dhcp",), ((FIRST, (4, 11)),), "from 4.11 on DHCP is used unless --no-dhcp is given"),
     Flag(("--no-dhcp",), (((4, 11), END),), "before 4.11 it is --dhcp=false"),
 )
-"""What is known of them; an argument that stands in no row is left to mirage."""
+"""What is known of them; an argument that is in no row is left to mirage."""
 
 
 def refuse(args: Sequence[str], version: str, text: str) -> None:
@@ -97,10 +97,10 @@ def refuse(args: Sequence[str], version: str, text: str) -> None:
     Args:
         args: those for ``mirage configure``.
         version: the release, as ``4.11.1``.
-        text: the configuration file. An argument whose name stands in it as a string is its own.
+        text: the configuration file. An argument that it names in a string is its own.
 
     Raises:
-        SettingsError: an argument is there that is ours to give, or that the release does not have.
+        SettingsError: an argument is there that unibuild itself passes, or that the release does not have.
     """
     own = set(config_ml.strings(text))
     for word in args:

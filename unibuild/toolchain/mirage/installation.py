@@ -44,7 +44,7 @@ class InstalledTools(msgspec.Struct, frozen=True):
     switch_state: str | None
 
     def folders(self) -> tuple[Path, ...]:
-        """Return the paths whose fingerprints change when the rest may have changed."""
+        """Return paths that get other fingerprints when the rest may have changed."""
         return tuple(Path(path) for path in (self.ocamlc, self.selection) if path is not None)
 
 

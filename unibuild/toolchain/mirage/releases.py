@@ -76,7 +76,7 @@ class Release:
         nondeterministic: those that the build rewrites with other content.
         installs: whether configure itself has opam install what is needed (``--no-opam``: not).
         depend: whether the Makefile has ``depend``.
-        depend_reads: pattern of the files beside its own that ``make depend`` reads.
+        depend_reads: pattern of the files besides its own that ``make depend`` reads.
         fetched: what ``make depend`` leaves in the tree.
         no_sources: patterns of further files that the tools write.
         crunched: pattern of modules that are made from data folders; their head names ocaml-crunch.
@@ -118,7 +118,7 @@ class Release:
 
     @property
     def includes_build(self) -> bool:
-        """Whether it writes a ``dune`` without whose line for ``dune.build`` nothing is built."""
+        """Whether it writes a ``dune`` with a line for ``dune.build`` that the build needs."""
         return "{sub}dune" in self.generated
 
     @property
@@ -288,7 +288,7 @@ _since(
 
 
 def _one_opam_file(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the paths with one opam file in the place of the two of 4.0."""
+    """Return the paths with one opam file instead of the two of 4.0."""
     single = (path.replace("-monorepo", "") for path in paths if "-switch" not in path)
     return tuple(single)
 
