@@ -4,6 +4,7 @@ Black box: every test runs the programs that a person runs.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -379,6 +380,26 @@ def test_list_info_and_dependencies(tree, door):
     assert f"{fresh} build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
     assert str(tree.root / "main.c") in tree.run(door, "info", "build")
     assert str(tree.root / "main.c") in tree.run(door, "list", "--deps")
+
+
+def test_list_with_states_and_plan_give_the_reason(tree):
+    def reasons(**env: str) -> list[str]:
+        listed = next(line for line in tree.run("unibuild", "list", "-s", **env).splitlines() if " build " in line)
+        planned = tree.run("unibuild", "plan", "build", **env).splitlines()[0]
+        return [*re.findall(r"\((.*)\)$", listed), *re.findall("would run: (.*)$", planned)]
+
+    tree.write("Makefile", "hello.xen: main.c data.txt\n\tcat main.c data.txt > $@; echo $(CFLAGS) >> $@\n")
+    tree.write("data.txt", "one")
+    assert reasons() == ["not done yet"] * 2
+    tree.run("unibuild", "build")
+    assert reasons() == []
+    assert reasons(CFLAGS="-O3") == ["CFLAGS changed"] * 2
+    tree.write("data.txt", "two")
+    assert reasons() == ["data.txt changed"] * 2
+    (tree.root / "data.txt").unlink()
+    assert reasons() == ["data.txt is gone"] * 2
+    tree.run("unibuild", "build", code=1)
+    assert reasons() == ["failed the last time"] * 2
 
 
 def test_list_with_states_leaves_out_what_always_runs(tree):

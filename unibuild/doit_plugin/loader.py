@@ -8,6 +8,7 @@ app = unikernel()
 from __future__ import annotations
 
 import gc
+import io
 import os
 import re
 import sys
@@ -30,7 +31,7 @@ from doit.doit_cmd import DoitMain
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from unibuild.doit_plugin.goals import later_tasks, tasks, tasks_for_all, watch_task
-from unibuild.doit_plugin.reporter import Reporter
+from unibuild.doit_plugin.reporter import Reporter, item_of
 from unibuild.doit_plugin.tasks import Checker, StageTask
 from unibuild.doit_plugin.usage import GoalOptions, options_after_goal, unknown_option
 from unibuild.errors import FileError, InputError, UnibuildError
@@ -42,6 +43,7 @@ from unibuild.util.output import handle_broken_pipe, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
+    from typing import TextIO
 
     from doit.cmd_base import Command
     from doit.task import Task
@@ -240,11 +242,12 @@ class _Told:
 
 
 class _List(List):  # type: ignore[misc]
-    """doit's ``list``, with the state of a goal in words."""
+    """doit's ``list``, with the state of a goal in words, and why it is to run."""
 
     name = "list"
 
     STATUS_MAP: ClassVar = {"ignore": "ignored", "up-to-date": "up to date", "run": "to run", "error": "error"}
+    outstream: TextIO
     _is_filtered = True
 
     def _list_all(self, include_subtasks: bool) -> list[Task]:
@@ -254,8 +257,19 @@ class _List(List):  # type: ignore[misc]
     def _print_task(self, template: str, task: Task, status: bool, *more: Any) -> None:  # noqa: ANN401 (doit's)
         always_runs = task.uptodate == [(False, None, None)]
         if not status or self._is_filtered or not always_runs:  # what always runs has no state worth a line
-            template = template.replace("{status} {name:<", "{status:<12}{name:<")  # doit's own
-            super()._print_task(template, task, status, *more)
+            own = template.replace("{status} {name:<", "{status:<12}{name:<")  # doit's own
+            out = self.outstream
+            self.outstream = shown = io.StringIO()
+            try:
+                super()._print_task(own, task, status, *more)
+                text = shown.getvalue()
+            finally:
+                self.outstream = out
+            item = item_of(task) if status and own != template else None
+            if item is not None and item.reason:
+                line, end, rest = text.partition("\n")
+                text = f"{line} ({item.reason}){end}{rest}"
+            self.outstream.write(text)
 
 
 class _ResetDep(ResetDep):  # type: ignore[misc]
