@@ -25,12 +25,9 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """A file's identity at one time.
+    """A file's identity at one time: its fingerprint (``fingerprint.take``) and the SHA-256 of its bytes.
 
-    Attributes:
-        stamp: its fingerprint, from ``fingerprint.take``.
-        sha256: the SHA-256 of its bytes.
-        movable: of an ``.xl`` file, the hash that a move of the project does not change; empty: not known.
+    Of an ``.xl`` file ``movable`` is the hash that a move of the project does not change (``xl_file.digest``).
     """
 
     stamp: str
