@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+import unibuild
 from unibuild.deploy import hosts
 from unibuild.errors import InputError, LabError
 from unibuild.host import resolve
+from unibuild.host.base import BATCH
 from unibuild.lab.paths import LabPaths
 from unibuild.lab.vm import LabVm
 from unibuild.settings.model import HostTable, Settings
@@ -107,3 +112,17 @@ def test_what_is_no_host(settings, sentence):
 )
 def test_a_host_that_the_records_know_by_another_name(asked, recorded, found):
     assert hosts.as_recorded(named(asked), recorded).host == found
+
+
+@pytest.mark.parametrize(("batch", "variable"), [(False, ""), (True, ""), (False, "1")])
+def test_host_may_ask_unless_told_by_the_caller_or_the_parent_process(monkeypatch, batch, variable):
+    monkeypatch.setenv(BATCH, variable)
+    host = hosts.open_host(named("xen1"), batch=batch)
+    assert host.is_batch == (batch or bool(variable))
+
+
+def test_no_module_changes_the_environment_of_its_own_process():
+    """An environment variable is for a child; functions of one process pass values."""
+    changes = re.compile(r"os\.environ\[[^]]*\] *=|os\.environ\.(?:setdefault|update)|os\.putenv")
+    package = Path(unibuild.__file__).parent
+    assert [str(path) for path in package.rglob("*.py") if changes.search(path.read_text())] == []

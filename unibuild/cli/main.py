@@ -13,7 +13,7 @@ from unibuild.doit_plugin import usage
 from unibuild.doit_plugin.usage import GoalOptions, split_options
 from unibuild.errors import FileError, InputError, UnibuildError
 from unibuild.util import run_result, standard_streams
-from unibuild.util.output import DEBUG, handle_broken_pipe, lost_output, print_error
+from unibuild.util.output import enable_debug, handle_broken_pipe, lost_output, print_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,7 @@ def _main(argv: list[str]) -> int:
                 print(f"unibuild {unibuild.__version__}")
                 return 0
             case "--debug":
-                os.environ[DEBUG] = "1"
+                enable_debug()
             case "--dry-run":
                 dry = True
             case "-C":

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 from unibuild.errors import UnibuildError
 from unibuild.host.base import BATCH
 from unibuild.util import job_control, process
-from unibuild.util.output import table
+from unibuild.util.output import debug_variables, table
 from unibuild.util.run_result import DESCRIPTOR, Result, read
 from unibuild.util.waits import join
 
@@ -114,7 +114,7 @@ def _start(argv: Sequence[str], root: Path) -> tuple[process.Child, int]:
     """Start a child; return it and the pipe that its result comes through."""
     pipe, child_end = os.pipe()
     try:
-        env = {BATCH: "1", DESCRIPTOR: str(child_end)}
+        env = {BATCH: "1", DESCRIPTOR: str(child_end), **debug_variables()}
         return process.start(argv, cwd=root, env=env, stderr=subprocess.STDOUT, pass_fds=(child_end,)), pipe
     except BaseException:
         os.close(pipe)

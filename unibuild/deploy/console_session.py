@@ -60,7 +60,9 @@ def reattach(project: Project, screen: ConsoleOutput) -> AttachedDomain:
     project = hosts.recorded(project)
     place = resolve.host_name(project.settings)
     known = records.load(state, place)
-    host = hosts.open_running(project.settings, any_lab=True) if known.uuids else None
+    host = None
+    if known.uuids:
+        host = hosts.open_running(project.settings, any_lab=True, batch=project.batch)
     domain = _ours(host, known) if host else None
     if host is None or domain is None:
         down = f": {hosts.DOWN}" if known.uuids and not host else ""

@@ -34,7 +34,7 @@ def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
     if own is None:
         screen.say(f"no domain of this project is on {name}")
         return
-    host = hosts.open_running(project.settings, any_lab=True)
+    host = hosts.open_running(project.settings, any_lab=True, batch=project.batch)
     destroyed = False
     disks: tuple[str, ...] = ()
     with locked(project.root, name):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import sys
 from typing import TYPE_CHECKING
 
 from unibuild.domain import records
 from unibuild.errors import UnibuildError
 from unibuild.host import local, resolve, ssh
+from unibuild.host.base import BATCH
 from unibuild.host.toolstack import open_toolstack
 from unibuild.settings.loader import state_dir
 
@@ -57,23 +59,27 @@ def recorded(project: Project) -> Project:
     return dataclasses.replace(project, settings=as_recorded(project.settings, known))
 
 
-def open_host(settings: Settings) -> Host:
+def open_host(settings: Settings, *, batch: bool = False) -> Host:
     """Return the host in the settings; start the lab if it is down, and report that on standard error.
+
+    Args:
+        settings: all settings.
+        batch: whether no command may ask for a password; in a child of ``--host all`` none may either.
 
     Raises:
         SettingsError: ``host`` is not a host.
         LabError: the lab does not start, or runs with less than the settings require.
     """
     if resolve.address(settings) != "lab":
-        return _open(settings)
+        return _open(settings, batch)
     from unibuild.lab import vm
     from unibuild.util.progress import shown
 
     with shown() as progress:
-        return _lab(vm.up(settings.lab, progress), settings)
+        return _lab(vm.up(settings.lab, progress), settings, batch)
 
 
-def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
+def open_running(settings: Settings, *, any_lab: bool = False, batch: bool = False) -> Host | None:
     """Return the host in the settings, like ``open_host``, but None for a lab that is down.
 
     If another unibuild is starting or stopping the lab, wait for it.
@@ -81,6 +87,7 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
     Args:
         settings: all settings.
         any_lab: whether to use the lab as it runs, whatever ``[lab]`` says, and leave its ports alone.
+        batch: see ``open_host``.
 
     Raises:
         SettingsError: ``host`` is not a host.
@@ -91,25 +98,26 @@ def open_running(settings: Settings, *, any_lab: bool = False) -> Host | None:
 
         lab = vm.running()
         if lab is None or any_lab:
-            return _lab(lab, settings) if lab else None
-    return open_host(settings)
+            return _lab(lab, settings, batch) if lab else None
+    return open_host(settings, batch=batch)
 
 
-def _open(settings: Settings) -> Host:
+def _open(settings: Settings, batch: bool) -> Host:
     table = settings.hosts.get(settings.host)
     where, name = resolve.address(settings), resolve.host_name(settings)
     sudo = table is None or table.sudo == "auto"
     host = local.Local(name=name, sudo=sudo) if where == "local" else ssh.Ssh(*ssh.parse(where), name=name, sudo=sudo)
-    return _report_waiting(_with_toolstack(host, settings))
+    return _report_waiting(_configured(host, settings, batch))
 
 
-def _lab(lab: LabVm, settings: Settings) -> Host:
+def _lab(lab: LabVm, settings: Settings, batch: bool) -> Host:
     host = ssh.Ssh(lab.alias, config=lab.ssh_config, name=resolve.host_name(settings), address="lab")
-    return _report_waiting(_with_toolstack(host, settings))
+    return _report_waiting(_configured(host, settings, batch))
 
 
-def _with_toolstack(host: Host, settings: Settings) -> Host:
-    """Set the toolstack of the host's table; an unknown one raises its error now."""
+def _configured(host: Host, settings: Settings, batch: bool) -> Host:
+    """Set whether it may ask, and the toolstack of the host's table; an unknown one raises its error now."""
+    host.is_batch = batch or bool(os.environ.get(BATCH))
     table = settings.hosts.get(settings.host)
     if table:
         host.toolstack = open_toolstack(table.toolstack, host)

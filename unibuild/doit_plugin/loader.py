@@ -78,7 +78,8 @@ class Unikernel:
 
     def __init__(self, own: Collection[str] = ()) -> None:
         self._own = frozenset(own)
-        self.asked: GoalOptions | None = None  # None: look at the program's command line
+        self.asked: GoalOptions | None = None  # None: they are in the command line
+        self.command_line: Sequence[str] | None = None  # None: that of the program, which is doit
         self.held: Project | None = None
         self.dodo: str | None = None  # None: doit's own loader loads the dodo.py: look at the command line
         # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
@@ -113,13 +114,17 @@ class Unikernel:
                 built = tasks(graph(project))
             return [
                 *built,
-                watch_task(project, _named_dodo(sys.argv[1:]) if self.dodo is None else self.dodo),
+                watch_task(project, _named_dodo(self._words) if self.dodo is None else self.dodo),
                 *later_tasks(project),
             ]
         except UnibuildError as error:
-            if _needs_graph(sys.argv[1:]):
+            if _needs_graph(self._words):
                 raise SystemExit(print_error(error)) from None
             return later_tasks(project)
+
+    @property
+    def _words(self) -> Sequence[str]:
+        return sys.argv[1:] if self.command_line is None else self.command_line  # doit hands its own to nobody
 
     def project(self) -> Project:
         """Load the project, with the settings of the command line."""
@@ -127,7 +132,7 @@ class Unikernel:
 
         from unibuild.settings.loader import load
 
-        asked = options_after_goal(sys.argv[1:]) if self.asked is None else self.asked
+        asked = options_after_goal(self._words) if self.asked is None else self.asked
         words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
         settings = {key: value for key, value in words.items() if key not in self._own}
         return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take_over=asked.take_over)
@@ -156,6 +161,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
 
     asked: GoalOptions | None = None
     """The options of the goals, where the command line does not hold them any more."""
+
+    command_line: Sequence[str] | None = None
+    """The goals and what follows them; None: those of the program, which is doit."""
 
     held: Project | None = None
     """The project, if it need not be loaded again."""
@@ -196,6 +204,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
         ours = held or [Unikernel()]
         for each in ours:
             each.asked, each.held, each.dodo = self.asked, self.held, self.dodo
+            each.command_line = self.command_line
         found = list(super().load_tasks(cmd, pos_args))
         if not held:
             found += ours[0].tasks()
@@ -315,16 +324,21 @@ class Main(DoitMain):  # type: ignore[misc]
 
     def __init__(self, asked: GoalOptions | None = None) -> None:
         backend = {"unibuild": "unibuild.doit_plugin.state:StateFile"}
-        loads = Loader()
-        loads.asked = asked
-        super().__init__(loads, config_filenames=(), extra_config={"BACKEND": backend})
+        self._loader = Loader()
+        self._loader.asked = asked
+        super().__init__(self._loader, config_filenames=(), extra_config={"BACKEND": backend})
+
+    def run(self, all_args: Sequence[str]) -> int:
+        """Run a command line; return the exit code."""
+        self._loader.command_line = list(all_args)
+        return int(super().run(list(all_args)))
 
 
 def _is_export(task: Task) -> bool:
     return isinstance(task, StageTask) and task.fresh.stage in task.fresh.graph.exports
 
 
-def _needs_graph(words: list[str]) -> bool:
+def _needs_graph(words: Sequence[str]) -> bool:
     """Say whether a command line, by the goals in it, needs a tree that can be built."""
     goals = GOALS.keys() & words
     return not goals or not goals <= {*BUILT_ALREADY}

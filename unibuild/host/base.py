@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shlex
 import signal
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from unibuild.host.exchange import Call
     from unibuild.host.toolstack import Toolstack
 
-__all__ = ["BATCH", "ENV", "FOLDERS", "SBIN", "Host", "check_sudo", "is_batch", "is_question", "limit"]
+__all__ = ["BATCH", "ENV", "FOLDERS", "SBIN", "Host", "check_sudo", "is_question", "limit"]
 
 ENV: Mapping[str, str] = {"LC_ALL": "C"}  # unibuild parses the output of sudo, ssh and xl
 
@@ -61,11 +60,6 @@ _SUDO = (  # messages of sudo (its plugins/sudoers), and why it refused
 )
 
 
-def is_batch() -> bool:
-    """Return whether nothing may ask for a password: several runs share the terminal, or no user is there."""
-    return bool(os.environ.get(BATCH))
-
-
 def is_question(argv: Sequence[str]) -> bool:
     """Return whether a command is a query, which can be run again whatever became of it the first time."""
     return (argv[1] in _XL_QUESTIONS) if argv[0] == "xl" else argv[0] in _QUESTIONS
@@ -83,12 +77,14 @@ class Host(ABC):
 
     ``name`` names it in messages and records: its name in ``[hosts]``, else its address. ``address`` is ``local``,
     ``lab`` or the ``ssh://`` address. ``has_ttys`` is whether ``start(..., tty=True)`` can give a command a terminal of
-    its own on the host.
+    its own on the host. ``is_batch`` says that no command may ask for a password: several runs share the terminal, or
+    watch draws on it.
     """
 
     name: str
     address: str
     has_ttys: bool = False
+    is_batch: bool = False
     _show: Callable[[str | None], None] | None = None
     _show_after: float = _BEFORE_SHOWN
 
@@ -215,7 +211,7 @@ class Host(ABC):
                 (once, if it exceeded its ``timeout``); any other command may have had its effect.
             CommandError: the command failed there (with ``check``).
         """
-        background = background or is_batch()
+        background = background or self.is_batch
         again = is_question(argv) if question is None else question
         seconds = timeout if timeout is not None else _ANSWER if again else limit(argv)
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from unibuild.errors import MissingError
-from unibuild.host.base import SBIN, Host, check_sudo, is_batch
+from unibuild.host.base import SBIN, Host, check_sudo
 from unibuild.host.exchange import Call, HostChild, Limits
 from unibuild.util import process
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import subprocess
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Local", "is_dom0"]
 
@@ -109,7 +110,9 @@ class Local(Host):
 
     def _start(self, call: Call, stdin: int | IO[bytes] | None, stdout: int | IO[bytes] | None) -> HostChild:
         child = super()._start(call, stdin, stdout)
-        return _RootChild(child.popen, call, self.answer) if call.argv[0] == "sudo" else child
+        if call.argv[0] != "sudo":
+            return child
+        return _RootChild(child.popen, call, self.answer, sudo=["sudo", *(["-n"] if self.is_batch else [])])
 
     def put(self, path: Path, *, folder: str = "", own: str | None = None) -> str:  # noqa: ARG002 (no copies here)
         """Return the file's own path: nothing is copied."""
@@ -123,13 +126,21 @@ class Local(Host):
 class _RootChild(HostChild):
     """A child behind sudo; it runs as root, so that only root can signal it."""
 
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        call: Call,
+        read: Callable[[HostChild], process.Completed],
+        *,
+        sudo: Sequence[str],
+    ) -> None:
+        super().__init__(popen, call, read)
+        self._sudo = sudo
+
     def end(self, patience: float = process.PATIENCE) -> int:
         for name in ("TERM", "KILL"):
             if self.poll() is None:
-                process.run(
-                    ["sudo", *(["-n"] if is_batch() else []), "--", "kill", f"-{name}", "--", str(-self.popen.pid)],
-                    check=False,
-                )
+                process.run([*self._sudo, "--", "kill", f"-{name}", "--", str(-self.popen.pid)], check=False)
                 self.wait(patience)
         status = self.poll()
         return -signal.SIGPIPE if status is None else status  # sudo's rules forbid `kill`: its next write ends it

@@ -46,7 +46,8 @@ class Project:
 
     ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
     ``root`` is then the folder where it was sought. ``take_over`` says that a domain of that name may be taken over
-    from another owner (``--take-over``). ``words`` are the settings of the command line, ``lab.memory=512``.
+    from another owner (``--take-over``). ``words`` are the settings of the command line, ``lab.memory=512``. ``batch``
+    says that nothing may ask for a password, as while watch draws on the terminal.
     """
 
     root: Path
@@ -54,6 +55,7 @@ class Project:
     settings: Settings
     take_over: bool = False
     words: tuple[str, ...] = ()
+    batch: bool = False
 
 
 def load(

@@ -22,9 +22,23 @@ __all__ = ["DEBUG", "age", "debug_enabled", "handle_broken_pipe", "interrupted",
 DEBUG = "UNIBUILD_DEBUG"
 
 
+_debug = False
+
+
+def enable_debug() -> None:
+    """Print tracebacks from now on (``--debug``)."""
+    global _debug
+    _debug = True
+
+
+def debug_variables() -> dict[str, str]:
+    """Return the environment variables by which a child that is unibuild prints tracebacks if this process does."""
+    return {DEBUG: "1"} if debug_enabled() else {}
+
+
 def debug_enabled() -> bool:
     """Say whether tracebacks are wanted: ``unibuild --debug`` or the environment variable ``UNIBUILD_DEBUG``."""
-    return bool(os.environ.get(DEBUG))
+    return _debug or bool(os.environ.get(DEBUG))
 
 
 def print_error(error: UnibuildError) -> int:

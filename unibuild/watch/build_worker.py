@@ -15,7 +15,7 @@ import sys
 import termios
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import UnibuildError
@@ -23,6 +23,7 @@ from unibuild.settings.loader import load
 from unibuild.util import process
 from unibuild.util.failure import Failure
 from unibuild.util.lines import LineSplitter
+from unibuild.util.output import debug_variables
 from unibuild.watch import worker_protocol
 from unibuild.watch.state import WorkerRefused
 
@@ -145,7 +146,12 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
         self._fit()
         try:
             self._child = process.start(
-                argv, stdin=theirs.fileno(), stdout=written, stderr=subprocess.STDOUT, session=True
+                argv,
+                env=debug_variables(),
+                stdin=theirs.fileno(),
+                stdout=written,
+                stderr=subprocess.STDOUT,
+                session=True,
             )
         except BaseException:
             self.talk.close()
@@ -286,7 +292,8 @@ class WorkerPool:
             UnibuildError: the settings are wrong.
         """
         words = dict(word.split("=", 1) for word in project.words)
-        self.start(load(project.root, words, take_over=project.take_over), paths)
+        loaded = load(project.root, words, take_over=project.take_over)
+        self.start(replace(loaded, batch=project.batch), paths)
 
     def fds(self, *, builds: bool) -> list[Any]:
         """Return the file descriptors to wait for; while a build runs, the worker that loads has to wait."""

@@ -186,7 +186,7 @@ class DomainController:
         return SwapResult("ready" if project.settings.boot.ready.is_set else "booted", swap.phases)
 
     def _open_host(self, project: Project) -> Host:
-        host = hosts.open_host(project.settings)
+        host = hosts.open_host(project.settings, batch=project.batch)
         host.show_waiting(lambda what: self.post(events.Waiting(at=time.time(), what=what)))
         return host
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,6 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
     """
     from unibuild.deploy import hosts
     from unibuild.host import resolve
-    from unibuild.host.base import BATCH
     from unibuild.util import terminal
     from unibuild.util.wakeup import WakeableQueue
     from unibuild.watch.inputs import InputTracker
@@ -43,14 +43,13 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
     if project.settings.host == ALL:
         raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.all_names(project.settings))}")
     with _alone(project.root):
-        tree = InputTracker(project)
+        tree = InputTracker(dataclasses.replace(project, batch=True))  # the screen has the terminal
         host = hosts.open_host(
             project.settings
         )  # a lab that must be started says so on the terminal, which is free yet
         if terminal.is_ours():
             with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
-        os.environ[BATCH] = "1"  # from here on the screen has the terminal
         with WakeableQueue() as inbox, open_screen(inbox, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, inbox, dodo=dodo, keep_domain=keep or project.settings.watch.keep_domain)
             code = loop.run()
