@@ -276,7 +276,7 @@ from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
 if sys.argv[3] == "unguarded":
-    xl_console._GUARD = 'exec cat'
+    xl_console._WATCHDOG = 'exec cat'
 host = Ssh("there") if sys.argv[1] == "ssh" else Local(uid=0)
 domain = host.toolstack.find(name="hello")
 with console.Reader(host, domain, Log(Path(sys.argv[2])), lambda _: None) as reader:
@@ -338,7 +338,7 @@ def test_nothing_of_a_killed_reader_is_left_on_the_host(killed, xen):
 
 def test_guard_ends_a_watch_that_has_hardly_started():
     token = uuid.uuid4().hex
-    argv = ["sh", "-c", xl_console._GUARD, "sh", token, token, "sleep", "60"]
+    argv = ["sh", "-c", xl_console._WATCHDOG, "sh", token, token, "sleep", "60"]
     for _ in range(100):
         subprocess.run(argv, input=b"bye\n", capture_output=True, check=False)
     assert not [place for place in Path("/proc").glob("[0-9]*/environ") if token.encode() in environment(place)]
