@@ -23,7 +23,7 @@ from unibuild.host import xl_console
 from unibuild.settings.loader import load
 from unibuild.deploy.console_session import console
 if sys.argv[3] == "unguarded":
-    xl_console._GUARD = "exec cat"
+    xl_console._WATCHDOG = "exec cat"
 console(load(Path(sys.argv[1]), {"boot.wait": "200", "lab.accel": sys.argv[2]}, {}))
 """
 ACCEL = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
