@@ -71,7 +71,7 @@ def test_a_failure_shows_the_console(run, xen):
     done.assert_outcomes(failed=1)
     done.stdout.re_match_lines(
         [
-            r'E +AssertionError: hello-test-\w+ crashed before it said "hello frum"; like it: hello from hello',
+            r'E +AssertionError: hello-test-\w+ crashed before it printed "hello frum"; closest line: hello from hello',
             r"-+ console of hello-test-\w+ -+",
             "hello from hello",
             r"\[the whole console: .*/\.unibuild/test/test_it\.log\]",
@@ -87,7 +87,7 @@ def test_a_wait_has_an_end(run):
         import pytest
 
         def test_it(domain):
-            with pytest.raises(AssertionError, match='ran for 0.3 s before it said "bye"$'):
+            with pytest.raises(AssertionError, match='ran for 0.3 s before it printed "bye"$'):
                 domain.expect("bye", timeout=0.3)
             with pytest.raises(AssertionError, match="ran for 0.3 s before it ended"):
                 domain.wait_end(timeout=0.3)

@@ -109,7 +109,7 @@ def test_show_tells_what_uses_it(project):
 
 def test_show_of_what_is_not_ours(project):
     project.ami()
-    with pytest.raises(InputError, match="none of our AMIs there is called hello-2"):
+    with pytest.raises(InputError, match="no AMI of the project has this id or name: hello-2"):
         command.main(["show", "hello-2"])
 
 
@@ -256,7 +256,7 @@ def test_an_ami_whose_protection_has_a_cooldown_goes_a_day_later(project, client
 
 def test_rm_never_touches_what_is_not_ours(project):
     foreign = project.call.ami(Name="somebody's")
-    with pytest.raises(InputError, match="none of our AMIs"):
+    with pytest.raises(InputError, match="no AMI of the project"):
         command.main(["rm", foreign, "--all", "--force"])
     assert project.images == [foreign]
 

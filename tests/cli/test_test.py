@@ -60,7 +60,7 @@ def test_a_failure_says_what_was_wanted_and_what_came(test, does):
     does("say hello world", "say bye", "poweroff")
     said = test('[test.boots]\nconsole = ["hello wirld"]\n[test.other]\nconsole = ["bye"]\n', code=1)
     assert "failed  boots" in said
-    assert 'it powered off before it said "hello wirld"\n          like it: hello world\n' in said
+    assert 'it powered off before it printed "hello wirld"\n          closest line: hello world\n' in said
     assert "| bye" in said and ".unibuild/test/boots.log" in said
     assert "ok      other" in said and said.endswith("1 of 2 passed\n")
 
@@ -92,7 +92,7 @@ def test_a_project_without_tests_has_one(test, does):
 
 def test_the_time_is_up(test, does):
     does("say hello", "stay")
-    assert '0.5 s passed before it said "bye"' in test('[test.boots]\nconsole = ["bye"]\ntimeout = 0.5\n', code=1)
+    assert '0.5 s passed before it printed "bye"' in test('[test.boots]\nconsole = ["bye"]\ntimeout = 0.5\n', code=1)
 
 
 def test_named_ones_only(test, does):
@@ -222,5 +222,5 @@ def test_what_a_killed_run_has_left_goes_with_the_next_one(test, does, project, 
     (left,) = (domain["name"] for domain in xen.domains().values())
     does("say bye", "poweroff")
     said = test("")
-    assert f"unibuild: {left} is gone from local: a test run that was killed had left it" in said
+    assert f"unibuild: removed {left} from local, left by a killed test run" in said
     assert (xen.domains(), xen.store("/unibuild/domains")) == ({}, {})

@@ -104,7 +104,7 @@ def test_from_sources_to_an_ami_and_again(project: Project) -> None:
     project.run("publish_ami", *changed)
     assert project.calls == []
     project.edit("// two\n")
-    assert "1 block (0.5 MiB) sent, the rest is that of snap-" in project.run("publish_ami")
+    assert "1 block (0.5 MiB) sent, the rest is from snap-" in project.run("publish_ami")
     assert project.calls == ["StartSnapshot", "PutSnapshotBlock", "CompleteSnapshot", "RegisterImage"]
     held = b"".join(path.read_bytes() for path in (project.root / ".unibuild").rglob("*") if path.is_file())
     assert project.emulator.owner.secret_key.encode() not in held
@@ -112,7 +112,7 @@ def test_from_sources_to_an_ami_and_again(project: Project) -> None:
 
 def test_what_cannot_be_published_is_told_with_a_hint(project: Project, hello_kernels) -> None:
     told = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
-    assert "[publish] name has `{nome}`, which stands for nothing" in told
+    assert "[publish] name has `{nome}`, which is not a placeholder" in told
     assert "[publish] name makes 'x'" in project.run("publish_ami", "publish.name=x", code=2)
     assert "takes a key's ARN only" in project.run("publish_ami", "publish.kms_key=alias/mine", code=2)
     shutil.copy(hello_kernels.pvh, project.root / "kernel")

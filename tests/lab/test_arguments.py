@@ -42,7 +42,7 @@ def test_the_kernel_is_asked_and_its_arguments_arrive(start, dom0):
 def test_an_unknown_argument_leaves_the_domain_that_runs(start, dom0):
     start("--port=80")
     before = dom0.toolstack.find(name="hello")
-    with pytest.raises(SettingsError, match="the unikernel knows no argument --ipv4_gateway") as error:
+    with pytest.raises(SettingsError, match="the unikernel does not know the argument --ipv4_gateway") as error:
         start("--port=80 --ipv4_gateway=10.0.0.1")
     assert error.value.hint == "did you mean --ipv4-gateway?"
     assert dom0.toolstack.find(name="hello").uuid == before.uuid

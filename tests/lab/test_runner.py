@@ -74,7 +74,7 @@ import pytest
 
 def test_ports(domain):
     domain.connect(80, timeout=120).close()
-    with pytest.raises(AssertionError, match="before it took a connection on port 81"):
+    with pytest.raises(AssertionError, match="before it accepted a connection on port 81"):
         domain.connect(81, timeout=1.0)
 """
     )

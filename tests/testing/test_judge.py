@@ -92,11 +92,11 @@ def test_the_end(wanted, end, passed):
 
 def test_an_end_too_soon_names_what_was_missing():
     progress = judge(*said("alpha"), DomainEnded(1.0, DomainExit(SHUTDOWN_REASONS[0], 2)), console=("alpha", "beta"))
-    assert progress.failure == 'it powered off with exit code 2 before it said "beta"'
+    assert progress.failure == 'it powered off with exit code 2 before it printed "beta"'
 
 
 def test_the_time_is_up():
-    assert judge(Tick(9.0), console=("alpha",), timeout=9.0).failure == '9 s passed before it said "alpha"'
+    assert judge(Tick(9.0), console=("alpha",), timeout=9.0).failure == '9 s passed before it printed "alpha"'
     assert judge(*said("alpha"), Tick(9.0), console=("alpha",), exit=0, timeout=9.0).failure == (
         "9 s passed before it ended"
     )
@@ -123,7 +123,7 @@ def test_a_crash_right_after_the_last_wanted_line_fails():
 def test_without_a_wish_a_sign_of_life_and_some_seconds_do():
     assert judge(*said("x"), Tick(QUIET_SECONDS)).passed is True
     assert judge(*said("x"), Tick(QUIET_SECONDS / 2), DomainEnded(QUIET_SECONDS / 2, CRASH)).failure == "it crashed"
-    assert judge(DomainEnded(1.0, OFF)).failure == "it powered off before it said anything"
+    assert judge(DomainEnded(1.0, OFF)).failure == "it powered off before it printed anything"
     assert judge(ReadinessEvent(0.0, True, "was ready"), Tick(QUIET_SECONDS), ready=True).passed is True
 
 
@@ -142,7 +142,10 @@ def test_answers_in_order():
         judge(HttpAnswer(1.0, 503, ""), http=requests).failure
         == "GET / on port 80 was answered with status 503, not 200"
     )
-    assert judge(HttpAnswer(1.0, 200, "b"), http=requests).failure == 'the answer to GET / on port 80 has no "a+" in it'
+    assert (
+        judge(HttpAnswer(1.0, 200, "b"), http=requests).failure
+        == 'the response to GET / on port 80 does not match "a+"'
+    )
     assert judge(good[0], LATE, http=requests).failure == "60 s passed before it answered GET /gone on port 80"
 
 

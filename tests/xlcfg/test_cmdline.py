@@ -78,7 +78,7 @@ def test_a_kernel_that_is_no_unikernel_gets_them_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("arg", "mirage", "sentence"),
     [
-        ("a b", False, "[boot] args: 'a b' has a blank, and it is known only of Mirage unikernels"),
+        ("a b", False, "[boot] args: 'a b' has a space, and unibuild knows only for Mirage unikernels"),
         ("", True, "[boot] args: an empty argument does not reach the kernel"),
         ("a\0", True, "[boot] args: 'a\\x00' has a NUL character"),
     ],
@@ -102,14 +102,14 @@ def test_a_known_argument(arg: str) -> None:
     [
         ("--dns_servers=1.1.1.1", "did you mean --dns-servers?"),
         ("--prot=80", "did you mean --port?"),
-        ("--xyz", "it knows: --dns-servers, --help, --ipv4, --ipv4-gateway, --logs, --port, -l"),
+        ("--xyz", "the arguments are --dns-servers, --help, --ipv4, --ipv4-gateway, --logs, --port, -l"),
     ],
 )
 def test_an_unknown_argument(arg: str, hint: str) -> None:
     with pytest.raises(SettingsError) as error:
         check_names(["--port=1", arg], KNOWN)
     assert (error.value.message, error.value.hint) == (
-        f"[boot] args: the unikernel knows no argument {arg.partition('=')[0]}",
+        f"[boot] args: the unikernel does not know the argument {arg.partition('=')[0]}",
         hint,
     )
 

@@ -114,15 +114,15 @@ def test_changing_a_disk(old: str, changes: dict[str, Any], new: str) -> None:
     [
         (change_vif, {"brigde": "br0"}, "did you mean `bridge`?"),
         (change_vif, {"bridge": "a,b"}, "comma"),
-        (change_vif, {"mac": "c0:ff:ee"}, "no MAC address"),
-        (change_vif, {"trusted": "yes"}, "either true or false"),
-        (change_disk, {"vdev": "xvda"}, "no `target`"),
-        (change_disk, {"target": "/x"}, "no `vdev`"),
-        (change_disk, {"vdev": "a,b", "target": "/x"}, "`b`"),
-        (change_disk, {"vdev": "xvda", "target": "/x\n"}, "as it is meant"),
+        (change_vif, {"mac": "c0:ff:ee"}, "not a MAC address"),
+        (change_vif, {"trusted": "yes"}, "must be true or false"),
+        (change_disk, {"vdev": "xvda"}, "lacks `target`"),
+        (change_disk, {"target": "/x"}, "lacks `vdev`"),
+        (change_disk, {"vdev": "a,b", "target": "/x"}, "set twice: b, /x"),
+        (change_disk, {"vdev": "xvda", "target": "/x\n"}, "would read"),
         (change_disk, {"vdev": "xvda", "target": "/x", "fromat": "raw"}, "did you mean `format`?"),
         (change_disk, {"vdev": "xvda", "target": "/x", "format": "rwa"}, "did you mean `raw`?"),
-        (change_disk, {"vdev": "xvda", "target": "/x", "access": "x"}, "no `access`"),
+        (change_disk, {"vdev": "xvda", "target": "/x", "access": "x"}, "invalid `access`"),
     ],
 )
 def test_a_change_that_cannot_be_made(change: Any, changes: dict[str, Any], words: str) -> None:

@@ -274,9 +274,9 @@ def test_a_device_that_xl_would_not_make(text: str, line: int, column: int) -> N
     [
         (Changes(vif={"2": {"bridge": "b"}}), "the next one is xl.vif.1"),
         (Changes(vif={"eth0": {"bridge": "b"}}), "the first one is xl.vif.0"),
-        (Changes(vif={"0": {"brigde": "b"}}), "xl.vif.0: a vif has no `brigde`"),
-        (Changes(disk={"xvda": {"format": "raw"}}), "xl.disk.xvda: the disk has no `target`"),
-        (Changes(set={"On-Crash": "destroy"}), "`On-Crash` is no key"),
+        (Changes(vif={"0": {"brigde": "b"}}), "xl.vif.0: unknown sub-key of a vif: brigde"),
+        (Changes(disk={"xvda": {"format": "raw"}}), "xl.disk.xvda: the disk lacks `target`"),
+        (Changes(set={"On-Crash": "destroy"}), "not a key of an .xl file: On-Crash"),
         (Changes(set={"name": "a\0"}), "NUL"),
     ],
 )

@@ -99,21 +99,21 @@ def test_names_and_numbers_of_one_device_come_together() -> None:
             "vif",
             {"servce": {}},
             {"service": 0},
-            "xl.vif.servce: the unikernel has no vif of that name\n  it has: service",
+            "xl.vif.servce: the unikernel lacks a vif of that name\n  its devices are service",
         ),
-        ("vif", {"a": {}}, {}, "xl.vif.a: the unikernel has no vif of that name\n  a number will do, from 0"),
+        ("vif", {"a": {}}, {}, "xl.vif.a: the unikernel lacks a vif of that name\n  a number will do, from 0"),
         (
             "disk",
             {"a.img": {}},
             {"b.img": "xvdb"},
-            "xl.disk.a.img: the unikernel has no disk of that name\n  it has: b.img",
+            "xl.disk.a.img: the unikernel lacks a disk of that name\n  its devices are b.img",
         ),
         (
             "vif",
             {"0": {"bridge": "a"}, "service": {"bridge": "b"}},
             {"service": 0},
-            "xl.vif.service: `bridge` is b here, and a by another name of the same device\n"
-            "  service is vif 0: set it once",
+            "xl.vif.service: `bridge` is b here and a under another name of the device\n"
+            "  set it once: service is vif 0",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""What a project does with EC2: publish, launch, readiness."""
+"""The goals that use EC2: publish, launch, wait for readiness."""

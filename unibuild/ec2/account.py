@@ -1,4 +1,4 @@
-"""The project's AWS account: who asks, in which regions, and what ours is called there."""
+"""The project's AWS account: its session, its regions, and the names of its AMIs."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["find_amis", "list_amis", "open_account", "regions", "unikernel_name"
 
 
 def open_account(project: Project, region: str | None = None, plan: CallPlan | None = None) -> Aws:
-    """Return the account that the project's settings and boto3's chain find; nothing is asked yet.
+    """Return the account that the project's settings and boto3's credential chain give; no call is made yet.
 
     Args:
         project: the project.
-        region: goes before that of the settings.
-        plan: where calls that change something are written down instead of being made.
+        region: overrides the region in the settings.
+        plan: records the calls that would change something, instead of making them.
     """
     settings = project.settings.publish
     return Aws(settings.profile, region or settings.region, plan=plan, notify=note)
 
 
 def unikernel_name(project: Project) -> str:
-    """Return the name that our tag has: that of the kernel."""
+    """Return the value of unibuild's tag: the kernel's name."""
     return project.settings.name or project.root.name or "kernel"
 
 
 def regions(project: Project, aws: Aws, asked: Sequence[str] = ()) -> list[str]:
-    """Return the regions that were asked for, or all of the settings, the one where AMIs are published first.
+    """Return the regions that were asked for, or all in the settings, with the one where AMIs are published first.
 
     Raises:
         AwsError: no region is set.
@@ -47,12 +47,12 @@ def regions(project: Project, aws: Aws, asked: Sequence[str] = ()) -> list[str]:
 
 
 def list_amis(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:
-    """Return our AMIs in these regions, the newest first within each.
+    """Return the AMIs with unibuild's tag in these regions, the newest first within each.
 
     Args:
         aws: the account.
-        regions: where.
-        name: that of the unikernel; None: those of every one.
+        regions: the regions.
+        name: the unikernel's name; None: all unikernels.
 
     Raises:
         AwsError: AWS refused.
@@ -65,14 +65,14 @@ def list_amis(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:
 
 
 def find_amis(amis: Sequence[Ami], word: str) -> list[Ami]:
-    """Return the AMIs of this id or name: one, or one of each region.
+    """Return the AMIs of this id or name: one, or one in each region.
 
     Raises:
-        InputError: none of ours is called so.
+        InputError: no AMI of the project has this id or name.
     """
     found = [one for one in amis if word in (one.id, one.name)]
     if found:
         return found
     close = difflib.get_close_matches(word, [text for one in amis for text in (one.id, one.name)], 1)
-    hint = f"did you mean {close[0]}?" if close else "`unibuild ami list --all` lists the AMIs that carry our tag"
-    raise InputError(f"none of our AMIs there is called {word}", hint=hint)
+    hint = f"did you mean {close[0]}?" if close else "run `unibuild ami list --all`"
+    raise InputError(f"no AMI of the project has this id or name: {word}", hint=hint)

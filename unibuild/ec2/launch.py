@@ -1,4 +1,4 @@
-"""The goals ``launch_ami`` and ``redeploy``: a kernel is published, and its AMI becomes an instance."""
+"""The goals ``launch_ami`` and ``redeploy``: publish a kernel, and launch its AMI as an instance."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 __all__ = ["InstanceLaunch", "launch_ami", "locked_launch", "previous_verified", "rollback"]
 
 _UNSEEN = 15.0  # seconds for which EC2 may not find a new instance by its token or its id
-_ENDS = 120.0  # seconds that an instance may take to end and let its security group go
-_ADDRESS = 60.0  # seconds that the Elastic IP may take to lead to the new instance
+_ENDS = 120.0  # seconds for an instance to terminate and release its security group
+_ADDRESS = 60.0  # seconds for the Elastic IP to lead to the new instance
 
 
 @dataclass
 class InstanceLaunch:
-    """The instances of a project in a region, while they are ours to change.
+    """The instances of a project in a region, while this run holds their lock.
 
     Attributes:
         project: the project.
-        aws: the account; with a plan nothing is changed, waited for or written down.
-        region: where.
-        record: what is written down.
-        screen: what a person sees.
+        aws: the account; with a plan nothing is changed, awaited or recorded.
+        region: the region.
+        record: the recorded launches.
+        screen: prints messages.
         state: the project's state folder.
         show: whether an instance's console is printed.
     """
@@ -63,16 +63,16 @@ class InstanceLaunch:
     show: bool = True
 
     def run(self, ami: Ami, *, replace: bool, terminate: bool) -> None:
-        """Launch an AMI, see that it is ready, and put it in the place of the instance before.
+        """Launch an AMI, check that its instance is ready, and replace the previous instance.
 
         Args:
-            ami: what is launched.
-            replace: the instance before goes when the new one is ready; else there must be none.
-            terminate: the new one is ended once it was ready, and the one before stays: a trial.
+            ami: the AMI.
+            replace: terminate the previous instance once the new one is ready; otherwise there must be none.
+            terminate: only try the AMI: terminate the new instance once it was ready, and keep the previous one.
 
         Raises:
-            NotReadyError: it was not ready; what runs now is told.
-            DomainError: there is an instance already.
+            NotReadyError: it was not ready; the hint names what runs now.
+            DomainError: an instance runs already.
             AwsError: AWS refused.
             FileError: the user data cannot be read.
         """
@@ -84,13 +84,13 @@ class InstanceLaunch:
             if self.record.good.asked == digest:
                 if given := self.project.settings.launch.elastic_ip:
                     old = dataclasses.replace(old, public=network.move_address(self.aws, self.region, given, old.id))
-                self.screen.say(f"{old.id} runs {ami.name} already{_address_suffix(old)}")
+                self.screen.say(f"{old.id} already runs {ami.name}{_address_suffix(old)}")
                 return
             if not replace:
                 raise DomainError(
                     f"{old.id} of this project runs in {self.region}, from {old.ami}",
-                    hint="`unibuild redeploy` puts a new instance in its place; `unibuild launch_ami --terminate` "
-                    "only tries the AMI",
+                    hint="run `unibuild redeploy` to replace it, or `unibuild launch_ami --terminate` to only try the "
+                    "AMI",
                 )
         if records.next_step(self.record, digest) == "abandon":
             self._abandon()
@@ -102,7 +102,7 @@ class InstanceLaunch:
         self._accept(found, ami, terminate=terminate)
 
     def terminate_all(self) -> list[str]:
-        """End all instances of the project in the region; return the ids of those that ran.
+        """Terminate all instances of the project in the region; return the ids of those that ran.
 
         Raises:
             AwsError: AWS refused.
@@ -117,7 +117,7 @@ class InstanceLaunch:
         return [found.id] if found else []
 
     def _remove_group(self, seconds: float) -> None:
-        """Remove the security group that unibuild made; it stays where something else uses it."""
+        """Remove the security group that unibuild created, unless something else uses it."""
         settings = self.project.settings.launch
         if settings.security_group or not settings.open:
             return
@@ -125,10 +125,10 @@ class InstanceLaunch:
             group = network.remove_security_group(self.aws, self.region, unikernel_name(self.project), seconds)
         except AwsError as error:
             if seconds:
-                self.screen.say(f"the security group of {unikernel_name(self.project)} stays: {error.message}")
+                self.screen.say(f"kept the security group of {unikernel_name(self.project)}: {error.message}")
         else:
             if group and self.aws.plan is None:
-                self.screen.say(f"the security group {group} is removed")
+                self.screen.say(f"removed the security group {group}")
 
     def _asked(self, ami: Ami) -> dict[str, Any]:
         settings = self.project.settings.launch
@@ -144,7 +144,7 @@ class InstanceLaunch:
         return instance.launch_parameters(settings, ami, kind, name, groups, data)
 
     def _start(self, ami: Ami, asked: dict[str, Any], digest: str) -> Instance:
-        """Have the instance: a new one, or that of a launch which was broken off. It is running then."""
+        """Return a running instance: a new one, or the one of an interrupted launch."""
         for _ in range(2):
             pending = self.record.pending or records.LaunchRecord(uuid.uuid4().hex, ami.id, digest, _now())
             self._save(self.record.begin(pending))
@@ -152,20 +152,22 @@ class InstanceLaunch:
                 name = instance.start(self.aws, self.region, asked, pending.token)
                 break
             except AwsError as error:
-                if error.passing:  # it may have been done: the next run finds out
-                    error.add("run again: what may have been started is found, and used or ended")
+                if error.passing:  # it may have succeeded: the next run finds out
+                    error.add("run again: unibuild uses or terminates an instance that was started")
                     raise
                 self._save(self.record.reject())
-                if error.code != "IdempotentInstanceTerminated":  # what was broken off has ended meanwhile
+                if (
+                    error.code != "IdempotentInstanceTerminated"
+                ):  # the interrupted launch's instance was terminated meanwhile
                     self._remove_group(0.0)
                     raise
             except BaseException:  # Ctrl-C
                 self._abandon()
                 raise
         else:
-            raise AwsError(f"an instance of {ami.id} ends as soon as it is made", hint="look at it in EC2's console")
+            raise AwsError(f"an instance of {ami.id} terminates as soon as it is created", hint="check EC2's console")
         self._save(self.record.begin(dataclasses.replace(pending, id=name)))
-        self.screen.say(f"{name} of {ami.name} ({ami.id}) starts in {self.region}")
+        self.screen.say(f"starting {name} from {ami.name} ({ami.id}) in {self.region}")
         with self._terminate_on_failure():
             return self._wait_running(name)
 
@@ -185,23 +187,23 @@ class InstanceLaunch:
         return found
 
     def _check_ready(self, console: InstanceConsole, found: Instance, ami: Ami, old: Instance | None) -> None:
-        """See that the instance is ready, and mark it and its AMI."""
+        """Check that the instance is ready, and tag it and its AMI."""
         settings = self.project.settings
         if self.aws.plan is None:
             if settings.boot.ready.xenstore:
-                self.screen.say("[boot.ready] xenstore is not asked: that of EC2 is out of reach")
+                self.screen.say("[boot.ready] xenstore is not checked: EC2's XenStore is out of reach")
             if not readiness.has_checks(settings):
-                self.screen.say(f"{found.id} runs; [boot.ready] says nothing that it could be asked")
+                self.screen.say(f"{found.id} runs; [boot.ready] has no check for it")
                 return
-            who, patience = f"{found.id} of {ami.name}", settings.launch.timeout
-            why = readiness.check_ready(settings, console, found, patience, who=who, old=old)
+            who, timeout = f"{found.id} of {ami.name}", settings.launch.timeout
+            why = readiness.check_ready(settings, console, found, timeout, who=who, old=old)
             self.screen.say(f"{found.id} {why}")
         marks = tags.write({tags.VERIFIED: _now()})
         client = self.aws.client("ec2", self.region)
         client.call("CreateTags", appears=instance.APPEARS, Resources=[ami.id, found.id], Tags=marks)
 
     def _move_address(self, console: InstanceConsole, found: Instance, old: Instance | None) -> Instance:
-        """Let the Elastic IP lead to the new instance, and ask it there once more; return it at its new address."""
+        """Move the Elastic IP to the new instance, and check it there again; return it with its new address."""
         given = self.project.settings.launch.elastic_ip
         assert given is not None
         address = network.move_address(self.aws, self.region, given, found.id)
@@ -217,22 +219,22 @@ class InstanceLaunch:
     def _accept(self, found: Instance, ami: Ami, *, terminate: bool) -> None:
         if terminate:
             self._abandon()
-            self.screen.say(f"{found.id} was good, and is ended")
+            self.screen.say(f"{found.id} was ready, and was terminated")
             return
         self._save(self.record.accept())
         self._terminate_replaced()
         self.screen.say(f"{found.id} runs {ami.name}{_address_suffix(found)}")
 
     def _terminate_replaced(self) -> None:
-        """End the instances that another one has taken the place of."""
+        """Terminate the instances that were replaced."""
         names = self.record.ending
         if names:
             instance.terminate(self.aws, self.region, names)
             self._save(self.record.ended(*names))
-            self.screen.say(f"{', '.join(names)} is ended")
+            self.screen.say(f"terminated {', '.join(names)}")
 
     def _abandon(self) -> None:
-        """End the instance of a launch that was not finished; its Elastic IP goes back to the one before."""
+        """Terminate the instance of an unfinished launch; its Elastic IP moves back to the previous one."""
         pending, good = self.record.pending, self.record.good
         if pending is None:
             return
@@ -247,18 +249,18 @@ class InstanceLaunch:
         self._save(self.record.reject())
 
     def _find_lost(self, pending: LaunchRecord) -> str | None:
-        """Return the id of an instance whose making was asked for by a run that did not hear the answer."""
+        """Return the id of an instance that an interrupted run requested without getting the answer."""
         found = self.aws.poll(lambda: instance.find_by_token(self.aws, self.region, pending.token), _UNSEEN)
         return found.id if found else None
 
     @contextlib.contextmanager
     def _terminate_on_failure(self) -> Iterator[None]:
-        """End the new instance if the block fails or is interrupted, unless ``on_failure`` keeps one that fails."""
+        """Terminate the new instance if the block fails or is interrupted, unless ``on_failure`` keeps it."""
         try:
             yield
         except NotReadyError as error:
             if self.project.settings.launch.on_failure == "keep":
-                error.add("it runs on ([launch] on_failure); the next launch takes it up, or ends it")
+                error.add("it runs on ([launch] on_failure); the next launch uses or terminates it")
                 raise
             self._abandon()
             raise
@@ -267,7 +269,7 @@ class InstanceLaunch:
             raise
 
     def _alive(self, one: LaunchRecord | None) -> Instance | None:
-        """Return an instance of ours that runs, or is about to."""
+        """Return the recorded instance if it runs, or is about to."""
         found = instance.describe(self.aws, self.region, one.id) if one and one.id else None
         return found if found and found.is_alive else None
 
@@ -283,16 +285,16 @@ class InstanceLaunch:
 
 @contextlib.contextmanager
 def locked_launch(project: Project, aws: Aws, region: str, *, show: bool = True) -> Iterator[InstanceLaunch]:
-    """Hold the instances of a project for the time of a block.
+    """Lock the instances of a project for the time of a block.
 
     Args:
         project: the project.
         aws: the account.
-        region: where.
-        show: whether what an instance says is printed; it is logged in any case.
+        region: the region.
+        show: whether an instance's console is printed; it is logged in any case.
 
     Raises:
-        BusyError: another run is at it.
+        BusyError: another run changes them.
     """
     state = state_dir(project.root)
     with files.lock(records.lock_path(state), f"the launch of {project.root.name}"):
@@ -309,38 +311,38 @@ def _now() -> str:
 
 
 def previous_verified(amis: Sequence[Ami], present: str | None) -> Ami:
-    """Return the AMI to go back to: the newest that was verified and made before the present one.
+    """Return the AMI to roll back to: the newest that was verified and is older than the present one.
 
     Args:
-        amis: ours, in any order.
-        present: the id of the AMI that runs; None: nothing runs, and any that was verified will do.
+        amis: the project's AMIs, in any order.
+        present: the id of the AMI that runs; None: nothing runs, and any verified AMI will do.
 
     Raises:
         InputError: there is none.
     """
     newest = sorted(amis, key=lambda one: (one.created, one.id), reverse=True)
-    place = next((place for place, one in enumerate(newest) if one.id == present), -1)
-    older = [one for one in newest[place + 1 :] if one.state == "available" and one.id != present]
+    at = next((at for at, one in enumerate(newest) if one.id == present), -1)
+    older = [one for one in newest[at + 1 :] if one.state == "available" and one.id != present]
     found = next((one for one in older if tags.VERIFIED in one.tags), None)
     if found is None:
         names = ", ".join(f"{one.id} ({one.name})" for one in older)
-        hint = f"never verified, but there: {names}; `unibuild ami rollback AMI` takes it" if names else None
+        hint = f"run `unibuild ami rollback AMI` with an unverified one: {names}" if names else None
         raise InputError(f"there is no verified AMI before {present or 'now'}", hint=hint)
     return found
 
 
 def rollback(project: Project, aws: Aws, word: str | None, *, show: bool) -> Ami:
-    """Put an instance of an earlier AMI in the place of the one that runs; return the AMI.
+    """Replace the running instance with one of an earlier AMI; return the AMI.
 
     Args:
         project: the project.
         aws: the account, in the region where it runs; with a plan nothing is changed.
-        word: the AMI's id or name; None: see ``before``.
-        show: whether what the new instance says is printed.
+        word: the AMI's id or name; None: see ``previous_verified``.
+        show: whether the new instance's console is printed.
 
     Raises:
         InputError: there is no such AMI.
-        UnibuildError: see ``launch.Launch.run``.
+        UnibuildError: see ``InstanceLaunch.run``.
     """
     region = aws.region
     amis = account.list_amis(aws, [region], account.unikernel_name(project))
@@ -352,16 +354,16 @@ def rollback(project: Project, aws: Aws, word: str | None, *, show: bool) -> Ami
 
 
 def launch_ami(found: Graph, *, replace: bool, terminate: bool, planned: bool = False) -> None:
-    """Publish a project's kernel, where it is not published, and launch its AMI.
+    """Publish a project's kernel unless it is published, and launch its AMI.
 
     Args:
         found: the project's graph.
-        replace: see ``Launch.run``.
-        terminate: see ``Launch.run``.
-        planned: change nothing; print the calls that would, in their order.
+        replace: see ``InstanceLaunch.run``.
+        terminate: see ``InstanceLaunch.run``.
+        planned: change nothing, and print the calls that would, in their order.
 
     Raises:
-        UnibuildError: see ``publish.publish`` and ``Launch.run``.
+        UnibuildError: see ``publish.publish`` and ``InstanceLaunch.run``.
     """
     ami = next(iter(publish(found, planned=planned).values()))
     plan = CallPlan() if planned else None

@@ -1,4 +1,4 @@
-"""``publish_ami``: the project's kernel as an AMI: seen to boot, sent as far as it changed, registered once."""
+"""The goal ``publish_ami``: verify the project's image, upload what changed, and register it as an AMI."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ _LONGEST = 255  # characters of a description
 
 
 def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | None = None) -> dict[str, Ami]:
-    """Make the AMI of a project whose kernel is built, with its copies, as ``[publish]`` says; tell what was done.
+    """Publish the AMI of a project with a built kernel, and its copies, as ``[publish]`` says; print what was done.
 
-    What is there already is not sent again: with nothing changed it is one call. Changed tags, description, sharing,
-    deprecation and protection are applied to it.
+    What exists already is not sent again: if nothing changed it is one call. Changed tags, description, sharing,
+    deprecation and protection are applied.
 
     Args:
         found: the project's graph.
-        planned: change nothing; print the calls that would, in their order.
-        via: goes before ``[publish] via``.
+        planned: change nothing, and print the calls that would, in their order.
+        via: overrides ``[publish] via``.
 
     Returns:
-        The AMIs by their regions, that of ``[publish] region`` first.
+        The AMIs by region, that of ``[publish] region`` first.
 
     Raises:
-        InputError: the kernel is not one that such an AMI can start.
-        SettingsError: a setting of ``[publish]`` cannot be.
+        InputError: such an AMI cannot start the kernel.
+        SettingsError: a setting of ``[publish]`` is not possible.
         NotReadyError: the image does not boot in the lab.
         AwsError: AWS refused, or a fault did not pass.
     """
@@ -75,28 +75,28 @@ def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | 
     state = state_dir(found.project.root)
     with files.lock(state / "aws.lock", f"the AMI of {found.project.root}"):
         made = _make(aws, found, image, asked, UploadJournal(state, writing=not planned))
-        with shown() as tell:
+        with shown() as progress:
             result = distribution.distribute(
                 aws,
                 settings,
                 made.region,
                 made.image,
-                lambda what: tell(what, None),
+                lambda what: progress(what, None),
                 description=asked.description if settings.description else None,
                 known=None if mentions_unknown(made.image) else described(made.region, made.described),
             )
     if plan is not None:
-        print("\n".join(plan.lines()) or f"{made.name} is {made.image} in {made.region} already: nothing would be sent")
+        print("\n".join(plan.lines()) or f"{made.name} is already {made.image} in {made.region}: nothing would be sent")
     else:
         print(_summary(made))
     return result
 
 
 def ami_spec(found: Graph, image: DiskImage) -> ami.AmiSpec:
-    """Return the AMI of an image as the settings want it.
+    """Return the AMI of an image as the settings define it.
 
     Raises:
-        SettingsError: its name or description cannot be made.
+        SettingsError: its name or description is not possible.
     """
     project = found.project
     settings = project.settings.publish
@@ -112,7 +112,7 @@ def ami_spec(found: Graph, image: DiskImage) -> ami.AmiSpec:
     values = {"name": about.unikernel, "hash": about.identity[:12], "revision": about.revision}
     name = _NOT_IN_A_NAME.sub("-", _fill_in("name", settings.name, values))
     if not _LENGTHS[0] <= len(name) <= _LENGTHS[1]:
-        raise SettingsError(f"[publish] name makes {name!r}, and an AMI's name has 3 to 128 characters")
+        raise SettingsError(f"[publish] name gives {name!r}, but an AMI's name has 3 to 128 characters")
     described = settings.description or ("{name} {revision}" if about.revision else "{name}")
     return ami.AmiSpec(
         name=name,
@@ -132,17 +132,17 @@ def ami_spec(found: Graph, image: DiskImage) -> ami.AmiSpec:
 
 
 def _make(aws: Aws, found: Graph, image: DiskImage, asked: ami.AmiSpec, journal: UploadJournal) -> ami.Published:
-    with shown() as tell:
-        tell("look for the AMI", None)
+    with shown() as progress:
+        progress("look for the AMI", None)
         there = ami.find_published(aws, asked, journal)
         if there is not None:
             return there
-        tell("look what the region can run", None)
+        progress("check what the region can run", None)
         known = ami.check_prerequisites(aws, asked)
     if found.project.settings.publish.verify == "lab" and aws.plan is None:
         verify(found, image)
-    with shown() as tell:
-        return ami.create(aws, image, asked, known, journal, tell)
+    with shown() as progress:
+        return ami.create(aws, image, asked, known, journal, progress)
 
 
 def _with_via(project: Project, via: Literal["ebs", "s3"]) -> Project:
@@ -151,7 +151,7 @@ def _with_via(project: Project, via: Literal["ebs", "s3"]) -> Project:
 
 
 def _encryption(settings: Publish) -> str:
-    """Return what encrypts the snapshot, in the form of ``AmiSpec.encryption``."""
+    """Return the key that encrypts the snapshot, in the form of ``AmiSpec.encryption``."""
     return settings.kms_key or (DEFAULT_KEY if settings.encrypt else "")
 
 
@@ -159,7 +159,9 @@ def _fill_in(key: str, template: str, values: Mapping[str, str]) -> str:
     unknown = [name for name in re.findall(r"\{(\w*)\}", template) if name not in values]
     if unknown:
         known = ", ".join(f"`{{{name}}}`" for name in values)
-        raise SettingsError(f"[publish] {key} has `{{{unknown[0]}}}`, which stands for nothing", hint=f"known: {known}")
+        raise SettingsError(
+            f"[publish] {key} has `{{{unknown[0]}}}`, which is not a placeholder", hint=f"known: {known}"
+        )
     return re.sub(r"\{(\w+)\}", lambda match: values[match[1]], template)
 
 
@@ -168,4 +170,4 @@ def _summary(made: ami.Published) -> str:
     if not made.is_new:
         return f"{where} already: nothing was sent"
     sent = f"{made.puts} block{'' if made.puts == 1 else 's'} ({made.puts * BLOCK / 2**20:.1f} MiB) sent"
-    return f"{where}: {sent}" + (f", the rest is that of {made.parent}" if made.parent else "")
+    return f"{where}: {sent}" + (f", the rest is from {made.parent}" if made.parent else "")

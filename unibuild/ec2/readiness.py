@@ -1,4 +1,4 @@
-"""The console of an EC2 instance, read as that of a domain is: asked for again and again, for EC2 streams none."""
+"""Read the console of an EC2 instance by polling, and wait until the instance is ready."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ __all__ = ["InstanceConsole", "address", "await_ready", "check_ready", "has_chec
 
 
 def has_checks(settings: Settings) -> bool:
-    """Say whether ``[boot.ready]`` asks for something that an instance can be asked; XenStore is the host's own."""
+    """Return whether ``[boot.ready]`` has checks for an instance; EC2's XenStore is out of reach."""
     wanted = settings.boot.ready
     return bool(wanted.console or wanted.tcp or wanted.http)
 
 
 def address(settings: Settings, found: Instance) -> str | None:
-    """Return the address where an instance is asked, by ``[launch] address``; None: it has none such."""
+    """Return the address where an instance is probed, by ``[launch] address``; None: it lacks that address."""
     match settings.launch.address:
         case "public":
             return found.public
@@ -54,45 +54,45 @@ def check_ready(
     old: Instance | None,
     with_console: bool = True,
 ) -> str:
-    """See that an instance is ready; return the words that say why it is held to be so.
+    """Check that an instance is ready; return why, in words.
 
     Args:
-        settings: the project's.
+        settings: the project's settings.
         console: its console.
         found: the instance.
         timeout: seconds.
-        who: what to call it.
-        old: the one that runs beside it, to tell of it.
+        who: its name in messages.
+        old: the previous instance, which messages name too.
         with_console: see ``await_ready``.
 
     Raises:
-        NotReadyError: it is not, or has no address where it could be asked.
+        NotReadyError: it is not ready, or lacks an address.
         AwsError: AWS refused.
     """
     at = address(settings, found)
     if at is None:
         raise NotReadyError(
-            f"{found.id} has no {settings.launch.address} address to ask it at",
-            hint='[launch] subnet: one that gives public addresses; or address = "private", from inside the VPC',
+            f"{found.id} lacks a {settings.launch.address} address to probe",
+            hint='set [launch] subnet to one with public addresses, or, inside the VPC, address = "private"',
         )
     verdict = await_ready(settings, console, at, timeout, with_console=with_console)
     if not verdict.ready:
         runs = f"{old.id} runs on" if old else "no instance runs"
-        raise NotReadyError(f"{who} {verdict.why}", hint=f"what it said: {console.log.path}\n{runs}")
+        raise NotReadyError(f"{who} {verdict.why}", hint=f"console output: {console.log.path}\n{runs}")
     return verdict.why
 
 
 def await_ready(
     settings: Settings, console: InstanceConsole, at: str | None, timeout: float, *, with_console: bool = True
 ) -> Readiness:
-    """Wait until an instance is ready, is not in time, or has ended; its console is read meanwhile.
+    """Wait until an instance is ready, has stopped, or the time is up; its console is read meanwhile.
 
     Args:
-        settings: the project's.
+        settings: the project's settings.
         console: its console.
         at: its address.
         timeout: seconds.
-        with_console: whether a line of the console is waited for too.
+        with_console: whether to wait for a line of the console too.
 
     Raises:
         AwsError: AWS refused.
@@ -114,35 +114,35 @@ def await_ready(
             console=wanted.console if with_console else None,
             checks=[],
             network=network if is_asked else None,
-            address=at,  # what the console tells is the one in the VPC
+            address=at,  # the console reports the address in the VPC
             likely=None,
             timeout=timeout,
         ),
     )
 
 
-_PAUSES = (1.0, 10.0)  # seconds between two questions to EC2, the first and the longest
+_PAUSES = (1.0, 10.0)  # seconds between two queries to EC2, the first and the longest
 
 
 class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
-    """What an instance says, and whether it still runs; see ``domain.console.Reader``.
+    """The console of an instance, and whether it still runs; see ``domain.console.Reader``.
 
     Args:
         aws: the account.
-        region: where it is.
+        region: the instance's region.
         name: its id.
-        log: keeps what it says.
-        show: is given what it says, as it comes.
+        log: records the output.
+        show: called with the output as it arrives.
     """
 
     end: DomainExit | None = None
-    """How the instance ended, once it has."""
+    """How the instance stopped, once it has."""
 
     def __init__(self, aws: Aws, region: str, name: str, log: Log, show: Callable[[bytes], None]) -> None:
         self.log = log
         self._aws, self._region, self._name = aws, region, name
         self._show = show
-        self._kept = b""  # what EC2 gave last
+        self._kept = b""  # EC2's last answer
         self._said = bytearray()
         self._listeners: list[Lines] = []
         self._pause = _PAUSES[0]
@@ -152,7 +152,7 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
         self.log.close()
 
     def pump(self, until: float | None = None, wake: int | None = None) -> DomainExit | None:
-        """Read until the instance ends, something else is to be done, or the time is up; see ``Reader.pump``.
+        """Read until the instance stops, ``wake`` is readable or the time is up; see ``Reader.pump``.
 
         Raises:
             AwsError: AWS refused.
@@ -171,9 +171,9 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
         return self.end
 
     @contextlib.contextmanager
-    def listen(self, hear: Callable[[bytes], None]) -> Iterator[None]:
-        """For the time of the block, give ``hear`` each whole line, those that were said before first."""
-        lines = Lines(hear)
+    def listen(self, on_line: Callable[[bytes], None]) -> Iterator[None]:
+        """For the time of the block, call ``on_line`` with each complete line, the earlier ones first."""
+        lines = Lines(on_line)
         lines.feed(bytes(self._said))
         self._listeners.append(lines)
         try:
@@ -182,7 +182,7 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
             self._listeners.remove(lines)
 
     def _ask(self) -> None:
-        """Ask for the console and the state; an instance that has ended is asked for its last words too."""
+        """Query the console and the state; read the last output of an instance that has stopped too."""
         found = instance.describe(self._aws, self._region, self._name)
         now = instance.console_output(self._aws, self._region, self._name) if found else self._kept
         data = new_output(self._kept, now)
@@ -201,7 +201,7 @@ class InstanceConsole(contextlib.AbstractContextManager["InstanceConsole"]):
 
 
 def _ending(found: instance.Instance | None) -> str:
-    """Return the words for an instance that ended, to stand after "the instance ..."."""
+    """Return the words for an instance that stopped, to follow "the instance ..."."""
     if found is None:
         return "was terminated"
     state = {"shutting-down": "terminated", "stopping": "stopped"}.get(found.state, found.state)

@@ -1,1 +1,1 @@
-"""Disk images: file system, boot loaders, kernel and menu."""
+"""Build disk images: file system, boot loaders, kernel and boot menu."""

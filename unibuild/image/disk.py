@@ -1,7 +1,7 @@
-"""The disk image of a kernel: a file system that PV-GRUB, pygrub and GRUB 2 boot from, made while it is read.
+"""Create a kernel's disk image, which PV-GRUB, pygrub and GRUB 2 can boot, while it is being read.
 
-No file of it exists unless somebody writes one: its first block is computed, the others are read from the kernel.
-Neither clock nor chance is in it. docs/reference/image.md has the layout.
+The image is not a file unless somebody writes one: its metadata is computed, and the other blocks are read from the
+kernel. It depends on neither time nor chance. docs/reference/image.md describes the layout.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ _LINUX = 0x83  # type of a partition
 
 
 class _Source(NamedTuple):
-    """A file whose content is in the image: its path, its size in bytes, and what shows that it was changed."""
+    """A file with content in the image: its path, its size in bytes, and its fingerprint."""
 
     path: Path
     size: int
-    stamp: tuple[int, int, int]
+    fingerprint: tuple[int, int, int]
 
 
-class _Sums(NamedTuple):
-    """What one reading of the whole image tells."""
+class _Checksums(NamedTuple):
+    """Checksums from one reading of the whole image."""
 
     digest: str
     blocks: Mapping[int, bytes]
@@ -51,10 +51,10 @@ class _Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class DiskImage:
-    """An image; may be read from several threads at a time.
+    """An image; several threads may read it at once.
 
     Attributes:
-        kind: what its kernel is.
+        kind: the kernel's kind.
         line: the kernel's command line.
         has_bios: whether a machine with a BIOS can boot it.
     """
@@ -67,12 +67,12 @@ class DiskImage:
 
     @property
     def size(self) -> int:
-        """Its bytes, a whole number of blocks."""
+        """Its size in bytes, a whole number of blocks."""
         return self._system.units * BLOCK
 
     @property
     def volume_gib(self) -> int:
-        """The size of the smallest EBS volume that takes it."""
+        """The size of the smallest EBS volume that can hold it."""
         return -(-self.size // (1 << 30))
 
     @property
@@ -85,20 +85,20 @@ class DiskImage:
         """The SHA-256 of each block that is not all zeros, by its number.
 
         Raises:
-            FileError: see ``read``; this goes for ``indices`` and ``digest`` too.
+            FileError: see ``read``; ``indices`` and ``digest`` raise it too.
         """
         return self._sums.blocks
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of its bytes, 64 hexadecimal digits."""
+        """SHA-256 of the image, 64 hexadecimal digits."""
         return self._sums.digest
 
     def read(self, index: int) -> bytes:
         """Return the ``BLOCK`` bytes of a block; beyond the end they are zeros.
 
         Raises:
-            FileError: a file cannot be read, or is not what it was when the image was made.
+            FileError: a file cannot be read, or has changed since the image was created.
         """
         if index in self._system.metadata:
             return self._system.metadata[index]
@@ -108,7 +108,7 @@ class DiskImage:
         source = self._sources[number]
         with reading(source.path), source.path.open("rb", buffering=0) as file:
             content = os.pread(file.fileno(), BLOCK, offset)
-            if _file_identity(os.fstat(file.fileno())) != source.stamp or len(content) < min(
+            if _file_identity(os.fstat(file.fileno())) != source.fingerprint or len(content) < min(
                 BLOCK, source.size - offset
             ):
                 raise FileError(f"{source.path} was changed while the image was read", hint="run again")
@@ -123,7 +123,7 @@ class DiskImage:
         return map(self.read, range(self._system.units))
 
     @functools.cached_property
-    def _sums(self) -> _Sums:
+    def _sums(self) -> _Checksums:
         whole = hashlib.sha256()
         blocks = {}
         zeros = bytes(BLOCK)
@@ -131,7 +131,7 @@ class DiskImage:
             whole.update(content)
             if content != zeros:
                 blocks[index] = hashlib.sha256(content).digest()
-        return _Sums(whole.hexdigest(), blocks)
+        return _Checksums(whole.hexdigest(), blocks)
 
 
 def make(
@@ -144,19 +144,19 @@ def make(
     path: str = "/kernel",
     bios: BiosLoader | None = None,
 ) -> DiskImage:
-    """Make the image of a kernel.
+    """Create the image of a kernel.
 
     Args:
         kernel: its file.
         line: its command line.
-        kind: what it is.
-        project: the folder whose ``dodo_templates`` go before ours.
+        kind: its kind.
+        project: the folder with ``dodo_templates`` that override unibuild's own.
         modules: files of ramdisks and modules, in their order.
         path: the kernel's path in the image; the modules are ``/module-1``, ``/module-2`` ...
         bios: boot code for a BIOS.
 
     Raises:
-        InputError: a template or a path is wrong, or there is no room for a file.
+        InputError: a template or a path is wrong, or a file does not fit.
         FileError: a file cannot be read.
     """
     sources = tuple(map(_source, (kernel, *modules)))
@@ -183,6 +183,6 @@ def _file_identity(about: os.stat_result) -> tuple[int, int, int]:
 
 
 def _boot_sector(units: int) -> bytes:
-    """Return a boot sector whose only partition is the whole disk: for GRUB 0.97 (hd0,0) is then what (hd0) is."""
+    """Return a boot sector with one partition over the whole disk, so that for GRUB 0.97 (hd0,0) equals (hd0)."""
     partition = struct.pack("<B3sB3s2I", 0x80, b"\0\2\0", _LINUX, b"\xfe\xff\xff", 0, units * BLOCK // _SECTOR)
     return partition.rjust(446 + 16, b"\0").ljust(_SECTOR - 2, b"\0") + b"\x55\xaa"

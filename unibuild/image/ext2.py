@@ -1,12 +1,12 @@
-"""Lays out an ext2 file system as plain values: what is in each of its metadata blocks, where each file's data go.
+"""Lay out an ext2 file system: the content of its metadata blocks, and the position of each file's data.
 
-It is the ext2 of revision 0, without features, that every GRUB since 0.97 (PV-GRUB is one) and pygrub can read; with
-neither clock nor chance in it. Large files begin at a *unit* of 512 KiB, the block of an EBS snapshot, and stay aligned
-to units to their end, so that a unit holds either metadata or a piece of one file:
+It is ext2 revision 0 without features, which every GRUB since 0.97 (including PV-GRUB) and pygrub can read. It depends
+on neither time nor chance. Large files start at a *unit* of 512 KiB, the block size of an EBS snapshot, and stay
+aligned to units, so that a unit holds either metadata or a piece of one file:
 
     unit 0          boot sector, superblock, descriptors, bitmaps, inodes, folders, small files, block tables
     unit 1 ...      the first large file, then the second from the next unit on ...
-    unit 256, ...   begins a block group of 128 MiB: copies of superblock and descriptors, bitmaps; files skip it
+    unit 256, ...   starts a block group of 128 MiB: copies of superblock and descriptors, bitmaps; files skip it
 
 The structures are those of e2fsprogs' lib/ext2fs/ext2_fs.h.
 """
@@ -36,13 +36,13 @@ class Node:
     """A file or folder.
 
     Attributes:
-        number: of its inode, from 1.
+        number: its inode number, from 1.
         mode: its type and permissions (inode(7)).
-        path: where it is.
-        size: of its content in bytes.
-        data: its content; None: it is a large file, whose content is elsewhere.
-        blocks: the numbers of the blocks that hold its content.
-        entries: what is in it, by name; a file's are none.
+        path: its path.
+        size: the size of its content in bytes.
+        data: its content; None: a large file, with content elsewhere.
+        blocks: the numbers of the blocks with its content.
+        entries: a folder's entries by name; a file has none.
     """
 
     number: int
@@ -60,7 +60,7 @@ class Node:
 
     @property
     def links(self) -> int:
-        """How many entries of folders lead to it: to a folder also its own "." and the ".." of each one in it."""
+        """The number of directory entries for it; for a folder, also its own "." and the ".." of each folder in it."""
         return 2 + sum(node.is_folder for node in self.entries.values()) if self.is_folder else 1
 
 
@@ -69,10 +69,10 @@ def tree(small: Mapping[str, bytes], large: Sequence[tuple[str, int]]) -> list[N
 
     Args:
         small: contents of files by their absolute path.
-        large: absolute path and size in bytes of the files whose content is elsewhere.
+        large: absolute path and size in bytes of the files with content elsewhere.
 
     Raises:
-        InputError: a path is none, or is there twice.
+        InputError: a path is not valid, or is there twice.
     """
     folders = {"": Node(_ROOT, _FOLDER, "/")}
     numbers = iter(range(_FIRST, 1 << 31))
@@ -105,7 +105,7 @@ def tree(small: Mapping[str, bytes], large: Sequence[tuple[str, int]]) -> list[N
 def _check(path: str, paths: Sequence[str]) -> None:
     names = path.split("/")
     if names[0] or any(name in ("", ".", "..") or "\0" in name or len(name.encode()) > 255 for name in names[1:]):
-        raise InputError(f'"{path}" is no path of a file in the image', hint='write it like "/boot/kernel"')
+        raise InputError(f'not the path of a file in the image: "{path}"', hint='write it like "/boot/kernel"')
     if any(other.startswith(f"{path}/") for other in paths):
         raise _twice(path)
 
@@ -115,11 +115,11 @@ def _twice(path: str) -> InputError:
 
 
 def _content(folder: Node, parent: Node) -> bytes:
-    """Return a folder's entries; none crosses the end of a block, and the last of each reaches to it."""
+    """Return a folder's entries; none crosses the end of a block, and the last one of each block extends to its end."""
     blocks: list[list[bytes]] = [[]]
     for name, node in {".": folder, "..": parent, **folder.entries}.items():
         coded = name.encode()
-        # In this revision the length of the name has 16 bits; later ones keep the type of the file in the upper half.
+        # In this revision the name's length has 16 bits; later ones store the file type in the upper half.
         head = struct.pack("<IHH", node.number, 8 + -(-len(coded) // 4) * 4, len(coded))
         entry = (head + coded).ljust(struct.unpack_from("<H", head, 4)[0], b"\0")
         if sum(map(len, blocks[-1])) + len(entry) > FS_BLOCK:
@@ -145,18 +145,18 @@ _DIRECT = 12  # blocks that an inode itself points to
 _INODE = 128  # bytes
 _INODES = FS_BLOCK // _INODE  # in a block
 _FIXED = 4  # blocks of a group before its inodes: superblock, descriptors, bitmap of blocks, bitmap of inodes
-_LARGEST = (2 << 30) - 1  # bytes of a file; more is a feature of later revisions
+_LARGEST = (2 << 30) - 1  # bytes of a file; larger ones need later revisions
 
 
 @dataclass(frozen=True)
 class FileSystem:
-    """Where everything is.
+    """The layout of a file system.
 
     Attributes:
-        units: how many it has.
-        metadata: the units that hold metadata, by number, each of 512 KiB.
-        data: for every unit with a piece of a large file the number of the file and the piece's offset in it.
-        offsets: where the content of each small file begins, in bytes from the start; it is in one piece.
+        units: the number of units.
+        metadata: the units with metadata, by number, each of 512 KiB.
+        data: for every unit with a piece of a large file, the file's number and the piece's offset in it.
+        offsets: the start of each small file's content, in bytes from the start of the image; it is contiguous.
     """
 
     units: int
@@ -170,19 +170,19 @@ def lay_out(small: Mapping[str, bytes], large: Sequence[tuple[str, int]]) -> Fil
 
     Args:
         small: contents of files by their absolute path; they go into the first unit, with the metadata.
-        large: absolute path and size in bytes of every file that begins at a unit of its own, in their order.
+        large: absolute path and size in bytes of each file that starts at its own unit, in their order.
 
     Raises:
-        InputError: a path is none, or is there twice; a file or all of them are too large.
+        InputError: a path is not valid or is there twice, or the files are too large.
     """
     for path, size in large:
         if size > _LARGEST:
-            raise InputError(f"{path} would have {size} bytes in the image: a file there ends below 2 GiB")
-    writer = _Writer(tree(small, large), list(_places([size for _, size in large])))
+            raise InputError(f"{path} is too large for the image: {size} bytes, and a file must be smaller than 2 GiB")
+    writer = _Writer(tree(small, large), list(_units_of([size for _, size in large])))
     return writer.write()
 
 
-def _places(sizes: Sequence[int]) -> Iterator[list[int]]:
+def _units_of(sizes: Sequence[int]) -> Iterator[list[int]]:
     """Yield the units of each large file."""
     unit = 1
     for size in sizes:
@@ -195,7 +195,7 @@ def _places(sizes: Sequence[int]) -> Iterator[list[int]]:
 
 
 class _Writer:
-    """Writes the metadata.
+    """Write the metadata.
 
     Args:
         nodes: files and folders in the order of their numbers, the large files last.
@@ -208,13 +208,13 @@ class _Writer:
         self.units = max((unit for own in places for unit in own), default=0) + 1
         self.groups = range(-(-self.units * _PER_UNIT // _PER_GROUP))
         if len(self.groups) > _GROUPS:
-            raise InputError("the files of the image have more than 16 GiB together")
+            raise InputError("the files of the image are larger than 16 GiB in all")
         self.inode_blocks = -(-nodes[-1].number // _INODES)
         self.fixed = _FIXED + self.inode_blocks
         if self.fixed > _PER_UNIT:
             raise _full()
         self.metadata = {group * _PER_GROUP // _PER_UNIT: bytearray(UNIT) for group in self.groups}
-        self.ends = {group: group * _PER_GROUP + self.fixed for group in self.groups}  # of what is allocated
+        self.ends = {group: group * _PER_GROUP + self.fixed for group in self.groups}  # the end of the allocated blocks
         self.bits = bytearray(len(self.groups) * FS_BLOCK)  # one for each block
 
     def write(self) -> FileSystem:
@@ -231,7 +231,7 @@ class _Writer:
             data |= {unit: (number, at * UNIT) for at, unit in enumerate(own)}
         for node in self.nodes:
             self._inode(node)
-        self._account()
+        self._write_tables()
         offsets = {node.path: node.blocks[0] * FS_BLOCK for node in self.nodes if node.data}
         return FileSystem(self.units, {unit: bytes(held) for unit, held in self.metadata.items()}, data, offsets)
 
@@ -240,7 +240,7 @@ class _Writer:
         self.metadata[block // _PER_UNIT][start : start + len(content)] = content
 
     def _allocate(self, count: int, groups: Iterable[int]) -> list[int]:
-        """Return free blocks of the units that hold metadata: the first ones of these groups."""
+        """Return free blocks of the units with metadata: the first ones of these groups."""
         found: list[int] = []
         for group in groups:
             end = self.ends[group]
@@ -270,8 +270,8 @@ class _Writer:
         table, at = divmod((node.number - 1) * _INODE, FS_BLOCK)
         self._put(_FIXED + table, content, at)
 
-    def _account(self) -> None:
-        """Write bitmaps, descriptors and superblocks; each group has the latter two whole."""
+    def _write_tables(self) -> None:
+        """Write bitmaps, descriptors and superblocks; each group has complete copies of the latter two."""
         for group, end in self.ends.items():
             self._take(range(group * _PER_GROUP, end))
         for node in self.large:
@@ -294,7 +294,7 @@ class _Writer:
         superblock = struct.pack(
             "<13I6H4I2H",
             *(inodes * len(self.groups), total, 0, free_blocks, free_inodes),
-            *(0, 2, 2, _PER_GROUP, _PER_GROUP, inodes),  # first block; the two 2 stand for 4096: 1024 << 2
+            *(0, 2, 2, _PER_GROUP, _PER_GROUP, inodes),  # first block; the two 2 mean 4096: 1024 << 2
             *(0, 0, 0, 0xFFFF, 0xEF53, 1, 1, 0),  # times; mounts and when to check: never; magic; clean; go on; minor
             *(0, 0, 0, 0, 0, 0),  # when checked, how often; creator; revision; reserved for user, group
         )

@@ -1,14 +1,14 @@
-r"""Writes the kernel's command line for the boot loaders: ``menu.lst`` for PV-GRUB, ``grub.cfg`` for the others.
+r"""Write the kernel's command line for the boot loaders: ``menu.lst`` for PV-GRUB, ``grub.cfg`` for the others.
 
-Each reads it in a way of its own:
+Each reads it in its own way:
 
-    PV-GRUB (GRUB 0.97)     the rest of the line in menu.lst; a tab becomes a blank, a backslash at the end joins lines
+    PV-GRUB (GRUB 0.97)     the rest of the line in menu.lst; a tab becomes a space, a backslash at the end joins lines
     pygrub                  the rest of the line that begins with "linux" in grub.cfg, whatever GRUB 2 sees there
-    GRUB 2                  words, quoted as in a shell; hands them over with one blank between, but writes a backslash
-                            before every \, ' and ", and "..." around a word with a blank (its lib/cmdline.c)
+    GRUB 2                  words, quoted as in a shell; it passes them with one space between, but writes a backslash
+                            before every \, ' and ", and "..." around a word with a space (its lib/cmdline.c)
 
-So GRUB 2 alone cannot hand over quotes and backslashes as they stand. A Mirage unikernel takes back what it adds, and
-gets the same arguments; ``Line.is_exact`` says whether another kernel does too.
+So only GRUB 2 cannot pass quotes and backslashes unchanged. A Mirage unikernel removes what it adds, and gets the same
+arguments; ``CommandLine.is_exact`` is whether another kernel does too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CommandLine", "files"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_PLAIN = re.compile(r"[\w.,:/@%^+~=-]+", re.ASCII)  # a word that GRUB 2 takes as it stands
+_PLAIN = re.compile(r"[\w.,:/@%^+~=-]+", re.ASCII)  # a word that needs no quotes for GRUB 2
 _PLAIN_WORDS = re.compile(r"[\w.,:/@%^+~= -]*", re.ASCII)
 
 
@@ -36,11 +36,11 @@ class CommandLine:
     """A kernel's command line.
 
     Attributes:
-        text: as it shall arrive.
-        words: what the kernel makes of it, as GRUB 2 shall hand it over; None: what stands between its blanks.
+        text: the command line that the kernel shall get.
+        words: its words for GRUB 2; None: split at spaces.
 
     Raises:
-        SettingsError: ``menu.lst`` cannot hold it.
+        SettingsError: ``menu.lst`` cannot contain it.
     """
 
     text: str
@@ -49,27 +49,27 @@ class CommandLine:
     def __post_init__(self) -> None:
         if found := _CONTROL.search(self.text):
             raise SettingsError(
-                f"the kernel's command line has the character {found[0]!r}, and a line in menu.lst cannot hold that"
+                f"the kernel's command line has the character {found[0]!r}, which a line in menu.lst cannot contain"
             )
         if self.text.endswith("\\") or self.text != self.text.strip(" "):
-            what = "ends in a backslash" if self.text.endswith("\\") else "begins or ends with a blank"
+            what = "ends in a backslash" if self.text.endswith("\\") else "begins or ends with a space"
             raise SettingsError(f"the kernel's command line {what}, which the boot loaders do not keep")
 
     @property
     def is_exact(self) -> bool:
-        """Whether GRUB 2 hands it over byte for byte."""
+        """Whether GRUB 2 passes it byte for byte."""
         return not re.search(r"""["'\\]""", self.text)
 
     @property
     def for_grub(self) -> str:
-        """It as words in the language of GRUB 2, each with a blank before it."""
+        """The words in the language of GRUB 2, each with a space before it."""
         words = self.text.split(" ") if self.words is None else self.words
         return "".join(f" {_quoted(word)}" for word in words) if self.text else ""
 
     def for_pygrub(self, *lines: str) -> str:
-        """Return one word of GRUB 2, over several lines, in which pygrub finds these lines and this text at their end.
+        """Return one word of GRUB 2, over several lines, in which pygrub finds these lines and then this text.
 
-        Empty where there is no such word: then pygrub shall find nothing, rather than something else.
+        Return "" if there is no such word: pygrub shall find nothing rather than something else.
         """
         for quote, special in (("'", ""), ('"', "\\$`")):
             text = "\n".join(lines) + self.text
@@ -92,20 +92,20 @@ def files(
     *,
     bios: bool = False,
 ) -> dict[str, bytes]:
-    """Return ``menu.lst`` and ``grub.cfg`` by their paths in the image, made of the templates.
+    """Return ``menu.lst`` and ``grub.cfg`` by their paths in the image, rendered from the templates.
 
     Args:
-        kind: what the kernel is.
+        kind: the kernel's kind.
         line: its command line.
         kernel: its path in the image.
         modules: the paths of ramdisks and modules there.
-        project: the folder whose ``dodo_templates`` go before ours.
+        project: the folder with ``dodo_templates`` that override unibuild's own.
         bios: whether GRUB for a BIOS is in the image.
 
     Raises:
         InputError: a template is wrong.
     """
-    # One ramdisk is what xl's `ramdisk` is; several, in a PV domain, are modules as those of a multiboot loader.
+    # One ramdisk equals xl's `ramdisk`; several, in a PV domain, are modules like those of a multiboot loader.
     module = "initrd" if kind == "pv" and len(modules) == 1 else "module"
     initrd = [f"initrd {modules[0]}"] if len(modules) == 1 else []
     values = {

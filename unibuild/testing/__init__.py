@@ -1,1 +1,1 @@
-"""Boot tests: runner, expectations, scratch domains, results."""
+"""Run boot tests: runner, expectations, scratch domains and results."""

@@ -1,4 +1,4 @@
-"""A test's side of a console: the lines that it hears, each with its time, and the keys that it types."""
+"""Capture a domain's console for a test as timed lines, and queue the keys that the test types."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ __all__ = ["ConsoleCapture", "KeyQueue"]
 
 
 class KeyQueue(Waker):
-    """Keys for a console; waking it ends the reading of the console. A ``terminal.Source``."""
+    """Keys for a console; waking it interrupts the reader. It is a ``terminal.KeySource``."""
 
     def __init__(self) -> None:
         super().__init__()
         self._keys = b""
 
     def put(self, keys: bytes) -> None:
-        """Hand in keys; whoever reads the console sends them."""
+        """Add keys; the console's reader sends them."""
         self._keys += keys
         self.wake()
 
     def read(self) -> bytes:
-        """Return the keys; nothing: leave."""
+        """Return the keys; none: detach."""
         self.clear()
         keys, self._keys = self._keys, b""
         if keys:
-            self.wake()  # the reader leaves after it has sent them
+            self.wake()  # the reader detaches after it has sent them
         return keys
 
 
 class ConsoleCapture:
-    """Makes lines, with the time of each, of a console's bytes.
+    """Split a console's bytes into lines, each with its time.
 
     Attributes:
-        began: when the domain was started, by the clock (``time.monotonic``).
-        lines: those that have come.
-        count: of the bytes that have come.
+        began: when the domain was started (``time.monotonic``).
+        lines: the complete lines so far.
+        count: the number of bytes so far.
 
     Args:
-        came: is called when there is a new line.
+        on_line: called when there is a new line.
     """
 
-    def __init__(self, came: Callable[[], None]) -> None:
-        self._came = came
+    def __init__(self, on_line: Callable[[], None]) -> None:
+        self._on_line = on_line
         self.began = time.monotonic()
         self.lines: list[ConsoleLine] = []
         self.count = 0
@@ -59,19 +59,19 @@ class ConsoleCapture:
 
     @property
     def rest(self) -> str:
-        """The line that has no end yet."""
+        """The incomplete last line."""
         return self._lines.rest
 
     def feed(self, data: bytes) -> None:
-        """Take what has come."""
+        """Add console output."""
         self.count += len(data)
         whole = self._lines.feed(self._decode(data))
         now = time.monotonic() - self.began
         self.lines += [ConsoleLine(now, line.removesuffix("\r")) for line in whole]
         if whole:
-            self._came()
+            self._on_line()
 
     def end(self) -> None:
-        """Take an unfinished line for a line."""
+        """Treat an incomplete last line as complete."""
         if self.rest:
             self.feed(b"\n")

@@ -1,4 +1,4 @@
-"""A test domain as a test in Python has it: what it says is expected, what is typed sent, its ports asked."""
+"""The handle of a test domain in Python tests: expect console output, type keys, and use its ports."""
 
 from __future__ import annotations
 
@@ -26,30 +26,29 @@ if TYPE_CHECKING:
 
 __all__ = ["DomainHandle", "Response"]
 
-_AGAIN = 0.2  # seconds between two attempts to be answered
-_ANSWER = 5.0  # seconds for one answer
+_AGAIN = 0.2  # seconds between two attempts
+_ANSWER = 5.0  # seconds for one response
 _TAIL = 40  # lines of the console in a report
 
 
 @dataclass(frozen=True)
 class Response:
-    """The answer to an HTTP request; ``body`` is text, in which what is no UTF-8 is replaced."""
+    """An HTTP response; ``body`` is text with invalid UTF-8 replaced."""
 
     status: int
     body: str
 
 
 class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
-    """A domain of its own for one test, removed with all its files at the end of the block.
+    """A domain for one test; it and all its files are removed at the end of the block.
 
-    Every wait reads the console. What does not come in time, or before the domain ends, is an
-    ``AssertionError``.
+    Every wait reads the console. It raises an ``AssertionError`` if the time is up or the domain stops first.
 
     Args:
         found: the project's graph, up to date.
-        host: where to boot.
-        name: what it is called: no other domain has this name.
-        log: where its console is kept.
+        host: the host to boot on.
+        name: the domain's name; no other domain has it.
+        log: the console log's path.
 
     Raises:
         UnibuildError: it cannot be booted.
@@ -74,19 +73,19 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
 
     @property
     def lines(self) -> list[str]:
-        """What the console said so far, line by line; the last one may have no end yet."""
+        """The console's lines so far; the last one may be incomplete."""
         self._one.catch_up()
-        said = [line.text for line in self._one.lines]
-        return [*said, *([self._one.unfinished] if self._one.unfinished else [])]
+        complete = [line.text for line in self._one.lines]
+        return [*complete, *([self._one.unfinished] if self._one.unfinished else [])]
 
     @property
     def end(self) -> DomainExit | None:
-        """How it ended: ``why`` ("powered off", "crashed" ...), ``code`` and ``is_good``; None while it runs."""
+        """How it stopped: ``why`` ("powered off", "crashed" ...), ``code`` and ``is_good``; None while it runs."""
         return self._one.catch_up()
 
     @property
     def crash(self) -> str | None:
-        """How it crashed or failed, in words, as far as its console tells; None where it did not."""
+        """How it crashed or failed, in words, from its console; None if it did not."""
         end = self.end
         if end is None or end.is_good:
             return None
@@ -95,22 +94,22 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
 
     @property
     def address(self) -> str:
-        """Its IP address, as the other domains of the host know it.
+        """Its IP address, as the host's other domains know it.
 
         Raises:
-            SettingsError: nothing tells it.
+            SettingsError: the address is not known.
         """
         return reach.address(self._one.host, self._one.config, self._found.project.settings.boot.ready.address)
 
     def expect(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
-        """Wait for a line in which the regular expression is found; the next call begins after that line.
+        """Wait for a line in which the regular expression is found; the next call starts after that line.
 
         Args:
-            pattern: what is looked for. A line that has no end yet, as a prompt, counts too.
+            pattern: the regular expression. An incomplete line, such as a prompt, counts too.
             timeout: seconds.
 
         Raises:
-            AssertionError: no such line came in time, or before the domain ended.
+            AssertionError: no such line came in time, or before the domain stopped.
         """
         __tracebackhide__ = True
         one, began = self._one, self._at
@@ -127,9 +126,9 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
                 break
             one.follow(min(deadline, one.age + _AGAIN))
         like = "".join(
-            f"; like it: {line}" for line in closest_lines(pattern, [said.text for said in one.lines[began:]], 1)
+            f"; closest line: {line}" for line in closest_lines(pattern, [line.text for line in one.lines[began:]], 1)
         )
-        raise AssertionError(f'{self.name} {self._so_far(timeout)} before it said "{pattern}"{like}')
+        raise AssertionError(f'{self.name} {self._so_far(timeout)} before it printed "{pattern}"{like}')
 
     def send(self, text: str) -> None:
         """Type on its console."""
@@ -138,11 +137,11 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
     def connect(self, port: int, timeout: float = 30.0) -> socket.socket:
         """Return a connection to a port.
 
-        In the lab it goes through a forwarded port, which takes every connection; so dom0 makes one before, and closes
-        it at once.
+        In the lab it goes through a forwarded port, which accepts every connection. So dom0 first connects to the port
+        itself, and closes that connection at once.
 
         Raises:
-            AssertionError: the port does not take it in time.
+            AssertionError: the port does not accept it in time.
         """
         __tracebackhide__ = True
         deadline = time.monotonic() + timeout
@@ -154,13 +153,13 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
                     raise ConnectionError(why)
                 return socket.create_connection(self._way(port), _ANSWER)
             except OSError as error:
-                self._wait_again(deadline, timeout, f"it took a connection on port {port} ({error})")
+                self._wait_again(deadline, timeout, f"it accepted a connection on port {port} ({error})")
 
     def http(self, path: str = "/", port: int = 80, timeout: float = 30.0) -> Response:
-        """Return the answer to a GET request, which is repeated until it is answered.
+        """Return the response to a GET request, which is repeated until a response comes.
 
         Raises:
-            AssertionError: no answer came in time.
+            AssertionError: no response came in time.
         """
         __tracebackhide__ = True
         deadline = time.monotonic() + timeout
@@ -171,10 +170,10 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
                 self._wait_again(deadline, timeout, f"it answered GET {path} on port {port} ({error})")
 
     def wait_end(self, timeout: float = 30.0) -> DomainExit:
-        """Wait until it ends, and has said all; return how it ended.
+        """Wait until it stops and all output is read; return how it stopped.
 
         Raises:
-            AssertionError: it runs on.
+            AssertionError: it still runs.
         """
         __tracebackhide__ = True
         deadline = self._one.age + timeout
@@ -185,10 +184,10 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
         return self._one.end
 
     def shutdown(self, timeout: float = 30.0) -> DomainExit:
-        """Ask it to shut down; return how it ended.
+        """Ask it to shut down; return how it stopped.
 
         Raises:
-            AssertionError: it runs on.
+            AssertionError: it still runs.
         """
         __tracebackhide__ = True
         if self.end is None:
@@ -196,10 +195,10 @@ class DomainHandle(contextlib.AbstractContextManager["DomainHandle"]):
         return self.wait_end(timeout)
 
     def report(self) -> str:
-        """Return the end of its console, for people."""
-        said = self.lines
-        more = [f"... ({len(said) - _TAIL} lines before)"] if len(said) > _TAIL else []
-        return "\n".join([*more, *said[-_TAIL:], f"[the whole console: {self.log}]"])
+        """Return the last lines of its console, for the test report."""
+        lines = self.lines
+        more = [f"... ({len(lines) - _TAIL} lines before)"] if len(lines) > _TAIL else []
+        return "\n".join([*more, *lines[-_TAIL:], f"[the whole console: {self.log}]"])
 
     def _way(self, port: int) -> tuple[str, int]:
         if port not in self._ways:

@@ -1,7 +1,7 @@
-"""Compare what a domain did with a test's expectations: timed events go in, a verdict comes out.
+"""Compare what a domain did with a test's expectations: timed events go in, a result comes out.
 
-A test passes once all it asks for has arrived and the domain has not failed within ``SETTLE_SECONDS`` after that. A
-test that asks for nothing needs a sign of life (a line, or readiness) and ``QUIET_SECONDS`` without a bad exit.
+A test passes once all expectations are met and the domain has not failed within ``SETTLE_SECONDS`` after that. A test
+without expectations needs a sign of life (a line, or readiness) and ``QUIET_SECONDS`` without a bad exit.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ __all__ = [
 SETTLE_SECONDS = 0.5
 QUIET_SECONDS = 3.0
 _ENDS = {"poweroff": SHUTDOWN_REASONS[0], "reboot": SHUTDOWN_REASONS[1], "crash": SHUTDOWN_REASONS[3]}
-_NEAREST = 2000  # lines that are searched for those that are most like a pattern
-_LIKE = 0.6  # from 0 to 1
+_NEAREST = 2000  # lines that are searched for the closest ones to a pattern
+_LIKE = 0.6  # least similarity, from 0 to 1
 _WIDTH = 200  # characters of a line that are compared
 
 
 @dataclass(frozen=True)
 class ConsoleLine:
-    """A line of the console, without its end; ``at`` is in seconds since the domain was started, here and below."""
+    """A line of the console, without its line end; ``at`` is in seconds since the domain was started, as below."""
 
     at: float
     text: str
@@ -52,7 +52,7 @@ class ConsoleLine:
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """The answer to the next request of the test."""
+    """The response to the next request of the test."""
 
     at: float
     status: int
@@ -61,7 +61,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True)
 class ReadinessEvent:
-    """Whether ``[boot.ready]`` held; ``why`` completes "the domain ..."."""
+    """Whether the domain was ready as in ``[boot.ready]``; ``why`` completes "the domain ..."."""
 
     at: float
     ready: bool
@@ -70,7 +70,7 @@ class ReadinessEvent:
 
 @dataclass(frozen=True)
 class DomainEnded:
-    """The domain ended, and has said all."""
+    """The domain stopped, and all its output is read."""
 
     at: float
     end: DomainExit
@@ -78,7 +78,7 @@ class DomainEnded:
 
 @dataclass(frozen=True)
 class Tick:
-    """Nothing came until this moment."""
+    """Nothing happened until this moment."""
 
     at: float
 
@@ -88,36 +88,36 @@ Event = ConsoleLine | HttpAnswer | ReadinessEvent | DomainEnded | Tick
 
 @dataclass(frozen=True)
 class Expectations:
-    """What a test wants.
+    """What a test expects.
 
     Attributes:
         case: the test's table.
-        ready: whether ``[boot.ready]`` must hold.
-        settle: whether it passes only ``QUIET_SECONDS`` seconds after all has come.
+        ready: whether the domain must be ready as in ``[boot.ready]``.
+        must_stay_up: whether it passes only ``QUIET_SECONDS`` seconds after all expectations are met.
     """
 
     case: Case
     ready: bool = False
-    settle: bool = False
+    must_stay_up: bool = False
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether the test names nothing that must come of the boot."""
+        """Whether the test expects nothing in particular."""
         return not self.case.console and not self.case.http and self.case.exit is None
 
 
 @dataclass(frozen=True)
 class CaseProgress:
-    """How a test stands.
+    """The state of a test.
 
     Attributes:
-        wanted: what it wants.
-        matched: patterns that were found, the first ones.
-        answered: requests that were answered as they should be, the first ones.
-        ready: whether ``[boot.ready]`` held.
-        heard: whether the console said anything.
-        met: when all had come that is asked for; None: not yet.
-        passed: the verdict; None: there is none yet.
+        wanted: its expectations.
+        matched: the number of patterns found, in order.
+        answered: the number of requests with the expected response, in order.
+        ready: whether the domain was ready.
+        heard: whether the console printed anything.
+        met: when all expectations were met; None: not yet.
+        passed: the result; None: there is none yet.
         failure: why it did not pass; completes "the test failed: ...".
     """
 
@@ -131,12 +131,12 @@ class CaseProgress:
     failure: str | None = None
 
     def step(self, event: Event) -> CaseProgress:
-        """Return how it stands after an event; nothing changes a verdict."""
+        """Return the state after an event; a result is final."""
         if self.passed is not None:
             return self
         match event:
             case ConsoleLine():
-                after = self._said(event)
+                after = self._line(event)
             case HttpAnswer():
                 after = self._answer(event)
             case ReadinessEvent():
@@ -150,37 +150,37 @@ class CaseProgress:
         return after._timed(event.at)
 
     def after(self, events: Iterable[Event]) -> CaseProgress:
-        """Return how it stands after several events."""
+        """Return the state after several events."""
         progress = self
         for event in events:
             progress = progress.step(event)
         return progress
 
     @property
-    def next_look(self) -> float:
-        """When ``Tick`` has to come at the latest."""
+    def next_tick(self) -> float:
+        """When the next ``Tick`` has to come at the latest."""
         if self.met is None or self.wanted.case.exit is not None:
             return self.wanted.case.timeout
         return self.met + self._pause
 
     def missing(self) -> str | None:
-        """Return what has not come yet, its end aside, in words: "it said ..."; None: nothing is missing."""
+        """Return what is missing, other than the exit, in words: "it printed ..."; None: nothing is missing."""
         case = self.wanted.case
         if self.wanted.ready and not self.ready:
             return "it was ready"
         if self.matched < len(case.console):
-            return f'it said "{case.console[self.matched]}"'
+            return f'it printed "{case.console[self.matched]}"'
         if self.answered < len(case.http):
             return f"it answered {_request(case.http[self.answered])}"
         if self.wanted.asks_nothing and not self.heard and not self.ready:
-            return "it said anything"
+            return "it printed anything"
         return None
 
     @property
     def _pause(self) -> float:
-        return QUIET_SECONDS if self.wanted.asks_nothing or self.wanted.settle else SETTLE_SECONDS
+        return QUIET_SECONDS if self.wanted.asks_nothing or self.wanted.must_stay_up else SETTLE_SECONDS
 
-    def _said(self, event: ConsoleLine) -> CaseProgress:
+    def _line(self, event: ConsoleLine) -> CaseProgress:
         patterns = self.wanted.case.console
         found = self.matched < len(patterns) and re.search(patterns[self.matched], event.text) is not None
         return dataclasses.replace(self, heard=True, matched=self.matched + found)
@@ -192,7 +192,7 @@ class CaseProgress:
         if event.status != request.status:
             return self._failed(f"{_request(request)} was answered with status {event.status}, not {request.status}")
         if request.body is not None and not re.search(request.body, event.body):
-            return self._failed(f'the answer to {_request(request)} has no "{request.body}" in it')
+            return self._failed(f'the response to {_request(request)} does not match "{request.body}"')
         return dataclasses.replace(self, answered=self.answered + 1)
 
     def _ended(self, event: DomainEnded) -> CaseProgress:
@@ -203,11 +203,11 @@ class CaseProgress:
         if missing:
             return self._failed(f"it {how} before {missing}")
         if not is_right:
-            return self._failed(f"it {how}" + ("" if wanted is None else f", not as wanted: exit = {_toml(wanted)}"))
+            return self._failed(f"it {how}" + ("" if wanted is None else f"; expected exit = {_toml(wanted)}"))
         return dataclasses.replace(self, passed=True)
 
     def _timed(self, at: float) -> CaseProgress:
-        """Return the verdict that only time brings."""
+        """Return the result that depends on the time."""
         if self.passed is not None:
             return self
         if self.met is not None and self.wanted.case.exit is None and at >= self.met + self._pause:
@@ -221,15 +221,17 @@ class CaseProgress:
 
 
 def closest_lines(pattern: str, lines: Sequence[str], count: int = 3) -> list[str]:
-    """Return the lines that are most like a pattern that none of them has, the most like first."""
+    """Return the lines closest to a pattern that matches none of them, the closest first."""
     recent = [line for line in dict.fromkeys(reversed(lines[-_NEAREST:])) if line.strip()]
     plain = re.sub(r"\\[bBAZdDsSwW]|[\\^$.*+?(){}\[\]|]", "", pattern)[:_WIDTH]
-    likeness = {line: _likeness(plain, line[:_WIDTH]) for line in recent}
-    return sorted((line for line in recent if likeness[line] >= _LIKE), key=likeness.__getitem__, reverse=True)[:count]
+    similarity = {line: _similarity(plain, line[:_WIDTH]) for line in recent}
+    return sorted((line for line in recent if similarity[line] >= _LIKE), key=similarity.__getitem__, reverse=True)[
+        :count
+    ]
 
 
-def _likeness(text: str, line: str) -> float:
-    """Return how much of ``text`` is in that part of the line which is most like it, from 0 to 1."""
+def _similarity(text: str, line: str) -> float:
+    """Return how similar the text is to the closest part of the line, from 0 to 1."""
     matcher = difflib.SequenceMatcher(None, text, line, autojunk=False)
     longest = matcher.find_longest_match()
     start = max(0, longest.b - longest.a)
@@ -239,7 +241,7 @@ def _likeness(text: str, line: str) -> float:
 def _is(end: DomainExit, wanted: int | str) -> bool:
     if isinstance(wanted, str):
         return end.why == _ENDS[wanted]
-    # Xen knows no code: only the console tells it, and a kernel that tells none says by powering off that all is well
+    # Xen knows no exit code: only the console shows it. Without one, powering off counts as success.
     return (end.code == wanted and (end.is_good or wanted != 0)) or (
         end.code is None and wanted == 0 and end.why == _ENDS["poweroff"]
     )

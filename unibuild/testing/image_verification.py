@@ -1,7 +1,7 @@
-"""Seeing an image boot before it is sent anywhere: in the lab, from a disk, through a boot loader that reads it there.
+"""Verify in the lab, before publishing it, that a disk image boots through a boot loader.
 
-The loader is GRUB 2 as a kernel of Xen's: PV-GRUB itself, which EC2 has, is in no distribution any more. An image with
-boot code for a BIOS is booted by that, in an HVM domain whose device model is brought into the box for it.
+The loader is GRUB 2 built as a Xen kernel, because no distribution still has PV-GRUB, which EC2 uses. An image with
+BIOS boot code is booted by that, in an HVM domain; its device model is copied to the lab VM for it.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 
 __all__ = ["bring_device_model", "from_bios", "from_loader", "verify"]
 
-_MEMORY = 128  # MiB that the loader has enough of; an instance of EC2 has more
+_MEMORY = 128  # MiB, enough for the loader; an EC2 instance has more
 
 
 def from_loader(loader: Path, kind: Literal["pv", "pvh"], disk: str) -> Callable[[str], str]:
-    """Return what makes an ``.xl`` one whose domain starts a loader, with the image on its first free disk.
+    """Return a function that changes an ``.xl`` to start a loader, with the image on the first free disk.
 
     Args:
-        loader: its file here.
+        loader: the loader's local file.
         kind: the type of the domain.
         disk: the image on the host.
     """
@@ -64,10 +64,10 @@ def from_loader(loader: Path, kind: Literal["pv", "pvh"], disk: str) -> Callable
 
 
 def from_bios(device_model: str, disk: str) -> Callable[[str], str]:
-    """Return what makes an ``.xl`` that of an HVM domain, with the image on its first free disk.
+    """Return a function that changes an ``.xl`` to that of an HVM domain, with the image on the first free disk.
 
     Args:
-        device_model: the folder on the host where it is.
+        device_model: its folder on the host.
         disk: the image on the host.
     """
     from unibuild.lab.device_model import BIOS, LOADER, PROGRAM
@@ -93,7 +93,7 @@ def from_bios(device_model: str, disk: str) -> Callable[[str], str]:
 
 
 def bring_device_model(host: Host, found: Graph, name: str) -> str:
-    """Unpack the device model among the domain's files, with which it goes; return its folder on the host."""
+    """Unpack the device model among the domain's files, which are removed with it; return its folder on the host."""
     from unibuild.lab import device_model
     from unibuild.util.progress import shown
 
@@ -103,7 +103,7 @@ def bring_device_model(host: Host, found: Graph, name: str) -> str:
     folder = f"{there}.unpacked"
     host.run(["mkdir", "-p", folder], root=False)
     host.run(["tar", "-xzf", there, "-C", folder], root=False)
-    host.run(["rm", "-f", there], root=False)  # dom0 has little memory, and this is in it
+    host.run(["rm", "-f", there], root=False)  # the file is in dom0's memory, which is small
     return folder
 
 
@@ -117,26 +117,26 @@ def _disk(config: parser.Config, disk: str) -> dict[str, Device]:
     return {vdev: {"target": disk, "format": "raw", "access": "rw"}}
 
 
-_LOADING = 60.0  # seconds that the loader may take on a busy machine
-_BIOS_LOADING = 120.0  # more of them, with a whole PC emulated around it
+_LOADING = 60.0  # seconds for the loader on a busy machine
+_BIOS_LOADING = 120.0  # additional seconds for an emulated PC
 _BOOTING = "Booting `"  # the loader has read its menu
-# What the kernel says: neither what GRUB tells of its own screen, nor what it tells where it fails.
+# The kernel's output: neither GRUB's messages about its screen, nor its error messages.
 _KERNEL_SAYS = r"^(?!\r*(error: |WARNING: no console|Press any key)|.*  Booting `)[^\x1b]*[^\s\x1b]"
 _REMEMBERED = 50  # images
 
 
 def verify(found: Graph, image: DiskImage) -> None:
-    """See that an image boots, unless it was seen before: ``[boot.ready]`` holds, or the kernel says something.
+    """Verify that an image boots, unless that is known: ``[boot.ready]`` holds, or the kernel prints something.
 
-    The lab is started where it does not run. What was seen is remembered for the image's digest, what ``[boot.ready]``
-    wants and the rest of the domain.
+    The lab is started if it is down. The result is recorded by the image's digest, ``[boot.ready]`` and the domain's
+    other settings.
 
     Args:
         found: the project's graph, up to its ``.xl``.
-        image: what ``unibuild.graph.disk_image.plan`` made of it.
+        image: the image from ``unibuild.graph.disk_image.plan``.
 
     Raises:
-        NotReadyError: it does not boot; with the end of its console.
+        NotReadyError: it does not boot; the error has the end of its console.
         KernelError: no loader of the lab can start its kernel.
         HostError: the lab does not start, or went out of reach.
         DomainError: the domain cannot be created.
@@ -144,14 +144,14 @@ def verify(found: Graph, image: DiskImage) -> None:
     """
     if image.kind == "pvh" and not has_multiboot_header(found.kernel):
         raise KernelError(
-            f"{found.toolchain.kernel} has no multiboot header, without which GRUB cannot start a PVH kernel",
-            hint="kernels of Solo5 have one; the image can still be started by pygrub, or not be verified",
+            f"{found.toolchain.kernel} lacks a multiboot header, which GRUB needs to start a PVH kernel",
+            hint="Solo5 kernels have one; without it, only pygrub can start the image: set [publish] verify",
         )
     path = state_dir(found.project.root) / "verified.json"
     known = _known(path)
     this = _identity(found, image)
     if this in known:
-        print("  the image was seen to boot in the lab before")
+        print("  the image booted in the lab before")
         return
     result = _boot(found, image)
     if result.outcome != "passed":
@@ -159,28 +159,28 @@ def verify(found: Graph, image: DiskImage) -> None:
             f"the image does not boot in the lab: {result.message}",
             hint="\n".join([*result.details, f"the whole console: {result.log}"]),
         )
-    print(f"  the image boots in the lab: seen in {result.seconds:.1f} s")
+    print(f"  the image boots in the lab, verified in {result.seconds:.1f} s")
     files.write_atomic(path, json.dumps([*known, this][-_REMEMBERED:]).encode())
 
 
 def _boot(found: Graph, image: DiskImage) -> runner.CaseResult:
-    """Boot the image in the lab; a domain with a BIOS where it has boot code for one, else what its kernel is for."""
-    from unibuild.lab import image as box
+    """Boot the image in the lab, in an HVM domain if it has BIOS boot code, else in one of its kernel's type."""
+    from unibuild.lab import image as lab_image
     from unibuild.lab.devices import plugged
 
     ready = found.project.settings.boot.ready
     loading = _LOADING + (_BIOS_LOADING if image.has_bios else 0)
     within = ready.timeout + loading
-    # An HVM domain's loader speaks on the serial port, and its kernel alone on the console that we read.
-    said = (r"\S",) if image.has_bios else (_BOOTING, _KERNEL_SAYS)
-    case = Case(console=said, timeout=within + loading, ready_within=within if ready.is_set else None)
+    # An HVM domain's loader prints to the serial port; only the kernel prints to the console that is read.
+    console = (r"\S",) if image.has_bios else (_BOOTING, _KERNEL_SAYS)
+    case = Case(console=console, timeout=within + loading, ready_within=within if ready.is_set else None)
     lab = found.project.settings.lab
     name = scratch_domain.fresh_name(xl_file.domain_name(found.project, found.start))
     disk = state_dir(found.project.root) / "test" / f"{name}.img"
     host = scratch_domain.open_host(msgspec.structs.replace(found.project.settings, host="lab", hosts={}))
     try:
         images.write(image, disk)
-        loader = box.loader(lab, image.kind)
+        loader = lab_image.loader(lab, image.kind)
         with scratch_domain.copies(host, found.project.root, name), plugged(host, disk) as device:
             if image.has_bios:
                 change = from_bios(bring_device_model(host, found, name), device)
@@ -193,8 +193,8 @@ def _boot(found: Graph, image: DiskImage) -> runner.CaseResult:
 
 def _identity(found: Graph, image: DiskImage) -> str:
     ready = json.dumps(msgspec.to_builtins(found.project.settings.boot.ready), sort_keys=True)
-    told = "\0".join((image.digest, image.kind, ready, found.render()))
-    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()
+    text = "\0".join((image.digest, image.kind, ready, found.render()))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def _known(path: Path) -> list[str]:

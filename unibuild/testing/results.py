@@ -1,7 +1,8 @@
-"""The results of tests as files for other programs: JUnit's XML, and JSON.
+"""Write test results for other programs, as JUnit XML and as JSON.
 
-There is no one standard of the XML; this is what GitHub's reporters, GitLab and Jenkins all read (Jenkins's own
-"jenkins-junit.xsd" of its xunit plugin): ``testsuites/testsuite/testcase`` with ``failure``, ``error`` or ``skipped``.
+There is no single standard for the XML. This is what GitHub's reporters, GitLab and Jenkins all read
+("jenkins-junit.xsd" of Jenkins's xunit plugin):
+``testsuites/testsuite/testcase`` with ``failure``, ``error`` or ``skipped``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  
 
 
 def junit_xml(suite: str, results: Sequence[CaseResult]) -> bytes:
-    """Return the results as JUnit's XML, in UTF-8.
+    """Return the results as JUnit XML, in UTF-8.
 
     Args:
         suite: what was tested: the domain's name.
@@ -74,5 +75,5 @@ def results_json(suite: str, host: str, results: Sequence[CaseResult]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Return the text with what XML cannot hold, as a console's escape sequences, replaced."""
+    """Return the text with the characters that XML cannot contain, such as escape sequences, replaced."""
     return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,4 +1,4 @@
-"""A boot test: a domain of its own, what it says and answers held against the table of the test, a result."""
+"""Run boot tests: boot a scratch domain, and compare its output and responses with the test's table."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT", "CaseResult", "ask", "run", "run_case"]
 
 DEFAULT: Mapping[str, Case] = {"boots": Case(timeout=30.0)}
-"""The test of a project that has none: it says something, and does not go wrong within a few seconds."""
+"""The test of a project without tests: the domain prints something, and does not fail within a few seconds."""
 
 _FRAMES = 5  # of a backtrace that a failure shows
 _TAIL = 15  # lines of the console that a failure shows
-_ANSWER = 5.0  # seconds for one answer
-_AGAIN = 0.2  # seconds between two attempts to be answered
-_BODY = 1 << 20  # bytes of an answer that are looked at
+_ANSWER = 5.0  # seconds for one response
+_AGAIN = 0.2  # seconds between two attempts
+_BODY = 1 << 20  # bytes of a response that are examined
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What came of a test.
+    """The result of a test.
 
     Attributes:
-        name: of the test.
-        outcome: ``failed``: the domain did not do what was wanted; ``error``: it could not be tried.
-        seconds: what it took, from the first step to the verdict.
+        name: the test's name.
+        outcome: ``failed``: the domain did not meet the expectations; ``error``: the test could not be run.
+        seconds: the time from the first step to the result.
         message: why it did not pass.
-        details: lines that help to see why: the lines most like the wanted one, and the console's last ones.
-        console: all that it said.
-        log: where the console is kept with its times; None: there is none.
-        exit_code: that of the error.
+        details: lines that help to see why: the lines closest to the expected one, and the console's last ones.
+        console: all of the console's output.
+        log: the console log; None: there is none.
+        exit_code: the exit code of the error.
     """
 
     name: str
@@ -75,19 +75,19 @@ class CaseResult:
 
 
 def run(
-    found: Graph, host: Host, name: str, cases: Mapping[str, Case], tell: Callable[[CaseResult], None]
+    found: Graph, host: Host, name: str, cases: Mapping[str, Case], report: Callable[[CaseResult], None]
 ) -> list[CaseResult]:
     """Run tests one after another; the domain's files are copied once.
 
     Args:
         found: the project's graph, up to date.
-        host: where to boot.
-        name: what the domains are called: no other has this name.
+        host: the host to boot on.
+        name: the name of the domains; no other domain has it.
         cases: the tests by name.
-        tell: is given each result as it comes.
+        report: called with each result.
 
     Returns:
-        The results in the tests' order; where the host went out of reach, the rest was skipped.
+        The results in the tests' order; if the host goes out of reach, the remaining tests are skipped.
     """
     results: list[CaseResult] = []
     lost: str | None = None
@@ -105,7 +105,7 @@ def run(
                     result = CaseResult(test, "error", seconds, error.message, details, exit_code=error.exit_code)
                     lost = error.message if isinstance(error, HostError) else None
             results.append(result)
-            tell(result)
+            report(result)
     return results
 
 
@@ -121,22 +121,22 @@ def run_case(
 
     Args:
         found: the project's graph, up to date.
-        host: where to boot.
-        name: what the domain is called: no other has this name.
+        host: the host to boot on.
+        name: the domain's name; no other domain has it.
         test: the test's name.
         case: the test.
-        change: what is done to the text of the domain's ``.xl`` at last. Such a domain must stand longer before it has
-            passed, as one does of which nothing is asked.
+        change: the last change to the text of the domain's ``.xl``. Such a domain must run longer before it has passed,
+            like one without expectations.
 
     Raises:
-        UnibuildError: it could not be tried.
+        UnibuildError: the test could not be run.
     """
     began = time.monotonic()
     log = scratch_domain.log_path(found.project.root, test)
     with scratch_domain.booted(found, host, name, log, change) as one:
-        progress = _watch(found, one, case, settle=change is not None)
+        progress = _watch(found, one, case, must_stay_up=change is not None)
         seconds = time.monotonic() - began
-    lines = [said.text for said in one.lines]
+    lines = [line.text for line in one.lines]
     details: tuple[str, ...] = ()
     if not progress.passed:
         pattern = case.console[progress.matched] if progress.matched < len(case.console) else None
@@ -145,10 +145,10 @@ def run_case(
     return CaseResult(test, outcome, seconds, progress.failure, details, "\n".join(lines), log)
 
 
-def _watch(found: Graph, one: scratch_domain.ScratchDomain, case: Case, *, settle: bool) -> CaseProgress:
-    """Follow the domain until there is a verdict."""
+def _watch(found: Graph, one: scratch_domain.ScratchDomain, case: Case, *, must_stay_up: bool) -> CaseProgress:
+    """Follow the domain until there is a result."""
     is_awaited = _awaits_ready(found, case)
-    progress = CaseProgress(Expectations(case, is_awaited, settle))
+    progress = CaseProgress(Expectations(case, is_awaited, must_stay_up))
     seen = 0
     if is_awaited:
         readiness = _readiness(found, one, case)
@@ -156,7 +156,7 @@ def _watch(found: Graph, one: scratch_domain.ScratchDomain, case: Case, *, settl
         progress = progress.after(sorted([*one.lines, readiness], key=lambda event: event.at))
     with _asking(found, one, case.http) as answers:
         while progress.passed is None:
-            one.follow(progress.next_look)
+            one.follow(progress.next_tick)
             if one.age >= case.timeout:
                 one.give_up()
             events: list[Event] = [*one.lines[seen:]]
@@ -173,22 +173,22 @@ def _watch(found: Graph, one: scratch_domain.ScratchDomain, case: Case, *, settl
 
 
 def _awaits_ready(found: Graph, case: Case) -> bool:
-    """Return whether ``[boot.ready]`` is part of the test: not of one of the end, unless it says so.
+    """Return whether ``[boot.ready]`` is part of the test; for a test of the exit, only if ``ready_within`` is set.
 
     Raises:
-        SettingsError: ``ready_within`` is set, and nothing says what ready is.
+        SettingsError: ``ready_within`` is set, but ``[boot.ready]`` is not.
     """
     is_set = found.project.settings.boot.ready.is_set
     if case.ready_within is not None and not is_set:
         raise SettingsError(
-            "ready_within is set in a test, and [boot.ready] does not say when the domain is ready",
-            hint='say it: [boot.ready] console = "..." (or tcp, http, xenstore), or take ready_within out',
+            "ready_within is set in a test, but [boot.ready] does not define when the domain is ready",
+            hint='set [boot.ready] console = "..." (or tcp, http, xenstore), or remove ready_within',
         )
     return is_set and (case.exit is None or case.ready_within is not None)
 
 
 def _readiness(found: Graph, one: scratch_domain.ScratchDomain, case: Case) -> ReadinessEvent:
-    """Wait until the domain is ready, or is not in time."""
+    """Wait until the domain is ready, or the time is up."""
     from unibuild.deploy import readiness as ready
 
     boot = found.project.settings.boot
@@ -201,7 +201,7 @@ def _readiness(found: Graph, one: scratch_domain.ScratchDomain, case: Case) -> R
 
 
 def _crash(lines: Sequence[str]) -> Iterator[str]:
-    """Give what the console tells of a crash, or of a bad exit."""
+    """Yield what the console reveals about a crash, or about a bad exit."""
     finding = console_patterns.read("\n".join(lines).encode())
     if finding and finding.is_fatal:
         yield from filter(None, (finding.sentence, finding.hint, *(str(frame) for frame in finding.frames[:_FRAMES])))
@@ -209,9 +209,9 @@ def _crash(lines: Sequence[str]) -> Iterator[str]:
 
 def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:
     if pattern is not None:
-        yield from (f"like it: {line}" for line in closest_lines(pattern, lines))
+        yield from (f"closest line: {line}" for line in closest_lines(pattern, lines))
     if not lines:
-        yield "it said nothing"
+        yield "it printed nothing"
     if len(lines) > _TAIL:
         yield f"... ({len(lines) - _TAIL} lines before)"
     yield from (f"| {line}" for line in lines[-_TAIL:])
@@ -221,7 +221,7 @@ def _details(pattern: str | None, lines: Sequence[str]) -> Iterator[str]:
 def _asking(
     found: Graph, one: scratch_domain.ScratchDomain, requests: Sequence[Http]
 ) -> Iterator[queue.SimpleQueue[HttpAnswer | BaseException]]:
-    """Ask the domain in a thread for the time of the block; each answer comes in the queue, and wakes the key queue."""
+    """Send the requests in a thread for the time of the block; each response is queued, and wakes the key queue."""
     answers: queue.SimpleQueue[HttpAnswer | BaseException] = queue.SimpleQueue()
     if not requests:
         yield answers
@@ -260,11 +260,11 @@ def _asking(
 
 
 def ask(address: str, port: int, path: str, timeout: float) -> tuple[int, str]:
-    """Return the status and the body of the answer to a GET request.
+    """Return the status and the body of the response to a GET request.
 
     Raises:
-        OSError: nothing answers.
-        HTTPException: what answers is not HTTP.
+        OSError: nothing responds.
+        HTTPException: the response is not HTTP.
     """
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:

@@ -1,4 +1,4 @@
-"""A domain for one test: made beside whatever runs, with a name and addresses of its own, and always removed."""
+"""Create a scratch domain for one test, with its own name and addresses, and always remove it."""
 
 from __future__ import annotations
 
@@ -54,14 +54,15 @@ __all__ = [
 
 @contextlib.contextmanager
 def journaled(host: Host, root: Path, name: str) -> Iterator[None]:
-    """Keep a note of what the domains of a run are called, for the time of the block.
+    """Record the name of a test run's domains for the time of the block.
 
     Args:
-        host: where they are.
+        host: the host.
         root: the project's folder.
-        name: theirs; no other run has it.
+        name: the domains' name; no other run has it.
 
     Raises:
+        FileError: it cannot be written.
         FileError: it cannot be written.
     """
     note = state_dir(root) / "test" / f"{name}.note"
@@ -75,10 +76,10 @@ def journaled(host: Host, root: Path, name: str) -> Iterator[None]:
 
 
 def remove_leftovers(host: Host, root: Path) -> Iterator[str]:
-    """Remove from a host, and here, what runs that were killed have left; gives the names of domains that went.
+    """Remove what killed runs left on a host and here; gives the names of the removed domains.
 
     Args:
-        host: where to look.
+        host: the host.
         root: the project's folder.
 
     Raises:
@@ -96,32 +97,32 @@ def remove_leftovers(host: Host, root: Path) -> Iterator[str]:
 
 
 def remove_files(host: Host, root: Path, name: str) -> None:
-    """Remove the files of the domain ``name`` from its host; one that is out of reach was told already."""
-    if isinstance(host, Ssh):  # elsewhere nothing is copied
+    """Remove the files of the domain ``name`` from its host; do nothing if it is out of reach."""
+    if isinstance(host, Ssh):  # other hosts have no copies
         with contextlib.suppress(HostError):
-            place = posixpath.join(host.folder, host_files.host_folder(root, name))
-            host.run(["rm", "-rf", place], root=False, check=False, background=True)
+            folder = posixpath.join(host.folder, host_files.host_folder(root, name))
+            host.run(["rm", "-rf", folder], root=False, check=False, background=True)
 
 
 def _domains(host: Host, root: Path, name: str) -> Iterator[str]:
-    marks = ownership.owners(host)
+    owners = ownership.owners(host)
     for domain in host.toolstack.list_domains():
-        if domain.name == name and ownership.is_owned_by(marks.get(domain.uuid), root):
+        if domain.name == name and ownership.is_owned_by(owners.get(domain.uuid), root):
             host.toolstack.destroy(domain)
             ownership.clear_owner(host, domain.uuid)
             yield name
 
 
-_TYPING = 5.0  # seconds that a key may take to the console
+_TYPING = 5.0  # seconds for a key to reach the console
 
 
 def fresh_name(name: str) -> str:
-    """Return a name for the domains of one test run, which no other run has."""
+    """Return a name for one test run's domains, which no other run has."""
     return f"{name}-test-{secrets.token_hex(2)}"
 
 
 def open_host(settings: Settings) -> Host:
-    """Return the host that the settings mean; a lab without the ports of ``[lab] forward``: tests open their own.
+    """Return the host in the settings; a lab without the ports of ``[lab] forward``, because tests open their own.
 
     Raises:
         HostError: it cannot be reached, or the lab does not start.
@@ -131,12 +132,12 @@ def open_host(settings: Settings) -> Host:
 
 
 def log_path(root: Path, test: str) -> Path:
-    """Return where the console of a test is kept: ``.unibuild/test/NAME.log``."""
+    """Return the path of a test's console log: ``.unibuild/test/NAME.log``."""
     return state_dir(root) / "test" / f"{test}.log"
 
 
 def with_args(found: Graph, args: Sequence[str] | Mapping[str, Value] | None) -> Graph:
-    """Return the graph with other arguments for the unikernel; they take the place of ``[xl] cmdline`` too."""
+    """Return the graph with other arguments for the unikernel; they replace ``[xl] cmdline`` too."""
     if args is None:
         return found
     settings = found.project.settings
@@ -149,7 +150,7 @@ def with_args(found: Graph, args: Sequence[str] | Mapping[str, Value] | None) ->
 
 
 def with_memory(found: Graph, memory: int | None) -> Graph:
-    """Return the graph with another size of the domain's memory, in MiB."""
+    """Return the graph with another memory size of the domain, in MiB."""
     if memory is None:
         return found
     settings = found.project.settings
@@ -162,12 +163,12 @@ class ScratchDomain:
     """A running test domain, and its console.
 
     Attributes:
-        host: where it is.
-        domain: as xl listed it when it was made.
-        config: what its ``.xl`` says.
+        host: its host.
+        domain: the domain, as listed when it was created.
+        config: its ``.xl``.
         reader: its console.
-        key_queue: what is typed on the console.
-        end: how it ended; None: it runs.
+        key_queue: the keys that are typed.
+        end: how it stopped; None: it runs.
     """
 
     host: Host
@@ -180,12 +181,12 @@ class ScratchDomain:
 
     @property
     def lines(self) -> list[ConsoleLine]:
-        """What the console said so far; a line that is not finished is not among it."""
+        """The complete lines of its console so far."""
         return self._heard.lines
 
     @property
     def unfinished(self) -> str:
-        """The line that has no end yet."""
+        """The incomplete last line."""
         return self._heard.rest
 
     @property
@@ -194,7 +195,7 @@ class ScratchDomain:
         return time.monotonic() - self._heard.began
 
     def follow(self, until: float) -> DomainExit | None:
-        """Read the console until the age ``until``, a new line, a wake-up or the end; return the end.
+        """Read the console until the age ``until``, a new line, a wake-up or its end; return how it stopped.
 
         Raises:
             HostError: the host went out of reach.
@@ -208,7 +209,7 @@ class ScratchDomain:
         return self.end
 
     def catch_up(self) -> DomainExit | None:
-        """Read what the console has said by now; return the end."""
+        """Read the console's output up to now; return how the domain stopped."""
         before = -1
         while self._heard.count != before and self.end is None:
             before = self._heard.count
@@ -221,20 +222,20 @@ class ScratchDomain:
         self.follow(self.age + _TYPING)
 
     def give_up(self) -> None:
-        """Take what stands on the console for a line: no more is waited for."""
+        """Treat an incomplete line as complete: no more output is awaited."""
         self._heard.end()
 
 
 @contextlib.contextmanager
 def copies(host: Host, root: Path, name: str) -> Iterator[None]:
-    """See that nothing of the domain ``name`` is left on the host after the block; of runs that were killed neither.
+    """Ensure that nothing of the domain ``name`` is left on the host after the block, nor anything of killed runs.
 
     Raises:
         HostError: the host is out of reach.
-        FileError: nothing can be journaled here.
+        FileError: the run cannot be recorded here.
     """
     for gone in remove_leftovers(host, root):
-        standard_streams.text(2, f"unibuild: {gone} is gone from {host.name}: a test run that was killed had left it\n")
+        standard_streams.text(2, f"unibuild: removed {gone} from {host.name}, left by a killed test run\n")
     with journaled(host, root, name):
         try:
             yield
@@ -246,16 +247,16 @@ def copies(host: Host, root: Path, name: str) -> Iterator[None]:
 def booted(
     found: Graph, host: Host, name: str, log: Path, change: Callable[[str], str] | None = None
 ) -> Iterator[ScratchDomain]:
-    """Boot a domain of what was built, for the time of the block; inside ``copies``, which cleans up the files.
+    """Boot a scratch domain for the time of the block, inside ``copies``, which removes the files.
 
-    Disks that it writes to are fresh ones. Nothing of the domain that runs, its record or its addresses is touched.
+    Disks that it writes to are fresh copies. The project's own domain, its record and its addresses are not touched.
 
     Args:
         found: the project's graph, up to date.
-        host: where to.
-        name: the domain's name: one that no other has.
-        log: where its console is kept; an older file there goes.
-        change: what is done to the text of its ``.xl`` at last.
+        host: the host.
+        name: the domain's name; no other domain has it.
+        log: the console log's path; an older file is removed.
+        change: the last change to the text of its ``.xl``.
 
     Raises:
         DomainError: it cannot be created.
@@ -280,19 +281,19 @@ def booted(
         host.toolstack.create_paused(deployed.xl, name=name, uuid=asked)
         domain = host.toolstack.find(uuid=asked)
         if domain is None:
-            raise DomainError(f"{name} was gone from {host.name} as soon as it was made")
+            raise DomainError(f"{name} disappeared from {host.name} as soon as it was created")
         log.unlink(missing_ok=True)
         key_queue = undo.enter_context(KeyQueue())
-        heard = ConsoleCapture(key_queue.wake)
-        kind = "pv" if deployed.config.get("type") == "hvm" else None  # a kernel for Xen is silent on a serial port
-        reader = undo.enter_context(Reader(host, domain, Log(log), heard.feed, kind=kind))
-        heard.began = time.monotonic()
+        captured = ConsoleCapture(key_queue.wake)
+        kind = "pv" if deployed.config.get("type") == "hvm" else None  # a Xen kernel does not print to a serial port
+        reader = undo.enter_context(Reader(host, domain, Log(log), captured.feed, kind=kind))
+        captured.began = time.monotonic()
         host.toolstack.unpause(domain)
-        yield ScratchDomain(host, domain, deployed.config, reader, key_queue, None, heard)
+        yield ScratchDomain(host, domain, deployed.config, reader, key_queue, None, captured)
 
 
 def _render(found: Graph, name: str) -> str:
-    """Return the domain's ``.xl`` with a name and addresses of its own; it stays when it has ended."""
+    """Return the ``.xl`` with its own name and addresses; the domain is preserved when it stops."""
     text = found.render()
     vifs = parser.parse(text).get("vif")
     macs = {str(number): {"mac": _mac()} for number in range(len(vifs) if isinstance(vifs, list) else 0)}
@@ -301,12 +302,12 @@ def _render(found: Graph, name: str) -> str:
 
 
 def _mac() -> str:
-    """Draw a MAC address of those that Xen owns (xl-network-configuration(5), "mac")."""
+    """Return a random MAC address with Xen's own prefix (xl-network-configuration(5), "mac")."""
     return "00:16:3e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
 
 
 def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str:
-    """Return the ``.xl`` with copies, beside it, of the files that the domain will write to: here xl opens them."""
+    """Return the ``.xl`` with local copies of the files that the domain will write to, because xl opens them here."""
     moved = {}
     for disk in xl_file.disks(parser.parse(text)):
         if disk.is_written and disk.is_path and disk.target.is_file():
@@ -318,7 +319,7 @@ def _with_copied_disks(text: str, path: Path, undo: contextlib.ExitStack) -> str
 
 
 def _wipe(host: Ssh, deployed: host_files.HostFiles) -> None:
-    """Remove the working copies of the disks that the domain wrote to: the next test gets fresh ones."""
+    """Remove the working copies of the disks that the domain wrote to, so that the next test gets fresh ones."""
     disks = {str(disk.target) for disk in xl_file.disks(deployed.config) if disk.is_written}
     if written := disks.intersection(deployed.files):
         host.run(["rm", "-f", *sorted(written)], root=False, check=False, background=True)
@@ -330,7 +331,7 @@ def _unlink(folder: Path, pattern: str) -> None:
 
 
 def _destroy(host: Host, asked: str) -> None:
-    """End the domain; one that cannot be reached any more is told by the error that brought us here."""
+    """Destroy the domain; do nothing if it is out of reach, because the error that led here reports that."""
     with contextlib.suppress(UnibuildError):
         domain = host.toolstack.find(uuid=asked, background=True)
         if domain:

@@ -1,1 +1,1 @@
-"""The xl.cfg language: reading, writing and patching in place."""
+"""Read and write xl.cfg files, and edit them in place."""

@@ -1,12 +1,12 @@
-r"""A kernel's command line from single arguments, and what an argument's name is.
+r"""Write and split a kernel's command line, and check its arguments' names.
 
-A Mirage unikernel divides its command line into words again. How it does that has changed:
+A Mirage unikernel splits its command line into words. How it does that has changed:
 
-    mirage-bootvar-xen 0.3.2 (2016), parse-argv     blanks divide; '...' and "..." hold them; \c is c, but not in '...'
-    parse-argv 0.3.0 (2023), mirage-bootvar 1.x     only the space divides; "..." holds it; \c is c, everywhere
+    mirage-bootvar-xen 0.3.2 (2016), parse-argv     white space splits; '...' and "..." keep it; \c is c, not in '...'
+    parse-argv 0.3.0 (2023), mirage-bootvar 1.x     only the space splits; "..." keeps it; \c is c, everywhere
 
-The backslash outside of quotes is what all of them read alike, and all drop an argument that is empty. What xl adds to
-that (its own quotes, in ``write``) is another layer.
+All of them read a backslash outside of quotes alike, and all drop an empty argument. xl's own quotes (``write``) are
+another layer on top of that.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["PV_LIMIT", "check_names", "effective", "join", "split", "words"]
 
 PV_LIMIT = 1023
-"""Bytes of a PV domain's command line; Xen's start_info (``MAX_GUEST_CMDLINE``) cuts off what is longer."""
+"""Bytes of a PV domain's command line; Xen's start_info (``MAX_GUEST_CMDLINE``) truncates longer ones."""
 
 _SPECIAL = re.compile(r"""[\s'"\\]""")
 
 
 def words(args: Sequence[str] | Mapping[str, Value]) -> tuple[str, ...]:
-    """Return the arguments as words: those of a list as they are, those of a table as ``--name=value``.
+    """Return the arguments as words: a list unchanged, a table as ``--name=value``.
 
-    In a table ``true`` is the bare name and ``false`` nothing, a list is the argument once for each value, and a name
-    of one letter gives ``-lVALUE``.
+    In a table ``true`` gives the bare name, ``false`` nothing, a list the argument once for each value, and a name of
+    one letter ``-lVALUE``.
     """
     if not hasattr(args, "items"):
         return tuple(args)
@@ -51,34 +51,34 @@ def words(args: Sequence[str] | Mapping[str, Value]) -> tuple[str, ...]:
 
 
 def join(args: Sequence[str], *, mirage: bool) -> str:
-    """Return the command line that a kernel divides into these arguments.
+    """Return the command line that a kernel splits into these arguments.
 
     Args:
         args: the arguments.
-        mirage: the kernel reads it as a Mirage unikernel does. Another one divides it at blanks, as far as we know.
+        mirage: whether the kernel splits it as a Mirage unikernel does. Other kernels presumably split it at spaces.
 
     Raises:
-        SettingsError: an argument cannot be handed over.
+        SettingsError: an argument cannot be passed to the kernel.
     """
     for arg in args:
         if not arg:
-            raise SettingsError("[boot] args: an empty argument does not reach the kernel", hint="take it out")
+            raise SettingsError("[boot] args: an empty argument does not reach the kernel", hint="remove it")
         if "\0" in arg:
             raise SettingsError(f"[boot] args: {arg!r} has a NUL character, which no command line can hold")
         if not mirage and re.search(r"\s", arg):
             raise SettingsError(
-                f"[boot] args: {arg!r} has a blank, and it is known only of Mirage unikernels how to write one",
-                hint="[xl] cmdline is handed to the kernel as it stands: write it there as this kernel reads it",
+                f"[boot] args: {arg!r} has a space, and unibuild knows only for Mirage unikernels how to quote it",
+                hint="set [xl] cmdline, which is passed to the kernel unchanged",
             )
     return " ".join(_SPECIAL.sub(r"\\\g<0>", arg) if mirage else arg for arg in args)
 
 
 def split(line: str, *, old: bool) -> tuple[str, ...]:
-    """Return the arguments that a Mirage unikernel divides a command line into; the reverse of ``join``.
+    """Return the arguments that a Mirage unikernel gets from a command line; the reverse of ``join``.
 
     Args:
         line: the command line.
-        old: by the rules of 2016, which held up to Mirage 4.3.
+        old: whether to apply the rules of 2016, used up to Mirage 4.3.
     """
     quotes, blanks = ("\"'", " \t\n\v\f\r") if old else ('"', " ")
     found: list[str] = []
@@ -100,26 +100,26 @@ def split(line: str, *, old: bool) -> tuple[str, ...]:
 
 
 def effective(config: Config) -> str:
-    """Return the command line that xl makes of an ``.xl``: ``root`` and ``extra`` count where ``cmdline`` is missing.
+    """Return the command line that xl gets from an ``.xl``: ``root`` and ``extra`` count if ``cmdline`` is missing.
 
     Source: parse_cmdline() in Xen's tools/xl/xl_parse.c.
     """
-    said = config.get("cmdline")
-    if said is not None:
-        return str(said)
+    cmdline = config.get("cmdline")
+    if cmdline is not None:
+        return str(cmdline)
     root, extra = (str(config.get(key) or "") for key in ("root", "extra"))
     return " ".join(filter(None, (f"root={root}" if root else "", extra)))
 
 
 def check_names(args: Sequence[str], known: Collection[str]) -> None:
-    """See that a kernel knows the arguments, by the rules of cmdliner: ``--name``, an unambiguous start of one, ``-n``.
+    """Check that a kernel knows the arguments, by cmdliner's rules: ``--name``, an unambiguous prefix of one, ``-n``.
 
     Args:
         args: the arguments.
-        known: the names that it knows, with their dashes.
+        known: the names that the kernel knows, with their dashes.
 
     Raises:
-        SettingsError: it does not know one.
+        SettingsError: it does not know an argument.
     """
     for name in _names(args):
         long = name.startswith("--")
@@ -127,8 +127,8 @@ def check_names(args: Sequence[str], known: Collection[str]) -> None:
             continue
         near = _nearest(name, known)
         raise SettingsError(
-            f"[boot] args: the unikernel knows no argument {name}",
-            hint=f"did you mean {near}?" if near else "it knows: " + ", ".join(sorted(known)),
+            f"[boot] args: the unikernel does not know the argument {name}",
+            hint=f"did you mean {near}?" if near else "the arguments are " + ", ".join(sorted(known)),
         )
 
 
@@ -141,7 +141,7 @@ def _names(args: Sequence[str]) -> Iterator[str]:
 
 
 def _nearest(name: str, known: Collection[str]) -> str | None:
-    """Return the known name that is most like one; what only writes it otherwise (``dns_servers``) comes first."""
+    """Return the known name most like this one; a difference in dashes and underscores only counts as equal."""
     plain = {re.sub(r"[-_]", "", other).lower(): other for other in sorted(known)}
     near = difflib.get_close_matches(re.sub(r"[-_]", "", name).lower(), plain, 1)
     return plain[near[0]] if near else None

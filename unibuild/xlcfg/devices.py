@@ -1,13 +1,13 @@
-"""The small languages inside the strings of `vif` and `disk`.
+"""Read and change the strings in the lists `vif` and `disk`.
 
 A device is its sub-keys, in their order: `{"bridge": "br0"}`, `{"vdev": "xvdb", "discard": True, "target": "/x"}`.
 
-A disk has two forms, and they mix: `vdev=xvda, target=/x`, where `target` swallows the rest of the string and so comes
-last; and the older `file:/x,xvda,w` or `/x,raw,xvda,w`, by position. What is written here has the first form.
+A disk has two forms, which can be mixed: `vdev=xvda, target=/x`, where `target` comes last because it takes the rest of
+the string; and the older positional form, `file:/x,xvda,w` or `/x,raw,xvda,w`. This module writes the first form.
 
 Sources: parse_nic_config() in Xen's tools/xl/xl_parse.c with xl-network-configuration(5), and libxlu_disk_l.l in
-tools/libs/util with xl-disk-configuration(5). The words that came after Xen 4.17 (`trusted`, `grant_usage`,
-`specification`) are known too; whether the host's xl takes them is its affair.
+tools/libs/util with xl-disk-configuration(5). Words newer than Xen 4.17 (`trusted`, `grant_usage`, `specification`) are
+known too, whether or not the host's xl accepts them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from unibuild.errors import InputError, SettingsError
 
 __all__ = ["Device", "Parsed", "change_disk", "change_vif", "parse_disk", "parse_vif"]
 
-Device = Mapping[str, str | int | bool]  # as a person sets it
-Parsed = dict[str, str | bool]  # as it was read: True and False for the sub-keys of _FLAGS
+Device = Mapping[str, str | int | bool]  # as the user sets it
+Parsed = dict[str, str | bool]  # as parsed: True and False for the sub-keys of _FLAGS
 
-_FLAGS = {  # sub-keys that are written as a word: for yes, for no
+_FLAGS = {  # sub-keys that are written as a word: for true, for false
     "colo": ("colo", "no-colo"),
     "direct-io-safe": ("direct-io-safe", ""),
     "discard": ("discard", "no-discard"),
@@ -47,14 +47,14 @@ _CHOICES = {
 _REPLACEABLE = ("access", "colo-port", "devtype", "grant_usage")  # the last one wins; the others may be given once
 _DISK = (*_STRINGS, *_CHOICES, *_FLAGS, "colo-port")
 _KEYED = re.compile(rf"target=([^\n]*)|({'|'.join(sorted((*_STRINGS, *_CHOICES, 'colo-port')))})=([^,]*),?")
-_MAC = re.compile(r"([0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}")  # at another one xl shrugs, and takes a random one
+_MAC = re.compile(r"([0-9a-fA-F]{1,2}:){5}[0-9a-fA-F]{1,2}")  # xl ignores any other value, and uses a random address
 _PREFIX = re.compile(r"(raw|qcow2?|vhd):|(iscsi|e?nbd|drbd):|(?:tapdisk|tap2?|aio|ioemu|file|phy):")
 _OTHER_PREFIX = re.compile(r"[a-z][a-z0-9]*:(?![a-z0-9])")
 _PLACED = re.compile(r"([^=,]*)(,|=|\Z)")
 
 
 def parse_vif(spec: str) -> Parsed:
-    """Read one string of the `vif` list. It never fails: xl passes over what it does not know."""
+    """Parse one string of the `vif` list. It never fails: xl ignores what it does not know."""
     vif: Parsed = {}
     for field in spec.split(","):
         key, sign, value = field.lstrip(" ").partition("=")
@@ -66,20 +66,20 @@ def parse_vif(spec: str) -> Parsed:
 
 
 def change_vif(spec: str, changes: Device) -> str:
-    """Return a string of the `vif` list with some sub-keys changed or added; the others stay as they are.
+    """Return a string of the `vif` list with some sub-keys changed or added, and the others unchanged.
 
     Args:
         spec: the string; empty for a new device.
         changes: the new values by sub-key.
 
     Raises:
-        SettingsError: xl has no such sub-key, or the value cannot be written there.
+        SettingsError: xl does not know the sub-key, or its value cannot be written there.
     """
     for key in changes:
         if key not in _VIF and not key.startswith("colo_"):
-            raise SettingsError(f"a vif has no `{key}`", hint=_nearest(key, _VIF))
+            raise SettingsError(f"unknown sub-key of a vif: {key}", hint=_nearest(key, _VIF))
     if not _MAC.fullmatch(str(changes.get("mac", "0:0:0:0:0:0"))):
-        raise SettingsError(f"`{changes['mac']}` is no MAC address", hint="one looks like c0:ff:ee:c0:ff:ee")
+        raise SettingsError(f"not a MAC address: {changes['mac']}", hint="write it like c0:ff:ee:c0:ff:ee")
     old = parse_vif(spec)
     new = {**old, **_plain(changes)}
     written = spec if new == old else _format(new, spec)
@@ -89,7 +89,7 @@ def change_vif(spec: str, changes: Device) -> str:
 
 
 def parse_disk(spec: str) -> Parsed:
-    """Read one string of the `disk` list, in either form.
+    """Parse one string of the `disk` list, in either form.
 
     Raises:
         InputError: xl would refuse it.
@@ -98,16 +98,16 @@ def parse_disk(spec: str) -> Parsed:
 
 
 def change_disk(spec: str, changes: Device) -> str:
-    """Return a string of the `disk` list with some sub-keys changed or added; the others stay as they are.
+    """Return a string of the `disk` list with some sub-keys changed or added, and the others unchanged.
 
-    A string in the older form, by position, is rewritten as `key=value` where something changes.
+    A string in the positional form is rewritten as `key=value` if something changes.
 
     Args:
         spec: the string; empty for a new device.
         changes: the new values by sub-key.
 
     Raises:
-        SettingsError: what would be written is none that xl takes or reads as it is meant.
+        SettingsError: xl would refuse the new string or read it differently.
         InputError: xl would refuse `spec`.
     """
     old = parse_disk(spec) if spec else {}
@@ -120,7 +120,7 @@ def change_disk(spec: str, changes: Device) -> str:
             return written
     except InputError as error:
         raise SettingsError(error.message, hint=error.hint) from None
-    raise SettingsError(f"xl would not read `{written}` as it is meant", hint="only `target` can hold a comma")
+    raise SettingsError(f"xl would read `{written}` differently", hint="only `target` can hold a comma")
 
 
 class _DiskReader:
@@ -138,7 +138,7 @@ class _DiskReader:
                 at = found.end()
                 self.prefix(found)
             elif found := _OTHER_PREFIX.match(spec, at):
-                raise InputError(f"xl does not know the prefix `{found[0]}`")
+                raise InputError(f"unknown prefix of a disk: {found[0]}")
             elif found := _KEYED.match(spec, at):
                 at = found.end()
                 if found[2]:
@@ -147,26 +147,26 @@ class _DiskReader:
                     self.put("target", found[1].removesuffix(","))
             elif found := _PLACED.match(spec, at):
                 at = found.end()
-                if found[2] == "=" and at < len(spec):  # at the very end xl overlooks it
-                    raise InputError(f"a disk has no `{found[1]}`", hint=_nearest(found[1], _DISK))
+                if found[2] == "=" and at < len(spec):  # xl ignores it at the very end
+                    raise InputError(f"unknown sub-key of a disk: {found[1]}", hint=_nearest(found[1], _DISK))
                 if found[0] != "=":
                     self.place(found[1])
         if "vdev" not in self.disk:
-            raise InputError("the disk has no `vdev`")
+            raise InputError("the disk lacks `vdev`")
         if "target" not in self.disk and self.disk.get("devtype") != "cdrom":
-            raise InputError("the disk has no `target`")
+            raise InputError("the disk lacks `target`")
         return self.disk
 
     def put(self, key: str, value: str) -> None:
         if key == "format":
             value = value or "raw"
         if key in _CHOICES and value not in _CHOICES[key]:
-            raise InputError(f"`{value}` is no `{key}` of a disk", hint=_nearest(value, _CHOICES[key]))
+            raise InputError(f"invalid `{key}` of a disk: {value}", hint=_nearest(value, _CHOICES[key]))
         if key == "colo-port" and not re.match(r"\s*[+-]?0*[1-9]", value):
-            raise InputError(f"`{value}` is no `colo-port` of a disk")
+            raise InputError(f"invalid `colo-port` of a disk: {value}")
         before = self.disk.get(key)
         if before and key not in _REPLACEABLE and (key in _STRINGS or before != value):
-            raise InputError(f"the disk's `{key}` is given twice, `{before}` and `{value}`")
+            raise InputError(f"`{key}` of a disk is set twice: {before}, {value}")
         self.disk[key] = value
 
     def prefix(self, found: re.Match[str]) -> None:
@@ -177,7 +177,7 @@ class _DiskReader:
             self.put("script", f"block-{found[2]}")
 
     def place(self, word: str) -> None:
-        """Take what has no key: a flag, or else target, format, vdev, access, whichever is the first to be free."""
+        """Assign a word without a key: a flag, or else the first of target, format, vdev and access that is not set."""
         vdev, colon, devtype = word.rpartition(":")
         format_free = not self.prefixed and "format" not in self.disk
         if word in _WORDS:
@@ -199,15 +199,15 @@ class _DiskReader:
             self.access_placed = True
             self.put("access", word)
         else:
-            raise InputError(f"xl does not know what `{word}` is for")
+            raise InputError(f"unexpected word in a disk: {word}")
 
 
 def _plain(changes: Device) -> Parsed:
-    """Return a person's values as they are read back."""
+    """Return the user's values as they would be parsed."""
     plain: Parsed = {}
     for key, value in changes.items():
         if key in _FLAGS and not isinstance(value, bool):
-            raise SettingsError(f"`{key}` is either true or false")
+            raise SettingsError(f"`{key}` must be true or false")
         if key == "cdrom":
             plain["devtype"] = "cdrom" if value else "disk"
         elif isinstance(value, bool):
@@ -218,13 +218,13 @@ def _plain(changes: Device) -> Parsed:
 
 
 def _format(device: Parsed, like: str) -> str:
-    """Write sub-keys, `target` last, with a blank behind the comma unless `like` does without."""
+    """Write sub-keys, `target` last, with a space after each comma unless `like` has none."""
     words = []
     for key, value in sorted(device.items(), key=lambda item: item[0] == "target"):
         if isinstance(value, bool):
             words.append(_FLAGS.get(key, (key, ""))[not value])
         else:
-            comma = "," if key == "target" and value.endswith(",") else ""  # xl takes one away
+            comma = "," if key == "target" and value.endswith(",") else ""  # xl removes one comma
             words.append(f"{key}={value}{comma}")
     return ("," if "," in like and ", " not in like else ", ").join(words)
 

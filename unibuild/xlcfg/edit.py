@@ -1,4 +1,4 @@
-"""Write values in the language of xl.cfg(5), and change an .xl file without touching its other bytes.
+"""Write values in the language of xl.cfg(5), and edit an .xl file without touching its other bytes.
 
 Each change is one splice of the text; the next change parses the text again.
 """
@@ -21,22 +21,22 @@ __all__ = ["Changes", "Setting", "apply", "arrange", "quote", "write"]
 Setting = str | int | bool | list[str]
 
 _KEY = re.compile(r"[a-z][._0-9a-z]*")
-_REPLACES = {"type": ("builder",), "cmdline": ("root", "extra")}  # older keys, which xl would weigh against the new
+_REPLACES = {"type": ("builder",), "cmdline": ("root", "extra")}  # older keys, which conflict with the new ones
 _REPLACES["kernel"] = ("bootloader", "bootloader_args", "bootloader_restrict")  # libxl runs it, and ignores the kernel
 _CHANGE = {"vif": change_vif, "disk": change_disk}
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What shall be different.
+    """Changes to an .xl file.
 
     Attributes:
-        set: new values of keys. `type` takes the place of `builder`, and `cmdline` that of `root` and `extra`,
-            `kernel` that of `bootloader`.
+        set: new values of keys. `type` replaces `builder`, `cmdline` replaces `root` and `extra`, and `kernel` replaces
+            `bootloader`.
         vif: network devices by number, from "0": new values of sub-keys, or `remove = true`.
         disk: disks by number or `vdev`, likewise.
 
-    Numbers are those of the file as it is; the number after the last one adds a device, as does a new `vdev`.
+    Numbers are those in the unchanged file; the number after the last one adds a device, as does a new `vdev`.
     """
 
     set: Mapping[str, Setting] = field(default_factory=dict)
@@ -45,15 +45,15 @@ class Changes:
 
 
 def apply(text: str, changes: Changes, path: str = "the .xl file") -> str:
-    """Return the text with the changes made; an empty text becomes a whole new file.
+    """Return the text with the changes applied; an empty text becomes a new file.
 
     Args:
-        text: what the file holds, decoded as for `parser.parse`.
-        changes: what shall be different.
+        text: the file's text, decoded as for `parser.parse`.
+        changes: the changes.
         path: the file's name, for messages.
 
     Raises:
-        XlSyntaxError: xl would refuse the file as it is, or one of its disks.
+        XlSyntaxError: xl would refuse the file, or one of its disks.
         SettingsError: a change cannot be written in an .xl file.
     """
     _check_disks(parse(text, path))
@@ -64,11 +64,11 @@ def apply(text: str, changes: Changes, path: str = "the .xl file") -> str:
 
 
 def arrange(text: str, kind: str, specs: list[str], path: str = "the .xl file") -> str:
-    """Return the text with these strings in its list of devices, in the place of as many.
+    """Return the text with its list of devices replaced by as many new strings.
 
     Raises:
-        XlSyntaxError: xl would refuse the file as it is.
-        SettingsError: one cannot be written in an .xl file.
+        XlSyntaxError: xl would refuse the file.
+        SettingsError: a string cannot be written in an .xl file.
     """
     devices = _devices(parse(text, path), kind)
     for old, spec in reversed([*zip(devices, specs, strict=True)]):
@@ -86,15 +86,15 @@ def _check_disks(config: Config) -> None:
 
 def _set(text: str, path: str, key: str, value: Setting) -> str:
     if not _KEY.fullmatch(key):
-        raise SettingsError(f"xl.set: `{key}` is no key of an .xl file", hint="keys are like `on_crash`")
+        raise SettingsError(f"xl.set: not a key of an .xl file: {key}", hint="write it like `on_crash`")
     config = parse(text, path)
     older = [found for found in config.assignments if found.key in _REPLACES.get(key, ())]
     made = config.of(key)
     if not made and not older:
         return _append(config, f"{key} = {write(value)}")
     if not made or not _is(config.get(key), value):
-        place = (made or older)[-1]
-        text = _splice(text, place.start, place.end, f"{key} = {write(value)}")
+        last = (made or older)[-1]
+        text = _splice(text, last.start, last.end, f"{key} = {write(value)}")
     for found in reversed(parse(text, path).assignments):
         if found.key in _REPLACES.get(key, ()):
             text = _cut(text, found.start, found.end)
@@ -102,14 +102,14 @@ def _set(text: str, path: str, key: str, value: Setting) -> str:
 
 
 def _is(plain: object, value: Setting) -> bool:
-    """Tell whether a value of the file is the one wanted: to xl, 1 and '1' are the same."""
+    """Return whether a value of the file is the wanted one: to xl, 1 and '1' are the same."""
     if isinstance(plain, list) or isinstance(value, list):
         return plain == value
     return str(plain) == str(int(value) if isinstance(value, bool) else value)
 
 
 def _change_devices(text: str, path: str, kind: str, changes: Mapping[str, Device]) -> str:
-    """Change and add, numbers first, and remove at the end: so a number means what it meant in the file."""
+    """Change and add devices, numbers first, and remove devices last, so that the numbers stay those in the file."""
     removed: set[int] = set()
     for name in sorted(changes, key=lambda name: int(name) if name.isdecimal() else float("inf")):
         config = parse(text, path)
@@ -135,7 +135,7 @@ def _change_devices(text: str, path: str, kind: str, changes: Mapping[str, Devic
 
 
 def _devices(config: Config, kind: str, *, strict: bool = False) -> list[Value]:
-    """Return the devices that xl would make, in its order; `strict`: complain of what it would pass over."""
+    """Return the devices that xl would create, in its order; with `strict`, raise an error for what it would ignore."""
     devices: list[Value] = []
     for found in config.of(kind):
         if strict and not isinstance(found.value.plain, list):
@@ -150,14 +150,14 @@ def _devices(config: Config, kind: str, *, strict: bool = False) -> list[Value]:
 
 
 def _number(devices: list[Value], kind: str, name: str) -> int:
-    """Return the number of the device that is meant: of a new one, the number of devices."""
+    """Return the number of the named device; for a new one, the number of devices."""
     if name.isdecimal():
         if int(name) > len(devices):
             hint = f"the next one is xl.{kind}.{len(devices)}"
-            raise SettingsError(f"xl.{kind}.{name}: the file has no {kind} before that number", hint=hint)
+            raise SettingsError(f"xl.{kind}.{name}: the file lacks a {kind} before that number", hint=hint)
         return int(name)
     if kind == "vif":
-        raise SettingsError(f"xl.vif.{name}: a vif has no name, but a number", hint="the first one is xl.vif.0")
+        raise SettingsError(f"xl.vif.{name}: a vif has a number instead of a name", hint="the first one is xl.vif.0")
     return next((at for at, disk in enumerate(devices) if parse_disk(str(disk.plain))["vdev"] == name), len(devices))
 
 
@@ -173,7 +173,7 @@ def _add(config: Config, kind: str, spec: str) -> str:
 
 
 def _remove(config: Config, kind: str, number: int) -> str:
-    """Take a device and its comma out of the list; comments stay."""
+    """Remove a device and its comma from the list; comments stay."""
     text = config.text
     for found in config.of(kind):
         items, commas = found.value.items, found.value.commas
@@ -183,7 +183,7 @@ def _remove(config: Config, kind: str, number: int) -> str:
     start, end = items[number].start, items[number].end
     if number < len(commas):
         text = _splice(text, commas[number], commas[number] + 1, "")
-        return _cut(text, start, _behind(text, end, r"[ \t]*") if number + 1 < len(items) else end)
+        return _cut(text, start, _after(text, end, r"[ \t]*") if number + 1 < len(items) else end)
     if number and not text[commas[number - 1] + 1 : start].strip(" \t"):
         return _splice(text, commas[number - 1], end, "")
     return _cut(text, start, end)
@@ -196,8 +196,8 @@ def _append(config: Config, statement: str) -> str:
 
 
 def _cut(text: str, start: int, end: int) -> str:
-    """Take a piece out, with the `;` behind it, and the line with it where nothing else stands there."""
-    end = _behind(text, end, r"([ \t]*;[ \t]*)?")
+    """Remove a piece of text with the `;` after it, and its line if nothing else is on it."""
+    end = _after(text, end, r"([ \t]*;[ \t]*)?")
     line_start = text.rfind("\n", 0, start) + 1
     line_end = text.find("\n", end) + 1 or len(text)
     if not (text[line_start:start] + text[end:line_end]).strip():
@@ -205,7 +205,7 @@ def _cut(text: str, start: int, end: int) -> str:
     return _splice(text, start, end, "")
 
 
-def _behind(text: str, at: int, pattern: str) -> int:
+def _after(text: str, at: int, pattern: str) -> int:
     found = re.compile(pattern).match(text, at)
     return found.end() if found else at
 
@@ -214,12 +214,12 @@ def _splice(text: str, start: int, end: int, new: str) -> str:
     return text[:start] + new + text[end:]
 
 
-# Neither \x.. nor octal: xl cannot read them. Other control characters may stand as they are.
+# Neither \x.. nor octal: xl cannot read them. Other control characters need no escape.
 _ESCAPES = {"\\": r"\\", "\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
 
 
 def quote(text: str) -> str:
-    """Return a string as written in an .xl file, in the quotes that need the fewer backslashes.
+    """Return a string as written in an .xl file, in the quotes that need fewer backslashes.
 
     Raises:
         SettingsError: it has a NUL character, which no .xl file can hold.

@@ -1,12 +1,12 @@
-"""The ``.xl.in`` that Mirage 2.6 and later write beside the ``.xl``: the same, with the names of what goes there.
+"""Read the device names from the ``.xl.in`` that Mirage 2.6 and later write next to the ``.xl``.
 
     disk = [ 'format=raw, vdev=xvdb, access=rw, target=@BLOCK:disk.img@' ]
     vif = [ 'bridge=@NETWORK:1@', 'bridge=@NETWORK:0@' ]
 
-A block device's name is a file's, and its ``vdev`` is what the unikernel opens. A network's name is what the unikernel
-opens: it takes the number for xl's (``devid``), which counts a list from 0, and of a name that is no number the older
-drivers take the first device. Every Mirage from 2.6.1 to 4.11.1 writes the networks in reverse, the last one first:
-that file gives the unikernel the one for the other, and ``ordered`` corrects it.
+A block device's name is the name of its file, and its ``vdev`` is what the unikernel opens. A network's name is what
+the unikernel opens: it uses a number as xl's ``devid``, which counts a list from 0; for a name that is not a number,
+older drivers use the first device. Every Mirage from 2.6.1 to 4.11.1 writes the networks in reverse, the last one
+first. That file gives the unikernel the wrong devices, and ``ordered`` corrects it.
 
 Sources: Substitutions and configure_main_xl in mirage's lib/devices/target.ml (4.x), lib/mirage.ml (2.x, 3.0);
 connect in mirage-net-xen's lib/netif.ml, lib/frontend.ml.
@@ -32,12 +32,12 @@ __all__ = ["Named", "by_number", "missing", "ordered", "read", "removed"]
 
 _NETWORK = re.compile(r"@NETWORK:(?:net_)?(.*?)@(?=,|$)")  # 2.6 has `net_` before the name
 _BLOCK = re.compile(r"@BLOCK:(.*)@")
-_PLACE = {"vif": re.compile("[0-9]+"), "disk": re.compile("[a-z0-9]+")}  # what an .xl itself can be asked for
+_PLACE = {"vif": re.compile("[0-9]+"), "disk": re.compile("[a-z0-9]+")}  # how the .xl itself names a device
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a unikernel calls its devices.
+    """The names of a unikernel's devices.
 
     Attributes:
         networks: the names, in the file's order; None for a device without one.
@@ -51,7 +51,8 @@ class Named:
     def devids(self) -> dict[int, int]:
         """The number of each network in the unikernel, by its number in the file.
 
-        A name that is a number is that, the first time; the others get what is free, the last one of the file first.
+        A name that is a number has that number, the first time; the others get the free ones, the file's last one
+        first.
         """
         found: dict[int, int] = {}
         for at, name in enumerate(self.networks):
@@ -63,7 +64,7 @@ class Named:
 
     @property
     def vifs(self) -> dict[str, int]:
-        """The number of each named network in the list of an ``.xl`` that is ordered."""
+        """The number of each named network in the ``vif`` list of an ordered ``.xl``."""
         order = self.order
         return {name: order.index(at) for at, name in reversed([*enumerate(self.networks)]) if name}
 
@@ -74,20 +75,20 @@ class Named:
 
     @property
     def order(self) -> list[int]:
-        """The numbers that the networks have in the file, in the unikernel's order."""
+        """The numbers of the networks in the file, in the unikernel's order."""
         devids = self.devids
         return sorted(devids, key=lambda at: devids[at])
 
 
 def read(text: str, path: str) -> Named:
-    """Read an ``.xl.in``.
+    """Parse an ``.xl.in``.
 
     Args:
-        text: what it holds, decoded as for `parser.parse`.
+        text: its text, decoded as for `parser.parse`.
         path: the file's name, for messages.
 
     Raises:
-        XlSyntaxError: it is none.
+        XlSyntaxError: it is not an ``.xl.in``.
     """
     config = parse(text.replace("@MEMORY@", "0"), path)
     vifs, disks = config.get("vif"), config.get("disk")
@@ -101,9 +102,9 @@ def read(text: str, path: str) -> Named:
 
 
 def ordered(specs: list[str], named: Named) -> list[str]:
-    """Return the strings of a generated ``vif`` list as the unikernel numbers the devices.
+    """Return the strings of a generated ``vif`` list in the unikernel's order of the devices.
 
-    Where the numbers have a gap, the device behind it says its own (`devid=`).
+    If the numbers have a gap, the device after it gets its own number (`devid=`).
     """
     if len(specs) != len(named.networks):
         return specs
@@ -113,7 +114,7 @@ def ordered(specs: list[str], named: Named) -> list[str]:
 
 
 def by_number(kind: str, wanted: Mapping[str, Device], numbers: Mapping[str, object]) -> dict[str, Device]:
-    """Return changes of devices with the unikernel's names replaced by what the ``.xl`` has for them.
+    """Return changes of devices with the unikernel's names replaced by those in the ``.xl``.
 
     Args:
         kind: "vif" or "disk".
@@ -121,28 +122,27 @@ def by_number(kind: str, wanted: Mapping[str, Device], numbers: Mapping[str, obj
         numbers: the numbers or ``vdev``s by name.
 
     Raises:
-        SettingsError: the unikernel has no device of that name; or one device is asked for a thing by two names, and
-            it is not the same.
+        SettingsError: the unikernel lacks a device of that name, or two names of one device have different values.
     """
     found: dict[str, Device] = {}
     for key, changes in wanted.items():
         if key not in numbers and not _PLACE[kind].fullmatch(key):
-            hint = "it has: " + ", ".join(map(str, numbers)) if numbers else "a number will do, from 0"
-            raise SettingsError(f"xl.{kind}.{key}: the unikernel has no {kind} of that name", hint=hint)
-        place = str(numbers.get(key, key))
-        before = found.get(place, {})
+            hint = "its devices are " + ", ".join(map(str, numbers)) if numbers else "a number will do, from 0"
+            raise SettingsError(f"xl.{kind}.{key}: the unikernel lacks a {kind} of that name", hint=hint)
+        target = str(numbers.get(key, key))
+        before = found.get(target, {})
         for sub, value in changes.items():
             if before.get(sub, value) != value:
                 raise SettingsError(
-                    f"xl.{kind}.{key}: `{sub}` is {value} here, and {before[sub]} by another name of the same device",
-                    hint=f"{key} is {kind} {place}: set it once",
+                    f"xl.{kind}.{key}: `{sub}` is {value} here and {before[sub]} under another name of the device",
+                    hint=f"set it once: {key} is {kind} {target}",
                 )
-        found[place] = {**before, **changes}
+        found[target] = {**before, **changes}
     return found
 
 
 def removed(changes: Mapping[str, Device], named: Named | None = None) -> dict[str, Device]:
-    """Return those of the changes that remove a device, and what keeps the numbers of the networks behind it."""
+    """Return the changes that remove a device, and those that keep the numbers of the networks after it."""
     gone = {key: device for key, device in changes.items() if device.get("remove")}
     if not gone or named is None:
         return gone
@@ -151,12 +151,12 @@ def removed(changes: Mapping[str, Device], named: Named | None = None) -> dict[s
 
 
 def missing(named: Named, config: Config) -> str | None:
-    """Return which device the unikernel needs and an ``.xl`` lacks, in words; None: it has all."""
+    """Return in words which device the unikernel needs and an ``.xl`` lacks; None: it lacks none."""
     vifs, disks = config.get("vif"), config.get("disk")
     devids = set()
     for at, spec in enumerate(vifs if isinstance(vifs, list) else []):
-        said = str(parse_vif(str(spec)).get("devid", at))
-        devids.add(int(said) if said.isdecimal() else at)
+        value = str(parse_vif(str(spec)).get("devid", at))
+        devids.add(int(value) if value.isdecimal() else at)
     for name, at in named.vifs.items():
         devid = named.devids[named.order[at]]
         if devid not in devids:

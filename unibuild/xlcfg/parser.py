@@ -37,15 +37,15 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _ESCAPES = {"'": "'", '"': '"', "\\": "\\", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)  # what C's strtoul takes
-_STRAY = {  # what people write and xl does not read: message, hint
+_NUMBER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)  # what C's strtoul accepts
+_STRAY = {  # common text that xl does not read: message, hint
     "'": ("the string has no closing quote on its line", None),
     '"': ("the string has no closing quote on its line", None),
-    "#": ("the comment has no line end, and xl refuses that", "end the file with an empty line"),
-    "\r": ("the line ends in CR LF, as on DOS, and xl refuses that", "take the CR away: sed -i 's/\\r$//' FILE"),
-    "@": ("`@` means nothing to xl here", "an .xl.in is a template: fill in what stands between the @"),
-    "(": ("`(` means nothing to xl here", "this is Python, which `xm` ran and xl does not: write what it computes"),
-    "\\": ("`\\` means nothing to xl here", "xl does not continue lines: join the two; only a list goes over lines"),
+    "#": ("the comment lacks a line end, which xl refuses", "end the file with an empty line"),
+    "\r": ("the line ends in CR LF, which xl refuses", "remove the CR: sed -i 's/\\r$//' FILE"),
+    "@": ("`@` means nothing to xl here", "an .xl.in is a template: replace each name between two @"),
+    "(": ("`(` means nothing to xl here", "this is Python, which `xm` ran and xl does not: write the result"),
+    "\\": ("`\\` means nothing to xl here", "xl does not continue lines: join the two; only a list may span lines"),
     "\ufeff": (
         "a byte order mark (EF BB BF) means nothing to xl",
         "save the file without it: sed -i 's/\\xEF\\xBB\\xBF//' FILE",
@@ -55,10 +55,10 @@ _STRAY = {  # what people write and xl does not read: message, hint
 
 
 class Token(NamedTuple):
-    """A word: `source.text[start:end]`.
+    """A token: `source.text[start:end]`.
 
     `kind` is "key", "number", "string", "newline" (a comment is one too), "end", or the mark itself: "=", "+=", ",",
-    ";", "[", "]". `value` is the text; of a string, what it stands for.
+    ";", "[", "]". `value` is the text, and for a string its content.
     """
 
     kind: str
@@ -81,10 +81,10 @@ class SourceText(NamedTuple):
 
 
 def scan(source: SourceText) -> Iterator[Token]:
-    """Yield the words of a text. The last one is "end": it starts where to point at, and ends where text can be added.
+    """Yield the tokens of a text. The last one is "end": it starts where errors point and ends where text can be added.
 
     Raises:
-        XlSyntaxError: a character means nothing to xl, or a string or an escape is not complete.
+        XlSyntaxError: a character means nothing to xl, or a string or an escape is incomplete.
     """
     text = source.text
     at = 0
@@ -101,14 +101,14 @@ def scan(source: SourceText) -> Iterator[Token]:
             value = _unquote(source, found.start(), at) if kind == "string" else found[0]
             last = Token(value if kind == "mark" else kind, value, found.start(), at)
             yield last
-    # What is missing at the end is missed on the last line that holds something: there xl points at, too.
+    # Like xl, errors about something missing at the end point at the last line that has a token.
     yield Token("end", "", last.start if last.kind == "newline" else last.end, at)
 
 
 def _unquote(source: SourceText, start: int, end: int) -> str:
-    r"""Return what a string stands for.
+    r"""Return the content of a string.
 
-    Two oddities of xl: `\x..` is always refused, and `\123`, read as decimal digits, adds nothing to the string.
+    Two oddities of xl: it always refuses `\x..`, and `\123`, read as decimal digits, adds nothing to the string.
     """
     text = source.text
     if "\0" in text[start:end]:
@@ -124,7 +124,9 @@ def _unquote(source: SourceText, start: int, end: int) -> str:
             continue
         number = _NUMBER.match(text, at, min(at + 3, closing)) if letter in "01234567" else None
         if number is None or len(number[0]) < 2:
-            raise source.error(f"xl does not know the escape `\\{letter}`", backslash, hint=r"a backslash is `\\`")
+            raise source.error(
+                f"xl does not know the escape `\\{letter}`", backslash, hint=r"write a backslash as `\\`"
+            )
         at = number.end()
     return "".join([*parts, text[at:closing]])
 
@@ -132,12 +134,12 @@ def _unquote(source: SourceText, start: int, end: int) -> str:
 def _stray(source: SourceText, at: int) -> XlSyntaxError:
     character = source.text[at]
     shown = f"`{character}`" if character.isprintable() else f"U+{ord(character):04X}"
-    hint = "keys are in small letters, words are in quotes" if character.isalpha() else None
+    hint = "write keys in lower case, and values in quotes" if character.isalpha() else None
     if not character.isascii():
         data = character.encode(errors="surrogateescape")
         if len(data) == 1:  # not UTF-8
             shown = f"the byte {data[0]:02X}"
-        hint = "only comments and strings may hold other characters than those of ASCII: take it out"
+        hint = "remove it: only comments and strings may have characters other than ASCII"
     message, hint = _STRAY.get(character, (f"{shown} means nothing to xl here", hint))
     return source.error(message, at, hint=hint)
 
@@ -149,15 +151,15 @@ Plain = str | int | list["Plain"]
 _WHOLE = re.compile(r"[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))")  # C's strtol, base 0
 _LONG = 1 << 63
 _PYTHON_WORDS = ("import", "from", "def", "if", "else", "elif", "for", "while", "try", "print", "with", "class")
-_PYTHON = "this is Python, which `xm` ran and xl does not: write the values that it computes"
+_PYTHON = "this is Python, which `xm` ran and xl does not: write the result"
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 class Value(NamedTuple):
-    """A value and its place, `text[start:end]`.
+    """A value and its position, `text[start:end]`.
 
     `plain` is a string, an int, or a list of strings and lists. A number that is not plainly decimal (`0x10`) stays
-    the string that xl keeps. A list has its `items`, and in `commas` the offset of the comma behind each.
+    the string that xl keeps. A list has its `items`, and in `commas` the offset of the comma after each.
     """
 
     plain: Plain
@@ -177,16 +179,16 @@ class Assignment(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The offset behind the value."""
+        """The offset after the value."""
         return self.value.end
 
 
 @dataclass(frozen=True)
 class Config:
-    """A file that was read.
+    """A parsed file.
 
     Attributes:
-        source: its text, where all offsets point into, and its name.
+        source: its text, which all offsets refer to, and its name.
         assignments: its statements, in order.
         end: the offset where more text can be added.
     """
@@ -205,7 +207,7 @@ class Config:
         return tuple(dict.fromkeys(found.key for found in self.assignments))
 
     def of(self, key: str) -> tuple[Assignment, ...]:
-        """Return the assignments that make up a key's value: the last with `=`, and those with `+=` after it."""
+        """Return the assignments that form a key's value: the last with `=`, and those with `+=` after it."""
         made: tuple[Assignment, ...] = ()
         for found in self.assignments:
             if found.key == key:
@@ -213,7 +215,7 @@ class Config:
         return made
 
     def get(self, key: str) -> Plain | None:
-        """Return a key's value as xl takes it, or None where the file does not have the key."""
+        """Return a key's value as xl reads it, or None if the file lacks the key."""
         plain: Plain | None = None
         for found in self.of(key):
             more = found.value.plain
@@ -226,7 +228,7 @@ class Config:
         return plain
 
     def number(self, key: str) -> int | None:
-        """Return a key's value as xl counts it, or None where the file lacks it or xl ignores it as not a number.
+        """Return a key's value as the number that xl reads, or None if the file lacks it or it is not a number.
 
         In quotes or not, ``0x10`` is 16 and ``010`` is 8 (libxlu_cfg.c, xlu_cfg_get_long).
         """
@@ -245,10 +247,10 @@ class Config:
 
 
 def parse(text: str, path: str = "the .xl file") -> Config:
-    """Read a file's text.
+    """Parse a file's text.
 
     Args:
-        text: the text; decode it with `errors="surrogateescape"`, for xl takes any bytes.
+        text: the text; decode it with `errors="surrogateescape"`, because xl accepts any bytes.
         path: the file's name, for messages.
 
     Raises:
@@ -258,7 +260,7 @@ def parse(text: str, path: str = "the .xl file") -> Config:
 
 
 class _Parser:
-    """Recursive descent with one token of look-ahead; a method stands for a rule of the grammar."""
+    """Recursive descent with one token of look-ahead; each method is a rule of the grammar."""
 
     def __init__(self, source: SourceText) -> None:
         self.source = source
@@ -292,12 +294,12 @@ class _Parser:
             is_list[new.key] = now
             found.append(new)
             if self.peek().kind not in ("newline", ";", "end"):
-                raise self.error("the line should end here, or a `;` should stand before this", self.peek().start)
+                raise self.error("expected the end of the line or `;`", self.peek().start)
         return Config(self.source, tuple(found), token.end)
 
     def assignment(self, key: Token) -> Assignment:
         if key.kind != "key":
-            raise self.error("a key should stand here, as in `memory = 256`", key.start)
+            raise self.error("expected a key, as in `memory = 256`", key.start)
         sign = self.take()
         if sign.kind not in ("=", "+="):
             hint = _PYTHON if key.value in _PYTHON_WORDS else None
@@ -313,9 +315,9 @@ class _Parser:
             return Value(int(token.value), token.start, token.end)
         if token.kind in ("number", "string"):
             return Value(token.value, token.start, token.end)
-        hint = f"words are in quotes: '{token.value}'" if token.kind == "key" else None
+        hint = f"put it in quotes: '{token.value}'" if token.kind == "key" else None
         hint = _PYTHON if token.kind == "key" and "." in token.value else hint
-        raise self.error("a value should stand here: a string in quotes, a number or a list", token.start, hint)
+        raise self.error("expected a value: a string in quotes, a number or a list", token.start, hint)
 
     def items(self, opening: Token, depth: int) -> Value:
         items: list[Value] = []
