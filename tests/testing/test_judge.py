@@ -56,12 +56,12 @@ def test_a_verdict_stays_and_a_failure_has_its_reason(lines, end, patterns):
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=10))
-def test_the_next_look_is_later_until_there_is_a_verdict(times):
+def test_the_next_tick_is_later_until_there_is_a_verdict(times):
     progress = CaseProgress(Expectations(Case(console=("x",), timeout=50.0)))
     for at in sorted(times):
         progress = progress.step(Tick(at))
-        assert progress.passed is False or progress.next_look > at
-    assert progress.step(Tick(progress.next_look)).passed is not None
+        assert progress.passed is False or progress.next_tick > at
+    assert progress.step(Tick(progress.next_tick)).passed is not None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_the_time_is_up():
 
 def test_what_came_just_in_time_gets_its_pause():
     met = judge(*said("alpha", at=8.9), Tick(9.0), console=("alpha",), timeout=9.0)
-    assert (met.passed, met.step(Tick(met.next_look)).passed) == (None, True)
+    assert (met.passed, met.step(Tick(met.next_tick)).passed) == (None, True)
 
 
 def test_a_crash_right_after_the_last_wanted_line_fails():

@@ -150,7 +150,7 @@ def test_any_quoted_number_is_the_one_that_xl_counts(oracle: Oracle, value: str)
         ("import os, re\n", 1, "Python"),
         ("memory = os.environ.get('M')\n", 1, "Python"),
         ("name = 'a'\ndef f(x):\n  return x\n", 2, "Python"),
-        ("memory = int(4)\n", 1, "words are in quotes"),
+        ("memory = int(4)\n", 1, "put it in quotes"),
         ("cmdline = 'a' \\\n  'b'\n", 1, "join the two"),
     ],
 )
