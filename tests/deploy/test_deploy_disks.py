@@ -27,7 +27,7 @@ def test_a_disk_that_is_nowhere(start, xen, host):
         start(host, "disk = [ 'vdev=xvdb, target=/nowhere/disk.img' ]")
     assert error.value.message == f"neither {host} nor this machine has /nowhere/disk.img for the disk xvdb of hello"
     assert error.value.hint.splitlines() == [
-        'make it (`truncate -s 16M FILE`), or name another: [xl.disk.xvdb] target = "..."',
+        'create it (`truncate -s 16M FILE`), or set another: [xl.disk.xvdb] target = "..."',
         "the old hello runs on",
     ]
     assert xen.domains() == before

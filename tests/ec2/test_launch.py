@@ -161,7 +161,7 @@ def test_without_anything_to_ask_it_counts_as_launched_and_not_as_verified(launc
 def test_xenstore_is_out_of_reach(launches, capsys):
     launches.ready('xenstore = "data/ready"\nconsole = "ready"')
     launches.run(launches.project.ami())
-    assert "xenstore is not asked" in capsys.readouterr().err
+    assert "xenstore is not checked" in capsys.readouterr().err
 
 
 def test_what_ec2_refuses_leaves_nothing(launches):

@@ -151,7 +151,7 @@ def test_a_way_that_is_closed_is_named(project, server, lines, said):
     server.use(gate + server.configuration("sh", *lines).replace("HostName 127.0.0.1", "HostName 192.0.2.1"))
     with pytest.raises(HostError, match=said) as error:
         project.host().run(["xl", "list"], background=True)
-    assert "`ssh xen1`; ProxyJump and ProxyCommand" in error.value.hint
+    assert "`ssh xen1`; see ProxyJump and ProxyCommand" in error.value.hint
 
 
 def test_an_account_that_runs_no_command(project, server):

@@ -54,7 +54,7 @@ def test_a_disk_and_an_address_in_use(dom0, hello_kernels, other):
     with pytest.raises(DomainError, match="for 2 reasons") as error:
         look(dom0, hello_kernels.pv, *lines)
     assert f"preflight-other on lab uses {other}, the disk xvdb of preflight" in error.value.hint
-    assert "preflight-other on lab has the address 00:16:3e:00:00:09" in error.value.hint
+    assert "preflight-other on lab has the MAC address 00:16:3e:00:00:09" in error.value.hint
     seen = look(dom0, hello_kernels.pv, *lines, replaced=(OTHER,))
     assert 0 < seen.free < 1024
     assert seen.facts["xen_major"] == "4"
