@@ -439,7 +439,7 @@ def test_arguments_that_are_none(refusal, toml, sentence):
 
 @pytest.mark.parametrize(("kind", "words", "change"), [("vif", VIF_KEYS, change_vif), ("disk", DISK_KEYS, change_disk)])
 def test_the_sub_keys_are_those_that_the_patcher_knows(kind, words, change):
-    with pytest.raises(SettingsError, match=f"a {kind} has no `sub-key`"):
+    with pytest.raises(SettingsError, match=f"unknown sub-key of a {kind}: sub-key"):
         change("", {"sub-key": "x"})
     for word in words:
         try:
