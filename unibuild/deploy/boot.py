@@ -242,7 +242,7 @@ def _watch(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput,
     if made.reader is None or project.settings.boot.console == "none":
         screen.say(runs(host, made.domain))
         return
-    follow(AttachedDomain(project, host, made.domain, made.reader), screen, attached=attached)
+    follow(AttachedDomain(project, host, made.domain, made.reader), screen, keyboard=attached)
 
 
 def _facts(project: Project) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import select
 import threading
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from unibuild.deploy.console_output import ConsoleOutput
-from unibuild.deploy.console_session import handle_exit, reboot_delay
+from unibuild.deploy.console_session import ConsoleSession
 from unibuild.errors import UnibuildError
 from unibuild.util import standard_streams, waits
 from unibuild.util.lines import LineSplitter
@@ -18,31 +17,32 @@ from unibuild.util.wakeup import Waker
 from unibuild.watch import events
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
 
     from unibuild.deploy.console_session import AttachedDomain
     from unibuild.domain.exit_status import DomainExit
     from unibuild.watch.domain import NamedLock
 
-__all__ = ["ConsoleThread", "EventConsoleOutput", "PassthroughFlag"]
+__all__ = ["ConsoleCallbacks", "ConsoleThread", "EventConsoleOutput", "PassthroughFlag"]
 
 _LINE = 16384  # characters of an unfinished line that are shown as they are
 _PROMPT = 0.3  # seconds after which a line without an end is shown
 
 
 class PassthroughFlag:
-    """Whether the terminal is lent to the console; what a domain says then goes there as it is."""
+    """Whether the domain's console has the terminal; its output then goes there unchanged."""
 
     is_lent = False
 
 
 class EventConsoleOutput(ConsoleOutput):
-    """Tells lines of a domain, and sentences about it, as events.
+    """Turns the output of a domain, and sentences about it, into events.
 
     Args:
         post: hands an event to the loop, from any thread.
-        loan: whether the terminal is lent.
-        name: that of the domain.
+        loan: whether the console has the terminal.
+        name: the domain's name.
         escapes: as ``[boot] escapes``.
     """
 
@@ -55,7 +55,7 @@ class EventConsoleOutput(ConsoleOutput):
     ) -> None:
         super().__init__(raw=True, escapes=escapes)
         self.name = name
-        self.domid: int | None = None  # not known before the domain has proved itself
+        self.domid: int | None = None  # unknown until the domain is accepted
         self._post = post
         self._loan = loan
         self._text = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
@@ -68,30 +68,30 @@ class EventConsoleOutput(ConsoleOutput):
         return bool(self._lines.rest) and self._lines.rest != self._prompted
 
     def show(self, data: bytes) -> None:
-        """Tell what a console says."""
+        """Report what the domain wrote."""
         if self._loan.is_lent:
             super().show(data)
         for line in self._lines.feed(self._text(data)):
-            self._tell(line.rstrip("\r"))
+            self._report(line.rstrip("\r"))
 
     def say(self, sentence: str) -> None:
-        """Tell a sentence of our own."""
+        """Report a sentence of unibuild's."""
         if self._loan.is_lent:
             standard_streams.write(1, f"\r\nunibuild: {sentence}\r\n".encode())
         self._post(events.Note(at=time.time(), message=sentence))
 
     def prompt(self) -> None:
-        """Tell the beginning of a line."""
+        """Report the beginning of a line."""
         if self.is_unfinished:
             self._prompted = self._lines.rest
-            self._tell(self._prompted.rstrip("\r"), whole=False)
+            self._report(self._prompted.rstrip("\r"), whole=False)
 
     def finish(self) -> None:
-        """Take the beginning of a line for a line: no more is to come."""
+        """Report the beginning of a line as a whole line: the rest never comes."""
         for line in self._lines.end():
-            self._tell(line.rstrip("\r"))
+            self._report(line.rstrip("\r"))
 
-    def _tell(self, text: str, *, whole: bool = True) -> None:
+    def _report(self, text: str, *, whole: bool = True) -> None:
         if whole:
             self._prompted = ""
         if not self._loan.is_lent:
@@ -99,117 +99,126 @@ class EventConsoleOutput(ConsoleOutput):
             self._post(events.Output(at=time.time(), origin="console", text=text, of=of, domid=domid, whole=whole))
 
 
-class ConsoleThread:
-    """Reads a console until the domain is replaced, or has ended and none is in its place.
+class ConsoleCallbacks(Protocol):
+    """What a console's thread calls, in that thread."""
+
+    def on_ended(self, thread: ConsoleThread, end: DomainExit | UnibuildError) -> None:
+        """The domain has ended and none replaces it; ``end`` says how, or what failed then."""
+
+    def on_unreadable(self, thread: ConsoleThread, error: UnibuildError) -> None:
+        """The console cannot be read any more: the host is out of reach, for example."""
+
+    def on_recreated(self, thread: ConsoleThread) -> None:
+        """The domain was recreated after a reboot."""
+
+    def on_pause(self, thread: ConsoleThread, why: str) -> None:
+        """The domain is recreated later; ``why`` is a sentence."""
+
+
+class ConsoleThread(ConsoleSession):
+    """Follows a console in a thread until the domain is replaced, has ended for good, or is left.
 
     Args:
-        followed: the domain, and its reader.
+        attached: the domain, and the reader of its console.
         readers: holds the reader.
-        voice: what the domain says, as events.
-        turn: whose it is to change the domain: what is to be done at an end waits while one is put in place.
-        ended: is called in the thread, when the domain has ended and no other one of it runs: with how it ended, or
-            what failed.
-        unheard: is called in the thread, when the console can be read no more: the host is out of reach, for example.
-        remade: called in the thread when the domain was recreated after a reboot.
-        waits: is called in the thread, when that is put off, with a sentence about it.
+        output: turns the console's output into events.
+        lock: is held while the domain is changed: the end of a domain is handled after a replacement that runs.
+        callbacks: what to call.
+
+    Attributes:
+        drained: set once everything that the domain wrote was read.
+        is_replaced: whether another domain replaces this one, so that its end means nothing.
     """
+
+    output: EventConsoleOutput
 
     def __init__(
         self,
-        followed: AttachedDomain,
+        attached: AttachedDomain,
         readers: contextlib.ExitStack,
-        voice: EventConsoleOutput,
-        turn: NamedLock,
-        *,
-        ended: Callable[[ConsoleThread, DomainExit | UnibuildError], None],
-        unheard: Callable[[ConsoleThread, UnibuildError], None],
-        remade: Callable[[ConsoleThread], None],
-        waits: Callable[[ConsoleThread, str], None],
+        output: EventConsoleOutput,
+        lock: NamedLock,
+        callbacks: ConsoleCallbacks,
     ) -> None:
-        self.followed = followed
-        self.voice = voice
-        self.heard = threading.Event()
-        self.replaced = False
-        self._readers = readers
-        self._turn = turn
-        self._ended = ended
-        self._unheard = unheard
-        self._remade = remade
-        self._waits = waits
+        super().__init__(attached, output, readers)
+        self.drained = threading.Event()
+        self.is_replaced = False
+        self._lock = lock
+        self._callbacks = callbacks
         self._waker = Waker()
         self._is_left = False
         self._is_over = False
-        self._gate = threading.Lock()  # before the pipe
+        self._waker_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="unibuild console", daemon=True)
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it reads."""
+        """Whether the thread runs."""
         return self._thread.is_alive()
 
     def leave(self) -> None:
-        """Stop reading; the domain runs on."""
+        """Stop reading; the domain keeps running."""
         self._is_left = True
-        with self._gate:
+        with self._waker_lock:
             if not self._is_over:
                 self._waker.wake()
         waits.join(self._thread)
 
     def _run(self) -> None:
         try:
-            with self._readers:
-                self._follow()
+            with self.readers:
+                self.follow()
         finally:
-            self.heard.set()
-            with self._gate:
+            self.drained.set()
+            with self._waker_lock:
                 self._is_over = True
                 self._waker.__exit__()
 
-    def _follow(self) -> None:
-        reboots: list[float] = []
-        while True:
-            try:
-                end = self._read()
-            except UnibuildError as error:
-                self.heard.set()
-                if not self.replaced:
-                    self._unheard(self, error)
-                return
-            self.heard.set()  # all that it said was read: it may go
-            if end is None:
-                return
-            self._put_off(end, reboots)
-            with self._turn.taken(f"{self.voice.name}, which has ended, is removed or recreated"):
-                if self.replaced or self._is_left:
-                    return
-                try:
-                    again = handle_exit(self.followed, end, reboots, self.voice, self._readers)
-                except UnibuildError as error:
-                    self._ended(self, error)
-                    return
-                if again is None:
-                    self._ended(self, end)
-                    return
-                self.heard.clear()
-                self.followed = again
-            self._remade(self)
+    def read(self) -> DomainExit | None:
+        """Read the console until the domain ends; None: it was left, or cannot be read."""
+        try:
+            end = self._pump()
+        except UnibuildError as error:
+            self.drained.set()
+            if not self.is_replaced:
+                self._callbacks.on_unreadable(self, error)
+            return None
+        self.drained.set()
+        return end
 
-    def _put_off(self, end: DomainExit, reboots: list[float]) -> None:
-        """Wait before a domain that keeps rebooting is recreated, at most until the thread is told to stop."""
-        seconds = 0.0
-        with contextlib.suppress(UnibuildError):  # who goes on meets it too
-            seconds = reboot_delay(self.followed, end, reboots, lambda why: self._waits(self, why))
-        if seconds:
-            select.select([self._waker], [], [], seconds)
-
-    def _read(self) -> DomainExit | None:
-        """Read to the domain's end; None: it was left."""
+    def _pump(self) -> DomainExit | None:
         while not self._is_left:
-            until = time.monotonic() + _PROMPT if self.voice.is_unfinished else None
-            end = self.followed.reader.pump(until, self._waker.fd)
+            until = time.monotonic() + _PROMPT if self.output.is_unfinished else None
+            end = self.attached.reader.pump(until, self._waker.fd)
             if end:
-                self.voice.finish()
+                self.output.finish()
                 return end
-            self.voice.prompt()
+            self.output.prompt()
         return None
+
+    def pause(self, seconds: float) -> None:
+        """Wait before the domain is recreated, at most until it is left."""
+        select.select([self._waker], [], [], seconds)
+
+    def report_pause(self, why: str) -> None:
+        """Report that the domain is recreated later."""
+        self._callbacks.on_pause(self, why)
+
+    def exclusive(self) -> contextlib.AbstractContextManager[None]:
+        """Wait for a replacement of the domain that runs."""
+        return self._lock.taken(f"{self.output.name}, which has ended, is removed or recreated")
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether another domain replaces this one, or nobody follows it."""
+        return self.is_replaced or self._is_left
+
+    def ended(self, outcome: DomainExit | UnibuildError) -> None:
+        """Report that the domain has ended and none replaces it, or what failed then."""
+        self._callbacks.on_ended(self, outcome)
+
+    def recreated(self) -> None:
+        """Report the recreated domain."""
+        self.drained.clear()
+        self._callbacks.on_recreated(self)

@@ -7,7 +7,7 @@ import dataclasses
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from unibuild.deploy import boot, hosts
 from unibuild.deploy.console_session import AttachedDomain, reattach
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DomainController", "NamedLock", "SwapObserver"]
 
-_PATIENCE = 20.0  # seconds for what an ended domain still has to say
+_DRAIN_TIMEOUT = 20.0  # seconds to read what a domain that ended wrote last
 
 
 class NamedLock:
@@ -47,15 +47,15 @@ class NamedLock:
         self._what = ""
 
     @contextlib.contextmanager
-    def taken(self, what: str, tell: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-        """Hold it for the time of the block.
+    def taken(self, what: str, report: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+        """Hold the lock while the block runs.
 
         Args:
             what: what is done in the block; completes "waiting until ...".
-            tell: called with a sentence if another holder comes first.
+            report: called with a sentence if another thread holds the lock.
         """
         if not self._lock.acquire(blocking=False):
-            tell(f"waiting until {self._what or 'the domain is free'}")
+            report(f"waiting until {self._what or 'the domain is free'}")
             self._lock.acquire()
         self._what = what
         try:
@@ -65,7 +65,7 @@ class NamedLock:
 
 
 class SwapObserver(ReplaceObserver):
-    """Takes part in a change: the old console is read to its end by who follows it, the new one is handed on."""
+    """Reports and times the phases of a replacement, and lets the console's thread read the old console to its end."""
 
     def __init__(self, domains: DomainController) -> None:
         self.phases: dict[events.Phase, float] = {}
@@ -73,83 +73,83 @@ class SwapObserver(ReplaceObserver):
         self._domains = domains
         self._phase: events.Phase | None = None
         self._began = 0.0
-        self._created = (0.0, 0.0)  # when that began last, of the clock, and how long it took
+        self._created = (0.0, 0.0)  # when the last creation began, of the monotonic clock, and how long it took
 
     def drain_console(self, host: Host, domain: Domain, state: Path) -> ConsoleDrain:
-        """Let who follows the old console read it to its end."""
+        """Return what reads the old console to its end: the thread that follows it, if there is one."""
         follower = self._domains.follower
-        if follower is None or follower.followed.domain.uuid != domain.uuid or not follower.is_alive:
+        if follower is None or follower.attached.domain.uuid != domain.uuid or not follower.is_alive:
             return ConsoleDrain(host, domain, state)
-        follower.replaced = True
+        follower.is_replaced = True
         return _FollowerDrain(follower)
 
     def phase_began(self, phase: Literal["copy", "create", "ready"] | None) -> None:
-        """Tell of a part that begins."""
+        """Report a phase that begins; the one before has ended."""
         self.ended("done")
         self._phase, self._began = phase, time.monotonic()
         if phase is not None:
-            self._tell(phase, "running", None)
+            self._report(phase, "running", None)
 
     def ended(self, state: Literal["done", "failed"]) -> None:
-        """Tell of the end of the part that is under way, and note its time."""
+        """Report the end of the current phase, and note its time."""
         if self._phase is not None:
             took = time.monotonic() - self._began
             self._spent(self._phase, took)
-            self._tell(self._phase, state, took)
+            self._report(self._phase, state, took)
             if self._phase == "create":
                 self._created = (self._began, took)
         self._phase = None
 
     def down_for(self, seconds: float) -> None:
-        """Note how long no domain ran."""
+        """Note the downtime."""
         self._spent("downtime", seconds)
         began, took = self._created
-        if began >= time.monotonic() - seconds:  # it is in the downtime, and counts there
+        if began >= time.monotonic() - seconds:  # the creation is part of the downtime: count it once
             self._spent("create", -took)
 
     def new_domain_accepted(self, made: NewDomain) -> None:
-        """Keep what runs now: the loop follows it."""
+        """Keep the domain that runs now: the loop follows it."""
         self.made = made
 
     def _spent(self, phase: events.Phase, seconds: float) -> None:
         self.phases[phase] = self.phases.get(phase, 0.0) + seconds
 
-    def _tell(self, name: str, state: Literal["running", "done", "failed"], took: float | None) -> None:
+    def _report(self, name: str, state: Literal["running", "done", "failed"], took: float | None) -> None:
         self._domains.post(events.StageEvent(at=time.time(), name=name, state=state, seconds=took))
 
 
 class _FollowerDrain(ConsoleDrain):
-    """The last words of a domain that a follower reads."""
+    """Waits until the thread that follows the old console has read it to its end."""
 
     def __init__(self, follower: ConsoleThread) -> None:
         self._follower = follower
 
     def __exit__(self, *_: object) -> None:
-        if not self._follower.heard.is_set():  # it runs on
-            self._follower.replaced = False
+        if not self._follower.drained.is_set():  # the old domain still runs
+            self._follower.is_replaced = False
 
     def drain(self) -> None:
-        waits.wait(self._follower.heard, _PATIENCE)
+        waits.wait(self._follower.drained, _DRAIN_TIMEOUT)
 
 
 class DomainController:
-    """The domain of a project.
+    """Boots, follows and shuts down the domain of a project, and reports what happens to it.
 
     Args:
-        post: takes an event, or ``DomainLost``, from any thread.
-        loan: whether the terminal is lent to the console.
+        post: takes an event, or an input of the reducer, from any thread.
+        loan: whether the domain's console has the terminal.
     """
 
-    def __init__(self, post: Callable[[Any], None], loan: PassthroughFlag) -> None:
+    def __init__(self, post: Callable[[events.Event | DomainLost], None], loan: PassthroughFlag) -> None:
         self.post = post
         self.follower: ConsoleThread | None = None
         self._loan = loan
-        self._turn = NamedLock()
+        self._lock = NamedLock()
 
     def put_in_place(self, graph: Graph, *, force: bool) -> SwapResult:
-        """Put the domain of what was built in place, unless it runs unchanged, and follow it.
+        """Replace the domain by one of what was built, unless it runs unchanged, and follow it.
 
-        Whatever goes wrong is in what is returned: a loop that waits for it would wait for ever.
+        Every failure is in the result, because the loop waits for one.
         """
         try:
             return self._put_in_place(graph, force=force)
@@ -157,30 +157,30 @@ class DomainController:
             return SwapResult("failed", error=error, is_again=isinstance(error, HostError | BusyError))
         except OSError as error:
             return SwapResult("failed", error=FileError.of(error))
-        except Exception as error:  # a fault of unibuild
+        except Exception as error:  # a bug in unibuild
             if debug_enabled():
                 traceback.print_exception(error)
-            hint = "that is a fault of unibuild's; --debug shows where"
-            return SwapResult("failed", error=UnibuildError(f"the domain was not put in place: {error!r}", hint=hint))
+            hint = "this is a bug in unibuild; --debug shows where"
+            return SwapResult("failed", error=UnibuildError(f"the domain was not replaced: {error!r}", hint=hint))
 
     def _put_in_place(self, graph: Graph, *, force: bool) -> SwapResult:
-        project = _shown(graph.project)
-        voice = EventConsoleOutput(self.post, self._loan, graph.xl.stem, project.settings.boot.escapes)
+        project = _with_console(graph.project)
+        output = EventConsoleOutput(self.post, self._loan, graph.xl.stem, project.settings.boot.escapes)
         swap = SwapObserver(self)
-        with contextlib.ExitStack() as reading, self._turn.taken("the new domain is in place", voice.say):
+        with contextlib.ExitStack() as readers, self._lock.taken("the new domain is in place", output.say):
             try:
                 host = self._open_host(project)
                 made = boot.boot_in_place(
-                    project, host, graph.xl, graph.kernel, voice, reading, observer=swap, force=force
+                    project, host, graph.xl, graph.kernel, output, readers, observer=swap, force=force
                 )
             except UnibuildError as error:
                 swap.ended("failed")
                 outcome: Literal["not ready", "failed"] = "not ready" if isinstance(error, NotReadyError) else "failed"
-                self._take_up(project, swap, voice, reading)
+                self._follow_current(project, swap, output, readers)
                 again = isinstance(error, HostError | BusyError)
                 return SwapResult(outcome, swap.phases, error, is_again=again)
             swap.ended("done")
-            self._take_up(project, swap, voice, reading)
+            self._follow_current(project, swap, output, readers)
         if made is None:
             return SwapResult("unchanged", swap.phases)
         return SwapResult("ready" if project.settings.boot.ready.is_set else "booted", swap.phases)
@@ -198,16 +198,16 @@ class DomainController:
         """
         if self.is_following:
             return True
-        project = _shown(project)
+        project = _with_console(project)
         known = records.load(state_dir(project.root), resolve.host_name(project.settings))
         if not known.uuids:
             return False
         name = known.good.name if known.good else known.pending.name if known.pending else ""
-        voice = EventConsoleOutput(self.post, self._loan, name, project.settings.boot.escapes)
+        output = EventConsoleOutput(self.post, self._loan, name, project.settings.boot.escapes)
         with contextlib.ExitStack() as readers:
-            followed = reattach(project, voice)
-            readers.enter_context(followed.reader)
-            self._follow(followed, voice, readers)
+            attached = reattach(project, output)
+            readers.enter_context(attached.reader)
+            self._follow(attached, output, readers)
         return True
 
     @property
@@ -216,7 +216,7 @@ class DomainController:
         return self.follower is not None and self.follower.is_alive
 
     def leave(self) -> None:
-        """Follow nothing any more; the domain runs on."""
+        """Stop following the domain, which keeps running."""
         follower, self.follower = self.follower, None
         if follower and follower.is_alive:
             follower.leave()
@@ -228,49 +228,42 @@ class DomainController:
             UnibuildError: it cannot be shut down.
         """
         if self.follower:
-            self.follower.replaced = True
-        voice = EventConsoleOutput(self.post, self._loan, "")
-        with self._turn.taken("the domain is ended", voice.say):
-            destroy(project, voice)
+            self.follower.is_replaced = True
+        output = EventConsoleOutput(self.post, self._loan, "")
+        with self._lock.taken("the domain is shut down", output.say):
+            destroy(project, output)
         self.leave()
 
-    def _take_up(
-        self, project: Project, swap: SwapObserver, voice: EventConsoleOutput, reading: contextlib.ExitStack
+    def _follow_current(
+        self, project: Project, swap: SwapObserver, output: EventConsoleOutput, readers: contextlib.ExitStack
     ) -> None:
-        """Follow what runs after a change, whether that did what it should or not."""
+        """Follow the domain that runs after a replacement, whether that succeeded or not."""
         made = swap.made
         if made and made.reader:
             host = self._open_host(project)
-            self._follow(AttachedDomain(project, host, made.domain, made.reader), voice, reading)
+            self._follow(AttachedDomain(project, host, made.domain, made.reader), output, readers)
             return
         state: Literal["gone", "none"] = "none"
         try:
             if self.attach(project):
                 return
-        except UnibuildError as error:  # what failed before was told
+        except UnibuildError as error:  # the replacement's own failure is reported
             state = "gone" if isinstance(error, HostError) else "none"
-        self.post(events.DomainEvent(at=time.time(), name=voice.name, host=project.settings.host, state=state))
+        self.post(events.DomainEvent(at=time.time(), name=output.name, host=project.settings.host, state=state))
 
-    def _follow(self, followed: AttachedDomain, voice: EventConsoleOutput, readers: contextlib.ExitStack) -> None:
-        voice.name = followed.domain.name
-        self.follower = ConsoleThread(
-            followed,
-            readers.pop_all(),
-            voice,
-            self._turn,
-            ended=self._lost,
-            unheard=self._unheard,
-            remade=self._tell,
-            waits=self._waits,
-        )
-        self._tell(self.follower)
+    def _follow(self, attached: AttachedDomain, output: EventConsoleOutput, readers: contextlib.ExitStack) -> None:
+        output.name = attached.domain.name
+        self.follower = ConsoleThread(attached, readers.pop_all(), output, self._lock, self)
+        self.on_recreated(self.follower)
 
-    def _tell(self, follower: ConsoleThread) -> None:
-        """Tell what runs now."""
-        domain, host, project = follower.followed.domain, follower.followed.host, follower.followed.project
-        follower.voice.domid = domain.domid
+    # What a console's thread calls
+
+    def on_recreated(self, thread: ConsoleThread) -> None:
+        """Report the domain that runs now."""
+        domain, host, project = thread.attached.domain, thread.attached.host, thread.attached.project
+        thread.output.domid = domain.domid
         good = records.load(state_dir(project.root), host.name).good
-        ours = good if good and good.uuid == domain.uuid else None
+        own = good if good and good.uuid == domain.uuid else None
         self.post(
             events.DomainEvent(
                 at=time.time(),
@@ -278,43 +271,43 @@ class DomainController:
                 host=host.name,
                 state="ready" if project.settings.boot.ready.is_set else "running",
                 domid=domain.domid,
-                generation=ours.generation if ours else None,
-                since=_seconds(ours.since) if ours else None,
+                generation=own.generation if own else None,
+                since=_seconds(own.since) if own else None,
             )
         )
 
-    def _lost(self, follower: ConsoleThread, end: DomainExit | UnibuildError) -> None:
-        """Tell that a domain has ended."""
+    def on_ended(self, thread: ConsoleThread, end: DomainExit | UnibuildError) -> None:
+        """Report that the domain has ended, and how."""
         if isinstance(end, UnibuildError):
             state: events.State = "gone" if isinstance(end, HostError) else "crashed"
-            self._tell_lost(follower, state, end.message)
+            self._report_lost(thread, state, end.message)
             self.post(DomainLost(end, is_again=isinstance(end, HostError | BusyError)))
         else:
-            self._tell_lost(follower, "ended", end.why)
+            self._report_lost(thread, "ended", end.why)
             self.post(DomainLost(None))
 
-    def _unheard(self, follower: ConsoleThread, error: UnibuildError) -> None:
-        """Tell that a domain cannot be heard, whatever becomes of it."""
-        self._tell_lost(follower, "gone" if isinstance(error, HostError) else "running", error.message)
+    def on_unreadable(self, thread: ConsoleThread, error: UnibuildError) -> None:
+        """Report that the console cannot be read; the domain may run."""
+        self._report_lost(thread, "gone" if isinstance(error, HostError) else "running", error.message)
         self.post(DomainLost(error, is_again=True))
 
-    def _waits(self, follower: ConsoleThread, why: str) -> None:
-        """Tell that a domain will run again, but not yet."""
-        domain, host = follower.followed.domain, follower.followed.host
+    def on_pause(self, thread: ConsoleThread, why: str) -> None:
+        """Report that the domain will be recreated, but not yet."""
+        domain, host = thread.attached.domain, thread.attached.host
         self.post(events.DomainEvent(at=time.time(), name=domain.name, host=host.name, state="ended", why=why))
 
-    def _tell_lost(self, follower: ConsoleThread, state: events.State, why: str) -> None:
-        if self.follower is follower:
+    def _report_lost(self, thread: ConsoleThread, state: events.State, why: str) -> None:
+        if self.follower is thread:
             self.follower = None
-        domain, host = follower.followed.domain, follower.followed.host
+        domain, host = thread.attached.domain, thread.attached.host
         domid = domain.domid if state == "running" else None
         self.post(
             events.DomainEvent(at=time.time(), name=domain.name, host=host.name, state=state, domid=domid, why=why)
         )
 
 
-def _shown(project: Project) -> Project:
-    """Return the project with a console that is read, whatever ``[boot]`` says for a boot alone."""
+def _with_console(project: Project) -> Project:
+    """Return the project with a console that is read, whatever ``[boot]`` says of a boot without watch."""
     import msgspec
 
     settings = project.settings

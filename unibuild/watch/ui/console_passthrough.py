@@ -41,7 +41,7 @@ class _ConsolePassthrough:
         follower = domains.follower
         assert follower is not None
         standard_streams.write(
-            1, f"unibuild: this is the console of {follower.voice.name}; Ctrl-] leaves it\r\n".encode()
+            1, f"unibuild: this is the console of {follower.output.name}; Ctrl-] leaves it\r\n".encode()
         )
 
     @property
@@ -58,7 +58,7 @@ class _ConsolePassthrough:
         data = self._keys.read()
         before, leave, _ = data.partition(LEAVE)
         if before and self._domains.follower and self._domains.is_following:
-            self._domains.follower.followed.reader.send(before)
+            self._domains.follower.attached.reader.send(before)
         return bool(data) and not leave
 
     def close(self) -> list[Any]:
