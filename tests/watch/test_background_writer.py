@@ -51,7 +51,7 @@ def test_ending_waits_no_longer_than_its_patience_for_a_reader_that_stands_still
     output = BackgroundWriter(pipe[1])
     with output:
         output.write(b"x" * 500_000)
-        output.end(patience=0.05)
+        output.end(timeout=0.05)
         assert output.is_behind
 
 

@@ -37,7 +37,7 @@ def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, da
     said = iter(messages)  # in their order, at those moments
     merged, found = OutputMerger(), []
     for event in events:
-        merged.write(event) if isinstance(event, bytes) else merged.say([next(said)])
+        merged.write(event) if isinstance(event, bytes) else merged.add_messages([next(said)])
         found += merged.take()
     assert found == items
     assert not merged.is_behind and merged.unfinished == ""
@@ -48,14 +48,14 @@ def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progre
     merged.write(b"no end" + worker_protocol.MARK + b"50%\r100%\r    \r")
     assert merged.unfinished == "50%\r100%\r    "
     merged.write(worker_protocol.MARK)
-    merged.say([worker_protocol.Built(exit_code=0)] * 2)
+    merged.add_messages([worker_protocol.Built(exit_code=0)] * 2)
     assert merged.take() == ["no end", *[worker_protocol.Built(exit_code=0)] * 2]
 
 
 def test_what_lost_its_mark_is_told_in_the_end():
     merged = OutputMerger()
     merged.write(b"a\n" + worker_protocol.MARK + b"b\n")
-    merged.say([worker_protocol.Built(exit_code=0), worker_protocol.Built(exit_code=1)])
+    merged.add_messages([worker_protocol.Built(exit_code=0), worker_protocol.Built(exit_code=1)])
     assert merged.take() == ["a", worker_protocol.Built(exit_code=0), "b"]
     assert merged.is_behind
     assert merged.take(all_of_it=True) == [worker_protocol.Built(exit_code=1)]

@@ -93,7 +93,7 @@ def test_that_the_other_thread_has_died_is_noticed(tmp_path, woken, watched):
     watched._fd.stop()
     watched._fd.join(PATIENCE)
     watched.check()
-    assert watched.failure == "the thread that hears of changes has died"
+    assert "thread" in watched.failure
 
 
 LIMITED = """

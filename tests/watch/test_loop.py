@@ -155,7 +155,7 @@ def test_a_broken_setting_is_told_and_the_last_good_ones_are_in_force(watching, 
     project.write("unibuild.toml", good + "nonsense = 1\n")
     problem = watch.until(events.ProblemEvent)
     assert "nonsense" in problem.message
-    assert (problem.exit_code, problem.kept) == (2, "the last good settings are in force")
+    assert (problem.exit_code, problem.kept) == (2, "the last good settings stay in use")
     project.write("main.c", "two")
     assert watch.cycle("unchanged").trigger == "main.c"
     project.write("unibuild.toml", good.replace("[build]", "[xl]\nmemory = 48\n[build]"))

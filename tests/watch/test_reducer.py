@@ -269,7 +269,7 @@ def test_settings_that_fail_later_are_reported_and_the_loop_goes_on(world):
     world.dispatch(of.Scanned(scan, world.now, sources=("/p/unibuild.toml",)))
     world.rest()
     assert of.ReloadSettings(("/p/unibuild.toml",)) in world.done
-    assert world.told[-1].kept == "the last good settings are in force"
+    assert world.told[-1].kept == "the last good settings stay in use"
     assert world.state.activity == "idle"
 
 

@@ -1,7 +1,7 @@
-"""The watch loop's side of the build workers: processes of their own that keep everything loaded.
+"""Run build workers for the watch loop: processes that keep settings and doit loaded between builds.
 
-A worker's output and its messages arrive on two channels. A mark in the output (``worker_protocol.MARK``) stands for
-each message at the place where it was sent; ``OutputMerger`` restores the order, without file descriptors or a clock.
+A worker's output and its messages arrive on two channels. For each message the worker writes a mark to its output
+(``worker_protocol.MARK``), by which ``OutputMerger`` restores the order.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
 
 __all__ = ["LINE", "BuildWorker", "OutputMerger", "WorkerLoaded", "WorkerPool"]
 
-LINE = 16384  # bytes of a line without an end that are taken for one
-_ONCE = 1 << 18  # bytes taken at once: a build that writes without a pause lets the loop hear of other things
-_REST = 1 << 23  # bytes that a worker which has ended may have left
-_LATE = 2.0  # seconds for what was written before a message to come
+LINE = 16384  # bytes after which a line without an end is cut
+_ONCE = 1 << 18  # bytes read at once: a build that writes without a pause does not block the loop
+_REST = 1 << 23  # bytes read after a worker has ended
+_LATE = 2.0  # seconds to wait for the output that was written before a message
 _ROWS = 24
 
 
 class OutputMerger:
-    """Lines and messages, put together again."""
+    """Merges lines of output and messages in the order in which they were sent."""
 
     def __init__(self) -> None:
-        self._rest = b""  # that may hold the beginning of a mark
+        self._rest = b""  # may be the beginning of a mark
         self._lines = LineSplitter(b"\n", LINE)
         self._items: deque[str | None] = deque()  # lines; None: a mark
         self._messages: deque[Message] = deque()
 
     def write(self, data: bytes) -> None:
-        """Take bytes of the output; those that are no UTF-8 are replaced."""
+        """Take bytes of the output; invalid UTF-8 is replaced."""
         *marked, last = (self._rest + data).split(worker_protocol.MARK)
         for piece in marked:
             self._items += map(_text, self._lines.feed(piece))
@@ -70,26 +70,26 @@ class OutputMerger:
         self._items += map(_text, self._lines.feed(last[: len(last) - begun]))
         self._rest = last[len(last) - begun :]
 
-    def say(self, messages: Iterable[Message]) -> None:
+    def add_messages(self, messages: Iterable[Message]) -> None:
         """Take messages."""
         self._messages += messages
 
     @property
     def is_behind(self) -> bool:
-        """Whether a message waits for what was written before it."""
+        """Whether a message waits for output that was written before it."""
         return len(self._messages) > self._items.count(None)
 
     @property
     def unfinished(self) -> str:
-        """The beginning of a line whose end has not come."""
+        """The beginning of a line without its end."""
         return _text(self._lines.rest)
 
     def take(self, *, all_of_it: bool = False) -> list[str | Message]:
-        """Return what is in order.
+        """Return the lines and messages that are complete up to here, in their order.
 
         Args:
-            all_of_it: also a message whose mark has not come, and what was written behind the mark of one that has not
-                come: they were lost, and there is no more to wait for.
+            all_of_it: also return messages without their marks, and output behind marks without their messages: the
+                missing ones were lost.
         """
         found: list[str | Message] = []
         while self._items:
@@ -106,7 +106,7 @@ class OutputMerger:
         return found
 
     def _finish(self) -> None:
-        """Take the beginning of a line for a line: what comes next is another task's. Wiped progress is none."""
+        """Take the beginning of a line as a line, because another task writes next; drop progress that was erased."""
         for line in self._lines.end():
             if line.rstrip(b"\r").rpartition(b"\r")[2].strip():
                 self._items.append(_text(line))
@@ -117,21 +117,21 @@ def _text(line: bytes) -> str:
 
 
 class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
-    """A worker, being started; it says ``Loaded`` or ``Refused`` first.
+    """A worker process, which starts; its first message is ``Loaded`` or ``Refused``.
 
-    It has no terminal to ask on. Its output is a pseudo-terminal where ``columns`` gives a width: compilers have their
-    colours there, and programs show how far they are.
+    It cannot ask the user anything. If ``columns`` returns a width, its output is a pseudo-terminal, on which compilers
+    use colours and programs show their progress.
 
     Args:
         root: the project's folder.
-        dodo: the ``dodo.py`` that a person named, or nothing.
+        dodo: the ``dodo.py`` that the user named; empty: none.
         words: the settings of the command line.
-        columns: gives the columns that what a build writes may take; None: it writes to a pipe.
+        columns: returns the columns for the build's output; None: the build writes to a pipe.
 
     Attributes:
-        talk: the socket on which it talks.
-        output: the file descriptor of what it, and all that it runs, writes.
-        has_ended: it says no more.
+        talk: the socket for messages.
+        output: the file descriptor of the output of the worker, and of all that it runs.
+        has_ended: whether the worker has ended, and everything was read.
     """
 
     def __init__(self, root: Path, dodo: str, words: Sequence[str], columns: Callable[[], int | None]) -> None:
@@ -141,14 +141,14 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
         self._columns = columns
         self._is_terminal = columns() is not None
         argv = [sys.executable, "-m", "unibuild.doit_plugin.build_worker", str(root), dodo, *words]
-        self.talk, theirs = socket.socketpair()
+        self.talk, worker_end = socket.socketpair()
         self.output, written = _terminal() if self._is_terminal else os.pipe()
         self._fit()
         try:
             self._child = process.start(
                 argv,
                 env=debug_variables(),
-                stdin=theirs.fileno(),
+                stdin=worker_end.fileno(),
                 stdout=written,
                 stderr=subprocess.STDOUT,
                 session=True,
@@ -158,30 +158,30 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
             os.close(self.output)
             raise
         finally:
-            theirs.close()
+            worker_end.close()
             os.close(written)
         self.talk.setblocking(False)
         os.set_blocking(self.output, False)
 
     def __exit__(self, *_: object) -> None:
-        self.talk.close()  # it ends its build, and itself
+        self.talk.close()  # the worker then stops its build, and ends
         self._child.wait(2 * process.PATIENCE)
         self._child.stop()
         os.close(self.output)
 
     def build(self) -> None:
-        """Let it build."""
+        """Start a build."""
         self._fit()
         self._send(worker_protocol.BuildRequest())
 
-    def stop(self, patience: float) -> None:
-        """Let it end the build: TERM, then KILL after ``patience`` seconds."""
-        self._send(worker_protocol.Stop(patience=patience))
+    def stop(self, timeout: float) -> None:
+        """Stop the build: TERM, then KILL after ``timeout`` seconds."""
+        self._send(worker_protocol.Stop(patience=timeout))
 
     def hear(self) -> list[str | worker_protocol.Message]:
-        """Return the lines that it and its commands wrote and the messages that it sent, in their order.
+        """Return the lines that the worker and its commands wrote, and its messages, in their order.
 
-        When it has ended ``has_ended`` says so, and this is the last of it.
+        If ``has_ended`` is set afterwards, these are the last ones.
         """
         try:
             data = self.talk.recv(1 << 16)
@@ -195,7 +195,7 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
             self._read(_REST)
             return self._merged.take(all_of_it=True)
         try:
-            self._merged.say(self._lines.feed(data))
+            self._merged.add_messages(self._lines.feed(data))
         except UnibuildError as error:
             self.has_ended = True  # nothing that it sends after this can be trusted
             return [
@@ -206,11 +206,11 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
 
     @property
     def unfinished(self) -> str:
-        """The beginning of a line that has no end yet."""
+        """The beginning of a line without its end."""
         return self._merged.unfinished
 
     def _catch_up(self) -> bool:
-        """Read what was written before the messages that came; return whether all of it is there."""
+        """Read the output that was written before the received messages; return whether all of it arrived."""
         deadline = time.monotonic() + _LATE
         while self._merged.is_behind:
             ready = select.select([self.output], [], [], max(0.0, deadline - time.monotonic()))[0]
@@ -219,9 +219,9 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
         return True
 
     def _read(self, most: int) -> bool:
-        """Take what there is, about ``most`` bytes; return whether there was any."""
+        """Read available output, about ``most`` bytes; return whether there was any."""
         size = 0
-        with contextlib.suppress(OSError):  # there is no more, for now or for ever
+        with contextlib.suppress(OSError):  # there is no more now, or at all
             while size < most and (data := os.read(self.output, 1 << 16)):
                 self._merged.write(data)
                 size += len(data)
@@ -237,12 +237,12 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
 
 
 def _terminal() -> tuple[int, int]:
-    """Return both ends of a pseudo-terminal, ours first, that hands on what is written as it is."""
-    ours, theirs = os.openpty()
-    settings = termios.tcgetattr(theirs)
+    """Return the reading and the writing end of a pseudo-terminal that does not change what is written."""
+    reading, writing = os.openpty()
+    settings = termios.tcgetattr(writing)
     settings[1] &= ~termios.OPOST
-    termios.tcsetattr(theirs, termios.TCSANOW, settings)
-    return ours, theirs
+    termios.tcsetattr(writing, termios.TCSANOW, settings)
+    return reading, writing
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class WorkerLoaded:
 
     Attributes:
         project: the project with the settings that it loaded.
-        paths: the files because of which it was started.
+        paths: the files that changed before it was started.
         message: its report.
     """
 

@@ -43,7 +43,7 @@ class CycleState:
         began: when the first change was seen, of the monotonic clock.
         phases: seconds by phase so far.
         failures: the tasks that failed.
-        settled: the inputs that the build itself wrote, with their fingerprints.
+        written: inputs that the build itself wrote, with their fingerprints.
     """
 
     number: int
@@ -52,7 +52,7 @@ class CycleState:
     began: float
     phases: Mapping[events.Phase, float] = field(default_factory=dict)
     failures: tuple[WorkerFailure, ...] = ()
-    settled: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def trigger(self) -> str:
@@ -71,7 +71,7 @@ class CycleState:
     def add_task(self, task: Task) -> CycleState:
         """Return the cycle after a task began or ended."""
         return replace(
-            self, settled={**self.settled, **task.settled}, phases=self._phases_with(task.name, task.seconds)
+            self, written={**self.written, **task.settled}, phases=self._phases_with(task.name, task.seconds)
         )
 
     def add_failure(self, failure: WorkerFailure) -> CycleState:

@@ -1,8 +1,8 @@
-"""What a compiler says of a place in a source, found in the lines of a build or of a console.
+"""Find compiler messages and places in sources in the output of a build or a console.
 
 The forms are those of GCC and Clang (``main.c:12:5: error: ...``, https://gcc.gnu.org/onlinedocs/gcc/Diagnostic-Message-
 Formatting-Options.html), of GNU ld (``main.c:12: undefined reference to ...``) and of OCaml, dune and Python
-(``File "unikernel.ml", line 3, characters 4-7:``, what is wrong in a line below).
+(``File "unikernel.ml", line 3, characters 4-7:``, and the error in a line below).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST", "CompilerMessage", "Place", "places", "plain", "problems"]
 
-MOST = 20  # problems that are kept of one build
+MOST = 20  # problems of one build, at most
 _LONGEST = 4096  # characters of a line in which a problem is looked for
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-# No pattern here may take time that grows faster than the line: a unikernel writes what it wants. So a path is looked
-# for from its end, for from every possible beginning that takes time with the square of the length.
+# No pattern may take time that grows faster than the line, because a unikernel writes what it wants. So a path is
+# searched from its end: from each possible beginning, the time would grow with the square of the length.
 _NUMBER = re.compile(r":(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?(?![\w.])")
 _PATH = r"[^\s:\"'`()\[\]<>,;=]+"
 _PATH_BACKWARD = re.compile(_PATH)
@@ -40,9 +40,9 @@ class Place(NamedTuple):
     """A place in a source that a line names.
 
     Attributes:
-        start: where the line begins to name it, in characters from 0.
-        end: where it ends to, exclusive.
-        path: the file, as it is named there.
+        start: where its name begins in the line, in characters from 0.
+        end: where its name ends, exclusive.
+        path: the file, as the line names it.
         line: line number, from 1.
         column: column, from 1; None: the whole line.
     """
@@ -55,13 +55,13 @@ class Place(NamedTuple):
 
 
 class CompilerMessage(NamedTuple):
-    """What is wrong with a source, on one line.
+    """An error that a compiler reports.
 
     Attributes:
         path: the file, as the compiler names it.
         line: line number, from 1; None: only the file is known.
-        column: column, from 1; None: it is not known.
-        text: what is wrong.
+        column: column, from 1; None: it is unknown.
+        text: the error.
     """
 
     path: str
@@ -74,12 +74,12 @@ class CompilerMessage(NamedTuple):
 
 
 def plain(line: str) -> str:
-    """Return a line without colours, links and what else moves a terminal."""
+    """Return a line without escape sequences."""
     return _ANSI.sub("", line)
 
 
 def places(line: str) -> Iterator[Place]:
-    """Give the places that a line names, from left to right; whether there is such a file it does not say."""
+    """Yield the places that a line names, from left to right; the files need not exist."""
     quoted = (
         Place(match.start(), match.end(), match["path"], int(match["line"]), _column(match))
         for match in _QUOTED_PLACE.finditer(line)
@@ -98,10 +98,10 @@ def _places_with_colons(line: str) -> Iterator[Place]:
 
 
 def problems(lines: Iterable[str]) -> tuple[CompilerMessage, ...]:
-    """Return what is wrong by the output of a build, each once, at most ``MOST``; warnings are left out."""
+    """Return the errors in the output of a build, each once, at most ``MOST``, without warnings."""
     found: dict[CompilerMessage, None] = {}
     above: re.Match[str] | None = None
-    begun: CompilerMessage | None = None  # OCaml's sentence goes on in the next lines, which are indented
+    begun: CompilerMessage | None = None  # OCaml's message continues in the next lines, which are indented
     for line in (plain(one)[:_LONGEST] for one in lines):
         if begun and line[:2] == "  " and line.strip() and len(begun.text) < _LONGEST:
             del found[begun]

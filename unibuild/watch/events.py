@@ -1,7 +1,7 @@
 """Events of the watch loop, and their JSON.
 
-As JSON each event is one object on a line of its own, its kind under ``event``: ``encode``. Moments (``at``, ``since``)
-are seconds since the epoch, other times seconds. A change that is not an added field raises ``VERSION``.
+``encode`` writes each event as one JSON object on a line, with its kind under ``event``. Moments (``at``, ``since``)
+are seconds since the epoch, durations seconds. Any change other than a new field raises ``VERSION``.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ VERSION = 2
 Phase = Literal["debounce", "configure", "depend", "build", "xl", "copy", "create", "downtime", "ready", "other"]
 """A part of a cycle. ``debounce`` is the time until the save was complete. ``configure``, ``depend``, ``build`` and
 ``xl`` are the stages that ran. ``copy`` brings files to the host, ``create`` creates the domain, ``downtime`` is the
-time in which no domain ran, and ``ready`` the wait for what ``[boot.ready]`` says. Where the old domain had to stop
-first, the new one is created in the ``downtime``. ``other`` is the rest: tasks of the user, commands on the host,
-cleaning up after a domain that failed. Together the phases are the whole cycle."""
+time in which no domain ran, and ``ready`` the wait for ``[boot.ready]``. If the old domain had to stop first, the new
+one is created in the ``downtime``. ``other`` is the rest: the user's tasks, commands on the host, the cleanup after a
+domain that failed. Together the phases are the whole cycle."""
 
 PHASES: tuple[Phase, ...] = (
     *("debounce", "configure", "depend", "build", "xl"),
     *("copy", "create", "downtime", "ready", "other"),
 )
-"""In their order; a phase that did not take place has no entry in ``Cycle.phases``."""
+"""The phases in their order; ``Cycle.phases`` has no entry for a phase that did not take place."""
 
 Outcome = Literal["unchanged", "booted", "ready", "failed", "not ready", "stopped"]
 """How a cycle ended. ``unchanged``: nothing had to be built, or kernel and ``.xl`` are the same as before, and the
-domain runs on. ``booted``: the new domain runs. ``ready``: and ``[boot.ready]`` holds. ``failed``: a stage failed, or
-the domain could not be made. ``not ready``: it was made, and was not ready. ``stopped``: a save or a command stopped
-the build; the next cycle has begun."""
+domain keeps running. ``booted``: the new domain runs. ``ready``: the new domain runs and is ready. ``failed``: a stage
+failed, or the domain could not be created. ``not ready``: it was created, and did not become ready. ``stopped``: a save
+or the end of the loop stopped the build."""
 
 State = Literal["running", "ready", "ended", "crashed", "gone", "none"]
-"""What became of the domain. ``running``: since ``since``. ``ready``: it runs, and ``[boot.ready]`` holds. ``ended``:
-by itself, and well. ``crashed``: or it ended badly. ``gone``: its host is out of reach. ``none``: there is none."""
+"""State of the domain. ``running``: since ``since``. ``ready``: it runs and is ready. ``ended``: it ended by itself and
+well. ``crashed``: it ended badly. ``gone``: its host is out of reach. ``none``: there is no domain."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=str.lower):
@@ -77,7 +77,7 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
         goal: what each cycle does: ``boot``.
         host: where the domain runs.
         pid: the process of the loop.
-        polling: why the loop only looks about once a second; None: the kernel wakes it.
+        polling: why the loop only scans about once a second; None: the kernel reports changes.
         version: that of the event stream; it goes up when a name changes or is removed.
     """
 
@@ -90,12 +90,12 @@ class Started(Event, frozen=True, kw_only=True, tag="started"):
 
 
 class Changed(Event, frozen=True, kw_only=True, tag="changed"):
-    """A cycle begins because inputs are not what they were.
+    """A cycle begins, because inputs changed or a command asked for it.
 
     Attributes:
-        paths: those, relative to the project's folder where they are in it.
-        first: the one that is named where there is room for one; empty where a command began the cycle.
-        what: what began it: ``save``, ``start``, ``rebuild``, ``reboot``, ``retry``.
+        paths: the changed inputs, relative to the project's folder where they are in it.
+        first: the most important of them; empty if a command started the cycle.
+        what: what started it: ``save``, ``start``, ``rebuild``, ``reboot``, ``retry``.
     """
 
     paths: tuple[str, ...]
@@ -104,11 +104,11 @@ class Changed(Event, frozen=True, kw_only=True, tag="changed"):
 
 
 class StageEvent(Event, frozen=True, kw_only=True, tag="stage"):
-    """A stage of the graph, or a task of a person's own, begins or ends.
+    """A stage of the graph, or a task of the user, begins or ends.
 
     Attributes:
-        name: the goal: ``build``; of the swap: ``copy``, ``create``, ``ready``.
-        state: ``current``: there is nothing to do for it.
+        name: the goal, as ``build``; or a phase of the swap: ``copy``, ``create``, ``ready``.
+        state: ``current``: it is up to date.
         seconds: how long it took, once it has ended.
         reason: why it runs: "main.ml changed".
     """
@@ -120,15 +120,15 @@ class StageEvent(Event, frozen=True, kw_only=True, tag="stage"):
 
 
 class Output(Event, frozen=True, kw_only=True, tag="output"):
-    """One line that somebody wrote, without its end; bytes that are no UTF-8 are replaced.
+    """One line of output, without its end; invalid UTF-8 is replaced.
 
     Attributes:
         origin: ``build``, or ``console`` of the domain ``of``.
         text: the line; it may hold colours (ANSI escapes).
         of: the name of the domain.
-        domid: its number, once it is good: in a swap the old and the new one speak under one name.
-        whole: false for a beginning that is shown because nothing more came, as a prompt of a console, or on a
-            terminal the progress of a build; the whole line comes again later.
+        domid: its number, once it is accepted: in a swap the old and the new domain have one name.
+        whole: false for the beginning of a line, as a prompt of a console, or on a terminal the progress of a build;
+            the whole line follows later.
     """
 
     origin: Literal["build", "console"]
@@ -139,7 +139,7 @@ class Output(Event, frozen=True, kw_only=True, tag="output"):
 
 
 class Lost(Event, frozen=True, kw_only=True, tag="lost"):
-    """Lines (``Output``) were left out, because whoever reads the events is too slow; the console's log has its own.
+    """Lines (``Output``) were left out, because the reader of the events is too slow; the console's log has its lines.
 
     Attributes:
         lines: how many.
@@ -153,12 +153,12 @@ class Cycle(Event, frozen=True, kw_only=True, tag="cycle"):
 
     Attributes:
         number: from 1.
-        trigger: the file that began it; empty where a command did.
+        trigger: the file that started it; empty if a command did.
         outcome: see ``Outcome``.
-        phases: seconds by phase, in the order of ``PHASES``; what did not take place is left out.
+        phases: seconds by phase, in the order of ``PHASES``; a phase that did not take place is left out.
         seconds: from the first sign of the change to the end.
         why: one sentence.
-        exit_code: what the loop would end with now.
+        exit_code: the exit code if the loop ended now.
     """
 
     number: int
@@ -171,16 +171,16 @@ class Cycle(Event, frozen=True, kw_only=True, tag="cycle"):
 
 
 class DomainEvent(Event, frozen=True, kw_only=True, tag="domain"):
-    """What runs now.
+    """The state of the domain changed.
 
     Attributes:
-        name: that of the domain.
-        host: where.
+        name: the domain's name.
+        host: the host that it runs on.
         state: see ``State``.
-        domid: its number there; None: there is none.
-        generation: the number of what it was made from.
-        since: when it began to run.
-        why: more of it, in words: how it ended.
+        domid: its number there; None: it does not run.
+        generation: the number of its generation.
+        since: when it was created.
+        why: how it ended, in words.
     """
 
     name: str
@@ -193,13 +193,13 @@ class DomainEvent(Event, frozen=True, kw_only=True, tag="domain"):
 
 
 class ProblemEvent(Event, frozen=True, kw_only=True, tag="problem"):
-    """Something failed; the loop goes on.
+    """Something failed; the loop continues.
 
     Attributes:
         message: a sentence.
         hint: what to do; may hold several lines.
-        exit_code: that of the failure.
-        kept: what still runs, or that nothing does, in a sentence; None: it has nothing to do with that.
+        exit_code: the failure's exit code.
+        kept: a sentence: what is still in use, as the domain that runs; None: the failure does not concern it.
     """
 
     message: str
@@ -209,7 +209,7 @@ class ProblemEvent(Event, frozen=True, kw_only=True, tag="problem"):
 
 
 class Note(Event, frozen=True, kw_only=True, tag="note"):
-    """Something to know that is no failure.
+    """A message that is not about a failure.
 
     Attributes:
         message: a sentence.
@@ -222,25 +222,25 @@ class Waiting(Event, frozen=True, kw_only=True, tag="waiting"):
     """A command on the host, or a copy to it, takes seconds to answer.
 
     Attributes:
-        what: the command and the host: "`xl list -v` on lab"; null: the answer has come, or the wait is over.
+        what: the command and the host: "`xl list -v` on lab"; null: the wait is over.
     """
 
     what: str | None
 
 
 class Paused(Event, frozen=True, kw_only=True, tag="paused"):
-    """Saves begin nothing until ``Resumed``."""
+    """Saves start no cycle until ``Resumed``."""
 
 
 class Resumed(Event, frozen=True, kw_only=True, tag="resumed"):
-    """Saves count again, those meanwhile too."""
+    """Saves start cycles again; those made meanwhile count too."""
 
 
 class Reloaded(Event, frozen=True, kw_only=True, tag="reloaded"):
-    """Settings or ``dodo.py`` were read again, because of these files.
+    """Settings or ``dodo.py`` were loaded again.
 
     Attributes:
-        paths: those.
+        paths: the files that changed.
     """
 
     paths: tuple[str, ...]
@@ -250,8 +250,8 @@ class Ended(Event, frozen=True, kw_only=True, tag="ended"):
     """The last event.
 
     Attributes:
-        exit_code: what the process ends with: that of the last state.
-        why: what ended it: ``q``, ``Ctrl-C``, ``TERM``, ``HUP``, or a sentence.
+        exit_code: the exit code of the process: that of the last state.
+        why: what ended the loop: ``q``, ``Ctrl-C``, ``TERM``, ``HUP``, or a sentence.
     """
 
     exit_code: int
@@ -281,7 +281,7 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: Event) -> bytes:
-    """Return an event as JSON on one line, without its end."""
+    """Return an event as JSON on one line, without a line end."""
     return _encoder.encode(event)
 
 
@@ -289,6 +289,6 @@ def decode(line: bytes | str) -> AnyEvent:
     """Return the event of a line that ``encode`` made.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: the line is not an event.
     """
     return _decoder.decode(line)

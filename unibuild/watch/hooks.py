@@ -1,4 +1,4 @@
-"""Who else hears of a cycle: the bell, the desktop, and commands of a person's own."""
+"""Run hooks and send notifications when a cycle or the domain ends."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ if TYPE_CHECKING:
     from unibuild.watch.ui import base
 
     class Shown(base.Screen, Protocol):
-        """A screen that the bell can be rung on."""
+        """A screen that may be a terminal."""
 
         def beep(self, data: bytes) -> None:
-            """Send a terminal what makes it ring or tell; elsewhere do nothing."""
+            """Send control characters to the terminal, if there is one."""
 
 
 __all__ = ["HOOK_TIME", "Notification", "NotifyingScreen", "hook_environment", "notification_for"]
 
 HOOK_TIME = 60.0  # seconds that a hook may take
-_AT_THE_END = 2.0  # seconds that those which still run have at the end
-_TOLD = 20  # lines of what a hook says that are told
-_NOTIFY_TIME = 5.0  # seconds that the desktop has to take a notification
+_AT_THE_END = 2.0  # seconds that running hooks have when the loop ends
+_OUTPUT_LINES = 20  # last lines of a hook's output that are reported
+_NOTIFY_TIME = 5.0  # seconds that `notify-send` may take
 
 
 class Notification(NamedTuple):
-    """What an event is to those who are not looking.
+    """What an event starts: a hook, a notification, or both.
 
     Attributes:
         hook: which command runs: ``on_ready``, ``on_fail``; None: none.
-        told: what the bell and the desktop tell; None: nothing.
+        text: the notification; None: there is none, and the bell is silent.
         outcome: see ``CYCLE``.
         why: see ``CYCLE``.
     """
 
     hook: str | None
-    told: str | None
+    text: str | None
     outcome: str
     why: str
 
 
 def notification_for(event: events.AnyEvent, *, was_good: bool) -> Notification | None:
-    """Return what there is to announce of an event, None: nothing.
+    """Return the notification for an event; None: there is none.
 
     Args:
         event: what happened.
-        was_good: whether all was well before.
+        was_good: whether the cycle before succeeded.
     """
     match event:
         case events.Cycle(outcome="failed" | "not ready"):
@@ -78,7 +78,7 @@ def notification_for(event: events.AnyEvent, *, was_good: bool) -> Notification 
 def hook_environment(
     root: str, found: Notification, cycle: events.Cycle | None, domain: events.DomainEvent | None
 ) -> dict[str, str]:
-    """Return the variables of ``CYCLE``; what is not known is empty."""
+    """Return the environment variables of ``CYCLE``; unknown ones are empty."""
     known = dict.fromkeys(CYCLE, "")
     known |= {"UNIBUILD_CYCLE_OUTCOME": found.outcome, "UNIBUILD_CYCLE_WHY": found.why}
     if cycle:
@@ -99,18 +99,18 @@ def hook_environment(
 
 
 class _StdoutToNotes(io.TextIOBase):
-    """A file whose lines are notes: what code that knows no screen prints, as the progress of a lab that starts."""
+    """A file that turns lines into notes: for code that prints, as the progress of a lab that starts."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._lines = LineSplitter("\n")
-        self._gate = threading.Lock()
+        self._lock = threading.Lock()
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
-        with self._gate:
+        with self._lock:
             whole = self._lines.feed(text)
         for line in filter(None, whole):
             self._note(line)
@@ -118,11 +118,11 @@ class _StdoutToNotes(io.TextIOBase):
 
 
 class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
-    """A screen whose events are announced too.
+    """A screen that also runs hooks and sends notifications.
 
     Args:
-        screen: the screen.
-        settings: who hears.
+        screen: shows the events.
+        settings: which hooks and notifications there are.
     """
 
     def __init__(self, screen: Shown, settings: Watch) -> None:
@@ -132,18 +132,18 @@ class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
         self._cycle: events.Cycle | None = None
         self._domain: events.DomainEvent | None = None
         self._is_good = True
-        self._has_ended = False  # that event is the last one
+        self._has_ended = False  # whether the last event was shown
         self._is_over = False
         self._stack = contextlib.ExitStack()
         self._hooks: list[threading.Thread] = []
-        self._children: list[Child] = []  # theirs
+        self._children: list[Child] = []  # of the hooks
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._screen)
-            stray = _StdoutToNotes(self._note)
-            stack.enter_context(contextlib.redirect_stdout(stray))
-            stack.enter_context(contextlib.redirect_stderr(stray))
+            notes = _StdoutToNotes(self._note)
+            stack.enter_context(contextlib.redirect_stdout(notes))
+            stack.enter_context(contextlib.redirect_stderr(notes))
             stack.callback(self._end_hooks)
             self._stack = stack.pop_all()
         return self
@@ -152,7 +152,7 @@ class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
         self._stack.close()
 
     def show(self, event: events.AnyEvent) -> None:
-        """Show an event, and announce it.
+        """Show an event, and run its hook and notification.
 
         Raises:
             BrokenPipeError: nobody reads the screen any more.
@@ -174,36 +174,36 @@ class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
 
     @property
     def columns(self) -> int | None:
-        """How much room there is for a line of a build."""
+        """The columns for a line of a build."""
         return self._screen.columns
 
     def lent(self) -> contextlib.AbstractContextManager[object]:
-        """For the time of the block give up the terminal."""
+        """Give up the terminal while the block runs."""
         return self._screen.lent()
 
     def _announce(self, found: Notification) -> None:
         settings = self._settings
-        if found.told:
+        if found.text:
             name = self._domain.name if self._domain else Path(self._root).name
             if settings.bell:
                 self._screen.beep(b"\a")
             if settings.notify == "terminal":
-                self._screen.beep(f"\x1b]9;{name}: {found.told}\x1b\\".encode(errors="replace"))
+                self._screen.beep(f"\x1b]9;{name}: {found.text}\x1b\\".encode(errors="replace"))
             if settings.notify == "desktop":
-                self._start("notify", ("notify-send", "--app-name=unibuild", name, found.told), {}, _NOTIFY_TIME)
+                self._start("notify", ("notify-send", "--app-name=unibuild", name, found.text), {}, _NOTIFY_TIME)
         argv = {"on_ready": settings.on_ready, "on_fail": settings.on_fail}.get(found.hook or "", ())
         if argv:
             assert found.hook
             self._start(found.hook, argv, hook_environment(self._root, found, self._cycle, self._domain), HOOK_TIME)
 
-    def _start(self, name: str, argv: tuple[str, ...], env: dict[str, str], patience: float) -> None:
-        """Run a command in the background, and note what it says."""
-        about = (name, argv, env, patience)
+    def _start(self, name: str, argv: tuple[str, ...], env: dict[str, str], timeout: float) -> None:
+        """Run a command in the background, and report its output as notes."""
+        about = (name, argv, env, timeout)
         thread = threading.Thread(target=self._run, args=about, name=f"unibuild {name}", daemon=True)
         self._hooks = [*(hook for hook in self._hooks if hook.is_alive()), thread]
         thread.start()
 
-    def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str], patience: float) -> None:
+    def _run(self, name: str, argv: tuple[str, ...], env: dict[str, str], timeout: float) -> None:
         try:
             child = process.start(argv, cwd=Path(self._root), env=env, stderr=subprocess.STDOUT)
         except UnibuildError as error:
@@ -212,21 +212,21 @@ class NotifyingScreen(contextlib.AbstractContextManager["NotifyingScreen"]):
         with child:
             self._children.append(child)
             try:
-                said, _ = child.popen.communicate(timeout=0.0 if self._is_over else patience)
+                said, _ = child.popen.communicate(timeout=0.0 if self._is_over else timeout)
                 status = child.popen.returncode
                 how = f"exit code {status}" if status else ""
             except subprocess.TimeoutExpired as expired:
-                said, how = expired.output or b"", f"ended after {patience:g} s"
-            except (OSError, ValueError):  # it was stopped at the end, and its pipe with it
+                said, how = expired.output or b"", f"stopped after {timeout:g} s"
+            except (OSError, ValueError):  # the loop has ended and stopped it
                 said, how = b"", ""
             self._children.remove(child)
-        for line in said.decode(errors="replace").splitlines()[-_TOLD:]:
+        for line in said.decode(errors="replace").splitlines()[-_OUTPUT_LINES:]:
             self._note(f"{name}: {line}")
         if how:
             self._note(f"{name}: `{shlex.join(argv)}` {how}")
 
     def _end_hooks(self) -> None:
-        """Give those that still run a little time, and end them then."""
+        """Give running hooks a little time, and stop them then."""
         self._is_over = True
         deadline = time.monotonic() + _AT_THE_END
         for hook in self._hooks:

@@ -1,8 +1,14 @@
-"""What wakes the loop when a file changes: the kernel's inotify, by watchdog; a hint and no more.
+"""Wake the watch loop when a file in a watched folder changes, by inotify.
 
-watchdog's observer takes a thread for each folder and holds renames back; what is under it, one inotify instance with
-one thread, does not. The handler does nothing but wake. What it misses (an overflow, a folder that was replaced, the
-file system of another machine) the loop finds by its own look.
+An event only wakes the loop: its own scan finds what changed, also after an event that the kernel dropped, on a file
+system of another machine, and in a folder that was replaced.
+
+This module uses ``InotifyFD`` of watchdog: one inotify instance, read by one thread. ``Observer``, the API above it, is
+built on the same class, but it cannot replace it here (watchdog 7.1):
+
+- It starts a thread for each folder, because a recursive watch would also cover what builds and git write.
+- It reports neither an overflow of the kernel's queue nor that a watched folder itself was moved.
+- It holds back a move out of a folder, and all events of that folder after it, for half a second.
 """
 
 from __future__ import annotations
@@ -23,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["InotifyWatcher", "limit"]
 
 _SYSCTL = Path("/proc/sys")
-_ROOM = 8  # as many times of what we need is what we advise to allow: other programs watch too
+_RESERVE = 8  # the hint allows this many times the watches that the project needs: other programs watch too
 
 
 class _Watched(NamedTuple):
-    """A watch: the kernel's number of it, watchdog's of the callback, and which folder it is on."""
+    """A watch: its number in the kernel, the id of its callback in watchdog, and the folder's device and inode."""
 
     number: int
     callback: int
@@ -35,15 +41,15 @@ class _Watched(NamedTuple):
 
 
 class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
-    """Watches on folders, each without those in it.
+    """Watches on folders, without their subfolders.
 
     Args:
-        wake: is called, in another thread, when something happened in one of them; it must return at once.
+        wake: called in another thread when something in a watched folder changed; it must return at once.
         poll: watch nothing.
 
     Attributes:
-        failure: why nothing is watched, in a sentence; None: all is well.
-        hint: what to do about that.
+        failure: why nothing is watched, in a sentence; None: folders are watched.
+        hint: how to fix that.
     """
 
     def __init__(self, wake: Callable[[], None], *, poll: bool = False) -> None:
@@ -51,7 +57,9 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
         self._fd: InotifyFD | None = None
         self._watched: dict[str, _Watched] = {}
         self._count = 0
-        self._stale: set[int] = set()  # watches whose folder has gone or moved; the other thread adds to it
+        self._stale: set[int] = (
+            set()
+        )  # numbers of watches on folders that were removed or moved; the other thread adds to it
         self.failure: str | None = "[watch] poll is set" if poll else None
         self.hint: str | None = None
 
@@ -70,13 +78,13 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
 
     @property
     def folders(self) -> frozenset[str]:
-        """What is watched."""
+        """The watched folders."""
         return frozenset(self._watched)
 
     def watch(self, folders: Iterable[str]) -> None:
-        """Watch these folders and no others; one that is not there is passed over.
+        """Watch these folders and no others; a folder that does not exist is skipped.
 
-        Where that cannot be, nothing is watched from then on, and ``failure`` says why.
+        If that fails, nothing is watched from then on, and ``failure`` says why.
         """
         if self.is_polling:
             return
@@ -92,30 +100,30 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
                 if folder not in self._watched:
                     self._watched[folder] = self._add(folder, place)
         except OSError as error:
-            if error.errno == errno.ENOENT:  # it went just now; its parent tells when it is back
+            if error.errno == errno.ENOENT:  # it was removed just now; the watch on its parent reports when it is back
                 return
             self._fail(error, len(there))
         except (ImportError, AttributeError, TypeError) as error:
-            self._give_up(f"this watchdog is none that we know ({error})", "install watchdog 7.1")
+            self._give_up(f"this version of watchdog is not supported ({error})", "install watchdog 7.1")
 
     def check(self) -> None:
-        """See that the thread that reads the kernel's events lives; ``failure`` says so where it does not."""
+        """Set ``failure`` if the thread that reads the kernel's events has died."""
         if self._fd is not None and not self._fd.is_alive():
-            self._give_up("the thread that hears of changes has died", None)
+            self._give_up("the thread that reads inotify events has died", None)
 
     def on_event(self, event: InotifyEvent) -> None:
-        """Answer watchdog: something happened."""
+        """Answer watchdog: something in a folder changed."""
         if event.is_move_self or event.is_delete_self:
             self._stale.add(event.wd)
         self._wake()
 
     def on_watch_deleted(self, wd: int) -> None:
-        """Answer watchdog: a folder is gone."""
+        """Answer watchdog: a folder was removed."""
         self._stale.add(wd)
         self._wake()
 
     def on_queue_overflow(self) -> None:
-        """Answer watchdog: there was more than the kernel keeps."""
+        """Answer watchdog: the kernel dropped events because its queue was full."""
         self._wake()
 
     def _add(self, folder: str, place: tuple[int, int]) -> _Watched:
@@ -141,13 +149,13 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
         if error.errno == errno.ENOSPC:
             key, allowed = limit("watches")
             self._give_up(
-                f"the kernel lets you watch {allowed} folders in all, and this project takes {wanted}",
-                f"sudo sysctl {key}={max(_ROOM * wanted, 2 * allowed)}",
+                f"the kernel lets you watch {allowed} folders in all, and this project has {wanted}",
+                f"sudo sysctl {key}={max(_RESERVE * wanted, 2 * allowed)}",
             )
         elif error.errno == errno.EMFILE:
             key, allowed = limit("instances")
             self._give_up(
-                f"the kernel lets {allowed} of your programs watch folders, and so many do",
+                f"the kernel lets {allowed} of your programs watch folders, and as many do",
                 f"sudo sysctl {key}={max(128, 2 * allowed)}",
             )
         else:
@@ -166,9 +174,9 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
 
 
 def limit(what: str) -> tuple[str, int]:
-    """Return the limit of inotify that is in force, for ``watches`` or ``instances``: sysctl's key and the number.
+    """Return the limit of inotify for ``watches`` or ``instances``: the key for sysctl, and the number.
 
-    There is one for every user, and one for all users of a namespace (namespaces(7)); the lower one counts.
+    There is a limit for each user, and one for all users of a namespace (namespaces(7)); the lower one counts.
     """
     found = []
     for key in (f"fs.inotify.max_user_{what}", f"user.max_inotify_{what}"):
@@ -181,7 +189,7 @@ def limit(what: str) -> tuple[str, int]:
 def _instance() -> InotifyFD:
     from watchdog.observers.inotify_c import InotifyFD
 
-    logging.getLogger("watchdog").addHandler(logging.NullHandler())  # an overflow needs no words: our own look heals it
+    logging.getLogger("watchdog").addHandler(logging.NullHandler())  # a scan finds what an overflow dropped
     fd = InotifyFD()
     fd.daemon = True
     fd.start()
@@ -189,9 +197,9 @@ def _instance() -> InotifyFD:
 
 
 def _place(folder: str) -> tuple[int, int] | None:
-    """Return what tells a folder from another one of its name; None: it is none."""
+    """Return the device and inode of a folder; None: it is not a folder."""
     try:
-        status = os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118 (of a file this fails)
+        status = os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118 (this fails for a file)
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -1,8 +1,9 @@
-"""What a project is built from, as it is now: the stamps that decide, whatever the kernel reports or does not.
+"""Track the inputs of a project by their fingerprints, and compare them with the last build.
 
-Three kinds of paths: files that are built from; folders (and the like) whose stamps tell that there may be others now;
-and what the graph itself comes from: settings, ``dodo.py``, templates. What a build leaves and does not read is none of
-them. Of a file that a build may write and reads the stamp *after* the build counts, of every other one that before it.
+There are three kinds of paths: input files; folders (and the like) that show by their fingerprints that the set of
+input files may have changed; and the sources of the graph: settings, ``dodo.py``, templates. What a build writes and
+does not read is not tracked. For a file that a build writes and reads, the fingerprint *after* the build counts; for
+every other input the one before it.
 """
 
 from __future__ import annotations
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["InputTracker", "Inputs", "Snapshot", "differences", "inputs"]
 
 Snapshot = dict[str, str]
-"""Stamps by path."""
+"""Fingerprints by path."""
 
 
 class Inputs(NamedTuple):
-    """The paths that decide.
+    """The paths that a build depends on.
 
     Attributes:
-        files: what is built from.
-        made: what is built from, and may be made or changed by a step of the build itself, or by a person: a Makefile
-            or an ``.xl`` that ``configure`` writes. What stands in our own folder is none of it.
-        folders: what decides which files there are.
+        files: the input files.
+        made: the input files that a step of the build may write, and the user too: a Makefile or an ``.xl`` that
+            ``configure`` writes. Files in ``.unibuild/`` are not among them.
+        folders: the paths that decide which input files there are.
     """
 
     files: tuple[str, ...]
@@ -51,22 +52,22 @@ _NONE = Inputs((), (), ())
 
 
 def inputs(found: Graph, more: Iterable[str] = ()) -> Inputs:
-    """Return the paths of a graph; ``more`` are files that a person's own tasks read."""
+    """Return the inputs of a graph; ``more`` are files that the user's own tasks read."""
     targets = {path for stage in found.stages for path in stage.watch.targets}
-    ours = str(found.xl.parent)
-    made = {path for stage in found.stages for path in stage.watch.made if os.path.dirname(path) != ours}  # noqa: PTH120
+    own_folder = str(found.xl.parent)
+    made = {path for stage in found.stages for path in stage.watch.made if os.path.dirname(path) != own_folder}  # noqa: PTH120
     files = ({path for stage in found.stages for path in stage.watch.inputs} | {*more}) - targets - made
     folders = {path for stage in found.stages for path in stage.folders} - files - made
     return Inputs(tuple(sorted(files)), tuple(sorted(made)), tuple(sorted(folders)))
 
 
 def take(paths: Iterable[str]) -> Snapshot:
-    """Return the stamps of paths."""
+    """Return the fingerprints of paths."""
     return {path: fingerprint.take(path) for path in paths}
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the paths whose stamps are not the same, those that are there first, the youngest before the others."""
+    """Return the paths with different fingerprints: existing ones before removed ones, the newest first."""
     found = [path for path in {**before, **now} if before.get(path, "") != now.get(path, "")]
     return sorted(found, key=lambda path: (not now.get(path), -_age(now.get(path, "")), path))
 
@@ -77,19 +78,19 @@ def _age(stamp: str) -> int:
 
 @dataclass
 class InputTracker:
-    """A project's tree, looked at again and again.
+    """The inputs of a project, and how they differ from the last build.
 
     Attributes:
-        project: the project, with the settings that were good last.
-        more: files that a person's own tasks read.
-        modules: files besides that the graph comes from: the ``dodo.py`` and what it imports.
-        built: the stamps of before the last build, and of what that made after it.
-        now: the stamps of the last look.
-        is_racy: a folder changed so short a time before it was listed that its stamp does not tell of another change;
-            the next scan lists it again.
-        is_broken: it could not be found out at the last look which inputs there are.
-        scans: how often it was found out which inputs there are.
-        cost: seconds of processor time that a look took where nothing had changed, at most for a while.
+        project: the project with its last good settings.
+        more: files that the user's own tasks read.
+        modules: more sources of the graph: ``dodo.py`` and the modules that it imports.
+        built: the fingerprints before the last build, and after it for what the build wrote.
+        now: the fingerprints as of the last ``look``.
+        is_racy: whether a folder changed so shortly before it was listed that its fingerprint would not show another
+            change; the next ``look`` lists it again.
+        is_broken: whether the last ``scan`` failed.
+        scans: how often the inputs were found.
+        cost: seconds of processor time of a ``look`` that finds no change: a decaying maximum.
     """
 
     project: Project
@@ -112,7 +113,7 @@ class InputTracker:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What the graph comes from."""
+        """The files that settings and graph are loaded from."""
         root, templates = self.project.root, self.project.root / FOLDER
         found = (root / "unibuild.toml", root / "dodo.py", templates, *sorted(templates.glob("*")))
         return tuple(dict.fromkeys((*map(str, found), *self.modules)))
@@ -121,11 +122,11 @@ class InputTracker:
         """Find the inputs again.
 
         Raises:
-            UnibuildError: the tree cannot be built as it is.
+            UnibuildError: the project cannot be built as it is.
         """
         seen = take((str(self.project.root), *self.inputs.folders))
         self.is_racy, self.is_broken = False, True
-        while True:  # the stamp of a folder is that of before it was listed
+        while True:  # a folder's fingerprint is taken before the folder is listed
             begun = fingerprint.clock(str(self.project.root / STATE))
             found = graph(self.project)
             self.graph, self.inputs = found, inputs(found, self.more)
@@ -139,10 +140,10 @@ class InputTracker:
         self.is_racy = any(_age(stamp) > begun.now - begun.tick for stamp in self._folders.values())
 
     def look(self) -> bool:
-        """Take all stamps again; return whether any moved since the last look.
+        """Take all fingerprints again; return whether any changed since the last ``look``.
 
         Raises:
-            UnibuildError: the tree cannot be built as it is.
+            UnibuildError: the project cannot be built as it is.
         """
         began = time.thread_time()
         is_other = (
@@ -160,34 +161,34 @@ class InputTracker:
         return moved
 
     def reloads(self) -> list[str]:
-        """Return what the graph comes from that is not as it was the last time that this was asked."""
+        """Return the sources that changed since the last call."""
         now = take(self.sources)
         before, self._sources = self._sources, now
         return [path for path in now if now[path] != before.get(path, now[path])]
 
     def changed(self) -> list[str]:
-        """Return what is not as it was before the last build, or as that made it, as of the last look."""
+        """Return the inputs that differ from the last build, as of the last ``look``."""
         outputs = {path for stage in self.graph.stages for path in stage.watch.outputs}
         return [path for path in differences(self.built, self.now) if path not in outputs]
 
     def edited(self) -> list[str]:
-        """Return the same of what was there before and no build writes: it has a meaning while one runs."""
+        """Return the changed inputs that no build writes and that are not new: these are edits even during a build."""
         found = [path for path in self.changed() if path in self.built and path not in self.inputs.made]
         written = {*Learned.load(self.project.root).written} if found else ()
         return [path for path in found if fingerprint.key(str(self.project.root), path) not in written]
 
     def begin(self) -> None:
-        """A build begins: what changes from the last look on is for the next one."""
+        """Begin a build: changes after the last ``look`` are for the next build."""
         self.built = dict(self.now)
 
-    def end(self, settled: Mapping[str, str]) -> None:
-        """Note that a build has ended; ``settled`` are inputs that it wrote itself, with their stamps after it."""
-        for path, stamp in {**take(self.inputs.made), **settled}.items():
+    def end(self, written: Mapping[str, str]) -> None:
+        """End a build; ``written`` are inputs that it wrote itself, with their fingerprints after it."""
+        for path, stamp in {**take(self.inputs.made), **written}.items():
             self.now[path] = self.built[path] = stamp
-        self.is_racy = True  # what it wrote for the first time is an output from now on
+        self.is_racy = True  # files that it wrote for the first time are outputs from now on
 
     def watched(self) -> set[str]:
-        """Return the folders that matter to be told about: those of inputs, and never what a build or git fills."""
+        """Return the folders to watch: those of inputs, but not those that a build or git fills."""
         root = str(self.project.root)
         named = {os.path.dirname(path) for path in (*self.inputs.files, *self.sources)}  # noqa: PTH120
         listed = {path for path in self.inputs.folders if Path(path).is_dir()}

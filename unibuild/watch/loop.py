@@ -190,8 +190,8 @@ class Loop:
             case of.StopBuild(timeout=timeout):
                 assert self._workers.current is not None
                 self._workers.current.stop(timeout)
-            case of.RecordBuild(settled=settled):
-                self.tree.end(settled)
+            case of.RecordBuild(written=written):
+                self.tree.end(written)
             case of.ReplaceDomain(force=force):
                 graph = self.tree.graph
                 self._start_job(lambda: self._domains.put_in_place(graph, force=force))

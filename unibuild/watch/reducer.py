@@ -134,7 +134,7 @@ def _end(state: State) -> Step:
     """End the loop: give the terminal back, then shut the domain down or leave it."""
     if state.is_terminal_lent:
         return replace(state, is_terminal_lent=False), (of.TakeTerminalBack(),)
-    if state.keep_domain or state.is_screen_closed:  # a closed screen is no request to shut it down
+    if state.keep_domain or state.is_screen_closed:  # nobody asked to shut it down
         return replace(state, activity="ended"), (of.LeaveDomain(),)
     return replace(state, activity="shutting down"), (of.ShutDownDomain(),)
 
@@ -199,7 +199,7 @@ def _confirm(state: State, found: of.Scanned, actions: tuple[Action, ...], now: 
 def _watches_failed(state: State, failure: str, hint: str | None, now: Moment) -> Step:
     if failure == state.watch_error:
         return state, ()
-    error = UnibuildError(f"{failure}: saves are looked for about once a second instead", hint=hint)
+    error = UnibuildError(f"{failure}: scanning for saves about once a second instead", hint=hint)
     error.exit_code = 0
     return replace(state, watch_error=failure), (_problem(error, now, kept=state.still_runs),)
 
@@ -227,7 +227,7 @@ def _stop(state: State, why: str, now: Moment) -> Step:
     """End the loop once what may not be interrupted is done."""
     if state.stop_reason is not None:
         return state, ()
-    note = events.Note(at=now.wall, message="the swap is finished first; Ctrl-C twice: at once")
+    note = events.Note(at=now.wall, message="finishing the swap first; press Ctrl-C twice to end at once")
     return replace(state, stop_reason=why), (of.Report(note),) if state.activity == "swapping" else ()
 
 
@@ -278,14 +278,14 @@ def _build_progress(state: State, happened: of.TaskReported | of.TaskFailed | of
 
 def _built(state: State, cycle: CycleState, code: int, now: Moment) -> Step:
     """Replace the domain if the build succeeded, otherwise end the cycle."""
-    record = of.RecordBuild({**cycle.settled})
+    record = of.RecordBuild({**cycle.written})
     is_stopped = state.activity == "stopping" and code != 0
     state = _scan_soon(state)
     if not is_stopped and (cycle.failures or code):
         state, actions = _build_failed(state, cycle, code, now)
         return state, (record, *actions)
     if is_stopped or state.stop_reason is not None:
-        why = "a save came" if state.stop_reason is None else "the watch ends"
+        why = "stopped by a save" if state.stop_reason is None else "stopped by the end of the watch"
         state, actions = _end_cycle(state, cycle, "stopped", why, now)
         return state, (record, *actions)
     return replace(state, activity="swapping"), (record, of.ReplaceDomain(force=cycle.what == "reboot"))
@@ -323,7 +323,7 @@ def _swapped(state: State, result: of.SwapResult, now: Moment) -> Step:
     state = _scan_soon(state)
     if result.error is None:
         state = replace(state, exit_code=0)
-        if cycle.what != "retry":  # what failed again and again may do so once more
+        if cycle.what != "retry":  # it may fail once more
             state = replace(state, backoff=state.backoff.reset())
         same = "kernel and .xl are the same as before" if cycle.ran_a_stage else "nothing had to be built"
         return _end_cycle(
@@ -377,7 +377,7 @@ def _worker(
         case of.WorkerReady(settings=settings, paths=paths):
             return _worker_ready(state, settings, paths, now)
         case of.ReloadRefused(error=error):
-            return state, (_problem(error, now, kept="the last good settings are in force"),)
+            return state, (_problem(error, now, kept="the last good settings stay in use"),)
         case of.WorkerRefused(error=error, has_died=has_died):
             state = replace(state, worker=replace(worker, is_loading=False))
             if not worker.is_ready and state.count == 0:
@@ -386,7 +386,7 @@ def _worker(
             if has_died and not worker.is_ready:
                 state, again = _restart_worker(state, now)
                 hint = "\n".join(filter(None, (hint, again)))
-            return state, (_problem(error, now, kept="the last good one is in force", hint=hint),)
+            return state, (_problem(error, now, kept="the last good dodo.py and settings stay in use", hint=hint),)
         case of.WorkerDied():
             state, hint = _restart_worker(replace(state, worker=replace(worker, is_ready=False)), now)
             problem = _problem(UnibuildError("the build worker has died", hint=hint), now)
@@ -419,7 +419,7 @@ def _restart_worker(state: State, now: Moment) -> tuple[State, str]:
     pause = backoff_delay(len(deaths) - 1, longest=_LONGEST)
     restart_at = worker.restart_at if worker.is_loading else now.clock + pause
     state = replace(state, worker=replace(worker, deaths=deaths, restart_at=restart_at))
-    return state, f"it is started again{f' in {pause:g} s' if pause else ''}"
+    return state, f"starting it again{f' in {pause:g} s' if pause else ''}"
 
 
 def _problem(error: UnibuildError, now: Moment, kept: str | None = None, hint: str | None = None) -> of.Report:

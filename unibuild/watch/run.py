@@ -25,12 +25,12 @@ __all__ = ["open_screen", "watch"]
 
 
 def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
-    """Build and boot on every save, until told to end.
+    """Build and boot on every save, until the user ends the loop.
 
     Raises:
-        InputError: it is for one host.
+        InputError: more than one host is named.
         BusyError: another watch runs in this tree.
-        UnibuildError: the tree cannot be built, or the host is none.
+        UnibuildError: the project cannot be built, or the host is not a valid one.
         SystemExit: with the exit code of the last state.
     """
     from unibuild.deploy import hosts
@@ -44,11 +44,9 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
         raise InputError("watch is for one host", hint=f"name it: {' or '.join(resolve.all_names(project.settings))}")
     with _alone(project.root):
         tree = InputTracker(dataclasses.replace(project, batch=True))  # the screen has the terminal
-        host = hosts.open_host(
-            project.settings
-        )  # a lab that must be started says so on the terminal, which is free yet
+        host = hosts.open_host(project.settings)  # a lab that starts may use the terminal, which is still free
         if terminal.is_ours():
-            with contextlib.suppress(UnibuildError):  # the loop tells it, and tries again
+            with contextlib.suppress(UnibuildError):  # the loop reports it, and tries again
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
         with WakeableQueue() as inbox, open_screen(inbox, project.settings.watch, as_json=as_json) as screen:
             loop = Loop(tree, screen, inbox, dodo=dodo, keep_domain=keep or project.settings.watch.keep_domain)
@@ -58,10 +56,10 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
 
 
 def open_screen(inbox: Inbox, settings: Watch, *, as_json: bool) -> NotifyingScreen:
-    """Return the screen that suits standard output: terminal, lines or JSON.
+    """Return the screen for standard output: terminal, lines or JSON.
 
     Args:
-        inbox: where commands go.
+        inbox: takes commands.
         settings: the hooks and notifications of a cycle.
         as_json: print each event as a line of JSON.
     """
@@ -83,10 +81,10 @@ def open_screen(inbox: Inbox, settings: Watch, *, as_json: bool) -> NotifyingScr
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Hold the lock of the watch in a tree.
+    """Hold the watch's lock of a tree.
 
     Raises:
-        BusyError: another watch has it.
+        BusyError: another watch holds it.
     """
     held = files.Lock(state_dir(root) / "watch.lock", f"{root}: the watch")
     try:

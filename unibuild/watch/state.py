@@ -121,7 +121,7 @@ class State:
         stop_reason: why the loop ends as soon as it may; None: it goes on.
         requested: a cycle that a command asked for.
         config_paths: the files behind ``config``.
-        reloaded: the files because of which settings were loaded again, and no cycle began yet.
+        reloaded: the files that made the loop load the settings again; empty once a cycle began.
         is_paused: whether saves start no cycle.
         is_screen_closed: whether nobody reads the screen any more.
         is_terminal_lent: whether the domain's console has the terminal.
@@ -274,7 +274,7 @@ class WorkerReady:
 
     Attributes:
         settings: ``[watch]`` as it is now.
-        paths: the files because of which they were loaded again; none at the start and after a worker's death.
+        paths: the files that made the loop load them again; none at the start and after a worker's death.
     """
 
     settings: Watch
@@ -462,7 +462,7 @@ class StopBuild:
 class RecordBuild:
     """Record the inputs that the build wrote itself, with their fingerprints."""
 
-    settled: dict[str, str]
+    written: dict[str, str]
 
 
 @dataclass(frozen=True)

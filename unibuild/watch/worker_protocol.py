@@ -1,7 +1,7 @@
-"""What the loop and its worker say to each other: JSON, one message a line, on one socket.
+"""Messages between the watch loop and its build worker: JSON, one message a line, on one socket.
 
-Before each message the worker writes ``MARK`` to its output, where all that it runs writes too. So the loop knows what
-was written before: a pseudo-terminal hands on what is written with a delay.
+Before each message the worker writes ``MARK`` to its output, where the commands that it runs write too. So the loop
+knows which output came before the message: a pseudo-terminal delivers output late.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 _HINT = "if unibuild was upgraded meanwhile, start watch again"
 
-MARK = b"\x1b_unibuild\x1b\\"  # a string that no terminal shows (ECMA-48, APC)
+MARK = b"\x1b_unibuild\x1b\\"  # a string that terminals do not show (ECMA-48, APC)
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", tag=str.lower):
@@ -45,7 +45,7 @@ class BuildRequest(_Message, frozen=True, kw_only=True):
 
 
 class Stop(_Message, frozen=True, kw_only=True):
-    """To the worker: end the build; ``patience`` is the time in seconds until it is killed."""
+    """To the worker: stop the build; ``patience`` is the time in seconds until it is killed."""
 
     patience: float
 
@@ -54,9 +54,9 @@ class Loaded(_Message, frozen=True, kw_only=True):
     """Settings and ``dodo.py`` are loaded.
 
     Attributes:
-        goals: what the boot needs to be done before.
+        goals: the tasks that a boot needs.
         modules: the files of the loaded Python modules that are in the project's folder.
-        inputs: the files that tasks of a person's own read, of those which these goals need.
+        inputs: the files that the user's own tasks read, as far as the goals need these tasks.
     """
 
     goals: tuple[str, ...]
@@ -71,7 +71,7 @@ class Refused(_Message, frozen=True, kw_only=True):
 
 
 class Task(_Message, frozen=True, kw_only=True):
-    """A task begins or has ended well; ``settled`` are inputs that the build itself wrote, with their stamps."""
+    """A task begins or has succeeded; ``settled`` are inputs that the build wrote, with their fingerprints."""
 
     name: str
     state: Literal["running", "done", "failed", "current"]
@@ -81,7 +81,7 @@ class Task(_Message, frozen=True, kw_only=True):
 
 
 class WorkerFailure(_Message, frozen=True, kw_only=True):
-    """A task, or the look at the tree before the first one (``name`` is empty then), failed after ``seconds``."""
+    """A task failed after ``seconds``; ``name`` is empty if it was the check of the tree before the first task."""
 
     name: str
     failure: Failure
@@ -89,7 +89,7 @@ class WorkerFailure(_Message, frozen=True, kw_only=True):
 
 
 class Built(_Message, frozen=True, kw_only=True):
-    """The build has ended; minus the signal's number where one ended it."""
+    """The build has ended; ``exit_code`` is minus the signal's number if a signal ended it."""
 
     exit_code: int
 
@@ -104,7 +104,7 @@ def send(to: socket.socket, message: Message) -> None:
     """Send a message.
 
     Raises:
-        OSError: the other side is gone.
+        OSError: the other side has ended.
     """
     to.sendall(_encoder.encode(message) + b"\n")
 

@@ -1,1 +1,1 @@
-"""What the watch loop shows: terminal, lines, JSON."""
+"""Screens of the watch loop: terminal, lines, JSON."""

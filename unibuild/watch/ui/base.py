@@ -1,15 +1,15 @@
-"""How a screen and the loop meet: what the loop can be asked for, and what it asks of a screen.
+"""Interface between the watch loop and its screens.
 
-The loop calls ``screen.show(event)`` for each event, always in its own thread and one at a time: a screen needs no
-lock for that. What takes long belongs elsewhere, for the loop stands still meanwhile.
+The loop calls ``screen.show(event)`` for each event, always in its own thread, one at a time. So a screen needs no lock
+for that, but it must return at once, because the loop waits.
 
-A screen has ``inbox``, the other way round: ``inbox.put(Command.REBUILD)`` may be called from any thread and from a
-signal's handler, and wakes the loop. A screen that reads keys does so in a thread of its own; it starts it in
-``__enter__`` and ends it in ``__exit__``, where the terminal is restored too.
+In the other direction, ``inbox.put(Command.REBUILD)`` may be called from any thread and from a signal's handler, and
+wakes the loop. A screen that reads keys does so in a thread; it starts the thread in ``__enter__``, and ends it and
+restores the terminal in ``__exit__``.
 
-The full console is lent the terminal: after ``Command.CONSOLE`` the loop enters ``screen.lent()``; within that block
-the screen reads no key, draws nothing, and the terminal is as it was before the screen. The loop then types and shows
-there itself until Ctrl-] or the end of the domain. Builds go on; what there is to tell of them is told after the block.
+The domain's console can have the terminal: after ``Command.CONSOLE`` the loop enters ``screen.lent()``. In that block
+the screen reads no key and draws nothing, and the terminal is as it was before the screen. The loop then reads keys and
+writes there itself until Ctrl-] or the end of the domain. Builds continue; their events are shown after the block.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ __all__ = ["Command", "Inbox", "Screen"]
 
 
 class Command(enum.Enum):
-    """What the loop can be asked for."""
+    """What the user can ask the loop for."""
 
     REBUILD = "rebuild"
-    """Run a cycle although nothing changed; a stage that is up to date stays so, one that failed is tried again."""
+    """Run a cycle even if nothing changed: stages that are out of date, or failed, run."""
     REBOOT = "reboot"
-    """The same, and boot the domain although it is unchanged."""
+    """The same, and boot the domain even if it is unchanged."""
     PAUSE = "pause"
-    """Let saves begin nothing, or if that is so already, let them count again."""
+    """Let saves start no cycle, or let them start cycles again."""
     CONSOLE = "console"
-    """Lend the terminal to the console of the domain, until Ctrl-]."""
+    """Give the terminal to the domain's console, until Ctrl-]."""
     QUIT = "quit"
     """End the loop."""
 
 
 class Inbox(Protocol):
-    """Where commands go in."""
+    """Takes commands for the loop."""
 
     def put(self, command: Command) -> None:
-        """Hand a command to the loop, which wakes; from any thread."""
+        """Hand a command to the loop and wake it; from any thread."""
 
 
 class Screen(Protocol):
-    """What a person, or a program, sees of the loop; a context manager around the whole of it."""
+    """Shows the loop to the user or a program; a context manager that encloses the loop."""
 
     def __enter__(self) -> Self: ...
 
@@ -59,14 +59,14 @@ class Screen(Protocol):
 
     @property
     def columns(self) -> int | None:
-        """How much room there is for a line of a build that shows its colours and progress; None: it shall not."""
+        """The columns for a build's line with colours and progress; None: the build shall not use them."""
 
     def show(self, event: AnyEvent) -> None:
-        """Tell an event; see the head of this module.
+        """Show an event; see the head of this module.
 
         Raises:
             BrokenPipeError: nobody reads it any more; the loop ends.
         """
 
     def lent(self) -> AbstractContextManager[object]:
-        """For the time of the block give up the terminal."""
+        """Give up the terminal while the block runs."""

@@ -1,4 +1,4 @@
-"""What the loop tells its screen, and the console that has the screen's terminal for a while."""
+"""Hand events to the screen, and let the domain's console have the terminal."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["EventSink"]
 
-_HELD = 2000  # events that are told after the console had the terminal; the older ones go
+_HELD = 2000  # events that are shown after the console had the terminal; older ones are dropped
 
 
 class _ConsolePassthrough:
-    """The terminal for the console; events wait meanwhile.
+    """The domain's console on the terminal; events wait meanwhile.
 
     Args:
-        screen: gives up the terminal, and has it again.
-        domains: whose console it is.
-        loan: tells the console's reader.
+        screen: gives up the terminal.
+        domains: follows the domain.
+        loan: shows the console's reader that the console has the terminal.
     """
 
     def __init__(self, screen: base.Screen, domains: DomainController, loan: PassthroughFlag) -> None:
@@ -46,7 +46,7 @@ class _ConsolePassthrough:
 
     @property
     def fd(self) -> int:
-        """Where keys come from."""
+        """The file descriptor of the keys."""
         return self._keys.fd
 
     def hold(self, event: object) -> None:
@@ -54,7 +54,7 @@ class _ConsolePassthrough:
         self._held = [*self._held[1 - _HELD :], event]
 
     def type(self) -> bool:
-        """Hand keys to the domain; return whether more are welcome."""
+        """Send keys to the domain; return whether the user stays in the console."""
         data = self._keys.read()
         before, leave, _ = data.partition(LEAVE)
         if before and self._domains.follower and self._domains.is_following:

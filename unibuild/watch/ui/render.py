@@ -1,6 +1,6 @@
-"""Lines and the status line as text for a terminal of a width; no row is ever wider than that.
+"""Render lines and the status line as text for a terminal; no row is wider than the terminal.
 
-What a program writes may hold colours, and what else moves a terminal: the colours are kept, all else is taken out.
+The colours in a program's output are kept, all other escape sequences are removed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["NARROWEST", "Renderer", "plain_line"]
 
-NARROWEST = 4  # columns: what is said to be narrower is taken for this
+NARROWEST = 4  # columns: the width of a terminal that claims to be narrower
 _LABEL = 12  # columns of an origin, at most
 _LONGEST = 8192  # characters of a line that are shown; the log has all of it
-_LINKS = 20  # places in a line that are looked for on disk
+_LINKS = 20  # places in a line that are checked on disk
 _STYLES: dict[Tone, tuple[str, str]] = {  # of the origin, and of the text
     "said": ("cyan", ""),
     "build": ("blue", ""),
@@ -41,7 +41,7 @@ _STYLES: dict[Tone, tuple[str, str]] = {  # of the origin, and of the text
     "quiet": ("cyan", "dim"),
 }
 
-_MARKED = {  # what stands out in a line that has no colours
+_MARKED = {  # patterns to highlight in a line without colours
     r"^\S+:\d+:(?:\d+:)?|^File \"[^\"]+\", lines? [\d-]+": "bold",
     r"\b(?:fatal )?[eE]rror\b:?": "bold red",
     r"\b[wW]arning\b:?": "bold yellow",
@@ -49,21 +49,21 @@ _MARKED = {  # what stands out in a line that has no colours
 
 
 def plain_line(line: Line) -> str:
-    """Return a line as text without colours, for whom no terminal is."""
+    """Return a line as text without colours."""
     return _printable(f"{line.origin:<7} | {plain(_last_writing(line.text)).expandtabs()}".rstrip())
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """How lines become text.
+    """Renders lines.
 
     Attributes:
         width: columns of the terminal; None: rows are not folded.
         colour: whether there are colours.
-        hyperlink: the address of a place in a source, ``{host}``, ``{path}``, ``{line}`` and ``{column}`` standing for
-            those; None: the terminal has no hyperlinks.
-        root: the folder that relative paths begin at.
-        label: columns that an origin takes at least.
+        hyperlink: the address of a place in a source, with ``{host}``, ``{path}``, ``{line}`` and ``{column}``; None:
+            the terminal has no hyperlinks.
+        root: the folder for relative paths.
+        label: columns of an origin, at least.
     """
 
     width: int | None = None
@@ -74,28 +74,28 @@ class Renderer:
     _styles: dict[str, Style] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, width: int, root: str | None = None) -> Renderer:
-        """Return the same for another width, and another folder where one is given."""
+        """Return a renderer for another width, and another folder if one is given."""
         return replace(self, width=width, root=self.root if root is None else root)
 
     def rows(self, line: Line) -> list[str]:
-        """Return a line's rows, without their ends."""
+        """Return the rows of a line, without line ends."""
         label, body = _STYLES[line.tone]
         prefix, above = self._prefix(line.origin)
-        room = self.room(line.origin)
+        columns = self.columns_for(line.origin)
         text = self._text(line.text, body)
         at_words = line.tone not in ("build", "console", "old")
-        rows = [text] if room is None else list(_folded(text, room, at_words=at_words))
+        rows = [text] if columns is None else list(_folded(text, columns, at_words=at_words))
         lead = (self._styled(prefix, label), self._styled(above, label))
         return [lead[number > 0] + self._ansi(row) for number, row in enumerate(rows)]
 
-    def room(self, origin: str) -> int | None:
-        """Return the columns for what someone says; None: as many as it takes."""
+    def columns_for(self, origin: str) -> int | None:
+        """Return the columns for a text of this origin; None: unlimited."""
         return None if self.width is None else max(NARROWEST, self.width) - _cells(self._prefix(origin)[0])
 
     def status(self, found: Sequence[Part]) -> str:
         """Return the status line, which is one row, and one column narrower than the terminal.
 
-        The cursor stands in its first column, which is empty: so it is moved with it where the width changes.
+        The cursor is in its first column, which is empty: a terminal that changes its width moves both together.
         """
         from rich.cells import cell_len, set_cell_size
 
@@ -110,7 +110,7 @@ class Renderer:
         return "  " + self._styled(" · ", "dim").join(painted)
 
     def _prefix(self, origin: str) -> tuple[str, str]:
-        """Return what stands before the first row, and before those below it."""
+        """Return the prefix of the first row, and of those below it."""
         width = self.width
         if width is not None and width < 16:
             return "", ""
@@ -123,13 +123,13 @@ class Renderer:
         from rich.ansi import AnsiDecoder
         from rich.text import Text
 
-        said = Escapes(colours_only).feed(_shortened(_last_writing(said)))  # the decoder takes long for all else
+        said = Escapes(colours_only).feed(_shortened(_last_writing(said)))  # the decoder is slow for other sequences
         text = AnsiDecoder().decode_line(said) if "\x1b" in said else Text(said)
         text.expand_tabs(8)
         text.plain = _printable(text.plain)
         if body and not text.spans:
             text.stylize(self._style(body))
-        if "\x1b" not in said:  # a compiler that writes to a pipe as a rule has no colours of its own
+        if "\x1b" not in said:  # most compilers write no colours to a pipe
             for word, style in _MARKED.items():
                 for found in re.finditer(word, text.plain):
                     text.stylize(self._style(style), *found.span())
@@ -138,7 +138,7 @@ class Renderer:
         return text
 
     def _addresses(self, said: str) -> Iterator[tuple[int, int, str]]:
-        """Give the places in a line that a click leads to: those of files that are there."""
+        """Yield the places in a line with their addresses, if the file exists."""
         if self.hyperlink is None:
             return
         for place in itertools.islice(places(said), _LINKS):
@@ -188,21 +188,21 @@ class Renderer:
         return style.render(text, color_system=ColorSystem.TRUECOLOR)
 
 
-def _folded(text: Text, room: int, *, at_words: bool) -> Iterator[Text]:
-    """Give a text in rows of at most ``room`` columns, cut anywhere: it is code more often than prose.
+def _folded(text: Text, width: int, *, at_words: bool) -> Iterator[Text]:
+    """Yield a text in rows of at most ``width`` columns.
 
     Args:
-        text: what to cut.
-        room: columns, at least 2.
-        at_words: it is prose: cut behind a space where the row would else be more than half full.
+        text: the text.
+        width: columns, at least 2.
+        at_words: whether it is prose, to be cut at spaces if the row is then more than half full.
     """
     said = text.plain
     cuts = [0]
     while True:
-        rest = said[cuts[-1] : cuts[-1] + 4 * room]  # characters of no width make more than that a row of its own
-        if len(rest) < 4 * room and _cells(rest) <= room:
+        rest = said[cuts[-1] : cuts[-1] + 4 * width]  # more than that, with characters of no width, is cut
+        if len(rest) < 4 * width and _cells(rest) <= width:
             break
-        end = max(1, bisect.bisect(range(len(rest) + 1), room, key=lambda end: _cells(rest[:end])) - 1)
+        end = max(1, bisect.bisect(range(len(rest) + 1), width, key=lambda end: _cells(rest[:end])) - 1)
         space = rest.rfind(" ", 0, end) + 1
         cuts.append(cuts[-1] + (space if at_words and space > end // 2 else end))
     yield from text.divide(cuts[1:])
@@ -224,18 +224,18 @@ def _cut(text: str, most: int) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Return a line, cut where it is longer than anybody reads."""
+    """Return a line, cut if it is very long."""
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _last_writing(text: str) -> str:
-    """Return what is left to see of a line whose beginning was written again and again, as progress is."""
+    """Return the part of a line after the last carriage return: earlier parts were overwritten, as progress is."""
     text = text.rstrip("\r\n")
     return text.rpartition("\r")[2] if "\r" in text else text
 
 
 def _printable(text: str) -> str:
-    """Return text without what would move a terminal."""
+    """Return text without control characters."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

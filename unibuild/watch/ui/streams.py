@@ -1,4 +1,4 @@
-"""Screens that only write: lines for a log, JSON for a program; output never blocks the loop."""
+"""Screens that only write, without blocking the loop: lines for a log, JSON for a program."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "BackgroundWriter", "JsonScreen", "PlainScreen", "hyperlink", "wants_colour"]
 
 LIMIT = 1 << 20  # bytes that wait for a slow reader
-_PAUSE = 0.005  # seconds between two looks at what waits
-_PIECE = 4096  # bytes written at once: what comes next can still be given up
+_PAUSE = 0.005  # seconds between two checks of what waits
+_PIECE = 4096  # bytes written at once: the rest can still be dropped
 
 
 class BackgroundWriter(contextlib.AbstractContextManager["BackgroundWriter"]):
-    """A file descriptor that is written to in the background.
+    """Writes to a file descriptor in the background.
 
     Args:
-        fd: where to.
-        gone: is called, from the thread, when nobody reads it any more; then everything is thrown away.
+        fd: the file descriptor.
+        gone: called in the thread when nobody reads it any more; everything is dropped then.
         limit: bytes that may wait.
     """
 
     def __init__(self, fd: int, gone: Callable[[], None] = lambda: None, limit: int = LIMIT) -> None:
         self._fd = fd
-        self._tell_gone = gone
+        self._report_gone = gone
         self._limit = limit
         self._waiting = bytearray()
         self._writing = 0  # bytes on their way
@@ -57,11 +57,11 @@ class BackgroundWriter(contextlib.AbstractContextManager["BackgroundWriter"]):
         return bool(self._waiting or self._writing)
 
     def write(self, data: bytes, *, always: bool = True) -> bool:
-        """Write; return whether it will be.
+        """Write data; return False if it was dropped.
 
         Args:
-            data: what to.
-            always: also where as much waits already as may: else it is given up.
+            data: the bytes.
+            always: write even if ``limit`` bytes wait already.
         """
         with self._changed:
             if self.is_gone or (not always and len(self._waiting) + len(data) > self._limit):
@@ -70,26 +70,26 @@ class BackgroundWriter(contextlib.AbstractContextManager["BackgroundWriter"]):
             self._changed.notify_all()
             return True
 
-    def drain(self, patience: float) -> bool:
-        """Wait until all is written, at most ``patience`` seconds; return whether it is."""
-        deadline = time.monotonic() + patience
+    def drain(self, timeout: float) -> bool:
+        """Wait until all is written, at most ``timeout`` seconds; return whether it is."""
+        deadline = time.monotonic() + timeout
         while self.is_behind and not self.is_gone:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_PAUSE)  # not in a condition: see ``waits``
         return not self.is_gone
 
-    def end(self, patience: float = 1.0) -> None:
-        """Write what waits, for as long as a reader takes something in ``patience`` seconds, and end."""
+    def end(self, timeout: float = 1.0) -> None:
+        """Write what waits, as long as the reader takes something every ``timeout`` seconds, and end."""
         before = -1
         while self.is_behind and not self.is_gone and len(self._waiting) != before:
             before = len(self._waiting)
-            self.drain(patience)
+            self.drain(timeout)
         with self._changed:
             self._over = True
             self._changed.notify_all()
         if not self.is_behind:
-            join(self._thread, patience)
+            join(self._thread, timeout)
 
     def _work(self) -> None:
         while True:
@@ -112,24 +112,24 @@ class BackgroundWriter(contextlib.AbstractContextManager["BackgroundWriter"]):
                     self._waiting.clear()
                 self._changed.notify_all()
             if self.is_gone:
-                self._tell_gone()
+                self._report_gone()
                 return
 
 
 def wants_colour(environ: Mapping[str, str], *, is_terminal: bool) -> bool:
-    """Say whether there are colours: by https://no-color.org and https://force-color.org."""
+    """Return whether to use colours: by https://no-color.org and https://force-color.org."""
     return not environ.get("NO_COLOR") and (is_terminal or bool(environ.get("FORCE_COLOR")))
 
 
 def hyperlink(asked: str, environ: Mapping[str, str]) -> str | None:
-    """Return the address of a place in a source for ``Renderer``; None: there are no hyperlinks, or none are wanted.
+    """Return the address of a place in a source for ``Renderer``; None: use no hyperlinks.
 
-    Which terminals have them (OSC 8): https://github.com/Alhadis/OSC8-Adoption. Only kitty opens a file at a line by
+    Terminals with hyperlinks (OSC 8): https://github.com/Alhadis/OSC8-Adoption. Only kitty opens a file at a line by
     the file's address.
 
     Args:
         asked: the setting: ``auto``, ``off``, or the address itself.
-        environ: the environment, by which terminals tell what they are.
+        environ: the environment; terminals identify themselves there.
     """
     if asked == "off":
         return None
@@ -151,12 +151,12 @@ def hyperlink(asked: str, environ: Mapping[str, str]) -> str | None:
 
 
 class _Written(contextlib.AbstractContextManager["_Written"]):
-    """A screen that only writes, one event after the other."""
+    """A screen that only writes."""
 
     def __init__(self) -> None:
         self._output = BackgroundWriter(1)
         self._lost = 0
-        self._pen = threading.Lock()  # a hook tells of itself in a thread of its own
+        self._pen = threading.Lock()  # hooks report in their own threads
 
     def __enter__(self) -> Self:
         self._output.__enter__()
@@ -164,7 +164,7 @@ class _Written(contextlib.AbstractContextManager["_Written"]):
 
     def __exit__(self, *_: object) -> None:
         with self._pen:
-            self._tell_lost()
+            self._report_lost()
         self._output.end()
 
     def show(self, event: events.AnyEvent) -> None:
@@ -179,21 +179,21 @@ class _Written(contextlib.AbstractContextManager["_Written"]):
             if isinstance(event, events.Output):
                 self._lost += not self._output.write(self._form(event), always=False)
             else:
-                self._tell_lost()
+                self._report_lost()
                 self._output.write(self._form(event))
 
     def lent(self) -> contextlib.AbstractContextManager[object]:
-        """There is no terminal to give up."""
+        """Do nothing: there is no terminal."""
         return contextlib.nullcontext()
 
     @property
     def columns(self) -> None:
-        """There is no terminal to be wide."""
+        """None: there is no terminal."""
 
     def beep(self, data: bytes) -> None:
-        """There is no terminal to ring."""
+        """Do nothing: there is no terminal."""
 
-    def _tell_lost(self) -> None:
+    def _report_lost(self) -> None:
         if self._lost:
             lost, self._lost = self._lost, 0
             self._output.write(self._form(events.Lost(at=time.time(), lines=lost)))
@@ -203,17 +203,17 @@ class _Written(contextlib.AbstractContextManager["_Written"]):
 
 
 class JsonScreen(_Written):
-    """Each event as JSON on a line of its own."""
+    """Writes each event as JSON on a line."""
 
     def _form(self, event: events.AnyEvent) -> bytes:
         return events.encode(event) + b"\n"
 
 
 class PlainScreen(_Written):
-    """Lines with their origin, for a pipe, a file or a terminal that cannot move its cursor.
+    """Writes lines with their origin, for a pipe, a file or a terminal that cannot move its cursor.
 
     Args:
-        colour: whether they are coloured all the same.
+        colour: whether to use colours.
     """
 
     def __init__(self, *, colour: bool) -> None:

@@ -1,12 +1,13 @@
-"""The terminal screen: lines scroll above a status line, and keys are read.
+"""Terminal screen of the watch loop: lines scroll above a status line, and keys give commands.
 
-Three threads share the work. The loop's thread hands events over (``show``) and lends the terminal (``lent``). The
-screen's thread folds events, draws and reads keys. A third one writes (``streams.BackgroundWriter``), so that a slow
-terminal, or one stopped by Ctrl-S, blocks nobody. ``_pen`` is held while drawing, reading a key or changing settings.
+Three threads share the work. The loop's thread hands events over (``show``) and gives up the terminal (``lent``). The
+screen's thread updates the view, draws and reads keys. A third one writes (``streams.BackgroundWriter``), so that a
+slow terminal, or one stopped by Ctrl-S, blocks nothing. ``_pen`` is held while drawing, reading a key or changing
+settings.
 
-The cursor stays in the first column of the status line: if the terminal becomes narrower and wraps the line, it is
-still at its beginning and all of it can be cleared. Only the reading of keys is changed, so that even KILL leaves
-the terminal usable for the shell.
+The cursor stays in the first column of the status line: if the terminal becomes narrower and wraps the line, the cursor
+is still at its beginning, and the whole line can be cleared. Only the input settings of the terminal are changed, so
+that even KILL leaves it usable for the shell.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MANY", "TerminalScreen", "command", "page"]
 
-_AGAIN = 0.1  # seconds between two looks at it
-MANY = 20_000  # lines that wait to be drawn; of what comes beyond only their number is told
+_POLL = 0.1  # seconds between two checks of the pager
+MANY = 20_000  # lines that wait to be drawn; further ones are only counted
 _BATCH = 500  # events drawn at once
 _CLEAR = "\r\x1b[J"
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|O.|.)?")
@@ -57,28 +58,28 @@ _COMMANDS = {
 
 
 def command(path: Path, environ: Mapping[str, str] = os.environ) -> list[str]:
-    """Return what shows a file: ``$PAGER``, divided into words as the shell does it, else less at the file's end.
+    """Return the command that shows a file: ``$PAGER``, split as the shell does, else less at the file's end.
 
     Raises:
-        UnibuildError: ``$PAGER`` has a quote that is not closed.
+        UnibuildError: ``$PAGER`` has an unclosed quote.
     """
     try:
         words = shlex.split(environ.get("PAGER", ""))
     except ValueError as error:
-        raise UnibuildError(f"PAGER={environ['PAGER']} cannot be divided into words: {error}") from None
+        raise UnibuildError(f"PAGER={environ['PAGER']} cannot be split into words: {error}") from None
     if not words:
         words = ["less", "+G"] if shutil.which("less") else ["more"]
     return [*words, str(path)]
 
 
 def page(argv: list[str], is_over: Callable[[], bool]) -> None:
-    """Run a pager to its end, with the terminal of standard input; end it when ``is_over`` says so.
+    """Run a pager on the terminal of standard input until it ends, or ``is_over`` returns true.
 
-    The terminal has to be as it was before us, and nobody else may read it. Ctrl-Z stops the pager and us. Unlike
-    ``process.run_interactive`` this is for any thread.
+    The terminal must have its original settings, and nothing else may read it. Ctrl-Z stops the pager and unibuild.
+    Unlike ``process.run_interactive`` this works in any thread.
 
     Raises:
-        MissingError: the program is not there.
+        MissingError: the program is not installed.
         UnibuildError: it cannot be started.
     """
     with process.start(argv, stdin=None, stdout=None, stderr=None) as child:
@@ -88,14 +89,14 @@ def page(argv: list[str], is_over: Callable[[], bool]) -> None:
             while child.poll() is None and not is_over():
                 with undisturbed(signal.SIGTTOU):
                     job_control.follow_stop(group)
-                time.sleep(_AGAIN)
+                time.sleep(_POLL)
             child.stop(1.0)
         finally:
             _bring_to_front(os.getpgrp(), of=group)
 
 
 def _bring_to_front(group: int, of: int | None = None) -> None:
-    """Make a group the terminal's foreground, in which ``of``, by default our own group, is now."""
+    """Make a process group the terminal's foreground, if it is that of ``of``, by default unibuild's group, now."""
     try:
         if os.tcgetpgrp(0) == (of or os.getpgrp()):
             with undisturbed(signal.SIGTTOU):
@@ -105,11 +106,11 @@ def _bring_to_front(group: int, of: int | None = None) -> None:
 
 
 class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
-    """A screen on the terminal that standard output is; to be entered in the main thread.
+    """A screen on the terminal of standard output; to be entered in the main thread.
 
     Args:
-        inbox: where commands go.
-        paint: how lines look; its width is the terminal's.
+        inbox: takes commands.
+        paint: renders lines; its width is the terminal's.
     """
 
     def __init__(self, inbox: base.Inbox, paint: Renderer) -> None:
@@ -117,8 +118,8 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         self._look = paint
         self._view = view.View()
         self._queue: deque[events.AnyEvent] = deque()
-        self._lost = 0  # lines that there was no room for
-        self._told = ""  # the status line as it stands there; empty: there is none
+        self._lost = 0  # lines that were dropped
+        self._status = ""  # the status line on the terminal; empty: there is none
         self._lent = 0
         self._over = False
         self._pen = threading.RLock()
@@ -166,13 +167,13 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """For the time of the block the terminal is as it was before us, and we draw nothing and read no key."""
+        """Restore the terminal while the block runs, draw nothing and read no key."""
         with self._pen:
             self._clear()
             self._lent += 1
             self._output.drain(1.0)
             self._terminal.give_back()
-        self._waker.wake()  # the keys are not ours to wait for
+        self._waker.wake()  # do not wait for keys any more
         try:
             yield
         finally:
@@ -184,16 +185,16 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
 
     @property
     def columns(self) -> int | None:
-        """How much room there is for a line of a build; None where there are no colours."""
-        return self._look.of(columns()).room("build") if self._look.colour else None
+        """The columns for a build's line; None: there are no colours."""
+        return self._look.of(columns()).columns_for("build") if self._look.colour else None
 
     def beep(self, data: bytes) -> None:
-        """Send the terminal what makes it ring or tell."""
+        """Send control characters to the terminal, as the bell."""
         if not self._lent:
             self._output.write(data)
 
     def say(self, *lines: view.Line) -> None:
-        """Tell lines of our own."""
+        """Show lines of the screen's own."""
         with self._pen:
             self._draw([row for line in lines for row in self._look.rows(line)])
 
@@ -205,7 +206,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
                     self._follow_the_foreground()
                     pressed = self._read()
                     if not self._lent or self._over:
-                        self._tell()
+                        self._show_waiting()
                 for key in pressed:
                     self._press(key)
         finally:
@@ -213,7 +214,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
                 self._clear()
 
     def _wait(self) -> None:
-        """Wait for an event, a key, a signal, or until the status line has something else to say."""
+        """Wait for an event, a key, a signal, or until the status line changes."""
         if self._queue and not self._lent:
             return
         with selectors.DefaultSelector() as ready:
@@ -224,7 +225,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         self._waker.clear()
 
     def _follow_the_foreground(self) -> None:
-        """Take the terminal when a shell brings us to its foreground, which need not tell us (``bg``, then ``fg``)."""
+        """Take the terminal if a shell moved unibuild to the foreground without a signal (``bg``, then ``fg``)."""
         if self._lent:
             return
         if self._terminal.is_held != self._terminal.is_in_front:
@@ -232,8 +233,8 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
             self._terminal.give_back()
             self._terminal.take()
 
-    def _tell(self) -> None:
-        """Draw what has come."""
+    def _show_waiting(self) -> None:
+        """Draw the events that wait."""
         rows: list[str] = []
         width = columns()
         if width != self._look.width:
@@ -254,16 +255,16 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
     def _draw(self, rows: list[str]) -> None:
         """Write rows, and the status line below them."""
         status = self._bottom()
-        if not rows and (status == self._told or self._output.is_behind):
+        if not rows and (status == self._status or self._output.is_behind):
             return
-        text = (_CLEAR if self._told else "") + "".join(f"{row}\n" for row in rows) + status
+        text = (_CLEAR if self._status else "") + "".join(f"{row}\n" for row in rows) + status
         if not self._output.write(text.encode(errors="replace"), always=False):
             self._lost += len(rows)
             return
-        self._told = status
+        self._status = status
 
     def _bottom(self) -> str:
-        """Return the status line, and above it lines of a build and a console that have no end yet."""
+        """Return the status line, and above it the unfinished lines of a build and a console."""
         if not self._terminal.is_held and self._terminal.fd is not None:
             return ""
         begun = [line for line in (self._view.progress, self._view.unfinished) if line]
@@ -272,12 +273,12 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         return "\n".join(rows) + (f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else "") + "\r"
 
     def _clear(self) -> None:
-        if self._told:
+        if self._status:
             self._output.write(_CLEAR.encode())
-            self._told = ""
+            self._status = ""
 
     def _read(self) -> str:
-        """Return the keys that were pressed; what an arrow or a function key sends is none."""
+        """Return the keys that were pressed, without arrow and function keys."""
         if not self._terminal.is_held or self._terminal.fd is None:
             return ""
         with selectors.DefaultSelector() as ready:
@@ -296,17 +297,17 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         elif key == "e":
             found = view.problem_lines(self._view)
             self.say(*(found or [view.Line(view.OWN_ORIGIN, "no errors", "good")]))
-        elif key == "\n":  # as people do, to see what comes after
+        elif key == "\n":  # users do this to separate what follows
             self.say(view.Line("", ""))
         elif key == "l":
             self._page()
 
     def _page(self) -> None:
-        """Show the console's log in the pager; meanwhile what comes waits."""
+        """Show the console's log in the pager; events wait meanwhile."""
         domain = self._view.domain
         path = log_path(Path(self._view.root, STATE), domain.name, domain.host) if domain else None
         if path is None or not path.exists():
-            self.say(view.Line(view.OWN_ORIGIN, "no domain has said anything yet", "bad"))
+            self.say(view.Line(view.OWN_ORIGIN, "there is no console log yet", "bad"))
             return
         try:
             with self.lent():
@@ -323,7 +324,7 @@ class TerminalScreen(contextlib.AbstractContextManager["TerminalScreen"]):
         self._waker.wake()
 
     def _go_on(self) -> None:
-        """Answer being continued, perhaps by a shell that set the terminal its own way."""
+        """Answer SIGCONT, perhaps from a shell that changed the terminal's settings."""
         with self._pen:
             if not self._lent:
                 self._terminal.take()

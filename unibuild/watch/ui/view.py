@@ -1,6 +1,6 @@
-"""What a person is shown of the loop, as plain values: events are folded into a ``View``, and give lines to tell.
+"""Turn events of the watch loop into lines and a status line, as plain values.
 
-Nothing here knows a terminal: ``unibuild.watch.ui.render`` makes text of it.
+``unibuild.watch.ui.render`` makes text of them.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "OWN_ORIGIN", "Line", "Part", "Tone", "View", "help_lines", "parts", "problem_lines", "update"]
 
 OWN_ORIGIN = "watch"
-"""The origin of what we say ourselves."""
+"""The origin of the loop's own lines."""
 
 KEYS = {
-    "r": "rebuild: run what is stale, and what failed, again",
-    "b": "boot the domain again although nothing changed",
-    "c": "the domain's console, with the keyboard; Ctrl-], or its end, comes back",
-    "l": "its log, in $PAGER",
-    "e": "the errors once more",
-    "p": "pause: saves begin nothing; again: they count",
-    "q": "end",
+    "r": "rebuild: run again what is out of date, and what failed",
+    "b": "boot the domain again even if nothing changed",
+    "c": "open the domain's console, with the keyboard; Ctrl-], or the domain's end, returns",
+    "l": "show the console's log in $PAGER",
+    "e": "show the errors again",
+    "p": "pause: saves start nothing; press it again to resume",
+    "q": "quit",
     "?": "this help",
 }
 """What each key does."""
 
 _STATES = {"gone": "is out of reach"}
-_KEPT = 2000  # lines of a build in which errors are looked for
+_KEPT = 2000  # last lines of a build, which are searched for errors
 
 Tone = Literal["said", "build", "console", "old", "good", "bad", "quiet"]
-"""How a line is meant. ``old``: of the domain that was replaced; ``quiet``: of little weight."""
+"""The meaning of a line. ``old``: of the domain that was replaced; ``quiet``: unimportant."""
 
 
 class Line(NamedTuple):
-    """A line to tell.
+    """A line to show.
 
     Attributes:
-        origin: who says it: ``build``, the domain's name, ``OWN_ORIGIN``.
-        text: what; it may hold colours (ANSI escapes).
-        tone: how it is meant.
+        origin: ``build``, a stage, the domain's name, or ``OWN_ORIGIN``.
+        text: may have colours (ANSI escapes).
+        tone: its meaning.
     """
 
     origin: str
@@ -55,7 +55,7 @@ class Line(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of the status line; those with the highest ``rank`` are left out first where there is no room."""
+    """A part of the status line; on a narrow terminal the parts with the highest ``rank`` are left out."""
 
     rank: int
     text: str
@@ -64,21 +64,21 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """What is so now.
+    """The state of the loop as the user sees it.
 
     Attributes:
         root: the project's folder.
-        domain: what runs, or ran last.
+        domain: the domain that runs, or ran last.
         stage: the stage that runs.
-        began: what began the cycle that is under way, as it was told; None: none is.
+        began: a sentence: what started the cycle that runs; None: none runs.
         cycle: the last one that ended with a result.
-        paused: whether saves count for nothing.
-        ending: whether the person asked for the end, which what is under way delays.
+        paused: whether saves start no cycle.
+        ending: whether the user asked to quit, and something still has to end.
         said: the last lines of the build of this cycle.
-        problems: what was wrong with the sources the last time.
+        problems: the errors of the last build.
         unfinished: the beginning of a console's line.
-        progress: the beginning of a build's line, which it may write again and again.
-        waiting: the command on the host that has given no answer for seconds.
+        progress: the beginning of a build's line, as a progress bar.
+        waiting: the command on the host that has not answered for seconds.
     """
 
     root: str = ""
@@ -96,18 +96,18 @@ class View:
 
     @property
     def failed(self) -> bool:
-        """Whether the last cycle did."""
+        """Whether the last cycle failed."""
         return self.cycle is not None and self.cycle.outcome in ("failed", "not ready")
 
 
 def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
-    """Take an event in; return the view after it and what there is to tell."""
+    """Return the view after an event, and the lines to show."""
     match event:
         case events.Output():
             return _output(view, event)
         case events.Started():
             where = f"watching {event.root}: a save ends in `{event.goal}` on {event.host}"
-            more = (Line(OWN_ORIGIN, f"looked at about once a second: {event.polling}"),) if event.polling else ()
+            more = (Line(OWN_ORIGIN, f"scanning about once a second: {event.polling}"),) if event.polling else ()
             return dataclasses.replace(view, root=event.root), (Line(OWN_ORIGIN, where), *more)
         case events.Changed():
             began = _changed(event)
@@ -117,8 +117,8 @@ def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
         case events.StageEvent():
             running = event.state == "running"
             is_new = event.reason and not (view.began or "").startswith(event.reason)
-            told = (Line(event.name, event.reason or "", "quiet"),) if running and is_new else ()
-            return dataclasses.replace(view, stage=event if running else None), told
+            lines = (Line(event.name, event.reason or "", "quiet"),) if running and is_new else ()
+            return dataclasses.replace(view, stage=event if running else None), lines
         case events.Cycle():
             return _cycle(view, event)
         case events.DomainEvent():
@@ -132,11 +132,11 @@ def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
         case events.Waiting():
             return dataclasses.replace(view, waiting=event.what), ()
         case events.Paused():
-            return dataclasses.replace(view, paused=True), (Line(OWN_ORIGIN, "paused: saves begin nothing; p goes on"),)
+            return dataclasses.replace(view, paused=True), (Line(OWN_ORIGIN, "paused: saves start nothing; p resumes"),)
         case events.Resumed():
-            return dataclasses.replace(view, paused=False), (Line(OWN_ORIGIN, "saves count again"),)
+            return dataclasses.replace(view, paused=False), (Line(OWN_ORIGIN, "resumed: saves start cycles again"),)
         case events.Reloaded():
-            return view, (Line(OWN_ORIGIN, f"read again: {', '.join(event.paths)}"),)
+            return view, (Line(OWN_ORIGIN, f"loaded again: {', '.join(event.paths)}"),)
         case events.Lost():
             return view, (Line(OWN_ORIGIN, f"{_count(event.lines, 'line')} left out: the reader is too slow", "bad"),)
         case events.Note():
@@ -146,7 +146,7 @@ def update(view: View, event: events.AnyEvent) -> tuple[View, tuple[Line, ...]]:
 
 
 def help_lines() -> tuple[Line, ...]:
-    """Return what each key does."""
+    """Return a line for each key."""
     return tuple(Line(OWN_ORIGIN, f"{key}  {what}") for key, what in KEYS.items())
 
 
@@ -159,7 +159,7 @@ def parts(view: View, now: float) -> tuple[Part, ...]:
     """Return the status line's parts, from left to right.
 
     Args:
-        view: what is so.
+        view: the state of the loop.
         now: seconds since the epoch.
     """
     found = [_state(view, now)]
@@ -226,8 +226,8 @@ def _changed(event: events.Changed) -> str:
 
 def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
     if event.outcome == "stopped":
-        told = Line(OWN_ORIGIN, event.why or "stopped for what came after it", "quiet")
-        return dataclasses.replace(view, began=None, stage=None, said=(), progress=None), (told,)
+        line = Line(OWN_ORIGIN, event.why or "stopped", "quiet")
+        return dataclasses.replace(view, began=None, stage=None, said=(), progress=None), (line,)
     failed = event.outcome in ("failed", "not ready")
     found = problems(view.said) if event.outcome == "failed" else ()
     after = dataclasses.replace(view, began=None, stage=None, said=(), progress=None, cycle=event, problems=found)
@@ -242,13 +242,13 @@ def _cycle(view: View, event: events.Cycle) -> tuple[View, tuple[Line, ...]]:
 
 
 def _domain(view: View, event: events.DomainEvent) -> tuple[Line, ...]:
-    """Tell of a domain what the cycle's own line does not."""
+    """Return a line for a change of the domain, unless the cycle's line or a problem reports it."""
     if event.state in ("running", "ready"):
         if view.began is not None:
             return ()
         generation = "" if event.generation is None else f", generation {event.generation}"
         return (Line(OWN_ORIGIN, f"{event.name} runs as domain {event.domid} of {event.host}{generation}"),)
-    if event.state != "ended":  # what went wrong a problem tells
+    if event.state != "ended":  # a problem reports it
         return ()
     why = event.why or "ended"
     return (Line(OWN_ORIGIN, why if why.startswith(event.name) else f"{event.name} {why}"),)
