@@ -197,7 +197,7 @@ def test_what_the_task_wrote_counts_from_its_end_on_and_is_no_input(watch, tmp_p
     for name in ("source", "object"):
         (tmp_path / name).write_text("written by the task")
     now = watch._replace(outputs=(str(tmp_path / "object"),))
-    record = seal(now, before, settled=watch.inputs)
+    record = seal(now, before, own=watch.inputs)
     assert judge(now, record).reason is None
     (tmp_path / "object").write_text("by somebody else")
     assert judge(now, record).others == ("object",)
