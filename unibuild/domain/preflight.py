@@ -348,7 +348,7 @@ def _passed_through(wanted: Requirements, there: Resources) -> Iterator[Prefligh
         if device not in there.assignable:
             yield PreflightProblem(
                 f"the PCI device {device} of {wanted.name} is not assignable on {there.host}",
-                "run `xl pci-assignable-add` there, or add seize=1 to it in the list `pci`",
+                "make it assignable there, or add seize=1 to it in the list `pci`",
             )
 
 

@@ -10,15 +10,12 @@ import contextlib
 import http.client
 import re
 import socket
-import string
 import threading
-import time
-import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, Self
 
 from unibuild.errors import CommandError, LostError
-from unibuild.util import waits
+from unibuild.util import http_probe, waits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +102,6 @@ class ProbeRunner(contextlib.AbstractContextManager["ProbeRunner"]):
 
 _CONNECT = 1  # seconds for a connection
 _ANSWER = 5.0  # seconds for a response
-_BODY = 1 << 20  # bytes of a response that are examined
 
 
 @dataclass
@@ -206,17 +202,14 @@ class HttpProbe:
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _ask(self, sock: socket.socket) -> str | None:
-        sock.settimeout(_ANSWER)
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        connection = http.client.HTTPConnection(host, self.request.port)
-        connection.sock = sock
-        path = urllib.parse.quote(self.request.path, safe=string.punctuation)
-        connection.request("GET", path, headers={"Connection": "close"})
-        with connection.getresponse() as response:
-            if response.status != self.request.status:
-                return f"status {response.status}, not {self.request.status}"
-            if self.request.body is not None and not re.search(self.request.body, _body(response)):
-                return f'nothing in the response matches "{self.request.body}"'
+        wanted = self.request
+        with http_probe.get(sock, wanted.path, host=self.address, port=wanted.port, timeout=_ANSWER) as response:
+            if response.status != wanted.status:
+                return f"status {response.status}, not {wanted.status}"
+            if wanted.body is not None:
+                body = http_probe.read_body(response, _ANSWER, partial=True)
+                if not re.search(wanted.body, body):
+                    return f'nothing in the response matches "{wanted.body}"'
         return None
 
 
@@ -261,16 +254,6 @@ def _run(host: Host, argv: Sequence[str]) -> Completed | str:
         return host.run(argv, timeout=_ANSWER, check=False, root=False, background=True)
     except LostError as error:
         return error.message
-
-
-def _body(response: http.client.HTTPResponse) -> str:
-    """Return the body of a response, as much as arrives in time: it may be an endless stream, or break off."""
-    body = bytearray()
-    deadline = time.monotonic() + _ANSWER
-    with contextlib.suppress(OSError, http.client.IncompleteRead):
-        while len(body) < _BODY and time.monotonic() < deadline and (piece := response.read1(65536)):
-            body += piece
-    return body.decode(errors="replace")
 
 
 def _said(error: OSError, timeout: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import queue
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from unibuild.testing.expectations import (
     Tick,
     closest_lines,
 )
-from unibuild.util import waits
+from unibuild.util import http_probe, waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,6 @@ _FRAMES = 5  # of a backtrace that a failure shows
 _TAIL = 15  # lines of the console that a failure shows
 _ANSWER = 5.0  # seconds for one response
 _AGAIN = 0.2  # seconds between two attempts
-_BODY = 1 << 20  # bytes of a response that are examined
 
 
 @dataclass(frozen=True)
@@ -266,10 +266,8 @@ def ask(address: str, port: int, path: str, timeout: float) -> tuple[int, str]:
         OSError: nothing responds.
         HTTPException: the response is not HTTP.
     """
-    connection = http.client.HTTPConnection(address, port, timeout=timeout)
-    try:
-        connection.request("GET", path, headers={"Connection": "close"})
-        answer = connection.getresponse()
-        return answer.status, answer.read(_BODY).decode(errors="replace")
-    finally:
-        connection.close()
+    with (
+        socket.create_connection((address, port), timeout) as sock,
+        http_probe.get(sock, path, host=address, port=port, timeout=timeout) as response,
+    ):
+        return response.status, http_probe.read_body(response, timeout, partial=False)
