@@ -79,7 +79,7 @@ def test_a_role_that_does_not_trust_us(home: Home) -> None:
     home.profile("deploy", f"role_arn = {ROLE}\nsource_profile = keys")
     with pytest.raises(AwsError, match="AssumeRole in us-east-1: the account may not do this") as caught:
         home.ask("deploy")
-    assert "its trust policy must name who asks" in caught.value.hint
+    assert "its trust policy must name the caller" in caught.value.hint
 
 
 def test_the_policy_of_a_role_counts(home: Home) -> None:
@@ -112,7 +112,7 @@ def test_a_program_tells_the_keys(home: Home) -> None:
     home.profile("told", f"credential_process = {sys.executable} {program}")
     home.profile("broken", f"credential_process = {sys.executable} {home.folder / 'nothing.py'}")
     assert home.ask("told") == who.arn
-    with pytest.raises(AwsError, match="the credentials cannot be had"):
+    with pytest.raises(AwsError, match="the credentials are not available"):
         home.ask("broken")
 
 
@@ -133,6 +133,6 @@ def test_sso_without_a_session_is_told_with_a_hint(home, monkeypatch, settings, 
     home.profile("work", settings)
     with pytest.raises(AwsError, match=sentence) as caught:
         home.ask("work")
-    assert caught.value.hint == "`aws sso login --profile work`"
+    assert caught.value.hint == "run `aws sso login --profile work`"
     assert TOKEN not in str(caught.value)
     assert home.aws.calls == []

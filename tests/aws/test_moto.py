@@ -65,7 +65,7 @@ def moto() -> Iterator[None]:
 
 
 def make(disk: Disk, folder: Path) -> publish.Published:
-    return publish_disk(Aws(patience=RetryPolicy(budget=10.0)), disk, folder)
+    return publish_disk(Aws(retries=RetryPolicy(budget=10.0)), disk, folder)
 
 
 def held(snapshot: str) -> dict[int, bytes]:

@@ -158,9 +158,9 @@ def test_a_pv_grub_that_is_deprecated_or_not_shown_is_used_all_the_same(publishe
 
 
 REFUSED = {
-    "a region without PV-GRUB": ({}, "eu-west-3", "has no PV-GRUB|offers no instance type"),
-    "a type without PV": ({"instance_type": "t2.micro"}, REGION, "t2.micro runs no paravirtual AMI"),
-    "a type without Xen": ({"instance_type": "t3.micro", "virtualization": "hvm"}, REGION, "t3.micro has no Xen"),
+    "a region without PV-GRUB": ({}, "eu-west-3", "lacks PV-GRUB|offers no instance type"),
+    "a type without PV": ({"instance_type": "t2.micro"}, REGION, "t2.micro cannot run a paravirtual AMI"),
+    "a type without Xen": ({"instance_type": "t3.micro", "virtualization": "hvm"}, REGION, "t3.micro does not run Xen"),
     "no such type": ({"instance_type": "t9.tiny"}, REGION, "t9.tiny"),
 }
 
@@ -192,7 +192,7 @@ def test_who_may_not_register_learns_it_before_anything_is_sent(
 def test_a_name_that_another_image_has_is_told_before_anything_is_sent(publisher: Publisher) -> None:
     publisher.run(OLD, name="hello")
     publisher.emulator.calls.clear()
-    with pytest.raises(AwsError, match="has the name hello already"):
+    with pytest.raises(AwsError, match="already has the name hello"):
         publisher.run(NEW, name="hello")
     assert publisher.emulator.calls.counts == {"DescribeImages": 1}
 
@@ -364,7 +364,7 @@ def test_an_alias_is_resolved_for_ebs_direct(publisher: Publisher) -> None:
 
 
 def test_an_alias_of_no_key_is_refused_before_anything_is_sent(publisher: Publisher) -> None:
-    with pytest.raises(AwsError, match="the KMS key is not there"):
+    with pytest.raises(AwsError, match="the KMS key does not exist"):
         publisher.run(OLD, encryption=ALIAS)
     assert publisher.emulator.calls.count("StartSnapshot") == 0
 
@@ -380,7 +380,7 @@ def test_an_ami_that_lost_its_snapshot_is_not_published(publisher: Publisher) ->
 def test_an_ami_that_lost_its_tags_is_reported_as_such(publisher: Publisher) -> None:
     made = publisher.run(OLD)
     publisher.emulator.region(REGION).tags[made.image].clear()
-    with pytest.raises(AwsError, match="no tag unibuild:sha256") as caught:
+    with pytest.raises(AwsError, match="lacks the tag unibuild:sha256") as caught:
         publisher.run(OLD)
     assert "{hash}" not in caught.value.hint
 

@@ -29,9 +29,9 @@ class Hasty(Clock):
 
 
 @functools.cache
-def owner(patience: RetryPolicy) -> Aws:
-    """The owner of the account, made once for each patience: clients take their time."""
-    return Aws(region=REGION, clock=Hasty(), patience=patience)
+def owner(retries: RetryPolicy) -> Aws:
+    """The owner of the account, made once for each retries: clients take their time."""
+    return Aws(region=REGION, clock=Hasty(), retries=retries)
 
 
 class Uploads:
@@ -40,12 +40,12 @@ class Uploads:
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self.emulator, self.folder = emulator, folder
         self.told: list[tuple[str, float | None, str]] = []
-        self.patience = RetryPolicy()
+        self.retries = RetryPolicy()
 
     def make(
         self, disk: Disk, *bases: BaseSnapshot, tags: dict[str, str] | None = None, encryption: str = ""
     ) -> FinishedSnapshot:
-        account = owner(self.patience)
+        account = owner(self.retries)
         about = SnapshotSpec(disk.digest, "hello", tags or {"Name": "hello"}, encryption)
         uploader = upload.Uploader(account, REGION, UploadJournal(self.folder), lambda *said: self.told.append(said))
         return uploader.make(disk, about, bases)

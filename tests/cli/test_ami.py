@@ -40,7 +40,7 @@ def test_list_tells_what_uses_each(project, client):
 def test_list_of_who_may_not_see_what_uses_them(project):
     project.ami()
     project.aws.faults.add("500", "DescribeInstances", error=Refusal("UnauthorizedOperation", "No.", 403))
-    assert "not told" in project.run("list")
+    assert "not known" in project.run("list")
     assert project.json("list")["amis"][0]["used_by"] is None
 
 
@@ -193,7 +193,7 @@ def test_gc_goes_on_when_something_fails(project):
     project.aws.faults.add("500", "DeregisterImage", times=1, error=Refusal("OperationNotPermitted", "No.", 400))
     with pytest.raises(AwsError, match="not permitted") as caught:
         command.main(["gc", "--keep", "1"])
-    assert "is not done, for its AMI stays" in str(caught.value)
+    assert "its AMI was not removed" in str(caught.value)
     assert project.images == amis[1:]
     assert len(project.snapshots) == 2
 
@@ -235,7 +235,7 @@ def test_rm_refuses_what_is_used_and_protected(project, client):
 def test_rm_lifts_the_protection_when_told(project, client):
     one = project.ami()
     client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=False)
-    assert "`unibuild ami rm --unprotect` lifts it" in project.run("show", one)
+    assert "`unibuild ami rm --unprotect` lifts the protection" in project.run("show", one)
     project.run("rm", one, "--unprotect")
     assert project.images == [] and project.snapshots == []
 
@@ -243,9 +243,9 @@ def test_rm_lifts_the_protection_when_told(project, client):
 def test_an_ami_whose_protection_has_a_cooldown_goes_a_day_later(project, client):
     one = project.ami()
     client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=True)
-    assert "for 24 hours after that is lifted" in project.run("show", one)
+    assert "for 24 hours after the protection is lifted" in project.run("show", one)
     said = project.run("rm", one, "--unprotect")
-    assert "DisableImageDeregistrationProtection" in said and "EC2 lets it go 24 hours after" in said
+    assert "DisableImageDeregistrationProtection" in said and "EC2 allows its removal 24 hours after" in said
     with pytest.raises(AwsError, match="not permitted") as caught:
         command.main(["rm", one])
     assert "24 hours after it is lifted" in caught.value.hint

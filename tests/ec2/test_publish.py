@@ -114,7 +114,7 @@ def test_what_cannot_be_published_is_told_with_a_hint(project: Project, hello_ke
     told = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
     assert "[publish] name has `{nome}`, which is not a placeholder" in told
     assert "[publish] name gives 'x'" in project.run("publish_ami", "publish.name=x", code=2)
-    assert "takes a key's ARN only" in project.run("publish_ami", "publish.kms_key=alias/mine", code=2)
+    assert "must be the ARN of a key" in project.run("publish_ami", "publish.kms_key=alias/mine", code=2)
     shutil.copy(hello_kernels.pvh, project.root / "kernel")
     project.edit("// PVH\n")
     assert "PV-GRUB, which loads PV kernels only" in project.run("publish_ami", code=2)

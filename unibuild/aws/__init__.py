@@ -1,1 +1,1 @@
-"""EC2: the virtual disk image of a kernel, its snapshot, its AMI."""
+"""Snapshots, AMIs and instances in EC2, without knowledge of projects and Xen hosts."""

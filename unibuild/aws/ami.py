@@ -1,4 +1,4 @@
-"""Registers a snapshot as an AMI, once: a name that is taken by the same image is the AMI that we wanted."""
+"""Register a snapshot as an AMI once: an AMI of the same name and the same image counts as registered."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _STATE = 60.0  # seconds for which a snapshot may be complete here, and not ther
 
 @dataclass(frozen=True)
 class AmiRegistration:
-    """What an AMI is registered with, beside its snapshot.
+    """The parameters that an AMI is registered with, in addition to its snapshot.
 
     Attributes:
         name: its name, unique in the account and region.
-        description: for people.
+        description: for the user.
         virtualization: ``paravirtual`` or ``hvm``.
-        kernel: the AKI of a paravirtual one.
+        kernel: the AKI of a paravirtual AMI.
         volume_type: of the root volume.
         tags: its tags.
     """
@@ -47,8 +47,9 @@ class AmiRegistration:
     def params(self, snapshot: str, volume: int) -> dict[str, Any]:
         """Return the parameters of RegisterImage.
 
-        For a paravirtual AMI nothing of ENA, SR-IOV, boot mode, TPM or metadata may be said; for an HVM one the network
-        card is Xen's, so it need not be. ``v2.0`` makes its instances ask for session tokens (IMDSv2).
+        A paravirtual AMI must not have parameters for ENA, SR-IOV, boot mode, TPM or metadata. An HVM AMI needs no
+        network parameters, because its network card is Xen's. ``v2.0`` lets its instances require session tokens
+        (IMDSv2).
         """
         ebs = {
             "SnapshotId": snapshot,
@@ -70,26 +71,26 @@ class AmiRegistration:
 
 
 class Registered(NamedTuple):
-    """An AMI, as EC2 describes it, that is available; and whether somebody else has registered it."""
+    """An available AMI, as EC2 describes it, and whether another run has registered it."""
 
     image: dict[str, Any]
     was_there: bool
 
 
 def register(ec2: Client, wanted: AmiRegistration, snapshot: str, volume: int) -> Registered:
-    """Return the AMI, once it is available.
+    """Register the AMI and return it once it is available.
 
-    RegisterImage may be asked twice, for the name can be taken only once: if it is taken, and by the same image, an
-    earlier answer was lost, or another machine was faster.
+    RegisterImage may be called twice, because a name can be taken only once. If an AMI of the same image has the name,
+    an earlier answer was lost, or another machine was faster.
 
     Args:
         ec2: the service.
-        wanted: what it is registered with.
+        wanted: the parameters of the AMI.
         snapshot: the snapshot's id.
         volume: the root volume's size in GiB.
 
     Raises:
-        AwsError: EC2 refused, or the name is taken by something else.
+        AwsError: EC2 refused, or another image has the name.
     """
     try:
         answer = ec2.aws.poll(lambda: _registered(ec2, wanted.params(snapshot, volume)), _STATE)
@@ -101,7 +102,7 @@ def register(ec2: Client, wanted: AmiRegistration, snapshot: str, volume: int) -
             raise
         return Registered(wait_available(ec2, found["ImageId"]), was_there=True)
     if answer is None:
-        raise AwsError(f"{snapshot} in {ec2.region} cannot be registered: it is not complete", hint="run again")
+        raise AwsError(f"cannot register {snapshot} in {ec2.region}: it is not complete", hint="run again")
     return Registered(wait_available(ec2, answer["ImageId"]), was_there=False)
 
 
@@ -115,46 +116,46 @@ def _registered(ec2: Client, params: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def find_by_name(ec2: Client, name: str) -> dict[str, Any] | None:
-    """Return our AMI of a name, as EC2 describes it; None where there is none. One call."""
+    """Return the account's AMI of a name, as EC2 describes it; None if there is none. One call."""
     filters = [{"Name": "name", "Values": [name]}]
     found = ec2.call("DescribeImages", wants=("Images",), Owners=["self"], Filters=filters)["Images"]
     return dict(found[0]) if found else None
 
 
 def check_identity(ec2: Client, image: Mapping[str, Any], identity: str) -> None:
-    """See that an AMI of the wanted name is made of the wanted image.
+    """Check that an AMI that has the wanted name was made from the wanted image.
 
     Raises:
-        AwsError: it is not, or it lost the tag that says so.
+        AwsError: it was not, or its tag with the image's hash is missing.
     """
     held = tags.read(image.get("Tags", ())).get(tags.SHA256)
     if held == identity:
         return
-    taken = f"{image['ImageId']} in {ec2.region} has the name {image.get('Name', '')} already"
+    taken = f"{image['ImageId']} in {ec2.region} already has the name {image.get('Name', '')}"
     if held is None:
         raise AwsError(
-            f"{taken}, and no tag {tags.SHA256}",
-            hint="[publish] name: another one, or deregister that AMI",
+            f"{taken}, and lacks the tag {tags.SHA256}",
+            hint="set [publish] name to another name, or deregister that AMI",
         )
     raise AwsError(
-        f"{taken}, and is made of another image",
-        hint="[publish] name: put {hash} into it, or remove the other: `unibuild ami rm`",
+        f"{taken}, and was made from another image",
+        hint="put {hash} into [publish] name, or remove the other AMI: `unibuild ami rm`",
     )
 
 
-def wait_available(ec2: Client, image: str, patience: float = _AVAILABLE) -> dict[str, Any]:
+def wait_available(ec2: Client, image: str, timeout: float = _AVAILABLE) -> dict[str, Any]:
     """Return an AMI, as EC2 describes it, once it is available.
 
     Args:
         ec2: the service.
         image: its id.
-        patience: seconds that it may take.
+        timeout: seconds that it may take.
 
     Raises:
-        AwsError: it failed, or takes too long.
+        AwsError: it failed, or took too long.
     """
 
-    def look() -> dict[str, Any] | None:
+    def available() -> dict[str, Any] | None:
         found = ec2.call("DescribeImages", appears=_APPEARS, wants=("Images",), ImageIds=[image])["Images"]
         state = found[0].get("State", "pending") if found else "pending"
         if state == "available" or ec2.aws.plan is not None:
@@ -164,10 +165,10 @@ def wait_available(ec2: Client, image: str, patience: float = _AVAILABLE) -> dic
             raise AwsError(f"{image} in {ec2.region} did not become available: {why}", hint="run again")
         return None
 
-    found = ec2.aws.poll(look, patience)
+    found = ec2.aws.poll(available, timeout)
     if found is None:
         raise AwsError(
-            f"{image} in {ec2.region} is not available after {patience / 60:.0f} minutes",
+            f"{image} in {ec2.region} is not available after {timeout / 60:.0f} minutes",
             hint="run again later",
             passing=True,
         )
@@ -175,6 +176,6 @@ def wait_available(ec2: Client, image: str, patience: float = _AVAILABLE) -> dic
 
 
 def root_snapshot(image: Mapping[str, Any]) -> str:
-    """Return the id of the snapshot that an AMI's root volume is made of."""
+    """Return the id of the snapshot of an AMI's root volume."""
     mappings = image.get("BlockDeviceMappings", ())
     return str(next((one["Ebs"]["SnapshotId"] for one in mappings if "SnapshotId" in one.get("Ebs", {})), ""))

@@ -1,7 +1,7 @@
-"""AWS as the rest of ``aws/`` sees it: one function through which every call goes, with our own retries.
+"""The client of AWS: every call goes through ``Client.call``, which retries it.
 
-Nothing else imports boto3, and this imports it when the first client is made. Who we are, the region and the endpoint
-are found by boto3's usual chain: environment, profiles, SSO, roles, ``AWS_ENDPOINT_URL``. What is secret stays inside
+No other module imports boto3, and this one imports it when it makes the first client. boto3's usual chain finds the
+credentials, the region and the endpoint: environment, profiles, SSO, roles, ``AWS_ENDPOINT_URL``. Secrets stay inside
 boto3.
 """
 
@@ -41,10 +41,10 @@ T = TypeVar("T")
 
 
 def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
-    """Run jobs, each in a thread of its own, and return their results in the jobs' order.
+    """Run each job in its own thread, and return their results in the jobs' order.
 
     Raises:
-        Exception: that of the first job that failed, at once; nobody waits for the others, which Ctrl-C ends too.
+        Exception: that of the first job that failed, at once. Neither this function nor Ctrl-C waits for the others.
     """
     results: queue.SimpleQueue[tuple[int, T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -68,20 +68,20 @@ def run_parallel(jobs: Sequence[Callable[[], T]]) -> list[T]:
 Answer = dict[str, Any]
 
 
-_POLL = (0.2, 5.0)  # seconds between two looks: at first, and at most
+_POLL = (0.2, 5.0)  # seconds between two polls: at first, and at most
 _INFORM = 15.0  # seconds between two notices of one operation
 
 
 class Aws:
-    """An account of AWS, as boto3's usual chain finds it.
+    """An AWS account, as boto3's usual chain finds it.
 
     Args:
         profile: the profile's name; None: the chain's.
         region: the region; None: the chain's.
-        patience: how long calls are tried; None: as ``Patience`` has it.
-        clock: time and chance.
-        plan: where calls that change something are written down instead of being made; None: they are made.
-        notify: gets a line for the user while a call is tried again and again; None: no line is needed.
+        retries: for how long a call is retried; None: the defaults of ``RetryPolicy``.
+        clock: time and random numbers.
+        plan: records the calls that change something, which are then not made; None: they are made.
+        notify: called with a line for the user while a call is being retried; None: the user gets no line.
     """
 
     def __init__(
@@ -89,15 +89,15 @@ class Aws:
         profile: str | None = None,
         region: str | None = None,
         *,
-        patience: RetryPolicy | None = None,
+        retries: RetryPolicy | None = None,
         clock: Clock | None = None,
         plan: CallPlan | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> None:
-        self.patience = patience or RetryPolicy()
+        self.retries = retries or RetryPolicy()
         self.clock = clock or Clock()
         self.plan = plan
-        self.answered = False  # whether AWS ever was
+        self.answered = False  # whether AWS has ever answered
         self._profile, self._region = profile, region
         self._session: Any = None
         self._made: dict[tuple[str, str, float, float], Any] = {}
@@ -107,10 +107,10 @@ class Aws:
 
     @property
     def region(self) -> str:
-        """The region where clients are made if no other is named.
+        """The region of clients that name no other.
 
         Raises:
-            AwsError: none is set; or there is no such profile.
+            AwsError: no region is set, or the profile does not exist.
         """
         with local_errors("AWS", self._region or "", self._profile or ""):
             found = self.session().region_name
@@ -120,16 +120,16 @@ class Aws:
 
     @property
     def profile(self) -> str:
-        """The name of the profile that the credentials are of; empty: the default one."""
+        """The name of the profile that has the credentials; empty: the default one."""
         name = self._session.profile_name if self._session is not None else self._profile or ""
         return "" if name == "default" else str(name)
 
     def client(self, service: str, region: str | None = None) -> Client:
-        """Return the client of a service, as ``ec2``, ``ebs``, ``s3``, ``sts``; nothing is called yet."""
+        """Return the client of a service (``ec2``, ``ebs``, ``s3``, ``sts``), without calling AWS."""
         return Client(self, service, region or self.region)
 
     def send(self, planned: PlannedCall, *, wants: tuple[str, ...] = (), appears: float = 0.0) -> Answer:
-        """Make a call that was planned, one that may be made twice; the arguments are those of ``Client.call``.
+        """Make a planned call, which may be made twice; the arguments are those of ``Client.call``.
 
         Raises:
             AwsError: as ``Client.call``.
@@ -140,16 +140,16 @@ class Aws:
         )
 
     def like(
-        self, *, patience: RetryPolicy | None = None, clock: Clock | None = None, plan: CallPlan | None = None
+        self, *, retries: RetryPolicy | None = None, clock: Clock | None = None, plan: CallPlan | None = None
     ) -> Aws:
-        """Return the same account with another patience, clock or plan; what was made of it is shared."""
+        """Return the same account with another retry policy, clock or plan; both share session and clients."""
         other = copy.copy(self)
-        other.patience, other.clock = patience or self.patience, clock or self.clock
+        other.retries, other.clock = retries or self.retries, clock or self.clock
         other.plan = plan or self.plan
         return other
 
     def inform(self, operation: str, line: str) -> None:
-        """Give the user a line about an operation, unless one was given some seconds ago."""
+        """Notify the user of an operation, unless there was a notice some seconds ago."""
         if self._notify is None:
             return
         with self._lock:
@@ -157,19 +157,19 @@ class Aws:
             if now - self._informed.get(operation, -_INFORM) < _INFORM:
                 return
             self._informed[operation] = now
-        with contextlib.suppress(OSError):  # nobody reads standard error any more
+        with contextlib.suppress(OSError):  # standard error was closed
             self._notify(line)
 
-    def poll(self, look: Callable[[], T | None], seconds: float) -> T | None:
-        """Look again and again, after pauses that grow, until there is something; None after so many seconds."""
+    def poll(self, query: Callable[[], T | None], seconds: float) -> T | None:
+        """Call ``query`` after growing pauses until it returns something; return None after so many seconds."""
         until, pause = self.clock.now() + seconds, _POLL[0]
-        while (found := look()) is None and self.clock.now() < until:
+        while (found := query()) is None and self.clock.now() < until:
             self.clock.sleep(pause)
             pause = min(_POLL[1], pause * 1.5)
         return found
 
     def session(self) -> Any:  # noqa: ANN401 (boto3 has no types)
-        """Return boto3's session, made once."""
+        """Return boto3's session, which is made once."""
         with self._lock:
             if self._session is None:
                 import boto3
@@ -178,16 +178,16 @@ class Aws:
             return self._session
 
     def raw(self, service: str, region: str, stalls: int) -> Any:  # noqa: ANN401
-        """Return botocore's client for a try after so many stalls; thread-safe, as those clients are."""
-        read = self.patience.read[min(stalls, len(self.patience.read) - 1)]
+        """Return botocore's client for a try after so many stalls. Thread-safe, like these clients."""
+        read = self.retries.read[min(stalls, len(self.retries.read) - 1)]
         with self._lock:
-            key = (service, region, self.patience.connect, read)
+            key = (service, region, self.retries.connect, read)
             if key not in self._made:
                 from botocore.config import Config
 
                 config = Config(
-                    retries={"mode": "standard", "total_max_attempts": 1},  # the retries are ours
-                    connect_timeout=self.patience.connect,
+                    retries={"mode": "standard", "total_max_attempts": 1},  # ``Client.call`` retries
+                    connect_timeout=self.retries.connect,
                     read_timeout=read,
                     tcp_keepalive=True,
                     max_pool_connections=32,
@@ -224,24 +224,22 @@ class Client:
 
         Args:
             operation: its name in AWS's reference, ``RegisterImage``.
-            idempotent: asking twice does no harm. Where it does, only what AWS surely refused is asked again.
-            appears: seconds for which "does not exist" may only mean "not yet".
-            wants: the keys that the answer must have: an answer without one was damaged on the way.
-            turn: entered around each try, and left for the waits between them.
-            heed: told of each fault that is answered with another try.
+            idempotent: whether a second call does no harm. Else only a call that AWS certainly refused is retried.
+            appears: seconds for which "does not exist" may mean "not yet".
+            wants: the keys that the answer must have; an answer without one was damaged on the way.
+            turn: entered for each try, and left for the waits between them.
+            heed: called with the kind of each fault that leads to another try.
             params: the operation's parameters, by AWS's names.
 
         Raises:
-            AwsError: AWS refused, or the patience is over.
-            AwsLostError: it is not ``idempotent``, and nobody knows whether it was done.
+            AwsError: AWS refused, or the retries are used up.
+            AwsLostError: the call is not ``idempotent``, and AWS may have carried it out.
             Stopped: the clock's ``stop`` was set meanwhile.
         """
         if self.aws.plan is not None and (mentions_unknown(params) or not is_reading(operation, params)):
-            return self._written_down(self.aws.plan, operation, params)
+            return self._plan_call(self.aws.plan, operation, params)
         aws = self.aws
-        tries = RetryState(
-            aws.patience, aws.clock, operation, idempotent=idempotent, appears=appears, inform=aws.inform
-        )
+        tries = RetryState(aws.retries, aws.clock, operation, idempotent=idempotent, appears=appears, inform=aws.inform)
         while True:
             with turn or contextlib.nullcontext():
                 if self.aws.clock.stop.is_set():
@@ -253,7 +251,7 @@ class Client:
                         self.aws.answered = True
                         return answer
                     found = malformed_response(operation, self.region, f"it has no {missing[0]}")
-                except Exception as error:  # told apart there; what is no fault of a call is raised again
+                except Exception as error:  # an error that is not a fault of the call is raised again
                     found = classify_fault(operation, self.region, error, self.aws.profile)
             aws.answered |= found.answered
             wait = tries.next_wait(found, reached=aws.answered)
@@ -262,7 +260,7 @@ class Client:
             self.aws.clock.sleep(wait)
 
     def dry_run(self, operation: str, /, **params: Any) -> None:  # noqa: ANN401
-        """Ask EC2 whether a call would be accepted, as far as it tells before.
+        """Ask EC2 whether it would accept a call, as far as its DryRun checks that.
 
         Raises:
             AwsError: it would not.
@@ -274,7 +272,7 @@ class Client:
                 raise
 
     def pages(self, operation: str, key: str, /, **params: Any) -> list[Any]:  # noqa: ANN401
-        """Return the list ``key`` of an answer that comes in pages (``NextToken``), whole.
+        """Return the whole list ``key`` of an answer that comes in pages (``NextToken``).
 
         Raises:
             AwsError: as ``call``.
@@ -284,11 +282,11 @@ class Client:
         while True:
             answer = self.call(operation, **params, **token)
             found += answer.get(key, [])
-            if not answer.get("NextToken") or mentions_unknown(answer["NextToken"]):  # which is planned, and has no end
+            if not answer.get("NextToken") or mentions_unknown(answer["NextToken"]):  # a planned call has no last page
                 return found
             token = {"NextToken": answer["NextToken"]}
 
-    def _written_down(self, plan: CallPlan, operation: str, params: Mapping[str, object]) -> Answer:
+    def _plan_call(self, plan: CallPlan, operation: str, params: Mapping[str, object]) -> Answer:
         with local_errors(operation, self.region, self.aws.profile):
             from botocore.exceptions import ParamValidationError
             from botocore.validate import ParamValidator
@@ -305,5 +303,5 @@ class Client:
 
         method = getattr(self.aws.raw(self.service, self.region, stalls), xform_name(operation))
         answer: Answer = method(**params)
-        # a stream is read here, where its faults are those of the call
+        # Streams are read here, so that their faults count as faults of the call.
         return {key: value.read() if hasattr(value, "read") else value for key, value in answer.items()}

@@ -1,7 +1,7 @@
-"""Copies of an AMI in other regions: each is a call that can be made again, all are made at the same time.
+"""Copy an AMI to other regions in parallel; share, deprecate, protect and tag the copies.
 
-The ClientToken of a copy is the id of the AMI that it is made from, so a run that was killed finds its own copies. A
-paravirtual AMI needs a kernel image (AKI) of the same name in the other region; that is looked up first.
+Each call can be repeated. The ClientToken of a copy is the id of its source AMI, so the run after a killed one finds
+the copies. A paravirtual AMI needs a kernel image (AKI) of the same name in the other region; that is checked first.
 """
 
 from __future__ import annotations
@@ -41,43 +41,43 @@ __all__ = [
 ]
 
 ALL = "all"
-_LENGTH = 250  # characters of a tag's value, of which EC2 takes 256
-_MOST = 4  # tags that record with whom an AMI is shared
+_LENGTH = 250  # characters of a tag's value; EC2 accepts 256
+_MOST = 4  # tags that record the accounts that an AMI is shared with
 _ACCOUNT = re.compile(r"\d{12}")
 _UNIT = re.compile(r"arn:[^:]+:organizations::\d{12}:ou/")
 _EVERYWHERE = re.compile(r"(arn:[^:]+:kms:)[^:]+(:\d{12}:(?:key/mrk-|alias/))")
 
 
 def check_sharing(settings: Publish) -> None:
-    """Refuse, before anything is sent, what EC2 would refuse at the end.
+    """Check, before anything is sent, that EC2 will not refuse the sharing at the end.
 
     Raises:
-        SettingsError: it shall be shared, and is encrypted so that it cannot be.
+        SettingsError: the AMI is to be shared, and its encryption prevents that.
     """
     if not settings.share or not is_encrypted(settings):
         return
     if ALL in settings.share:
         raise SettingsError(
             '[publish] share = ["all"] and an encrypted AMI exclude each other: EC2 makes no encrypted snapshot public',
-            hint="leave out encrypt and kms_key, or name the accounts that may launch it",
+            hint="leave out encrypt and kms_key, or name accounts in [publish] share",
         )
     if settings.kms_key is None:
         raise SettingsError(
-            "[publish] share is set, and the AMI is encrypted with the account's default key, which is for no others",
-            hint="kms_key: a key of your own whose policy lets those accounts use it",
+            "cannot share an AMI that is encrypted with the account's default key: other accounts cannot use the key",
+            hint="set [publish] kms_key to a key of your own with a policy that lets those accounts use it",
         )
 
 
 def is_encrypted(settings: Publish) -> bool:
-    """Say whether the settings want an encrypted snapshot."""
+    """Return whether the settings ask for an encrypted snapshot."""
     return settings.encrypt or settings.kms_key is not None
 
 
 def kms_key_in(settings: Publish, region: str, home: str) -> str | None:
-    """Return the KMS key that encrypts in a region; None: the region's default key.
+    """Return the KMS key to use in a region; None: the region's default key.
 
-    An alias can be of a key in each region, and a multi-region key has the same id in all of them. Any other key is
-    one of the AMI's own region.
+    Each region can have a key with the same alias, and a multi-region key has the same id in all regions. Any other
+    key exists in the AMI's region only.
     """
     key = settings.kms_key
     if key is None or region == home:
@@ -91,13 +91,13 @@ def attribute_calls(
 ) -> tuple[PlannedCall, ...]:
     """Return the calls that share, deprecate, protect and tag an AMI as the settings say.
 
-    What is so already is left out. What is done is recorded before it is done.
+    Calls that would change nothing are left out. Tags record each change before it is made.
 
     Args:
         settings: ``[publish]``.
-        ami: the AMI as it is now, available.
-        now: the time from which ``deprecate_after`` counts.
-        description: ``[publish] description``, filled in; None: it is not set, and stays as it is.
+        ami: the current state of the AMI, which is available.
+        now: the time that ``deprecate_after`` counts from.
+        description: ``[publish] description``, filled in; None: it is not set, and the AMI keeps its description.
     """
     calls, record = _sharing(settings, ami), {}
     if calls:
@@ -116,11 +116,11 @@ def attribute_calls(
 
 
 def reset_calls(settings: Publish, ami: Ami) -> tuple[PlannedCall, ...]:
-    """Return the calls that take back what unibuild once set and the settings no longer ask for.
+    """Return the calls that undo what unibuild once set and the settings no longer ask for.
 
     Args:
         settings: ``[publish]``.
-        ami: the AMI as it is now, available.
+        ami: the current state of the AMI, which is available.
     """
     calls, record = [], {}
     before = shared_with(ami)
@@ -138,7 +138,7 @@ def reset_calls(settings: Publish, ami: Ami) -> tuple[PlannedCall, ...]:
 
 
 def shared_with(ami: Ami) -> list[str]:
-    """Return with whom unibuild shared an AMI, in the words of ``[publish] share``."""
+    """Return the accounts that unibuild shared an AMI with, as values of ``[publish] share``."""
     return " ".join(ami.tags.get(name, "") for name in _names()).split()
 
 
@@ -147,7 +147,7 @@ def _names() -> list[str]:
 
 
 def _packed(shared: Iterable[str]) -> dict[str, str]:
-    """Return the tags that record with whom an AMI is shared; what does not fit is not recorded."""
+    """Return the tags that record the accounts that an AMI is shared with; those that do not fit are left out."""
     texts = [""]
     for who in shared:
         if texts[-1] and len(texts[-1]) + 1 + len(who) > _LENGTH:
@@ -157,7 +157,7 @@ def _packed(shared: Iterable[str]) -> dict[str, str]:
 
 
 def _tagging(ami: Ami, wanted: Mapping[str, str], record: Mapping[str, str]) -> list[PlannedCall]:
-    """Return the call that gives an AMI tags that it lacks: a user's own ones go to its snapshots too."""
+    """Return the calls that give an AMI the tags that it lacks; its snapshots get the user's own tags too."""
     own = {key: value for key, value in wanted.items() if ami.tags.get(key) != value}
     kept = {key: value for key, value in record.items() if ami.tags.get(key) != value}
     calls = [({**own}, [ami.id, *ami.snapshots])] if own else []
@@ -169,7 +169,7 @@ def _tagging(ami: Ami, wanted: Mapping[str, str], record: Mapping[str, str]) -> 
 
 
 def _sharing(settings: Publish, ami: Ami) -> list[PlannedCall]:
-    """Return the calls that share an AMI and its snapshots; to share once more does nothing."""
+    """Return the calls that share an AMI and its snapshots; sharing again has no effect."""
     if not settings.share or (ALL in settings.share and ami.is_public and len(settings.share) == 1):
         return []
     return _permitting(ami, settings.share, "Add", "add")
@@ -207,61 +207,60 @@ def distribute(
     settings: Publish,
     region: str,
     image: str,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     *,
     description: str | None = None,
     known: Ami | None = None,
 ) -> dict[str, Ami]:
-    """Copy an AMI to the other regions, then share, deprecate, protect and tag all of them.
+    """Copy an AMI to the other regions, then share, deprecate, protect and tag all copies.
 
-    Each step may be done again: what is so already is left as it is. What unibuild once set and the settings no longer
-    ask for is taken back.
+    Each step can be repeated. What unibuild once set and the settings no longer ask for is undone.
 
     Args:
         aws: the account.
         settings: ``[publish]``; ``check_sharing`` has passed.
-        region: where the AMI is.
+        region: the region of the AMI.
         image: its id; it may still be pending.
-        tell: is given a sentence for each step.
+        report: called with a sentence for each step.
         description: ``[publish] description``, filled in; None: it is not set.
-        known: the AMI as EC2 described it just now, available; None: EC2 is asked.
+        known: the available AMI, as EC2 has just described it; None: EC2 is asked.
 
     Returns:
         The AMIs by their regions, that of ``region`` first.
 
     Raises:
-        AwsError: AWS refused; what is done is done, and the next run goes on.
+        AwsError: AWS refused; finished steps remain, and the next run continues.
     """
     source = known or wait_until_available(aws, region, image)
     if mentions_unknown(image):
         source = dataclasses.replace(source, virtualization=settings.virtualization)
-    made = {region: source, **copy_all(aws, settings, source, tell)}
+    made = {region: source, **copy_all(aws, settings, source, report)}
     now = datetime.now(UTC)
     for one in made.values():
         for call in attribute_calls(settings, one, now, description):
             aws.send(call)
-        _take_back(aws, settings, one, tell)
+        _reset(aws, settings, one, report)
         if one.volume_type and one.volume_type != settings.volume and not mentions_unknown(one.id):
-            tell(
+            report(
                 f"{one.id} in {one.region} keeps its {one.volume_type} volume: EC2 cannot change it, "
-                f"and [publish] volume = {settings.volume} holds for the next AMI"
+                f"and [publish] volume = {settings.volume} applies to the next AMI"
             )
     return made
 
 
-def _take_back(aws: Aws, settings: Publish, one: Ami, tell: Callable[[str], None]) -> None:
-    """Take back what the settings no longer ask for; report where the policy does not allow it."""
+def _reset(aws: Aws, settings: Publish, one: Ami, report: Callable[[str], None]) -> None:
+    """Undo what the settings no longer ask for; report it if the policy does not allow that."""
     for call in reset_calls(settings, one):
         try:
             aws.send(call)
         except AwsError as error:
             if error.code not in DENIED:
                 raise
-            tell(f"{one.id} in {one.region} stays as it was set before: the policy does not allow {call.operation}")
+            report(f"{one.id} in {one.region} keeps its earlier settings: the policy does not allow {call.operation}")
             return
 
 
-_PATIENCE = 3600.0  # seconds that a copy may take: snapshots go from region to region in minutes, at times in many
+_COPY_TIMEOUT = 3600.0  # seconds that a copy may take: usually a few minutes, at times many
 
 
 def copy_call(settings: Publish, source: Ami, region: str) -> PlannedCall:
@@ -269,8 +268,8 @@ def copy_call(settings: Publish, source: Ami, region: str) -> PlannedCall:
 
     Args:
         settings: ``[publish]``.
-        source: what is copied.
-        region: where to.
+        source: the AMI to copy.
+        region: the target region.
     """
     parameters: dict[str, Any] = {
         "Name": source.name,
@@ -288,22 +287,22 @@ def copy_call(settings: Publish, source: Ami, region: str) -> PlannedCall:
     return PlannedCall("ec2", region, "CopyImage", parameters)
 
 
-def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], None]) -> dict[str, Ami]:
+def copy_all(aws: Aws, settings: Publish, source: Ami, report: Callable[[str], None]) -> dict[str, Ami]:
     """Copy an AMI to all regions of ``[publish] regions``, and wait until the copies can be launched.
 
-    All regions are tried, also when one fails.
+    When one region fails, the others are still tried.
 
     Args:
         aws: the account.
         settings: ``[publish]``.
-        source: what is copied, available.
-        tell: is given a sentence for each copy that is begun.
+        source: the AMI to copy, which is available.
+        report: called with a sentence for each copy that begins.
 
     Returns:
         The copies by their regions.
 
     Raises:
-        AwsError: a region has no such kernel image; or AWS refused; or a copy failed.
+        AwsError: a region lacks the kernel image, AWS refused, or a copy failed.
     """
     regions = [region for region in dict.fromkeys(settings.regions) if region != source.region]
     if not regions:
@@ -318,7 +317,7 @@ def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], Non
             if there is None:
                 _refuse_without_kernel(aws, kernel, region)
                 planned = copy_call(settings, source, region)
-                tell(f"copying {source.name} to {region}")
+                report(f"copying {source.name} to {region}")
                 there = str(aws.send(planned, wants=("ImageId",))["ImageId"])
             return wait_until_available(aws, region, there)
         except AwsError as error:
@@ -336,7 +335,7 @@ def copy_all(aws: Aws, settings: Publish, source: Ami, tell: Callable[[str], Non
 
 
 def kernel_name(aws: Aws, source: Ami) -> str | None:
-    """Return the name of an AMI's kernel image; None: it has none.
+    """Return the name of an AMI's kernel image; None if it has none.
 
     Raises:
         AwsError: AWS refused.
@@ -351,18 +350,18 @@ def wait_until_available(aws: Aws, region: str, image: str) -> Ami:
     """Wait until an AMI can be launched, and return it.
 
     Raises:
-        AwsError: it failed, or takes too long.
+        AwsError: it failed, or took too long.
     """
     if mentions_unknown(image):  # it is only planned
         return Ami(image, region, "<Name>", "available", "", ("<SnapshotId>",))
-    return parse_ami(region, registration.wait_available(aws.client("ec2", region), image, _PATIENCE))
+    return parse_ami(region, registration.wait_available(aws.client("ec2", region), image, _COPY_TIMEOUT))
 
 
 def _find_copy(aws: Aws, source: Ami, region: str) -> str | None:
-    """Return the id of the copy that is in a region already; None: there is none.
+    """Return the id of an existing copy in a region; None if there is none.
 
     Raises:
-        AwsError: another AMI has its name there.
+        AwsError: another AMI has the name there.
     """
     found = registration.find_by_name(aws.client("ec2", region), source.name)
     if found is None:
@@ -374,16 +373,16 @@ def _find_copy(aws: Aws, source: Ami, region: str) -> str | None:
 def _refuse_without_kernel(aws: Aws, name: str | None, region: str) -> None:
     if name is not None and not xen_support.is_there(aws.client("ec2", region), name):
         raise AwsError(
-            f"{region} has no kernel image {name}, so no paravirtual AMI can be copied there",
-            hint="take it out of [publish] regions; docs/explanation/ec2.md lists the regions that have PV-GRUB",
+            f"cannot copy a paravirtual AMI to {region}: the region lacks the kernel image {name}",
+            hint="remove the region from [publish] regions; docs/explanation/ec2.md lists the regions with PV-GRUB",
         )
 
 
 def _copy_failure(source: Ami, failures: Sequence[AwsError], made: dict[str, Ami]) -> AwsError:
-    """Return the error of those regions that failed; the inventories of the others are used."""
+    """Return one error for the regions that failed, which also names the AMIs that exist."""
     error = AwsError(failures[0].message, hint=failures[0].hint, code=failures[0].code)
     for other in failures[1:]:
         error.add(f"and: {other.message}")
     there = ", ".join(f"{one.id} in {region}" for region, one in {source.region: source, **made}.items())
-    error.add(f"{source.name} is {there}; run again for the rest")
+    error.add(f"{source.name} is {there}; run again to copy it to the other regions")
     return error

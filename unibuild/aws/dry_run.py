@@ -1,7 +1,7 @@
-"""``--plan``: the calls that would change something, written down in their order instead of being made.
+"""Record the calls that would change something, in their order, instead of making them (``--plan``).
 
-Whoever calls needs answers to go on with: they are made from botocore's model of the operation, with ``<ImageId>`` for
-what only AWS can tell. A call that reads something of such a name cannot be made either, and is answered the same way.
+The caller needs answers to continue. They are made from botocore's model of the operation, with placeholders such as
+``<ImageId>`` for what only AWS knows. A reading call that has a placeholder as a parameter is answered the same way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["CallPlan", "PlannedCall", "is_reading", "mentions_unknown"]
 
 _READING = re.compile(r"^(Describe|List|Get|Head)[A-Z]")
 _UNKNOWN = re.compile(r"<[A-Z]\w*>")
-_DEPTH = 6  # the models have structures that hold themselves
+_DEPTH = 6  # the models have recursive structures
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class PlannedCall:
     params: Mapping[str, object]
 
     def __str__(self) -> str:
-        told = ", ".join(f"{key}={_shown(value)}" for key, value in self.params.items())
-        return f"{self.service}:{self.operation} in {self.region}: {told}"
+        params = ", ".join(f"{key}={_shown(value)}" for key, value in self.params.items())
+        return f"{self.service}:{self.operation} in {self.region}: {params}"
 
 
 class CallPlan:
-    """The calls, in their order."""
+    """The planned calls, in their order."""
 
     def __init__(self) -> None:
         self.calls: list[PlannedCall] = []
@@ -48,7 +48,7 @@ class CallPlan:
         operation: str,
         params: Mapping[str, object],
     ) -> dict[str, Any]:
-        """Write a call down, if it changes something, and return an answer of its shape, by botocore's ``model``."""
+        """Record a call if it changes something; return an answer of the shape that botocore's ``model`` gives."""
         if not is_reading(operation, params):
             kept = {key: f"{len(value)} bytes" if isinstance(value, bytes) else value for key, value in params.items()}
             self.calls.append(PlannedCall(service, region, operation, kept))
@@ -56,7 +56,7 @@ class CallPlan:
         return answer if isinstance(answer, dict) else {}
 
     def lines(self) -> Iterator[str]:
-        """Give a line for each call; calls that follow each other and differ only in a block are one."""
+        """Yield a line for each call; consecutive calls that differ only in the block share a line."""
         index = 0
         while index < len(self.calls):
             first = self.calls[index]
@@ -68,12 +68,12 @@ class CallPlan:
 
 
 def is_reading(operation: str, params: Mapping[str, object]) -> bool:
-    """Tell whether a call changes nothing."""
+    """Return whether a call changes nothing."""
     return bool(_READING.match(operation)) or params.get("DryRun") is True
 
 
 def mentions_unknown(value: object) -> bool:
-    """Tell whether a parameter holds a name that only a call would have given."""
+    """Return whether a parameter contains a placeholder for something that only a call would have returned."""
     if isinstance(value, str):
         return bool(_UNKNOWN.fullmatch(value))
     if isinstance(value, dict):

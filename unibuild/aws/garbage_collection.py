@@ -1,7 +1,7 @@
-"""Which AMIs and snapshots can go: decided from an ``Inventory`` alone, nothing is asked and nothing changed here.
+"""Plan and execute the removal of old AMIs and snapshots.
 
-An AMI goes before its snapshots, for EC2 refuses to delete a snapshot that an AMI uses. Only what carries our tag is
-ever named in a plan.
+The plan depends on an ``Inventory`` alone. An AMI is removed before its snapshots, because EC2 refuses to delete a
+snapshot that an AMI uses. A plan names only resources with unibuild's tag.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ __all__ = [
 ]
 
 _IN_USE = "InvalidSnapshot.InUse"
-_IN_USE_SECONDS = 60.0  # seconds for which EC2 may believe that an AMI uses a snapshot, when it was just deregistered
+_IN_USE_SECONDS = 60.0  # seconds for which EC2 may count a deregistered AMI as a user of its snapshot
 
 
 def execute(aws: Aws, removal: RemovalPlan) -> dict[int, AwsError]:
-    """Make the calls of a removal, in their order; one that fails does not keep the others from being made.
+    """Make the calls of a removal, in their order, and continue after a failure.
 
-    What somebody else has removed meanwhile is as good.
+    A resource that somebody else has removed meanwhile counts as removed.
 
     Args:
         aws: the account.
-        removal: what is planned.
+        removal: the plan.
 
     Returns:
         The errors, by the numbers of their steps.
@@ -55,7 +55,7 @@ def execute(aws: Aws, removal: RemovalPlan) -> dict[int, AwsError]:
     staying: set[object] = set()
     for number, step in enumerate(removal.steps):
         if staying.intersection(step.amis):
-            errors[number] = AwsError(f"{step.call} is not done, for its AMI stays")
+            errors[number] = AwsError(f"skipped {step.call}: its AMI was not removed")
             continue
         try:
             _send(aws, step)
@@ -66,7 +66,7 @@ def execute(aws: Aws, removal: RemovalPlan) -> dict[int, AwsError]:
 
 
 def _send(aws: Aws, step: RemovalStep) -> None:
-    """Make a call; a snapshot may seem to be in use for a while, after its AMI is gone."""
+    """Make a call. A snapshot may count as in use for a while after its AMI was removed."""
     error = None
 
     def attempt() -> bool | None:
@@ -86,20 +86,20 @@ def _send(aws: Aws, step: RemovalStep) -> None:
 
 
 ORPHAN_AGE = timedelta(days=1)
-"""How old a snapshot without an AMI must be: a publish of a slow connection may still be at it."""
+"""How old a snapshot without an AMI must be: a publish over a slow connection may still be writing it."""
 
 LAUNCH_AGE = timedelta(days=30)
-"""For how long a shared AMI stays after its last launch: EC2 does not tell who else uses it."""
+"""For how long a shared AMI stays after its last launch: EC2 does not say which other accounts use it."""
 
-_COOLDOWN = "EC2 lets it go 24 hours after its protection is lifted: run again then"
+_COOLDOWN = "EC2 allows its removal 24 hours after its protection is lifted: run again then"
 _BROKEN = ("failed", "error", "invalid")  # states of an AMI that will never be launched
 
 
 @dataclass(frozen=True)
 class KeptAmi:
-    """An AMI that stays, though it is none of the newest or was named; ``why`` is a clause.
+    """An AMI that stays, although it is not one of the newest or the user named it; ``why`` is a clause.
 
-    ``later``: it stays only for now, and a step brings nearer that it goes.
+    ``later``: a step of the plan prepares its removal, and a later run can remove it.
     """
 
     ami: Ami
@@ -113,8 +113,8 @@ class RemovalStep:
 
     Attributes:
         call: the call.
-        why: why it goes, in words.
-        amis: the ids of the AMIs that use it, and so must be gone before.
+        why: the reason, for the user.
+        amis: the ids of the AMIs that use the resource, and so must be removed first.
     """
 
     call: PlannedCall
@@ -124,11 +124,11 @@ class RemovalStep:
 
 @dataclass(frozen=True)
 class RemovalPlan:
-    """What goes in a region.
+    """The removals in a region.
 
     Attributes:
         steps: the calls, in their order.
-        kept: AMIs that would have gone, and why they do not.
+        kept: AMIs that would have been removed, and why they stay.
     """
 
     steps: tuple[RemovalStep, ...]
@@ -145,16 +145,16 @@ def plan_collection(
     launched: timedelta = LAUNCH_AGE,
     is_sharing: bool = False,
 ) -> RemovalPlan:
-    """Return what is not needed any more.
+    """Return the removal of the AMIs and snapshots that are no longer needed.
 
     Args:
-        found: what is in the region.
-        unikernel: whose AMIs; None: those of every unikernel, each by itself.
-        keep: how many publishes of a unikernel stay, the newest ones. AMIs of one content, as an encrypted copy and
-            what it was copied from, are one publish.
+        found: the inventory of the region.
+        unikernel: the unikernel; None: every unikernel, each counted separately.
+        keep: how many publishes of a unikernel stay, the newest ones. AMIs with the same content, such as an encrypted
+            copy and its source, are one publish.
         now: the time.
-        orphan_age: how old a snapshot must be that no AMI uses, unless EC2 has given it up.
-        launched: a shared AMI stays that was launched within this time, by any account.
+        orphan_age: how old a snapshot that no AMI uses must be, unless EC2 has given it up.
+        launched: a shared AMI that any account launched within this time stays.
         is_sharing: whether all of these AMIs count as shared; else those that are public or that unibuild shared.
     """
     old, kept = _old(found, unikernel, keep, now - launched, is_sharing=is_sharing)
@@ -163,14 +163,14 @@ def plan_collection(
 
 
 def plan_removal(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotect: bool = False) -> RemovalPlan:
-    """Return the removal of AMIs that a person named.
+    """Return the removal of AMIs that the user named.
 
     Args:
-        found: what is in the region.
+        found: the inventory of the region.
         amis: the AMIs.
-        force: those go too that something uses.
-        unprotect: the protection against deregistration is lifted first. Where it has a cooldown that is all that can
-            be done now. Else a protected AMI stays: EC2 would refuse.
+        force: whether to remove AMIs that are in use.
+        unprotect: whether to lift the protection against deregistration first. If it has a cooldown, a later run
+            removes the AMI. Without ``unprotect`` a protected AMI stays, because EC2 would refuse.
     """
     kept = [KeptAmi(one, why) for one in amis if (why := _needed(found, one, force=force, unprotect=unprotect))]
     stay = {one.ami.id for one in kept}
@@ -183,11 +183,11 @@ def plan_removal(found: Inventory, amis: Sequence[Ami], *, force: bool, unprotec
 def _old(
     found: Inventory, unikernel: str | None, keep: int, launched_since: datetime, *, is_sharing: bool
 ) -> tuple[list[tuple[Ami, str]], list[KeptAmi]]:
-    """Return the AMIs to remove, each with the reason, and those that are as old and stay."""
+    """Return the AMIs to remove, each with the reason, and the equally old ones that stay."""
     old: list[tuple[Ami, str]] = []
     kept: list[KeptAmi] = []
     publishes: dict[str | None, list[str]] = {}
-    for one in found.newest_first(unikernel):  # the newest first
+    for one in found.newest_first(unikernel):
         if one.state == "pending":
             continue
         why = f"its state is {one.state}"
@@ -209,14 +209,14 @@ def _old(
 
 
 def _needed(found: Inventory, one: Ami, *, force: bool, unprotect: bool = False) -> str | None:
-    """Say why an AMI must stay; None: it need not."""
+    """Return why an AMI must stay; None if it need not."""
     if (users := found.users.get(one.id)) and not force:
         return f"it is used by {', '.join(users)}"
     return "it is protected against deregistration" if one.is_protected and not unprotect else None
 
 
 def _launched(one: Ami, since: datetime, *, is_sharing: bool) -> str | None:
-    """Say that a shared AMI was launched lately, perhaps by another account; None: it was not, or is not shared."""
+    """Return that a shared AMI was launched since a time, by any account; None if it was not, or is not shared."""
     if one.last_launched is None or not (is_sharing or one.is_public or shared_with(one)):
         return None
     when = datetime.fromisoformat(one.last_launched)
@@ -224,7 +224,7 @@ def _launched(one: Ami, since: datetime, *, is_sharing: bool) -> str | None:
 
 
 def _removal(found: Inventory, going: Sequence[tuple[Ami, str]]) -> list[RemovalStep]:
-    """Return the calls that remove AMIs, then those of their snapshots that are ours and no other AMI uses."""
+    """Return the calls that remove AMIs, then their snapshots that have unibuild's tag and that no other AMI uses."""
     ids = {one.id for one, _ in going}
     used = {snapshot for one in found.amis if one.id not in ids for snapshot in one.snapshots}
     steps = list(starmap(_deregister, going))
@@ -246,7 +246,7 @@ def _deregister(one: Ami, why: str) -> RemovalStep:
 
 
 def _delete(one: Snapshot, why: str, *amis: str) -> list[RemovalStep]:
-    """Return the calls that delete a snapshot; one without our tags gets them first, for the policy asks for them."""
+    """Return the calls that delete a snapshot, which gets its missing tags first, because the policy requires them."""
     delete = RemovalStep(PlannedCall("ec2", one.region, "DeleteSnapshot", {"SnapshotId": one.id}), why, amis)
     if one.is_marked:
         return [delete]
@@ -258,7 +258,7 @@ def _delete(one: Snapshot, why: str, *amis: str) -> list[RemovalStep]:
 
 
 def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Iterator[tuple[Snapshot, str]]:
-    """Give the snapshots of ours that no AMI uses and no publish is at."""
+    """Yield unibuild's snapshots that no AMI uses and no publish is writing."""
     used = {snapshot for one in found.amis for snapshot in one.snapshots}
     for one in found.snapshots:
         if one.unikernel is None or unikernel not in (None, one.unikernel) or one.id in used:
@@ -266,7 +266,7 @@ def _orphans(found: Inventory, unikernel: str | None, before: datetime) -> Itera
         if one.state == "error":
             yield one, "its upload was never completed"
         elif one.started < before:
-            yield one, "its upload was broken off" if one.state == "pending" else "no AMI uses it"
+            yield one, "its upload was interrupted" if one.state == "pending" else "no AMI uses it"
 
 
 def merge_plans(removals: Sequence[RemovalPlan]) -> RemovalPlan:

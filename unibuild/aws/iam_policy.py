@@ -1,11 +1,11 @@
-"""The least IAM policy for a configuration: which calls its goals and commands make, and on what.
+"""Generate the least IAM policy for a configuration: the calls of its goals and commands, and their resources.
 
-Resources and condition keys are those of AWS's Service Authorization Reference. Where EC2 can tell by a tag, only what
-carries unibuild's tag with this unikernel's name may be changed, and that tag is given by the call that makes the
-thing, never later. Reading EC2 knows no resources, so it is bounded by region.
+Resources and condition keys are those of AWS's Service Authorization Reference. Where EC2 supports it, the policy
+allows changes only to resources with unibuild's tag for this unikernel. Only the call that creates a resource may give
+it that tag. EC2's reading calls do not support resources, so the policy limits them by region.
 
-One statement holds all actions of one condition, because a managed policy has at most ``LIMIT`` characters. Actions
-share a statement only where no action knows a resource type that was meant for another one.
+One statement holds all actions with the same condition, because a managed policy has at most ``LIMIT`` characters.
+Actions share a statement only if none of them supports a resource type that is meant for another one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LIMIT", "policy", "size", "split"]
 
 LIMIT = 6144
-"""Characters of a managed policy, white space not counted (IAM and STS quotas)."""
+"""Characters of a managed policy, without white space (IAM and STS quotas)."""
 
 Statement = dict[str, Any]
 _PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
@@ -35,17 +35,17 @@ def policy(settings: Settings, unikernel: str, region: str, *, launch: bool = Tr
 
     Args:
         settings: the project's settings.
-        unikernel: the name that our tag has.
+        unikernel: the unikernel's name, the value of unibuild's tag.
         region: where AMIs are published.
-        launch: also what ``launch_ami`` and ``redeploy`` need.
-        clean: also what ``unibuild ami gc`` and ``rm`` need.
+        launch: whether to allow what ``launch_ami`` and ``redeploy`` need.
+        clean: whether to allow what ``unibuild ami gc`` and ``rm`` need.
     """
     scope = _Scope(unikernel, region, settings)
     statements = [
-        _look(scope, launch=launch, clean=clean),
-        _ours(scope, launch=launch, clean=clean),
-        *_making(scope, launch=launch),
-        *(_places(scope) if launch else ()),
+        _reading(scope, launch=launch, clean=clean),
+        _changing(scope, launch=launch, clean=clean),
+        *_creating(scope, launch=launch),
+        *(_launch_targets(scope) if launch else ()),
         *(_s3(scope) if settings.publish.via == "s3" else ()),
         *(_kms(scope) if distribution.is_encrypted(settings.publish) and settings.publish.kms_key else ()),
     ]
@@ -58,7 +58,7 @@ def size(document: Mapping[str, Any]) -> int:
 
 
 def split(document: Mapping[str, Any]) -> list[Statement]:
-    """Return documents of at most ``LIMIT`` characters that allow the same together."""
+    """Return documents of at most ``LIMIT`` characters that together allow the same."""
     found: list[list[Statement]] = [[]]
     for statement in document["Statement"]:
         for parts in found:
@@ -75,13 +75,13 @@ def _document(statements: list[Statement]) -> Statement:
 
 
 class _Scope:
-    """Where a configuration acts, and on what.
+    """The regions and resources that a configuration acts on.
 
     Attributes:
-        ours: the condition that a thing carries our tag with the unikernel's name.
-        asked: the condition that it is made with that tag.
+        owned: the condition that a resource has unibuild's tag with the unikernel's name.
+        asked: the condition that a call creates it with that tag.
         regions: all regions of the configuration.
-        in_regions: the condition that a call is for one of them; empty where the ARNs name the only one.
+        in_regions: the condition that a call is for one of them; empty if the ARNs name the only region.
     """
 
     def __init__(self, unikernel: str, region: str, settings: Settings) -> None:
@@ -90,7 +90,7 @@ class _Scope:
         self.regions = list(dict.fromkeys((region, *settings.publish.regions)))
         many = len(self.regions) > 1
         self.in_regions = {"aws:RequestedRegion": self.regions} if many else {}
-        self.ours = {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}
+        self.owned = {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}
         self.asked = {f"aws:RequestTag/{tags.UNIKERNEL}": unikernel}
         self._everywhere = "*" if many else region
 
@@ -99,12 +99,12 @@ class _Scope:
         return next((name for start, name in _PARTITIONS.items() if self.home.startswith(start)), "aws")
 
     def arns(self, *kinds: str, home: bool = False, name: str = "*") -> list[str]:
-        """Return the ARNs of all things of these kinds, or of those of a name; AMIs and snapshots have no account.
+        """Return the ARNs of resources of these types; those of AMIs and snapshots have no account.
 
         Args:
             kinds: resource types of EC2.
-            home: only in the AMI's region; else in all regions, which ``in_regions`` bounds.
-            name: their id.
+            home: only in the AMI's region; else in all regions, which ``in_regions`` limits.
+            name: their id; ``*``: all.
         """
         owner = {"image": "", "snapshot": ""}
         region = self.home if home else self._everywhere
@@ -112,12 +112,12 @@ class _Scope:
 
     @property
     def has_group(self) -> bool:
-        """Whether unibuild makes a security group."""
+        """Whether unibuild creates a security group."""
         return self.settings.launch.security_group is None and bool(self.settings.launch.open)
 
 
-def _look(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
-    """Return the one statement of all that only reads, which has no resources to name."""
+def _reading(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
+    """Return the statement for all calls that only read, which do not support resources."""
     publish = scope.settings.publish
     is_public = distribution.ALL in publish.share
     actions = {
@@ -138,8 +138,8 @@ def _look(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
     return _allow("Look", actions, ["*"], {"StringEquals": {"aws:RequestedRegion": scope.regions}})
 
 
-def _ours(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
-    """Return what may be done to things that carry our tag with the unikernel's name."""
+def _changing(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
+    """Return the statement for changes of resources that have unibuild's tag with the unikernel's name."""
     publish = scope.settings.publish
     kinds = ["image", "snapshot"]
     actions = {"ec2:CreateTags", "ec2:DeleteSnapshot", "ec2:ModifyImageAttribute", "ec2:RegisterImage"}
@@ -161,11 +161,11 @@ def _ours(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
             kinds.append("security-group")
             actions |= {"ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"}
             actions |= {"ec2:DeleteSecurityGroup"}
-    return _allow("Ours", actions, scope.arns(*kinds), {"StringEquals": {**scope.ours, **scope.in_regions}})
+    return _allow("Own", actions, scope.arns(*kinds), {"StringEquals": {**scope.owned, **scope.in_regions}})
 
 
-def _making(scope: _Scope, *, launch: bool) -> list[Statement]:
-    """Return what may be made, with our tag only; a tag is given by the call that makes the thing."""
+def _creating(scope: _Scope, *, launch: bool) -> list[Statement]:
+    """Return the statements for creating resources, only with unibuild's tag and tagged by the creating call."""
     publish, has_group = scope.settings.publish, launch and scope.has_group
     copying = ["ec2:CopyImage"] if publish.regions else []
     starting = ["ebs:StartSnapshot"] if publish.via == "ebs" else []
@@ -187,8 +187,8 @@ def _making(scope: _Scope, *, launch: bool) -> list[Statement]:
     return [*found, _allow("TagNew", ["ec2:CreateTags"], scope.arns(*tagged), made)]
 
 
-def _places(scope: _Scope) -> list[Statement]:
-    """Return what an instance may be launched into; nothing of it can be known by our tag."""
+def _launch_targets(scope: _Scope) -> list[Statement]:
+    """Return the statements for what an instance is launched into. None of this has unibuild's tag."""
     settings = scope.settings.launch
     kinds = ["network-interface", "subnet", "security-group", *(["key-pair"] if settings.key else [])]
     found = [_allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*kinds, home=True))]
@@ -203,10 +203,10 @@ def _places(scope: _Scope) -> list[Statement]:
 
 
 def _s3(scope: _Scope) -> list[Statement]:
-    """Return what an import needs: its snapshot gets tags later, for the import gives it none."""
+    """Return the statements for an import. Its snapshot is tagged later, because an import cannot tag it."""
     bucket = f"arn:{scope.partition}:s3:::{scope.settings.publish.bucket or '*'}"
     objects = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
-    not_of_another = {"StringEquals": scope.asked, "StringEqualsIfExists": scope.ours}
+    not_of_another = {"StringEquals": scope.asked, "StringEqualsIfExists": scope.owned}
     return [
         _allow("Upload", objects, [f"{bucket}/*"]),
         _allow("FindUploads", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
@@ -216,7 +216,7 @@ def _s3(scope: _Scope) -> list[Statement]:
 
 
 def _kms(scope: _Scope) -> list[Statement]:
-    """Return what EC2 does with a key in our name; an alias is no resource that such a statement may name."""
+    """Return the statements for EC2's use of a key for the account; a statement cannot name an alias as a resource."""
     using = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"]
     found = (distribution.kms_key_in(scope.settings.publish, region, scope.home) for region in scope.regions)
     keys = list(dict.fromkeys(filter(None, found)))

@@ -1,4 +1,4 @@
-"""What of ours is in a region, as plain values: AMIs, snapshots, and what uses an AMI.
+"""List unibuild's AMIs and snapshots in a region, and what uses an AMI, as plain values.
 
 The shapes are those of EC2's DescribeImages, DescribeSnapshots, DescribeInstances, DescribeLaunchTemplateVersions and
 Auto Scaling's DescribeLaunchConfigurations, as botocore parses them.
@@ -34,23 +34,23 @@ __all__ = [
     "take_inventory",
 ]
 
-_ASKED = 10  # AMIs that DescribeImageReferences takes at once
+_ASKED = 10  # AMIs that DescribeImageReferences accepts at once
 _REFERRING = {
     "ssm:Parameter": "parameter",
     "imagebuilder:ImageRecipe": "Image Builder recipe",
     "imagebuilder:ContainerRecipe": "Image Builder container recipe",
 }
-"""What DescribeImageReferences is asked for, and its name: the other users are asked for by their own calls."""
-_OURS = {"Name": "tag-key", "Values": [tags.UNIKERNEL]}
+"""The resource types to ask DescribeImageReferences for, and their names; other calls find the other users."""
+_OWNED = {"Name": "tag-key", "Values": [tags.UNIKERNEL]}
 
 
-def list_amis(aws: Aws, region: str, *, ours: bool = True) -> tuple[Ami, ...]:
-    """Return the AMIs of this account in a region, disabled ones too.
+def list_amis(aws: Aws, region: str, *, tagged_only: bool = True) -> tuple[Ami, ...]:
+    """Return the AMIs of this account in a region, including disabled ones.
 
     Args:
         aws: the account.
         region: where.
-        ours: only those with our tag.
+        tagged_only: whether to return only those with unibuild's tag.
 
     Raises:
         AwsError: AWS refused.
@@ -61,27 +61,27 @@ def list_amis(aws: Aws, region: str, *, ours: bool = True) -> tuple[Ami, ...]:
         Owners=["self"],
         IncludeDeprecated=True,
         IncludeDisabled=True,
-        **({"Filters": [_OURS]} if ours else {}),
+        **({"Filters": [_OWNED]} if tagged_only else {}),
     )
     return tuple(parse_ami(region, one) for one in said)
 
 
 def take_inventory(aws: Aws, region: str) -> Inventory:
-    """Return all that decides what can be removed in a region.
+    """Return everything that the removal of AMIs and snapshots in a region depends on.
 
     Raises:
         AwsError: AWS refused.
     """
-    marked = [parse_snapshot(region, one) for one in _snapshots(aws, region, _OURS)]
+    marked = [parse_snapshot(region, one) for one in _snapshots(aws, region, _OWNED)]
     ec2 = aws.client("ec2", region)
-    # without its tasks the snapshot of an import only stays longer than it must
+    # Without the tasks, snapshots of imports only stay longer than necessary.
     made = import_tags(_pages_if_implemented(ec2, "DescribeImportSnapshotTasks", "ImportSnapshotTasks", UNREADABLE))
     for one in marked:
         made.pop(one.id, None)
-    named = {"Name": "snapshot-id", "Values": list(made)}  # those that are gone are not told
+    named = {"Name": "snapshot-id", "Values": list(made)}  # unlike SnapshotIds, a filter may name removed snapshots
     others = [parse_snapshot(region, one) for one in _snapshots(aws, region, named)] if made else []
     others = [dataclasses.replace(one, tags=made[one.id], is_marked=False) for one in others]
-    there = list_amis(aws, region, ours=False)
+    there = list_amis(aws, region, tagged_only=False)
     users = list_users(aws, region)
     more = list_references(aws, region, [one.id for one in there if one.unikernel])
     for name, found in (more or {}).items():
@@ -90,7 +90,7 @@ def take_inventory(aws: Aws, region: str) -> Inventory:
 
 
 def list_references(aws: Aws, region: str, images: Sequence[str]) -> dict[str, tuple[str, ...]] | None:
-    """Return which parameters of Systems Manager and recipes of Image Builder name AMIs, in words, by the AMI's id.
+    """Return the parameters of Systems Manager and recipes of Image Builder that name AMIs, by the AMI's id.
 
     Args:
         aws: the account.
@@ -98,7 +98,7 @@ def list_references(aws: Aws, region: str, images: Sequence[str]) -> dict[str, t
         images: the ids of AMIs of this account.
 
     Returns:
-        The users; None where the policy does not allow the question or the endpoint lacks it.
+        The users, as text; None if the policy does not allow the call or the endpoint lacks it.
 
     Raises:
         AwsError: another error.
@@ -129,13 +129,13 @@ def _snapshots(aws: Aws, region: str, wanted: dict[str, Any]) -> list[Any]:
 
 
 def _pages_if_implemented(client: Client, operation: str, key: str, *also: str) -> list[Any]:
-    """Return the list ``key`` of an answer, empty where the endpoint lacks the operation: then it made no such thing.
+    """Return the list ``key`` of an answer; it is empty if the endpoint lacks the operation and thus the resources.
 
     Args:
         client: the service.
         operation: what is called.
         key: the list's name.
-        also: further codes of errors that count so.
+        also: codes of errors that count as a missing operation too.
 
     Raises:
         AwsError: another error.
@@ -149,7 +149,7 @@ def _pages_if_implemented(client: Client, operation: str, key: str, *also: str) 
 
 
 def list_users(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:
-    """Return what uses an AMI in a region, in words, by the AMI's id.
+    """Return what uses the AMIs of a region, as text, by the AMI's id.
 
     Raises:
         AwsError: AWS refused.
@@ -164,7 +164,7 @@ def list_users(aws: Aws, region: str) -> dict[str, tuple[str, ...]]:
             "DescribeLaunchTemplateVersions",
             "LaunchTemplateVersions",
             LaunchTemplateId=template["LaunchTemplateId"],
-            ResolveAlias=True,  # an AMI may be named by a parameter of Systems Manager
+            ResolveAlias=True,  # a parameter of Systems Manager may name the AMI
         )
     ]
     return describe_users(
@@ -186,20 +186,20 @@ class Ami:
         id: ``ami-...``.
         region: where it is.
         name: unique in the account and region.
-        state: as EC2 has it: ``available``, ``pending``, ``failed``, ``disabled`` ...
-        created: UTC, as ISO 8601 has it.
+        state: as in EC2: ``available``, ``pending``, ``failed``, ``disabled`` ...
+        created: UTC, in ISO 8601.
         snapshots: the ids of its volumes' snapshots.
         size: GiB of its volumes.
         virtualization: ``paravirtual`` or ``hvm``.
         kernel: the id of its kernel image (AKI), if it has one.
         is_public: whether every account may launch it.
         is_protected: whether EC2 refuses to deregister it.
-        has_cooldown: whether it refuses that for 24 hours more, once the protection is lifted.
+        has_cooldown: whether EC2 refuses that for another 24 hours after the protection is lifted.
         is_encrypted: whether its snapshots are.
-        deprecated: when it is taken out of other accounts' lists: UTC, as ISO 8601 has it.
-        description: for people.
+        deprecated: when it disappears from other accounts' lists: UTC, in ISO 8601.
+        description: for the user.
         volume_type: of its root volume, as ``gp2``; empty: not known.
-        last_launched: when it was launched last, by any account, as EC2 knows it a day later: UTC, ISO 8601.
+        last_launched: when any account launched it last, which EC2 reports a day later: UTC, in ISO 8601.
         tags: its tags.
     """
 
@@ -224,7 +224,7 @@ class Ami:
 
     @property
     def unikernel(self) -> str | None:
-        """The name of the unikernel; None: the AMI is not ours."""
+        """The name of the unikernel; None: unibuild did not make the AMI."""
         return self.tags.get(tags.UNIKERNEL)
 
 
@@ -238,7 +238,7 @@ class Snapshot:
         state: ``pending``, ``completed``, ``error`` ...
         started: when it was begun.
         tags: its tags.
-        is_marked: whether they are its own; else they are those of the import that made it, and it has none of ours.
+        is_marked: whether the tags are its own; else they are those of its import, and it lacks unibuild's tag.
     """
 
     id: str
@@ -250,20 +250,20 @@ class Snapshot:
 
     @property
     def unikernel(self) -> str | None:
-        """The name of the unikernel; None: the snapshot is not ours."""
+        """The name of the unikernel; None: unibuild did not make the snapshot."""
         return self.tags.get(tags.UNIKERNEL)
 
 
 @dataclass(frozen=True)
 class Inventory:
-    """What was found in a region.
+    """The AMIs and snapshots of a region.
 
     Attributes:
-        region: which.
-        amis: all AMIs of this account, those of others too: they may share a snapshot with ours.
-        snapshots: the snapshots of ours.
-        users: what uses an AMI, in words, by the AMI's id.
-        are_references_known: whether parameters of Systems Manager and recipes of Image Builder are among them.
+        region: the region.
+        amis: all AMIs of this account. Those that unibuild did not make may share a snapshot with one that it made.
+        snapshots: unibuild's snapshots.
+        users: what uses an AMI, as text, by the AMI's id.
+        are_references_known: whether ``users`` has parameters of Systems Manager and recipes of Image Builder.
     """
 
     region: str
@@ -273,13 +273,13 @@ class Inventory:
     are_references_known: bool = True
 
     def newest_first(self, unikernel: str | None) -> list[Ami]:
-        """Return the AMIs of a unikernel, or with None those of all, the newest first."""
+        """Return the AMIs of a unikernel (None: of all unikernels), the newest first."""
         found = [one for one in self.amis if one.unikernel and unikernel in (None, one.unikernel)]
         return sorted(found, key=lambda one: (one.created, one.id), reverse=True)
 
 
 def parse_ami(region: str, said: Mapping[str, Any]) -> Ami:
-    """Return an AMI as DescribeImages tells it."""
+    """Parse an AMI from the answer of DescribeImages."""
     volumes = [mapping["Ebs"] for mapping in said.get("BlockDeviceMappings", ()) if "Ebs" in mapping]
     protection = said.get("DeregistrationProtection") or "disabled"
     return Ami(
@@ -305,16 +305,16 @@ def parse_ami(region: str, said: Mapping[str, Any]) -> Ami:
 
 
 def parse_snapshot(region: str, said: Mapping[str, Any]) -> Snapshot:
-    """Return a snapshot as DescribeSnapshots tells it."""
+    """Parse a snapshot from the answer of DescribeSnapshots."""
     started = said.get("StartTime") or datetime.now(UTC)
     return Snapshot(said["SnapshotId"], region, said.get("State", ""), started, tags.read(said.get("Tags", ())))
 
 
 def import_tags(tasks: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Return the tags of the imports of ours that have ended well, by the ids of the snapshots that they made.
+    """Return the tags of unibuild's completed imports, by the ids of the snapshots that they made.
 
     Args:
-        tasks: of DescribeImportSnapshotTasks. EC2 gives the tags of an import to its task alone.
+        tasks: of DescribeImportSnapshotTasks. EC2 gives the tags of an import to its task only.
     """
     found = {}
     for task in tasks:
@@ -330,13 +330,13 @@ def describe_users(
     configurations: Iterable[Mapping[str, Any]] = (),
     groups: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, tuple[str, ...]]:
-    """Return what uses an AMI, in words, by the AMI's id.
+    """Return what uses the AMIs, as text, by the AMI's id.
 
     Args:
-        instances: of DescribeInstances; those that have ended use none.
+        instances: of DescribeInstances; terminated ones are left out.
         versions: of DescribeLaunchTemplateVersions, all of every launch template: a group may use any of them.
         configurations: of DescribeLaunchConfigurations.
-        groups: of DescribeAutoScalingGroups, to name them beside what they launch from.
+        groups: of DescribeAutoScalingGroups; the text names them after the template or configuration that they use.
     """
     by_template, by_configuration = _groups(groups)
     found: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""What can be known before a byte is sent: whether the region can run the AMI, and whether we may make it."""
+"""Check, before anything is sent, that the region can run the AMI and that the account may create it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["check_types", "encrypts_by_default", "kms_key", "may_delete", "may_register", "may_share"]
 
 _PREFLIGHT = "-preflight"  # ends the name in a dry run
-_TELLING = (*DENIED, "InvalidAMIName.Malformed")
+_CONCLUSIVE = (*DENIED, "InvalidAMIName.Malformed")
 
 
 def check_types(ec2: Client, wanted: str | None, virtualization: Virtualization) -> None:
-    """See that an instance type that runs the AMI is offered in the region.
+    """Check that the region offers an instance type that runs the AMI.
 
     Args:
         ec2: the service.
-        wanted: the type of ``[launch]``; None: any will do.
+        wanted: the type of ``[launch]``; None: any.
         virtualization: the AMI's type.
 
     Raises:
-        AwsError: it is not.
+        AwsError: it does not.
     """
     if wanted is None:
         smallest_offered(ec2, virtualization)
@@ -38,19 +38,20 @@ def check_types(ec2: Client, wanted: str | None, virtualization: Virtualization)
     [found] = ec2.call("DescribeInstanceTypes", wants=("InstanceTypes",), InstanceTypes=[wanted])["InstanceTypes"]
     if virtualization not in found.get("SupportedVirtualizationTypes", (virtualization,)):
         raise AwsError(
-            f"{wanted} runs no {virtualization} AMI",
-            hint=f"[launch] type: one of {', '.join(one for one in types_for(virtualization) if one != wanted)}",
+            f"{wanted} cannot run a {virtualization} AMI",
+            hint="set [launch] type to one of " + ", ".join(one for one in types_for(virtualization) if one != wanted),
         )
     if found.get("Hypervisor", "xen") != "xen" or found.get("BareMetal"):
         raise AwsError(
-            f"{wanted} has no Xen, which the kernel needs", hint=f"[launch] type: as {', '.join(HVM_TYPES[:6])}"
+            f"{wanted} does not run Xen, which the kernel needs",
+            hint=f"set [launch] type to a type such as {', '.join(HVM_TYPES[:6])}",
         )
 
 
 def encrypts_by_default(ec2: Client) -> bool:
-    """Tell whether EBS encrypts every new snapshot in a region: the account's "encryption by default".
+    """Return whether EBS encrypts every new snapshot in a region: the account's "encryption by default".
 
-    An older policy may not allow the question, and an emulator may lack it: then the answer is no.
+    If the policy does not allow the call, or an emulator lacks it, the answer is no.
 
     Raises:
         AwsError: another error.
@@ -59,10 +60,10 @@ def encrypts_by_default(ec2: Client) -> bool:
 
 
 def kms_key(ec2: Client, encryption: str) -> str:
-    """Return the ARN of the key that an alias's ARN stands for; anything else as it is.
+    """Return the ARN of the key behind an alias's ARN; return anything else unchanged.
 
     Raises:
-        AwsError: there is no such key; or it may not be looked up.
+        AwsError: the key does not exist, or the policy does not allow the call.
     """
     if ":alias/" not in encryption:
         return encryption
@@ -71,12 +72,12 @@ def kms_key(ec2: Client, encryption: str) -> str:
 
 
 def may_share(ec2: Client, share: Sequence[str], encryption: str) -> None:
-    """See that the account's settings in a region allow to share an AMI.
+    """Check that the account's settings in a region allow sharing an AMI.
 
     Args:
         ec2: the service.
         share: ``[publish] share``.
-        encryption: what the snapshot is encrypted with; empty: the settings do not ask for that.
+        encryption: the key that encrypts the snapshot; empty: the settings do not ask for encryption.
 
     Raises:
         AwsError: they do not.
@@ -85,11 +86,11 @@ def may_share(ec2: Client, share: Sequence[str], encryption: str) -> None:
         key = str(_setting(ec2, "GetEbsDefaultKmsKeyId").get("KmsKeyId", ""))
         if ALL in share or key.endswith("alias/aws/ebs"):
             raise AwsError(
-                f"{ec2.region} encrypts every snapshot (EBS encryption by default), so the AMI cannot be shared"
-                + (" with all" if ALL in share else " under the account's default key"),
-                hint="[publish] kms_key: a key of your own whose policy lets the accounts of `share` use it"
+                f"cannot share the AMI{' with all' if ALL in share else ''}: {ec2.region} encrypts every snapshot "
+                "(EBS encryption by default)" + ("" if ALL in share else ", with the account's default key"),
+                hint="set [publish] kms_key to a key of your own with a policy that lets the accounts of `share` use it"
                 if ALL not in share
-                else "[publish] share: name accounts, with a kms_key that they may use",
+                else "name accounts in [publish] share, with a kms_key that they may use",
             )
     if ALL not in share:
         return
@@ -101,13 +102,14 @@ def may_share(ec2: Client, share: Sequence[str], encryption: str) -> None:
     ):
         if state != "unblocked":
             raise AwsError(
-                f'[publish] share = ["all"]: the account blocks public access to {what} in {ec2.region} ({state})',
-                hint=f"{command} --region {ec2.region}, or name the accounts that may launch it",
+                f'cannot use [publish] share = ["all"]: the account blocks public access to {what} in {ec2.region} '
+                f"({state})",
+                hint=f"run `{command} --region {ec2.region}`, or name the accounts that may launch the AMI",
             )
 
 
 def _setting(ec2: Client, operation: str) -> Mapping[str, Any]:
-    """Return an answer about the account's settings; an empty one where it cannot be had."""
+    """Return the answer to a query of the account's settings; an empty one if it is denied or not implemented."""
     try:
         return ec2.call(operation)
     except AwsError as error:
@@ -117,13 +119,13 @@ def _setting(ec2: Client, operation: str) -> Mapping[str, Any]:
 
 
 def may_register(ec2: Client, name: str, marks: Mapping[str, str]) -> None:
-    """See that we may register an AMI of these tags; EBS direct has no such question.
+    """Check that the account may register an AMI with these tags. The EBS direct API has no such check.
 
-    It is asked without a snapshot: of one that is not there no policy can tell whether it is ours. The name is another
-    one, and the image's hash is left out, so an endpoint that ignores DryRun makes no AMI that counts as published.
+    The call names no snapshot, because no policy can match the tags of one that does not exist yet. It uses another
+    name and leaves out the image's hash, so that an endpoint that ignores DryRun makes no AMI that counts as published.
 
     Raises:
-        AwsError: we may not.
+        AwsError: it may not.
     """
     root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 1}}
     given = {"ResourceType": "image", "Tags": tags.write({k: v for k, v in marks.items() if k != tags.SHA256})}
@@ -138,10 +140,10 @@ def may_register(ec2: Client, name: str, marks: Mapping[str, str]) -> None:
 
 
 def may_delete(ec2: Client, snapshot: str) -> None:
-    """See that we may delete a snapshot of ours, as one that fails has to be.
+    """Check that the account may delete a snapshot of unibuild, which is necessary after a failed upload.
 
     Raises:
-        AwsError: we may not.
+        AwsError: it may not.
     """
     _ask(ec2, "DeleteSnapshot", SnapshotId=snapshot)
 
@@ -150,5 +152,5 @@ def _ask(ec2: Client, operation: str, **params: Any) -> None:  # noqa: ANN401
     try:
         ec2.dry_run(operation, **params)
     except AwsError as error:
-        if error.code in _TELLING or error.passing:
-            raise  # what else is wrong with the example says nothing of our rights
+        if error.code in _CONCLUSIVE or error.passing:
+            raise  # other errors in the example say nothing about the permissions

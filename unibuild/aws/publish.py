@@ -1,4 +1,4 @@
-"""From an image to an AMI: looks whether it is there, sees that it can be made, uploads what changed, registers it."""
+"""Publish a disk image as an AMI: find an existing one, check the prerequisites, upload the changes, register it."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ __all__ = [
     "identity",
 ]
 
-_KEY = "unibuild:key"  # the tag that says what a snapshot is encrypted with
+_KEY = "unibuild:key"  # the tag for the key that encrypts a snapshot
 _BASES = 8  # snapshots that are compared with the image, the newest ones
 
 
 class KernelInfo(NamedTuple):
-    """What is known of a kernel; what is not known is empty.
+    """The known facts about a kernel; unknown ones are empty.
 
     Attributes:
         unikernel: its name.
-        identity: what tells its image apart.
-        revision: the sources' revision, as ``git describe`` has it.
+        identity: the identity of its image, as ``identity`` returns it.
+        revision: the sources' revision, as ``git describe`` prints it.
         toolchain: what built it, as ``mirage 4.11.1``.
     """
 
@@ -58,7 +58,7 @@ class KernelInfo(NamedTuple):
 
     @property
     def tags(self) -> dict[str, str]:
-        """The tags of what is made of it."""
+        """The tags of its AMI and snapshot."""
         found = {
             tags.UNIKERNEL: self.unikernel,
             tags.SHA256: self.identity,
@@ -71,7 +71,7 @@ class KernelInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class AmiSpec:
-    """An AMI as it shall be.
+    """The wanted AMI.
 
     Attributes:
         name: its name.
@@ -79,14 +79,14 @@ class AmiSpec:
         virtualization: ``paravirtual`` or ``hvm``.
         volume_type: of the root volume.
         encryption: ``aws/ebs`` for the account's default key, or the ARN of a KMS key; empty: not encrypted.
-        about: what is known of the kernel.
-        tags: a person's own tags.
-        instance_type: what shall run it; None: any type that can.
+        about: the known facts about the kernel.
+        tags: the user's own tags.
+        instance_type: the instance type that will run it; None: any type that can.
         via: the publisher, as ``[publish] via``.
-        bucket: the S3 bucket of the publisher that needs one.
+        bucket: the S3 bucket, for a publisher that needs one.
         role: the role that EC2 reads the bucket with.
-        share: who else may launch it, as ``[publish] share``.
-        regions: where copies of it shall be.
+        share: the other accounts that may launch it, as ``[publish] share``.
+        regions: the regions to copy it to.
     """
 
     name: str
@@ -105,7 +105,7 @@ class AmiSpec:
 
     @property
     def all_tags(self) -> dict[str, str]:
-        """The AMI's tags: a person's own, and ours."""
+        """The AMI's tags: those of the user and those of unibuild."""
         return {"Name": self.name, **self.tags, **self.about.tags}
 
 
@@ -117,10 +117,10 @@ class Published(NamedTuple):
         snapshot: the id of its snapshot.
         name: its name.
         region: where it is.
-        is_new: whether it was registered now.
-        puts: how many blocks were sent for it now.
-        parent: the snapshot that its own began with.
-        described: it as DescribeImages has it.
+        is_new: whether this run registered it.
+        puts: how many blocks this run sent for it.
+        parent: the parent of its snapshot.
+        described: the AMI as DescribeImages returns it.
     """
 
     image: str
@@ -134,12 +134,12 @@ class Published(NamedTuple):
 
 
 class Prerequisites(NamedTuple):
-    """What is known before anything is sent.
+    """The facts that are needed before anything is sent.
 
     Attributes:
         kernel: the AKI of a paravirtual AMI.
-        bases: what may be the snapshot's parent.
-        key: what the snapshot is encrypted with, as ``Wanted.encryption``, with an alias's ARN resolved.
+        bases: the snapshots that may be the parent of the new one.
+        key: the key that encrypts the snapshot, as ``AmiSpec.encryption``, with an alias's ARN resolved.
     """
 
     kernel: str | None
@@ -148,12 +148,12 @@ class Prerequisites(NamedTuple):
 
 
 def identity(digest: str, encryption: str) -> str:
-    """Return what tells images apart: the SHA-256 of the image, or of that and what it is encrypted with."""
+    """Return the identity of an image: its SHA-256, or the SHA-256 of that and of the key that encrypts it."""
     return hashlib.sha256(f"{digest} {encryption}".encode()).hexdigest() if encryption else digest
 
 
 def find_published(aws: Aws, wanted: AmiSpec, journal: UploadJournal) -> Published | None:
-    """Return the AMI if it is there already: one call. What was begun for it by a run that was killed goes then.
+    """Return the AMI if it exists already, with one call, and discard what a killed run had begun for it.
 
     Raises:
         AwsError: another AMI has its name, or the AMI lacks a snapshot.
@@ -169,17 +169,17 @@ def find_published(aws: Aws, wanted: AmiSpec, journal: UploadJournal) -> Publish
     root = ami.root_snapshot(image)
     if not root:
         raise AwsError(
-            f"{image['ImageId']} in {ec2.region} has the name {wanted.name}, and no root snapshot",
-            hint=f"unibuild ami rm {image['ImageId']} --region {ec2.region}, then publish again",
+            f"{image['ImageId']} in {ec2.region} has the name {wanted.name}, but no root snapshot",
+            hint=f"run `unibuild ami rm {image['ImageId']} --region {ec2.region}`, then publish again",
         )
     return Published(image["ImageId"], root, wanted.name, ec2.region, is_new=False, described=image)
 
 
 def check_prerequisites(aws: Aws, wanted: AmiSpec) -> Prerequisites:
-    """Return what must be known before; all is asked at the same time, and nothing is changed.
+    """Return the prerequisites of an AMI. All calls are made in parallel, and none changes anything.
 
     Raises:
-        AwsError: the region cannot run the AMI, or we may not make it.
+        AwsError: the region cannot run the AMI, or the account may not create it.
     """
     ec2 = aws.client("ec2")
     is_pv = wanted.virtualization == "paravirtual"
@@ -206,20 +206,20 @@ def create(
     wanted: AmiSpec,
     found: Prerequisites,
     journal: UploadJournal,
-    tell: Callable[[str, float | None, str], None],
+    report: Callable[[str, float | None, str], None],
 ) -> Published:
-    """Return the AMI of an image, which is made now.
+    """Create the AMI of an image and return it.
 
     Args:
         aws: the account, and the region.
         source: the image.
-        wanted: the AMI as it shall be.
-        found: what ``look`` returned.
-        journal: what was begun by earlier runs.
-        tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
+        wanted: the wanted AMI.
+        found: the result of ``check_prerequisites``.
+        journal: the unfinished uploads of earlier runs.
+        report: called with the progress: the step, the finished part (0 to 1, None: not known), and details.
 
     Raises:
-        AwsError: AWS refused; or a fault did not pass.
+        AwsError: AWS refused, or the retries of a call are used up.
         FileError: the kernel changed meanwhile.
     """
     ec2 = aws.client("ec2")
@@ -229,18 +229,18 @@ def create(
         tags={**wanted.all_tags, **blocks.checksum_tags(source.checksums), **_key(wanted.encryption)},
         encryption=found.key or wanted.encryption,
     )
-    context = PublisherContext(aws, ec2.region, journal, wanted.bucket, wanted.role, tell)
+    context = PublisherContext(aws, ec2.region, journal, wanted.bucket, wanted.role, report)
     made = publishers.find(wanted.via).open(context).make(source, about, found.bases)
     if wanted.via != "ebs":
-        snapshot.Uploader(aws, ec2.region, journal).discard_all()  # what was begun by the EBS direct API
-    tell("register the AMI", None, wanted.name)
+        snapshot.Uploader(aws, ec2.region, journal).discard_all()  # unfinished uploads by the EBS direct API
+    report("register the AMI", None, wanted.name)
     registration = ami.AmiRegistration(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags
     )
     try:
         image, was_there = ami.register(ec2, registration, made.id, source.volume_gib)
     except AwsError as error:
-        error.add(f"the snapshot {made.id} is complete: the next run takes it, `unibuild ami gc` removes it")
+        error.add(f"the snapshot {made.id} is complete: the next run uses it, `unibuild ami gc` removes it")
         raise
     used = ami.root_snapshot(image) or made.id
     if was_there and used != made.id and not made.is_found:  # another run was faster with the same image
@@ -255,10 +255,10 @@ def create(
 
 
 def _snapshots(ec2: Client, wanted: AmiSpec) -> list[dict[str, Any]]:
-    """Return the unikernel's finished snapshots, as EC2 describes them; see that they may be deleted.
+    """Return the unikernel's finished snapshots, as EC2 describes them; check that the account may delete them.
 
     Raises:
-        AwsError: they may not.
+        AwsError: it may not.
     """
     filters = [
         {"Name": f"tag:{tags.UNIKERNEL}", "Values": [wanted.about.unikernel]},
@@ -273,13 +273,13 @@ def _snapshots(ec2: Client, wanted: AmiSpec) -> list[dict[str, Any]]:
 def _bases(there: list[dict[str, Any]], wanted: AmiSpec, key: str, *, is_encrypted: bool) -> list[BaseSnapshot]:
     """Return the snapshots that can be the parent of a new one, the newest first.
 
-    A child is encrypted as its parent is, so EBS refuses an unencrypted parent where all is to be encrypted.
+    A child has the encryption of its parent, so EBS refuses an unencrypted parent if everything is to be encrypted.
 
     Args:
         there: the unikernel's snapshots.
-        wanted: the AMI as it shall be.
-        key: what the new snapshot is encrypted with.
-        is_encrypted: whether the new snapshot is, also by the account's default.
+        wanted: the wanted AMI.
+        key: the key that encrypts the new snapshot.
+        is_encrypted: whether the new snapshot is encrypted, also by the account's default.
     """
     bases = []
     for one in sorted(there, key=lambda one: one["StartTime"], reverse=True):

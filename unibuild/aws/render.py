@@ -1,4 +1,4 @@
-"""AMIs for people and for machines; docs/reference/ami.md describes the objects."""
+"""Render AMIs as text and as JSON; docs/reference/ami.md describes the objects."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 VERSION = 2
-"""Of the objects that ``--json`` prints; a new one where a field changes its meaning or goes."""
+"""The version of the objects that ``--json`` prints; it goes up when a field is removed or changes its meaning."""
 
 TABLE_HEAD = ("AMI", "REGION", "NAME", "MADE (UTC)", "TYPE", "STATE", "FROM", "VERIFIED (UTC)", "USED BY")
-_SHOWN = 2  # of what uses an AMI, in a table
+_SHOWN = 2  # users of an AMI that a table shows
 _PROVENANCE = {
     "unikernel": tags.UNIKERNEL,
     "sha256": tags.SHA256,
@@ -40,7 +40,7 @@ _PROVENANCE = {
 
 
 def table_row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the row of an AMI in a table with ``HEAD``; with None for ``users``, nobody could be asked."""
+    """Return the row of an AMI in a table with ``TABLE_HEAD``; None for ``users``: they are not known."""
     notes = [note for note, is_so in (("public", one.is_public), ("protected", one.is_protected)) if is_so]
     return (
         one.id,
@@ -51,17 +51,17 @@ def table_row(one: Ami, users: Sequence[str] | None) -> tuple[str, ...]:
         ", ".join((one.state, *notes)),
         one.tags.get(tags.REVISION, ""),
         _minute(one.tags.get(tags.VERIFIED, "")),
-        "not told" if users is None else _few(users),
+        "not known" if users is None else _few(users),
     )
 
 
 def provenance(one: Ami) -> dict[str, str | None]:
-    """Return what the tags tell of the kernel in an AMI; None: nothing is told."""
+    """Return the facts about the kernel of an AMI that its tags hold; None: there is no tag."""
     return {name: one.tags.get(key) for name, key in _PROVENANCE.items()}
 
 
 def ami_object(one: Ami, users: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return an AMI for ``--json``; with ``users`` also what uses it."""
+    """Return an AMI for ``--json``, with what uses it if ``users`` is given."""
     return {
         "id": one.id,
         "region": one.region,
@@ -83,9 +83,9 @@ def ami_object(one: Ami, users: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def detail_lines(one: Ami, users: Sequence[str]) -> Iterator[str]:
-    """Give the lines that tell all of an AMI."""
+    """Yield the lines that describe an AMI in full."""
     yield f"{one.id}  {one.name}"
-    told = {
+    shown = {
         "region": one.region,
         "state": one.state,
         "made": one.created,
@@ -93,14 +93,14 @@ def detail_lines(one: Ami, users: Sequence[str]) -> Iterator[str]:
         "snapshots": ", ".join(one.snapshots) + f" ({one.size} GiB{', encrypted' if one.is_encrypted else ''})",
         **{name: text or "" for name, text in provenance(one).items()},
         "deprecated": one.deprecated or "",
-        "public": "everybody may launch it" if one.is_public else "",
+        "public": "every account may launch it" if one.is_public else "",
         "protected": _protection(one),
         "used by": ", ".join(users),
     }
-    ours = set(_PROVENANCE.values())
-    told |= {f"tag {key}": text for key, text in one.tags.items() if key not in ours}
-    width = max(map(len, told))
-    for name, text in told.items():
+    own = set(_PROVENANCE.values())
+    shown |= {f"tag {key}": text for key, text in one.tags.items() if key not in own}
+    width = max(map(len, shown))
+    for name, text in shown.items():
         if text:
             yield f"  {name:<{width}}  {text}"
 
@@ -108,7 +108,7 @@ def detail_lines(one: Ami, users: Sequence[str]) -> Iterator[str]:
 def difference_lines(
     first: Ami, second: Ami, blocks: int, found: Sequence[BlockDifference], size: int
 ) -> Iterator[str]:
-    """Give the lines that tell how two AMIs differ.
+    """Yield the lines that describe how two AMIs differ.
 
     Args:
         first: one of them.
@@ -122,7 +122,7 @@ def difference_lines(
     one, other = provenance(first), provenance(second)
     for name in _PROVENANCE:
         if one[name] != other[name]:
-            yield f"  {name}: {one[name] or 'not told'} -> {other[name] or 'not told'}"
+            yield f"  {name}: {one[name] or 'not known'} -> {other[name] or 'not known'}"
     if not found:
         yield f"  their {blocks} blocks are the same"
         return
@@ -152,8 +152,8 @@ def removal_object(removal: RemovalPlan, failures: Mapping[int, str], *, planned
 def _protection(one: Ami) -> str:
     if not one.is_protected:
         return ""
-    after = ", and for 24 hours after that is lifted" if one.has_cooldown else ""
-    return f"EC2 refuses to deregister it{after}; `unibuild ami rm --unprotect` lifts it"
+    after = ", and for 24 hours after the protection is lifted" if one.has_cooldown else ""
+    return f"EC2 refuses to deregister it{after}; `unibuild ami rm --unprotect` lifts the protection"
 
 
 def _few(users: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The tries of one call: how long to wait before the next one, and when to give up."""
+"""Retry a call of AWS: classify its faults, compute the waits, and decide when to give up."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 
-class Stopped(Exception):  # noqa: N818 (no failure: somebody set the clock's ``stop``)
-    """A wait was ended because the whole is to end."""
+class Stopped(Exception):  # noqa: N818 (not a failure: somebody set the clock's ``stop``)
+    """A wait ended because the run is to end."""
 
 
 class Clock:
-    """Time and chance, which a test may replace.
+    """Time and random numbers, which a test may replace.
 
-    ``stop`` ends every wait: threads that sleep between two tries must not hold up Ctrl-C.
+    ``stop`` ends every wait: threads that sleep between two tries must not delay Ctrl-C.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Clock:
         self._random = random.Random()
 
     def now(self) -> float:
-        """Return seconds that only grow."""
+        """Return monotonic seconds."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -61,17 +61,18 @@ class Clock:
             raise Stopped
 
     def jitter(self, most: float) -> float:
-        """Return a number from 0 to ``most``, each as likely: full jitter."""
+        """Return a random number from 0 to ``most``, uniformly distributed: full jitter."""
         return self._random.uniform(0.0, most)
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How long a call is tried, in seconds, over every kind of fault.
+    """For how long a call is retried, in seconds, whatever the faults are.
 
-    A call gives up ``budget`` after its first fault, but not before ``tries``. While nothing was ever answered it is
-    ``first``: then the network or the endpoint is wrong. ``connect`` and ``read`` are the timeouts of one try; each
-    stall takes the next longer of ``read``. The waits between tries double from ``base`` to ``cap``.
+    A call gives up ``budget`` after its first fault, but not before it was tried ``tries`` times. If AWS has never
+    answered, it gives up after ``first``: then the network or the endpoint is wrong. ``connect`` and ``read`` are the
+    timeouts of one try; after each stall the next longer value of ``read`` is used. The waits between tries double from
+    ``base`` to ``cap``.
     """
 
     budget: float = 180.0
@@ -84,7 +85,7 @@ class RetryPolicy:
 
 
 READ_POLICY = RetryPolicy(budget=20.0, tries=3, first=10.0)
-"""For a command that only reads: the user waits for it and can run it again."""
+"""The policy of a command that only reads: the user waits for it and can run it again."""
 
 
 _WORDS = 100  # characters of an answer's body in a message
@@ -96,12 +97,12 @@ class Fault:
     """What went wrong, and the error to raise if it was the last try.
 
     Attributes:
-        kind: what it calls for.
-        error: the sentence.
-        answered: AWS was there.
-        lost: the call may have been done.
-        stalled: nothing came for too long.
-        doubtful: the endpoint answers with a web page and status 500, as servers do that lack an operation.
+        kind: what to do about it.
+        error: the error to raise.
+        answered: AWS answered.
+        lost: AWS may have carried out the call.
+        stalled: nothing arrived for too long.
+        doubtful: the endpoint answered with a web page and status 500, as servers that lack an operation do.
     """
 
     kind: Kind
@@ -119,10 +120,10 @@ def classify_fault(operation: str, region: str, error: Exception, profile: str =
         operation: what was called.
         region: where.
         error: the exception.
-        profile: the profile that the credentials are of; empty: the default one.
+        profile: the profile that has the credentials; empty: the default one.
 
     Raises:
-        Exception: the same, where it is none of AWS, botocore or the network.
+        Exception: ``error`` itself, if it does not come from AWS, botocore or the network.
     """
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
@@ -132,7 +133,7 @@ def classify_fault(operation: str, region: str, error: Exception, profile: str =
         code, status = str(said.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
         reason = str(error.response.get("Reason", ""))
         kind, body = kind_of(code, status, reason), getattr(_last, "body", b"")
-        asked = str(getattr(error, "operation_name", operation))  # of a role's credentials it is AssumeRole
+        asked = str(getattr(error, "operation_name", operation))  # AssumeRole, for a role's credentials
         told = explain(asked, region, code, str(said.get("Message", "")), reason, profile, status)
         doubtful = status == 500 and code == "500" and _is_page(body)
         return Fault(kind, told, answered=True, lost=kind is Kind.TRANSIENT, doubtful=doubtful)
@@ -144,7 +145,7 @@ def classify_fault(operation: str, region: str, error: Exception, profile: str =
     if isinstance(error, BotoCoreError) and name != UNREADABLE:
         return Fault(Kind.FATAL, told)
     if name == UNREADABLE or isinstance(error, (ValueError, LookupError, TypeError, AttributeError)):
-        return malformed_response(operation, region, "")  # botocore's parsers on damaged bytes
+        return malformed_response(operation, region, "")  # botocore's parsers raise these on damaged bytes
     if isinstance(error, OSError):
         return Fault(Kind.TRANSIENT, told, lost=True)
     raise error
@@ -154,14 +155,14 @@ def malformed_response(operation: str, region: str, why: str) -> Fault:
     """Return the fault of an answer that was damaged on the way; the error gives its status and first words."""
     status, body = getattr(_last, "status", 0), getattr(_last, "body", b"")
     told = [f"HTTP {status}"] if status else []
-    # a good answer may hold credentials (AssumeRole), a refusal does not
+    # A successful answer may hold credentials (AssumeRole), a refusal does not.
     told += [f'"{words}"'] if status >= 300 and (words := _words(body)) else [f"{len(body)} bytes"] if status else []
     error = explain_local(operation, region, UNREADABLE, ", ".join(filter(None, (why, *told))))
     return Fault(Kind.TRANSIENT, error, lost=True, doubtful=status == 500 and _is_page(body))
 
 
 def remember_answers(client: Any) -> None:  # noqa: ANN401 (boto3 has no types)
-    """Keep the status and body of each answer that a client gets, for ``fault`` and ``garbage`` in the same thread."""
+    """Keep the status and body of each answer of a client, to describe faults in the same thread."""
     client.meta.events.register("before-parse.*.*", _remember, unique_id="unibuild")
 
 
@@ -175,7 +176,7 @@ def _is_page(body: bytes) -> bool:
 
 
 def _words(body: bytes) -> str:
-    """Return the beginning of an answer's text without its markup and what a terminal would obey."""
+    """Return the beginning of an answer's text, without markup and control characters."""
     text = re.sub(r"<(style|script)\b.*?</\1>|<[^>]*>", " ", body[:4096].decode(errors="replace"), flags=re.DOTALL)
     text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     return text if len(text) <= _WORDS else text[: _WORDS - 3] + "..."
@@ -183,7 +184,7 @@ def _words(body: bytes) -> str:
 
 @contextlib.contextmanager
 def local_errors(operation: str, region: str, profile: str = "") -> Iterator[None]:
-    """Turn the errors of making a session or client into sentences."""
+    """Turn the errors of making a session or client into an ``AwsError``."""
     try:
         yield
     except Exception as error:
@@ -191,7 +192,7 @@ def local_errors(operation: str, region: str, profile: str = "") -> Iterator[Non
 
 
 _QUIET = 3.0  # seconds of tries before the user is informed
-_DOUBTS = 3  # tries of a call that the endpoint seems not to implement
+_DOUBTS = 3  # tries of a call that the endpoint does not seem to implement
 
 
 class RetryState:
@@ -199,7 +200,7 @@ class RetryState:
 
     Args:
         policy: how long the call is tried.
-        clock: time and chance.
+        clock: time and random numbers.
         operation: what is called.
         idempotent: see ``Client.call``.
         appears: see ``Client.call``.
@@ -244,7 +245,7 @@ class RetryState:
             raise fault.error
         if not self._idempotent and fault.lost:
             raise AwsLostError(
-                f"{fault.error.message}; it may have been done",
+                f"{fault.error.message}; AWS may have carried it out",
                 hint=fault.error.hint,
                 code=fault.error.code,
                 passing=True,
@@ -260,6 +261,8 @@ class RetryState:
             fault.error.add(f"{self._operation} was tried {self._count} times in {spent:.0f} s")
             raise fault.error
         if spent >= _QUIET:
-            told = f"{fault.error.message}; trying again (try {self._count + 1}, {spent:.0f} of {policy.budget:.0f} s)"
-            self._inform(self._operation, told)
+            notice = (
+                f"{fault.error.message}; trying again (try {self._count + 1}, {spent:.0f} of {policy.budget:.0f} s)"
+            )
+            self._inform(self._operation, notice)
         return self._clock.jitter(min(policy.cap, policy.base * 2 ** min(self._count, 16)))

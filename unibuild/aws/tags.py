@@ -1,4 +1,4 @@
-"""The tags of what we make in AWS, and how EC2 writes tags."""
+"""The tags of unibuild's resources in AWS, and the format of tags in EC2."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 UNIKERNEL = "unibuild:unikernel"
-"""The unikernel's name. All that we make carries it from the call on that makes it: what does not is not ours."""
+"""The unikernel's name. Every resource gets this tag in the call that creates it; the tag marks it as unibuild's."""
 SHA256 = "unibuild:sha256"
 """The hash of the image's content."""
 REVISION = "unibuild:revision"
@@ -32,20 +32,20 @@ TOOLCHAIN = "unibuild:toolchain"
 VERSION = "unibuild:version"
 """The version of unibuild."""
 SHARED = "unibuild:shared"
-"""With whom unibuild shared an AMI: the words of ``[publish] share``; goes on in ``unibuild:shared-2`` ..."""
+"""The accounts that unibuild shared an AMI with, as in ``[publish] share``; continues in ``unibuild:shared-2`` ..."""
 DEPRECATED = "unibuild:deprecate-after"
 """The ``[publish] deprecate_after`` that unibuild deprecated an AMI by."""
 PROTECTED = "unibuild:protected"
-"""``yes`` where unibuild turned the deregistration protection of an AMI on."""
+"""``yes`` if unibuild turned on the deregistration protection of an AMI."""
 VERIFIED = "unibuild:verified"
-"""When an instance of the AMI was ready: UTC, as ISO 8601 has it."""
+"""When an instance of the AMI was ready: UTC, in ISO 8601."""
 
 
 def read(said: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Return tags as EC2 tells them: a list of ``Key`` and ``Value``."""
+    """Parse tags as EC2 returns them: a list of ``Key`` and ``Value``."""
     return {tag["Key"]: tag.get("Value", "") for tag in said}
 
 
 def write(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return tags as EC2 takes them."""
+    """Return tags in the form that EC2 accepts."""
     return [{"Key": key, "Value": value} for key, value in tags.items()]

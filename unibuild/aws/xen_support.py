@@ -1,4 +1,4 @@
-"""Which kernel can run where: PV-GRUB's AKIs and the instance types for paravirtual and for Xen HVM AMIs.
+"""What EC2 offers for Xen: the AKIs of PV-GRUB, and the instance types for paravirtual and Xen HVM AMIs.
 
 Sources: the EC2 user guide ("User provided kernels", "Linux AMI virtualization types") and its list of instance types.
 """
@@ -34,17 +34,17 @@ PV_TYPES = (
     *("m2.xlarge", "c3.xlarge", "m3.xlarge", "m1.xlarge", "m2.2xlarge", "c1.xlarge", "c3.2xlarge", "m3.2xlarge"),
     *("m2.4xlarge", "c3.4xlarge", "c3.8xlarge"),
 )
-"""The instance types that run paravirtual AMIs, the smallest first; no newer one does."""
+"""The instance types that run paravirtual AMIs, the smallest first. No newer type does."""
 HVM_TYPES = (
     *("t2.micro", "t2.nano", "t2.small", "t2.medium", "m3.medium", "t2.large", "m4.large", "c4.large", "c3.large"),
     *("m3.large", "r4.large", "i3.large", "r3.large", "c4.xlarge", "m4.xlarge", "d2.xlarge", "i2.xlarge"),
     *("h1.2xlarge", "x1e.xlarge", "x1.16xlarge"),
 )
-"""Some instance types whose hypervisor is Xen, the smallest first, but T2's free one before all.
+"""Some instance types on Xen, the smallest first, except that the free one of T2 comes before all.
 
-On Nitro (T3 and all later ones) no Xen kernel runs.
+Nitro (T3 and all later types) cannot run a Xen kernel.
 """
-_LISTED_NAME = "pv-grub-hd0_1.05-x86_64.gz"  # the last one
+_LISTED_NAME = "pv-grub-hd0_1.05-x86_64.gz"  # the latest release
 _LISTED = {
     "ap-northeast-1": "aki-7077ab11",
     "ap-southeast-1": "aki-73a50110",
@@ -61,21 +61,21 @@ _NAME = re.compile(r"pv-grub-hd0_(\d+(?:\.\d+)*)-x86_64\.gz")
 
 
 def check_kind(kind: Literal["pv", "pvh"], virtualization: Virtualization) -> None:
-    """See that a kernel can be started by what starts an AMI of this virtualization type.
+    """Check that the boot loader of an AMI of this virtualization type can start a kernel.
 
     Raises:
-        InputError: it cannot, and why.
+        InputError: it cannot.
     """
     if virtualization == "paravirtual" and kind != "pv":
         raise InputError(
             "the kernel is PVH, and EC2 starts a paravirtual AMI through PV-GRUB, which loads PV kernels only",
-            hint='build for PV (Mini-OS, older MirageOS), or try `[publish] virtualization = "hvm"`: experimental, '
-            "for T2, M4 and other instance types on Xen",
+            hint='build for PV (Mini-OS, older MirageOS), or set [publish] virtualization = "hvm" (experimental, '
+            "for T2, M4 and other instance types on Xen)",
         )
     if virtualization == "hvm" and kind != "pvh":
         raise InputError(
-            "the kernel is PV, and an HVM AMI starts it through GRUB's multiboot, which a PV kernel has no entry for",
-            hint='`[publish] virtualization = "paravirtual"`',
+            "the kernel is PV, and an HVM AMI starts it through GRUB's multiboot, for which a PV kernel has no entry",
+            hint='set [publish] virtualization = "paravirtual"',
         )
 
 
@@ -98,7 +98,7 @@ def smallest_offered(ec2: Client, virtualization: Virtualization) -> str:
     if found is None:
         raise AwsError(
             f"{ec2.region} offers no instance type that runs a {virtualization} AMI on Xen",
-            hint=f"[publish] region: another one; the types are {', '.join(usable)}",
+            hint=f"set [publish] region to another one; the types are {', '.join(usable)}",
         )
     return found
 
@@ -106,7 +106,7 @@ def smallest_offered(ec2: Client, virtualization: Virtualization) -> str:
 def pv_grub(ec2: Client) -> str:
     """Return the id of the newest PV-GRUB for 64-bit kernels on disks without partitions (``hd0``) in a region.
 
-    Where EC2 shows none it is that of the user guide's list: RegisterImage sees whether it is there.
+    If EC2 lists none, return the id in the user guide's list; RegisterImage then checks that it exists.
 
     Raises:
         AwsError: the region has none.
@@ -114,14 +114,14 @@ def pv_grub(ec2: Client) -> str:
     found = newest(_shown(ec2, "pv-grub-hd0_*-x86_64.gz")) or _LISTED.get(ec2.region)
     if found is None:
         raise AwsError(
-            f"{ec2.region} has no PV-GRUB, so no paravirtual AMI can be started there",
-            hint=f"[publish] region: {', '.join(_LISTED)} have one",
+            f"cannot start a paravirtual AMI in {ec2.region}: the region lacks PV-GRUB",
+            hint=f"set [publish] region to one of {', '.join(_LISTED)}",
         )
     return found
 
 
 def is_there(ec2: Client, name: str) -> bool:
-    """Tell whether a region has Amazon's kernel image of a name.
+    """Return whether a region has Amazon's kernel image of a name.
 
     Raises:
         AwsError: AWS refused.
@@ -131,12 +131,12 @@ def is_there(ec2: Client, name: str) -> bool:
 
 def _shown(ec2: Client, name: str) -> list[dict[str, Any]]:
     named = [{"Name": "image-type", "Values": ["kernel"]}, {"Name": "name", "Values": [name]}]
-    asked: dict[str, Any] = {"Owners": ["amazon"], "Filters": named, "IncludeDeprecated": True}  # they are of 2016
+    asked: dict[str, Any] = {"Owners": ["amazon"], "Filters": named, "IncludeDeprecated": True}  # they date from 2016
     return list(ec2.call("DescribeImages", wants=("Images",), **asked)["Images"])
 
 
 def newest(images: Iterable[dict[str, Any]]) -> str | None:
-    """Return the id of the PV-GRUB with the greatest version: 1.10 is after 1.9."""
+    """Return the id of the PV-GRUB with the greatest version; 1.10 is greater than 1.9."""
     versions = [(_version(image.get("Name", "")), str(image["ImageId"])) for image in images]
     return max((one for one in versions if one[0]), default=((), None))[1]
 

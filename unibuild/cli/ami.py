@@ -41,7 +41,7 @@ class _Asked:
     @property
     def reading(self) -> Aws:
         """The account for calls that only read: they give up soon."""
-        return self.aws.like(patience=READ_POLICY)
+        return self.aws.like(retries=READ_POLICY)
 
     @property
     def regions(self) -> list[str]:

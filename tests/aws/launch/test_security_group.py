@@ -51,7 +51,7 @@ def test_ports_follow_the_settings_and_what_a_person_opened_stays(groups, client
 
 def test_a_group_of_that_name_that_is_not_ours_is_not_touched(project, groups, client):
     client("ec2").create_security_group(GroupName="unibuild-hello", Description="mine")
-    with pytest.raises(AwsError, match="is not ours"):
+    with pytest.raises(AwsError, match="unibuild did not make it"):
         groups(open=("80",))
     assert project.aws.calls.count("AuthorizeSecurityGroupIngress") == 0
 

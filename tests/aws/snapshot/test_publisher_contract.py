@@ -46,7 +46,7 @@ class Contract:
             journal=UploadJournal(self.folder),
             bucket=settings.bucket,
             role=settings.role,
-            tell=lambda *step: self.steps.append(step),
+            report=lambda *step: self.steps.append(step),
         )
         spec = SnapshotSpec(disk.digest, "hello", tags(disk), encryption)
         return publisher.find(self.via).open(context).make(disk, spec)

@@ -135,5 +135,5 @@ def test_encryption(imports: Imports) -> None:
 
 
 def test_a_bucket_that_is_not_there(imports: Imports) -> None:
-    with pytest.raises(AwsError, match="there is no such bucket"):
+    with pytest.raises(AwsError, match="the bucket does not exist"):
         imports.make(bucket="nowhere-to-be-found")

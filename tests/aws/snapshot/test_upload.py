@@ -88,7 +88,7 @@ def test_a_third_of_all_calls_fail(uploads: Uploads, kind: str) -> None:
 
 
 def test_a_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
-    uploads.patience = RetryPolicy(read=(0.2, 10.0))
+    uploads.retries = RetryPolicy(read=(0.2, 10.0))
     uploads.emulator.faults.patience = 1.0
     uploads.emulator.faults.add("stall", "PutSnapshotBlock", times=2)
     made = uploads.make(Disk.of(1, 2, 3))
@@ -126,7 +126,7 @@ def test_an_error_for_good_deletes_the_pending_snapshot(uploads: Uploads) -> Non
 
 
 def test_a_fault_that_does_not_pass_keeps_what_is_there_for_the_next_run(uploads: Uploads) -> None:
-    uploads.patience = RetryPolicy(budget=0.2, tries=2)
+    uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=2)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2, 3))
@@ -152,7 +152,7 @@ def test_an_image_that_changes_under_way_leaves_nothing(uploads: Uploads) -> Non
 def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
     clock = ManualClock()
     uploads.emulator.reset(World(clock))
-    uploads.patience = RetryPolicy(budget=0.2, tries=2)
+    uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2, 3))
@@ -165,7 +165,7 @@ def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
 
 
 def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads) -> None:
-    uploads.patience = RetryPolicy(budget=0.2, tries=2)
+    uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2, 3))
@@ -176,7 +176,7 @@ def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads)
 
 
 def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:
-    uploads.patience = RetryPolicy(budget=0.2, tries=2)
+    uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2))
@@ -186,7 +186,7 @@ def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:
 
 
 def test_without_the_journal_the_token_finds_the_snapshot(uploads: Uploads) -> None:
-    uploads.patience = RetryPolicy(budget=0.2, tries=2)
+    uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
         uploads.make(Disk.of(1, 2))

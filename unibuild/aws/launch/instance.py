@@ -1,4 +1,4 @@
-"""An instance of EC2: what it is asked for with, how it is found again, and how it ends."""
+"""Start, describe and terminate EC2 instances, and read their consoles."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
     "terminate",
 ]
 
-_OVERLAP = 4096  # bytes of the end that are sought in what came later
+_OVERLAP = 4096  # bytes at the end of the old output to search in the new one
 
 
 def new_output(before: bytes, now: bytes) -> bytes:
-    """Return what an instance said since its console was asked for before; rather a line twice than none.
+    """Return the console output of an instance since it was last read; in doubt a line appears twice.
 
     Args:
-        before: what came then.
-        now: what came now. Where nothing of ``before`` is in it, more was said meanwhile than EC2 keeps, or the
-            instance started again: all of it is new.
+        before: the output of the last read.
+        now: the current output. If nothing of ``before`` is in it, the instance printed more than EC2 keeps, or it
+            started again: then all of it is new.
     """
     if now.startswith(before):
         return now[len(before) :]
@@ -48,33 +48,33 @@ def new_output(before: bytes, now: bytes) -> bytes:
     place = now.find(end)
     if place >= 0:
         return now[place + len(end) :]
-    # what EC2 kept of the older output may be less than what is sought
+    # EC2 may have kept less of the old output than the searched bytes.
     longest = next((size for size in range(min(len(end), len(now)), 0, -1) if now.startswith(end[-size:])), 0)
     return now[longest:]
 
 
 GONE = ("shutting-down", "terminated")
 """States from which no instance comes back."""
-_METADATA: Mapping[str, Mapping[str, str]] = {  # EC2 takes no HttpTokens where the endpoint is disabled
+_METADATA: Mapping[str, Mapping[str, str]] = {  # EC2 refuses HttpTokens if the endpoint is disabled
     "off": {"HttpEndpoint": "disabled"},
     "v2": {"HttpEndpoint": "enabled", "HttpTokens": "required"},
     "on": {"HttpEndpoint": "enabled", "HttpTokens": "optional"},
 }
 APPEARS = 180.0
-"""Seconds for which EC2 may not know what it has just made."""
+"""Seconds for which EC2 may not know what it has just created."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """An instance as EC2 tells of it.
+    """An instance, as EC2 describes it.
 
     Attributes:
         id: ``i-...``.
         state: ``pending``, ``running``, ``shutting-down``, ``terminated``, ``stopping`` or ``stopped``.
         ami: the id of its AMI.
-        public: its public address, an Elastic IP too.
+        public: its public address, which may be an Elastic IP.
         private: its address in its VPC.
-        reason: why it is in this state, where EC2 tells.
+        reason: why it is in this state; empty: EC2 gives no reason.
     """
 
     id: str
@@ -86,21 +86,21 @@ class Instance:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs, or is about to."""
+        """Whether it runs or starts."""
         return self.state in ("pending", "running")
 
 
 def launch_parameters(
     settings: Launch, ami: Ami, kind: str, unikernel: str, groups: Sequence[str], user_data: bytes | None
 ) -> dict[str, Any]:
-    """Return what RunInstances is asked for, but for the ClientToken.
+    """Return the parameters of RunInstances, without the ClientToken.
 
     Args:
         settings: ``[launch]``.
-        ami: what is launched.
+        ami: the AMI to launch.
         kind: the instance type.
-        unikernel: the name that our tag has.
-        groups: the ids of its security groups; none: the VPC's default one.
+        unikernel: the unikernel's name, the value of unibuild's tag.
+        groups: the ids of its security groups; empty: the VPC's default one.
         user_data: the bytes of ``user_data``; botocore encodes them.
     """
     given = {tags.UNIKERNEL: unikernel, "Name": unikernel, **settings.tags}
@@ -119,15 +119,15 @@ def launch_parameters(
 
 
 def digest(asked: Mapping[str, Any]) -> str:
-    """Return the hash of what RunInstances is asked for: user data may be secret, so none of it is kept."""
+    """Return the hash of the parameters of RunInstances. They are not kept themselves: user data may be secret."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=bytes.hex).encode()).hexdigest()
 
 
 def start(aws: Aws, region: str, asked: Mapping[str, Any], token: str) -> str:
-    """Ask for an instance, or for the one that this token stands for already; return its id.
+    """Start an instance, or find the one that was started with this token; return its id.
 
     Raises:
-        AwsError: AWS refused; ``IdempotentInstanceTerminated``: the one of this token has ended.
+        AwsError: AWS refused; ``IdempotentInstanceTerminated``: the instance of this token was terminated.
     """
     answer = aws.client("ec2", region).call(
         "RunInstances", appears=APPEARS, wants=("Instances",), **asked, ClientToken=token
@@ -136,7 +136,7 @@ def start(aws: Aws, region: str, asked: Mapping[str, Any], token: str) -> str:
 
 
 def describe(aws: Aws, region: str, name: str) -> Instance | None:
-    """Return an instance by its id; None: EC2 knows none such any more.
+    """Return an instance by its id; None if EC2 no longer knows it.
 
     Raises:
         AwsError: AWS refused.
@@ -151,7 +151,7 @@ def describe(aws: Aws, region: str, name: str) -> Instance | None:
 
 
 def find_by_token(aws: Aws, region: str, token: str) -> Instance | None:
-    """Return the instance that a ClientToken stands for, if there is one.
+    """Return the instance that was started with a ClientToken, if there is one.
 
     Raises:
         AwsError: AWS refused.
@@ -161,7 +161,7 @@ def find_by_token(aws: Aws, region: str, token: str) -> Instance | None:
 
 
 def terminate(aws: Aws, region: str, names: Sequence[str], *, appears: float = 0.0) -> None:
-    """End instances; those that EC2 does not know any more have ended.
+    """Terminate instances; those that EC2 no longer knows count as terminated.
 
     Args:
         aws: the account.
@@ -181,9 +181,9 @@ def terminate(aws: Aws, region: str, names: Sequence[str], *, appears: float = 0
 
 
 def console_output(aws: Aws, region: str, name: str) -> bytes:
-    """Return what EC2 has of an instance's console: nothing at first, later the last 64 KiB.
+    """Return the console output that EC2 has of an instance: nothing at first, later the last 64 KiB.
 
-    ``Latest`` is only for Nitro, which no Xen kernel runs on.
+    ``Latest`` works only on Nitro, which cannot run a Xen kernel.
 
     Raises:
         AwsError: AWS refused.

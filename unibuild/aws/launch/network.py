@@ -1,4 +1,4 @@
-"""What leads to an instance: its security group with the ports that it serves, and an Elastic IP."""
+"""The network access to an instance: its security group with the open ports, and an Elastic IP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class PortRule(NamedTuple):
-    """An open range of ports, to one network; the ports are -1 for ``icmp``, whose types they would be."""
+    """A range of ports that is open to one network. For ``icmp`` the ports, which are its types there, are -1."""
 
     protocol: str
     first: int
@@ -38,7 +38,7 @@ class PortRule(NamedTuple):
 
 
 class RuleChange(NamedTuple):
-    """What is to be done to a group.
+    """The changes to make to a group.
 
     Attributes:
         missing: rules to add.
@@ -64,12 +64,11 @@ def port_rules(ports: Iterable[str], networks: Sequence[str]) -> tuple[PortRule,
 
 
 def compare_rules(rules: Iterable[PortRule], there: Iterable[Mapping[str, Any]]) -> RuleChange:
-    """Return what makes a group open just these ports, as far as it is ours to change.
+    """Return the changes after which a group opens exactly these ports, apart from rules that unibuild did not make.
 
     Args:
-        rules: what is wanted.
-        there: the group's rules as DescribeSecurityGroupRules tells them; those without our tag are somebody else's,
-            and stay.
+        rules: the wanted rules.
+        there: the group's rules, as DescribeSecurityGroupRules returns them; those without unibuild's tag stay.
     """
     asked = tuple(rules)
     incoming = {said["SecurityGroupRuleId"]: said for said in there if not said.get("IsEgress")}
@@ -83,7 +82,7 @@ def compare_rules(rules: Iterable[PortRule], there: Iterable[Mapping[str, Any]])
 
 
 def ip_permission(rule: PortRule) -> dict[str, Any]:
-    """Return a rule as AuthorizeSecurityGroupIngress takes it."""
+    """Return a rule in the form that AuthorizeSecurityGroupIngress accepts."""
     key, name = ("Ipv6Ranges", "CidrIpv6") if ":" in rule.network else ("IpRanges", "CidrIp")
     return {
         "IpProtocol": rule.protocol,
@@ -99,16 +98,16 @@ def _port_rule(said: Mapping[str, Any]) -> PortRule:
 
 
 def holder(aws: Aws, region: str, given: str) -> str | None:
-    """Return the id of the instance that an Elastic IP leads to now; None: it leads nowhere.
+    """Return the id of the instance that an Elastic IP is associated with; None if there is none.
 
     Raises:
-        AwsError: there is none such.
+        AwsError: the Elastic IP does not exist.
     """
     return _address(aws, region, given).get("InstanceId") or None
 
 
 def move_address(aws: Aws, region: str, given: str, name: str) -> str:
-    """Let an Elastic IP lead to an instance, wherever it led before; return the address.
+    """Associate an Elastic IP with an instance, whichever had it before; return the address.
 
     Raises:
         AwsError: AWS refused.
@@ -122,10 +121,10 @@ def move_address(aws: Aws, region: str, given: str, name: str) -> str:
 
 
 def security_group(aws: Aws, settings: Launch, region: str, unikernel: str) -> list[str]:
-    """Return the ids of the security groups that an instance is to have; our own one is made, and its ports opened.
+    """Return the ids of an instance's security groups; create unibuild's own group and open its ports if necessary.
 
     Raises:
-        AwsError: AWS refused; or there is no default VPC and no subnet is set.
+        AwsError: AWS refused, or there is no default VPC and no subnet is set.
     """
     if settings.security_group:
         return [settings.security_group]
@@ -138,8 +137,8 @@ def security_group(aws: Aws, settings: Launch, region: str, unikernel: str) -> l
     marked = tags.write({tags.UNIKERNEL: unikernel})
     if found and tags.UNIKERNEL not in tags.read(found[0].get("Tags", ())):
         raise AwsError(
-            f"the security group {name} in {region} is not ours: it has no tag {tags.UNIKERNEL}",
-            hint=f"[launch] security_group: {found[0]['GroupId']} uses it as it is",
+            f"cannot use the security group {name} in {region}: unibuild did not make it (no tag {tags.UNIKERNEL})",
+            hint=f"set [launch] security_group to {found[0]['GroupId']} to use it unchanged",
         )
     if found:
         group = str(found[0]["GroupId"])
@@ -158,16 +157,16 @@ def security_group(aws: Aws, settings: Launch, region: str, unikernel: str) -> l
 
 
 def remove_security_group(aws: Aws, region: str, unikernel: str, seconds: float) -> str | None:
-    """Delete the security group that unibuild made for a unikernel; return its id, None where there is none.
+    """Delete the security group that unibuild made for a unikernel; return its id, None if there is none.
 
     Args:
         aws: the account.
         region: where.
-        unikernel: the name that our tag has.
-        seconds: how long an instance that was terminated may still hold it.
+        unikernel: the unikernel's name, the value of unibuild's tag.
+        seconds: for how long a terminated instance may still use it.
 
     Raises:
-        AwsError: AWS refused: ``DependencyViolation`` where something uses it.
+        AwsError: AWS refused: ``DependencyViolation`` if something uses it.
     """
     client = aws.client("ec2", region)
     named = [
@@ -196,7 +195,7 @@ def remove_security_group(aws: Aws, region: str, unikernel: str, seconds: float)
 
 
 def _open(aws: Aws, settings: Launch, region: str, group: str, marked: list[dict[str, str]]) -> None:
-    """Open the ports of our group that are wanted, and close those that we opened and are no more."""
+    """Open the wanted ports of unibuild's group, and close those that it opened and that are no longer wanted."""
     client = aws.client("ec2", region)
     in_group = [{"Name": "group-id", "Values": [group]}]
     there = client.pages("DescribeSecurityGroupRules", "SecurityGroupRules", Filters=in_group)
@@ -214,13 +213,13 @@ def _open(aws: Aws, settings: Launch, region: str, group: str, marked: list[dict
 
 
 def _vpc(aws: Aws, settings: Launch, region: str) -> str:
-    """Return the id of the VPC that an instance will be in."""
+    """Return the id of the instance's VPC."""
     client = aws.client("ec2", region)
     if settings.subnet:
         return str(client.call("DescribeSubnets", SubnetIds=[settings.subnet])["Subnets"][0]["VpcId"])
     found = client.call("DescribeVpcs", Filters=[{"Name": "is-default", "Values": ["true"]}]).get("Vpcs", ())
     if not found:
-        raise AwsError(f"the account has no default VPC in {region}", hint="[launch] subnet: name a subnet")
+        raise AwsError(f"the account has no default VPC in {region}", hint="set [launch] subnet")
     return str(found[0]["VpcId"])
 
 
@@ -228,5 +227,5 @@ def _address(aws: Aws, region: str, given: str) -> Mapping[str, Any]:
     by: dict[str, Any] = {"AllocationIds": [given]} if given.startswith("eipalloc-") else {"PublicIps": [given]}
     found: Sequence[Mapping[str, Any]] = aws.client("ec2", region).call("DescribeAddresses", **by)["Addresses"]
     if not found:
-        raise AwsError(f"there is no Elastic IP {given} in {region}", hint="[launch] elastic_ip")
+        raise AwsError(f"no such Elastic IP in {region}: {given}", hint="change [launch] elastic_ip")
     return found[0]

@@ -1,8 +1,8 @@
-"""The instances that we started, in the project's state folder: each is written down before EC2 hears of it.
+"""Records of a project's instances, in its state folder; each is written before EC2 is asked for the instance.
 
-A region has at most two instances of a project: the ``good`` one, and while a launch is under way the ``pending`` one.
-A launch is known by its ClientToken from before the call that makes the instance, so a run that was killed at any
-point is continued (the same token gives the same instance) or cleaned up by the next one.
+A region has at most two instances of a project: the ``good`` one, and during a launch the ``pending`` one. The record
+holds the launch's ClientToken, so the next run can continue a killed launch (the same token gives the same instance) or
+clean up after it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class LaunchRecord:
-    """An instance that we asked for.
+    """An instance that unibuild asked EC2 for.
 
     Attributes:
         token: the ClientToken of its launch.
         ami: the id of its AMI.
-        asked: the hash of what was asked for: a launch with other settings is another one.
-        id: ``i-...``; None while EC2 has not told it.
-        since: when it was asked for: UTC, as ISO 8601 has it.
+        asked: the hash of the parameters: a launch with other settings is another one.
+        id: ``i-...``; None until EC2 has returned it.
+        since: when EC2 was asked: UTC, in ISO 8601.
     """
 
     token: str
@@ -44,13 +44,13 @@ class LaunchRecord:
 
 @dataclass(frozen=True)
 class RegionLaunches:
-    """Our instances in a region.
+    """The project's instances in a region.
 
     Attributes:
-        region: which.
-        good: the one that was good last.
-        pending: the one that a launch has begun with and not finished.
-        ending: the ids of those that have been replaced and may still run.
+        region: the region.
+        good: the last one that became ready.
+        pending: the one of an unfinished launch.
+        ending: the ids of those that were replaced and may still run.
     """
 
     region: str
@@ -59,34 +59,34 @@ class RegionLaunches:
     ending: tuple[str, ...] = ()
 
     def begin(self, launch: LaunchRecord) -> RegionLaunches:
-        """Return the record of a launch that begins, or has come to know its id."""
+        """Return the record with a launch that begins or has just received its id."""
         return dataclasses.replace(self, pending=launch)
 
     def accept(self) -> RegionLaunches:
-        """Return the record once the pending instance is good: the one before is to end."""
+        """Return the record after the pending instance became ready; the previous one is to be terminated."""
         before = (self.good.id,) if self.good and self.good.id else ()
         return dataclasses.replace(self, good=self.pending, pending=None, ending=(*self.ending, *before))
 
     def reject(self) -> RegionLaunches:
-        """Return the record once the pending instance is gone."""
+        """Return the record after the pending instance was terminated."""
         return dataclasses.replace(self, pending=None)
 
     def ended(self, *ids: str) -> RegionLaunches:
-        """Return the record once these instances are gone."""
+        """Return the record after these instances were terminated."""
         good = None if self.good and self.good.id in ids else self.good
         return dataclasses.replace(self, good=good, ending=tuple(one for one in self.ending if one not in ids))
 
 
 def next_step(record: RegionLaunches, asked: str) -> Literal["begin", "continue", "abandon"]:
-    """Say what a launch does first, given what an earlier run has left.
+    """Return what a launch does first, given what an earlier run has left.
 
     Args:
-        record: what is written down.
-        asked: the hash of what is asked for now.
+        record: the record.
+        asked: the hash of the wanted parameters.
 
     Returns:
-        ``begin``: nothing is under way; ``continue``: the same launch is; ``abandon``: another one is, whose instance
-        has to go first.
+        ``begin``: no launch is unfinished; ``continue``: the same launch is unfinished; ``abandon``: another one is,
+        and its instance must be terminated first.
     """
     if record.pending is None:
         return "begin"
@@ -94,7 +94,7 @@ def next_step(record: RegionLaunches, asked: str) -> Literal["begin", "continue"
 
 
 def load(state: Path, region: str) -> RegionLaunches:
-    """Return the record of a region in the state folder; an empty one where there is none that we can read."""
+    """Return the record of a region in the state folder; an empty one if there is none or it cannot be read."""
     tree = _read(state).get(region)
     try:
         return _record(region, tree) if tree else RegionLaunches(region)
@@ -103,7 +103,7 @@ def load(state: Path, region: str) -> RegionLaunches:
 
 
 def save(state: Path, record: RegionLaunches) -> None:
-    """Write the record of its region, whole; the lock of ``lock_path`` is held meanwhile.
+    """Write the whole record of its region; the caller holds the lock of ``lock_path``.
 
     Raises:
         FileError: it cannot be written.
@@ -117,7 +117,7 @@ def save(state: Path, record: RegionLaunches) -> None:
 
 
 def lock_path(state: Path) -> Path:
-    """Return the file that is locked while a run changes our instances."""
+    """Return the file that is locked while a run changes the project's instances."""
     return state / "instances.lock"
 
 

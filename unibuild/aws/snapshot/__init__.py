@@ -1,1 +1,1 @@
-"""From an image to an EBS snapshot by the EBS direct API: only what changed, and again where it stopped."""
+"""Turn a disk image into an EBS snapshot, and compare snapshots."""

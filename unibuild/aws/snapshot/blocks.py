@@ -1,7 +1,7 @@
-"""Which blocks a snapshot needs: the plan of an upload as a plain value. Nothing is called here.
+"""Plan which blocks of a snapshot to upload, as a plain value and without calling AWS.
 
-A snapshot is a volume's blocks of 512 KiB; those that were never put are zeros. One that has a parent begins with the
-parent's blocks, so a block that is zeros now must be put as zeros where the parent has something else.
+A snapshot consists of a volume's blocks of 512 KiB; blocks that were never put are zeros. A snapshot with a parent
+begins with the parent's blocks, so a block that is now zeros must be put where the parent has data.
 Source: the EBS direct API's reference (StartSnapshot, PutSnapshotBlock, CompleteSnapshot).
 """
 
@@ -30,12 +30,12 @@ __all__ = [
 
 _TAG = "unibuild:blocks"  # and unibuild:blocks-2 ...: "21:" for 21 blocks, then base64
 _BYTES = 6  # of a block's SHA-256: 48 bits; 8 characters of base64
-_LENGTH = 248  # characters of a tag's value, of which EBS direct takes 255
-_MOST = 9  # tags of checksums, which are 139 MiB; 50 tags are allowed
+_LENGTH = 248  # characters of a tag's value; EBS direct accepts 255
+_MOST = 9  # tags of checksums, enough for 139 MiB; 50 tags are allowed
 
 
 def checksum_tags(digests: Mapping[int, bytes]) -> dict[str, str]:
-    """Return the tags that hold the beginnings of the blocks' checksums; none where there are too many blocks."""
+    """Return the tags that hold the beginnings of the blocks' checksums; none if there are too many blocks."""
     count = max(digests, default=-1) + 1
     data = b"".join(digests.get(index, b"")[:_BYTES].ljust(_BYTES, b"\0") for index in range(count))
     text = f"{count}:{base64.b64encode(data).decode()}"
@@ -44,7 +44,7 @@ def checksum_tags(digests: Mapping[int, bytes]) -> dict[str, str]:
 
 
 def checksums_from_tags(tags: Mapping[str, str]) -> dict[int, bytes] | None:
-    """Return the beginnings of the checksums of the blocks that are not zeros; None where the tags hold none."""
+    """Return the beginnings of the checksums of the blocks that are not zeros; None if the tags hold none."""
     count, _, text = "".join(tags.get(_tag_name(number), "") for number in range(_MOST)).partition(":")
     try:
         data = base64.b64decode(text, validate=True)
@@ -67,12 +67,12 @@ ZEROS = hashlib.sha256(bytes(BLOCK)).digest()
 
 
 class BaseSnapshot(NamedTuple):
-    """A finished snapshot of ours that may be the parent of the next one.
+    """A finished snapshot of unibuild that may be the parent of the next one.
 
     Attributes:
         id: its id.
         volume: its volume's size in GiB.
-        digests: the SHA-256 of each of its blocks that is not zeros, or the first bytes of it, by index.
+        digests: the SHA-256 of each block that is not zeros, or its first bytes, by index.
     """
 
     id: str
@@ -81,12 +81,12 @@ class BaseSnapshot(NamedTuple):
 
 
 class UploadPlan(NamedTuple):
-    """What is to be done for a snapshot.
+    """The upload that a snapshot needs.
 
     Attributes:
         volume: the volume's size in GiB.
         parent: the snapshot that it begins with; None: all zeros.
-        puts: the SHA-256 of each block that must be put, by index, in their order; empty where the parent is the same.
+        puts: the SHA-256 of each block that must be put, by index, in their order; empty if the parent is the same.
     """
 
     volume: int
@@ -100,7 +100,7 @@ def plan_upload(wanted: Mapping[int, bytes], volume: int, bases: Iterable[BaseSn
     Args:
         wanted: the SHA-256 of each block that is not zeros, by index.
         volume: the volume's size in GiB; a parent must not be larger.
-        bases: what may be the parent; of those that are as good the first one is taken, and none before any.
+        bases: the possible parents. Of equally good ones the first is used, and no parent is preferred to any.
     """
     best = UploadPlan(volume, None, dict(sorted(wanted.items())))
     for base in bases:
@@ -117,21 +117,21 @@ def _difference(wanted: Mapping[int, bytes], there: Mapping[int, bytes]) -> dict
 
 
 def aggregate(puts: Mapping[int, bytes]) -> str:
-    """Return the checksum of all blocks that were put, as ``ChecksumAggregationMethod=LINEAR`` has it: base64."""
+    """Return the checksum of all blocks that were put, by ``ChecksumAggregationMethod=LINEAR``, in base64."""
     return encoded(hashlib.sha256(b"".join(puts[index] for index in sorted(puts))).digest())
 
 
 def encoded(digest: bytes) -> str:
-    """Return a SHA-256 as AWS has it: base64."""
+    """Return a SHA-256 in base64, as AWS expects it."""
     return base64.b64encode(digest).decode()
 
 
 def client_token(upload: UploadPlan, params: Mapping[str, object], attempt: int) -> str:
-    """Return the ClientToken of an upload: the same for the same one, so that a lost snapshot is found again.
+    """Return the ClientToken of an upload. It is the same for the same upload, so that a retry finds the snapshot.
 
     Args:
         upload: the upload.
-        params: the other parameters of StartSnapshot; another value of one must be another token.
+        params: the other parameters of StartSnapshot; another value of one must give another token.
         attempt: how many snapshots of this upload are known to be gone.
     """
     puts = {str(index): digest.hex() for index, digest in sorted(upload.puts.items())}

@@ -1,4 +1,4 @@
-"""Reading the blocks of two snapshots, to compare them."""
+"""Compare the blocks of two AMIs' snapshots."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class BlockDifference:
 
     Attributes:
         index: its number; the blocks of EBS have 512 KiB.
-        how: ``changed``, or which of the two volumes has data there: ``first``, ``second``.
+        how: ``changed``, or the only volume that has data there: ``first``, ``second``.
         bytes: how many bytes differ.
-        offset: that of the first of them, in the volume.
+        offset: the offset of the first of them in the volume.
     """
 
     index: int
@@ -35,12 +35,12 @@ class BlockDifference:
 
 
 def compare_block(index: int, size: int, first: bytes | None, second: bytes | None) -> BlockDifference | None:
-    """Return how a block differs; None: it does not.
+    """Return how a block differs; None if it does not.
 
     Args:
         index: its number.
         size: bytes of a block.
-        first: its data in the first volume; None: it has none there, and reads as zeros.
+        first: its data in the first volume; None: it has none, and reads as zeros.
         second: the same in the second.
     """
     zeros = bytes(size)
@@ -57,16 +57,16 @@ def _xor(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one) ^ int.from_bytes(other)).to_bytes(len(one))
 
 
-_READERS = 8  # threads; more buy nothing for the few blocks of a unikernel
+_READERS = 8  # threads; more gain nothing for the few blocks of a unikernel
 
 
 def compare_amis(aws: Aws, first: Ami, second: Ami) -> tuple[int, list[BlockDifference]]:
     """Return how many blocks have data in the root volumes of two AMIs, and those that differ, in their order.
 
-    All of both is read, for EC2 itself compares only snapshots of one line of descent.
+    Both snapshots are read in full, because EC2 itself compares only snapshots of the same lineage.
 
     Raises:
-        AwsError: AWS refused; or an AMI has no snapshot that may be read.
+        AwsError: AWS refused, or an AMI lacks a readable snapshot.
     """
     tokens = run_parallel([functools.partial(_tokens, aws, one) for one in (first, second)])
     indices = sorted({index for one in tokens for index in one})
@@ -83,9 +83,9 @@ def compare_amis(aws: Aws, first: Ami, second: Ami) -> tuple[int, list[BlockDiff
 
 
 def _tokens(aws: Aws, ami: Ami) -> dict[int, str]:
-    """Return the token of each block that has data, which it is read with."""
+    """Return the token that reads each block that has data, by the block's index."""
     if not ami.snapshots:
-        raise AwsError(f"{ami.id} has no snapshot to read")
+        raise AwsError(f"cannot compare {ami.id}: it has no snapshot")
     client = aws.client("ebs", ami.region)
     return {
         block["BlockIndex"]: block["BlockToken"]

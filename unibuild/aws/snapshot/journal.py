@@ -1,7 +1,7 @@
-"""What was begun at AWS and is not finished, in ``.unibuild/aws.json``: a killed run goes on where it stopped.
+"""The journal of unfinished uploads, ``.unibuild/aws.json``: the run after a killed one continues where that stopped.
 
-A pending snapshot's blocks cannot be listed, so what was put is written down here. The file holds ids and checksums,
-no secret. One that cannot be read counts as empty: then more is sent than need be, and nothing else is lost.
+AWS cannot list the blocks of a pending snapshot, so the journal records those that were put. The file holds ids and
+checksums, no secrets. A damaged file counts as empty: then blocks are sent again, and nothing else is lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PendingUpload(msgspec.Struct):
         parent: the snapshot that it begins with.
         attempt: how many snapshots of this upload are known to be gone.
         snapshot: its id, once it is known.
-        sealed: whether it was asked to complete: no block can be put any more.
+        sealed: whether its completion was requested: no more blocks can be put.
         done: the SHA-256, in hexadecimal digits, of the blocks that were put, by index.
     """
 
@@ -53,7 +53,7 @@ class _JournalVersion(msgspec.Struct):
 
 
 def _version(path: Path) -> int:
-    """Return the version of a file that is not read as ours is; 0: it is damaged."""
+    """Return the version of a file in an unknown format; 0: it is damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=_JournalVersion).version
     except (OSError, msgspec.DecodeError):
@@ -65,7 +65,7 @@ class UploadJournal:
 
     Args:
         folder: the project's state folder.
-        writing: whether the file is written; a plan leaves it as it is.
+        writing: whether to write the file; a plan does not.
 
     Raises:
         FileError: a newer unibuild wrote it.
@@ -88,20 +88,20 @@ class UploadJournal:
         return tuple(self._state.begun)
 
     def begin(self, upload: PendingUpload) -> None:
-        """Write down that an upload begins.
+        """Record that an upload begins.
 
         Raises:
-            FileError: the journal cannot be written; this goes for all that follows.
+            FileError: the journal cannot be written. ``drop`` and ``save`` raise it too.
         """
         self._state.begun.append(upload)
         self.save()
 
     def drop(self, upload: PendingUpload) -> None:
-        """Forget an upload: it is finished, or nothing of it is left."""
+        """Remove the record of an upload that is finished or has left nothing."""
         self._state.begun = [one for one in self._state.begun if one is not upload]
         self.save()
 
     def save(self) -> None:
-        """Write the file, whole, with what was changed in the uploads that it holds."""
+        """Write the whole file, with the changes in its uploads."""
         if self._writing:
             write_atomic(self.path, msgspec.json.encode(self._state) + b"\n")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_KEY", "PUBLISHERS", "FinishedSnapshot", "Publisher", "PublisherContext", "SnapshotSpec", "find"]
 
 DEFAULT_KEY = "aws/ebs"
-"""What stands for the account's own key for EBS."""
+"""The value that means the account's default key for EBS."""
 
 PUBLISHERS = {
     "ebs": ("unibuild.aws.snapshot.upload", "Uploader"),
@@ -69,7 +69,7 @@ class PublisherContext:
         journal: the unfinished uploads of earlier runs.
         bucket: ``[publish] bucket``; None: it is not set.
         role: ``[publish] role``.
-        tell: called with the progress: the step, the finished part (0 to 1, None: not known), and details.
+        report: called with the progress: the step, the finished part (0 to 1, None: not known), and details.
     """
 
     aws: Aws
@@ -77,7 +77,7 @@ class PublisherContext:
     journal: UploadJournal
     bucket: str | None
     role: str
-    tell: Callable[[str, float | None, str], None]
+    report: Callable[[str, float | None, str], None]
 
 
 class Publisher(Protocol):

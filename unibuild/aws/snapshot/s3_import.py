@@ -1,8 +1,8 @@
-"""Makes a snapshot by way of S3 (``via = "s3"``): the whole image as an object, imported by EC2, and removed again.
+"""Import a snapshot through S3 (``via = "s3"``): upload the whole image as an object, import it, remove the object.
 
-For accounts that may not use the EBS direct API. Needs a bucket in the region, and a role that EC2's import service may
-assume (VM Import/Export user guide, "Required permissions"). Nothing is incremental here. An import that a killed run
-had begun is taken up by the next one, and what it left in the bucket goes.
+This is for accounts that may not use the EBS direct API. It needs a bucket in the region, and a role that EC2's import
+service may assume (VM Import/Export user guide, "Required permissions"). It is not incremental. The next run continues
+the import of a killed run, and removes what that left in the bucket.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
 
 __all__ = ["S3Importer"]
 
-_PART = 16  # blocks of a part: 8 MiB, of which 10,000 are allowed
-_IMPORTS = 7200.0  # seconds that an import may take: minutes as a rule, over an hour was seen
+_PART = 16  # blocks of a part: 8 MiB; S3 allows 10,000 parts
+_IMPORTS = 7200.0  # seconds that an import may take: usually minutes, but more than an hour was seen
 _APPEARS = 180.0
 
 
 @dataclass
 class S3Importer:
-    """Makes snapshots through a bucket.
+    """Import snapshots through a bucket.
 
     Attributes:
         aws: the account.
         region: the region of the bucket and the snapshot.
         bucket: the bucket's name.
         role: the role that EC2 reads the bucket with.
-        owner: who is at it: the same for each run of a project on a machine. Another machine has objects of its own.
-        tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
+        owner: names the project and the machine, so that other machines use other objects.
+        report: called with the progress: the step, the finished part (0 to 1, None: not known), and details.
     """
 
     aws: Aws
@@ -56,7 +56,7 @@ class S3Importer:
     bucket: str
     role: str
     owner: str
-    tell: Callable[[str, float | None, str], None]
+    report: Callable[[str, float | None, str], None]
 
     needs_key_arn: ClassVar[bool] = False
 
@@ -65,16 +65,18 @@ class S3Importer:
         """Check that a bucket is set.
 
         Raises:
-            SettingsError: none is.
+            SettingsError: it is not.
         """
         if not settings.bucket:
-            raise SettingsError('[publish] via = "s3" needs a bucket', hint="[publish] bucket: one of the AMI's region")
+            raise SettingsError(
+                '[publish] via = "s3" needs a bucket', hint="set [publish] bucket to one of the AMI's region"
+            )
 
     @classmethod
     def open(cls, context: PublisherContext) -> S3Importer:
-        """Return an importer, whose objects in the bucket no other machine or project touches."""
+        """Return an importer. No other machine or project uses its objects in the bucket."""
         owner = f"{socket.gethostname()}:{context.journal.path.resolve()}"
-        return cls(context.aws, context.region, context.bucket or "", context.role, owner, context.tell)
+        return cls(context.aws, context.region, context.bucket or "", context.role, owner, context.report)
 
     def make(
         self,
@@ -82,7 +84,7 @@ class S3Importer:
         about: SnapshotSpec,
         bases: Sequence[BaseSnapshot] = (),  # noqa: ARG002 (an import is always whole)
     ) -> FinishedSnapshot:
-        """Return the finished snapshot of an image. The object is removed, also where something fails.
+        """Return the finished snapshot of an image. The object is removed, also after a failure.
 
         Raises:
             AwsError: AWS refused, or the import failed.
@@ -92,7 +94,7 @@ class S3Importer:
         key = f"{folder}{about.identity[:32]}-{hashlib.sha256(self.owner.encode()).hexdigest()[:8]}.raw"
         puts = 0
         try:
-            snapshot = self._begun(about)
+            snapshot = self._resume(about)
             if snapshot is None:
                 self._upload(source, key)
                 puts = source.size // BLOCK
@@ -103,15 +105,15 @@ class S3Importer:
         ec2.call("CreateTags", appears=_APPEARS, Resources=[snapshot], Tags=tags.write(about.tags))
         return FinishedSnapshot(snapshot, puts, None)
 
-    def _begun(self, about: SnapshotSpec) -> str | None:
-        """Return the snapshot of an import that an earlier run began: it is known by the tags of its task."""
+    def _resume(self, about: SnapshotSpec) -> str | None:
+        """Return the snapshot of an import that an earlier run began, which the tags of its task identify."""
         ec2 = self.aws.client("ec2", self.region)
         for task in ec2.pages("DescribeImportSnapshotTasks", "ImportSnapshotTasks"):
             held, detail = tags.read(task.get("Tags", ())), task.get("SnapshotTaskDetail", {})
             if any(held.get(key) != value for key, value in _few(about.tags).items()):
                 continue
             if detail.get("Status") == "active":
-                with contextlib.suppress(AwsError):  # it failed: then there is another
+                with contextlib.suppress(AwsError):  # if it failed, a new import is started
                     return self._wait(str(task["ImportTaskId"]))
             if detail.get("Status") == "completed" and self._is_there(str(detail["SnapshotId"])):
                 return str(detail["SnapshotId"])
@@ -134,7 +136,7 @@ class S3Importer:
         blocks = source.size // BLOCK
         for first in range(0, blocks, _PART):
             detail = f"{first * BLOCK / 2**20:.1f} of {source.size / 2**20:.1f} MiB"
-            self.tell(f"upload to s3://{self.bucket}", first / blocks, detail)
+            self.report(f"upload to s3://{self.bucket}", first / blocks, detail)
             data = b"".join(map(source.read, range(first, min(first + _PART, blocks))))
             number = len(parts) + 1
             answer = s3.call(
@@ -149,19 +151,19 @@ class S3Importer:
             parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         try:
             s3.call("CompleteMultipartUpload", UploadId=upload, MultipartUpload={"Parts": parts}, **place)
-        except AwsError as error:  # an answer may have been lost: then the upload is gone, and the object there
+        except AwsError as error:  # if an answer was lost, the upload is gone and the object exists
             if error.code != "NoSuchUpload" or not self._has(key, source.size):
                 raise
 
     def _has(self, key: str, size: int) -> bool:
-        """Tell whether the object is there; the answer of HeadObject has no body that would show damage."""
+        """Return whether the object exists. HeadObject would not do: without a body its answer does not show damage."""
         answer = self.aws.client("s3", self.region).call(
             "ListObjectsV2", wants=("KeyCount",), Bucket=self.bucket, Prefix=key
         )
         return any((one["Key"], one["Size"]) == (key, size) for one in answer.get("Contents", []))
 
     def _import(self, key: str, about: SnapshotSpec) -> str:
-        """Let EC2 import the object; return the snapshot's id."""
+        """Import the object into EC2; return the snapshot's id."""
         ec2 = self.aws.client("ec2", self.region)
         params: dict[str, Any] = {
             "DiskContainer": {"Format": "RAW", "UserBucket": {"S3Bucket": self.bucket, "S3Key": key}},
@@ -173,37 +175,37 @@ class S3Importer:
         if about.encryption:
             params["Encrypted"] = True
             params |= {"KmsKeyId": about.encryption} if about.encryption != DEFAULT_KEY else {}
-        token = uuid.uuid4().hex  # an earlier one would find an import that failed, or a snapshot that is gone
+        token = uuid.uuid4().hex  # an earlier token could find a failed import, or a snapshot that was removed
         started = ec2.call("ImportSnapshot", wants=("ImportTaskId",), ClientToken=token, **params)
         return self._wait(str(started["ImportTaskId"]))
 
     def _wait(self, task: str) -> str:
         ec2 = self.aws.client("ec2", self.region)
 
-        def look() -> str | None:
+        def imported() -> str | None:
             answer = ec2.call("DescribeImportSnapshotTasks", wants=("ImportSnapshotTasks",), ImportTaskIds=[task])
             [found] = answer["ImportSnapshotTasks"]
             detail = found["SnapshotTaskDetail"]
-            self.tell("EC2 imports the object", None, f"{detail.get('Progress') or 0} %")
+            self.report("EC2 imports the object", None, f"{detail.get('Progress') or 0} %")
             if self.aws.plan is not None or detail.get("Status") == "completed":
                 return str(detail["SnapshotId"])
             if detail.get("Status") in ("deleted", "deleting"):
                 raise AwsError(
                     f"{task} in {self.region} failed: {detail.get('StatusMessage') or 'no reason given'}",
-                    hint=f"[publish] role: {self.role} must be allowed to read s3://{self.bucket}, and be assumed by "
-                    "vmie.amazonaws.com",
+                    hint=f"check [publish] role: {self.role} must be allowed to read s3://{self.bucket}, and "
+                    "vmie.amazonaws.com must be allowed to assume it",
                 )
             return None
 
-        found = self.aws.poll(look, _IMPORTS)
+        found = self.aws.poll(imported, _IMPORTS)
         if found is None:
             raise AwsError(f"{task} in {self.region} is not done after {_IMPORTS / 3600:.0f} hours", hint="run again")
         return found
 
     def _remove(self, key: str, folder: str) -> None:
-        """Remove the object, and the parts of uploads that did not come to their end, as far as that goes.
+        """Remove the object and the parts of unfinished uploads; ignore failures.
 
-        What other runs of the unikernel have left goes too, once nobody can be at it any more.
+        What other runs of the unikernel left is removed too, once it is so old that no run can still use it.
         """
         s3, before = self.aws.client("s3", self.region), datetime.now(UTC) - ORPHAN_AGE
         place: dict[str, Any] = {"Bucket": self.bucket}
@@ -213,7 +215,7 @@ class S3Importer:
             uploads = s3.call("ListMultipartUploads", Prefix=folder, **place).get("Uploads", [])
         for one in uploads:
             if one["Key"] == key or one["Initiated"] < before:
-                with contextlib.suppress(AwsError):  # after a lost answer the second try finds no such upload
+                with contextlib.suppress(AwsError):  # after a lost answer the second try does not find the upload
                     s3.call("AbortMultipartUpload", Key=one["Key"], UploadId=one["UploadId"], **place)
         with contextlib.suppress(AwsError):
             s3.call("DeleteObject", Key=key, **place)
@@ -226,5 +228,5 @@ class S3Importer:
 
 
 def _few(known: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of a task: those that say whose it is."""
+    """Return the tags of a task: those that identify its unikernel and image."""
     return {key: known[key] for key in (tags.UNIKERNEL, tags.SHA256) if key in known}

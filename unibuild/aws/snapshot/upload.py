@@ -1,7 +1,8 @@
-"""Makes a snapshot of an image: starts or resumes it, puts what is missing, completes it, and waits for EC2.
+"""Upload an image as a snapshot by the EBS direct API: start or resume it, put missing blocks, complete it.
 
-Whatever ends a run, the next one goes on: the ClientToken is the same for the same upload, so a lost answer of
-StartSnapshot leads to the same snapshot, and the journal knows what was put. An error for good deletes the snapshot.
+Whatever ends a run, the next one continues. The ClientToken is the same for the same upload, so a retry after a lost
+answer of StartSnapshot finds the same snapshot, and the journal records the blocks that were put. After a permanent
+error the snapshot is deleted.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ __all__ = ["TIMEOUT", "Uploader"]
 TIMEOUT = 60
 """Minutes without a block after which EBS gives up a pending snapshot."""
 
-_APPEARS = 180.0  # seconds; coldsnap has met 56, and EBS's team speaks of two minutes
-_RESUMED = 30.0  # the same for a snapshot that is known to have been there
-_ATTEMPTS = 4  # snapshots of one upload that may prove to be gone
+_APPEARS = 180.0  # seconds; coldsnap has observed 56, and EBS's team names two minutes
+_RESUMED = 30.0  # the same for a snapshot that has existed before
+_ATTEMPTS = 4  # snapshots of one upload that may vanish
 _COMPLETES = 1800.0  # seconds that EC2 has to complete a snapshot
 _SAVE = 0.5  # seconds between writes of the journal
 _CLEANUP = RetryPolicy(budget=15.0, tries=2, first=5.0)
 
 
 class _SnapshotVanished(Exception):  # noqa: N818 (an attempt ends, and another one begins)
-    """The snapshot cannot be finished: ``parent`` is gone, or it is itself; ``left`` is what is left of it."""
+    """The snapshot cannot be finished: its ``parent`` or itself is gone; ``left`` is the id of what remains of it."""
 
     def __init__(self, *, parent: str | None = None, left: str | None = None) -> None:
         super().__init__()
@@ -47,19 +48,19 @@ class _SnapshotVanished(Exception):  # noqa: N818 (an attempt ends, and another 
 
 @dataclass
 class Uploader:
-    """Makes snapshots in one region.
+    """Upload snapshots to one region.
 
     Attributes:
         aws: the account.
         region: the region.
-        journal: what was begun.
-        tell: told of the progress: what is done, how far (0 to 1, None: not known), and details.
+        journal: the unfinished uploads.
+        report: called with the progress: the step, the finished part (0 to 1, None: not known), and details.
     """
 
     aws: Aws
     region: str
     journal: UploadJournal
-    tell: Callable[[str, float | None, str], None] = lambda what, fraction, detail: None  # noqa: ARG005
+    report: Callable[[str, float | None, str], None] = lambda what, fraction, detail: None  # noqa: ARG005
 
     needs_key_arn: ClassVar[bool] = True
 
@@ -72,27 +73,27 @@ class Uploader:
         """
         if settings.kms_key is not None and not settings.kms_key.startswith("arn:"):
             raise SettingsError(
-                f"[publish] kms_key is {settings.kms_key}, and the EBS direct API takes a key's ARN only",
-                hint="`aws kms describe-key --key-id ...` prints it: arn:aws:kms:...:key/...",
+                f"[publish] kms_key must be the ARN of a key for the EBS direct API: {settings.kms_key}",
+                hint="run `aws kms describe-key --key-id ...`, which prints it: arn:aws:kms:...:key/...",
             )
 
     @classmethod
     def open(cls, context: PublisherContext) -> Uploader:
         """Return an uploader."""
-        return cls(context.aws, context.region, context.journal, context.tell)
+        return cls(context.aws, context.region, context.journal, context.report)
 
     def make(self, source: BlockSource, about: SnapshotSpec, bases: Sequence[BaseSnapshot] = ()) -> FinishedSnapshot:
-        """Return the finished snapshot of an image; what was begun is finished.
+        """Return the finished snapshot of an image; an unfinished upload is continued.
 
         Args:
             source: the image.
             about: what the snapshot is made with.
-            bases: finished snapshots, of the same encryption, that may be its parent.
+            bases: finished snapshots with the same encryption, which may be its parent.
 
         Raises:
-            AwsError: AWS refused; a pending snapshot is deleted then. Or it cannot be reached any more, or
-                ``AwsError.passing``: the next run goes on.
-            FileError: the image changed while it was read; or the journal cannot be written.
+            AwsError: AWS refused, and the pending snapshot was deleted. If AWS cannot be reached, or with
+                ``AwsError.passing``, the next run continues.
+            FileError: the image changed while it was read, or the journal cannot be written.
         """
         for _ in range(_ATTEMPTS):
             begun, upload = self._begin(source, about, bases)
@@ -124,14 +125,14 @@ class Uploader:
 
     def _delete(self, snapshot: str | None) -> None:
         if snapshot is not None:
-            aws = self.aws.like(patience=_CLEANUP)
+            aws = self.aws.like(retries=_CLEANUP)
             with contextlib.suppress(AwsError):
                 aws.client("ec2", self.region).call("DeleteSnapshot", SnapshotId=snapshot)
 
     def _begin(
         self, source: BlockSource, about: SnapshotSpec, bases: Sequence[BaseSnapshot]
     ) -> tuple[PendingUpload, UploadPlan]:
-        """Return the upload, which may have been begun by an earlier run; those of other images are given up."""
+        """Return the upload, which an earlier run may have begun; discard unfinished uploads of other images."""
         found = None
         for begun in self.journal.begun:
             if begun.region != self.region:
@@ -156,7 +157,7 @@ class Uploader:
         self, begun: PendingUpload, upload: UploadPlan, source: BlockSource, about: SnapshotSpec
     ) -> FinishedSnapshot:
         count = 0
-        if upload.parent is not None and not upload.puts:  # it is there, and no AMI of it
+        if upload.parent is not None and not upload.puts:  # the snapshot exists, without an AMI
             self.journal.drop(begun)
             return FinishedSnapshot(upload.parent, 0, None, is_found=True)
         if self._start(begun, upload, about) != "completed":
@@ -166,7 +167,7 @@ class Uploader:
             except AwsError as error:
                 if error.code == "ResourceNotFoundException":
                     raise _SnapshotVanished from None
-                if error.reason != "INVALID_SNAPSHOT_ID":  # else it was completed, by a run whose answer was lost
+                if error.reason != "INVALID_SNAPSHOT_ID":  # else it is complete, and the answer was lost
                     raise
             self._wait(begun)
         assert begun.snapshot is not None
@@ -174,7 +175,7 @@ class Uploader:
         return FinishedSnapshot(begun.snapshot, count, upload.parent)
 
     def _start(self, begun: PendingUpload, upload: UploadPlan, about: SnapshotSpec) -> str:
-        """Start the snapshot, or find it again; return its status."""
+        """Start the snapshot or find the existing one; return its status."""
         params: dict[str, Any] = {
             "VolumeSize": upload.volume,
             **({"Description": about.description} if about.description else {}),
@@ -201,7 +202,7 @@ class Uploader:
             raise
         if answer.get("BlockSize") not in (None, 0, BLOCK):
             raise AwsError(
-                f"EBS has blocks of {answer['BlockSize']} bytes now", hint="unibuild knows blocks of 512 KiB"
+                f"unsupported size of EBS blocks: {answer['BlockSize']} bytes", hint="unibuild supports 524288 bytes"
             )
         if answer["Status"] == "error":
             raise _SnapshotVanished(left=answer["SnapshotId"])
@@ -211,7 +212,7 @@ class Uploader:
         return str(answer["Status"])
 
     def _put(self, begun: PendingUpload, upload: UploadPlan, source: BlockSource) -> int:
-        """Put the blocks that are not there yet; return how many."""
+        """Put the missing blocks; return how many."""
         assert begun.snapshot is not None
         left = {i: digest for i, digest in upload.puts.items() if begun.done.get(i) != digest.hex()}
         show = _ProgressReport(self, len(upload.puts), len(upload.puts) - len(left))
@@ -242,11 +243,11 @@ class Uploader:
         )
 
     def _wait(self, begun: PendingUpload) -> None:
-        """Wait until EC2 has the snapshot."""
+        """Wait until EC2 has completed the snapshot."""
         ec2 = self.aws.client("ec2", self.region)
 
-        def look() -> str | None:
-            self.tell("EC2 completes the snapshot", None, str(begun.snapshot))
+        def completed() -> str | None:
+            self.report("EC2 completes the snapshot", None, str(begun.snapshot))
             try:
                 found = ec2.call("DescribeSnapshots", appears=_APPEARS, SnapshotIds=[begun.snapshot])["Snapshots"]
             except AwsError as error:
@@ -257,16 +258,16 @@ class Uploader:
                 raise _SnapshotVanished(left=begun.snapshot)
             return "completed" if found and found[0]["State"] == "completed" else None
 
-        if self.aws.plan is None and self.aws.poll(look, _COMPLETES) is None:
+        if self.aws.plan is None and self.aws.poll(completed, _COMPLETES) is None:
             raise AwsError(
                 f"{begun.snapshot} in {self.region} is not complete after {_COMPLETES / 60:.0f} minutes",
-                hint="a later run goes on where this one stopped",
+                hint="run again: the next run continues where this one stopped",
                 passing=True,
             )
 
 
 class _ProgressReport:
-    """The progress of the blocks, and the journal's rhythm."""
+    """Report the progress of the blocks, and save the journal at intervals."""
 
     def __init__(self, uploader: Uploader, total: int, before: int) -> None:
         self._uploader, self._total, self._done, self._before = uploader, total, before, before
@@ -287,4 +288,4 @@ class _ProgressReport:
         here = self._done - self._before
         if here and self._done < self._total:
             detail += f", {(now - self._since) / here * (self._total - self._done):.0f} s left"
-        self._uploader.tell(f"upload to {self._uploader.region}", self._done / max(1, self._total), detail)
+        self._uploader.report(f"upload to {self._uploader.region}", self._done / max(1, self._total), detail)

@@ -1,4 +1,4 @@
-"""Puts the blocks of a snapshot, several at a time, each read when its turn comes."""
+"""Put the blocks of a snapshot in parallel, as many at a time as AWS accepts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockSource", "ConcurrencyLimiter", "put_blocks"]
 
-_SLOWER = 2.0  # a call that takes so many times the fastest one waits for others: more of them at once gain nothing
-_QUICK = 1.0  # seconds; eight blocks in so long are 34 Mbit/s
-_REST = 0.5  # seconds in which many faults are one: they were sent together
+_SLOWER = 2.0  # a call that takes so many times the fastest one waits for others: more concurrency gains nothing
+_QUICK = 1.0  # seconds; eight blocks in this time are 34 Mbit/s
+_REST = 0.5  # seconds in which several faults count as one: the calls were sent together
 
 
 class ConcurrencyLimiter:
-    """Lets so many calls in at a time as the other side takes; entered around each try of a call.
+    """Limit the number of concurrent calls to what AWS accepts; entered for each try of a call.
 
     Args:
         now: a clock, in seconds.
@@ -60,13 +60,13 @@ class ConcurrencyLimiter:
             self._free.notify()
 
     def close(self) -> None:
-        """Let nobody in any more: who wants to gets ``Stopped``."""
+        """Let no more calls start: ``__enter__`` raises ``Stopped`` from now on."""
         with self._free:
             self._closed = True
             self._free.notify_all()
 
     def record_success(self) -> None:
-        """Learn from the thread that was in last that its call went well."""
+        """Record that the last call of the current thread succeeded."""
         seconds = self._now() - self._mine.since
         with self._free:
             self._fastest = seconds if self._fastest is None else min(seconds, self._fastest)
@@ -76,7 +76,7 @@ class ConcurrencyLimiter:
                 self._free.notify()
 
     def record_fault(self, kind: Kind) -> None:
-        """Learn of a fault; what does not exist yet says nothing of the pace."""
+        """Record a fault; a resource that does not exist yet says nothing about the load."""
         now = self._now()
         with self._free:
             if kind is not Kind.ABSENT and (self._fault is None or now - self._fault >= _REST):
@@ -84,14 +84,14 @@ class ConcurrencyLimiter:
                 self.limit = max(self._least, self.limit / 2)
 
 
-_TRIES = 3  # of a block that comes there damaged
-_POLL_SECONDS = 0.1  # seconds between looks at how many may be under way
+_TRIES = 3  # of a block that arrives damaged
+_POLL_SECONDS = 0.1  # seconds between two checks of how many calls may run
 
 Result = int | BaseException
 
 
 class BlockSource(Protocol):
-    """Where the blocks come from; read by several threads."""
+    """The source of the blocks, which several threads read."""
 
     @property
     def checksums(self) -> Mapping[int, bytes]:
@@ -99,11 +99,11 @@ class BlockSource(Protocol):
 
     @property
     def volume_gib(self) -> int:
-        """The size of the volume that takes it."""
+        """The size of the volume that holds the image."""
 
     @property
     def size(self) -> int:
-        """Its bytes, a whole number of blocks; what follows in the volume is zeros."""
+        """Its size in bytes, a whole number of blocks; the rest of the volume is zeros."""
 
     def read(self, index: int) -> bytes:
         """Return the bytes of a block."""
@@ -124,14 +124,14 @@ def put_blocks(
     Args:
         ebs: the service.
         snapshot: the pending snapshot's id.
-        source: where the blocks come from; what is zeros in ``puts`` need not be in it.
+        source: the source of the blocks; it need not have those that are zeros in ``puts``.
         puts: the SHA-256 of each block, by index.
         appears: seconds for which the snapshot may not exist yet.
         there: called with each index that arrived, in any order, also before a failure.
-        beat: called several times a second, also while no block gets there.
+        beat: called several times a second, also while no block arrives.
 
     Raises:
-        AwsError: a block cannot be put. The others that are under way may still get there.
+        AwsError: a block cannot be put. Others that are being sent may still arrive.
         FileError: a block cannot be read.
     """
     pace = ConcurrencyLimiter(ebs.aws.clock.now)
@@ -202,7 +202,7 @@ def _put(
                 pace.record_success()
                 return
     raise AwsError(
-        f"block {index} of {snapshot} came damaged to AWS {_TRIES} times",
-        hint="something on the way changes what is sent: a proxy?",
+        f"block {index} of {snapshot} arrived damaged at AWS {_TRIES} times",
+        hint="check whether a proxy changes the data",
         passing=True,
     )
