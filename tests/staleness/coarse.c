@@ -11,13 +11,17 @@ static long setting(const char *name, long otherwise) {
     return text ? atol(text) : otherwise;
 }
 
+static long skew(void) {
+    static long found, known;
+    if (!known) found = setting("COARSE_SKEW", 0);
+    known = 1;
+    return found;
+}
+
 static void coarse(long long *seconds, long *nanoseconds) {
-    static long step, skew;
-    if (!step) {
-        skew = setting("COARSE_SKEW", 0);
-        step = setting("COARSE_STEP", 1);
-    }
-    *seconds = *seconds / step * step + skew;
+    static long step;
+    if (!step) step = setting("COARSE_STEP", 1);
+    *seconds = *seconds / step * step + skew();
     *nanoseconds = 0;
 }
 
@@ -62,4 +66,25 @@ int statx(int at, const char *path, int flags, unsigned mask, struct statx *stat
         status->stx_mtime.tv_nsec = nanoseconds;
     }
     return code;
+}
+
+/* A date that a program sets is kept as it is; only "now" is the server's. */
+int utimensat(int at, const char *path, const struct timespec dates[2], int flags) {
+    static int (*real)(int, const char *, const struct timespec *, int);
+    if (!real) real = dlsym(RTLD_NEXT, "utimensat");
+    if (!dates) return real(at, path, dates, flags);
+    struct timespec moved[2] = {dates[0], dates[1]};
+    for (int i = 0; i < 2; i++)
+        if (moved[i].tv_nsec != UTIME_NOW && moved[i].tv_nsec != UTIME_OMIT) moved[i].tv_sec -= skew();
+    return real(at, path, moved, flags);
+}
+
+int futimens(int file, const struct timespec dates[2]) {
+    static int (*real)(int, const struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "futimens");
+    if (!dates) return real(file, dates);
+    struct timespec moved[2] = {dates[0], dates[1]};
+    for (int i = 0; i < 2; i++)
+        if (moved[i].tv_nsec != UTIME_NOW && moved[i].tv_nsec != UTIME_OMIT) moved[i].tv_sec -= skew();
+    return real(file, moved);
 }

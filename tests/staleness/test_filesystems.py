@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -88,6 +89,18 @@ def test_an_edit_within_a_second_is_seen_on_ext3(ext3):
 
 def test_an_edit_within_a_second_is_seen_where_dates_are_coarse(layered):
     edits_in_one_second(layered)
+
+
+def test_the_clock_is_that_of_the_file_system(layered):
+    """The layer shows programs the date and resolution of a server; unibuild has to find both."""
+    script = "import sys, time; from unibuild import fingerprint as f; print(*f.clock(sys.argv[1]), time.time_ns())"
+    argv = [sys.executable, "-c", script, str(layered.root)]
+    said = subprocess.run(argv, env={**os.environ, **layered.server.environment}, capture_output=True, check=True)
+    now, tick, here = map(int, said.stdout.split())
+    step, skew = (int(layered.server.environment[name]) for name in ("COARSE_STEP", "COARSE_SKEW"))
+    assert tick == step * 10**9
+    assert now % 10**9 == 0
+    assert (skew < 0) == (now < here)
 
 
 FEW = ("main-c", "generated-header", "outside", "wildcard", "cc-header")
