@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from doit.task import Task
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from unibuild.graph.graph import Graph
+    from unibuild.settings.ami import Via
     from unibuild.settings.loader import Project
 
 __all__ = ["later_tasks", "tasks", "tasks_for_all", "watch_task"]
@@ -93,7 +94,7 @@ def _boot_task(graph: Graph, guard: TreeLock) -> Task:
 
 
 def _publish_task(graph: Graph, guard: TreeLock) -> Task:
-    def act(planned: bool, via: Literal["ebs", "s3"] | None) -> None:
+    def act(planned: bool, via: Via | None) -> None:
         from unibuild.ec2 import publish
 
         guard.release()

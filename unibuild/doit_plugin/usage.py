@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from unibuild.aws.snapshot.publisher import PUBLISHERS
 from unibuild.errors import InputError
 from unibuild.graph.graph import GOALS
 from unibuild.settings.deprecated import current_word
@@ -53,7 +54,7 @@ _VIA = {
     "long": "via",
     "type": str,
     "default": None,
-    "choices": (("ebs", "the EBS direct API"), ("s3", "an S3 bucket")),
+    "choices": tuple((via, entry.way) for via, entry in PUBLISHERS.items()),
     "help": "override [publish] via",
 }
 _TERMINATE = _flag("terminate", "terminate", "terminate the instance once it was ready, as a test")
@@ -96,7 +97,7 @@ PROGRAM_OPTIONS = {
 }
 """Options of the program, as they are written, and what each does."""
 
-_METAVARS = {"wait": "SECONDS", "host": "NAME", "via": "ebs|s3"}
+_METAVARS = {"wait": "SECONDS", "host": "NAME", "via": "|".join(PUBLISHERS)}
 _OPERANDS = {"rollback": " [GENERATION]"}
 _DOIT = ("--always-execute", "--continue", "--process", "--single", "--verbosity", "--file", "--dir")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from unibuild.aws.inventory import Ami
     from unibuild.graph.graph import Graph
     from unibuild.image.disk import DiskImage
-    from unibuild.settings.ami import Publish
+    from unibuild.settings.ami import Publish, Via
     from unibuild.settings.loader import Project
 
 __all__ = ["ami_spec", "publish"]
@@ -43,7 +43,7 @@ _LENGTHS = (3, 128)
 _LONGEST = 255  # characters of a description
 
 
-def publish(found: Graph, *, planned: bool = False, via: Literal["ebs", "s3"] | None = None) -> dict[str, Ami]:
+def publish(found: Graph, *, planned: bool = False, via: Via | None = None) -> dict[str, Ami]:
     """Publish the AMI of a project with a built kernel, and its copies, as ``[publish]`` says; print what was done.
 
     What exists already is not sent again: if nothing changed it is one call. Changed tags, description, sharing,
@@ -145,7 +145,7 @@ def _make(aws: Aws, found: Graph, image: DiskImage, asked: ami.AmiSpec, journal:
         return ami.create(aws, image, asked, known, journal, progress)
 
 
-def _with_via(project: Project, via: Literal["ebs", "s3"]) -> Project:
+def _with_via(project: Project, via: Via) -> Project:
     settings = msgspec.structs.replace(project.settings.publish, via=via)
     return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, publish=settings))
 

@@ -12,7 +12,10 @@ from msgspec import Meta
 
 from unibuild.settings.types import Account, Cidr, Count, OpenPort, Seconds, TagKey, TagValue
 
-__all__ = ["Image", "Launch", "Publish"]
+__all__ = ["Image", "Launch", "Publish", "Via"]
+
+Via = Literal["ebs", "s3"]
+"""The names of the publishers; ``unibuild.aws.snapshot.publisher`` has their classes."""
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,7 +51,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         ),
     ] = "lab"
     via: Annotated[
-        Literal["ebs", "s3"],
+        Via,
         Meta(
             description="`ebs`: by the EBS direct API, only what changed. `s3`: the whole image goes to an S3 bucket "
             "and is imported from there (ImportSnapshot), for accounts that may not use the other."

@@ -13,6 +13,7 @@ from unibuild.aws.client import RetryPolicy
 from unibuild.aws.snapshot import publisher
 from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.aws.snapshot.publisher import FinishedSnapshot, PublisherContext, SnapshotSpec
+from unibuild.doit_plugin import usage
 from unibuild.errors import AwsError, SettingsError
 from unibuild.settings.ami import Publish
 
@@ -71,6 +72,12 @@ def contract(request, aws: Emulator, client, tmp_path: Path) -> Contract:
 def test_setting_offers_every_publisher() -> None:
     values = typing.get_type_hints(Publish)["via"]
     assert set(typing.get_args(values)) == set(publisher.PUBLISHERS) == set(COMPLETE) == set(INCOMPLETE)
+
+
+def test_option_offers_every_publisher() -> None:
+    (option,) = [one for one in usage.OPTIONS["publish_ami"] if one["name"] == "via"]
+    assert dict(option["choices"]) == {via: entry.way for via, entry in publisher.PUBLISHERS.items()}
+    assert f"--via {'|'.join(publisher.PUBLISHERS)}" in usage.goal_page("publish_ami")
 
 
 def test_snapshot_has_content_and_tags(contract: Contract) -> None:

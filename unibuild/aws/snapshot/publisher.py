@@ -20,11 +20,20 @@ __all__ = ["DEFAULT_KEY", "PUBLISHERS", "FinishedSnapshot", "Publisher", "Publis
 DEFAULT_KEY = "aws/ebs"
 """The value that means the account's default key for EBS."""
 
+
+class PublisherEntry(NamedTuple):
+    """A publisher in the registry: its module and class, and how the image travels, for the help of ``--via``."""
+
+    module: str
+    name: str
+    way: str
+
+
 PUBLISHERS = {
-    "ebs": ("unibuild.aws.snapshot.upload", "Uploader"),
-    "s3": ("unibuild.aws.snapshot.s3_import", "S3Importer"),
+    "ebs": PublisherEntry("unibuild.aws.snapshot.upload", "Uploader", "the EBS direct API"),
+    "s3": PublisherEntry("unibuild.aws.snapshot.s3_import", "S3Importer", "an S3 bucket"),
 }
-"""The module and class of each publisher, by the value of ``[publish] via``. A module is imported once it is used."""
+"""The publishers by the value of ``[publish] via``. A module is imported once it is used."""
 
 
 class SnapshotSpec(NamedTuple):
@@ -114,6 +123,6 @@ class Publisher(Protocol):
 
 def find(via: str) -> type[Publisher]:
     """Return the publisher for a value of ``[publish] via``."""
-    module, name = PUBLISHERS[via]
-    found: type[Publisher] = getattr(importlib.import_module(module), name)
+    entry = PUBLISHERS[via]
+    found: type[Publisher] = getattr(importlib.import_module(entry.module), entry.name)
     return found
