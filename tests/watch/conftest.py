@@ -26,7 +26,7 @@ PATIENCE = 60.0  # seconds; a busy machine passes, a lost save does not
 
 @dataclass
 class Watch:
-    """A watch that runs, and the events that it told."""
+    """A watch that runs, and the events that it reported."""
 
     tree: object
     process: subprocess.Popen[str]
@@ -74,8 +74,8 @@ class Watch:
         """Wait for a line with this text."""
         return self.until(events.Output, lambda event: text in event.text)
 
-    def settled(self, test: Callable[[], bool], what: str) -> None:
-        """Wait until something is so, looking again after each cycle."""
+    def wait_for(self, test: Callable[[], bool], what: str) -> None:
+        """Wait until a test is true, and try it again after each cycle."""
         deadline = time.monotonic() + PATIENCE
         while not test():
             assert time.monotonic() < deadline, self.report(what)
@@ -83,14 +83,14 @@ class Watch:
                 self._more.wait(0.1)
 
     def quiet(self, seconds: float = 1.5) -> None:
-        """See that no cycle begins for a while: longer than the time between two looks."""
+        """Check that no cycle begins for a while: longer than the time between two scans."""
         with self._more:
             before = len(self.told)
         time.sleep(seconds)
         assert not [one for one in self.told[before:] if isinstance(one, events.Changed)], self.report("quiet")
 
     def rests(self, seconds: float = 1.5) -> None:
-        """Wait until no cycle begins for a while; one may be due for what a build saw more than it was begun for."""
+        """Wait until no cycle begins for a while: a save during a build starts another one."""
         deadline = time.monotonic() + PATIENCE
         before = -1
         while before != (before := self.count(events.Changed)):
@@ -106,7 +106,7 @@ class Watch:
         return f"wanted: {wanted}\ntold:\n{told}\nstray:\n{''.join(self.stray)}"
 
     def end(self, how: signal.Signals = signal.SIGINT) -> int:
-        """End it by a signal; return its exit code."""
+        """End the watch by a signal; return its exit code."""
         self.process.send_signal(how)
         code = self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
@@ -115,7 +115,7 @@ class Watch:
 
 @pytest.fixture
 def project(tree, xen, hello_kernels):
-    """A tree whose build copies a real kernel, and a host for it."""
+    """A project with a build that copies a real kernel, and a host for it."""
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     tree.write("unibuild.toml", 'name = "hello"\nhost = "local"\n' + tree.read("unibuild.toml"))
@@ -125,11 +125,11 @@ def project(tree, xen, hello_kernels):
 
 @pytest.fixture
 def watching(project, xen, hello_kernels) -> Iterator[Callable[..., Watch]]:
-    """Start a watch of the project with these words; it is ended with the test."""
+    """Start a watch of the project with these words; it ends with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(*words: str, door: str = "unibuild", argv: Sequence[str] = (), **env: str) -> Watch:
-            started = Watch(project, project.start(*(argv or (door, "watch", "--json", *words)), **env))
+        def start(*words: str, command: str = "unibuild", argv: Sequence[str] = (), **env: str) -> Watch:
+            started = Watch(project, project.start(*(argv or (command, "watch", "--json", *words)), **env))
 
             def end() -> None:
                 with contextlib.suppress(ProcessLookupError):
@@ -145,13 +145,13 @@ def watching(project, xen, hello_kernels) -> Iterator[Callable[..., Watch]]:
 
 @pytest.fixture
 def other_kernel(project, hello_kernels):
-    """Put another kernel in the place of the one that the build copies, and save a source."""
+    """Replace the kernel that the build copies, and save a source."""
 
     def change(kernel: str = "pvh") -> None:
         source = getattr(hello_kernels, kernel)
-        beside = project.root / "base.new"
-        shutil.copy(source, beside)
-        beside.replace(project.root / "base.bin")
+        new = project.root / "base.new"
+        shutil.copy(source, new)
+        new.replace(project.root / "base.bin")
         project.write("main.c", f"for {kernel} {time.monotonic_ns()}")
 
     return change
@@ -181,7 +181,7 @@ class Played(pexpect.spawn):
 
 @pytest.fixture
 def on_terminal(on_terminals) -> Callable[..., Played]:
-    """Start a program on a pseudo-terminal; it is ended with the test."""
+    """Start a program on a pseudo-terminal; it ends with the test."""
 
     def start(*args: object, **more: object) -> Played:
         on_terminals.append(Played(*args, **more))
@@ -192,7 +192,7 @@ def on_terminal(on_terminals) -> Callable[..., Played]:
 
 @pytest.fixture
 def unikernel(project, tmp_path, hello_kernels, monkeypatch):
-    """Make a MirageOS unikernel of the project, which the stand-ins for mirage and opam build."""
+    """Make the project a MirageOS unikernel, which the stand-ins for mirage and opam build."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "standins"))
     import mirage_standin
 

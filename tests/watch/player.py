@@ -1,8 +1,8 @@
-"""Plays a script of events on the real screen: ``python player.py SCRIPT [--json]``; a stand-in for the loop.
+"""Plays a script of events on the real screen: ``python player.py SCRIPT [--json]``; it replaces the loop.
 
 The script holds one thing a line: an event as JSON (without ``at``), ``wait SECONDS``, ``until COMMAND``, ``flood N``,
-``print WORDS``, ``raise``. After it commands are answered until QUIT: PAUSE pauses, REBUILD and REBOOT are told,
-CONSOLE lends the terminal for one line. INT and TERM end it in order, as they do the loop.
+``print WORDS``, ``raise``. Then commands are answered until QUIT: PAUSE pauses, REBUILD and REBOOT are
+reported, CONSOLE gives up the terminal for one line. INT and TERM end it as they end the loop.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Output whose reader is slow or gone."""
+"""Output to a reader that is slow or has closed the pipe."""
 
 import contextlib
 import os
@@ -25,14 +25,14 @@ def read_all(fd: int, size: int) -> bytes:
     return data
 
 
-def test_what_is_written_comes_in_order(pipe):
+def test_output_arrives_in_order(pipe):
     with BackgroundWriter(pipe[1]) as output:
         for number in range(100):
             output.write(b"%03d" % number)
     assert read_all(pipe[0], 300) == b"".join(b"%03d" % number for number in range(100))
 
 
-def test_a_reader_that_stands_still_holds_nobody_up_and_gets_what_may_wait(pipe):
+def test_stopped_reader_blocks_nothing_and_gets_what_was_kept(pipe):
     output = BackgroundWriter(pipe[1], limit=1 << 17)
     with output:
         taken = [output.write(b"x" * 1000, always=False) for _ in range(1000)]
@@ -47,7 +47,7 @@ def test_a_reader_that_stands_still_holds_nobody_up_and_gets_what_may_wait(pipe)
     assert got[0].endswith(b"xend")
 
 
-def test_ending_waits_no_longer_than_its_patience_for_a_reader_that_stands_still(pipe):
+def test_end_waits_no_longer_than_its_timeout_for_a_stopped_reader(pipe):
     output = BackgroundWriter(pipe[1])
     with output:
         output.write(b"x" * 500_000)
@@ -55,7 +55,7 @@ def test_ending_waits_no_longer_than_its_patience_for_a_reader_that_stands_still
         assert output.is_behind
 
 
-def test_a_reader_that_is_gone_is_told_once_and_all_else_thrown_away(pipe):
+def test_closed_reader_is_reported_once_and_later_output_is_dropped(pipe):
     gone = threading.Event()
     with BackgroundWriter(pipe[1], gone.set) as output:
         os.close(pipe[0])

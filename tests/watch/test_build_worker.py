@@ -28,7 +28,7 @@ def written(items):
     st.lists(st.integers(0, 200)),
     st.data(),
 )
-def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, data):
+def test_lines_and_messages_keep_their_order(items, cuts, data):
     output, messages = written(items), [one for one in items if isinstance(one, worker_protocol.Built)]
     places = sorted({0, len(output), *(cut for cut in cuts if cut < len(output))})
     events = [output[a:b] for a, b in itertools.pairwise(places)]
@@ -43,7 +43,7 @@ def test_all_comes_in_the_order_in_which_it_was_written_and_said(items, cuts, da
     assert not merged.is_behind and merged.unfinished == ""
 
 
-def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progress_is_none():
+def test_unfinished_line_ends_with_its_task_and_erased_progress_is_dropped():
     merged = OutputMerger()
     merged.write(b"no end" + worker_protocol.MARK + b"50%\r100%\r    \r")
     assert merged.unfinished == "50%\r100%\r    "
@@ -52,7 +52,7 @@ def test_a_line_without_an_end_ends_with_the_task_that_wrote_it_and_wiped_progre
     assert merged.take() == ["no end", *[worker_protocol.Built(exit_code=0)] * 2]
 
 
-def test_what_lost_its_mark_is_told_in_the_end():
+def test_message_without_its_mark_is_delivered_at_the_end():
     merged = OutputMerger()
     merged.write(b"a\n" + worker_protocol.MARK + b"b\n")
     merged.add_messages([worker_protocol.Built(exit_code=0), worker_protocol.Built(exit_code=1)])

@@ -1,4 +1,4 @@
-"""What comes from outside: kill -9, a laptop that sleeps, a host that goes away, other runs, domains that reboot."""
+"""Events from outside: KILL, a laptop that sleeps, a host out of reach, other runs, domains that reboot."""
 
 import contextlib
 import os
@@ -47,7 +47,7 @@ def patient():
     return wait
 
 
-def test_a_watch_that_is_killed_ends_its_build_and_the_next_one_finds_the_domain(watching, project, xen, patient):
+def test_killed_watch_ends_its_build_and_the_next_watch_finds_the_domain(watching, project, xen, patient):
     watch = watching()
     watch.cycle("booted")
     project.write("Makefile", "hello.xen: main.c\n\t@echo began; grep -q slow main.c && sleep 600; cp base.bin $@\n")
@@ -65,7 +65,7 @@ def test_a_watch_that_is_killed_ends_its_build_and_the_next_one_finds_the_domain
     assert xen.domains() == {}
 
 
-def test_a_watch_that_is_killed_in_the_middle_of_a_swap_leaves_nothing_wrong(watching, project, xen, other_kernel):
+def test_watch_recovers_from_one_killed_during_a_swap(watching, project, xen, other_kernel):
     (xen.world / "script").write_text("say booted\nobey\n")
     watch = watching()
     watch.cycle("booted")
@@ -80,7 +80,7 @@ def test_a_watch_that_is_killed_in_the_middle_of_a_swap_leaves_nothing_wrong(wat
     assert again.end() == 0
 
 
-def test_a_watch_that_was_stopped_for_a_while_builds_what_was_saved_meanwhile_once(watching, project):
+def test_saves_while_watch_was_stopped_are_built_once(watching, project):
     watch = watching()
     watch.cycle("booted")
     watch.process.send_signal(signal.SIGSTOP)
@@ -93,7 +93,7 @@ def test_a_watch_that_was_stopped_for_a_while_builds_what_was_saved_meanwhile_on
     assert project.log == ["built"] * 2
 
 
-def test_a_host_that_goes_away_is_told_and_tried_again_until_it_is_back(watching, project, xen, patient):
+def test_host_out_of_reach_is_reported_and_tried_again_until_it_is_back(watching, project, xen, patient):
     watch = watching("host=ssh://there")
     watch.cycle("booted")
     xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
@@ -114,7 +114,7 @@ def test_a_host_that_goes_away_is_told_and_tried_again_until_it_is_back(watching
     assert watch.end() == 0
 
 
-def test_a_domain_that_another_run_put_in_place_is_followed(watching, project, xen):
+def test_domain_that_another_run_booted_is_followed(watching, project, xen):
     watch = watching()
     watch.cycle("booted")
     (xen.world / "script").write_text("say another\nobey\n")
@@ -123,7 +123,7 @@ def test_a_domain_that_another_run_put_in_place_is_followed(watching, project, x
     watch.said("another")
 
 
-def test_a_domain_that_reboots_is_made_anew_and_a_loop_of_it_is_stopped(watching, project, xen):
+def test_rebooting_domain_is_recreated_and_a_reboot_loop_is_stopped(watching, project, xen):
     (xen.world / "script").write_text("say booted\nsleep 0.5\nreboot\n")
     watch = watching("boot.restarts=2")
     watch.cycle("booted")
@@ -139,7 +139,7 @@ def test_a_domain_that_reboots_is_made_anew_and_a_loop_of_it_is_stopped(watching
     watch.said("better")
 
 
-def test_a_save_does_not_wait_for_a_domain_that_is_made_anew_later(watching, project, xen):
+def test_save_does_not_wait_for_a_delayed_reboot(watching, project, xen):
     (xen.world / "script").write_text("say booted\nreboot\n")
     watch = watching("boot.restarts=20")
     watch.cycle("booted")
@@ -153,7 +153,7 @@ def test_a_save_does_not_wait_for_a_domain_that_is_made_anew_later(watching, pro
 
 @pytest.fixture
 def held_up(watching, xen, project, wait_in_shell):
-    """A watch whose domain has crashed, and whose xl does not come to an end of clearing up before ``go`` is there."""
+    """A watch with a crashed domain, and an xl that waits for the file ``go`` before it cleans up."""
     (xen.world / "script").write_text("say booted\nuntil end\ncrash\n")
     watch = watching()
     watch.cycle("booted")
@@ -166,7 +166,7 @@ def held_up(watching, xen, project, wait_in_shell):
     return watch
 
 
-def test_an_end_says_what_it_waits_for(held_up, xen, patient):
+def test_end_reports_what_it_waits_for(held_up, xen, patient):
     patient((xen.world / "held").exists, "nothing is cleared up")
     held_up.process.send_signal(signal.SIGINT)
     held_up.until(events.Note, lambda event: event.message.startswith("waiting until hello, which has ended"))
@@ -175,7 +175,7 @@ def test_an_end_says_what_it_waits_for(held_up, xen, patient):
     assert held_up.told[-1].why == "Ctrl-C"
 
 
-def test_a_second_ctrl_c_does_not_wait(held_up, xen, patient):
+def test_second_ctrl_c_does_not_wait(held_up, xen, patient):
     patient((xen.world / "held").exists, "nothing is cleared up")
     held_up.process.send_signal(signal.SIGINT)
     held_up.until(events.Note, lambda event: event.message.startswith("waiting until hello, which has ended"))
@@ -184,7 +184,7 @@ def test_a_second_ctrl_c_does_not_wait(held_up, xen, patient):
     (xen.world / "go").touch()
 
 
-def test_a_tree_that_another_run_builds_is_waited_for(watching, project):
+def test_build_by_another_run_is_waited_for(watching, project):
     watch = watching()
     watch.cycle("booted")
     hold = "import sys; from pathlib import Path; from unibuild.util.files import lock\n"
@@ -200,18 +200,20 @@ def test_a_tree_that_another_run_builds_is_waited_for(watching, project):
     assert project.log == ["built"] * 2
 
 
-def test_a_tree_that_another_run_builds_is_tried_again(watching, project):
+def test_build_by_another_run_is_tried_again(watching, project):
     watch = watching()
     watch.cycle("booted")
     with files.lock(project.root / ".unibuild" / "lock", "another run's"):
         project.write("main.c", "two")
         assert "in use" in watch.until(events.ProblemEvent).message
         watch.cycle("failed")
-    watch.settled(lambda: watch.told[-1].exit_code == 0 if isinstance(watch.told[-1], events.Cycle) else False, "retry")
+    watch.wait_for(
+        lambda: watch.told[-1].exit_code == 0 if isinstance(watch.told[-1], events.Cycle) else False, "retry"
+    )
     assert project.log == ["built"] * 2
 
 
-def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching, project, patient):
+def test_worker_that_dies_repeatedly_is_started_later_each_time(watching, project, patient):
     def workers():
         return [
             pid for pid, words in children(watch.process.pid).items() if "unibuild.doit_plugin.build_worker" in words
@@ -231,7 +233,7 @@ def test_a_builder_that_dies_is_started_again_and_the_oftener_the_later(watching
     assert watch.end() == 0
 
 
-def test_a_host_that_gives_no_answer_is_named_with_the_question(watching, xen, wait_in_shell):
+def test_host_that_does_not_answer_is_reported_with_the_command(watching, xen, wait_in_shell):
     program, real = xen.world / "bin" / "xl", xen.world / "bin" / "real-xl"
     program.rename(real)
     wait = wait_in_shell(xen.world / "go")

@@ -27,18 +27,18 @@ SAMPLES = [
 ]
 
 
-def test_there_is_a_sample_of_every_kind():
+def test_samples_cover_every_kind():
     assert {type(one) for one in SAMPLES} == {*events.AnyEvent.__args__}
 
 
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
-def test_an_event_is_one_line_with_its_kind_and_comes_back_as_it_was(event):
+def test_event_is_one_line_with_its_kind_and_decodes_to_itself(event):
     line = events.encode(event)
     assert b"\n" not in line
     assert json.loads(line)["event"] == type(event).__struct_config__.tag
     assert events.decode(line) == event
 
 
-def test_a_kind_that_nobody_knows_is_refused():
+def test_unknown_kind_is_refused():
     with pytest.raises(msgspec.DecodeError, match="unheard"):
         events.decode('{"event": "unheard", "at": 1}')

@@ -1,4 +1,4 @@
-"""What the kernel reports of folders, and what is done where it does not."""
+"""Reports of the kernel about folders, and its limits."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ class Woken:
         self.event.set()
 
     def by(self, act):
-        """Say whether something wakes the loop."""
+        """Return whether an action wakes the loop."""
         self.event.clear()
         act()
         return self.event.wait(PATIENCE)
@@ -41,7 +41,7 @@ def watched(tmp_path, woken):
         yield found
 
 
-def test_whatever_happens_in_a_folder_wakes(tmp_path, woken, watched):
+def test_every_change_in_a_folder_wakes(tmp_path, woken, watched):
     file = tmp_path / "a"
     assert woken.by(file.touch)
     assert woken.by(lambda: file.write_text("x"))
@@ -51,9 +51,9 @@ def test_whatever_happens_in_a_folder_wakes(tmp_path, woken, watched):
     assert woken.by((tmp_path / "folder").mkdir)
 
 
-def test_a_folder_in_it_is_another_one(tmp_path, woken, watched):
+def test_subfolder_is_not_watched(tmp_path, woken, watched):
     assert woken.by((tmp_path / "in").mkdir)
-    time.sleep(0.2)  # what else is told of that
+    time.sleep(0.2)  # more events of the same change
     woken.event.clear()
     (tmp_path / "in" / "a").touch()
     assert not woken.event.wait(0.3)
@@ -62,7 +62,7 @@ def test_a_folder_in_it_is_another_one(tmp_path, woken, watched):
 
 
 @pytest.mark.parametrize("gone", ["moved", "removed"])
-def test_a_folder_that_was_replaced_is_watched_again(tmp_path, woken, gone):
+def test_replaced_folder_is_watched_again(tmp_path, woken, gone):
     folder = tmp_path / "folder"
     folder.mkdir()
     with InotifyWatcher(woken) as watched:
@@ -73,7 +73,7 @@ def test_a_folder_that_was_replaced_is_watched_again(tmp_path, woken, gone):
         assert woken.by((folder / "a").touch)
 
 
-def test_two_names_of_one_folder_and_one_that_is_not_there_do_no_harm(tmp_path, woken, watched):
+def test_two_names_of_one_folder_and_a_missing_folder_are_accepted(tmp_path, woken, watched):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     names = [str(tmp_path / name) for name in ("folder", "link", "nowhere")]
@@ -83,13 +83,13 @@ def test_two_names_of_one_folder_and_one_that_is_not_there_do_no_harm(tmp_path, 
     assert woken.by((tmp_path / "folder" / "a").touch)
 
 
-def test_nothing_is_watched_where_that_is_wanted(tmp_path, woken):
+def test_nothing_is_watched_with_poll(tmp_path, woken):
     with InotifyWatcher(woken, poll=True) as watched:
         watched.watch([str(tmp_path)])
         assert (watched.is_polling, watched.folders) == (True, frozenset())
 
 
-def test_that_the_other_thread_has_died_is_noticed(tmp_path, woken, watched):
+def test_death_of_the_thread_is_a_failure(tmp_path, woken, watched):
     watched._fd.stop()
     watched._fd.join(PATIENCE)
     watched.check()
@@ -115,7 +115,7 @@ print(found.hint)
         ("instances", 0, "sudo sysctl user.max_inotify_instances=128"),
     ],
 )
-def test_the_limits_of_the_kernel_are_told_with_the_line_that_raises_them(tmp_path, what, number, hint):
+def test_limits_of_the_kernel_are_reported_with_the_command_that_raises_them(tmp_path, what, number, hint):
     folders = [str(tmp_path / str(number)) for number in range(10)]
     for folder in folders:
         Path(folder).mkdir()
@@ -134,7 +134,7 @@ def test_the_limits_of_the_kernel_are_told_with_the_line_that_raises_them(tmp_pa
     assert told == hint
 
 
-def test_the_lower_limit_counts():
+def test_lower_limit_counts():
     key, number = inotify.limit("watches")
     assert key in ("fs.inotify.max_user_watches", "user.max_inotify_watches")
     assert number > 0

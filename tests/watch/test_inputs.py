@@ -1,4 +1,4 @@
-"""The look at a tree: which paths decide, and what differs from the last build."""
+"""Inputs of a project: which paths matter, and which differ from the last build."""
 
 import os
 
@@ -10,8 +10,8 @@ from unibuild.watch.inputs import InputTracker, differences
 
 
 @pytest.fixture
-def look(tree):
-    """A tree as of its first build."""
+def tracker(tree):
+    """A project after its first build."""
     (tree.root / ".unibuild").mkdir()
     found = InputTracker(load(tree.root))
     found.look()
@@ -24,60 +24,60 @@ def changed(tree, found):
     return [path.removeprefix(f"{tree.root}/") for path in found.changed()]
 
 
-def test_a_changed_a_new_and_a_lost_source_are_told_and_the_first_is_one_that_is_there(tree, look):
+def test_changed_new_and_removed_sources_are_found_existing_ones_first(tree, tracker):
     (tree.root / "main.c").unlink()
     tree.write("lib/a.c", "new")
-    assert changed(tree, look) == ["lib/a.c", "main.c"]
+    assert changed(tree, tracker) == ["lib/a.c", "main.c"]
 
 
-def test_the_youngest_comes_first():
+def test_newest_comes_first():
     assert differences({}, {"a": "1:0:0", "b": "2:0:0"}) == ["b", "a"]
     assert differences({"gone": "3:0:0"}, {"a": "1:0:0"}) == ["a", "gone"]
 
 
-def test_what_the_build_leaves_and_what_is_no_source_is_no_difference(tree, look):
+def test_build_outputs_and_other_files_are_not_changes(tree, tracker):
     for name in ("hello.xen", ".unibuild/hello.xen", ".unibuild/hello.xl", ".git/a", ".main.c.swp", "main.c~"):
         tree.write(name, "x")
-    assert changed(tree, look) == []
+    assert changed(tree, tracker) == []
 
 
-def test_what_is_edited_during_a_build_is_a_difference_after_it_and_a_new_date_is_none(tree, look):
+def test_edit_during_a_build_is_a_change_after_it_and_a_new_date_is_not(tree, tracker):
     tree.write("main.c", "two")
-    look.look()
-    look.begin()
+    tracker.look()
+    tracker.begin()
     tree.write("Makefile", "x:")
     os.utime(tree.root / "main.c")
     dated = str(tree.root / "main.c")
-    look.end({dated: fingerprint.take(dated)})
-    assert changed(tree, look) == ["Makefile"]
+    tracker.end({dated: fingerprint.take(dated)})
+    assert changed(tree, tracker) == ["Makefile"]
 
 
-def test_settings_and_dodo_are_told_once(tree, look):
-    assert look.reloads() == []
+def test_changed_settings_and_dodo_are_found_once(tree, tracker):
+    assert tracker.reloads() == []
     tree.write("unibuild.toml", tree.read("unibuild.toml") + "# more\n")
-    assert look.reloads() == [str(tree.root / "unibuild.toml")]
-    assert look.reloads() == []
+    assert tracker.reloads() == [str(tree.root / "unibuild.toml")]
+    assert tracker.reloads() == []
 
 
-def test_a_template_is_told_when_it_is_new_changed_and_gone(tree, look):
+def test_new_changed_and_removed_templates_are_found(tree, tracker):
     name = "dodo_templates/libvirt.xml.j2"
     tree.write(name, "one")
-    assert look.reloads() == [f"{tree.root}/dodo_templates"]
-    assert f"{tree.root}/dodo_templates" in look.watched()
+    assert tracker.reloads() == [f"{tree.root}/dodo_templates"]
+    assert f"{tree.root}/dodo_templates" in tracker.watched()
     (tree.root / name).write_text("another one")
-    assert look.reloads() == [f"{tree.root}/{name}"]
+    assert tracker.reloads() == [f"{tree.root}/{name}"]
     (tree.root / name).unlink()
-    assert look.reloads() == [f"{tree.root}/dodo_templates"]
+    assert tracker.reloads() == [f"{tree.root}/dodo_templates"]
 
 
-def test_folders_that_hold_inputs_matter_and_no_others(tree, look):
+def test_only_folders_with_inputs_are_watched(tree, tracker):
     for name in ("lib/a.c", "_build/log", "_build/b.c", ".git/c"):
         tree.write(name, "x")
-    look.look()
-    assert look.watched() == {str(tree.root), f"{tree.root}/lib"}
+    tracker.look()
+    assert tracker.watched() == {str(tree.root), f"{tree.root}/lib"}
 
 
-def test_a_makefile_that_configure_may_write_counts_as_it_is_after_the_build(tree):
+def test_makefile_that_configure_writes_counts_as_it_is_after_the_build(tree):
     tree.write("unibuild.toml", '[build]\nkernel = "hello.xen"\nconfigure = ["true"]\n')
     found = InputTracker(load(tree.root))
     found.look()
@@ -85,5 +85,5 @@ def test_a_makefile_that_configure_may_write_counts_as_it_is_after_the_build(tre
     tree.write("Makefile", "by: configure")
     found.end({})
     assert changed(tree, found) == []
-    tree.write("Makefile", "by: a person")
+    tree.write("Makefile", "by: the user")
     assert changed(tree, found) == ["Makefile"]

@@ -1,4 +1,4 @@
-"""What a hostile unikernel or compiler writes costs time by its length, never by the square of it."""
+"""Long lines from a hostile unikernel or compiler take time in proportion to their length."""
 
 import time
 
@@ -49,7 +49,7 @@ UNITS += [
 LOOKED = Renderer(width=80, hyperlink="file://{path}", root="/nonexistent")
 
 
-def voice(line: str) -> None:
+def to_events(line: str) -> None:
     EventConsoleOutput(lambda _: None, PassthroughFlag(), "hello").show(line.encode())
 
 
@@ -61,8 +61,8 @@ READERS = {
     "as prose": lambda line: LOOKED.rows(Line("hello", line, "said")),
     "in colours": lambda line: Renderer(hyperlink="file://{path}").rows(Line("hello", line, "console")),
     "in a log": lambda line: plain_line(Line("hello", line, "console")),
-    "voice": voice,
-    "hearing": lambda line: ConsoleCapture(lambda: None).feed(line.encode()),
+    "as events": to_events,
+    "in a test": lambda line: ConsoleCapture(lambda: None).feed(line.encode()),
     "colours only": lambda line: Escapes(colours_only).feed(line),
     "console": lambda line: Escapes(of_a_console).feed(line),
     "banners": lambda line: console_patterns.read(b"Fatal error\n" + line.encode()),
@@ -80,7 +80,7 @@ def seconds(read, line: str) -> float:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_eight_times_the_length_takes_no_square_of_the_time(reader):
+def test_time_grows_with_the_length_and_not_with_its_square(reader):
     read = READERS[reader]
     for unit in UNITS:
         short, long = ((unit * (length // len(unit)) + "x\n") for length in (SHORT, 8 * SHORT))
@@ -88,7 +88,7 @@ def test_eight_times_the_length_takes_no_square_of_the_time(reader):
         assert seconds(read, long) < 24 * base + 0.05, repr(unit)
 
 
-def test_a_long_line_is_shown_cut():
+def test_long_line_is_cut():
     rows = Renderer(width=80).rows(Line("hello", "x" * 60000, "console"))
     assert 8000 < sum(row.count("x") for row in rows) < 9000
     assert rows[-1].endswith("…")

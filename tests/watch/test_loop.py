@@ -1,4 +1,4 @@
-"""`unibuild watch --json` on a host that stands in for Xen: saves, and what comes of them."""
+"""`unibuild watch --json` on the stand-ins for Xen: saves, builds and boots."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ def created(xen):
     return sum(call[0] == "create" for call in xen.calls("xl"))
 
 
-def test_a_save_is_built_and_a_new_kernel_is_booted_and_an_equal_one_is_not(watching, project, xen, other_kernel):
+def test_save_is_built_and_only_a_different_kernel_is_booted(watching, project, xen, other_kernel):
     watch = watching()
     assert watch.cycle("booted").number == 1
     watch.said("booted")
@@ -32,20 +32,20 @@ def test_a_save_is_built_and_a_new_kernel_is_booted_and_an_equal_one_is_not(watc
     assert xen.domains() == {}
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_the_domain_runs_on_where_that_is_wanted(watching, xen, door):
-    watch = watching("--keep-domain", door=door)
+@pytest.mark.parametrize("command", ["unibuild", "doit"])
+def test_keep_domain_keeps_the_domain(watching, xen, command):
+    watch = watching("--keep-domain", command=command)
     watch.cycle("booted")
     assert watch.end(signal.SIGTERM) == 0
     assert [one["reason"] for one in xen.domains().values()] == [None]
-    again = watching("watch.keep_domain=true", door=door)
+    again = watching("watch.keep_domain=true", command=command)
     assert again.cycle("unchanged").why == "nothing had to be built: no reboot"
     assert again.until(events.DomainEvent).state == "running"
     assert again.end(signal.SIGHUP) == 0
     assert created(xen) == 1
 
 
-def test_a_build_that_fails_leaves_the_old_domain(watching, project, xen):
+def test_failed_build_keeps_the_old_domain(watching, project, xen):
     watch = watching()
     watch.cycle("booted")
     project.write("Makefile", "hello.xen: main.c Makefile\n\techo main.c:1: error: no; false\n")
@@ -58,7 +58,7 @@ def test_a_build_that_fails_leaves_the_old_domain(watching, project, xen):
     assert len(xen.domains()) == 1
 
 
-def test_a_failure_is_the_exit_code(watching, project):
+def test_exit_code_is_that_of_the_last_failure(watching, project):
     watch = watching()
     watch.cycle("booted")
     project.write("Makefile", "hello.xen: Makefile\n\tfalse\n")
@@ -66,7 +66,7 @@ def test_a_failure_is_the_exit_code(watching, project):
     assert watch.end() == 1
 
 
-def test_a_domain_that_is_not_ready_gives_way_to_the_last_good_one(watching, project, xen, other_kernel):
+def test_domain_that_is_not_ready_is_replaced_by_the_last_good_one(watching, project, xen, other_kernel):
     watch = watching("boot.ready.console=booted", "boot.ready.timeout=6")
     watch.cycle("ready")
     (xen.world / "script").write_text("say no\nobey\n")
@@ -82,9 +82,7 @@ def test_a_domain_that_is_not_ready_gives_way_to_the_last_good_one(watching, pro
 
 
 @pytest.mark.parametrize("name", ["mirage/hello.xl", "mirage/main.ml"])
-def test_a_generated_file_that_a_person_edits_is_made_anew_and_one_that_the_build_writes_begins_nothing(
-    watching, unikernel, name
-):
+def test_edited_generated_file_is_written_again_and_one_that_the_build_writes_starts_nothing(watching, unikernel, name):
     watch = watching()
     watch.cycle("booted")
     watch.quiet()
@@ -96,12 +94,12 @@ def test_a_generated_file_that_a_person_edits_is_made_anew_and_one_that_the_buil
 
 
 def added_up(cycle):
-    """Return the phases of a cycle, which have to be the whole of it."""
+    """Return the phases of a cycle, after a check that they add up to it."""
     assert abs(sum(cycle.phases.values()) - cycle.seconds) < 0.006, cycle
     return set(cycle.phases)
 
 
-def test_the_phases_are_the_whole_cycle_also_of_one_that_failed(watching, project, other_kernel):
+def test_phases_add_up_to_the_cycle_even_if_it_failed(watching, project, other_kernel):
     watch = watching()
     assert {"build", "xl", "copy", "create"} <= added_up(watch.cycle("booted"))
     project.write("Makefile", "hello.xen: main.c Makefile\n\tsleep 0.1; false\n")
@@ -111,7 +109,7 @@ def test_the_phases_are_the_whole_cycle_also_of_one_that_failed(watching, projec
     assert watch.until(events.StageEvent, lambda event: event.state == "failed").seconds >= 0.1
 
 
-def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, xen, other_kernel):
+def test_creation_without_a_running_domain_counts_as_downtime(watching, xen, other_kernel):
     (xen.world / "free").write_text("60")  # MiB, which are not enough for two
     watch = watching("xl.memory=48")
     watch.cycle("booted")
@@ -120,7 +118,7 @@ def test_a_domain_that_is_made_while_none_runs_is_made_in_the_outage(watching, x
     assert ("downtime" in phases, "create" in phases) == (True, False)
 
 
-def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project, wait_in_shell):
+def test_saves_during_a_build_are_built_next_and_once(watching, project, wait_in_shell):
     slow = wait_in_shell(project.root / "go")
     project.write("Makefile", f"hello.xen: main.c\n\techo began | tee -a log; {slow}; cp base.bin $@\n")
     watch = watching()
@@ -134,7 +132,7 @@ def test_what_is_saved_during_a_build_is_built_next_and_once(watching, project, 
     assert project.log == ["began"] * 2
 
 
-def test_a_save_stops_a_build_where_that_is_wanted(watching, project):
+def test_on_save_restart_stops_the_build(watching, project):
     project.write(
         "Makefile", "hello.xen: main.c\n\techo began >> log; grep -q slow main.c && sleep 60; cp base.bin $@\n"
     )
@@ -148,7 +146,7 @@ def test_a_save_stops_a_build_where_that_is_wanted(watching, project):
     assert project.log == ["began"] * 2
 
 
-def test_a_broken_setting_is_told_and_the_last_good_ones_are_in_force(watching, project):
+def test_broken_setting_is_reported_and_the_last_good_ones_stay_in_use(watching, project):
     watch = watching()
     watch.cycle("booted")
     good = project.read("unibuild.toml")
@@ -163,7 +161,7 @@ def test_a_broken_setting_is_told_and_the_last_good_ones_are_in_force(watching, 
     assert watch.cycle("booted").trigger == "unibuild.toml"
 
 
-def test_a_broken_dodo_is_told_and_the_last_good_one_is_in_force(watching, project):
+def test_broken_dodo_is_reported_and_the_last_good_one_stays_in_use(watching, project):
     watch = watching()
     watch.cycle("booted")
     good = project.read("dodo.py")
@@ -193,7 +191,7 @@ app.create_doit_tasks = before
 """
 
 
-def test_tasks_of_ones_own_that_ours_need_run_too_and_what_they_read_is_watched(watching, project):
+def test_own_tasks_that_stages_need_run_and_their_inputs_are_watched(watching, project):
     project.write("table.txt", "one")
     project.write("dodo.py", project.read("dodo.py") + OWN)
     watch = watching()
@@ -204,14 +202,14 @@ def test_tasks_of_ones_own_that_ours_need_run_too_and_what_they_read_is_watched(
     assert project.log == ["table", "built", "table"]
 
 
-def test_a_second_watch_in_the_same_tree_is_refused_with_the_number_of_the_first(watching, project):
+def test_second_watch_in_a_tree_is_refused_with_the_process_id_of_the_first(watching, project):
     watch = watching()
     watch.cycle("booted")
     said = project.run("unibuild", "watch", code=3)
     assert f"in use by process {watch.process.pid}" in said
 
 
-def test_a_domain_that_ends_is_told_and_the_next_save_boots_it_again(watching, project, xen):
+def test_crash_is_reported_and_the_next_save_boots_the_domain_again(watching, project, xen):
     (xen.world / "script").write_text("say booted\nsleep 1\ncrash\n")
     watch = watching()
     watch.cycle("booted")
@@ -225,7 +223,7 @@ def test_a_domain_that_ends_is_told_and_the_next_save_boots_it_again(watching, p
     assert watch.end() == 0
 
 
-def test_a_tree_that_cannot_be_built_for_a_while_is_told_once(watching, project):
+def test_project_that_cannot_be_built_for_a_while_is_reported_once(watching, project):
     watch = watching()
     watch.cycle("booted")
     (project.root / "Makefile").rename(project.root / "gone")
@@ -239,7 +237,7 @@ def test_a_tree_that_cannot_be_built_for_a_while_is_told_once(watching, project)
     assert project.log == ["built"] * 2
 
 
-def test_a_setting_is_read_when_the_file_is_finished(watching, project):
+def test_settings_are_loaded_once_the_file_is_complete(watching, project):
     watch = watching("watch.debounce=2", "watch.max_wait=60")
     watch.cycle("booted")
     text = project.read("unibuild.toml")
@@ -253,7 +251,7 @@ def test_a_setting_is_read_when_the_file_is_finished(watching, project):
 
 
 @pytest.mark.parametrize("how", ["a limit", "a setting"])
-def test_where_the_kernel_tells_nothing_saves_are_looked_for(watching, project, tmp_path, how):
+def test_saves_are_found_by_scans_if_the_kernel_reports_nothing(watching, project, tmp_path, how):
     if how == "a limit":
         limited = "echo 0 > /proc/sys/user/max_inotify_watches && exec unibuild watch --json"
         argv = ["unshare", "--user", "--map-root-user", "sh", "-c", limited]

@@ -96,7 +96,7 @@ class World:
         self.dispatch(of.FilesTouched())
 
     def save_unseen(self):
-        """Save a file of which the kernel reports nothing."""
+        """Save a file without a report of the kernel."""
         self.saved += 1
 
     def break_tree(self):
@@ -356,7 +356,7 @@ def test_no_save_is_lost_and_no_two_builds_run_at_once(make, steps, on_save):
 
 @given(WORLDS, st.lists(STEPS, max_size=30), STOPS, st.lists(STEPS, max_size=30), st.booleans(), st.booleans())
 @settings(max_examples=100)
-def test_a_stop_always_ends_and_nothing_begins_after_it(make, before, stop, after, keep_domain, is_good):
+def test_stop_always_ends_and_nothing_begins_after_it(make, before, stop, after, keep_domain, is_good):
     world = make(keep_domain=keep_domain)
     run(world, before)
     begun = world.count(of.StartBuild)

@@ -1,4 +1,4 @@
-"""What the watch goal is given."""
+"""Arguments of the watch goal."""
 
 from unibuild.doit_plugin.loader import Loader
 

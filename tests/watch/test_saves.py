@@ -27,7 +27,7 @@ FORCE:
 """
 SEE = """\
 #!/bin/sh
-# What a build sees, one word for the names and stamps of all inputs, and when it had seen it.
+# What a build reads: one word for the names and fingerprints of all inputs, and when it was read.
 find -L . \\( -name .git -o -name .hg -o -name .unibuild \\) -prune -o -type f \\
   \\( -name '*.c' -o -name '*.h' -o -name dune -o -name Makefile \\) -printf '%p %T@ %s %i\\n' \\
   | LC_ALL=C sort | sha256sum | cut -c1-16 | tr '\\n' ' '
@@ -53,7 +53,7 @@ class Saver:
 
     def sources(self):
         found = []
-        for folder, folders, names in os.walk(self.root):  # not what unibuild moves while we look
+        for folder, folders, names in os.walk(self.root):  # not what unibuild moves meanwhile
             folders[:] = [name for name in folders if name not in (".git", ".hg", ".unibuild")]
             found += [f"{folder}/{name}" for name in names if name.endswith((".c", ".h")) or name == "dune"]
         return sorted(path for path in found if os.path.isfile(path)) or [str(self.new())]  # noqa: PTH113
@@ -82,7 +82,7 @@ class Saver:
         os.utime(self.one())
 
     def older(self):
-        """An older file in the place of a newer one, as from a backup or by `git stash`."""
+        """Replace a file by an older one, as from a backup or by `git stash`."""
         path = self.one()
         old = path.with_name("older.tmp")
         old.write_text(self.text())
@@ -113,14 +113,14 @@ class Saver:
         (folder / "x.c").write_text(self.text())
 
     def move_folder(self):
-        """A folder goes elsewhere, and another one takes its place."""
-        lib, aside = self.root / "lib", self.root / "aside"
-        shutil.rmtree(aside, ignore_errors=True)
+        """Move a folder away, and another one to its path."""
+        lib, moved = self.root / "lib", self.root / "moved"
+        shutil.rmtree(moved, ignore_errors=True)
         if lib.is_dir() and not lib.is_symlink():
-            shutil.copytree(lib, aside, symlinks=True)
+            shutil.copytree(lib, moved, symlinks=True)
             gone = self.root.parent / f"gone{self.count}"
             lib.rename(gone)
-            aside.rename(lib)
+            moved.rename(lib)
             shutil.rmtree(gone)
 
     def link_folder(self):
@@ -153,7 +153,7 @@ class Saver:
 
 @pytest.fixture
 def counted(project):
-    """A tree whose build notes what it saw of its inputs."""
+    """A project with a build that records the inputs that it read."""
     project.write("Makefile", MAKEFILE)
     project.write("see", SEE)
     (project.root / "see").chmod(0o755)
@@ -170,11 +170,11 @@ def seen(project):
         for name in names:
             if name.endswith((".c", ".h")) or name in ("dune", "Makefile"):
                 path = f"{folder}/{name}"
-                lines.append(f".{path.removeprefix(str(project.root))}{stamp(Path(path).stat())}".encode())
+                lines.append(f".{path.removeprefix(str(project.root))}{fingerprint(Path(path).stat())}".encode())
     return hashlib.sha256(b"".join(sorted(lines))).hexdigest()[:16]
 
 
-def stamp(found):
+def fingerprint(found):
     """Return date, size and inode as find's ``%T@ %s %i`` prints them, with the end of the line."""
     seconds, rest = divmod(found.st_mtime_ns, 10**9)
     return f" {seconds}.{rest:09}0 {found.st_size} {found.st_ino}\n"
@@ -229,18 +229,18 @@ def test_saves_of_all_kinds_are_built_once_each(watching, counted):
             saver.branch()
         saves += number
         bursts.append((began, time.time()))
-        watch.settled(lambda: Builds.of(counted).states[-1] == seen(counted), f"after save {saves}")
+        watch.wait_for(lambda: Builds.of(counted).states[-1] == seen(counted), f"after save {saves}")
     watch.rests()
     assert watch.end() == 0
     found = Builds.of(counted)
     assert found.states[-1] == seen(counted)
     cycles = [building(one) for one in watch.told if isinstance(one, events.Cycle)]
     assert len(found.twice(cycles, bursts)) <= 3 + SAVES // 100, (
-        "a build cannot always tell that it saw what came meanwhile"
+        "a build does not always know that it read a save made meanwhile"
     )
 
 
-def test_droppings_and_what_a_build_leaves_begin_nothing(watching, counted):
+def test_editor_files_and_build_outputs_start_nothing(watching, counted):
     watch = watching()
     watch.cycle("booted")
     for name in DROPPINGS:

@@ -28,7 +28,7 @@ ALWAYS_BUILT = "FORCE"  # in a rule: make has something to do each time that it 
 
 
 class Saved(World):
-    """A project whose build keeps what it saw in ``seen``; the kernel stays the same, so no domain is booted for it."""
+    """A project with a build that records its inputs in ``seen``; its kernel stays the same, so no domain is booted."""
 
     def prepare(self, kernel, names):
         shutil.copy(kernel, self.root / "head.bin")
@@ -91,7 +91,7 @@ def test_no_save_of_any_kind_is_lost(watching, saved, names):
             ways.append((way, name))
         saves += burst
         wanted = saved.fresh_seen()
-        watch.settled(lambda wanted=wanted: saved.seen == wanted, f"after save {saves}: {ways}")
+        watch.wait_for(lambda wanted=wanted: saved.seen == wanted, f"after save {saves}: {ways}")
     watch.rests()
     assert saved.seen == saved.fresh_seen()
     made = len(saved.calls())

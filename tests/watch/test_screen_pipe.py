@@ -1,4 +1,4 @@
-"""The screen where standard output is no terminal: lines, JSON, and readers that are slow or gone."""
+"""The screen without a terminal: lines, JSON, and readers that are slow or have closed the pipe."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def end(played):
     return rest.decode().splitlines()
 
 
-def test_plain_lines_with_their_origin(play):
+def test_plain_lines_have_their_origin(play):
     found = lines_to(play(ERROR, FAILED), "✗ failed")
     assert "".join(found[1:]) == (
         "build   | main.c:12:5: error: no\n"
@@ -90,13 +90,13 @@ def test_each_event_is_a_line_of_json(play):
     assert found[3].outcome == "failed" and found[3].phases == {"build": 1.0}
 
 
-def test_what_others_print_is_an_event_too(play):
-    played = play("print the box is started", FAILED, words=["--json"])
+def test_printed_lines_are_events(play):
+    played = play("print starting the lab", FAILED, words=["--json"])
     found = [events.decode(line) for line in lines_to(played, '"cycle"')]
-    assert [event.message for event in found if isinstance(event, events.Note)] == ["the box is started"] * 2
+    assert [event.message for event in found if isinstance(event, events.Note)] == ["starting the lab"] * 2
 
 
-def test_a_slow_reader_is_told_how_many_lines_it_was_not_given(play):
+def test_slow_reader_gets_the_number_of_dropped_lines(play):
     played = play("flood 100000", READY, words=["--json"])
     os.set_blocking(played.stdout.fileno(), True)
     found = [json.loads(line) for line in lines_to(played, '"cycle"')]
@@ -105,7 +105,7 @@ def test_a_slow_reader_is_told_how_many_lines_it_was_not_given(play):
     assert given + lost == 100_000
 
 
-def test_a_reader_that_is_gone_ends_it_in_order_and_in_silence(play):
+def test_closed_reader_ends_the_screen_without_an_error(play):
     played = play("until never", words=["--json"], PLAYER_ERRORS="1")
     lines_to(played, "started")
     played.stdout.close()
@@ -120,7 +120,7 @@ def hook(folder, name, text):
     return str(path)
 
 
-def test_a_hook_gets_the_facts_and_what_it_says_is_told(play, tmp_path):
+def test_hook_gets_its_variables_and_its_output_is_shown(play, tmp_path):
     script = hook(tmp_path, "hook", 'echo "$1 $UNIBUILD_CYCLE_OUTCOME $UNIBUILD_CYCLE_NUMBER $UNIBUILD_CYCLE_DOMID"')
     wanted = {"on_ready": [script, "up"], "on_fail": [script, "down"]}
     played = play(RUNS, FAILED, "wait 0.5", READY, PLAYER_SETTINGS=json.dumps(wanted))
@@ -128,14 +128,14 @@ def test_a_hook_gets_the_facts_and_what_it_says_is_told(play, tmp_path):
     lines_to(played, "on_ready: up ready 8 3")
 
 
-def test_a_hook_that_fails_or_is_not_there_is_told_and_changes_nothing(play, tmp_path):
+def test_failing_or_missing_hook_is_reported_and_changes_nothing(play, tmp_path):
     wanted = {"on_ready": ["no-such-hook"], "on_fail": [hook(tmp_path, "hook", "exit 3")]}
     played = play(FAILED, "wait 0.5", READY, PLAYER_SETTINGS=json.dumps(wanted))
     found = "".join(lines_to(played, "no-such-hook is not installed"))
     assert f"on_fail: `{tmp_path}/hook` exit code 3" in found
 
 
-def test_a_hook_that_does_not_end_is_not_waited_for(play, tmp_path):
+def test_hook_that_does_not_end_is_stopped(play, tmp_path):
     script = hook(tmp_path, "hook", f"echo $$ > {tmp_path}/pid; echo begun > {tmp_path}/begun; exec sleep 1000")
     played = play(
         FAILED, "wait 0.5", '{"event":"note","message":"on"}', PLAYER_SETTINGS=json.dumps({"on_fail": [script]})
@@ -147,7 +147,7 @@ def test_a_hook_that_does_not_end_is_not_waited_for(play, tmp_path):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-def test_the_desktop_is_told(play, tmp_path):
+def test_desktop_gets_a_notification(play, tmp_path):
     hook(tmp_path, "notify-send", f'echo "$2: $3" > {tmp_path}/told; mv {tmp_path}/told {tmp_path}/done')
     path = f"{tmp_path}:{os.environ['PATH']}"
     played = play(RUNS, FAILED, PLAYER_SETTINGS='{"notify": "desktop"}', PATH=path)

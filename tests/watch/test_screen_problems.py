@@ -1,4 +1,4 @@
-"""What compilers say, as places and problems."""
+"""Compiler messages become places and problems."""
 
 import itertools
 
@@ -57,7 +57,7 @@ def test_problems(said, found):
     assert [str(one) for one in problems(said.splitlines())] == found
 
 
-def test_a_problem_is_told_once_and_not_all_of_a_flood():
+def test_problem_is_found_once_and_their_number_is_limited():
     lines = [f"a.c:{number // 2}:1: error: x" for number in range(1000)]
     assert len(problems(lines)) == MOST
     assert len(set(problems(lines))) == MOST
@@ -82,7 +82,7 @@ def test_places(line, found):
 
 
 @given(st.lists(st.text('aF.c:1 "\x1b[m', max_size=40)))
-def test_any_output_can_be_read(lines):
+def test_any_output_can_be_parsed(lines):
     for line in lines:
         spots = list(places(line))
         assert all(a.end <= b.start for a, b in itertools.pairwise(spots))
@@ -90,11 +90,11 @@ def test_any_output_can_be_read(lines):
 
 
 @given(st.text("ab", max_size=5), st.sampled_from(["\x1b[01;31m", "\x1b[K", "\x1b]8;;u\x1b\\", "\x1bM"]))
-def test_plain_takes_out_what_moves_a_terminal(text, sequence):
+def test_plain_removes_escape_sequences(text, sequence):
     assert plain(sequence + text + sequence) == text
 
 
-def test_sentence_of_ocaml_goes_on_in_indented_lines():
+def test_ocaml_message_continues_in_indented_lines():
     said = [
         'File "unikernel.ml", line 4, characters 34-35:',
         "Error: This expression has type string but an expression was expected of type",

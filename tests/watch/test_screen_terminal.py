@@ -1,4 +1,4 @@
-"""The screen on a pseudo-terminal: keys, signals, widths, and the terminal as it was before."""
+"""The screen on a pseudo-terminal: keys, signals, widths, and the terminal's settings."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def test_keys_are_commands_help_and_errors(play):
         ("p", "paused: saves"),
         ("?", "this help"),
         ("e", "something or other"),
-        ("\x1b[A\x1bOP\x1bb?", "this help"),  # an arrow, F1 and Alt-b are no keys
+        ("\x1b[A\x1bOP\x1bb?", "this help"),  # an arrow, F1 and Alt-b do nothing
     ]:
         screen.send(key)
         screen.expect_exact(answer)
@@ -74,7 +74,7 @@ def test_keys_are_commands_help_and_errors(play):
     assert (code, "ended: q" in rest) == (0, True)
 
 
-def test_an_end_that_has_to_wait_is_on_its_way(play):
+def test_delayed_end_is_shown_in_the_status_line(play):
     screen = play(RUNS, "until rebuild")
     screen.expect_exact("domain 3 of lab")
     screen.send("q")
@@ -83,7 +83,7 @@ def test_an_end_that_has_to_wait_is_on_its_way(play):
     assert screen.ends()[0] == 0
 
 
-def test_the_console_is_lent_the_terminal_as_it_was(play):
+def test_console_gets_the_terminal_with_its_original_settings(play):
     screen = play(RUNS)
     screen.expect_exact("domain 3 of lab")
     before = screen.modes()
@@ -108,7 +108,7 @@ def test_the_console_is_lent_the_terminal_as_it_was(play):
     ],
     ids=["q", "Ctrl-C", "TERM", "QUIT"],
 )
-def test_the_terminal_is_restored(play, how, code):
+def test_terminal_is_restored(play, how, code):
     screen = play(RUNS)
     before = screen.modes()
     screen.expect_exact("domain 3 of lab")
@@ -120,7 +120,7 @@ def test_the_terminal_is_restored(play, how, code):
     assert rest.endswith("\x1b[J") or "ended:" in rest  # no status line is left
 
 
-def test_the_terminal_is_restored_after_an_error(play):
+def test_terminal_is_restored_after_an_error(play):
     screen = play(RUNS, "raise")
     before = screen.modes()
     code, rest = screen.ends()
@@ -128,7 +128,7 @@ def test_the_terminal_is_restored_after_an_error(play):
     assert screen.modes() == before
 
 
-def test_a_shell_gets_its_terminal_back_and_stops_and_continues_it(play):
+def test_shell_can_stop_and_continue_the_screen(play):
     shell = play(RUNS, under_bash=True)
     shell.expect_exact("domain 3 of lab")
     shell.send("\x1a")
@@ -144,7 +144,7 @@ def test_a_shell_gets_its_terminal_back_and_stops_and_continues_it(play):
     assert settings(shell) == stopped
 
 
-def test_in_the_background_it_draws_no_status_line_and_leaves_the_keys_alone(play):
+def test_screen_in_the_background_draws_no_status_line_and_reads_no_keys(play):
     shell = play(RUNS, "until rebuild", note("begun"), "wait 1", note("meanwhile"), under_bash=True)
     shell.expect_exact("domain 3 of lab")
     shell.send("r")
@@ -164,7 +164,7 @@ def test_in_the_background_it_draws_no_status_line_and_leaves_the_keys_alone(pla
     assert " icanon" in settings(shell)
 
 
-def test_a_pager_is_lent_the_terminal_in_words_of_the_shell(play, tmp_path):
+def test_pager_is_split_as_the_shell_does_and_gets_the_terminal(play, tmp_path):
     log = tmp_path / ".unibuild" / "console" / "hello.log"
     log.parent.mkdir(parents=True)
     log.write_text("said\n")
@@ -182,7 +182,7 @@ def test_a_pager_is_lent_the_terminal_in_words_of_the_shell(play, tmp_path):
     screen.expect_exact("<rebuild>")
 
 
-def test_a_pager_that_is_none_is_told(play, tmp_path):
+def test_missing_pager_is_reported(play, tmp_path):
     log = tmp_path / ".unibuild" / "console" / "hello.log"
     log.parent.mkdir(parents=True)
     log.touch()
@@ -197,7 +197,7 @@ def widths(written):
     return [len(plain(row)) for row in re.split(r"[\r\n]+", written)]
 
 
-def test_a_narrow_window_and_one_that_changes(play):
+def test_narrow_and_changing_windows(play):
     screen = play(RUNS, *FAILED, columns=20)
     screen.expect_exact("✗ failed")
     assert max(widths(screen.before)) <= 20
@@ -233,7 +233,7 @@ def test_colours(play, environ, coloured, drawn):
     assert ("\x1b[J" in written) == drawn
 
 
-def test_a_hyperlink_where_the_terminal_has_them(play, tmp_path):
+def test_hyperlinks_on_terminals_that_have_them(play, tmp_path):
     (tmp_path / "main.c").touch()
     for program, has in (("WezTerm", True), ("", False)):
         screen = play(*FAILED, TERM_PROGRAM=program)
@@ -241,7 +241,7 @@ def test_a_hyperlink_where_the_terminal_has_them(play, tmp_path):
         assert (f"file://{os.uname().nodename}{tmp_path}/main.c" in screen.before) == has
 
 
-def test_a_flood_on_a_terminal_that_stands_still_holds_nobody_up(play, tmp_path):
+def test_flood_on_a_stopped_terminal_blocks_nothing(play, tmp_path):
     screen = play(RUNS, "until rebuild", "flood 100000", note("still here"))
     screen.expect_exact("domain 3 of lab")
     screen.send("r\x13")  # Ctrl-S
@@ -250,7 +250,7 @@ def test_a_flood_on_a_terminal_that_stands_still_holds_nobody_up(play, tmp_path)
 
 
 @pytest.mark.parametrize("setting", [{"bell": True}, {"notify": "terminal"}])
-def test_a_failure_and_its_end_ring(play, setting):
+def test_failure_and_recovery_ring_the_bell(play, setting):
     ready = '{"event":"cycle","number":2,"trigger":"main.c","outcome":"ready","phases":{},"seconds":1}'
     screen = play(*FAILED, "until rebuild", ready, PLAYER_SETTINGS=json.dumps(setting))
     ring = "\a" if "bell" in setting else "\x1b]9;"

@@ -1,4 +1,4 @@
-"""The real `unibuild watch` on a pseudo-terminal, on a host that stands in for Xen."""
+"""The real `unibuild watch` on a pseudo-terminal, on the stand-ins for Xen."""
 
 import signal
 import sys
@@ -17,7 +17,7 @@ def watch(on_terminal, project):
     return start
 
 
-def test_a_save_a_mistake_and_its_fix(watch, project):
+def test_save_a_mistake_and_its_fix(watch, project):
     screen = watch()
     screen.expect(r"✓ booted in .* create [\d.]+")
     screen.expect("hello.* · .*generation 1")
@@ -36,7 +36,7 @@ def test_a_save_a_mistake_and_its_fix(watch, project):
     assert (code, "ended: q" in rest) == (0, True)
 
 
-def test_a_build_that_writes_without_a_pause_can_be_ended(watch, project):
+def test_build_that_writes_without_a_pause_can_be_stopped(watch, project):
     project.write("Makefile", "hello.xen: main.c\n\tyes\n")
     screen = watch()
     screen.expect("build.*y")
@@ -63,7 +63,7 @@ def test_its_keys(watch, project, xen):
     screen.expect_exact("domain 2 of local")
     screen.send("c")
     screen.expect_exact("Ctrl-] leaves it")
-    screen.send("bye\r")  # an order to the kernel that stands in
+    screen.send("bye\r")  # an order to the stand-in kernel
     screen.send("\x1d")
     screen.expect_exact("? help")
     screen.send("l")
@@ -76,7 +76,7 @@ def test_its_keys(watch, project, xen):
     assert xen.domains() == {}
 
 
-def test_a_domain_that_ends_gives_the_terminal_back(watch, xen):
+def test_domain_that_ends_gives_the_terminal_back(watch, xen):
     (xen.world / "script").write_text("say booted\nuntil go\ncrash\n")
     screen = watch()
     screen.expect_exact("✓ booted")
@@ -90,7 +90,7 @@ def test_a_domain_that_ends_gives_the_terminal_back(watch, xen):
     assert "ended: q" in screen.ends()[1]
 
 
-def test_it_ends_in_order_and_leaves_the_terminal_as_it_was(watch, xen):
+def test_end_restores_the_terminal(watch, xen):
     screen = watch()
     before = screen.modes()
     screen.expect_exact("✓ booted")
@@ -101,7 +101,7 @@ def test_it_ends_in_order_and_leaves_the_terminal_as_it_was(watch, xen):
     assert xen.domains() == {}
 
 
-def test_it_stops_and_goes_on_under_a_shell(on_terminal, project):
+def test_watch_stops_and_continues_under_a_shell(on_terminal, project):
     shell = on_terminal(["bash", "--norc", "--noprofile", "-i"], project.root, PS1="[prompt]")
     shell.expect_exact("[prompt]")
     shell.sendline(f"{UNIBUILD} watch")
@@ -117,7 +117,7 @@ def test_it_stops_and_goes_on_under_a_shell(on_terminal, project):
     shell.expect_exact("[prompt]")
 
 
-def test_a_gone_reader_ends_it_and_not_the_domain(project, xen):
+def test_closed_reader_ends_the_watch_but_not_the_domain(project, xen):
     watch = project.start("unibuild", "watch")
     while "booted in" not in watch.stdout.readline():
         assert watch.poll() is None
@@ -130,7 +130,7 @@ def test_a_gone_reader_ends_it_and_not_the_domain(project, xen):
 COLOURS = "hello.xen: main.c\n\t@test -t 1 && test -t 2 && stty size </dev/stdout; ! test -t 0; cp base.bin $@\n"
 
 
-def test_a_build_on_a_terminal_has_one_for_its_output_and_none_to_ask_on(watch, project):
+def test_build_on_a_terminal_has_a_terminal_for_output_but_not_for_input(watch, project):
     project.write("Makefile", COLOURS + "\t@read x </dev/tty && echo asked || echo none to ask on\n")
     screen = watch()
     screen.expect_exact("24 192\r\n")  # the columns of the window, but those of the origin
@@ -142,12 +142,12 @@ def test_a_build_on_a_terminal_has_one_for_its_output_and_none_to_ask_on(watch, 
 
 
 @pytest.mark.parametrize(("words", "environ"), [((), {"NO_COLOR": "1"}), ((), {"TERM": "dumb"}), (("--json",), {})])
-def test_elsewhere_a_build_writes_to_a_pipe(watch, project, words, environ):
+def test_build_without_a_terminal_writes_to_a_pipe(watch, project, words, environ):
     project.write("Makefile", "hello.xen: main.c\n\t@test -p /dev/stdout && echo a pipe; cp base.bin $@\n")
     watch(*words, **environ).expect_exact("a pipe")
 
 
-def test_progress_is_shown_while_its_line_has_no_end(watch, project, wait_in_shell):
+def test_progress_is_shown_while_its_line_is_unfinished(watch, project, wait_in_shell):
     wait = wait_in_shell(project.root / "go")
     project.write(
         "Makefile",

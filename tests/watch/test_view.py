@@ -1,4 +1,4 @@
-"""Events folded into a view, and what is told of them."""
+"""Events become a view, lines and a status line."""
 
 import itertools
 import re
@@ -67,17 +67,17 @@ FAILED = event(
 READY = event("cycle", number=3, trigger="main.c", outcome="ready", phases={"ready": 0.5}, seconds=2)
 
 
-def test_a_cycle_tells_what_began_it_and_where_the_time_went():
+def test_cycle_shows_its_cause_and_its_phases():
     _, told = after(CHANGED, BUILD, RUNS, READY)
     assert texts(told) == ["main.c changed, and 1 other", "✓ ready in 2.00 s (main.c): ready 0.50"]
 
 
-def test_a_stage_says_why_it_runs_where_that_is_not_said_already():
+def test_stage_shows_its_reason_unless_the_cycle_showed_it():
     _, told = after(CHANGED, BUILD, event("stage", name="xl", state="running", reason="xl.memory changed"))
     assert told[1:] == [view.Line("xl", "xl.memory changed", "quiet")]
 
 
-def test_the_status_line_names_the_command_that_gives_no_answer():
+def test_status_line_shows_the_command_that_does_not_answer():
     copy = event("stage", name="copy", state="running")
     now, told = after(copy, event("waiting", what="`xl list -v` on lab"))
     assert "waiting for `xl list -v` on lab" in [part.text for part in view.parts(now, 112.0)]
@@ -86,13 +86,13 @@ def test_the_status_line_names_the_command_that_gives_no_answer():
     assert not [part for part in view.parts(now, 112.0) if "waiting" in part.text]
 
 
-def test_a_domain_that_ended_well_is_told_and_one_that_did_not_is_left_to_the_problem():
+def test_domain_that_ended_well_is_shown_and_a_crash_is_left_to_the_problem():
     ended = event("domain", name="hello", host="lab", state="ended", why="hello powered off")
     assert texts(after(ended)[1]) == ["hello powered off"]
     assert after(CRASHED)[1] == []
 
 
-def test_the_errors_are_shown_again_after_the_cycle_and_kept_until_one_is_good():
+def test_errors_are_shown_after_the_cycle_and_kept_until_a_good_build():
     now, told = after(CHANGED, BUILD, ERROR, event("output", origin="build", text="make: *** Error 1"), FAILED)
     assert texts(told)[-2:] == [
         "main.c:3:1: error: no",
@@ -103,13 +103,13 @@ def test_the_errors_are_shown_again_after_the_cycle_and_kept_until_one_is_good()
     assert not now.problems and not now.failed
 
 
-def test_a_failure_says_in_one_line_what_keeps_running():
+def test_problem_shows_in_one_line_what_keeps_running():
     kept = "hello runs on: generation 2, domain 3"
     _, told = after(event("problem", message="no", exit_code=1, hint="a\nb", kept=kept))
     assert texts(told) == ["no", "  a", "  b", kept]
 
 
-def test_a_kernel_that_is_the_same_says_so():
+def test_unchanged_kernel_is_shown():
     _, told = after(event("cycle", number=1, trigger="a.c", outcome="unchanged", phases={}, seconds=0.3))
     assert texts(told) == ["kernel and .xl unchanged: no reboot; 0.30 s (a.c)"]
 
@@ -131,24 +131,24 @@ def test_a_kernel_that_is_the_same_says_so():
         ),
     ],
 )
-def test_the_status_line(happened, status):
+def test_status_line(happened, status):
     assert [part.text for part in view.parts(after(*happened)[0], 104.0)] == status
 
 
-def test_a_console_is_told_under_the_name_of_its_domain_and_the_old_one_is_told_apart():
+def test_console_lines_have_the_name_of_the_domain_and_old_ones_their_tone():
     said = event("output", origin="console", of="hello", domid=3, text="tick")
     old = event("output", origin="console", of="hello", domid=2, text="bye")
     assert after(RUNS, said, old)[1][1:] == [view.Line("hello", "tick", "console"), view.Line("hello", "bye", "old")]
 
 
-def test_the_beginning_of_a_line_is_held_until_the_line_is_whole():
+def test_unfinished_line_is_held_until_it_is_whole():
     begun, told = after(event("output", origin="console", of="hello", text="login:", whole=False))
     assert told == [] and begun.unfinished == view.Line("hello", "login:", "console")
     assert view.update(begun, event("output", origin="console", of="hello", text="login: me"))[0].unfinished is None
 
 
 @given(st.lists(EVENTS, max_size=12), st.integers(NARROWEST, 130), st.booleans())
-def test_no_row_is_wider_than_the_terminal_nor_moves_it(happened, width, colour):
+def test_no_row_is_wider_than_the_terminal_or_has_control_characters(happened, width, colour):
     paint = Renderer(width, colour=colour)
     now, told = after(*happened)
     rows = [row for line in told for row in paint.rows(line)]
@@ -168,35 +168,35 @@ def test_folding_loses_no_text(text, width):
     assert "".join(row.partition("│ ")[2] if width >= 16 else row for row in narrow) == wide
 
 
-def test_every_kind_of_event_is_tried():
+def test_generated_events_cover_every_kind():
     assert {*TEXTS} == {*events.AnyEvent.__args__}
 
 
 @given(EVENTS)
-def test_a_plain_line_is_one_printable_line(happened):
+def test_plain_line_is_one_printable_line(happened):
     for line in after(happened)[1]:
         assert plain_line(line).isprintable()
 
 
 @pytest.mark.parametrize("width", [20, 60])
-def test_an_origin_of_wide_letters_takes_its_room(width):
+def test_origin_of_wide_letters_keeps_the_width(width):
     rows = Renderer(width).rows(view.Line("日本語日本語", "x" * 100, "build"))
     assert max(cells(plain(row)) for row in rows) == width
 
 
-def test_prose_is_cut_at_its_words():
+def test_prose_is_cut_between_words():
     rows = Renderer(30).rows(view.Line("watch", "hello runs on as domain 3, generation 2", "good"))
     assert [plain(row) for row in rows] == ["watch │ hello runs on as ", "      │ domain 3, generation 2"]
 
 
-def test_colours_of_a_compiler_are_kept_and_what_moves_the_terminal_is_not():
+def test_colours_are_kept_and_other_escape_sequences_removed():
     (row,) = Renderer(80).rows(view.Line("build", "10%\r\x1b[31mno\x1b[0m\x1b[2J\x07\x1b[3", "build"))
     assert plain(row).partition("│ ")[2] == "no"
     assert "\x1b[31mno" in row and "\x1b[2J" not in row and "\a" not in row
 
 
 @pytest.mark.parametrize("width", [80, 20])
-def test_a_place_in_a_source_leads_there(tmp_path, width):
+def test_place_in_a_source_is_a_hyperlink(tmp_path, width):
     (tmp_path / "a b.c").touch()
     (tmp_path / "main.c").touch()
     paint = Renderer(width, hyperlink="x://{path}:{line}:{column}", root=str(tmp_path))
@@ -206,6 +206,6 @@ def test_a_place_in_a_source_leads_there(tmp_path, width):
     assert found == [f"x://{tmp_path}/main.c:12:5", f"x://{tmp_path}/a%20b.c:2:1"]
 
 
-def test_without_colours_links_and_letters_stay():
+def test_text_stays_without_colours():
     (row,) = Renderer(80, colour=False).rows(view.Line("build", "\x1b[31mno\x1b[0m", "build"))
     assert row == "build │ no"
