@@ -149,6 +149,24 @@ def test_a_console_that_is_read_already_is_told(watch, log, tmp_path):
     assert not log.exists() or b"lock" not in log.read_bytes()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_ctrl_c_while_the_reader_attaches_is_passed_on(watch, log, monkeypatch, count):
+    domain = watch("stay")
+    kind, starts = type(domain.host), []
+    start = kind.start
+
+    def interrupted(host, *args, **options):
+        starts.append(args)
+        if len(starts) == count:
+            raise KeyboardInterrupt
+        return start(host, *args, **options)
+
+    monkeypatch.setattr(kind, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        console.Reader(domain.host, domain.domain, Log(log), domain.show)
+    assert len(starts) == count
+
+
 def test_without_xenstore_watch_the_domain_is_polled(watch, log, xen, monkeypatch):
     (xen.world / "bin" / "xenstore-watch").write_text("#!/bin/sh\nexit 127\n")
     monkeypatch.setattr(console, "POLL", 0.2)

@@ -88,6 +88,7 @@ class XlConsole(Console):
         self._last_key = -_KEY_PAUSE  # when the last key was typed
         self._ended: Completed | None = None
         self._held = b""  # output that is, or may be, the mark
+        self._has_started = False  # whether there is a command: Ctrl-C or a lost host may come before
         try:
             which = ["-t", kind] if kind else []
             self._watch = self._start_watch()
@@ -208,7 +209,7 @@ class XlConsole(Console):
         """Stop the watchdog; it searches for no processes if the console's command ended by itself."""
         assert watchdog.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            if self._console.poll() is not None:
+            if self._has_started and self._console.poll() is not None:
                 watchdog.stdin.write(b"bye\n")
             watchdog.stdin.close()
         watchdog.wait(1.0)
@@ -239,7 +240,7 @@ class XlConsole(Console):
     def _keep(self, child: HostChild, on_close: Callable[[Console], None] | None) -> HostChild:
         self._stack.enter_context(child)
         if on_close:
-            self._console = child
+            self._console, self._has_started = child, True
             self._stack.callback(on_close, self)
         return child
 
