@@ -13,7 +13,7 @@ from unibuild.deploy.hosts import open_host
 from unibuild.domain import console
 from unibuild.settings.loader import load
 
-MOST = {"first boot": 15, "no-op boot": 1, "replacement": 23, "destroy": 6}
+MOST = {"first boot": 5, "no-op boot": 1, "replacement": 7, "destroy": 4}
 """The most exchanges that each may take; lower them when a change saves one."""
 
 

@@ -85,6 +85,10 @@ class Played:
             raise CommandError(argv, done.returncode, done.stderr.decode())
         return done
 
+    def run_all(self, steps, **how):
+        """Run the commands of a batch one by one: each is a step."""
+        return base.Host.run_all(self, steps, **how)
+
     def start(self, argv, **how):
         if self.is_lost:
             raise LostError("the connection broke")

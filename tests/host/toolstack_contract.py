@@ -5,10 +5,12 @@ from __future__ import annotations
 import select
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
 from unibuild.errors import DomainError
+from unibuild.host.toolstack import Lease, NewDomainRequest
 
 WAIT = 60.0
 
@@ -148,6 +150,61 @@ class ToolstackContract:
         wait_for(lambda: toolstack.store.read(f"/local/domain/{domain.domid}/control/feature-poweroff") == "1")
         toolstack.request_shutdown(domain)
         assert self.ended(toolstack, domain).reason == 0
+
+    def wait_until_it_obeys(self, toolstack, domain):
+        path = f"/local/domain/{domain.domid}/control/feature-poweroff"
+        wait_for(lambda: toolstack.store.read(path) == "1")
+
+    def test_hand_over_starts_the_new_domain_once_the_old_one_has_ended(self, toolstack, start):
+        old, new = start("obey", name="old"), start("stay", name="new", paused=True)
+        self.wait_until_it_obeys(toolstack, old)
+        assert 0 <= toolstack.hand_over(old, new, WAIT) < WAIT
+        assert toolstack.find(uuid=old.uuid).has_ended
+        assert not toolstack.find(uuid=new.uuid).is_paused
+
+    def test_hand_over_leaves_both_as_they_are_where_the_old_one_takes_no_requests(self, toolstack, start):
+        old, new = start("stay", name="old"), start("stay", name="new", paused=True)
+        assert toolstack.hand_over(old, new, 10 * WAIT) is None
+        assert not toolstack.find(uuid=old.uuid).has_ended
+        assert toolstack.find(uuid=new.uuid).is_paused
+
+    def test_launch_creates_a_paused_domain_with_an_owner(self, toolstack, config):
+        asked, entry = str(uuid.uuid4()), ("/unibuild/domains/x", "ann")
+        domain = toolstack.launch(NewDomainRequest(Path(config("stay")), "guest", "guest", asked, entry))
+        assert (domain.name, domain.uuid, domain.is_paused) == ("guest", asked, True)
+        assert toolstack.store.read(entry[0]) == "ann"
+
+    def test_launch_renames_both_domains_or_none(self, toolstack, config, start):
+        old, asked = start("stay"), str(uuid.uuid4())
+        renames = ((str(old.domid), "guest.old"), ("guest.new", "guest"))
+        entry = ("/unibuild/domains/x", "ann")
+        new = toolstack.launch(NewDomainRequest(Path(config("stay")), "guest", "guest.new", asked, entry, renames))
+        names = (toolstack.find(uuid=old.uuid).name, new.name)
+        assert names in (("guest.old", "guest"), ("guest", "guest.new"))
+
+    def test_launch_refuses_a_name_that_is_taken(self, toolstack, config, start):
+        start("stay")
+        with pytest.raises(DomainError):
+            toolstack.launch(
+                NewDomainRequest(Path(config("stay")), "guest", "guest", str(uuid.uuid4()), ("/unibuild/a", "b"))
+            )
+        assert len(toolstack.list_domains()) == 2
+
+    def test_a_survey_takes_the_lease_and_reports_the_host(self, toolstack, start):
+        domain = start("stay")
+        listing, facts = toolstack.survey(Lease("/unibuild/a/b", "before", 1000.0, "after", "/unibuild"), "guest")
+        assert listing.entries["/unibuild/a/b"].split()[::2] == ["before", "after"]
+        assert domain.uuid in {one.uuid for one in facts.domains}
+        assert facts.info["free_memory"] == toolstack.info()["free_memory"]
+
+    def test_clean_up_leaves_no_domain_no_entry_and_no_copy(self, toolstack, start, tmp_path):
+        domain, path = start("stay"), "/unibuild/domains/x"
+        (tmp_path / "kernel").write_text("kernel")
+        toolstack.put(tmp_path / "kernel", folder="guest")
+        toolstack.store.write(path, "ann")
+        assert toolstack.clean_up([domain], [path], {"guest": ()}) == ()
+        assert (toolstack.find(uuid=domain.uuid), toolstack.store.read(path)) == (None, None)
+        toolstack.clean_up([domain], [path], {"guest": ()})
 
     def test_the_console_has_the_output_from_the_first_byte(self, toolstack, start, attach):
         domain = start("say one", "say two", "stay", paused=True)

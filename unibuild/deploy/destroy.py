@@ -40,12 +40,10 @@ def destroy(project: Project, screen: ConsoleOutput | None = None) -> None:
     with locked(project.root, name):
         known = records.load(state, name)
         if host:
-            for domain in host.toolstack.list_domains():
-                if domain.uuid in known.uuids:
-                    host.toolstack.destroy(domain)
-                    destroyed = True
-            ownership.clear_owner(host, *known.uuids)
-            disks = host.toolstack.discard(host_files.host_folder(project.root, own.name))
+            there = [domain for domain in host.toolstack.list_domains() if domain.uuid in known.uuids]
+            destroyed = bool(there)
+            copies: dict[str, tuple[str, ...]] = {host_files.host_folder(project.root, own.name): ()}
+            disks = host.toolstack.clean_up(there, [ownership.entry(one) for one in known.uuids], copies)
         for uuid in known.uuids:
             GenerationStore(state).ended(uuid, "destroyed", "")
         records.forget(state, name)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import HostFacts
     from unibuild.settings.loader import Project
 
 __all__ = ["HostFiles", "copy_to_host", "host_folder", "prepare"]
@@ -36,8 +37,11 @@ def prepare(
     kernel: records.FileIdentity,
     xl_identity: records.FileIdentity,
     leaving: Collection[str],
+    facts: HostFacts | None = None,
 ) -> tuple[HostFiles, preflight.HostCapacity, records.DomainRecord]:
     """Copy a domain's files to its host, and check that the host can take it; create and stop nothing.
+
+    ``Toolstack.launch`` copies the ``.xl``.
 
     Args:
         host: the host.
@@ -46,6 +50,7 @@ def prepare(
         kernel: identity of the tree's kernel.
         xl_identity: identity of the tree's ``.xl``.
         leaving: uuids of the domains that it replaces.
+        facts: what is known of the host already; None: ask it.
 
     Raises:
         DomainError: the host cannot take it.
@@ -53,10 +58,9 @@ def prepare(
         FileError: a file cannot be read.
     """
     files = {"kernel": generation.kernel, **({"ramdisk": generation.ramdisk} if generation.ramdisk else {})}
-    deployed = copy_to_host(host, generation.xl, project.root, state_dir(project.root), files)
-    seen = preflight.check(
-        host, deployed.config, kernel=_inspect(generation.kernel), disks=deployed.elsewhere, replaced=leaving
-    )
+    deployed = _copy(host, generation.xl, project.root, state_dir(project.root), files)
+    kernel_facts, disks = _inspect(generation.kernel), deployed.elsewhere
+    seen = preflight.check(host, deployed.config, kernel=kernel_facts, disks=disks, replaced=leaving, facts=facts)
     asked = deployed.config.get("uuid")
     instance = records.DomainRecord(
         uuid=asked if isinstance(asked, str) else str(uuid.uuid4()),
@@ -81,12 +85,16 @@ class HostFiles:
     """A domain's files on the host.
 
     Attributes:
+        source: the ``.xl`` on this machine, with paths of the host.
+        folder: of the domain's files there; see ``Host.put``.
         xl: absolute path of the ``.xl`` there.
         config: its content.
         files: paths of all copied files there.
         elsewhere: disks that are not files on this machine.
     """
 
+    source: Path
+    folder: str
     xl: str
     config: parser.Config
     files: tuple[str, ...]
@@ -129,11 +137,18 @@ def copy_to_host(
         FileError: a file cannot be read here.
         HostError: it cannot be written there.
     """
+    found = _copy(host, xl_file, root, scratch, instead or {})
+    host.toolstack.put(found.source, folder=found.folder)
+    return found
+
+
+def _copy(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path]) -> HostFiles:
+    """Do what ``copy_to_host`` does, but for the ``.xl`` itself, which is only written here."""
     text = xlfile.read(xl_file)
     config = parser.parse(text, str(xl_file))
     folder = host_folder(root, str(config.get("name")))
     named = ("kernel", "ramdisk")
-    files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead or {})
+    files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead)
     copies = {key: host.toolstack.put(path, folder=folder) for key, path in files.items()}
     moved = {}
     disks = xlfile.disks(config)
@@ -146,15 +161,14 @@ def copy_to_host(
     paths: dict[str, edit.Setting] = {key: copies[key] for key in named if key in copies}
     changes = edit.Changes(paths, vif=_addresses(config, host.address), disk=moved)
     there = edit.apply(text, changes, str(xl_file))
-    if there == text:
-        path = host.toolstack.put(xl_file, folder=folder)
-    else:
+    source = xl_file
+    if there != text:
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", host.name)  # several hosts may boot at the same time
-        remote_xl = scratch / f"{xl_file.stem}@{name}.remote.xl"
-        write_atomic(remote_xl, there.encode(errors="surrogateescape"))
-        path = host.toolstack.put(remote_xl, folder=folder)
+        source = scratch / f"{xl_file.stem}@{name}.remote.xl"
+        write_atomic(source, there.encode(errors="surrogateescape"))
+    path = host.toolstack.place(source, folder=folder)
     elsewhere = tuple(disk for disk in disks if disk.number not in moved)
-    return HostFiles(path, parser.parse(there, path), (*copies.values(), path), elsewhere)
+    return HostFiles(source, folder, path, parser.parse(there, path), (*copies.values(), path), elsewhere)
 
 
 def _addresses(config: parser.Config, host: str) -> dict[str, dict[str, str]]:

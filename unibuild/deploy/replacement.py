@@ -19,19 +19,20 @@ from unibuild.domain.console_log import Log, log_path, rotate
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import DomainError, UnibuildError
 from unibuild.graph import xl_file
+from unibuild.host.toolstack import NewDomainRequest
 from unibuild.settings.loader import state_dir
 from unibuild.util import files, job_control
 from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from unibuild.deploy.console_output import ConsoleOutput
     from unibuild.domain.generations import Generation
     from unibuild.domain.preflight import HostCapacity
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Domain
+    from unibuild.host.toolstack import Domain, HostFacts
     from unibuild.settings.loader import Project
 
 __all__ = [
@@ -144,6 +145,7 @@ class Replacement:
     reading: contextlib.ExitStack
     known: records.HostRecord
     marks: Mapping[str, str]
+    facts: HostFacts | None = None  # of the host, until something there is changed
     old: Domain | None = None
     lost: str | None = None
     store: GenerationStore = field(init=False)
@@ -167,9 +169,10 @@ class Replacement:
         Raises:
             DomainError: the name is taken.
         """
-        domains = self.host.toolstack.list_domains()
+        domains = self.facts.domains if self.facts else self.host.toolstack.list_domains()
         there, self.lost = swap.recover(self.host, self.known, domains)
         if self.lost:
+            self.facts = None
             self.screen.say(self.lost)
             domains = self.host.toolstack.list_domains()
         self.save(there)
@@ -196,19 +199,20 @@ class Replacement:
         """
         self.observer.phase_began("copy")
         leaving = (self.old.uuid,) if self.old else ()
-        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl, leaving)
+        facts, self.facts = self.facts, None
+        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl, leaving, facts)
         text = xl_file.read(generation.xl)
         overlap = self._can_overlap(parser.parse(text, str(generation.xl)), seen)
-        before = self.known.good.name if self.known.good else None
+        before = {host_files.host_folder(self.project.root, self.known.good.name)} if self.known.good else set()
+        copies = {**dict.fromkeys(before, ()), deployed.folder: deployed.files}
         self.save(self.known.good, new)
-        ownership.set_owner(self.host, new.uuid, ownership.owner_id(self.project.root))
         self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
         self.observer.phase_began(None)
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
             if overlap and self.old:
                 with self.observer.drain_console(self.host, self.old, self.state) as console:
-                    domain, reader = self._create(deployed, new, swap.new_name(new.name, new.uuid))
+                    domain, reader = self._create(deployed, new, replaces=self.old)
                     with job_control.defer_signals(first_only=True):
                         downtime = swap.replace(self.host, self.old, domain, new.name, self.project.settings.boot.grace)
                         undo.pop_all()
@@ -216,20 +220,21 @@ class Replacement:
                         self.observer.down_for(downtime)
                         self.screen.say(f"replaced {new.name}; downtime {downtime:.2f} s")
                         console.drain()
-                        self._remove_old("replaced")
+                        self._remove_old("replaced", copies)
+                        copies = {}
             else:
                 ran, began = self._ran, time.monotonic()
+                if self.old:
+                    self.host.toolstack.put(deployed.source, folder=deployed.folder)
                 self.end_old("replaced")
-                domain, reader = self._create(deployed, new, new.name)
+                domain, reader = self._create(deployed, new)
                 self.host.toolstack.unpause(domain)
                 undo.pop_all()
                 self.is_running = True
                 if ran:
                     self.observer.down_for(time.monotonic() - began)
-        for name in {new.name, before} - {None}:
-            self.host.toolstack.discard(
-                host_files.host_folder(self.project.root, str(name)), deployed.files if name == new.name else ()
-            )
+        if copies:
+            self.host.toolstack.clean_up((), (), copies)
         log = self._log(new.name)
         return NewDomain(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
 
@@ -279,11 +284,11 @@ class Replacement:
         boot = self.project.settings.boot
         self.store.prune(boot.keep, boot.keep_size, [one.generation for one in (self.known.good,) if one])
 
-    def _remove_old(self, outcome: str) -> None:
+    def _remove_old(self, outcome: str, copies: Mapping[str, Collection[str]] | None = None) -> None:
+        """Remove our old domain, which has ended, and the copies of files but for those to keep in each folder."""
         assert self.old is not None
         self.has_ended_one |= self._ran
-        self.host.toolstack.destroy(self.old)
-        ownership.clear_owner(self.host, self.old.uuid)
+        self.host.toolstack.clean_up([self.old], [ownership.entry(self.old.uuid)], copies or {})
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
 
@@ -306,12 +311,30 @@ class Replacement:
             return None
 
     def _create(
-        self, deployed: host_files.HostFiles, new: records.DomainRecord, name: str
+        self, deployed: host_files.HostFiles, new: records.DomainRecord, *, replaces: Domain | None = None
     ) -> tuple[Domain, Reader | None]:
-        """Create the new domain, paused, and begin to read its console."""
+        """Create the new domain, paused, and begin to read its console.
+
+        Args:
+            deployed: its files on the host.
+            new: what is recorded of it.
+            replaces: the domain that has its name now.
+        """
+        temporary = swap.new_name(new.name, new.uuid)
+        renames = (
+            ((str(replaces.domid), swap.old_name(new.name, replaces.uuid)), (temporary, new.name)) if replaces else ()
+        )
         self.observer.phase_began("create")
-        self.host.toolstack.create_paused(deployed.xl, name=name, uuid=new.uuid)
-        domain = self.host.toolstack.find(uuid=new.uuid)
+        domain = self.host.toolstack.launch(
+            NewDomainRequest(
+                config=deployed.source,
+                folder=deployed.folder,
+                name=temporary if replaces else new.name,
+                uuid=new.uuid,
+                entry=(ownership.entry(new.uuid), ownership.owner_id(self.project.root)),
+                renames=renames,
+            )
+        )
         self.observer.phase_began(None)
         if domain is None:
             raise DomainError(f"{new.name} disappeared from {self.host.name} as soon as it was created")
@@ -389,12 +412,14 @@ def replacing(
     """
     boot = project.settings.boot
     seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
-    owner = ownership.owner_id(project.root)
+    owner, folder = ownership.owner_id(project.root), host_files.host_folder(project.root, name)
+    take_over = project.take_over
     with (
         job_control.defer_hangup(),
-        ownership.locked(host, name, owner, seconds=seconds, take_over=project.take_over) as marks,
+        ownership.surveyed(host, name, owner, seconds=seconds, take_over=take_over, folder=folder) as (marks, facts),
     ):
         now = records.load(state_dir(project.root), host.name)
-        change = Replacement(project, host, screen, reading, now, marks, observer=observer or ReplaceObserver())
+        observer = observer or ReplaceObserver()
+        change = Replacement(project, host, screen, reading, now, marks, facts, observer=observer)
         change.recover(name)
         yield change

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.errors import BusyError, DomainError, UnibuildError
+from unibuild.host.toolstack import Lease
 from unibuild.util import process_identity
 
 if TYPE_CHECKING:
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Domain, Listing, Store
+    from unibuild.host.toolstack import Domain, HostFacts, Listing, Toolstack
 
 __all__ = [
     "LockToken",
     "clear_owner",
+    "entry",
     "is_owned_by",
     "locked",
     "name_taken",
@@ -43,6 +45,7 @@ __all__ = [
     "owners",
     "parse",
     "set_owner",
+    "surveyed",
 ]
 
 _ROOT = "/unibuild"
@@ -125,15 +128,20 @@ def owners(host: Host) -> Mapping[str, str]:
     return parse(host.toolstack.store.list(_ROOT).entries)[0]
 
 
+def entry(asked: str) -> str:
+    """Return the path in the store of the marker of the domain with a uuid."""
+    return f"{_MARKS}/{asked}"
+
+
 def set_owner(host: Host, asked: str, owner: str) -> None:
     """Record the owner of a domain; call it before the domain is created, so that a domain never lacks an owner."""
-    host.toolstack.store.write(f"{_MARKS}/{asked}", owner)
+    host.toolstack.store.write(entry(asked), owner)
 
 
 def clear_owner(host: Host, *uuids: str) -> None:
     """Remove the owners of domains that no longer exist."""
     for asked in uuids:
-        host.toolstack.store.remove(f"{_MARKS}/{asked}")
+        host.toolstack.store.remove(entry(asked))
 
 
 def name_taken(host: Host, domain: Domain, owner: str | None) -> DomainError:
@@ -168,35 +176,72 @@ def locked(
         BusyError: another process has the lock.
         HostError: the host cannot be reached, or XenStore does not answer.
     """
+    with surveyed(host, name, owner, seconds=seconds, take_over=take_over) as (marks, _):
+        yield marks
+
+
+@contextlib.contextmanager
+def surveyed(
+    host: Host, name: str, owner: str, *, seconds: float, take_over: bool = False, folder: str | None = None
+) -> Iterator[tuple[Mapping[str, str], HostFacts | None]]:
+    """Lock a domain's name as ``locked`` does, and yield the facts of the host under the lock besides.
+
+    Args:
+        host: see ``locked``.
+        name: see ``locked``.
+        owner: see ``locked``.
+        seconds: see ``locked``.
+        take_over: see ``locked``.
+        folder: of the domain's files on the host; None: no facts are wanted.
+
+    Yields:
+        What ``owners`` returns, and the facts; None where no facts are wanted, or the lock was not free at once.
+    """
     path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
     try:
-        yield _acquire(host, name, _Lock(host.toolstack.store, path, owner, seconds), take_over=take_over)
+        yield _acquire(host, name, _Lock(host.toolstack, path, owner, seconds, folder), take_over=take_over)
     finally:
         with contextlib.suppress(UnibuildError):  # if the host is out of reach, the token expires by itself
             host.toolstack.store.remove(path)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Lock:
-    """A token of this process on a host; it counts for ``seconds`` from ``take`` on."""
+    """A token of this process on a host.
 
-    store: Store
+    Attributes:
+        toolstack: that of the host.
+        path: of the token in the store.
+        owner: the marker of the project.
+        seconds: that the token counts from the moment of ``take``.
+        folder: see ``surveyed``.
+        facts: of the host, where ``take`` was the last query.
+    """
+
+    toolstack: Toolstack
     path: str
     owner: str
     seconds: float
+    folder: str | None
+    facts: HostFacts | None = None
 
     def take(self) -> Listing:
         """Write the token; return the store's entries after that."""
-        begin = f"{_FORMAT} {process_identity.here()}"
-        return self.store.write_lease(self.path, begin, self.seconds, self.owner, root=_ROOT)
+        lease = Lease(self.path, f"{_FORMAT} {process_identity.here()}", self.seconds, self.owner, _ROOT)
+        if self.folder is None:
+            words = (lease.path, lease.before, lease.seconds, lease.after)
+            return self.toolstack.store.write_lease(*words, root=lease.root)
+        listing, self.facts = self.toolstack.survey(lease, self.folder)
+        return listing
 
     def scan(self) -> Listing:
         """Return the store's entries."""
-        return self.store.list(_ROOT)
+        self.facts = None  # another process may have changed domains since
+        return self.toolstack.store.list(_ROOT)
 
 
-def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> Mapping[str, str]:
-    """Acquire the lock; return what ``owners`` does."""
+def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> tuple[Mapping[str, str], HostFacts | None]:
+    """Acquire the lock; return what ``surveyed`` yields."""
     deadline = time.monotonic() + _LOCK_TIMEOUT
     others: Sequence[LockToken] = ()
     is_written, scans = False, 0
@@ -209,7 +254,7 @@ def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> Mapping[s
         ids, others = _others(host, own, found, take_over=take_over)
         scans += 1
         if is_written and not others:
-            return ids
+            return ids, own.facts
         if is_written and own.path > min(one.path for one in others):
             host.toolstack.store.remove(own.path)
             is_written = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Domain
+    from unibuild.host.toolstack import Domain, HostFacts
     from unibuild.kernel import Kernel, Type
     from unibuild.xlcfg.parser import Config
 
@@ -386,7 +386,13 @@ class HostCapacity:
 
 
 def check(
-    host: Host, config: Config, *, kernel: Kernel | None, disks: Iterable[DiskSource], replaced: Collection[str]
+    host: Host,
+    config: Config,
+    *,
+    kernel: Kernel | None,
+    disks: Iterable[DiskSource],
+    replaced: Collection[str],
+    facts: HostFacts | None = None,
 ) -> HostCapacity:
     """Check that a host can take a domain; query only what its ``.xl`` makes necessary.
 
@@ -396,6 +402,7 @@ def check(
         kernel: the domain's kernel; None: nothing is known of it.
         disks: disks with files or devices that only the host can have.
         replaced: uuids of domains that may be removed first: their name, memory, disks and addresses count as free.
+        facts: what is known of the host already; None: ask it.
 
     Raises:
         DomainError: the host cannot take it; the error has all reasons.
@@ -404,13 +411,13 @@ def check(
     wanted, disks = requirements(config), tuple(disks)
     if host.address == "lab":
         wanted = dataclasses.replace(wanted, bridges={})  # the lab's own vif-bridge script takes any name
-    domains = host.toolstack.list_domains()  # first and alone: it may ask for a password, or open the connection
+    domains = facts.domains if facts else host.toolstack.list_domains()  # first: it may ask for a password
     paths = [path for bridge in wanted.bridges.values() for path in bridge_paths(bridge)]
     if wanted.scripts:
         paths += [SCRIPTS, *wanted.scripts]
     files = [str(disk.target) for disk in disks if disk.is_path]
     with ThreadPoolExecutor() as pool:
-        asked_info = pool.submit(host.toolstack.info, background=True)
+        asked_info = pool.submit(lambda: facts.info if facts else host.toolstack.info(background=True))
         asked_paths = pool.submit(_missing, host, paths, root=False)
         asked_files = pool.submit(_missing, host, files, root=True)
         asked_backends = pool.submit(_backends, host, wanted)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import Domain
     from unibuild.xlcfg import parser
 
-__all__ = ["conflict", "end", "new_name", "recover", "replace"]
+__all__ = ["conflict", "end", "new_name", "old_name", "recover", "replace"]
 
 _ALONE = ("pci", "usbdev", "usbctrl", "dtdev", "ioports", "irqs", "iomem", "vtpm")  # one domain at a time
 
@@ -56,6 +56,11 @@ def conflict(new: parser.Config, old: parser.Config | None, seen: HostCapacity, 
 def new_name(name: str, uuid: str) -> str:
     """Return the temporary name of the new domain while the old one holds the name."""
     return f"{name}.new-{uuid[:8]}"
+
+
+def old_name(name: str, uuid: str) -> str:
+    """Return what the old domain is called once the new one has the name."""
+    return f"{name}.old-{uuid[:8]}"
 
 
 def recover(host: Host, record: HostRecord, domains: tuple[Domain, ...]) -> tuple[DomainRecord | None, str | None]:
@@ -100,7 +105,7 @@ def replace(host: Host, old: Domain, new: Domain, name: str, grace: float) -> fl
     Args:
         host: the host of both.
         old: the old domain: running, paused or already stopped.
-        new: the new domain, paused.
+        new: the new domain, paused; both are renamed, unless it has its name already.
         name: the new domain's name from now on.
         grace: seconds that the old domain has to shut down.
 
@@ -111,14 +116,19 @@ def replace(host: Host, old: Domain, new: Domain, name: str, grace: float) -> fl
         DomainError: one of them cannot be renamed, or the new one cannot be started. The old domain, if it still runs,
             then has its name again.
     """
-    host.toolstack.rename(old, f"{name}.old-{old.uuid[:8]}")
-    try:
-        host.toolstack.rename(new, name)
-    except BaseException:
-        _rename(host, old, name, was=f"{name}.old-{old.uuid[:8]}")
-        raise
+    if new.name != name:
+        host.toolstack.rename(old, old_name(name, old.uuid))
+        try:
+            host.toolstack.rename(new, name)
+        except BaseException:
+            _rename(host, old, name, was=old_name(name, old.uuid))
+            raise
     with job_control.defer_signals(first_only=True):  # no domain runs here
-        began = end(host, old, grace)
+        if grace and not old.has_ended and not old.is_paused:
+            downtime = host.toolstack.hand_over(old, new, grace)
+            if downtime is not None:
+                return downtime
+        began = end(host, old, 0.0)
         host.toolstack.unpause(new)
     return time.monotonic() - began
 

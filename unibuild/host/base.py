@@ -7,21 +7,36 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from abc import ABC, abstractmethod
-from typing import IO, TYPE_CHECKING
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from unibuild.errors import CommandError, HostError, LostError, NoAnswerError, ProgramDiedError
 from unibuild.host.exchange import HostChild, LateError, Limits, Progress, exchange
-from unibuild.util import process
+from unibuild.util import output, process, standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from unibuild.host.batch import Step
     from unibuild.host.exchange import Call
     from unibuild.host.toolstack import Toolstack
 
-__all__ = ["BATCH", "ENV", "FOLDERS", "SBIN", "Host", "check_sudo", "is_question", "limit"]
+__all__ = [
+    "BATCH",
+    "ENV",
+    "FOLDERS",
+    "SBIN",
+    "Host",
+    "Waiting",
+    "check_sudo",
+    "is_question",
+    "limit",
+    "shown",
+    "twice",
+]
 
 ENV: Mapping[str, str] = {"LC_ALL": "C"}  # unibuild parses the output of sudo, ssh and xl
 
@@ -44,6 +59,7 @@ _ACTIONS = {  # seconds; libxl waits 40 for each device's script, 60 for a domai
     ("xenstore-write",): 60.0,
 }
 _LONG = 60  # characters of a command that messages show
+_Answer = TypeVar("_Answer")
 _BEFORE_SHOWN = 3.0  # seconds of waiting before a user is shown what unibuild waits for
 
 _QUESTIONS = (
@@ -70,6 +86,23 @@ def limit(argv: Sequence[str]) -> float:
     if is_question(argv):
         return _ANSWER
     return _ACTIONS.get(tuple(argv[:2]), _ACTIONS.get(tuple(argv[:1]), _ACTION))
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a command that runs is waited for.
+
+    Attributes:
+        mark: a number that grows with each progress.
+        name: what error messages call it.
+        text: what the user is shown.
+        seconds: in which the next progress must come; None: the command's own limit.
+    """
+
+    mark: int
+    name: str
+    text: str
+    seconds: float | None = None
 
 
 class Host(ABC):
@@ -169,6 +202,36 @@ class Host(ABC):
             HostError: it cannot be written there.
         """
 
+    def place(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
+        """Return the path on the host that ``put`` returns for a file; copy nothing. See ``put``."""
+        return self.put(path, folder=folder, own=own)
+
+    def put_step(self, path: Path, *, folder: str) -> Step | None:  # noqa: ARG002 (nothing is copied here)
+        """Return the command that does what ``put`` does, given the file as its input; None: the file is there."""
+        return None
+
+    def check_put(self, path: Path, done: process.Completed) -> None:  # noqa: B027 (nothing is copied here)
+        """Raise the error of the command of ``put_step``, if it failed.
+
+        Raises:
+            HostError: the file did not arrive.
+        """
+
+    def list_copies(self, folder: str) -> Step | None:  # noqa: ARG002
+        """Return the command that lists the copies in a folder, for ``note_copies``; None: there are none here."""
+        return None
+
+    def note_copies(self, folder: str, done: process.Completed) -> None:  # noqa: B027
+        """Read the answer to ``list_copies``: the next ``put`` and ``discard`` of this folder need not ask again."""
+
+    def leftovers(
+        self,
+        folder: str,  # noqa: ARG002
+        keep: Sequence[str] = (),  # noqa: ARG002
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the copies that ``discard`` removes, and the working copies that stay besides; remove nothing."""
+        return (), ()
+
     @abstractmethod
     def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove copies that ``put`` made.
@@ -219,18 +282,47 @@ class Host(ABC):
             limits = self.limits(seconds, background=background or timeout is not None)
             return self.exchange(argv, limits, data=input, root=root, background=background)
 
-        try:
-            done = once()
-        except LostError as error:
-            if not again or (timeout is not None and isinstance(error, NoAnswerError)):
-                raise
-            try:
-                done = once()
-            except NoAnswerError as late:
-                raise NoAnswerError(f"{late.message}, twice", hint=late.hint, seconds=late.seconds) from None
+        done = twice(once, has_limit=timeout is not None) if again else once()
         if check and done.returncode:
             raise CommandError(argv, done.returncode, (done.stderr or done.stdout).decode(errors="replace"))
         return done
+
+    def run_all(
+        self,
+        steps: Sequence[Step],
+        *,
+        data: bytes | None = None,
+        background: bool = False,
+        question: bool = False,
+        on_done: Callable[[int], object] | None = None,
+    ) -> tuple[process.Completed, ...]:
+        """Run commands one after the other, up to the first that fails; on a host behind SSH in one exchange.
+
+        Args:
+            steps: the commands.
+            data: bytes for the standard input of the first one; the others have none.
+            background: see ``call``.
+            question: whether they only ask, so that all can be asked again.
+            on_done: is called with the number of commands that have ended, whenever it has grown.
+
+        Returns:
+            What those that ran wrote, and their exit status. A step that may not fail, and did, is the last one.
+
+        Raises:
+            HostError: as those of ``run``.
+            LostError: as those of ``run``.
+        """
+        found: list[process.Completed] = []
+        for step in steps:
+            first = data if not found else None
+            how: dict[str, bool] = {"root": step.root, "background": background}
+            ask, seconds = question or None, step.seconds
+            found.append(self.run(step.argv, input=first, check=False, question=ask, timeout=seconds, **how))
+            if on_done:
+                on_done(len(found))
+            if found[-1].returncode and not step.may_fail:
+                break
+        return tuple(found)
 
     def exchange(
         self,
@@ -239,7 +331,7 @@ class Host(ABC):
         *,
         data: bytes | None = None,
         file: IO[bytes] | None = None,
-        progress: Callable[[], tuple[int, str]] | None = None,
+        progress: Callable[[bytearray], Waiting] | None = None,
         root: bool = True,
         background: bool = False,
         name: str | None = None,
@@ -251,36 +343,41 @@ class Host(ABC):
             limits: how long it may take, or, with ``progress``, how long it may make none.
             data: bytes for its standard input.
             file: its standard input, instead of ``data``.
-            progress: returns a number that grows with each progress, and what to call the wait for more.
+            progress: takes what the command wrote so far, and returns what is waited for.
             root: see ``call``.
             background: see ``call``.
-            name: its name in error messages; None: the command itself.
+            name: its name in messages; None: the command itself.
 
         Raises:
             NoAnswerError: it did not end in time.
             ProgramDiedError: a signal killed it.
             HostError: see ``answer``.
         """
-        name = name or _shown(argv)
+        name = name or shown(argv)
         stdin: int | IO[bytes] = file or (subprocess.DEVNULL if data is None else subprocess.PIPE)
         child = self._start(self.call(argv, root=root, background=background), stdin, subprocess.PIPE)
-        shown = ""
+        told, began = "", time.monotonic()
+
+        def waiting() -> Waiting:
+            return progress(child.out.data) if progress else Waiting(0, name, f"{name} on {self.name}")
 
         def show(passed: float) -> None:
-            nonlocal shown
-            text = progress()[1] if progress else f"{name} on {self.name}"
-            if self._show and passed >= self._show_after and text != shown:
-                shown = text
+            nonlocal told
+            text = waiting().text
+            if self._show and passed >= self._show_after and text != told:
+                told = text
                 self._show(text)
 
         try:
-            watched = Progress(show, (lambda: progress()[0]) if progress else None)
+            watched = Progress(show, lambda: waiting().mark, lambda: waiting().seconds)
             interrupted = exchange(child, limits, watched, data=data, lend=not background)
         except LateError as late:
-            raise self._late(name, late) from None
+            raise self._late(waiting().name, late) from None
         finally:
-            if shown and self._show:
+            if told and self._show:
                 self._show(None)
+            if output.debug_enabled():
+                standard_streams.text(2, f"{1000 * (time.monotonic() - began):.0f} ms on {self.name}: {name}\n")
         if interrupted or child.popen.returncode == -signal.SIGINT:
             raise KeyboardInterrupt
         return self.answer(child)
@@ -299,7 +396,7 @@ class Host(ABC):
         shells = signal.strsignal(number) or ""  # the remote shell adds it
         last = [line for line in said.splitlines() if line.strip() and not (shells and shells in line)][-1:]
         return ProgramDiedError(
-            ": ".join([f"{_shown(argv)} on {self.name} was killed by signal {number} ({_signal(number)})", *last]),
+            ": ".join([f"{shown(argv)} on {self.name} was killed by signal {number} ({_signal(number)})", *last]),
             hint="run again: unibuild first checks what was done",
             number=number,
         )
@@ -321,7 +418,21 @@ class Host(ABC):
         return HostChild(child.popen, call, self.answer)
 
 
-def _shown(argv: Sequence[str]) -> str:
+def twice(once: Callable[[], _Answer], *, has_limit: bool = False) -> _Answer:
+    """Ask a question, and once more where no answer came; not where it had a time limit that it did not keep."""
+    try:
+        return once()
+    except LostError as error:
+        if has_limit and isinstance(error, NoAnswerError):
+            raise
+    try:
+        return once()
+    except NoAnswerError as late:
+        raise NoAnswerError(f"{late.message}, twice", hint=late.hint, seconds=late.seconds) from None
+
+
+def shown(argv: Sequence[str]) -> str:
+    """Return a command as messages show it: quoted, and cut where it is long."""
     words = shlex.join(argv)
     return f"`{words}`" if len(words) <= _LONG else f"`{words[:_LONG]}...`"
 

@@ -72,11 +72,18 @@ class Progress:
     Args:
         show: called now and then with the seconds since the start.
         mark: returns a number that changes whenever there is progress.
+        limit: returns the seconds in which the next progress must come, where the command's own limit does not hold.
     """
 
-    def __init__(self, show: Callable[[float], None] | None = None, mark: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self,
+        show: Callable[[float], None] | None = None,
+        mark: Callable[[], int] | None = None,
+        limit: Callable[[], float | None] | None = None,
+    ) -> None:
         self.show = show or (lambda _: None)
         self.mark = mark or (lambda: 0)
+        self.limit = limit or (lambda: None)
 
 
 class HostChild(process.Child):
@@ -166,7 +173,7 @@ def _collect(
             ready.register(child.stdin, selectors.EVENT_WRITE)
         rest = memoryview(data or b"")
         while ready.get_map() and not _is_whole(child):
-            limit = limits.answer if has_begun else limits.sign_in
+            limit = (progress.limit() or limits.answer) if has_begun else limits.sign_in
             left = since + limit - time.monotonic()
             if left <= 0:
                 raise LateError(limit, has_begun=has_begun)

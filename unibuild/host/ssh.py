@@ -20,19 +20,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, FileError, HostError, LostError, MissingError, NoAnswerError, SettingsError
-from unibuild.host.base import ENV, FOLDERS, SBIN, Host, check_sudo
+from unibuild.host.base import (
+    ENV,
+    FOLDERS,
+    SBIN,
+    Host,
+    Waiting,
+    check_sudo,
+    limit,
+    shown,
+    twice,
+)
+from unibuild.host.batch import Batch, Step
 from unibuild.host.exchange import Call, HostChild, Limits
 from unibuild.host.frame import Frame, quote
 from unibuild.host.ssh_errors import SshTarget, explain
 from unibuild.util import files, process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["Ssh", "format_address", "parse"]
 
 KEEP = 600  # seconds that an idle connection is kept
 _ROOT_FOLDER = "/var/lib/unibuild"
+_HOME_FOLDER = ".cache/unibuild"
 _SOCKET_MAX = 108 - 18 - 20  # bytes: sun_path, less ssh's temporary suffix and the file's name
 _SSH_FAILED = 255  # ssh(1), EXIT STATUS; a remote command can exit with it too
 _NOT_FOUND = 127  # of every shell
@@ -52,6 +64,7 @@ sum=$(sha256sum "$t") || exit 3
 [ "${sum%% *}" = "$2" ] || exit 4
 mv -f "$t" "$1"
 """
+_LIST_COPIES = """cd; pwd; exec ls -ln "${1:-$PWD/.cache/unibuild}/$2/" 2>/dev/null"""
 _LOCATE = """\
 set -f
 IFS=:
@@ -126,6 +139,7 @@ class Ssh(Host):
         self.port = port
         self.config = config
         self.sudo = sudo
+        self._copies: dict[str, dict[str, int]] = {}  # sizes in bytes, by name, by folder, where they are known
         self.address = address or format_address(destination, port)
         self.name = name or self.address
 
@@ -176,16 +190,74 @@ class Ssh(Host):
         if status is None:
             raise self._unanswered(child)
         done = process.Completed(child.argv, status, bytes(child.out.data), bytes(child.err.data))
-        said = done.stderr.decode(errors="replace")
+        return self._checked(child.call.asked, done)
+
+    def _checked(self, asked: Sequence[str], done: process.Completed) -> process.Completed:
+        """Return what a command wrote, unless a signal ended it, it is not installed, or sudo refused."""
+        said, status = done.stderr.decode(errors="replace"), done.returncode
         if _SIGNALED < status < _SIGNALED + 32:
-            raise self.died(child.call.asked, status - _SIGNALED, said)
+            raise self.died(asked, status - _SIGNALED, said)
         if status == _NOT_FOUND or (status and "command not found" in said):
             found = re.search(r"([\w./+-]+): (?:command )?not found", said)
-            raise self._missing(found[1] if found else child.call.asked[0])
+            raise self._missing(found[1] if found else asked[0])
         if status and self.needs_sudo:
             lines = f"`unibuild doctor --host {self.name}` prints the lines for /etc/sudoers.d/unibuild"
             check_sudo(said, f"on {self.name}", {"": f"{lines}; or sign in as root (ssh://root@...)"})
         return done
+
+    def run_all(
+        self,
+        steps: Sequence[Step],
+        *,
+        data: bytes | None = None,
+        background: bool = False,
+        question: bool = False,
+        on_done: Callable[[int], object] | None = None,
+    ) -> tuple[process.Completed, ...]:
+        """See ``Host.run_all``."""
+        background = background or self.is_batch
+
+        def once() -> tuple[process.Completed, ...]:
+            return self._run_all(steps, data, on_done, background=background, question=question)
+
+        return twice(once) if question else once()
+
+    def _run_all(
+        self,
+        steps: Sequence[Step],
+        data: bytes | None,
+        on_done: Callable[[int], object] | None,
+        *,
+        background: bool,
+        question: bool,
+    ) -> tuple[process.Completed, ...]:
+        batch = Batch(steps)
+        script = batch.script([self._command(step.argv, root=step.root) for step in steps])
+        before = 0
+
+        def progress(output: bytearray) -> Waiting:
+            nonlocal before
+            number = batch.done(output)
+            if on_done and number > before:
+                on_done(number)
+            before = number
+            step = steps[min(number, len(steps) - 1)]
+            usual = _ANSWER if question else limit(step.argv)
+            seconds = self.limits(step.seconds or usual, background=background).answer
+            return Waiting(number, shown(step.argv), f"{shown(step.argv)} on {self.name}", seconds)
+
+        limits = self.limits(limit(steps[0].argv), background=background)
+        name = ", ".join(shown(step.argv) for step in steps)
+        argv = ["sh", "-c", script]
+        done = self.exchange(argv, limits, data=data, progress=progress, root=False, background=background, name=name)
+        found = batch.split(done.stdout, done.stderr)
+        if not found:
+            said = done.stderr.decode(errors="replace").strip()
+            raise HostError(f"sh on {self.name} did not run {shown(steps[0].argv)}: {said or done.returncode}")
+        return tuple(
+            self._checked(step.argv, process.Completed(tuple(step.argv), status, out, err))
+            for step, (status, out, err) in zip(steps, found, strict=False)
+        )
 
     def _missing(self, program: str) -> MissingError:
         package = process.PACKAGES.get(program)
@@ -244,27 +316,67 @@ class Ssh(Host):
             return self._put(path, folder, own)
 
     def _put(self, path: Path, folder: str, own: str | None) -> str:
-        digest = files.sha256(path)
-        target = posixpath.join(self.folder, folder, digest + (f".{own}" if own else ""))
-        found = self.run(["wc", "-c", target], root=False, check=False)
-        if found.returncode == 0 and (own or found.text.split()[:1] == [str(path.stat().st_size)]):
-            return target  # a working copy may have grown
-        self._copy(path, target, digest)
+        target, digest = self._target(path, folder, own)
+        size = self._size(target, folder)
+        if size is None or not (own or size == path.stat().st_size):  # a working copy may have grown
+            self._copy(path, target, digest)
+            self._note_copy(target, folder, path.stat().st_size)
         return target
+
+    def place(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
+        """See ``Host.place``."""
+        return self._target(path, folder, own)[0]
+
+    def _target(self, path: Path, folder: str, own: str | None) -> tuple[str, str]:
+        """Return the path on the host of a file's copy, and the SHA-256 of its content."""
+        digest = files.sha256(path)
+        return posixpath.join(self.folder, folder, digest + (f".{own}" if own else "")), digest
+
+    def _size(self, target: str, folder: str) -> int | None:
+        """Return the size in bytes of a copy on the host; None: it is not there."""
+        if folder in self._copies:
+            return self._copies[folder].get(posixpath.basename(target))
+        found = self.run(["wc", "-c", target], root=False, check=False)
+        size = "".join(found.text.split()[:1])
+        return int(size) if found.returncode == 0 and size.isdecimal() else None
+
+    def _note_copy(self, target: str, folder: str, size: int) -> None:
+        if folder in self._copies:
+            self._copies[folder][posixpath.basename(target)] = size
+
+    def list_copies(self, folder: str) -> Step:
+        """See ``Host.list_copies``."""
+        root = _ROOT_FOLDER if self.is_root else ""
+        return Step(("sh", "-c", _LIST_COPIES, "sh", root, folder), root=False, may_fail=True)
+
+    def note_copies(self, folder: str, done: process.Completed) -> None:
+        """See ``Host.note_copies``; the home folder is in the answer too."""
+        home, *rows = done.text.splitlines() or [""]
+        if not home.startswith("/"):
+            return
+        self.__dict__.setdefault("folder", _ROOT_FOLDER if self.is_root else posixpath.join(home, _HOME_FOLDER))
+        words = [row.split() for row in rows if row.startswith("-")]  # mode, links, uid, gid, size ... name
+        self._copies[folder] = {row[-1]: int(row[4]) for row in words if len(row) > 5 and row[4].isdecimal()}
 
     def discard(self, folder: str, keep: Sequence[str] = ()) -> tuple[str, ...]:
         """See ``Host.discard``."""
-        directory = posixpath.join(self.folder, folder)
-        there = [
-            posixpath.join(directory, name)
-            for name in self.run(["ls", directory], root=False, check=False).text.split()
-        ]
-        replaced = {_own(path) for path in keep}
-        stay = [path for path in there if path not in keep and _own(path) and _own(path) not in replaced]
-        gone = [path for path in there if path not in keep and path not in stay]
+        gone, stay = self.leftovers(folder, keep)
         if gone:
             self.run(["rm", "-f", *gone], root=False, check=False)
-        return tuple(stay)
+        return stay
+
+    def leftovers(self, folder: str, keep: Sequence[str] = ()) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the copies that ``discard`` removes, and those that stay besides; see there.
+
+        What ``note_copies`` took note of is forgotten.
+        """
+        place = posixpath.join(self.folder, folder)
+        known = self._copies.pop(folder, None)
+        names = self.run(["ls", place], root=False, check=False).text.split() if known is None else list(known)
+        there = [posixpath.join(place, name) for name in names]
+        replaced = {_own(path) for path in keep}
+        stay = [path for path in there if path not in keep and _own(path) and _own(path) not in replaced]
+        return tuple(path for path in there if path not in keep and path not in stay), tuple(stay)
 
     @functools.cached_property
     def is_root(self) -> bool:
@@ -287,26 +399,37 @@ class Ssh(Host):
         if self.is_root:
             return _ROOT_FOLDER
         home = self.run(["sh", "-c", "cd; pwd"], root=False, question=True).text.removesuffix("\n")
-        return posixpath.join(home, ".cache/unibuild")
+        return posixpath.join(home, _HOME_FOLDER)
+
+    def put_step(self, path: Path, *, folder: str) -> Step | None:
+        """See ``Host.put_step``."""
+        target, digest = self._target(path, folder, None)
+        if folder in self._copies and self._size(target, folder) == path.stat().st_size:
+            return None
+        self._note_copy(target, folder, path.stat().st_size)  # what fails leaves nothing that bears this name
+        return Step(_upload(target, digest), root=False)
+
+    def check_put(self, path: Path, done: process.Completed) -> None:
+        """See ``Host.check_put``."""
+        if done.returncode == _DAMAGED:
+            raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
+        if done.returncode:
+            raise self._copy_failed(path, max(1, path.stat().st_size), done.stderr.decode(errors="replace"))
 
     def _copy(self, path: Path, target: str, digest: str) -> None:
         """Write a file to ``target`` on the host; it appears there only once it is complete."""
         size = max(1, path.stat().st_size)
-        argv = ["sh", "-c", _UPLOAD, "sh", target, digest, uuid.uuid4().hex[:8]]
+        argv = _upload(target, digest)
         limits = Limits(_STALL + size / _CHECKED, _ANSWER)
         with files.reading(path), path.open("rb") as file:
 
-            def progress() -> tuple[int, str]:
+            def progress(_: bytearray) -> Waiting:
                 at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
-                return at, f"copying {path.name} to {self.name} ({100 * at // size} %)"
+                percent = f"{100 * at // size} %"
+                return Waiting(at, f"the copy of {path}", f"copying {path.name} to {self.name} ({percent})")
 
-            done = self.exchange(
-                argv, limits, file=file, progress=progress, root=False, background=True, name=f"the copy of {path}"
-            )
-        if done.returncode == _DAMAGED:
-            raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
-        if done.returncode:
-            raise self._copy_failed(path, size, done.stderr.decode(errors="replace"))
+            done = self.exchange(argv, limits, file=file, progress=progress, root=False, background=True)
+        self.check_put(path, done)
 
     def _copy_failed(self, path: Path, size: int, said: str) -> HostError:
         if "No space left" in said or "Disk quota" in said:
@@ -376,6 +499,11 @@ class Ssh(Host):
         port = self._settings.get("port", "22")
         host = self._settings.get("hostkeyalias") or self._hostname
         return host if port == "22" or "hostkeyalias" in self._settings else f"[{host}]:{port}"
+
+
+def _upload(target: str, digest: str) -> tuple[str, ...]:
+    """Return the command that writes its standard input to ``target``, where it is only once it is whole."""
+    return ("sh", "-c", _UPLOAD, "sh", target, digest, uuid.uuid4().hex[:8])
 
 
 def _own(path: str) -> str | None:

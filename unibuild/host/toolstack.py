@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from unibuild.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from unibuild.host.base import Host
@@ -23,7 +24,10 @@ __all__ = [
     "Device",
     "Diagnostic",
     "Domain",
+    "HostFacts",
+    "Lease",
     "Listing",
+    "NewDomainRequest",
     "Store",
     "Toolstack",
     "open_toolstack",
@@ -121,6 +125,51 @@ class Listing:
 
     now: float
     entries: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Lease:
+    """An entry of the store that ends by the host's clock; the arguments of ``Store.write_lease``."""
+
+    path: str
+    before: str
+    seconds: float
+    after: str
+    root: str
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a host has, at one time.
+
+    Attributes:
+        domains: as ``Toolstack.list_domains`` returns them.
+        info: as ``Toolstack.info`` returns it.
+    """
+
+    domains: tuple[Domain, ...]
+    info: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NewDomainRequest:
+    """A domain to create.
+
+    Attributes:
+        config: the ``.xl`` on this machine, with the paths of the host.
+        folder: of its copy; see ``Host.put``.
+        name: its name while it is created.
+        uuid: its uuid.
+        entry: path and value of an entry in the store that is written before.
+        renames: then the domains with these names get the others.
+    """
+
+    config: Path
+    folder: str
+    name: str
+    uuid: str
+    entry: tuple[str, str]
+    renames: tuple[tuple[str, str], ...] = ()
 
 
 class Store(Protocol):
@@ -273,6 +322,35 @@ class Toolstack(Protocol):
         """
         ...
 
+    def survey(self, lease: Lease, folder: str) -> tuple[Listing, HostFacts]:  # noqa: ARG002 (only put needs it)
+        """Write a lease, then return the store's entries and the facts of the host.
+
+        Args:
+            lease: what is written.
+            folder: the files in it will be needed; see ``put``.
+
+        Raises:
+            HostError: the store or the toolstack does not answer.
+        """
+        listing = self.store.write_lease(lease.path, lease.before, lease.seconds, lease.after, root=lease.root)
+        return listing, HostFacts(self.list_domains(), self.info())
+
+    def launch(self, new: NewDomainRequest) -> Domain | None:
+        """Put a domain's configuration on the host, write its entry in the store, create it paused, and find it.
+
+        Returns:
+            The domain; None: it was gone at once. Its name says whether ``renames`` were carried out: a toolstack that
+            saves nothing by doing it here leaves them to the caller.
+
+        Raises:
+            HostError: the configuration cannot be copied.
+            DomainError: as those of ``create_paused`` and ``rename``; the domain may be there after a failed rename.
+        """
+        config = self.put(new.config, folder=new.folder)
+        self.store.write(*new.entry)
+        self.create_paused(config, name=new.name, uuid=new.uuid)
+        return self.find(uuid=new.uuid)
+
     def unpause(self, domain: Domain) -> None:
         """Start or continue a paused domain.
 
@@ -304,6 +382,26 @@ class Toolstack(Protocol):
             timeout: seconds.
         """
         ...
+
+    def hand_over(self, old: Domain, new: Domain, timeout: float) -> float | None:
+        """Shut a domain down as ``shut_down`` does, and unpause another one as soon as it has ended.
+
+        Args:
+            old: it runs.
+            new: it is paused.
+            timeout: seconds for the old one.
+
+        Returns:
+            The seconds in which neither ran; None: the old one may run on, and the caller destroys it.
+
+        Raises:
+            DomainError: the new one cannot be unpaused.
+        """
+        if not self.shut_down(old, timeout):
+            return None
+        ended = time.monotonic()
+        self.unpause(new)
+        return time.monotonic() - ended
 
     def destroy(self, domain: Domain) -> None:
         """Destroy a domain; do nothing if it no longer exists.
@@ -379,9 +477,35 @@ class Toolstack(Protocol):
         """Make a file available to the host's domains; see ``Host.put``."""
         ...
 
+    def place(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
+        """Return the path on the host that ``put`` will return; the file may be put there at once."""
+        return self.put(path, folder=folder, own=own)
+
     def discard(self, folder: str, keep: Collection[str] = ()) -> tuple[str, ...]:
         """Remove files that ``put`` copied; see ``Host.discard``."""
         ...
+
+    def clean_up(
+        self, domains: Sequence[Domain], entries: Collection[str], folders: Mapping[str, Collection[str]]
+    ) -> tuple[str, ...]:
+        """Destroy domains, remove entries of the store, and discard files.
+
+        Args:
+            domains: as for ``destroy``.
+            entries: paths of the entries.
+            folders: what to keep in each folder; see ``discard``.
+
+        Returns:
+            What ``discard`` returns for the folders.
+
+        Raises:
+            DomainError: the toolstack refused.
+        """
+        for domain in domains:
+            self.destroy(domain)
+        for entry in entries:
+            self.store.remove(entry)
+        return tuple(path for folder, keep in folders.items() for path in self.discard(folder, keep))
 
 
 def open_toolstack(name: str, host: Host) -> Toolstack:

@@ -7,10 +7,13 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, HostError
+from unibuild.host.batch import Step
 from unibuild.host.toolstack import Listing, Store
 
 if TYPE_CHECKING:
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Lease
+    from unibuild.util.process import Completed
 
 __all__ = ["XenStore", "parse"]
 
@@ -67,12 +70,28 @@ class XenStore(Store):
         self._host.run(["xenstore-write", path, f"{before} {time.time() + seconds:.0f} {after}"])
         return self.list(root)
 
-    def _script(self, script: str, *args: str) -> Listing:
+    def lease_step(self, lease: Lease) -> Step:
+        """Return the command of ``write_lease`` for a host behind SSH, whose answer ``read_listing`` reads."""
+        words = (lease.root, lease.path, lease.before, f"{lease.seconds:.0f}", lease.after)
+        return self._step(_WRITE_LEASE, *words)
+
+    def _step(self, script: str, *args: str) -> Step:
         host = self._host
-        argv = ["sh", "-c", script, "sh", *args, *host.as_root]
-        done = host.run(argv, root=not host.needs_sudo, check=False, question=True)  # it can be done twice
+        return Step(("sh", "-c", script, "sh", *args, *host.as_root), root=not host.needs_sudo)
+
+    def _script(self, script: str, *args: str) -> Listing:
+        step = self._step(script, *args)
+        done = self._host.run(step.argv, root=step.root, check=False, question=True)  # it can be done twice
+        return self.read_listing(done)
+
+    def read_listing(self, done: Completed) -> Listing:
+        """Return what a script printed of the store.
+
+        Raises:
+            HostError: the store refused.
+        """
         now = re.search(r"^now (\d+)$", done.text, re.MULTILINE)
         if now is None:
             said = done.stderr.decode(errors="replace").strip() or f"exit code {done.returncode}"
-            raise HostError(f"cannot use the XenStore of {host.name}: {said}")
+            raise HostError(f"cannot use the XenStore of {self._host.name}: {said}")
         return Listing(float(now[1]), parse(done.text))

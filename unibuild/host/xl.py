@@ -11,9 +11,10 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from unibuild.errors import CommandError, DomainError, HostError, LostError, MissingError
+from unibuild.errors import CommandError, DomainError, HostError, LostError, MissingError, NoAnswerError
+from unibuild.host.batch import Step
 from unibuild.host.sudoers import find_xenctx
-from unibuild.host.toolstack import Device, Diagnostic, Domain, Toolstack
+from unibuild.host.toolstack import Device, Diagnostic, Domain, HostFacts, Toolstack
 from unibuild.host.xenstore import XenStore
 from unibuild.host.xenstore import parse as parse_store
 from unibuild.host.xl_errors import explain
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from unibuild.errors import UnibuildError
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Console
+    from unibuild.host.toolstack import Console, Lease, Listing, NewDomainRequest
     from unibuild.util.process import Completed
 
 __all__ = ["XlToolstack", "parse_devices", "parse_list"]
@@ -45,6 +47,10 @@ _PROGRAMS: Mapping[str, str] = {
         ("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), "xenstore-utils"
     ),
 }
+_LIST = ("xl", "list", "-v")
+_INFO = ("xl", "info")
+_IS_ONE = """p=$1; shift; [ "$("$@" xenstore-read "$p")" = 1 ]"""  # "$@" is sudo, or nothing
+_ANSWER = 30.0  # seconds for an answer of XenStore
 _POLL = 0.2  # seconds between queries for a domain that `xl shutdown -w` can no longer report on
 _LATE = 5.0  # seconds for `xl shutdown -w` to notice that the domain was destroyed
 
@@ -84,17 +90,60 @@ class XlToolstack(Toolstack):
     name = "xl"
     programs = _PROGRAMS
 
+    store: XenStore
+
     def __init__(self, host: Host) -> None:
         self._host = host
         self.store = XenStore(host)
 
     def list_domains(self, *, background: bool = False) -> tuple[Domain, ...]:
         """See ``Toolstack``."""
-        return parse_list(self._xl("list", "-v", name="Domain-0", background=background).text)
+        return parse_list(self._xl(*_LIST[1:], name="Domain-0", background=background).text)
+
+    def survey(self, lease: Lease, folder: str) -> tuple[Listing, HostFacts]:
+        """See ``Toolstack``; behind SSH this takes one exchange."""
+        host = self._host
+        if not host.has_ttys:
+            return super().survey(lease, folder)
+        lister = host.list_copies(folder)
+        steps = [self.store.lease_step(lease), Step(_LIST), Step(_INFO), *([lister] if lister else [])]
+        found = host.run_all(steps, question=True)
+        listing = self.store.read_listing(found[0])
+        for done in found[1:3]:
+            self._check(done, "Domain-0")
+        for done in found[3:]:
+            host.note_copies(folder, done)
+        return listing, HostFacts(parse_list(found[1].text), _parse_info(found[2].text))
 
     def create_paused(self, config: str, *, name: str, uuid: str) -> None:
         """See ``Toolstack``."""
-        self._xl("create", "-p", config, f"name={quote(name)}", f'uuid="{uuid}"', name=name, whole=True)
+        self._xl(*_create(config, name, uuid)[1:], name=name, whole=True)
+
+    def launch(self, new: NewDomainRequest) -> Domain | None:
+        """See ``Toolstack``; behind SSH this takes one exchange."""
+        host = self._host
+        if not host.has_ttys:
+            return super().launch(new)
+        config = host.place(new.config, folder=new.folder)
+        upload = host.put_step(new.config, folder=new.folder)
+        steps = [
+            *([upload] if upload else []),
+            Step(("xenstore-write", *new.entry)),
+            Step(_create(config, new.name, new.uuid)),
+            *(Step(("xl", "rename", *pair)) for pair in new.renames),
+            Step(_LIST),
+        ]
+        data = new.config.read_bytes() if upload else None
+        with job_control.defer_signals(first_only=True):
+            found = host.run_all(steps, data=data, background=True)
+        for step, done in zip(steps, found, strict=False):
+            if step is upload:
+                host.check_put(new.config, done)
+            elif step.argv[0] == "xl":
+                self._check(done, new.name)
+            elif done.returncode:
+                raise CommandError(step.argv, done.returncode, done.stderr.decode(errors="replace"))
+        return next((one for one in parse_list(found[-1].text) if one.uuid == new.uuid), None)
 
     def unpause(self, domain: Domain) -> None:
         """See ``Toolstack``."""
@@ -130,6 +179,37 @@ class XlToolstack(Toolstack):
                 return self._wait_for_end(domain, deadline)
         return done is None or not done.returncode
 
+    def hand_over(self, old: Domain, new: Domain, timeout: float) -> float | None:
+        """See ``Toolstack``; behind SSH this takes one exchange.
+
+        An ``xl unpause`` too many changes nothing.
+        """
+        host = self._host
+        if not host.has_ttys:
+            return super().hand_over(old, new, timeout)
+        deadline = time.monotonic() + timeout
+        done_at: dict[int, float] = {}
+        path = f"/local/domain/{old.domid}/control/feature-poweroff"
+        steps = [
+            Step(("sh", "-c", _IS_ONE, "sh", path, *host.as_root), root=not host.needs_sudo, seconds=_ANSWER),
+            Step(("xl", "shutdown", "-w", str(old.domid)), seconds=timeout),
+            Step(("xl", "unpause", str(new.domid))),
+        ]
+        try:
+            found = host.run_all(steps, background=True, on_done=lambda n: done_at.setdefault(n, time.monotonic()))
+        except NoAnswerError:
+            return None
+        except LostError:  # the request arrived nevertheless
+            if not self._wait_for_end(old, deadline):
+                return None
+            done_at[2] = time.monotonic()
+            self.unpause(new)
+        else:
+            if len(found) < len(steps):
+                return None
+            self._check(found[2], new.name)
+        return time.monotonic() - done_at.get(2, time.monotonic())
+
     def _wait_for_end(self, domain: Domain, deadline: float) -> bool:
         while time.monotonic() < deadline:
             now = self.find(uuid=domain.uuid, background=True)
@@ -160,8 +240,7 @@ class XlToolstack(Toolstack):
 
     def info(self, *, background: bool = False) -> dict[str, str]:
         """See ``Toolstack``."""
-        said = self._xl("info", name="Domain-0", background=background).text
-        return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in said.splitlines())}
+        return _parse_info(self._xl("info", name="Domain-0", background=background).text)
 
     def free_memory(self, info: Mapping[str, str], domains: tuple[Domain, ...]) -> int:
         """See ``Toolstack``.
@@ -222,9 +301,34 @@ class XlToolstack(Toolstack):
         """See ``Toolstack``."""
         return self._host.put(path, folder=folder, own=own)
 
+    def place(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
+        """See ``Toolstack``."""
+        return self._host.place(path, folder=folder, own=own)
+
     def discard(self, folder: str, keep: Collection[str] = ()) -> tuple[str, ...]:
         """See ``Toolstack``."""
         return self._host.discard(folder, tuple(keep))
+
+    def clean_up(
+        self, domains: Sequence[Domain], entries: Collection[str], folders: Mapping[str, Collection[str]]
+    ) -> tuple[str, ...]:
+        """See ``Toolstack``; behind SSH this takes one exchange, or none where nothing is to be done."""
+        host = self._host
+        if not host.has_ttys or any(domain.domid == 0 for domain in domains):
+            return super().clean_up(domains, entries, folders)
+        copies = [host.leftovers(folder, tuple(keep)) for folder, keep in folders.items()]
+        gone = [path for found, _ in copies for path in found]
+        steps = [
+            *(Step(("xl", "destroy", str(domain.domid)), may_fail=True) for domain in domains),
+            *(Step(("xenstore-rm", entry), may_fail=True) for entry in entries),
+            *([Step(("rm", "-f", *gone), root=False, may_fail=True)] if gone else []),
+        ]
+        with job_control.defer_signals(first_only=True):
+            found = host.run_all(steps, background=True) if steps else ()
+        for domain, done in zip(domains, found, strict=False):
+            if done.returncode and self.find(uuid=domain.uuid):
+                raise self._error(done, domain.name)
+        return tuple(path for _, stay in copies for path in stay)
 
     def _xl(
         self, *args: str, name: str, check: bool = True, background: bool = False, whole: bool = False
@@ -232,6 +336,22 @@ class XlToolstack(Toolstack):
         argv: Sequence[str] = ("xl", *args)
         with job_control.defer_signals(first_only=True) if whole else contextlib.nullcontext():
             done = self._host.run(argv, check=False, background=background or whole)
-        if check and done.returncode:
-            raise explain((done.stderr or done.stdout).decode(errors="replace"), host=self._host.name, name=name)
+        if check:
+            self._check(done, name)
         return done
+
+    def _check(self, done: Completed, name: str) -> None:
+        """Raise the error of an ``xl`` that failed; ``name`` is that of the domain it was about."""
+        if done.returncode:
+            raise self._error(done, name)
+
+    def _error(self, done: Completed, name: str) -> UnibuildError:
+        return explain((done.stderr or done.stdout).decode(errors="replace"), host=self._host.name, name=name)
+
+
+def _create(config: str, name: str, uuid: str) -> tuple[str, ...]:
+    return ("xl", "create", "-p", config, f"name={quote(name)}", f'uuid="{uuid}"')
+
+
+def _parse_info(text: str) -> dict[str, str]:
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in text.splitlines())}

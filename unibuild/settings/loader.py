@@ -350,7 +350,7 @@ CYCLE = {
 RESERVED = {  # variables with our prefix that are no settings, and what they are
     "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
     "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
-    "UNIBUILD_DEBUG": "show tracebacks, as --debug does",
+    "UNIBUILD_DEBUG": "show tracebacks, and the time of each command on a host, as --debug does",
     "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
     "UNIBUILD_RESULT": "the number of a file descriptor that the result is written to, as JSON",
     **CYCLE,
