@@ -18,7 +18,7 @@ MOST = {"first boot": 5, "no-op boot": 1, "replacement": 7, "destroy": 4}
 
 
 class Far:
-    """A project whose domain runs on a host behind SSH, with the exchanges of each action."""
+    """A project with a domain on a host behind SSH, and the exchanges of each action."""
 
     def __init__(self, root, xen) -> None:
         self.root, self.xen = root, xen

@@ -285,7 +285,7 @@ class Replacement:
         self.store.prune(boot.keep, boot.keep_size, [one.generation for one in (self.known.good,) if one])
 
     def _remove_old(self, outcome: str, copies: Mapping[str, Collection[str]] | None = None) -> None:
-        """Remove our old domain, which has ended, and the copies of files but for those to keep in each folder."""
+        """Remove the old domain, which has ended, and the copies of files but for those to keep in each folder."""
         assert self.old is not None
         self.has_ended_one |= self._ran
         self.host.toolstack.clean_up([self.old], [ownership.entry(self.old.uuid)], copies or {})

@@ -71,7 +71,7 @@ class XenStore(Store):
         return self.list(root)
 
     def lease_step(self, lease: Lease) -> Step:
-        """Return the command of ``write_lease`` for a host behind SSH, whose answer ``read_listing`` reads."""
+        """Return the command of ``write_lease`` for a host behind SSH; ``read_listing`` reads its answer."""
         words = (lease.root, lease.path, lease.before, f"{lease.seconds:.0f}", lease.after)
         return self._step(_WRITE_LEASE, *words)
 
