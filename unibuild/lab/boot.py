@@ -1,4 +1,4 @@
-"""Brings a lab VM up: restores the snapshot where there is one, else boots, saves and restores."""
+"""Start a lab VM: restore its snapshot if there is one, else boot it, save it and restore it."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 __all__ = ["Booter"]
 
 BOOT_TIMEOUT = {"tcg": 180.0, "kvm": 60.0}  # seconds from QEMU's start to the ready line
-REST = 10.0  # seconds after which a lab VM is saved though it is busy
+REST = 10.0  # seconds after which a lab VM is saved even if it is busy
 MARKS = 7  # "BOX" lines of dom0/init and dom0/etc/ready
 READY = re.compile(rb"BOX\[[\d.]+\] ready: (.*)")
 
 
 @dataclass(frozen=True)
 class Booter:
-    """What it takes to start a lab VM.
+    """Starts a lab VM.
 
     Args:
         paths: the lab's folders.
-        image: what it boots.
+        image: the image that it boots.
         accel: as in the settings.
         memory: in MiB.
         network: as in the settings.
-        progress: called with each step and its share done.
+        progress: called with each step and the part done, from 0 to 1.
     """
 
     paths: LabPaths
@@ -56,13 +56,13 @@ class Booter:
     progress: Callable[[str, float | None], None]
 
     def start(self) -> Machine:
-        """Start the lab VM; with ``auto`` under KVM where it boots a lab VM that can run PVH domains, else emulated.
+        """Start the lab VM; with ``auto`` under KVM if a lab VM there can run PVH domains, else emulated.
 
-        Whatever goes wrong, no QEMU is left behind.
+        No QEMU is left running after an error.
 
         Raises:
-            MissingError: no QEMU or ssh.
-            LabError: the lab VM does not start; carries the end of its serial log.
+            MissingError: QEMU or ssh is not installed.
+            LabError: the lab VM does not start; the error has the end of its serial log.
             FileError: the disk is full.
         """
         for program in ("ssh", "ssh-keygen"):
@@ -81,7 +81,7 @@ class Booter:
                 if not isinstance(error, LabError) or accel == accels[-1]:
                     raise
                 self._learn(verdict, works=False)
-                self.progress("KVM does not work here: emulating", None)
+                self.progress("KVM does not work here, emulating", None)
                 continue
             if len(accels) > 1 and accel == "kvm":
                 self._learn(verdict, works=True)
@@ -115,7 +115,7 @@ class Booter:
         try:
             snapshot.restore(machine, paths, self.network)
             ssh.connect(paths, self._rules())
-        except (LabError, CommandError):  # a snapshot that cannot be used: boot, and save the next time
+        except (LabError, CommandError):  # the snapshot is unusable: boot, and save again the next time
             ssh.close(paths)
             qemu.stop(paths)
             snapshot.discard(paths.snapshot)
@@ -129,7 +129,7 @@ class Booter:
         return network.rules(network.local_networks()) if self.network == "internet" else None
 
     def _boot(self, machine: Machine, overlay: bytes, ram: Path | None) -> None:
-        """Boot from the image and wait until dom0 says that it is ready."""
+        """Boot from the image and wait until dom0 reports that it is ready."""
         what = f"boot Xen ({'KVM' if machine.accel == 'kvm' else 'emulated'})"
         self.progress(what, 0.0)
         self.paths.serial_log.unlink(missing_ok=True)
@@ -158,7 +158,7 @@ class Booter:
         self.progress(what, 1.0)
 
     def _wait_until_idle(self) -> None:
-        """Wait until the lab VM idles: otherwise every restored VM would scrub its free memory again."""
+        """Wait until the lab VM idles; otherwise every restored VM would scrub its free memory again."""
         quiet = 0
         deadline = time.monotonic() + REST
         while quiet < 2 and time.monotonic() < deadline:
@@ -176,4 +176,4 @@ def _log(paths: LabPaths) -> bytes:
 def _failure(message: str, paths: LabPaths, said: str = "") -> LabError:
     lines = (_log(paths).decode(errors="replace") + said).splitlines()
     tail = "\n".join(line.rstrip() for line in lines[-15:] if line.strip())
-    return LabError(f"{message}; its serial log ends with:\n{tail}", hint=f"the whole log is {paths.serial_log}")
+    return LabError(f"{message}; its serial log ends with:\n{tail}", hint=f"see the whole log: {paths.serial_log}")

@@ -1,7 +1,7 @@
-"""The device model of HVM domains: Xen's QEMU, its BIOS and hvmloader, for a lab VM whose image has none.
+"""Provide the device model of HVM domains (Xen's QEMU, its BIOS and hvmloader) to a lab VM: its image lacks one.
 
-It is made of the distribution's packages when somebody asks for it, kept as one archive, and unpacked in dom0. There
-its libraries are beside it: the lab VM has only those of its own programs.
+It is built from the distribution's packages when it is first needed, kept as one archive, and unpacked in dom0. Its
+libraries are in the archive too, because the lab VM has only those of its own programs.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["BIOS", "LOADER", "PROGRAM", "find"]
 
 PROGRAM, LOADER, BIOS = "device-model", "hvmloader", "bios.bin"
-"""Names in the archive of the files that xl needs."""
+"""Names of the files in the archive that xl needs."""
 
 _QEMU = "usr/libexec/xen-qemu-system-i386"
 _FILES = {
     BIOS: r"usr/share/seabios/bios-256k\.bin",
     LOADER: r"usr/lib/xen-[^/]+/boot/hvmloader",
-    "keymaps/en-us": r"usr/share/qemu/keymaps/en-us",  # it wants one for a display that it does not have
+    "keymaps/en-us": r"usr/share/qemu/keymaps/en-us",  # needed for a display, which it does not even have
 }
 _WANTED = re.compile("|".join([*_FILES.values(), re.escape(_QEMU), r"usr/lib(64|/x86_64-linux-gnu)?/[^/]+\.so[^/]*"]))
 _SCRIPT = """\
@@ -45,15 +45,15 @@ exec "$here/lib/ld-linux-x86-64.so.2" --library-path "$here/lib" "$here/qemu" -L
 
 
 def find(lab: Lab, progress: Callable[[str, float | None], None]) -> Path:
-    """Return the archive (gzipped tar, about 16 MB) of the device model for the lab VM that runs; it is made once.
+    """Return the archive (gzipped tar, about 16 MB) of the device model for the running lab VM; it is built once.
 
     Args:
-        lab: the settings that the lab VM runs with.
-        progress: called with each step and its share done.
+        lab: the settings of the running lab VM.
+        progress: called with each step and the part done, from 0 to 1.
 
     Raises:
-        MissingError: no apt, no network, or no such packages.
-        LabError: the lab VM is from another version of unibuild; or the packages lack a file.
+        MissingError: apt, the network or the packages are missing.
+        LabError: the lab VM is from another version of unibuild, or the packages lack a file.
         FileError: the disk is full.
     """
     paths = LabPaths.of()
@@ -63,7 +63,7 @@ def find(lab: Lab, progress: Callable[[str, float | None], None]) -> Path:
         if not kept.is_file():
             with tempfile.TemporaryDirectory(prefix=".device-model.", dir=paths.cache) as scratch:
                 tree = _fetch(str(facts["xen"]), Path(scratch), progress)
-                with files.writing(kept) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
+                with files.writing(kept) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as tar:
                     for name, data in _content(tree).items():
                         _add(tar, name, data)
     return kept
@@ -80,7 +80,7 @@ def _fetch(version: str, folder: Path, progress: Callable[[str, float | None], N
 def _content(tree: Mapping[str, Member]) -> dict[str, bytes]:
     """Return the archive's files by name."""
     if _QEMU not in tree:
-        raise LabError(f"the packages hold no {_QEMU}")
+        raise LabError(f"the packages lack {_QEMU}")
     qemu = tree[_QEMU].data
     needed = ["ld-linux-x86-64.so.2", *initrd.needed_libraries(qemu)]
     found = {name: tree[initrd.only(tree, pattern, name)[0]].data for name, pattern in _FILES.items()}

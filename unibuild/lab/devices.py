@@ -1,7 +1,7 @@
-"""A file of this machine as a disk of dom0, for as long as a domain needs it.
+"""Plug a local file into dom0 as a disk, for as long as a domain needs it.
 
-dom0 has no disk, and what is copied there takes of its little memory. So a large file is not copied: the running QEMU
-opens it, and plugs it in as one more disk.
+dom0 has no disk, and files copied there take some of its little memory. So a large file is not copied: the running QEMU
+opens it and plugs it in as another disk.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["plugged"]
 
-_DISK_TIMEOUT = 60.0  # seconds until dom0 has seen the disk, or has let go of it
-_OURS = re.compile(r"d(\d+)-[0-9a-f]{6}")  # a disk's name; the number is the process that plugged it in
+_DISK_TIMEOUT = 60.0  # seconds until dom0 has found the disk, or released it
+_NAME = re.compile(r"d(\d+)-[0-9a-f]{6}")  # a disk's name; the number is the process that plugged it in
 _BLOCK = "/sys/block"
 
 
@@ -36,26 +36,26 @@ def plugged(host: Host, file: Path) -> Iterator[str]:
 
     Args:
         host: its dom0.
-        file: a whole number of sectors of 512 bytes; what is written to the disk is written to it.
+        file: the file, a whole number of sectors of 512 bytes; writes to the disk go to it.
 
     Returns:
         The disk's device in dom0.
 
     Raises:
-        LabError: the lab VM is down, has no room for one more disk, or does not see it.
+        LabError: the lab VM is down, cannot take another disk, or does not find it.
         HostError: dom0 is out of reach.
     """
-    box = LabVm(LabPaths.of())
+    lab = LabVm(LabPaths.of())
     name = f"d{os.getpid()}-{secrets.token_hex(3)}"
-    with box.monitor() as monitor:
+    with lab.monitor() as monitor:
         for left in filter(_is_left, monitor.plugged()):
             monitor.unplug(left)
         monitor.plug(name, file.absolute())
     try:
         yield _device(host, name)
     finally:
-        with contextlib.suppress(LabError):  # a lab VM that went down has no disk any more
-            _unplug(box, name)
+        with contextlib.suppress(LabError):  # a lab VM that went down no longer has the disk
+            _unplug(lab, name)
 
 
 def _device(host: Host, name: str) -> str:
@@ -67,20 +67,20 @@ def _device(host: Host, name: str) -> str:
             if host.run(["cat", f"{_BLOCK}/{disk}/serial"], root=False, check=False).text.strip() == name:
                 return f"/dev/{disk}"
         time.sleep(0.1)
-    raise LabError(f"dom0 of the lab does not see its new disk after {_DISK_TIMEOUT:g} s")
+    raise LabError(f"dom0 of the lab did not find its new disk within {_DISK_TIMEOUT:g} s")
 
 
-def _unplug(box: LabVm, name: str) -> None:
-    """Take the disk away; one that dom0 does not let go of is taken away by whoever plugs in the next one."""
+def _unplug(lab: LabVm, name: str) -> None:
+    """Unplug the disk; if dom0 does not release it in time, the next call of ``plugged`` removes it."""
     deadline = time.monotonic() + _DISK_TIMEOUT
     while time.monotonic() < deadline:
-        with box.monitor() as monitor:
+        with lab.monitor() as monitor:
             if monitor.unplug(name):
                 return
         time.sleep(0.1)
 
 
 def _is_left(name: str) -> bool:
-    """Return whether it is the disk of a process that has ended."""
-    found = _OURS.fullmatch(name)
+    """Return whether it is the disk of a process that no longer runs."""
+    found = _NAME.fullmatch(name)
     return found is not None and not Path("/proc", found[1]).exists()

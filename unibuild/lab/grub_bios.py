@@ -1,4 +1,4 @@
-"""GRUB for a BIOS: made by this machine's ``grub-mkimage``, or by that of its distribution's packages."""
+"""Build GRUB for a BIOS with the ``grub-mkimage`` of this machine or of its distribution's packages."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ __all__ = ["find"]
 _FOLDER = "usr/lib/grub/i386-pc"
 _PROGRAM = "usr/bin/grub-mkimage"
 _PACKAGES = ("grub-common", "grub-pc-bin")
-_LIBRARY = re.compile("libdevmapper.*")  # all that grub-mkimage needs and a small system may not have
+_LIBRARY = re.compile("libdevmapper.*")  # the only library of grub-mkimage that a small system may lack
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _KEPT = ("boot.img", "core.img")
 
 
 def find(progress: Callable[[str, float | None], None]) -> BiosLoader:
-    """Return GRUB for a BIOS; made once, and kept in the lab's folder.
+    """Return GRUB for a BIOS; it is built once, and kept in the lab's folder.
 
     Args:
-        progress: called with each step and its share done.
+        progress: called with each step and the part done, from 0 to 1.
 
     Raises:
-        MissingError: it is neither installed nor can it be fetched, or ``grub-mkimage`` does not run here.
+        MissingError: it is not installed and cannot be downloaded, or ``grub-mkimage`` does not run here.
         FileError: the disk is full.
     """
     paths = LabPaths.of()
@@ -69,7 +69,7 @@ def _make(scratch: Path, kept: Path, progress: Callable[[str, float | None], Non
 
 
 def _unpack(root: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> None:
-    """Fetch the packages, and unpack what is needed of them."""
+    """Download the packages, and unpack the needed files."""
     downloads.mkdir()
     wanted = re.compile(rf"{re.escape(_FOLDER)}/[^/]+|{re.escape(_PROGRAM)}|{re.escape(_LIBRARIES)}/[^/]+")
     for package in packages.fetch(packages.this_machines(), downloads, progress, roots=_PACKAGES, follow=_LIBRARY):

@@ -1,7 +1,7 @@
-"""The image of the lab VM: the hypervisor, dom0's kernel, dom0's first file system, and GRUB for domains; of packages.
+"""Build the lab VM's image from packages: the hypervisor, dom0's kernel and initrd, and GRUB for domains.
 
-It holds nothing of the user's and no scripts of unibuild: keys and scripts (``overlay``) go into a second archive
-when the lab VM starts. So one image serves everybody, and can be packed into a file for machines that have no Debian.
+It contains nothing of the user's and no scripts of unibuild: keys and scripts (``overlay``) are in a second archive,
+added when the lab VM starts. So one image serves all users, and can be packed into a file for machines without Debian.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LabImage", "assemble", "build", "current", "find", "loader", "manifest", "pack", "unpack"]
 
-RECIPE = 4  # raise it when what goes into the image changes: images are then built again
-PACK = "make one with `unibuild lab pack FILE` of this version of unibuild"
+RECIPE = 4  # raise it when the image's content changes: images are then rebuilt
+PACK = "create one: run `unibuild lab pack FILE` with this version of unibuild"
 LOADERS = {"pv": "grub-x86_64-xen.bin", "pvh": "grub-i386-xen_pvh.bin"}
-"""GRUB as a kernel for the two types of domain; it boots what it finds on the domain's disks."""
+"""GRUB as a kernel for the two types of domain; it boots the system on the domain's disks."""
 PARTS = ("xen", "vmlinux", "initrd.cpio", *LOADERS.values())
-# Only these folders of the modules' hundreds of megabytes are read.
+# The modules have hundreds of megabytes; only these folders are read.
 MODULE_FOLDERS = re.compile(
     r"usr/lib/modules/[^/]+/(kernel/(drivers/(xen|block|virtio|char/hw_random|net/xen-netback)|net/(core|802|llc|bridge|sched))/.*"
     r"|kernel/net/(ipv4/)?netfilter/n[^/]*|kernel/lib/libcrc32c[^/]*|kernel/crypto/crc32c_generic[^/]*"
@@ -54,11 +54,11 @@ class LabImage:
 
     @property
     def manifest(self) -> bytes:
-        """What the image is made of; holds the SHA-256 of each part, so it identifies the image."""
+        """The image's content; it has the SHA-256 of each part, so it identifies the image."""
         return (self.folder / "manifest.json").read_bytes()
 
     def describe(self) -> str:
-        """Say in a few words what it holds."""
+        """Return a short description of its content."""
         facts = json.loads(self.manifest)
         return f"Xen {facts['xen']}, Linux {facts['linux']}, {facts['distribution']}"
 
@@ -74,7 +74,7 @@ def find(folder: Path) -> LabImage | None:
 
 
 def current(lab: Lab) -> LabImage:
-    """Return the image that the running lab VM was made of.
+    """Return the image that the running lab VM was started from.
 
     Raises:
         LabError: the lab VM is from another version of unibuild, and its image was removed.
@@ -83,14 +83,14 @@ def current(lab: Lab) -> LabImage:
     image = find(paths.image if lab.image is None else paths.unpacked)
     if image is None:
         raise LabError(
-            "the running lab is from another version of unibuild and has no boot loader for domains",
+            "the running lab is from another version of unibuild, and lacks a boot loader for domains",
             hint="run `unibuild lab down`, which stops its domains too, then run again",
         )
     return image
 
 
 def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
-    """Return GRUB as a kernel for a type of domain, out of the image of the lab VM that runs.
+    """Return GRUB as a kernel for a type of domain, from the running lab VM's image.
 
     Raises:
         LabError: see ``current``.
@@ -99,15 +99,15 @@ def loader(lab: Lab, kind: Literal["pv", "pvh"]) -> Path:
 
 
 def build(folder: Path, downloads: Path, progress: Callable[[str, float | None], None]) -> LabImage:
-    """Download the packages and make the image ``folder`` of them.
+    """Download the packages and build the image ``folder`` from them.
 
     Args:
-        folder: the image's place; whole or not there at all.
+        folder: the image's path; it appears only once it is complete.
         downloads: apt's private folder; deleted once the image is complete.
-        progress: called with each step and its share done.
+        progress: called with each step and the part done, from 0 to 1.
 
     Raises:
-        MissingError: no apt, no network.
+        MissingError: apt or the network is missing.
         FileError: the disk is full.
     """
     here = packages.this_machines()
@@ -121,10 +121,11 @@ def build(folder: Path, downloads: Path, progress: Callable[[str, float | None],
         tree.update(packages.members(package, _wanted))
         done += package.stat().st_size
     progress(what, 1.0)
-    progress("make the image", None)
-    with _whole_folder(folder) as beside:
-        facts = assemble(tree, beside)
-        _write_manifest(beside, {**facts, "distribution": str(here), "packages": [package.name for package in found]})
+    progress("write the image", None)
+    with _whole_folder(folder) as temporary:
+        facts = assemble(tree, temporary)
+        names = [package.name for package in found]
+        _write_manifest(temporary, {**facts, "distribution": str(here), "packages": names})
     shutil.rmtree(downloads, ignore_errors=True)
     return LabImage(folder)
 
@@ -133,14 +134,14 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
     """Write the parts of an image into ``folder``.
 
     Args:
-        tree: the packages' files by name, as ``packages.members`` gives them.
-        folder: where to.
+        tree: the packages' files by name, from ``packages.members``.
+        folder: the folder.
 
     Returns:
-        What the manifest says of them: "xen", "linux".
+        Facts for the manifest: "xen", "linux".
 
     Raises:
-        LabError: a program, module or library is not among them.
+        LabError: a program, module or library is missing.
     """
     hypervisor = initrd.only(tree, r"boot/xen-(\d[\d.]*)[^/]*\.gz", "hypervisor")
     kernel = initrd.only(tree, r"boot/vmlinuz-(.+)", "kernel for dom0")
@@ -155,58 +156,59 @@ def assemble(tree: dict[str, Member], folder: Path) -> dict[str, str]:
 
 
 def pack(image: LabImage, file: Path) -> None:
-    """Write an image as one file, which ``unpack`` and ``[lab] image`` read: a gzipped tar, the manifest first."""
-    with files.writing(file, mode=files.PUBLIC) as beside, tarfile.open(beside, "w:gz", compresslevel=6) as tar:
+    """Write an image as one file for ``unpack`` and ``[lab] image``: a gzipped tar with the manifest first."""
+    with files.writing(file, mode=files.PUBLIC) as temporary, tarfile.open(temporary, "w:gz", compresslevel=6) as tar:
         for name in ("manifest.json", *PARTS):
             tar.add(image.folder / name, name, filter=_anonymous)
 
 
 def manifest(file: Path) -> bytes:
-    """Return the manifest of the image in a box file.
+    """Return the manifest of a packed image.
 
     Raises:
         FileError: the file cannot be read.
-        LabError: it is no box file, or made by another version of unibuild.
+        LabError: it is not a packed image, or another version of unibuild created it.
     """
-    with _box_file(file) as (_, found):
+    with _open_packed(file) as (_, found):
         return found
 
 
 def unpack(file: Path, folder: Path, progress: Callable[[str, float | None], None]) -> LabImage:
-    """Make ``folder`` the image that a box file holds; where it does already nothing is done.
+    """Unpack a packed image into ``folder``, unless it is there already.
 
-    Raises as ``manifest`` does, and FileError where the disk is full.
+    Raises as ``manifest`` does, and FileError if the disk is full.
     """
-    with _box_file(file) as (tar, found):
+    with _open_packed(file) as (tar, found):
         if (here := find(folder)) and here.manifest == found:
             return here
         progress(f"unpack {file.name}", None)
-        with _whole_folder(folder) as beside:
+        with _whole_folder(folder) as temporary:
             for entry in tar:
                 if entry.name in PARTS and (data := tar.extractfile(entry)):
-                    with data, (beside / entry.name).open("wb") as target:
+                    with data, (temporary / entry.name).open("wb") as target:
                         shutil.copyfileobj(data, target)
             for name in PARTS:
-                if not (beside / name).is_file() or files.sha256(beside / name) != json.loads(found)["sha256"][name]:
-                    raise LabError(f"{file} is damaged: its {name} is not what its manifest says", hint=PACK)
-            (beside / "manifest.json").write_bytes(found)
+                part = temporary / name
+                if not part.is_file() or files.sha256(part) != json.loads(found)["sha256"][name]:
+                    raise LabError(f"{file} is damaged: the checksum of {name} differs from the manifest", hint=PACK)
+            (temporary / "manifest.json").write_bytes(found)
     return LabImage(folder)
 
 
 @contextmanager
-def _box_file(file: Path) -> Iterator[tuple[tarfile.TarFile, bytes]]:
-    """Open a box file, and give it with its manifest, which has been read; its faults are sentences."""
+def _open_packed(file: Path) -> Iterator[tuple[tarfile.TarFile, bytes]]:
+    """Open a packed image, and give it with its manifest; raise its faults as errors with hints."""
     try:
         with files.reading(file), tarfile.open(file) as tar:
             first = tar.next()
             reader = tar.extractfile(first) if first is not None and first.name == "manifest.json" else None
             found = reader.read() if reader else b"{}"
             if json.loads(found).get("recipe") != RECIPE:
-                raise LabError(f"{file} is no box file of this version of unibuild", hint=PACK)
+                raise LabError(f"{file} is not a packed image of this version of unibuild", hint=PACK)
             yield tar, found
     except (tarfile.TarError, EOFError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).partition("\n")[0]
-        raise LabError(f"{file} is no box file, or cut off: {reason}", hint=PACK) from error
+        raise LabError(f"{file} is not a packed image, or is truncated: {reason}", hint=PACK) from error
 
 
 def _wanted(name: str) -> bool:
@@ -228,15 +230,15 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``folder`` to fill, and put it in its place at the end."""
+    """Give an empty temporary folder to fill, and rename it to ``folder`` at the end."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            yield beside
+            yield temporary
             shutil.rmtree(folder, ignore_errors=True)
-            beside.rename(folder)
+            temporary.rename(folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise FileError(f"cannot write {folder}: {error.strerror}", hint="is the disk full?") from error

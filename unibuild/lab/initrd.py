@@ -1,4 +1,4 @@
-"""dom0's first file system: the programs, libraries and modules out of the packages that it needs, in one archive."""
+"""Write dom0's initrd: an archive with the needed programs, libraries and modules from the packages."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Cpio", "libraries", "load_order", "needed_libraries", "only", "vmlin
 
 
 class Cpio:
-    """An archive that grows in ``file``; close it with ``end``.
+    """A cpio archive that is written to ``file``; close it with ``end``.
 
-    Everything belongs to root and has the time stamp 0, so the same input gives the same bytes. Folders above a member
-    are made when first needed (mode 0755).
+    Everything belongs to root and has the time 0, so the same input gives the same bytes. Folders above a member are
+    created when they are first needed (mode 0755).
 
     Args:
-        file: a binary file, written from its present position, which must be a multiple of 4.
+        file: a binary file; writing starts at its present position, which must be a multiple of 4.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -62,7 +62,7 @@ class Cpio:
 
     def _member(self, name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> None:
         if name in self._names:
-            raise ValueError(f"{name} is in the archive already")
+            raise ValueError(f"{name} is already in the archive")
         parent = str(PurePosixPath(name).parent)
         if parent != ".":
             self.folder(parent)
@@ -87,20 +87,20 @@ def vmlinux(bzimage: bytes) -> bytes:
     """Return the ELF kernel inside a bzImage, so that the lab VM need not unpack it under emulation.
 
     Format: the Linux kernel's Documentation/arch/x86/boot.rst: setup_sects at 0x1f1, payload_offset and payload_length
-    at 0x248. But for gzip, whose own last 4 bytes tell it, the unpacked size follows the packed data.
+    at 0x248. The uncompressed size follows the compressed data, except for gzip, which has it in its last 4 bytes.
 
     Raises:
-        LabError: no bzImage, or packed in an unknown way (known: gzip, xz, zstd).
+        LabError: it is not a bzImage, or is compressed in an unknown way (known: gzip, xz, zstd).
     """
     if bzimage[0x202:0x206] != b"HdrS":
-        raise LabError("the kernel package holds no bzImage")
+        raise LabError("the kernel package lacks a bzImage")
     setup = (bzimage[0x1F1] or 4) + 1
     offset, length = struct.unpack_from("<II", bzimage, 0x248)
     start = setup * 512 + offset
     payload = bzimage[start : start + length]
     elf = decompress(payload[:-4] if payload[:4] == ZSTD else payload)
     if elf[:4] != b"\x7fELF":
-        raise LabError(f"the kernel's payload is packed in an unknown way (it begins with {elf[:6].hex()})")
+        raise LabError(f"the kernel is compressed in an unknown way: its payload begins with {elf[:6].hex()}")
     return elf
 
 
@@ -112,16 +112,16 @@ def needed_libraries(elf: bytes) -> list[str]:
     section = ELFFile(io.BytesIO(elf)).get_section_by_name(".dynamic")
     if not isinstance(section, DynamicSection):
         return []
-    tags: Iterable[Any] = section.iter_tags("DT_NEEDED")  # an entry has the attribute that its tag calls for
+    tags: Iterable[Any] = section.iter_tags("DT_NEEDED")  # the tag determines an entry's attribute
     return [str(tag.needed) for tag in tags]
 
 
 def load_order(roots: Iterable[str], read: Callable[[str], bytes | None]) -> dict[str, bytes]:
-    """Return the roots and the modules they depend on, each after those it needs itself.
+    """Return the roots and the modules that they depend on, each after those it needs itself.
 
     Args:
         roots: modules' names with underscores.
-        read: gives a module's ELF by its name; None where it is built into the kernel.
+        read: returns a module's ELF by its name, or None if it is built into the kernel.
     """
     from elftools.elf.elffile import ELFFile
 
@@ -164,25 +164,25 @@ def only(tree: Mapping[str, Member], pattern: str, what: str) -> re.Match[str]:
     """Return the match of the first file of the packages with a name that matches a pattern.
 
     Raises:
-        LabError: there is none; ``what`` says of what.
+        LabError: there is none; ``what`` names the missing file.
     """
     for name in sorted(tree):
         found = re.fullmatch(pattern, name)
         if found:
             return found
-    raise LabError(f"the packages hold no {what}")
+    raise LabError(f"the packages lack a {what}")
 
 
 def write(file: BinaryIO, tree: dict[str, Member], release: str) -> None:
     """Write the archive.
 
     Args:
-        file: where to.
-        tree: the packages' files by name, as ``packages.members`` gives them.
-        release: Linux's, as the kernel's file is named for it.
+        file: the file.
+        tree: the packages' files by name, from ``packages.members``.
+        release: Linux's release, as in the kernel's file name.
 
     Raises:
-        LabError: a program, module or library is not among them.
+        LabError: a program, module or library is missing.
     """
     cpio = Cpio(file)
     for folder in FOLDERS:
@@ -202,7 +202,7 @@ def write(file: BinaryIO, tree: dict[str, Member], release: str) -> None:
 
 
 def _write_programs(cpio: Cpio, tree: dict[str, Member]) -> None:
-    """Add the programs, Xen's also under their names in usr/bin, and every library that one of them needs."""
+    """Add the programs (Xen's also under their names in usr/bin) and every library that they need."""
     xen = str(PurePosixPath(only(tree, r"usr/lib/xen-[^/]+/bin/xl", "program xl")[0]).parent)
     programs = [f"{xen}/{name}" for name in XEN_PROGRAMS]
     programs += [name for name in tree if name in OTHER_PROGRAMS or name.startswith("usr/bin/xenstore")]
@@ -210,7 +210,7 @@ def _write_programs(cpio: Cpio, tree: dict[str, Member]) -> None:
     for name in programs:
         member = tree.get(name)
         if member is None:
-            raise LabError(f"the packages hold no {name}")
+            raise LabError(f"the packages lack {name}")
         if member.link is not None:
             cpio.link(name, member.link)
             continue
@@ -227,10 +227,10 @@ def _write_programs(cpio: Cpio, tree: dict[str, Member]) -> None:
 
 
 def libraries(tree: Mapping[str, Member], names: Iterable[str]) -> dict[str, bytes]:
-    """Return shared libraries out of packages, and all that they need, by name.
+    """Return shared libraries from the packages, and all that they need, by name.
 
     Raises:
-        LabError: one is not among them.
+        LabError: a library is missing.
     """
     todo, found = list(names), dict[str, bytes]()
     while todo:
@@ -249,11 +249,11 @@ def _library(tree: Mapping[str, Member], library: str) -> bytes:
             if link is None:
                 return tree[name].data
             name = f"{folder}/{PurePosixPath(link).name}"
-    raise LabError(f"the packages hold no library {library}")
+    raise LabError(f"the packages lack the library {library}")
 
 
 def _module(tree: dict[str, Member], release: str, name: str) -> bytes | None:
-    """Return a module's ELF; None where it is built into the kernel."""
+    """Return a module's ELF; None if it is built into the kernel."""
     stem = re.compile(name.replace("_", "[-_]") + r"\.ko(\.xz|\.zst|\.gz)?")
     for path, member in tree.items():
         if path.startswith("usr/lib/modules/") and stem.fullmatch(PurePosixPath(path).name):
@@ -261,4 +261,4 @@ def _module(tree: dict[str, Member], release: str, name: str) -> bytes | None:
     builtin = tree.get(f"usr/lib/modules/{release}/modules.builtin")
     if builtin and any(stem.fullmatch(PurePosixPath(line).name) for line in builtin.data.decode().splitlines()):
         return None
-    raise LabError(f"the kernel package holds no module {name}")
+    raise LabError(f"the kernel package lacks the module {name}")

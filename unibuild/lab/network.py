@@ -1,4 +1,4 @@
-"""The lab's network: QEMU's options, dom0's packet filter rules and forwarded ports."""
+"""Configure the lab's network: QEMU's options, dom0's packet filter rules and forwarded ports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["FIRST_ADDRESS", "NETDEV", "local_networks", "parse_forward", "rules"]
 
 FIRST_ADDRESS = "10.0.2.50"
-"""The address that the lab VM leases first."""
+"""The first address that the lab VM leases."""
 
 
 def parse_forward(rule: str) -> tuple[int, str]:
-    """Split "8080:80" or "8080:10.0.2.51:80" into the port here and the address there, (8080, "10.0.2.50:80").
+    """Split "8080:80" or "8080:10.0.2.51:80" into the local port and the domain's address, (8080, "10.0.2.50:80").
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: it is not such a rule.
     """
     found = re.fullmatch(r"(\d{1,5}):(?:(10\.0\.2\.\d{1,3}):)?(\d{1,5})", rule)
     if not found or not all(0 < int(port) < 65536 for port in (found[1], found[3])):
@@ -34,8 +34,8 @@ def parse_forward(rule: str) -> tuple[int, str]:
 
 
 NETDEV = {
-    # QEMU makes a guest's connections from this machine. restrict=on drops all but the answers to forwarded ones.
-    # IPv6 would lead to the same paths, and the lab's network has none.
+    # QEMU makes a guest's connections from this machine. restrict=on drops all except answers to forwarded ones.
+    # IPv6 would open the same paths, and the lab's network does not use it.
     "closed": "ipv6=off,restrict=on",
     "internet": "ipv6=off",
     "open": "ipv6=off",
@@ -44,13 +44,13 @@ NETDEV = {
 
 PRIVATE = (
     *("0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
-    *("100.64.0.0/10", "168.63.129.16/32", "169.254.0.0/16"),  # clouds' metadata are in each of these three
+    *("100.64.0.0/10", "168.63.129.16/32", "169.254.0.0/16"),  # each of these three has a cloud's metadata service
     *("192.0.0.0/24", "198.18.0.0/15", "224.0.0.0/3"),
 )
 """Networks that are not the internet: this machine, its LAN, link-local and reserved ones (RFC 6890), multicast."""
 
-# 10.0.2.2 is this machine's loopback, and what a forwarded connection comes from: only packets of a connection that
-# exists already may go there. QEMU joins fragments, and a filter sees no flags in them. 10.0.2.3 is the name server.
+# 10.0.2.2 is this machine's loopback, and the source of forwarded connections: only packets of existing connections may
+# go there. QEMU joins fragments, and a filter sees no flags in them. 10.0.2.3 is the name server.
 _RULES = """\
 table ip lab
 delete table ip lab
@@ -74,7 +74,7 @@ table ip lab {{
 
 
 def rules(local: Iterable[str]) -> str:
-    """Return the rules for ``nft -f`` that let dom0 and the domains reach the internet and no private network.
+    """Return the rules for ``nft -f`` that let dom0 and the domains reach the internet but no private network.
 
     Args:
         local: networks that are refused too, as "203.0.113.0/24".
@@ -84,7 +84,7 @@ def rules(local: Iterable[str]) -> str:
 
 
 def local_networks(proc: Path = Path("/proc/net")) -> list[str]:
-    """Return this machine's own IPv4 addresses, and the networks that its interfaces are on; empty where none is known.
+    """Return this machine's IPv4 addresses, and the networks of its interfaces; empty if none is known.
 
     Formats: ``fib_trie`` ("|-- ADDRESS", then "/32 host LOCAL") and ``route`` (proc(5): columns of hexadecimal numbers
     in the machine's byte order; a route without a gateway is to a network of an interface).

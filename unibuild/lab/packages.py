@@ -1,7 +1,7 @@
-"""Fetches the packages of the lab VM with a private apt: no root, and the system's own lists stay as they are.
+"""Download the lab VM's packages with a private apt: without root, and without touching the system's own lists.
 
-apt verifies as always: it gets the distribution's own entries of the system's sources with their keys; everything else
-is pinned away. Only the state, the cache and the (empty) record of installed packages are private.
+apt verifies packages as always: it gets the distribution's own entries of the system's sources with their keys, and
+everything else is pinned away. Only the state, the cache and the (empty) list of installed packages are private.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MERGED = ("bin", "sbin", "lib", "lib64")  # folders that Debian 13 and Ubuntu ha
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a package: its bytes, or the target of a symbolic link."""
+    """A file in a package: its bytes, or the target of a symbolic link."""
 
     data: bytes = b""
     link: str | None = None
@@ -52,7 +52,7 @@ class Member:
 def members(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, Member]]:
     """Yield the files and links of a package that ``wanted`` accepts by name.
 
-    Names are as on a merged system: "usr/bin/busybox" for what the package may call "./bin/busybox".
+    Names are as on a merged system: "usr/bin/busybox" even if the package has "./bin/busybox".
 
     Raises:
         LabError: the package is damaged.
@@ -79,9 +79,9 @@ def members(package: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str,
 
 
 def decompress(data: bytes) -> bytes:
-    """Unpack gzip, xz or zstd by its magic number; anything else is returned as it is.
+    """Decompress gzip, xz or zstd, recognized by its magic number; return anything else unchanged.
 
-    Bytes after the end of an xz stream are left out (Linux stores the unpacked size there).
+    Bytes after the end of an xz stream are ignored (Linux stores the uncompressed size there).
     """
     if data[:2] == b"\x1f\x8b":
         return gzip.decompress(data)
@@ -98,10 +98,10 @@ def _merged(name: str) -> str:
 
 
 def _unzstd(data: bytes) -> bytes:
-    """Unpack zstd, which Python has only from 3.14 on, with the zstd inside dpkg-deb.
+    """Decompress zstd, which Python supports only from 3.14 on, with the zstd in dpkg-deb.
 
-    The data is wrapped as a package: an ar archive (deb(5)) whose last member is "data.tar.zst"; ``--fsys-tarfile``
-    unpacks that and does not look inside.
+    The data is wrapped as a package: an ar archive (deb(5)) with "data.tar.zst" as its last member.
+    ``--fsys-tarfile`` decompresses that without interpreting it.
     """
 
     def part(name: str, content: bytes) -> bytes:
@@ -122,7 +122,7 @@ def _unzstd(data: bytes) -> bytes:
         try:
             return process.run(["dpkg-deb", "--fsys-tarfile", str(package)]).stdout
         except CommandError as error:
-            raise LabError(f"this dpkg-deb cannot unpack zstd: {error.output.strip()}") from error
+            raise LabError(f"this dpkg-deb cannot decompress zstd: {error.output.strip()}") from error
 
 
 ROOTS = (
@@ -130,7 +130,7 @@ ROOTS = (
     *("xen-system-amd64", "xenstore-utils"),
 )
 KERNELS = {"Debian": "linux-image-amd64", "Ubuntu": "linux-image-generic"}
-# What is unpacked of everything that those depend on: no Python, no qemu, no boot loader.
+# Their dependencies that are unpacked too: no Python, no qemu, no boot loader.
 WANTED = re.compile(r"(?!libpython)(lib.*|zlib1g|xen-hypervisor-\d.*|xen-utils-\d.*|linux-(image|modules)-.*)")
 CONFIGURATION = """\
 #clear APT::Update::Post-Invoke;
@@ -145,13 +145,13 @@ Acquire::IndexTargets::deb-src::Sources::DefaultEnabled "false";
 """
 ELSEWHERE = (
     "on a Debian machine run `unibuild lab pack FILE`, copy FILE here, and set in unibuild.toml:\n"
-    '  [lab]\n  box = "FILE"'
+    '  [lab]\n  image = "FILE"'
 )
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Whose packages this machine uses: ``origin`` as in its Release files, and the release's ``codename``."""
+    """The distribution of this machine's packages: ``origin`` as in its Release files, and ``codename``."""
 
     origin: str
     codename: str
@@ -161,7 +161,7 @@ class Distribution:
 
 
 def distribution(os_release: Mapping[str, str]) -> Distribution | None:
-    """Return the distribution (Debian or Ubuntu) and release that the keys of os-release(5) name; None for another."""
+    """Return the distribution (Debian or Ubuntu) and release in the keys of os-release(5); None for another one."""
     kinds = f"{os_release.get('ID', '')} {os_release.get('ID_LIKE', '')}".split()
     for kind in kinds:
         if kind in ("debian", "ubuntu"):
@@ -172,12 +172,12 @@ def distribution(os_release: Mapping[str, str]) -> Distribution | None:
 
 
 def select_sources(name: str, text: str, codename: str) -> str:
-    """Return the entries of one apt sources file (sources.list(5)) that can be the release's own.
+    """Return the entries of an apt sources file (sources.list(5)) that can belong to the release.
 
     Args:
-        name: the file's name: ``*.sources`` is deb822, everything else one entry a line.
-        text: what it holds.
-        codename: the release; its updates and security suites count, and so do names like "stable".
+        name: the file's name: ``*.sources`` is deb822, everything else has one entry a line.
+        text: its text.
+        codename: the release; its updates and security suites count, and so do names such as "stable".
     """
     own = re.compile(rf"({re.escape(codename)}|stable|testing|unstable|sid)([-/](updates|security))?")
     if not name.endswith(".sources"):
@@ -195,7 +195,7 @@ def select_sources(name: str, text: str, codename: str) -> str:
 
 
 def parse_depends(text: str) -> dict[str, tuple[str, ...]]:
-    """Read what ``apt-cache depends --recurse`` prints; of alternatives only the first counts."""
+    """Parse the output of ``apt-cache depends --recurse``; only the first of several alternatives counts."""
     graph: dict[str, list[str]] = {}
     package, alternative = "", False
     for line in text.splitlines():
@@ -213,7 +213,7 @@ def parse_depends(text: str) -> dict[str, tuple[str, ...]]:
 def closure(
     graph: Mapping[str, Iterable[str]], roots: Sequence[str], follow: re.Pattern[str] = WANTED
 ) -> tuple[str, ...]:
-    """Return the packages to unpack, sorted: the roots, and of what they depend on what the pattern follows."""
+    """Return the packages to unpack, sorted: the roots, and the dependencies that match the pattern."""
     found: set[str] = set()
     todo = list(roots)
     while todo:
@@ -228,14 +228,16 @@ def this_machines() -> Distribution:
     """Return the distribution of this machine.
 
     Raises:
-        MissingError: it is neither Debian's nor Ubuntu's.
+        MissingError: it is neither Debian nor Ubuntu.
     """
     try:
         here = distribution(platform.freedesktop_os_release())
     except OSError:
         here = None
     if here is None:
-        raise MissingError("the lab is made of Debian's or Ubuntu's packages, and this is neither", hint=ELSEWHERE)
+        raise MissingError(
+            "the lab is built from Debian's or Ubuntu's packages, and this machine has neither", hint=ELSEWHERE
+        )
     return here
 
 
@@ -247,53 +249,53 @@ def fetch(
     roots: Sequence[str] = (),
     follow: re.Pattern[str] = WANTED,
 ) -> list[Path]:
-    """Download the packages that the lab VM, or something beside it, is made of into ``folder``.
+    """Download the packages of the lab VM, or of something for it, into ``folder``.
 
     Args:
         here: the distribution of the packages.
-        folder: holds apt's state too; what an earlier call left there is used again.
-        progress: called with each step and its share done.
-        etc: where apt's sources are.
-        roots: what is wanted; empty: the lab VM.
-        follow: which packages of those that the roots depend on are wanted too.
+        folder: the folder; it holds apt's state too, which later calls reuse.
+        progress: called with each step and the part done, from 0 to 1.
+        etc: the folder of apt's sources.
+        roots: the wanted packages; empty: those of the lab VM.
+        follow: matches the dependencies that are wanted too.
 
     Returns:
         The packages' files.
 
     Raises:
-        MissingError: apt, the network or the archive is not there.
+        MissingError: apt, the network or the packages are missing.
     """
     for program in ("apt-get", "dpkg-deb"):
         process.need(program)
     options = _prepare(folder, here, etc)
     _apt([*options, "update"], folder, "package lists", progress)
     packages = _all(here, options, roots or (*ROOTS, KERNELS[here.origin]), follow)
-    # asked in a folder without packages: where one is there already apt says nothing of it
+    # run in a folder without packages: apt omits a package that is there already
     planned = process.run(["apt-get", *options, "download", "--print-uris", *packages], cwd=folder).text
     rows = re.findall(r"(?m)^'[^']*' (\S+) (\d+) SHA256:(\w+)", planned)
     archives = folder / "archives"
     archives.mkdir(exist_ok=True)
     size = sum(int(row[1]) for row in rows) / 1e6
     _apt([*options, "download", *packages], archives, f"download {len(rows)} packages, {size:.0f} MB", progress)
-    for name, _, digest in rows:  # apt looks only at the size of a file that was there
+    for name, _, digest in rows:  # apt checks only the size of a file that was there
         if files.sha256(archives / name) != digest:
             (archives / name).unlink()
-            raise MissingError(f"the package {name} arrived damaged", hint="run again")
+            raise MissingError(f"the downloaded package {name} is damaged", hint="run again")
     return [archives / name for name, _, _ in rows]
 
 
 def _all(here: Distribution, options: list[str], roots: Sequence[str], follow: re.Pattern[str]) -> tuple[str, ...]:
-    """Return the names of all packages that are wanted."""
+    """Return the names of all wanted packages."""
     without = [f"--no-{kind}" for kind in ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")]
     listed = process.run(["apt-cache", *options, "depends", "--recurse", *without, *roots], check=False)
     if listed.returncode:
-        said = listed.stderr.decode(errors="replace").strip()
-        raise MissingError(f"{here} has not all packages of the lab: {said}", hint=ELSEWHERE)
+        message = listed.stderr.decode(errors="replace").strip()
+        raise MissingError(f"{here} lacks packages of the lab: {message}", hint=ELSEWHERE)
     return closure(parse_depends(listed.text), roots, follow)
 
 
 def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
-    """Write the private apt's files; return the options that make apt use them."""
+    """Write the private apt's files; return the options with which apt uses them."""
     parts = folder / "sources.list.d"
     parts.mkdir(parents=True, exist_ok=True)
     some = False
@@ -303,7 +305,7 @@ def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
             files.write_atomic(parts / source.name, text.encode() + b"\n")
             some = some or bool(text)
     if not some:
-        raise MissingError(f"{etc} names no source of {here}", hint=ELSEWHERE)
+        raise MissingError(f"{etc} has no source of {here}", hint=ELSEWHERE)
     for name in ("lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     pin = (
@@ -344,8 +346,6 @@ def _apt(arguments: list[str], cwd: Path, what: str, progress: Callable[[str, fl
     if status:
         reasons = "\n".join([line for line in said if line.startswith(("E:", "W:"))][:3] or said[-3:])
         full = "No space left" in reasons or "not have enough" in reasons
-        hint = (
-            "free some room and run again" if full else "is the network there? apt's own settings and proxies are used"
-        )
+        hint = "free disk space and run again" if full else "check the network; apt uses its own settings and proxies"
         raise MissingError(f"apt cannot fetch the {what.removeprefix('download ')}:\n{reasons}", hint=hint)
     progress(what, 1.0)

@@ -1,4 +1,4 @@
-"""Plans QEMU's arguments, starts it, finds it again and ends it."""
+"""Compute QEMU's arguments, and start, find and stop it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ XEN_OPTIONS = (
     "dom0_max_vcpus=1 spec-ctrl=no spec-ctrl=eager-fpu xpti=no edd=off"
 )
 LINUX_OPTIONS = (
-    # swiotlb: 8 MiB of it are plenty for one network card, and 64 would be a quarter of dom0's memory
+    # swiotlb: 8 MiB are enough for one network card; the default of 64 would be a quarter of dom0's memory
     "console=hvc0 quiet mitigations=off audit=0 lsm= random.trust_cpu=on cryptomgr.notests raid=noautodetect "
     "swiotlb=4096"
 )
@@ -48,10 +48,10 @@ ACCELS = {"tcg": "tcg,thread=single", "kvm": "kvm"}
 
 @dataclass(frozen=True)
 class Machine:
-    """The emulated machine: all of it that a snapshot depends on.
+    """The emulated machine: everything that a snapshot depends on.
 
     Args:
-        accel: what runs it.
+        accel: the accelerator.
         memory: its memory in MiB.
     """
 
@@ -59,7 +59,7 @@ class Machine:
     memory: int
 
     def arguments(self) -> tuple[str, ...]:
-        """Return the part of QEMU's arguments that the machine inside can see."""
+        """Return the part of QEMU's arguments that the machine's software can see."""
         return (
             *("-machine", "pc,usb=off,memory-backend=ram", "-accel", ACCELS[self.accel], "-cpu", CPUS[self.accel]),
             *("-smp", "1", "-m", str(self.memory), "-nodefaults", "-no-reboot", "-display", "none"),
@@ -70,15 +70,15 @@ class Machine:
 def arguments(
     machine: Machine, paths: LabPaths, ram: Path | None, *, network: Network = "closed", restore: bool = False
 ) -> list[str]:
-    """Return QEMU's whole argument list; a cold boot runs in a folder with "xen", "vmlinux" and "initrd".
+    """Return QEMU's complete argument list; a cold boot runs in a folder with "xen", "vmlinux" and "initrd".
 
     Args:
         machine: the machine.
-        paths: of the sockets and the log.
-        ram: the file that the machine's memory is, shared when it is to be saved and private when ``restore``d, so that
-            the snapshot stays as it is; None for memory that is nobody else's.
-        network: as in the settings. It is no part of a snapshot: a lab VM may be saved in one and restored in another.
-        restore: wait for a snapshot and do not run; else boot.
+        paths: for the sockets and the log.
+        ram: the file with the machine's memory; it is mapped shared in order to be saved, and private with ``restore``,
+            so that the snapshot does not change; None for anonymous memory.
+        network: as in the settings. Snapshots do not depend on it: a lab VM may be restored with another one.
+        restore: wait for a snapshot without running; else boot.
     """
     size = f"id=ram,size={machine.memory}M"
     memory = f"memory-backend-ram,{size}"
@@ -102,7 +102,7 @@ def start(argv: list[str], paths: LabPaths, cwd: Path) -> int:
 
     Raises:
         MissingError: it is not installed.
-        LabError: it refuses to start.
+        LabError: it does not start.
     """
     paths.monitor.unlink(missing_ok=True)
     try:
@@ -111,22 +111,22 @@ def start(argv: list[str], paths: LabPaths, cwd: Path) -> int:
         raise LabError(f"QEMU does not start: {error.output.strip()}") from error
     pid = find(paths)
     if pid is None:
-        raise LabError("QEMU ended as soon as it had started")
+        raise LabError("QEMU exited as soon as it had started")
     return pid
 
 
 def find(paths: LabPaths) -> int | None:
-    """Return the process id of the lab's QEMU while it runs; found by its arguments, so a stale file cannot mislead."""
-    mark = os.fsencode(paths.pid_file)
+    """Return the process id of the lab's running QEMU, found by its arguments, so that a stale file cannot mislead."""
+    pid_file = os.fsencode(paths.pid_file)
     with contextlib.suppress(OSError, ValueError):
         pid = int(paths.pid_file.read_text())
-        if _is_ours(Path("/proc", str(pid)), mark):
+        if _is_lab_qemu(Path("/proc", str(pid)), pid_file):
             return pid
-    return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _is_ours(entry, mark)), None)
+    return next((int(entry.name) for entry in Path("/proc").glob("[0-9]*") if _is_lab_qemu(entry, pid_file)), None)
 
 
 def cpu_time(paths: LabPaths) -> float:
-    """Return the seconds of processor time that the lab's QEMU has used; 0 when it does not run."""
+    """Return the seconds of processor time that the lab's QEMU has used; 0 if it does not run."""
     with contextlib.suppress(OSError):
         fields = Path("/proc", str(find(paths)), "stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime of proc(5)
@@ -134,7 +134,7 @@ def cpu_time(paths: LabPaths) -> float:
 
 
 def stop(paths: LabPaths) -> None:
-    """Stop the lab's QEMU, and any that a killed unibuild left behind: TERM, then KILL."""
+    """Stop the lab's QEMU, and any that a killed unibuild left: TERM, then KILL."""
     deadline = time.monotonic() + process.PATIENCE
     while (pid := find(paths)) is not None:
         late = time.monotonic() >= deadline
@@ -144,7 +144,7 @@ def stop(paths: LabPaths) -> None:
 
 
 def version() -> str:
-    """Return what QEMU calls itself.
+    """Return QEMU's version.
 
     Raises:
         MissingError: it is not installed.
@@ -154,15 +154,15 @@ def version() -> str:
     return found[1] if found else "unknown"
 
 
-def _is_ours(about: Path, mark: bytes) -> bool:
-    """Return whether the process of this folder in /proc is a QEMU of this user that writes the pid file ``mark``."""
+def _is_lab_qemu(about: Path, pid_file: bytes) -> bool:
+    """Return whether the process of this folder in /proc is a QEMU of this user that writes this pid file."""
     with contextlib.suppress(OSError):
         argv = (about / "cmdline").read_bytes().split(b"\0")
         is_qemu = argv[0].rpartition(b"/")[2].startswith(b"qemu")
-        return is_qemu and (b"-pidfile", mark) in itertools.pairwise(argv) and about.stat().st_uid == os.getuid()
+        return is_qemu and (b"-pidfile", pid_file) in itertools.pairwise(argv) and about.stat().st_uid == os.getuid()
     return False
 
 
 def _escaped(path: Path) -> str:
-    """QEMU's options end at a comma, unless it is doubled."""
+    """Return a path for QEMU's options, in which a comma must be doubled."""
     return str(path).replace(",", ",,")

@@ -1,4 +1,4 @@
-"""Speaks QMP, QEMU's monitor protocol, over its Unix socket (qemu: docs/interop/qmp-spec.rst)."""
+"""Control QEMU through QMP, its monitor protocol, over a Unix socket (qemu: docs/interop/qmp-spec.rst)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Monitor"]
 
-ANSWER_TIMEOUT = 20.0  # seconds that QEMU may take over one answer
+ANSWER_TIMEOUT = 20.0  # seconds for one answer of QEMU
 
 
 class Monitor(AbstractContextManager["Monitor"]):
-    """A connection to a running QEMU, which serves one at a time.
+    """A connection to a running QEMU, which accepts one at a time.
 
     Args:
         path: the socket.
 
     Raises:
-        LabError: nobody answers there.
+        LabError: QEMU does not answer there.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,12 +50,12 @@ class Monitor(AbstractContextManager["Monitor"]):
         self._socket.close()
 
     def run(self, command: str, *, fd: int | None = None, **arguments: object) -> Any:  # noqa: ANN401 (JSON)
-        """Run a command and return its result; what QEMU reports in between is skipped.
+        """Run a command and return its result; ignore events in between.
 
         Args:
             command: its name.
-            fd: a file descriptor to hand over with it ("getfd" takes one).
-            arguments: its arguments; underscores in names stand for hyphens.
+            fd: a file descriptor to send with it (for "getfd").
+            arguments: its arguments; underscores in names become hyphens.
 
         Raises:
             LabError: QEMU refuses, or does not answer.
@@ -74,10 +74,10 @@ class Monitor(AbstractContextManager["Monitor"]):
                 if "error" in answer:
                     raise LabError(f"QEMU refuses {command}: {answer['error'].get('desc', answer['error'])}")
         except (OSError, ValueError) as error:
-            raise LabError(f"the lab VM's QEMU went away during {command}") from error
+            raise LabError(f"the lab VM's QEMU disappeared during {command}") from error
 
     def migrated(self) -> None:
-        """Wait for the end of a migration.
+        """Wait until a migration has ended.
 
         Raises:
             LabError: it failed.
@@ -93,7 +93,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         raise LabError(f"the snapshot failed: {facts.get('error-desc', facts.get('status'))}")
 
     def forwards(self) -> dict[int, str]:
-        """Return the forwarded TCP ports of this machine and where they lead to: {8080: "10.0.2.50:80"}.
+        """Return the forwarded TCP ports of this machine and their targets: {8080: "10.0.2.50:80"}.
 
         Format: QEMU's ``info usernet`` (libslirp's slirp_connection_info).
         """
@@ -102,7 +102,7 @@ class Monitor(AbstractContextManager["Monitor"]):
         return {int(port): f"{address}:{target}" for port, address, target in rows}
 
     def forward(self, port: int, address: str) -> None:
-        """Make a port of 127.0.0.1 lead to ``address`` ("10.0.2.50:80"), and nowhere else any more.
+        """Forward a port of 127.0.0.1 to ``address`` ("10.0.2.50:80") instead of its present target.
 
         Raises:
             LabError: another program has the port.
@@ -113,24 +113,25 @@ class Monitor(AbstractContextManager["Monitor"]):
         if now is not None:
             self.unforward(port)
         host, _, target = address.rpartition(":")
-        said = self.run("human-monitor-command", command_line=f"hostfwd_add n0 tcp:127.0.0.1:{port}-{host}:{target}")
-        if said.strip():
+        answer = self.run("human-monitor-command", command_line=f"hostfwd_add n0 tcp:127.0.0.1:{port}-{host}:{target}")
+        if answer.strip():
             raise LabError(
-                f"cannot forward port {port} to {address}", hint=f"is another program on port {port}? ({said.strip()})"
+                f"cannot forward port {port} to {address}",
+                hint=f"check whether another program uses port {port} ({answer.strip()})",
             )
 
     def plug(self, name: str, file: Path) -> None:
-        """Give the machine a disk: a raw file, to read and write. The machine knows it by ``name``, its serial number.
+        """Plug a raw file into the machine as a disk, to read and write; ``name`` is the disk's serial number.
 
         Raises:
-            LabError: QEMU cannot open the file, or there is such a disk.
+            LabError: QEMU cannot open the file, or the disk exists already.
         """
         self.run("blockdev-add", driver="raw", node_name=name, file={"driver": "file", "filename": str(file)})
         self.run("device_add", driver="virtio-blk-pci", id=name, drive=name, serial=name)
 
     def unplug(self, name: str) -> bool:
-        """Ask the machine to let go of a disk that ``plug`` gave it; return whether it has: else ask again."""
-        with contextlib.suppress(LabError):  # it was asked already, or has let go
+        """Ask the machine to release a disk from ``plug``; return whether it has. If not, call this again."""
+        with contextlib.suppress(LabError):  # it was asked already, or has released it
             self.run("device_del", id=name)
         if name not in self.plugged():
             return True
@@ -140,11 +141,11 @@ class Monitor(AbstractContextManager["Monitor"]):
         return False
 
     def plugged(self) -> list[str]:
-        """Return the names of the disks that ``plug`` gave the machine."""
+        """Return the names of the disks that were plugged in."""
         return [str(node["node-name"]) for node in self.run("query-named-block-nodes") if node["drv"] == "raw"]
 
     def unforward(self, port: int) -> None:
-        """Make a port of 127.0.0.1 lead nowhere any more.
+        """Stop forwarding a port of 127.0.0.1.
 
         Raises:
             LabError: QEMU does not answer.

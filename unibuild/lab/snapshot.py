@@ -1,7 +1,7 @@
-"""Snapshots of the lab VM after its first boot, in two files: memory and device state.
+"""Save and restore the lab VM after its first boot, as two files: memory and device state.
 
-QEMU maps the memory file: shared during the first boot, so that saving costs nothing; private when restored, so that
-the file does not change. QEMU's migration (capability x-ignore-shared) then carries the devices only.
+QEMU maps the memory file shared during the first boot, so that saving costs nothing, and private when it restores, so
+that the file does not change. QEMU's migration (capability x-ignore-shared) then transfers only the devices.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["discard", "exists", "key", "prepare", "restore", "save"]
 
 
 def key(machine: Machine, version: str, manifest: bytes, overlay: bytes) -> str:
-    """Name a snapshot by all that it depends on.
+    """Return the key of a snapshot, a hash of everything that it depends on.
 
     Args:
         machine: the machine that was saved.
-        version: QEMU's.
-        manifest: of the image that it booted.
-        overlay: unibuild's part of its first file system: scripts and keys.
+        version: QEMU's version.
+        manifest: the manifest of the image that it booted.
+        overlay: unibuild's part of the initrd: scripts and keys.
     """
     parts = (
         json.dumps([*machine.arguments(), qemu.XEN_OPTIONS, qemu.LINUX_OPTIONS, version]).encode(),
@@ -55,16 +55,16 @@ def exists(folder: Path, name: str) -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Delete the snapshot, or the half of one."""
+    """Delete the snapshot, complete or not."""
     (folder / "key").unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def prepare(folder: Path, memory: int) -> Path:
-    """Make an empty snapshot; return the file to boot the machine's memory in, mode 0600: it will hold keys.
+    """Create an empty snapshot; return the file for the machine's memory, with mode 0600 because it will hold keys.
 
     Raises:
-        FileError: there is no room for it. QEMU would be killed in the middle.
+        FileError: the disk has no space for it, so that QEMU would be killed while running.
     """
     discard(folder)
     folder.mkdir(mode=0o700, parents=True)
@@ -72,8 +72,8 @@ def prepare(folder: Path, memory: int) -> Path:
     need = (memory + 64) << 20
     if free < need:
         raise FileError(
-            f"the disk is too full for the lab: {folder} needs {need >> 20} MiB and {free >> 20} are free",
-            hint="free some room, or set XDG_CACHE_HOME to a folder on another disk",
+            f"the disk is too full for the lab: {folder} needs {need >> 20} MiB, and {free >> 20} MiB are free",
+            hint="free disk space, or set XDG_CACHE_HOME to a folder on another disk",
         )
     ram = folder / "ram"
     os.close(os.open(ram, os.O_CREAT | os.O_WRONLY, 0o600))
@@ -81,10 +81,10 @@ def prepare(folder: Path, memory: int) -> Path:
 
 
 def save(paths: LabPaths, name: str) -> None:
-    """Save the running lab VM, which ends with it, under the key ``name``.
+    """Save the running lab VM under the key ``name`` and stop it.
 
     Raises:
-        LabError: QEMU cannot.
+        LabError: QEMU cannot save it.
         FileError: the disk is full.
     """
     folder = paths.snapshot
@@ -99,16 +99,16 @@ def save(paths: LabPaths, name: str) -> None:
         monitor.run("migrate", uri="fd:state")
         monitor.migrated()
     qemu.stop(paths)
-    with contextlib.suppress(MissingError):  # most of the memory is zeros: without them a sixth of the file is left
+    with contextlib.suppress(MissingError):  # most of the memory is zeros: the file shrinks to a sixth
         process.run(["fallocate", "--dig-holes", str(folder / "ram")], check=False)
     try:
         (folder / "key").write_text(name)
     except OSError as error:
-        raise FileError(f"cannot write {folder}: {error.strerror}", hint="is the disk full?") from error
+        raise FileError(f"cannot write {folder}: {error.strerror}", hint="check whether the disk is full") from error
 
 
 def restore(machine: Machine, paths: LabPaths, network: Network) -> int:
-    """Start a lab VM from the snapshot on a network and let it run; return QEMU's process id.
+    """Start a lab VM from the snapshot with a network and let it run; return QEMU's process id.
 
     Raises:
         LabError: QEMU cannot read it.
@@ -126,7 +126,7 @@ def restore(machine: Machine, paths: LabPaths, network: Network) -> int:
         deadline = time.monotonic() + 60
         while monitor.run("query-status")["status"] == "inmigrate":
             if time.monotonic() > deadline:
-                raise LabError("QEMU does not finish reading the snapshot")
+                raise LabError("QEMU did not finish reading the snapshot")
             time.sleep(0.01)
         monitor.run("cont")
     return pid

@@ -1,4 +1,4 @@
-"""Keys, ssh configuration and the kept ssh connection of the lab VM."""
+"""Manage the keys, the ssh configuration and the shared ssh connection of the lab VM."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["answers", "close", "connect", "dropbear_key", "ensure", "run", "ssh_config", "write_overlay"]
 
+ALIAS = "box"
+"""The lab VM's host name for ssh."""
 DOM0 = Path(__file__).parent / "dom0"
 
 
 def ensure(folder: Path) -> None:
-    """Make the keys ("user", "host") in ``folder`` where they are not there yet, mode 0600.
+    """Create the keys ("user", "host") in ``folder`` with mode 0600, if they are missing.
 
     Raises:
-        MissingError: ssh-keygen is not there.
+        MissingError: ssh-keygen is not installed.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in ("user", "host"):
@@ -45,19 +47,19 @@ def ensure(folder: Path) -> None:
 
 
 def dropbear_key(text: str) -> bytes:
-    """Turn an unencrypted OpenSSH ed25519 private key into the form of dropbear.
+    """Convert an unencrypted OpenSSH ed25519 private key to dropbear's format.
 
     Formats: OpenSSH's PROTOCOL.key; dropbear's buf_put_ed25519_priv_key (two strings as in RFC 4251: the type, and the
     64 bytes of private and public key).
 
     Raises:
-        LabError: it is no such key.
+        LabError: it is not such a key.
     """
     try:
         blob = base64.b64decode("".join(line for line in text.splitlines() if "---" not in line), validate=True)
         rest = blob.removeprefix(b"openssh-key-v1\0")
         if rest == blob:
-            raise ValueError("no OpenSSH private key")
+            raise ValueError("not an OpenSSH private key")
         for _ in ("cipher", "key derivation", "its options"):
             _, rest = _string(rest)
         _, rest = _string(rest[4:])  # the number of keys, the public key
@@ -66,14 +68,14 @@ def dropbear_key(text: str) -> bytes:
         _, private = _string(private)
         secret, _ = _string(private)
         if kind != b"ssh-ed25519" or len(secret) != 64:
-            raise ValueError(f"its kind is {kind!r}")
+            raise ValueError(f"its type is {kind!r}")
     except (ValueError, struct.error) as error:
-        raise LabError(f"the lab's host key cannot be read: {error}", hint="run `unibuild lab reset`") from error
+        raise LabError(f"cannot read the lab's host key: {error}", hint="run `unibuild lab reset`") from error
     return b"".join(struct.pack(">I", len(part)) + part for part in (kind, secret))
 
 
 def write_overlay(file: IO[bytes], folder: Path) -> None:
-    """Append to ``file`` the archive of the scripts for dom0 and of the keys in ``folder``."""
+    """Append an archive of the scripts for dom0 and of the keys in ``folder`` to ``file``."""
     cpio = Cpio(file)
     for path in sorted(DOM0.rglob("*")):
         if path.is_file():
@@ -91,15 +93,15 @@ def _string(data: bytes) -> tuple[bytes, bytes]:
     """Split an RFC 4251 string off the front of ``data``."""
     (length,) = struct.unpack_from(">I", data)
     if len(data) < 4 + length:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated")
     return data[4 : 4 + length], data[4 + length :]
 
 
-GREETING_TIMEOUT = 15.0  # seconds that a busy dom0 may take to greet
+GREETING_TIMEOUT = 15.0  # seconds for the SSH greeting of a busy dom0
 
 
 def ssh_config(paths: LabPaths, port: int) -> str:
-    """Return a configuration (ssh_config(5)) with the lab VM as host "box"; the user's own is not read."""
+    """Return a configuration (ssh_config(5)) with the lab VM as host "box"; ssh then ignores the user's own."""
 
     def quoted(path: Path) -> str:
         return '"' + str(path).replace("%", "%%") + '"'
@@ -124,15 +126,15 @@ def ssh_config(paths: LabPaths, port: int) -> str:
         "ControlPersist": "yes",
         "LogLevel": "ERROR",
     }
-    return "Host box\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
+    return f"Host {ALIAS}\n" + "".join(f"  {key} {value}\n" for key, value in options.items())
 
 
 def connect(paths: LabPaths, rules: str | None = None) -> None:
-    """Write the configuration for ssh, open the kept connection, and set dom0's clock, which a snapshot has stopped.
+    """Write ssh's configuration, open the shared connection, and set dom0's clock, which stood still in a snapshot.
 
     Args:
-        paths: of the lab VM.
-        rules: for dom0's packet filter, as ``nft -f`` reads them.
+        paths: the lab VM's paths.
+        rules: rules for dom0's packet filter, as ``nft -f`` reads them.
 
     Raises:
         CommandError: dom0 does not answer.
@@ -156,7 +158,7 @@ def run(paths: LabPaths, argv: list[str], timeout: float = 60.0, data: bytes = b
 
 
 def close(paths: LabPaths) -> None:
-    """End the kept connection, if there is one."""
+    """Close the shared connection, if there is one."""
     if paths.ssh_socket.exists():  # without the configuration, which may have been removed
         process.run(["ssh", "-F", "none", "-S", str(paths.ssh_socket), "-O", "exit", "box"], check=False, timeout=10)
     paths.ssh_socket.unlink(missing_ok=True)
@@ -165,11 +167,11 @@ def close(paths: LabPaths) -> None:
 def answers(paths: LabPaths, port: int) -> bool:
     """Return whether dom0 accepts a login on this port of 127.0.0.1.
 
-    A kept connection is proof: ssh gives it up when dom0 has been silent for half a minute. Else the server must greet;
-    that a connection is accepted says nothing, QEMU accepts it for a dead dom0 too.
+    A shared connection is proof: ssh closes it when dom0 has been silent for half a minute. Otherwise the server must
+    send its greeting. An accepted connection proves nothing, because QEMU accepts it for a dead dom0 too.
     """
     check = ["ssh", "-F", str(paths.ssh_config), "-O", "check", "box"]
-    with contextlib.suppress(MissingError):  # without ssh the greeting still tells
+    with contextlib.suppress(MissingError):  # without ssh the greeting still decides
         if paths.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
             return True
     server = ("127.0.0.1", port)

@@ -1,4 +1,4 @@
-"""Start, find, describe and stop the lab VM, one for each user, which is a Xen host reached over ssh."""
+"""Start, find, describe and stop the lab VM, a Xen host reached over ssh; each user has one."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class LabRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """A running lab VM.
 
     Args:
-        version: of this record's shape.
-        accel: what runs the lab VM.
+        version: the record's version.
+        accel: the accelerator of the lab VM.
         memory: its memory in MiB.
-        network: what it reaches, as in the settings.
-        image: what it was booted from, in a few words.
+        network: what it can reach, as in the settings.
+        image: a short description of its image.
         manifest: the SHA-256 of that image's manifest.
-        since: when it came up; seconds since 1970.
+        since: when it came up, in seconds since 1970.
     """
 
     version: Literal[2]
@@ -68,7 +68,7 @@ class LabRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def load_record(path: Path) -> LabRecord | None:
-    """Return the record; None where there is none, or it is cut off or of another version of unibuild."""
+    """Return the record; None if there is none, or it is truncated or from another version of unibuild."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=LabRecord)
     except (OSError, ValueError, msgspec.MsgspecError):
@@ -76,7 +76,7 @@ def load_record(path: Path) -> LabRecord | None:
 
 
 def save_record(path: Path, record: LabRecord) -> None:
-    """Write the record whole, for the user alone.
+    """Write the record atomically, for the user alone.
 
     Raises:
         FileError: it cannot be written.
@@ -101,14 +101,14 @@ class LabVm:
 
     @property
     def ssh_config(self) -> Path:
-        """The file for ``ssh -F``; root's login, with a kept connection."""
+        """The file for ``ssh -F``, for root's login over a shared connection."""
         return self.paths.ssh_config
 
     def forward(self, rule: str) -> None:
         """Forward a port of this machine to a domain (a rule of ``[lab] forward``) until the lab VM is down.
 
         Raises:
-            SettingsError: the rule cannot be understood.
+            SettingsError: the rule is not valid.
             LabError: another program has the port.
         """
         port, address = parse_forward(rule)
@@ -116,7 +116,7 @@ class LabVm:
             monitor.forward(port, address)
 
     def unforward(self, port: int) -> None:
-        """Close a port that ``forward`` opened; nothing to do when the lab VM is down."""
+        """Close a port that ``forward`` opened; do nothing if the lab VM is down."""
         with contextlib.suppress(LabError), self.monitor() as monitor:
             monitor.unforward(port)
 
@@ -147,13 +147,13 @@ class Status:
 def up(lab: Lab, progress: Callable[[str, float | None], None]) -> LabVm:
     """Return the running lab VM; start it if it does not run or does not answer.
 
-    A running lab VM is taken where it has the memory that is asked for, or more.
+    A running lab VM is used if it has at least the requested memory.
 
     Raises:
-        MissingError: QEMU, ssh, apt or the network is not there.
-        LabError: the lab VM does not start, or the one that runs is not what the settings ask for.
-        FileError: the disk is full, or there is no such box file.
-        SettingsError: a rule of ``forward`` cannot be understood.
+        MissingError: QEMU, ssh, apt or the network is missing.
+        LabError: the lab VM does not start, or the running one does not fit the settings.
+        FileError: the disk is full, or the packed image does not exist.
+        SettingsError: a rule of ``forward`` is not valid.
     """
     rules = [parse_forward(rule) for rule in lab.forward]
     paths = LabPaths.of()
@@ -180,7 +180,7 @@ def running() -> LabVm | None:
 
 
 def down() -> bool:
-    """Stop the lab VM and all its domains and keep only the cache. Return whether one ran."""
+    """Stop the lab VM and all its domains, and keep only the cache; return whether one ran."""
     paths = LabPaths.of()
     if not paths.cache.exists() and qemu.find(paths) is None:
         return False
@@ -239,7 +239,7 @@ def status() -> Status:
 
 
 def pack(file: Path, progress: Callable[[str, float | None], None]) -> None:
-    """Write the image made of this machine's packages as a box file for ``[lab] image``; make it first if need be."""
+    """Write the image built from this machine's packages as one file for ``[lab] image``; build it first if needed."""
     from unibuild.lab import image as images
 
     paths = LabPaths.of()
@@ -276,7 +276,7 @@ def _image(lab: Lab, paths: LabPaths, progress: Callable[[str, float | None], No
     from unibuild.lab import image as images
 
     if lab.image is not None:
-        return images.unpack(_box_file(lab.image), paths.unpacked, progress)
+        return images.unpack(_image_file(lab.image), paths.unpacked, progress)
     return images.find(paths.image) or images.build(paths.image, paths.downloads, progress)
 
 
@@ -299,11 +299,11 @@ def _running(paths: LabPaths) -> LabRecord | None:
 
 
 def _check_serves(lab: Lab, found: LabRecord) -> None:
-    """Refuse a running lab VM that is less than the settings want: its domains may still be needed."""
+    """Refuse a running lab VM that does not satisfy the settings: its domains may still be needed."""
     if lab.image is not None:
         from unibuild.lab import image as images
 
-        if _digest(images.manifest(_box_file(lab.image))) != found.manifest:
+        if _digest(images.manifest(_image_file(lab.image))) != found.manifest:
             raise _refusal(f"not from {lab.image}, but from {found.image}")
     if lab.memory > found.memory:
         raise _refusal(f"with {found.memory} MiB of memory, not {lab.memory}")
@@ -314,10 +314,10 @@ def _check_serves(lab: Lab, found: LabRecord) -> None:
 
 
 def _refusal(how: str) -> LabError:
-    return LabError(f"the lab is running already, {how}", hint="run `unibuild lab down`, which stops its domains too")
+    return LabError(f"the lab is already running, {how}", hint="run `unibuild lab down`, which stops its domains too")
 
 
-def _box_file(setting: str) -> Path:
+def _image_file(setting: str) -> Path:
     return files.expand_user(setting).absolute()
 
 
@@ -326,7 +326,7 @@ def _digest(manifest: bytes) -> str:
 
 
 def _clear(paths: LabPaths) -> None:
-    """End what runs of the lab VM, and remove what a killed unibuild may have left half done."""
+    """Stop the lab VM, and remove what a killed unibuild may have left."""
     ssh.close(paths)
     qemu.stop(paths)
     shutil.rmtree(paths.runtime, ignore_errors=True)
@@ -336,7 +336,7 @@ def _clear(paths: LabPaths) -> None:
 
 @contextlib.contextmanager
 def _locked(paths: LabPaths, progress: Callable[[str, float | None], None]) -> Iterator[None]:
-    """Hold the lab's lock; say so when another unibuild has it."""
+    """Hold the lab's lock; report it if another unibuild has it."""
     paths.make_cache()
     with contextlib.ExitStack() as stack:
         try:
@@ -348,12 +348,12 @@ def _locked(paths: LabPaths, progress: Callable[[str, float | None], None]) -> I
 
 
 def _used(folder: Path) -> int:
-    """Return the bytes that a folder takes on disk; files that disappear meanwhile count as 0."""
+    """Return the bytes that a folder uses on disk; files that disappear meanwhile count as 0."""
     total = 0
-    for place, folders, names in os.walk(folder):
+    for folder_path, folders, names in os.walk(folder):
         for name in (*folders, *names):
             with contextlib.suppress(OSError):
-                total += Path(place, name).lstat().st_blocks * 512
+                total += Path(folder_path, name).lstat().st_blocks * 512
     return total
 
 
