@@ -25,7 +25,7 @@ def running(tmp_path, monkeypatch) -> LabVm:
     found = LabVm(LabPaths(tmp_path, tmp_path))
 
     def up(*_: object) -> LabVm:
-        raise LabError("the lab is running already, with 768 MiB of memory, not 1024")
+        raise LabError("the lab is already running, with 768 MiB of memory, not 1024")
 
     monkeypatch.setattr("unibuild.lab.vm.running", lambda: found)
     monkeypatch.setattr("unibuild.lab.vm.up", up)

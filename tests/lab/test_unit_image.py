@@ -69,7 +69,7 @@ def test_a_lab_vm_file_of_the_same_image_has_the_same_bytes(small, tmp_path):
 def test_a_lab_vm_file_with_other_bytes_is_refused(small, tmp_path):
     (small.folder / "xen").write_bytes(b"other")
     image.pack(small, tmp_path / "box")
-    with pytest.raises(LabError, match="its xen is not what its manifest says"):
+    with pytest.raises(LabError, match="checksum of xen differs"):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
     assert not (tmp_path / "unpacked").exists()
     assert list(tmp_path.glob(".*")) == []
@@ -80,7 +80,7 @@ def test_a_cut_off_lab_vm_file_is_refused(small, tmp_path, size):
     image.pack(small, tmp_path / "box")
     data = (tmp_path / "box").read_bytes()
     (tmp_path / "box").write_bytes(data[:size])
-    with pytest.raises(LabError, match="no box file"):
+    with pytest.raises(LabError, match="not a packed image"):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
 
 
@@ -88,7 +88,7 @@ def test_a_lab_vm_file_of_another_version_is_refused(small, tmp_path):
     facts = json.loads(small.manifest) | {"recipe": image.RECIPE + 1}
     (small.folder / "manifest.json").write_text(json.dumps(facts))
     image.pack(small, tmp_path / "box")
-    with pytest.raises(LabError, match="no box file of this version"):
+    with pytest.raises(LabError, match="not a packed image of this version"):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
 
 
@@ -113,9 +113,9 @@ def test_an_image_that_is_not_whole_is_none(small):
 
 
 def test_what_a_package_lacks_is_named(tmp_path):
-    with pytest.raises(LabError, match="hold no hypervisor"):
+    with pytest.raises(LabError, match="lack a hypervisor"):
         image.assemble({}, tmp_path)
-    with pytest.raises(LabError, match="hold no kernel for dom0"):
+    with pytest.raises(LabError, match="lack a kernel for dom0"):
         image.assemble({"boot/xen-4.17-amd64.gz": Member(gzip.compress(b"xen", mtime=0))}, tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_a_damaged_package_is_told(tmp_path):
 
 def test_the_boot_loaders_are_in_the_image(small, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(LabError, match="another version of unibuild and has no boot loader"):
+    with pytest.raises(LabError, match="another version of unibuild, and lacks a boot loader"):
         image.loader(Lab(), "pv")
     shutil.copytree(small.folder, tmp_path / "cache/unibuild/lab/image")
     assert image.loader(Lab(), "pvh").read_bytes().startswith(b"grub-i386-xen_pvh.bin")

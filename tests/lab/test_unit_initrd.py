@@ -66,7 +66,7 @@ def test_archives_can_follow_each_other():
 
 
 def test_a_name_twice_is_our_mistake():
-    with pytest.raises(ValueError, match="a is in the archive already"):
+    with pytest.raises(ValueError, match="a is already in the archive"):
         file = io.BytesIO()
         cpio = Cpio(file)
         cpio.file("a", b"")

@@ -97,7 +97,7 @@ def test_a_snapshot_without_its_key_is_none(tmp_path):
 def test_a_disk_without_room_is_told_before(tmp_path, monkeypatch):
     full = dataclasses.make_dataclass("Usage", ["free"])(500 << 20)
     monkeypatch.setattr(snapshot.shutil, "disk_usage", lambda _: full)
-    with pytest.raises(FileError, match="needs 832 MiB and 500 are free"):
+    with pytest.raises(FileError, match="needs 832 MiB, and 500 MiB are free"):
         snapshot.prepare(tmp_path / "snapshot", 768)
 
 

@@ -114,7 +114,7 @@ def test_elsewhere_the_hint_is_a_lab_vm_file(monkeypatch):
 def test_sources_that_are_not_the_release_s_are_no_sources(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "sources.list").write_text("deb https://apt.example.org other main\n")
-    with pytest.raises(MissingError, match="names no source of Debian bookworm"):
+    with pytest.raises(MissingError, match="has no source of Debian bookworm"):
         packages.fetch(Distribution("Debian", "bookworm"), tmp_path, print, tmp_path / "etc")
 
 

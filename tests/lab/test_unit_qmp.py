@@ -67,7 +67,7 @@ def test_a_refusal_is_told(qemu):
 
 
 def test_a_qemu_that_went_away_is_told(qemu):
-    with qemu() as monitor, pytest.raises(LabError, match="went away during query-status"):
+    with qemu() as monitor, pytest.raises(LabError, match="disappeared during query-status"):
         monitor.run("query-status")
 
 

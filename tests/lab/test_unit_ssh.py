@@ -40,7 +40,7 @@ def test_dropbear_gets_the_same_key_pair(folder):
 
 def test_a_cut_off_key_is_told(folder):
     text = (folder / "host").read_text().splitlines()
-    with pytest.raises(LabError, match="host key cannot be read"):
+    with pytest.raises(LabError, match="cannot read the lab's host key"):
         ssh.dropbear_key("\n".join([*text[:2], text[-1]]))
 
 
@@ -107,7 +107,7 @@ def test_a_runtime_folder_of_somebody_else_is_refused(tmp_path):
     paths = LabPaths(tmp_path / "cache", tmp_path / "runtime")
     paths.runtime.mkdir()
     paths.runtime.chmod(0o777)
-    with pytest.raises(FileError, match="not a folder of yours alone"):
+    with pytest.raises(FileError, match="other users can access"):
         paths.make_runtime()
 
 
@@ -118,5 +118,5 @@ def test_a_relative_cache_home_does_not_count(monkeypatch, tmp_path):
 
 def test_a_cache_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="cannot make the lab's folder"):
+    with pytest.raises(FileError, match="cannot create the lab's folder"):
         LabPaths(tmp_path / "file" / "cache", tmp_path).make_cache()

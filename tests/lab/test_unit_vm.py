@@ -171,7 +171,7 @@ def test_a_lab_vm_with_as_much_memory_or_more_will_do(running, wanted):
 @pytest.mark.parametrize(("has", "wanted"), [("closed", "open"), ("open", "closed"), ("open", "internet")])
 def test_a_lab_vm_on_another_network_is_refused_and_not_ended(running, has, wanted):
     known(running.paths, network=has)
-    with pytest.raises(LabError, match=f"running already, with network {has}, not {wanted}"):
+    with pytest.raises(LabError, match=f"already running, with network {has}, not {wanted}"):
         vm.up(Lab(memory=512, network=wanted), quiet)
     assert vm.status().facts["network"] == has
 
@@ -197,14 +197,14 @@ def test_down_ends_a_lab_vm_without_its_cache(running):
 
 
 def test_a_lab_vm_with_less_memory_is_refused_and_not_ended(running):
-    with pytest.raises(LabError, match="running already, with 768 MiB of memory, not 1024"):
+    with pytest.raises(LabError, match="already running, with 768 MiB of memory, not 1024"):
         vm.up(Lab(memory=1024), quiet)
     assert vm.running() == vm.LabVm(running.paths)
     assert vm.status().state == "up"
 
 
 def test_a_lab_vm_that_is_emulated_is_not_one_under_kvm(running):
-    with pytest.raises(LabError, match="running already, with tcg, not kvm"):
+    with pytest.raises(LabError, match="already running, with tcg, not kvm"):
         vm.up(Lab(memory=512, accel="kvm"), quiet)
 
 
@@ -225,7 +225,7 @@ def test_a_box_file_that_is_not_there_is_told_while_a_lab_vm_runs(running):
 
 
 def test_a_lab_vm_of_another_file_is_refused(running, tmp_path):
-    with pytest.raises(LabError, match=r"running already, not from .*other\.box, but from Xen 4\.17"):
+    with pytest.raises(LabError, match=r"already running, not from .*other\.box, but from Xen 4\.17"):
         vm.up(Lab(memory=512, image=str(packed(tmp_path, "other.box"))), quiet)
 
 
@@ -329,7 +329,7 @@ def starter(paths, tmp_path, monkeypatch):
 def test_where_kvm_does_not_work_it_says_so_and_emulates(starter):
     start, told = starter[0].start, starter[1]
     assert start().accel == "tcg"
-    assert told == ["boot with kvm", "KVM does not work here: emulating", "boot with tcg"]
+    assert told == ["boot with kvm", "KVM does not work here, emulating", "boot with tcg"]
 
 
 def test_kvm_that_did_not_work_is_not_tried_again(starter):

@@ -122,7 +122,7 @@ def test_a_port_that_another_program_has_is_told(box):
 
 
 def test_a_lab_vm_with_too_little_memory_is_not_ended(box):
-    with pytest.raises(LabError, match="running already, with 1024 MiB of memory, not 2048"):
+    with pytest.raises(LabError, match="already running, with 1024 MiB of memory, not 2048"):
         vm.up(Lab(memory=2048), print)
     assert vm.running() == box
 
