@@ -35,31 +35,31 @@ def check(tmp_path, help_kernel, monkeypatch):
     return run
 
 
-def test_it_is_asked_once(check):
+def test_kernel_is_queried_once(check):
     check("--port=80")
     check("--port=81")
     assert check.asked == 1
 
 
-def test_an_unknown_argument_is_refused_with_the_nearest(check, fails):
+def test_unknown_argument_is_refused_with_the_closest(check, fails):
     with fails(SettingsError, "[boot] args", "--dns_servers", "--dns-servers"):
         check("--port=80 --dns_servers=1.1.1.1")
 
 
-def test_a_kernel_that_prints_no_page_is_not_asked_again_and_nothing_refused(check):
+def test_kernel_without_a_page_is_queried_once_and_nothing_refused(check):
     check("--port=80", known=None)
     check("--nosuch", known=KNOWN)
     assert check.asked == 1
 
 
-def test_a_lab_without_room_blocks_nothing_and_is_asked_again(check):
+def test_full_lab_blocks_nothing_and_is_retried(check):
     check("--nosuch", known=LabError("no room"))
     assert not check.cache.exists()
     with pytest.raises(SettingsError):
         check("--nosuch")
 
 
-def test_a_damaged_cache_counts_as_none(check):
+def test_damaged_cache_is_ignored(check):
     check("--port=80")
     check.cache.write_text("{")
     check("--port=80")
@@ -67,7 +67,7 @@ def test_a_damaged_cache_counts_as_none(check):
     assert json.loads(check.cache.read_text())["version"] == 1
 
 
-def test_nobody_is_asked(check, hello_kernels, monkeypatch):
+def test_kernel_is_not_queried(check, hello_kernels, monkeypatch):
     monkeypatch.setattr("unibuild.lab.vm.running", lambda: None)
     check("--nosuch", boot__check_args="never")
     check("nosuch")

@@ -77,7 +77,7 @@ def config(*lines: str) -> parser.Config:
     return parser.parse("\n".join(("name = 'hello'", *lines)) + "\n")
 
 
-def test_nothing_is_waited_for_where_nothing_is_set(await_ready):
+def test_no_criteria_no_wait(await_ready):
     assert await_ready("stay") is None
 
 
@@ -90,7 +90,7 @@ def test_the_address_of_the_network_device(await_ready, port):
     assert await_ready("stay", xl_lines=("vif = ['ip=127.0.0.1/8 10.0.0.9,bridge=xenbr0']",), tcp=port).ready
 
 
-def test_the_address_that_the_console_tells(await_ready, port):
+def test_address_from_the_console(await_ready, port):
     line = "say Dual TCP/IP stack assembled: mac=x,ip=127.0.0.1/8, ip6=x"
     assert await_ready("sleep 0.3", line, "stay", xl_lines=(VIF,), tcp=port).ready
 
@@ -101,7 +101,7 @@ def test_a_key_that_has_another_value(await_ready):
 
 
 @pytest.mark.parametrize("words", [{"tcp": "80"}, {"http.path": "/"}])
-def test_a_domain_that_cannot_be_asked_is_refused_before_it_is_booted(project, words):
+def test_domain_that_cannot_be_probed_is_refused_before_the_boot(project, words):
     with pytest.raises(SettingsError, match=r"\[boot.ready\] (tcp|http) is set, but hello lacks a network device"):
         readiness.check(project(**words).settings.boot.ready, config())
 
@@ -110,7 +110,7 @@ def test_a_domain_that_cannot_be_asked_is_refused_before_it_is_booted(project, w
     ("words", "lines"),
     [({"tcp": "80"}, [VIF]), ({"tcp": "80", "address": "10.0.0.9"}, []), ({"console": "up"}, []), ({}, [])],
 )
-def test_all_others_are_not(project, words, lines):
+def test_domains_that_can_be_probed_are_accepted(project, words, lines):
     readiness.check(project(**words).settings.boot.ready, config(*lines))
 
 
@@ -123,11 +123,11 @@ def test_all_others_are_not(project, words, lines):
         ([], None, None),
     ],
 )
-def test_the_address_that_somebody_has_set(lines, given, address):
+def test_configured_address(lines, given, address):
     assert reach.set_address(config(*lines), given) == address
 
 
-def test_the_address_that_the_lab_leases(xen, monkeypatch, tmp_path):
+def test_leased_address(xen, monkeypatch, tmp_path):
     leases = tmp_path / "udhcpd.conf"
     leases.write_text(
         "start 10.0.2.50\nstatic_lease 00:16:3E:00:00:02 10.0.2.50\nstatic_lease 00:16:3e:00:00:01 10.0.2.51\n"
@@ -138,19 +138,19 @@ def test_the_address_that_the_lab_leases(xen, monkeypatch, tmp_path):
     assert reach.find_leased_address(Local(uid=0), config(VIF)) is None
 
 
-def test_a_forwarded_port_is_made_and_taken_away(lab):
+def test_port_is_forwarded_and_removed_again(lab):
     with reach.forward_port(lab_host(), "10.0.2.50", 80) as (address, port):
         assert (address, lab.said) == ("127.0.0.1", [f"forward {port}:10.0.2.50:80"])
     assert lab.said[1:] == [f"unforward {port}"]
 
 
-def test_a_port_that_is_forwarded_there_by_setting_is_taken_and_stays(lab):
+def test_configured_forward_is_used_and_stays(lab):
     with reach.forward_port(lab_host(), "10.0.2.50", 80, ["9090:81", "8080:80"]) as way:
         assert way == ("127.0.0.1", 8080)
     assert lab.said == ["forward 8080:80"]
 
 
-def test_a_port_that_leads_to_another_domain_is_not_taken(lab):
+def test_forward_to_another_domain_is_not_used(lab):
     with reach.forward_port(lab_host(), "10.0.2.51", 80, ["8080:80"]) as (_, port):
         assert port != 8080
 
@@ -170,6 +170,6 @@ def test_an_address_outside_the_lab(lab, address, fails):
         pass
 
 
-def test_without_the_lab_the_way_is_the_address():
+def test_outside_the_lab_the_address_is_used():
     with reach.forward_port(Local(uid=0), "10.0.0.9", 80) as way:
         assert way == ("10.0.0.9", 80)

@@ -85,7 +85,7 @@ def test_the_lines_are_printed_and_kept(tree_anywhere, capfd):
     assert tree_anywhere.running() == []
 
 
-def test_boot_again_unchanged_does_nothing(tree_anywhere, capfd):
+def test_second_boot_without_changes_does_nothing(tree_anywhere, capfd):
     tree_anywhere.boot()
     before = tree_anywhere.running()
     assert tree_anywhere.is_current()
@@ -94,7 +94,7 @@ def test_boot_again_unchanged_does_nothing(tree_anywhere, capfd):
     assert tree_anywhere.running() == before
 
 
-def test_is_current_asks_xl_once_and_not_at_all_where_a_file_changed(tree):
+def test_is_current_queries_xl_at_most_once(tree):
     tree.boot()
     before = len(tree.xen.calls("xl"))
     assert tree.is_current()
@@ -119,7 +119,7 @@ def test_a_changed_kernel_replaces_the_domain(tree_anywhere):
     assert tree_anywhere.running() != before
 
 
-def test_a_dead_domain_of_ours_is_removed(tree):
+def test_stopped_domain_of_the_project_is_removed(tree):
     tree.write("until told", "crash")
     tree.words["boot.wait"] = "0.1"
     tree.boot()
@@ -141,7 +141,7 @@ def test_a_foreign_domain_of_that_name_is_left_alone(tree, capfd, fails):
     assert tree.running() == foreign
 
 
-def test_a_domain_of_someone_else_is_left_alone_but_for_take(tree, fails):
+def test_foreign_domain_is_replaced_only_with_take_over(tree, fails):
     tree.boot()
     theirs = tree.running()
     tree.forget("bob@there:/src/hello")
@@ -153,14 +153,14 @@ def test_a_domain_of_someone_else_is_left_alone_but_for_take(tree, fails):
     assert tree.running() != theirs
 
 
-def test_a_domain_is_ours_where_our_records_are_lost(tree):
+def test_owner_recognizes_a_domain_without_records(tree):
     tree.boot()
     (tree.root / ".unibuild/domain.json").unlink()
     tree.boot()
     assert len(tree.running()) == 1
 
 
-def test_a_bridge_that_is_missing_is_told_before_the_old_domain_goes(tree_anywhere, fails):
+def test_missing_bridge_is_reported_before_the_old_domain_is_removed(tree_anywhere, fails):
     tree_anywhere.boot()
     before = tree_anywhere.running()
     tree_anywhere.write("stay", xl=("vif = ['bridge=nosuch0']",))
@@ -169,7 +169,7 @@ def test_a_bridge_that_is_missing_is_told_before_the_old_domain_goes(tree_anywhe
     assert tree_anywhere.running() == before
 
 
-def test_too_little_memory_is_told_before_the_old_domain_goes(tree, fails):
+def test_too_little_memory_is_reported_before_the_old_domain_is_removed(tree, fails):
     tree.boot()
     before = tree.running()
     tree.write("stay", xl=("memory = 4096",))
@@ -178,7 +178,7 @@ def test_too_little_memory_is_told_before_the_old_domain_goes(tree, fails):
     assert tree.running() == before
 
 
-def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree, fails):
+def test_memory_that_dom0_can_release_is_left_to_xl(tree, fails):
     (tree.xen.world / "xen-commandline").write_text("")
     tree.write("stay", xl=("memory = 600",))
     with fails(DomainError, "local", "hello"):
@@ -192,7 +192,7 @@ def test_memory_that_dom0_would_have_to_give_back_is_left_to_xl(tree, fails):
         ("no kernel\n", "", "Xen refused the kernel of hello"),
     ],
 )
-def test_what_xl_refuses_is_a_sentence(tree, kernel, xl, sentence):
+def test_refusal_of_xl_is_a_readable_error(tree, kernel, xl, sentence):
     tree.kernel.write_text(kernel)
     tree.xl = tree.xen.xl_file(tree.kernel, xl)
     with pytest.raises(DomainError, match=sentence):
@@ -207,7 +207,7 @@ def test_what_xl_refuses_is_a_sentence(tree, kernel, xl, sentence):
         (["say oops", "crash"], "hello crashed"),
     ],
 )
-def test_a_bad_end_is_an_error(tree, script, sentence):
+def test_failed_domain_is_an_error(tree, script, sentence):
     tree.write(*script)
     with pytest.raises(DomainError, match=f"^{sentence}") as error:
         tree.boot()
@@ -226,7 +226,7 @@ def test_a_host_has_its_own_record(tree):
     assert set(json.loads((tree.root / ".unibuild/domain.json").read_text())["hosts"]) == {"ssh://there"}
 
 
-def test_one_host_by_two_names_has_one_domain(tree):
+def test_host_with_two_names_has_one_domain(tree):
     tree.boot()
     tree.words["host"] = "ssh://there"
     tree.boot()
@@ -243,7 +243,7 @@ def test_a_domain_is_found_by_another_name_of_its_host(tree, capfd):
     assert tree.running() == []
 
 
-def test_console_shows_what_was_said_meanwhile(tree_anywhere, capfd):
+def test_console_shows_output_since_detaching(tree_anywhere, capfd):
     tree_anywhere.write("say one", "until told", "say two", "poweroff")
     tree_anywhere.words["boot.wait"] = "0.1"
     tree_anywhere.boot()
@@ -275,7 +275,7 @@ def test_console_none_only_starts_it(tree, capfd):
     assert len(tree.running()) == 1
 
 
-def test_attach_wants_a_terminal(tree):
+def test_attach_needs_a_terminal(tree):
     tree.words["boot.console"] = "attach"
     with pytest.raises(InputError, match="needs a terminal"):
         tree.boot()
@@ -311,7 +311,7 @@ def test_ctrl_c_while_xl_creates_leaves_no_domain(tree, monkeypatch):
 
 
 @pytest.mark.parametrize("failure", [HostError("gone", hint="look"), KeyboardInterrupt()])
-def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypatch, capfd, failure):
+def test_failed_swap_reports_that_no_domain_runs(tree_anywhere, monkeypatch, capfd, failure):
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
     with monkeypatch.context() as patch, pytest.raises(type(failure)) as caught:
@@ -323,7 +323,7 @@ def test_a_swap_that_fails_tells_that_no_domain_is_left(tree_anywhere, monkeypat
     assert not tree_anywhere.is_current()
 
 
-def test_a_swap_that_fails_brings_the_older_one_back(tree_anywhere, monkeypatch):
+def test_failed_swap_boots_the_old_generation_again(tree_anywhere, monkeypatch):
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
     unpause = XlToolstack.unpause
@@ -338,7 +338,7 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def test_a_failure_without_an_older_domain_tells_of_none(tree, monkeypatch):
+def test_failure_without_an_old_domain_mentions_none(tree, monkeypatch):
     monkeypatch.setattr(XlToolstack, "unpause", lambda *_: (_ for _ in ()).throw(HostError("gone")))
     with pytest.raises(HostError) as caught:
         tree.boot()
@@ -359,7 +359,7 @@ def stop() -> None:
     raise KeyboardInterrupt
 
 
-def test_the_copies_of_another_name_go(tree):
+def test_copies_of_another_name_are_removed(tree):
     tree.words["host"] = "ssh://there"
     tree.boot()
     tree.xl = tree.xen.xl_file(tree.kernel, name="other")

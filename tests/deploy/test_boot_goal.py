@@ -38,14 +38,14 @@ def test_wait_is_an_option_of_the_goal_too(project):
     assert "booted" in project.run("doit", "boot", "--wait", "0", "boot.ready.console=booted")
 
 
-def test_a_kernel_built_the_same_is_not_booted_again(project, xen):
+def test_identical_kernel_is_not_booted_again(project, xen):
     project.run("doit", "boot", "boot.console=none")
     project.write("main.c", "two")
     assert "the domain runs already" in project.run("doit", "boot", "boot.console=none")
     assert (project.log, created(xen)) == (["built", "built"], 1)
 
 
-def test_another_kernel_or_setting_is_booted_in_its_place(project, xen, hello_kernels):
+def test_changed_kernel_or_setting_replaces_the_domain(project, xen, hello_kernels):
     project.run("doit", "boot", "boot.console=none")
     shutil.copy(hello_kernels.pvh, project.root / "base.bin")
     project.write("main.c", "two")
@@ -67,7 +67,7 @@ def test_a_domain_is_not_booted_again_because_its_tree_moved(project, xen, hello
     assert created(xen) == 2
 
 
-def test_a_copy_of_a_tree_boots_what_is_edited_in_it(project, xen, hello_kernels):
+def test_copy_of_a_tree_boots_its_own_edits(project, xen, hello_kernels):
     project.run("doit", "boot", "boot.console=none")
     copy = type(project)(project.root.with_name("copy"))
     shutil.copytree(project.root, copy.root)  # with dates
@@ -99,12 +99,12 @@ def test_a_host_that_refuses_has_its_exit_code(project, xen):
     project.run("doit", "boot", "host=ssh://there", code=4)
 
 
-def test_asking_what_is_stale_starts_no_lab(project):
+def test_staleness_query_starts_no_lab(project):
     said = project.run("doit", "list", "-s", "host=lab", "--template", "{status} {name}")
     assert "R boot" in said
 
 
-def test_a_reader_that_has_gone_is_told_that_the_domain_runs_on(project, xen):
+def test_broken_pipe_reports_that_the_domain_runs(project, xen):
     (xen.world / "script").write_text("say alpha\nsleep 1\nsay beta\nsleep 1\nsay gamma\nstay\n")
     said = project.run("bash", "-c", f"{project.bin}/unibuild boot | grep -m1 alpha; echo code ${{PIPESTATUS[0]}}")
     assert said.startswith("alpha\n")
@@ -144,12 +144,12 @@ def interrupted(project, xen, door, verb, first):
     ids=["list", "create", "unpause"],
 )
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_ctrl_c_while_ssh_works_is_an_interrupt_and_leaves_no_domain(project, xen, door, verb, first):
+def test_ctrl_c_during_ssh_interrupts_and_leaves_no_domain(project, xen, door, verb, first):
     interrupted(project, xen, door, verb, first)
     assert xen.domains() == {}
 
 
-def test_ctrl_c_while_it_is_asked_whether_the_domain_runs(project, xen):
+def test_ctrl_c_during_the_up_to_date_query(project, xen):
     project.run("unibuild", "boot", "host=ssh://there", "boot.console=none")
     interrupted(project, xen, "unibuild", "list", CAUGHT)
     assert domain(xen)["name"] == "hello"

@@ -22,7 +22,7 @@ def test_an_address_that_is_set_stays(tmp_path):
     assert copy_to_host(tmp_path, "vif = ['mac=00:16:3e:00:00:01,bridge=br0']") == ["mac=00:16:3e:00:00:01,bridge=br0"]
 
 
-def test_a_folder_on_the_host_is_of_one_domain_of_one_project(tmp_path):
+def test_host_folder_belongs_to_one_domain_of_one_project(tmp_path):
     folders = {host_files.host_folder(root, name) for root in (tmp_path, tmp_path / "x") for name in ("hello", "a/b c")}
     assert len(folders) == 4
     assert all("/" not in folder and " " not in folder for folder in folders)

@@ -20,7 +20,7 @@ def start(tmp_path, xen):
 
 
 @pytest.mark.parametrize("host", ["local", "ssh://there"])
-def test_a_disk_that_is_nowhere(start, xen, host):
+def test_missing_disk_is_reported_before_the_old_domain_is_removed(start, xen, host):
     start(host)
     before = xen.domains()
     with pytest.raises(DomainError) as error:
@@ -36,6 +36,6 @@ def test_a_disk_that_is_nowhere(start, xen, host):
 @pytest.mark.parametrize(
     "disk", ["vdev=xvdb, target=/dev/null", "vdev=xvdb, script=block-nbd, target=/nowhere", "vdev=xvdb, cdrom"]
 )
-def test_what_is_no_missing_file(start, xen, disk):
+def test_disks_that_are_not_missing_files_are_accepted(start, xen, disk):
     start("local", f"disk = [ '{disk}' ]")
     assert list(xen.domains())

@@ -59,14 +59,14 @@ def test_boot_builds_once_and_boots_on_each(tree, hosts):
     assert re.search(r"^one \| unibuild: hello runs as domain \d+ of one", said, re.MULTILINE)
 
 
-def test_nothing_is_run_as_root_but_what_doctor_prints(tree, hosts):
+def test_only_commands_from_doctor_run_as_root(tree, hosts):
     tree.run("unibuild", "boot", "--host", "one", "boot.wait=0.1")
     tree.run("unibuild", "boot", "--host", "one", "xl.vcpus=2", "boot.console=none")
     tree.run("unibuild", "destroy", "--host", "one")
     assert {Path(call[2]).name for call in hosts["one"].calls("sudo")} <= set(PROGRAMS)
 
 
-def test_what_runs_already_is_left_alone(tree, hosts):
+def test_running_domains_are_left_alone(tree, hosts):
     tree.run("unibuild", "boot", "--host", "all")
     before = memory(hosts)
     said = tree.run("doit", "boot", "--host", "all")
@@ -74,7 +74,7 @@ def test_what_runs_already_is_left_alone(tree, hosts):
     assert re.search(r"^two \| boot: the domain runs already, and nothing has changed", said, re.MULTILINE)
 
 
-def test_to_boot_on_one_and_then_on_the_other_does_nothing_twice(tree, hosts):
+def test_booting_on_two_hosts_in_turn_repeats_nothing(tree, hosts):
     for name in ("one", "two"):
         tree.run("unibuild", "boot", "--host", name, "boot.console=none")
     for name in ("one", "two", "one"):
@@ -105,7 +105,7 @@ def test_the_table_has_the_numbers_of_the_domains_and_the_errors(tree, hosts):
     assert re.search(r"^two +failed +\S+ s +\S+", table, re.MULTILINE), said
 
 
-def test_a_host_that_wants_a_password_is_told(tree, hosts):
+def test_host_that_needs_a_password_is_reported(tree, hosts):
     hosts["two"].refuse("sudo", "sudo: a password is required")
     said = tree.run("unibuild", "boot", "--host", "all", code=4)
     assert "two | error: cannot run xl as root on two: sudo refused: it wants a password" in said
@@ -122,17 +122,17 @@ def test_ctrl_c_ends_all(tree, hosts):
     assert "Traceback" not in said
 
 
-def test_all_of_no_host_is_a_sentence(tree):
+def test_all_without_named_hosts_is_a_readable_error(tree):
     assert '"all" means the hosts that have names' in tree.run("unibuild", "boot", "--host", "all", code=2)
 
 
 @pytest.mark.parametrize("goal", ["publish_ami", "launch_ami", "redeploy"])
-def test_an_ami_is_of_one_host(tree, hosts, goal):
+def test_ami_goals_take_one_host(tree, hosts, goal):
     said = tree.run("unibuild", goal, "--host", "all", "--plan", code=2)
     assert "this goal takes one host, not all\nhint: --host one or --host two" in said
 
 
-def test_status_tells_of_all_anyway(tree, hosts):
+def test_status_reports_all_hosts(tree, hosts):
     tree.run("unibuild", "boot", "--host", "all")
     said = tree.run("unibuild", "status", "--host", "all")
     assert re.search(r"^one +hello", said, re.MULTILINE)

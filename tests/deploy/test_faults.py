@@ -416,7 +416,7 @@ def is_complete(case: Case, scene: Callable[[Case], None]) -> None:
 
 @pytest.mark.parametrize("output", ["closed", "full", "gone"])
 @pytest.mark.parametrize("scene", [scene for scene, _ in SCENES])
-def test_output_that_cannot_be_written_stops_nothing(case, capfd, steps_of, scene, output):
+def test_unwritable_output_stops_nothing(case, capfd, steps_of, scene, output):
     for step in steps_of(30 if output == "gone" else 1, 2):
         one = case()
         scene(one)
@@ -438,7 +438,7 @@ def test_a_run_that_is_killed_while_nobody_reads_its_output(case, capfd, steps_o
 
 
 @pytest.mark.parametrize("scene", [beside, not_ready])
-def test_after_a_run_that_was_killed_the_last_proven_generation_comes_back(case, steps_of, scene):
+def test_last_good_generation_returns_after_a_killed_run(case, steps_of, scene):
     for step in steps_of(34, 5):
         one = case()
         scene(one)

@@ -44,12 +44,12 @@ def written(project):
 
 
 @pytest.mark.parametrize("words", [("--host", "big"), ("--host=big",)])
-def test_a_host_with_an_xl_of_its_own(project, door, words):
+def test_host_with_its_own_xl_file(project, door, words):
     assert "xl:big: done" in project.run(door, "xl", *words)
     assert written(project) == {"hello@big.xl": "64"}
 
 
-def test_to_change_between_hosts_reruns_nothing(project, door):
+def test_switching_hosts_reruns_nothing(project, door):
     for host in ("plain", "big", "more"):
         project.run(door, "xl", "--host", host)
     for host in ("plain", "big", "more", "plain", "big"):
@@ -57,7 +57,7 @@ def test_to_change_between_hosts_reruns_nothing(project, door):
     assert (project.log, len(written(project))) == (["built"], 3)
 
 
-def test_the_fast_path_takes_each_host_for_itself(project):
+def test_fast_path_is_per_host(project):
     project.run("unibuild", "xl")
     project.run("unibuild", "xl", "--host", "big")
     assert project.run("unibuild", "xl") == "xl: up to date\n"
@@ -84,14 +84,14 @@ def test_a_plan_for_a_host(project, words):
     assert "xl:big: would run" in project.run("unibuild", *words)
 
 
-def test_make_hands_it_on(project):
+def test_make_passes_the_host_on(project):
     project.run("unibuild", "init", "--make")
     said = project.run("make", "-n", "boot", "UNIBUILD_ARGS=--host big", UNIBUILD=str(project.bin / "unibuild"))
     assert "boot: would run on big" in said
 
 
 @pytest.mark.parametrize("words", [("xl", "--host", "bog"), ("xl", "host=bog")])
-def test_an_unknown_host_is_told_with_the_nearest(project, door, words):
+def test_unknown_host_is_reported_with_the_closest(project, door, words):
     assert "unknown host: bog\nhint: did you mean `big`? known: local, lab, plain, big, more" in project.run(
         door, *words, code=2
     )
@@ -109,17 +109,17 @@ def test_all_hosts_at_once_need_each_xl_once(project, door):
 
 
 @pytest.mark.parametrize("goal", ["console", "plan"])
-def test_what_takes_one_host_says_so(project, goal):
+def test_goals_for_one_host_refuse_all(project, goal):
     assert "this goal takes one host, not all" in project.run("unibuild", goal, "--host", "all", code=2)
 
 
-def test_a_task_of_a_persons_own_keeps_its_options(project):
+def test_task_of_the_users_own_keeps_its_options(project):
     own = "def task_mine():\n    return {'actions': ['echo %(host)s'], 'params': [{'name': 'host', 'long': 'host', "
     project.write("dodo.py", project.read("dodo.py") + own + "'default': ''}]}\n")
     assert "bog" in project.run("doit", "mine", "--host", "bog")
 
 
-def test_a_domain_of_someone_else_is_only_taken_when_that_is_asked_for(project, xen, door):
+def test_foreign_domain_is_taken_over_only_on_request(project, xen, door):
     theirs = xen.xl_file(xen.kernel("stay"))
     project.run("xl", "create", str(theirs))
     words = ("boot", "--host", "local", "boot.console=none")

@@ -29,7 +29,7 @@ def test_a_loop_of_reboots_is_stopped(reboot, xen, capfd, fails):
     assert xen.domains() == {}
 
 
-def test_a_reboot_is_an_end_where_none_is_allowed(reboot, xen, capfd):
+def test_reboot_counts_as_end_if_not_allowed(reboot, xen, capfd):
     reboot(0)
     assert capfd.readouterr().err.endswith("unibuild: hello asked for a reboot\n")
     assert xen.domains() == {}

@@ -32,7 +32,7 @@ def test_line_ends_and_bytes(capfd, pieces, plain, raw):
 
 
 @given(st.lists(st.text("a\r\n", max_size=5).map(str.encode), max_size=6))
-def test_a_raw_terminal_gets_every_line_feed_behind_a_carriage_return(pieces):
+def test_raw_terminal_gets_crlf(pieces):
     import os
     from unittest import mock
 

@@ -98,7 +98,7 @@ def test_a_domain_that_runs(life):
     assert row.split() == ["local", "hello", "1", "runs", "2", "h", "1", "v1-3-gabc"]
 
 
-def test_it_takes_one_question(life):
+def test_status_takes_one_query(life):
     life.boot()
     before = len(life.xen.calls("xl"))
     life.look()
@@ -125,12 +125,12 @@ def test_a_domain_that_crashed(life):
     assert (life.host()["state"], life.host()["words"]) == ("ended", "crashed")
 
 
-def test_a_lab_that_is_down_is_left_so(life):
+def test_status_does_not_start_the_lab(life):
     life.boot(host="lab", there=False)
     assert (life.host("lab")["state"], life.host("lab")["words"]) == ("down", "the lab is down")
 
 
-def test_a_host_that_cannot_be_reached_is_a_line_beside_the_others(life):
+def test_unreachable_host_is_one_line_of_the_status(life):
     life.boot()
     life.boot(host="ssh://there", there=False)
     life.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
@@ -138,14 +138,14 @@ def test_a_host_that_cannot_be_reached_is_a_line_beside_the_others(life):
     assert "ssh://there: cannot reach ssh://there: nothing listens on its SSH port" in life.text()
 
 
-def test_a_boot_that_was_cut_off_is_named_with_a_hint(life):
+def test_interrupted_boot_is_reported_with_a_hint(life):
     life.boot()
     life.boot("echo", pending=True, there=False)
     assert life.host()["pending"]["generation"] == 2
     assert "local: the boot of generation 2 was interrupted: run `unibuild boot`" in life.text()
 
 
-def test_a_boot_that_goes_on_is_none_that_was_cut_off(life):
+def test_running_boot_is_not_reported_as_interrupted(life):
     life.boot(pending=True)
     with files.lock(records.lock_path(life.state, "local"), "the domain"):
         assert "local: generation 1 is being booted" in life.text()
@@ -154,14 +154,14 @@ def test_a_boot_that_goes_on_is_none_that_was_cut_off(life):
 @pytest.mark.parametrize(
     ("name", "differs"), [("hello.xen", ["kernel"]), ("hello.xl", [".xl"]), ("other", [])], ids=["kernel", "xl", "none"]
 )
-def test_what_is_built_is_compared_with_what_runs(life, name, differs):
+def test_built_files_are_compared_with_the_running_domain(life, name, differs):
     life.boot()
     (life.state / name).write_text("name = 'another'\n")
     assert life.host()["differs"] == differs
     assert ("differs from what was built: " + " and ".join(differs) in life.text()) is bool(differs)
 
 
-def test_the_tree_has_moved_on(life):
+def test_stale_tree_is_reported(life):
     assert life.look()["tree"]["stage"] == "build"
     life.tree.run("unibuild", "build")
     assert life.look()["tree"]["stage"] == "xl"
@@ -178,14 +178,14 @@ def test_a_tree_that_cannot_be_built_has_a_status_too(life):
 
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
 @pytest.mark.parametrize("goal", ["status", "history"])
-def test_json_is_all_that_is_printed(life, door, goal):
+def test_only_json_is_printed(life, door, goal):
     life.boot()
     told = json.loads(life.tree.run(door, goal, "--json"))
     assert (told["version"], told["root"]) == (1, str(life.tree.root))
 
 
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_text_is_printed_by_both_doors(life, door):
+def test_text_is_printed_by_both_entry_points(life, door):
     life.boot()
     assert "v1-3-gabc" in life.tree.run(door, "status")
     assert "v1-3-gabc" in life.tree.run(door, "history")
@@ -199,7 +199,7 @@ def test_there_is_no_history_yet(life):
     assert line == "no generations yet: run `unibuild boot`"
 
 
-def test_history_is_told_newest_first_with_what_runs(life):
+def test_history_is_newest_first_and_marks_running_generations(life):
     life.boot("stay")
     life.boot("echo", outcome="not ready")
     life.boot("stay")
@@ -210,7 +210,7 @@ def test_history_is_told_newest_first_with_what_runs(life):
     assert told[0]["kernel"]["sha256"][:12] in second
 
 
-def test_each_host_has_a_line_of_its_own(life):
+def test_each_host_has_its_own_line(life):
     life.boot()
     life.boot(host="ssh://there", there=False)
     life.xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
@@ -229,7 +229,7 @@ def booted(monkeypatch):
     return found
 
 
-def test_rollback_takes_the_good_one_before_the_present(life, booted):
+def test_rollback_uses_the_good_generation_before_the_present(life, booted):
     for word, outcome in (("stay", "ready"), ("echo", "not ready"), ("sleep 9", "ready")):
         life.boot(word, outcome=outcome)
     history.rollback(life.project, [])
@@ -237,7 +237,7 @@ def test_rollback_takes_the_good_one_before_the_present(life, booted):
     assert booted == [1, 2]
 
 
-def test_where_none_is_there_rollback_takes_the_last_good_one(life, booted):
+def test_rollback_without_a_domain_uses_the_last_good_generation(life, booted):
     life.boot("stay")
     life.boot("echo")
     records.forget(life.state, "local")
@@ -255,7 +255,7 @@ def test_where_none_is_there_rollback_takes_the_last_good_one(life, booted):
         ([], "no generation before 1 was good on local"),
     ],
 )
-def test_what_cannot_be_booted_again_is_told_with_what_can(life, booted, words, said):
+def test_invalid_rollback_lists_the_kept_generations(life, booted, words, said):
     life.boot()
     with pytest.raises(InputError, match=said) as caught:
         history.rollback(life.project, words)
@@ -264,7 +264,7 @@ def test_what_cannot_be_booted_again_is_told_with_what_can(life, booted, words, 
 
 
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_rollback_takes_its_number_at_both_doors_whatever_the_tree_is(life, door):
+def test_rollback_takes_a_number_at_both_entry_points(life, door):
     life.boot()
     (life.tree.root / "Makefile").unlink()
     assert "there is no generation 7" in life.tree.run(door, "rollback", "7", code=2)
@@ -272,7 +272,7 @@ def test_rollback_takes_its_number_at_both_doors_whatever_the_tree_is(life, door
 
 
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_rollback_boots_what_ran_before_and_builds_nothing(life, door, hello_kernels):
+def test_rollback_boots_the_earlier_generation_without_building(life, door, hello_kernels):
     life.tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     for kernel, source in ((hello_kernels.pv, "one"), (hello_kernels.pvh, "two")):
         shutil.copy(kernel, life.tree.root / "base.bin")
@@ -298,7 +298,7 @@ def test_ages_in_words(seconds, words):
     assert age(seconds) == words
 
 
-def test_a_column_that_is_empty_is_left_out():
+def test_empty_column_is_omitted():
     assert [*table(("A", "B", "C"), [("1", "", "x"), ("22", "", "y")])] == ["A   C", "1   x", "22  y"]
 
 
@@ -335,7 +335,7 @@ def test_a_detached_head_is_on_no_branch(life, git):
     assert "branch" not in provenance.revision(life.tree.root)
 
 
-def test_without_a_repository_or_git_nothing_is_said(life, monkeypatch, tmp_path):
+def test_without_git_there_is_no_revision(life, monkeypatch, tmp_path):
     assert provenance.revision(life.tree.root) == {}
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance.revision(life.tree.root) == {}
@@ -348,7 +348,7 @@ class Toolchain:
     version: str = "4.11.1"
 
 
-def test_what_built_it_and_its_arguments(life):
+def test_toolchain_and_arguments_are_recorded(life):
     life.tree.write("hello.xen", "\0GCC: (Debian 12.2.0-14) 12.2.0\0")
     project = load(life.tree.root, {"boot.args": "--port=80 '--hello=a b'"}, {})
     told = provenance.facts(project, Toolchain(life.tree.root / "hello.xen"))
@@ -359,7 +359,7 @@ def test_what_built_it_and_its_arguments(life):
     }
 
 
-def test_a_compiler_signs_what_it_made(life):
+def test_compiler_is_read_from_the_kernel(life):
     life.tree.write("k.c", "int main;")
     life.tree.run(shutil.which("gcc"), "-c", "k.c", "-o", "hello.xen")
     assert provenance.facts(life.project, Toolchain(life.tree.root / "hello.xen"))["compiler"].startswith("GCC: (")

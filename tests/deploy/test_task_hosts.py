@@ -32,20 +32,20 @@ def running(tmp_path, monkeypatch) -> LabVm:
     return found
 
 
-def test_a_lab_that_is_too_small_is_refused_to_boot_in(running):
+def test_too_small_lab_is_refused_for_a_boot(running):
     with pytest.raises(LabError, match="not 1024"):
         hosts.open_host(LAB)
     with pytest.raises(LabError, match="not 1024"):
         hosts.open_running(LAB)
 
 
-def test_any_lab_will_do_where_nothing_is_booted(running):
+def test_any_lab_is_accepted_without_a_boot(running):
     host = hosts.open_running(LAB, any_lab=True)
     assert (host.name, host.config) == ("lab", running.ssh_config)
 
 
 @pytest.mark.parametrize("any_lab", [True, False])
-def test_a_lab_that_is_down_is_no_host(monkeypatch, any_lab):
+def test_lab_that_is_down_gives_no_host(monkeypatch, any_lab):
     monkeypatch.setattr("unibuild.lab.vm.running", lambda: None)
     assert hosts.open_running(LAB, any_lab=any_lab) is None
 
@@ -64,11 +64,11 @@ def named(host: str) -> Settings:
 
 
 @pytest.mark.parametrize("host", ["xen1", "mine", "box", "ssh://ann@xen1:2222", "local", "lab"])
-def test_a_host_is_called_as_the_settings_call_it(host):
+def test_host_has_its_name_from_the_settings(host):
     assert resolve.host_name(named(host)) == host
 
 
-def test_a_table_says_how_the_host_is_reached(xen):
+def test_host_table_sets_the_address(xen):
     host = hosts.open_host(named("xen1"))
     assert (host.name, host.address, host.destination, host.port) == ("xen1", "ssh://ann@xen1:2222", "ann@xen1", 2222)
     assert hosts.open_host(named("mine")).call(["true"]).argv[-1] == "/usr/bin/true"
@@ -92,7 +92,7 @@ def test_a_lab_with_a_name_is_the_lab(running):
         ),
     ],
 )
-def test_what_is_no_host(settings, sentence):
+def test_invalid_hosts_are_refused(settings, sentence):
     with pytest.raises(InputError) as caught:
         resolve.host_name(settings)
         hosts.open_host(settings)
@@ -110,7 +110,7 @@ def test_what_is_no_host(settings, sentence):
         ("lab", [], "lab"),
     ],
 )
-def test_a_host_that_the_records_know_by_another_name(asked, recorded, found):
+def test_host_recorded_under_another_name(asked, recorded, found):
     assert hosts.as_recorded(named(asked), recorded).host == found
 
 

@@ -86,7 +86,7 @@ def test_a_thousand_lines_of_a_domain_that_dies_at_once_all_arrive(watch, log):
     assert [line.split(" ", 1)[1] for line in log.read_text().splitlines()] == lines
 
 
-def test_a_reader_that_attaches_after_the_end_still_gets_all(watch, log, monkeypatch):
+def test_reader_attached_after_the_end_gets_all_output(watch, log, monkeypatch):
     monkeypatch.setenv("STANDIN_ATTACH", "1.5")
     domain = watch("say early", "poweroff")
     assert domain.follow(log) == DomainExit("powered off", None)
@@ -102,17 +102,17 @@ def test_a_reader_that_attaches_after_the_end_still_gets_all(watch, log, monkeyp
         (["say Solo5: solo5_exit(0) called", "poweroff"], "powered off", True),
     ],
 )
-def test_the_end_is_told(watch, log, script, why, good):
+def test_end_is_reported_with_its_reason(watch, log, script, why, good):
     end = watch(*script).follow(log)
     assert (end.why, end.is_good) == (why, good)
 
 
-def test_a_silent_domain_ends_too(watch, log, monkeypatch):
+def test_end_of_a_silent_domain_is_noticed(watch, log, monkeypatch):
     monkeypatch.setattr(console, "SILENT", 0.3)
     assert watch("poweroff").follow(log) == DomainExit("powered off", None)
 
 
-def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
+def test_reader_detaches_when_the_time_is_up(watch, log):
     domain = watch("say here", "stay")
     with reading(domain, log) as reader:
         while not domain.said.endswith(b"\n"):
@@ -121,7 +121,7 @@ def test_the_time_to_wait_is_up_and_the_domain_runs_on(watch, log):
     assert not domain.host.toolstack.find(name="hello").has_ended
 
 
-def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
+def test_keys_reach_the_domain_and_ctrl_bracket_detaches(watch, log):
     domain = watch("say ready", "echo", "stay")
     typed = Keys(b"a")
     domain.answer(b"key 97\r\n", lambda: typed.press(b"b\x1d"))
@@ -129,7 +129,7 @@ def test_keys_go_to_the_domain_and_the_bracket_leaves(watch, log):
     assert domain.said in (b"ready\r\nkey 97\r\n", b"ready\r\nkey 97\r\nkey 98\r\n")
 
 
-def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
+def test_domain_destroyed_by_another_program_ends_the_console(watch, log):
     domain = watch("say here", "stay")
     timer = threading.Timer(0.7, lambda: domain.host.toolstack.destroy(domain.domain))
     timer.start()
@@ -137,7 +137,7 @@ def test_a_domain_that_is_destroyed_by_another_ends_the_console(watch, log):
     timer.join()
 
 
-def test_a_console_that_is_read_already_is_told(watch, log, tmp_path):
+def test_console_with_another_reader_is_refused(watch, log, tmp_path):
     domain = watch("say here", "stay")
     with console.Reader(domain.host, domain.domain, Log(tmp_path / "other"), domain.show) as first:
         domain.host.toolstack.unpause(domain.domain)
@@ -182,7 +182,7 @@ def reading(domain: Watched, log: Path, lines: list[bytes] | None = None):
         yield reader
 
 
-def test_pump_returns_when_the_time_is_up_and_goes_on_where_it_was(watch, log, xen):
+def test_pump_returns_when_the_time_is_up_and_resumes(watch, log, xen):
     lines = []
     with reading(watch("say a", "until told", "say b", "poweroff"), log, lines) as reader:
         assert reader.pump(time.monotonic() + 0.1) is None
@@ -207,7 +207,7 @@ class SignalError(Exception):
     """What a signal's handler raises."""
 
 
-def test_signal_in_the_instant_before_the_wait_is_answered(watch, log):
+def test_signal_just_before_the_wait_is_handled(watch, log):
     def interrupt(*_):
         raise SignalError
 
@@ -230,7 +230,7 @@ def test_signal_in_the_instant_before_the_wait_is_answered(watch, log):
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_chatty_domain_is_seen_to_end_without_xenstore_watch(watch, log, xen, monkeypatch):
+def test_end_of_a_chatty_domain_is_noticed_without_xenstore_watch(watch, log, xen, monkeypatch):
     (xen.world / "bin" / "xenstore-watch").write_text("#!/bin/sh\nexit 127\n")
     monkeypatch.setattr(console, "POLL", 0.2)
     with reading(watch("say a", "sleep 0.5", "poweroff"), log) as reader:
@@ -239,7 +239,7 @@ def test_a_chatty_domain_is_seen_to_end_without_xenstore_watch(watch, log, xen, 
     assert reader.end.why == "powered off"
 
 
-def test_a_listener_gets_the_lines_that_were_said_before(watch, log):
+def test_listener_gets_earlier_lines_first(watch, log):
     with reading(watch("say one", "say two", "stay"), log) as reader:
         while reader.said.count(b"\n") < 2:
             reader.pump(time.monotonic() + 0.05)
@@ -248,7 +248,7 @@ def test_a_listener_gets_the_lines_that_were_said_before(watch, log):
             assert lines == [b"one", b"two"]
 
 
-def test_the_tail_of_what_was_said_is_kept(watch, log):
+def test_last_output_is_kept(watch, log):
     with reading(watch("flood 200000", "poweroff"), log) as reader:
         reader.pump()
     assert len(reader.said) == console.SAID
@@ -272,7 +272,7 @@ def test_exit_code(said, code):
     assert exit_code(said) == code
 
 
-def test_no_line_is_lost_or_told_twice_by_leaving(watch, log, xen):
+def test_detaching_neither_loses_nor_repeats_a_line(watch, log, xen):
     lines = (step for n in range(150) for step in (f"say line {n}", "sleep 0.003"))
     domain = watch(*lines, "until left", "poweroff")
     outcomes = [domain.follow(log, wait=0.2)]
@@ -354,7 +354,7 @@ def test_nothing_of_a_killed_reader_is_left_on_the_host(killed, xen):
     wait_until(lambda: not in_dom0(xen))
 
 
-def test_guard_ends_a_watch_that_has_hardly_started():
+def test_watchdog_kills_a_watch_that_has_just_started():
     token = uuid.uuid4().hex
     argv = ["sh", "-c", xl_console._WATCHDOG, "sh", token, token, "sleep", "60"]
     for _ in range(100):
@@ -362,7 +362,7 @@ def test_guard_ends_a_watch_that_has_hardly_started():
     assert not [place for place in Path("/proc").glob("[0-9]*/environ") if token.encode() in environment(place)]
 
 
-def test_a_reader_takes_the_place_of_a_dead_one_that_is_left(killed, log):
+def test_reader_replaces_a_dead_reader(killed, log):
     host, domain = killed("unguarded")
     said = bytearray()
     with console.Reader(host, domain, Log(log), said.extend) as reader:

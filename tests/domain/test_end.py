@@ -43,27 +43,27 @@ def asked(xen) -> bool:
     return ["shutdown", "-w", "1"] in xen.calls("xl")
 
 
-def test_one_that_obeys_stays_until_its_console_is_read(running, host, xen):
+def test_domain_that_shuts_down_is_preserved(running, host, xen):
     swap.end(host, running("obey"), 30.0)
     assert xen.domains()["1"]["reason"] == 0
 
 
-def test_one_that_does_not_obey_is_destroyed_in_the_end(running, host, xen):
+def test_domain_that_ignores_shutdown_is_destroyed_after_grace(running, host, xen):
     swap.end(host, running("stubborn"), 0.3)
     assert (asked(xen), xen.domains()) == (True, {})
 
 
-def test_one_that_hears_nothing_is_destroyed_at_once(running, host, xen):
+def test_domain_without_shutdown_support_is_destroyed_at_once(running, host, xen):
     swap.end(host, running("stay"), 60.0)
     assert (asked(xen), xen.domains()) == (False, {})
 
 
-def test_one_that_has_no_time_is_not_asked(running, host, xen):
+def test_domain_is_destroyed_at_once_without_grace(running, host, xen):
     swap.end(host, running("obey"), 0.0)
     assert (asked(xen), xen.domains()) == (False, {})
 
 
-def test_one_that_xl_cannot_ask_is_destroyed(running, host, xen):
+def test_domain_that_xl_cannot_shut_down_is_destroyed(running, host, xen):
     domain = running("obey")
     xen.refuse("xl-shutdown", "shutdown failed (rc=-9)")
     swap.end(host, domain, 60.0)
@@ -89,19 +89,19 @@ def cut(xen, monkeypatch):
     return make
 
 
-def test_a_connection_that_breaks_after_one_was_asked(running, cut, xen):
+def test_connection_breaks_after_the_shutdown_request(running, cut, xen):
     domain = running("obey")
     swap.end(cut(is_asked=True), domain, 60.0)
     assert xen.domains()["1"]["reason"] == 0
 
 
-def test_a_connection_that_breaks_before_one_was_asked(running, cut, xen):
+def test_connection_breaks_before_the_shutdown_request(running, cut, xen):
     domain = running("obey")
     swap.end(cut(), domain, 0.5)
     assert xen.domains() == {}
 
 
-def test_a_connection_that_stays_broken_is_told(running, cut, xen):
+def test_connection_that_stays_broken_is_an_error(running, cut, xen):
     domain = running("obey")
     with pytest.raises(LostError):
         swap.end(cut(for_good=True), domain, 60.0)

@@ -76,36 +76,36 @@ def cut(text: str, at: list[int]) -> list[str]:
 
 @pytest.mark.parametrize("sequence", ANSWERED)
 @pytest.mark.parametrize("keep", [colours_only, of_a_console])
-def test_what_a_terminal_answers_is_dropped(sequence, keep):
+def test_sequences_that_a_terminal_answers_are_dropped(sequence, keep):
     said = Escapes(keep).feed(f"a{sequence}b")
     assert (said[0], said[-1], "\x1b" in said, re.search("[\x00-\x1f\x80-\x9f]", said)) == ("a", "b", False, None)
 
 
 @pytest.mark.parametrize("sequence", DRAWN)
-def test_what_draws_is_kept_where_the_keyboard_is_attached(sequence):
+def test_drawing_sequences_are_kept_when_attached(sequence):
     assert Escapes(of_a_console).feed(f"a{sequence}b") == f"a{sequence}b"
 
 
-def test_colours_are_kept_where_it_is_not():
+def test_colours_are_kept_when_not_attached():
     assert Escapes(colours_only).feed("\x1b[1;31mred\x1b[0m\x1b[2J\x1b]0;t\x07\r\n") == "\x1b[1;31mred\x1b[0m\r\n"
 
 
 @given(st.lists(PIECES).map("".join), st.lists(st.integers(0, 10000), max_size=9))
-def test_where_it_is_cut_makes_no_difference(text, at):
+def test_chunking_makes_no_difference(text, at):
     for keep in (colours_only, of_a_console):
         whole, pieces = Escapes(keep), Escapes(keep)
         assert whole.feed(text) == "".join(map(pieces.feed, cut(text, at)))
 
 
 @given(st.lists(PIECES).map("".join), st.lists(st.integers(0, 10000), max_size=9))
-def test_only_colours_move_a_terminal_that_is_not_attached(text, at):
+def test_only_colours_pass_when_not_attached(text, at):
     escapes = Escapes(colours_only)
     said = HARMLESS.sub("", "".join(map(escapes.feed, cut(text, at))))
     assert not re.search("[\x00-\x1f\x7f-\x9f\udc80-\udc9f]", said)
 
 
 @given(st.lists(PIECES).map("".join))
-def test_what_is_kept_is_kept_again(text):
+def test_filtering_is_idempotent(text):
     for keep in (colours_only, of_a_console):
         said = Escapes(keep).feed(text)
         assert Escapes(keep).feed(said) == said

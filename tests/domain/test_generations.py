@@ -56,14 +56,14 @@ def bench(tmp_path):
     return Bench(tmp_path)
 
 
-def test_a_generation_keeps_what_was_booted(bench):
+def test_generation_keeps_the_booted_files(bench):
     one = bench.add("one", ramdisk="files")
     assert (one.kernel.read_text(), one.ramdisk.read_text()) == ("one", "files")
     assert one.xl.read_text() == (bench.folder / "hello.xl").read_text()
     assert (one.number, one.name, one.revision, one.toolchain, one.args) == (1, "hello", *FACTS.values())
 
 
-def test_the_same_content_is_the_same_generation_from_its_newest_revision(bench):
+def test_same_content_is_the_same_generation_with_new_facts(bench):
     first, again = bench.add("one"), bench.add("one", facts={"revision": "v2"})
     assert (first.number, again.number, bench.numbers) == (1, 1, [1])
     assert bench.store.get(1).revision == "v2"
@@ -80,7 +80,7 @@ def test_kernels_of_equal_content_share_one_file(bench):
     assert first.kernel.samefile(second.kernel)
 
 
-def test_a_kernel_that_is_written_over_in_place_leaves_the_kept_one_alone(bench):
+def test_kept_kernel_survives_writing_to_the_original(bench):
     one = bench.add("one")
     with (bench.folder / "hello.xen").open("r+") as file:
         file.write("two")
@@ -88,7 +88,7 @@ def test_a_kernel_that_is_written_over_in_place_leaves_the_kept_one_alone(bench)
     assert bench.store.get(1) == one
 
 
-def test_a_number_is_given_once_even_if_its_generation_is_gone(bench):
+def test_numbers_are_never_reused(bench):
     bench.add("one")
     bench.add("two")
     shutil.rmtree(bench.store.folder / "2")
@@ -98,7 +98,7 @@ def test_a_number_is_given_once_even_if_its_generation_is_gone(bench):
 
 
 @pytest.mark.parametrize("name", ["kernel", "domain.xl", "generation.json"])
-def test_a_folder_that_lacks_a_file_is_passed_over_and_stays(bench, name):
+def test_incomplete_folder_is_ignored_and_kept(bench, name):
     bench.add("one")
     bench.add("two")
     (bench.store.folder / "1" / name).unlink()
@@ -109,13 +109,13 @@ def test_a_folder_that_lacks_a_file_is_passed_over_and_stays(bench, name):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 0}', '{"version": 1, "files": 3}'])
-def test_a_description_that_cannot_be_read_is_passed_over(bench, text):
+def test_unreadable_description_is_ignored(bench, text):
     bench.add("one")
     (bench.store.folder / "1" / "generation.json").write_text(text)
     assert (bench.numbers, bench.add("one").number) == ([], 2)
 
 
-def test_a_kernel_that_is_not_what_was_kept_is_not_booted_again(bench):
+def test_changed_kernel_is_refused(bench):
     bench.boot(bench.add("one").number)
     bench.boot(bench.add("two").number)
     kernel = bench.store.folder / "2" / "kernel"
@@ -127,7 +127,7 @@ def test_a_kernel_that_is_not_what_was_kept_is_not_booted_again(bench):
     assert bench.add("two").number == 3
 
 
-def test_an_unknown_number_is_told_with_those_there_are(bench):
+def test_unknown_number_is_an_error_that_lists_the_known_ones(bench):
     bench.add("one")
     bench.add("two")
     with pytest.raises(InputError, match="there is no generation 7") as caught:
@@ -135,7 +135,7 @@ def test_an_unknown_number_is_told_with_those_there_are(bench):
     assert caught.value.hint.endswith("1, 2")
 
 
-def test_what_a_killed_run_left_half_made_goes(bench):
+def test_leftovers_of_a_killed_run_are_removed(bench):
     bench.add("one")
     for name in (".2.tmp", ".9.gone"):
         (bench.store.folder / name).mkdir()
@@ -144,7 +144,7 @@ def test_what_a_killed_run_left_half_made_goes(bench):
     assert sorted(path.name for path in bench.store.folder.iterdir()) == ["1", "2", "count"]
 
 
-def test_a_boot_is_told_with_its_outcome(bench):
+def test_boot_is_recorded_with_its_outcome(bench):
     bench.add()
     bench.store.started(1, "lab", "u1", bench.folder / "hello.log")
     (boot,) = bench.store.get(1).boots
@@ -167,7 +167,7 @@ def test_a_boot_is_told_with_its_outcome(bench):
         (["crashed"], False),
     ],
 )
-def test_good_is_what_was_ready_or_ran_and_did_not_fail(bench, outcomes, good):
+def test_boot_is_good_if_ready_or_ran_without_failing(bench, outcomes, good):
     bench.add()
     uuid = bench.boot(1, None)
     for outcome in outcomes:
@@ -175,14 +175,14 @@ def test_good_is_what_was_ready_or_ran_and_did_not_fail(bench, outcomes, good):
     assert (bench.store.last_good("lab") is not None) == good
 
 
-def test_an_outcome_of_a_domain_that_nobody_knows_changes_nothing(bench):
+def test_outcome_of_an_unknown_domain_changes_nothing(bench):
     bench.boot(bench.add().number)
     before = bench.store.all()
     bench.store.ended("unknown", "crashed", "")
     assert bench.store.all() == before
 
 
-def test_the_last_good_one_is_the_one_booted_last(bench):
+def test_last_good_generation_is_the_one_booted_last(bench):
     for kernel in ("one", "two", "three"):
         bench.boot(bench.add(kernel).number)
     bench.boot(1)
@@ -192,7 +192,7 @@ def test_the_last_good_one_is_the_one_booted_last(bench):
     assert bench.store.last_good("xen1") is None
 
 
-def test_boots_are_bounded_and_the_good_one_of_each_host_is_kept(bench):
+def test_old_boots_are_dropped_except_the_last_good_of_each_host(bench):
     bench.add()
     bench.boot(1, host="xen1")
     for _ in range(BOOTS + 5):
@@ -201,7 +201,7 @@ def test_boots_are_bounded_and_the_good_one_of_each_host_is_kept(bench):
     assert bench.store.last_good("xen1").number == 1
 
 
-def test_a_boot_of_what_is_gone_is_an_error(bench):
+def test_boot_of_a_removed_generation_is_an_error(bench):
     with pytest.raises(InputError, match="there is no generation 1"):
         bench.store.started(1, "lab", "u", None)
 
@@ -217,7 +217,7 @@ def _fill(folder, text):
         GenerationStore(folder).ended(f"{text}{n}", "ready", "")
 
 
-def test_several_processes_lose_nothing(tmp_path):
+def test_concurrent_writers_lose_nothing(tmp_path):
     spawn = multiprocessing.get_context("fork")
     runs = [spawn.Process(target=_fill, args=(tmp_path, text)) for text in ("a", "b", "c")]
     for run in runs:
@@ -253,7 +253,7 @@ def protected(store, needed):
 
 @settings(deadline=None)  # it writes files
 @given(st.lists(st.one_of(ADD, ADD, BOOT, PRUNE), max_size=14))
-def test_whatever_is_done_numbers_grow_and_what_is_needed_stays(tmp_path_factory, steps):
+def test_numbers_grow_and_needed_generations_stay(tmp_path_factory, steps):
     bench = Bench(tmp_path_factory.mktemp("store"))
     highest = 0
     for kind, *how in steps:

@@ -17,17 +17,17 @@ def cut(*pieces: bytes) -> list[bytes]:
 
 
 @given(st.lists(st.sampled_from([b"a", b"b\n", b"\r\n", b"cc", b"\n"])))
-def test_however_the_bytes_come_the_lines_are_the_same(pieces):
+def test_lines_do_not_depend_on_chunking(pieces):
     whole = b"".join(pieces)
     assert cut(*pieces) == cut(whole) == [line.strip(b"\r") for line in whole.split(b"\n")[: len(cut(whole))]]
 
 
 @pytest.mark.parametrize(("data", "found"), [(b"a\r\nb\n\rc", [b"a", b"b", b"c"]), (b"\n", [b""]), (b"", [])])
-def test_ends_of_lines(data, found):
+def test_line_ends(data, found):
     assert cut(data) == found
 
 
-def test_a_line_without_an_end_is_cut():
+def test_endless_line_is_split():
     found = cut(*[b"x" * 1000] * 70)
     assert b"".join(found) == b"x" * 70000
     assert len(found) == 2

@@ -21,14 +21,14 @@ def written(tmp_path, *pieces: bytes) -> bytes:
     return log.path.read_bytes()
 
 
-def test_lines_are_stamped_and_cr_lf_becomes_lf(tmp_path):
+def test_lines_have_times_and_cr_lf_becomes_lf(tmp_path):
     assert written(tmp_path, b"one\r\ntwo\r", b"\nthr", b"ee\xff\r\n") == (
         STAMP + b"one\n" + STAMP + b"two\n" + STAMP + b"three\xff\n"
     )
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda data: data.replace(b"x", b"\r\n")), max_size=6))
-def test_however_it_comes_it_reads_the_same(tmp_path_factory, pieces):
+def test_log_does_not_depend_on_chunking(tmp_path_factory, pieces):
     whole = b"".join(pieces)
     folder = tmp_path_factory.mktemp("log")
     at_once, in_pieces = written(folder / "a", whole) if whole else b"", b""
@@ -39,7 +39,7 @@ def test_however_it_comes_it_reads_the_same(tmp_path_factory, pieces):
     assert at_once == b"".join(STAMP + line + b"\n" for line in lines)
 
 
-def test_boots_are_kept_apart_and_old_ones_go(tmp_path):
+def test_logs_rotate_per_boot(tmp_path):
     path = log_path(tmp_path, "hello")
     for boot in range(KEEP + 3):
         rotate(path)
@@ -62,7 +62,7 @@ def test_a_log_that_grows_too_long_is_continued_in_a_new_file(tmp_path):
 
 
 @pytest.mark.parametrize("chunk", [b"x" * 62 + b"\r\n", b"y" * 10 + b"x" * 70 + b"\r\nz", b"x" * 4096])
-def test_no_file_is_longer_than_the_limit_however_the_bytes_come(tmp_path, chunk):
+def test_no_file_exceeds_the_limit(tmp_path, chunk):
     log = Log(tmp_path / "x.log", size=2000)
     for _ in range(10000 // len(chunk)):
         log.feed(chunk)

@@ -9,7 +9,7 @@ from unibuild.deploy.argument_check import parse_help
 PAGE = Path(__file__).with_name("manual_page.txt").read_bytes()  # of a Mirage 4.11 unikernel with a network
 
 
-def test_a_page_of_mirage():
+def test_manual_page_of_mirage():
     names = parse_help(b"Solo5: Bindings version v0.12.1\r\n" + PAGE.replace(b"\n", b"\r\n"))
     assert names == {
         *("--port", "--accept-router-advertisements", "--interface", "--ipv4", "--ipv4-gateway", "--ipv4-only"),
@@ -38,5 +38,5 @@ def test_labels(label, names):
 
 
 @pytest.mark.parametrize("said", [b"", b"hello\n       --port=INT\n", PAGE[:1000]])
-def test_what_is_no_whole_page(said):
+def test_incomplete_page_gives_no_arguments(said):
     assert parse_help(said) is None

@@ -55,7 +55,7 @@ def refused(host, whose: str, sentence: str) -> None:
         pass
 
 
-def test_a_marker_tells_whose_a_domain_is(host):
+def test_owner_of_a_domain_is_recorded(host):
     ownership.set_owner(host, "u1", US)
     ownership.set_owner(host, "u2", THEM)
     ownership.clear_owner(host, "u1", "never there")
@@ -74,32 +74,32 @@ def test_two_domains_can_be_changed_at_once(host):
         assert ownership.owners(host) == {}
 
 
-def test_a_lock_that_someone_else_holds_is_broken_by_take_alone(host):
+def test_foreign_lock_is_broken_only_by_take_over(host):
     token(host, THEM)
     refused(host, US, r"hello on local is being changed by bob@there:/src/hello \(process 1\)")
     with ownership.locked(host, "hello", US, seconds=60, take_over=True):
         pass
 
 
-def test_a_lock_whose_time_is_over_is_nobodys(host):
+def test_expired_lock_does_not_count(host):
     token(host, THEM, until=time.time() - 1)
     with ownership.locked(host, "hello", US, seconds=60):
         pass
 
 
-def test_a_lock_of_a_process_that_was_killed_is_nobodys(host):
+def test_lock_of_a_killed_process_does_not_count(host):
     held(host, pid=gone())
     with ownership.locked(host, "hello", US, seconds=60):
         pass
 
 
-def test_a_lock_of_a_killed_process_whose_number_another_one_has_is_nobodys(host):
+def test_lock_of_a_killed_process_with_a_reused_pid_does_not_count(host):
     held(host, start=process_identity.here().start - 1)
     with ownership.locked(host, "hello", US, seconds=60):
         pass
 
 
-def test_a_lock_of_a_process_that_lives_holds(host):
+def test_lock_of_a_live_process_holds(host):
     held(host)
     refused(host, US, f"being changed by {US}")
 
@@ -133,7 +133,7 @@ def far(request, xen, monkeypatch):
     return Ssh("there")
 
 
-def test_the_time_of_a_lock_is_by_the_clock_of_the_host(far):
+def test_lock_expires_by_the_hosts_clock(far):
     written(far, f"1 {time.time() - 500:.0f} {THEM}")
     refused(far, US, f"being changed by {THEM}")
     written(far, f"1 {time.time() - 700:.0f} {THEM}")
@@ -153,7 +153,7 @@ def test_a_lock_behind_ssh_takes_two_exchanges(far, xen):
 NAMES = ["hello", "Ubuntu 18LTS", "www.example.org", "x" * 300]
 
 
-def test_every_name_can_be_locked_and_has_a_lock_of_its_own(host):
+def test_every_name_has_its_own_lock(host):
     with contextlib.ExitStack() as locks:
         for name in NAMES:
             locks.enter_context(ownership.locked(host, name, US, seconds=60))
@@ -161,18 +161,18 @@ def test_every_name_can_be_locked_and_has_a_lock_of_its_own(host):
 
 
 @pytest.mark.parametrize("name", ["../x", "caf\udce9", "\n", "@releaseDomain", "a/b", "é" * 90])
-def test_an_odd_name_is_a_name_that_xenstore_takes(host, name):
+def test_odd_names_become_valid_xenstore_names(host, name):
     path = f"/unibuild/lock/{ownership.node(name)}"
     host.run(["xenstore-write", path, "x"])
     assert host.run(["xenstore-list", "/unibuild/lock"]).text.split() == [ownership.node(name)]
 
 
 @given(st.text(), st.text())
-def test_two_names_are_never_one_node(one, other):
+def test_different_names_have_different_nodes(one, other):
     assert (ownership.node(one) == ownership.node(other)) == (one == other)
 
 
-def test_a_project_is_known_again_by_its_marker(tmp_path):
+def test_owner_id_identifies_the_project(tmp_path):
     assert ownership.is_owned_by(ownership.owner_id(tmp_path), tmp_path)
     assert ownership.is_owned_by(f"{process_identity.user_and_host()}:{tmp_path}", tmp_path)  # of unibuild 0.1
     assert not ownership.is_owned_by(f"{'0' * 12}:{process_identity.user_and_host()}:{tmp_path}", tmp_path)
@@ -182,7 +182,7 @@ def test_a_project_is_known_again_by_its_marker(tmp_path):
 @pytest.mark.parametrize(
     "folder", ['a"b', "caf\udce9", "caf\u00e9", "a\\b", "x" * 3000, "x" * 3001, "a\nb", "a%b", "a%22b"]
 )
-def test_a_marker_is_read_as_it_was_written(host, folder):
+def test_owner_id_survives_xenstore(host, folder):
     marker = ownership.owner_id(Path("/src") / folder)
     ownership.set_owner(host, "u1", marker)
     assert ownership.owners(host) == {"u1": marker}
@@ -198,7 +198,7 @@ class Slow(Local):
 
 
 @pytest.mark.parametrize("host", [Local(), Slow()], ids=["local", "slow"])
-def test_of_many_at_once_one_holds_the_lock_and_no_two(xen, monkeypatch, host):
+def test_only_one_of_many_holds_the_lock(xen, monkeypatch, host):
     monkeypatch.setattr(ownership, "_LOCK_TIMEOUT", 0.1)
     holding, most, told = [], [], []
 
@@ -222,11 +222,11 @@ def test_of_many_at_once_one_holds_the_lock_and_no_two(xen, monkeypatch, host):
 
 
 @given(st.text())
-def test_any_text_can_be_read(text):
+def test_any_xenstore_output_is_accepted(text):
     ownership.parse(xenstore.parse(text))
 
 
-def test_what_the_tool_says_is_read():
+def test_output_of_xenstore_ls_is_parsed():
     text = (
         '/unibuild/domains = ""   (n0)\n/unibuild/domains/u1 = "a@b:/c d"   (n0)\n'
         '/unibuild/lock/hello/t1 = "12 34 a@b:/c"\n'

@@ -71,7 +71,7 @@ def lacks(text, info=INFO, about=None, free=500, **there):
         "vif = [[1]]\ndisk = 3\npci = 'x'\nmemory = '0x10'\nvcpus = 'many'",
     ],
 )
-def test_a_host_that_can_take_it(text):
+def test_suitable_host_has_no_problems(text):
     assert lacks(text) == []
 
 
@@ -105,17 +105,17 @@ def test_a_host_that_can_take_it(text):
         ("pci = ['00:1b.0']", "box cannot assign PCI devices to hello: it lacks an IOMMU, or it is disabled"),
     ],
 )
-def test_what_is_in_the_way(text, sentence):
+def test_each_problem_is_reported(text, sentence):
     assert lacks(text) == [sentence]
 
 
 @pytest.mark.parametrize("text", ["name = 'other'", "memory = 550", "disk = ['/data/db.img,raw,xvda,w']"])
-def test_what_a_domain_that_goes_has_is_free(text):
+def test_resources_of_a_replaced_domain_count_as_free(text):
     assert len(lacks(text)) == 1
     assert lacks(text, replaced=(UUID,)) == []
 
 
-def test_pci_devices_that_are_set_aside():
+def test_assignable_pci_devices():
     info = INFO | {"virt_caps": "pv hvm hvm_directio"}
     text = "pci = ['00:1b.0', '0001:02:00.1,permissive=1', '00:03.0,seize=1']"
     assert lacks(text, info, assignable=["0000:00:1b.0"]) == [
@@ -167,7 +167,7 @@ def test_the_kind_of_domain(info, about, text, sentence):
         ({}, kernel("pvh"), "type = 'pvh'"),
     ],
 )
-def test_a_kind_that_the_host_runs(info, about, text):
+def test_supported_kind_has_no_problem(info, about, text):
     assert lacks(text, info, about) == []
 
 
@@ -181,7 +181,7 @@ def test_a_kind_that_the_host_runs(info, about, text):
         ("mac=00:16:3e:00:00:02", None),
     ],
 )
-def test_the_bridge_that_must_be_there(vif, bridge):
+def test_required_bridge(vif, bridge):
     assert dict(preflight.requirements(parser.parse(f"vif = ['{vif}']")).bridges) == ({0: bridge} if bridge else {})
 
 
@@ -191,14 +191,14 @@ def test_an_old_hosts_bridge_called_eth0():
 
 
 @given(st.integers(0, 4000), st.integers(0, 1000), st.integers(0, 1000))
-def test_memory_is_refused_just_where_it_does_not_suffice(wanted, free, theirs):
+def test_memory_is_refused_exactly_if_insufficient(wanted, free, theirs):
     info = INFO | {"total_memory": "4000"}
     there = {"domains": (domain(memory=theirs),), "replaced": (UUID,)}
     assert bool(lacks(f"type = 'pv'\nmemory = {wanted}", info, free=free, **there)) == (wanted > free + theirs)
 
 
 @given(st.text())
-def test_whatever_xenstore_says_is_read(text):
+def test_any_device_listing_is_accepted(text):
     assert parse_devices(text) == ()
 
 
@@ -207,13 +207,13 @@ def look(*lines, replaced=()):
     return preflight.check(Local(), config, kernel=None, disks=(), replaced=replaced)
 
 
-def test_what_was_seen(xen):
+def test_check_returns_the_hosts_capacity(xen):
     seen = look("type = 'pv'", "vif = ['bridge=lo']")
     assert (seen.free, seen.needed, seen.domains[0].name) == (512, 32, "Domain-0")
     assert seen.facts["free_memory"] == "512"
 
 
-def test_all_reasons_are_told_at_once(xen):
+def test_all_problems_are_in_one_error(xen):
     with pytest.raises(DomainError, match=r"^local cannot take hello for 2 reasons") as error:
         look("memory = 600", "vif = ['bridge=nosuch']")
     assert error.value.hint.splitlines()[0] == "- hello needs 600 MiB of memory and local has 512 MiB free"
@@ -227,12 +227,12 @@ def test_the_lab_takes_any_bridge(xen):
     assert preflight.check(host, config, kernel=None, disks=(), replaced=()).needed == 34
 
 
-def test_only_what_matters_is_asked(xen):
+def test_only_needed_queries_are_made(xen):
     look()
     assert [call[0] for call in xen.calls("xl")] == ["list", "info"]
 
 
 @pytest.mark.parametrize("number", ["3000", "'3000'", '"0xbb8"', "05670"])
-def test_a_number_counts_as_xl_counts_it(number):
+def test_numbers_count_as_in_xl(number):
     wanted = preflight.requirements(parser.parse(f"name = 'a'\ntype = 'pv'\nmemory = {number}\nvcpus = {number}\n"))
     assert (wanted.memory, wanted.needed, wanted.vcpus) == (3000, 3000, 3000)

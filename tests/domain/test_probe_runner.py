@@ -40,7 +40,7 @@ def waker(monkeypatch):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("unibuild asks")]
 
 
-def test_the_bell_rings_when_a_check_holds(waker):
+def test_waker_is_woken_when_a_probe_passes(waker):
     check = Fake("absent", "absent", None)
     with probes.ProbeRunner([check], waker) as asked:
         assert select.select([waker.fd], [], [], 20)[0]
@@ -48,7 +48,7 @@ def test_the_bell_rings_when_a_check_holds(waker):
     assert check.tries == 3
 
 
-def test_what_came_last_is_told(waker):
+def test_last_result_is_reported(waker):
     check = Fake("one", "two")
     with probes.ProbeRunner([check, Fake(None)], waker) as asked:
         while check.tries < 4:
@@ -56,7 +56,7 @@ def test_what_came_last_is_told(waker):
         assert asked.missing == ["it: two"]
 
 
-def test_a_try_that_hangs_is_cut_off_and_does_not_count(waker):
+def test_hanging_attempt_is_cancelled_and_ignored(waker):
     check = Fake(hangs=True)
     with probes.ProbeRunner([check], waker) as asked:
         assert asked.missing == ["it: not tried yet"]
@@ -68,14 +68,14 @@ def test_ctrl_c_leaves_no_thread(waker):
         raise KeyboardInterrupt
 
 
-def test_an_error_is_raised_to_who_waits(waker):
+def test_error_of_a_probe_is_raised_to_the_caller(waker):
     with probes.ProbeRunner([Fake(HostError("refused"))], waker) as asked:
         assert select.select([waker.fd], [], [], 20)[0]
         with pytest.raises(HostError, match="refused"):
             _ = asked.missing
 
 
-def test_a_bell_that_is_rung_too_often_does_not_block(waker):
+def test_waking_too_often_does_not_block(waker):
     for _ in range(100_000):
         waker.wake()
     while select.select([waker.fd], [], [], 0)[0]:

@@ -83,24 +83,24 @@ def page(port: int, **request) -> probes.HttpProbe:
         ({"path": "/host", "status": 404, "body": "^10.0.2.50:8000$"}, None),
     ],
 )
-def test_a_page(server, request_, got):
+def test_http_response(server, request_, got):
     assert page(server, **request_).attempt() == got
 
 
-def test_what_a_page_is_called(server):
+def test_name_of_an_http_probe(server):
     assert page(server, path="/x").what == "GET /x on port 8000 of 10.0.2.50"
 
 
-def test_nobody_listens(closed_port):
+def test_closed_port(closed_port):
     assert page(closed_port).attempt() == "connection refused"
     assert probes.TcpProbe("127.0.0.1", closed_port).attempt() == "connection refused"
 
 
-def test_a_port_that_takes_connections(server):
+def test_open_port(server):
     assert probes.TcpProbe("127.0.0.1", server).attempt() is None
 
 
-def test_a_page_is_not_asked_for_before_its_port_is_open(server, closed_port):
+def test_request_waits_for_the_open_port(server, closed_port):
     asked = probes.HttpProbe(Http(), "x", ("127.0.0.1", server), first=probes.TcpProbe("127.0.0.1", closed_port))
     assert asked.attempt() == "connection refused"
 
@@ -109,12 +109,12 @@ def test_a_page_is_not_asked_for_before_its_port_is_open(server, closed_port):
     ("data", "got"),
     [(b"", "the connection was closed without a response"), (b"SSH-2.0-x\r\n", "the response is not HTTP")],
 )
-def test_what_is_no_answer(data, got):
+def test_invalid_responses(data, got):
     with answering(data) as port:
         assert page(port).attempt() == got
 
 
-def test_one_that_does_not_answer(monkeypatch):
+def test_server_that_does_not_answer(monkeypatch):
     monkeypatch.setattr(probes, "_ANSWER", 0.2)
     with answering(b"", stays=True) as port:
         assert page(port).attempt() == "no answer within 0.2 s"
@@ -122,14 +122,14 @@ def test_one_that_does_not_answer(monkeypatch):
 
 @pytest.mark.parametrize("length", [b"Content-Length: 99\r\n", b"Transfer-Encoding: chunked\r\n", b""])
 @pytest.mark.parametrize("stays", [True, False])
-def test_a_body_that_has_no_end_is_read_as_far_as_it_came(monkeypatch, length, stays):
+def test_endless_body_is_read_as_far_as_it_arrived(monkeypatch, length, stays):
     monkeypatch.setattr(probes, "_ANSWER", 0.3)
     body = b"6\r\nso far\r\n" if b"chunked" in length else b"so far"
     with answering(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body, stays=stays) as port:
         assert page(port, body="so far").attempt() is None
 
 
-def test_a_try_can_be_cut_off():
+def test_attempt_can_be_cancelled():
     with answering(b"", stays=True) as port:
         asked = page(port)
         thread = threading.Thread(target=asked.attempt)
@@ -158,7 +158,7 @@ def until_there(check: probes.XenStoreProbe) -> str | None:
     return got
 
 
-def test_a_key_that_comes(key):
+def test_xenstore_key_that_appears(key):
     assert key("data/ready").attempt() == "absent"
     key.run()
     assert until_there(key("data/ready")) is None
@@ -167,7 +167,7 @@ def test_a_key_that_comes(key):
     assert key("data/ready=no").what == "data/ready in XenStore"
 
 
-def test_an_absolute_key(key):
+def test_absolute_xenstore_key(key):
     assert key("/local/domain").attempt() is None
     assert key("/nowhere").attempt() == "absent"
 
@@ -191,7 +191,7 @@ def test_a_connection_that_breaks_is_tried_again(xen):
         ("echo 'nc: timed out' >&2; exit 1", "no answer within 1 s"),
     ],
 )
-def test_a_port_that_the_host_itself_asks(xen, script, got):
+def test_port_probed_from_the_host(xen, script, got):
     program = xen.world / "bin" / "nc"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)

@@ -72,18 +72,18 @@ def test_a_line_of_the_console(wait):
     assert verdict.why == f"was ready after {verdict.seconds:.1f} s"
 
 
-def test_a_pattern_does_not_reach_over_lines(wait):
+def test_pattern_matches_within_one_line(wait):
     verdict = wait("say one", "say two", "stay", console_="one.*two", timeout=1.0)
     assert verdict.why == 'was not ready within 1 s: no line of its console matches "one.*two"'
 
 
-def test_all_that_is_set_must_hold(wait):
+def test_all_criteria_must_be_met(wait):
     verdict = wait("stay", checks=[Fake(0), Fake(None)], timeout=1.0)
     assert verdict.why == "was not ready within 1 s: it: no"
     assert not verdict.ready
 
 
-def test_what_held_once_has_held(wait):
+def test_criterion_met_once_stays_met(wait):
     assert wait("say up", "stay", console_="up", checks=[Fake(3), Fake(0)]).ready
 
 
@@ -96,7 +96,7 @@ def test_what_held_once_has_held(wait):
         (["say Solo5: trap: type=#PF ec=0x2 rip=0x1 rsp=0x2 rflags=0x3", "crash"], "crashed before it was ready"),
     ],
 )
-def test_an_end_fails_at_once(wait, script, why, monkeypatch):
+def test_end_of_the_domain_fails_at_once(wait, script, why, monkeypatch):
     monkeypatch.setattr(console, "SILENT", 0.3)
     verdict = wait(*script, console_="never")
     assert (verdict.ready, verdict.why) == (False, why)
@@ -117,7 +117,7 @@ def test_a_crash_that_hangs_fails_at_once(wait, monkeypatch):
         (["crash"], False, "crashed before it was ready"),
     ],
 )
-def test_one_that_has_ended_already_is_judged_by_all_that_it_said(xen, tmp_path, last, is_ready, why):
+def test_stopped_domain_is_judged_by_its_whole_output(xen, tmp_path, last, is_ready, why):
     host = Local(uid=0)
     host.toolstack.create_paused(str(xen.xl_file(xen.kernel("say done", *last))), name="hello", uuid=UUID)
     domain = host.toolstack.find(uuid=UUID)
@@ -138,24 +138,24 @@ def test_the_address_comes_from_the_console(wait):
     assert seen == ["10.0.2.50"]
 
 
-def test_the_console_knows_the_address_better_than_the_lease(wait):
+def test_address_on_the_console_overrides_the_lease(wait):
     seen = []
     assert wait("sleep 0.3", LEASE, "stay", network=asked_at("10.0.2.50", seen=seen), likely="10.0.2.60").ready
     assert seen == ["10.0.2.60", "10.0.2.50"]
 
 
-def test_an_address_that_was_set_stays(wait):
+def test_configured_address_is_kept(wait):
     seen = []
     verdict = wait(LEASE, "stay", network=asked_at(seen=seen), address="10.0.2.9", timeout=1.0)
     assert (verdict.ready, seen) == (False, ["10.0.2.9"])
 
 
-def test_an_address_that_nobody_tells(wait):
+def test_unknown_address_is_reported(wait):
     verdict = wait("stay", network=asked_at(), timeout=1.0)
     assert verdict.why == "was not ready within 1 s: its address is not known: set [boot.ready] address"
 
 
-def test_an_address_that_cannot_be_reached_is_told(wait):
+def test_unreachable_address_is_reported(wait):
     @contextlib.contextmanager
     def network(address: str):
         raise HostError(f"no way to {address}")
@@ -183,10 +183,10 @@ def test_ctrl_c_leaves_nothing_behind(wait):
         (b"", None),
     ],
 )
-def test_told_address(line, address):
+def test_reported_address(line, address):
     assert readiness.reported_address(line) == address
 
 
 @given(st.binary())
-def test_told_address_reads_anything(line):
+def test_reported_address_accepts_any_line(line):
     assert readiness.reported_address(line) is None or b"." in line

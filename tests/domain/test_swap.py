@@ -62,12 +62,12 @@ class Host:
         ("uuid = '5'", "", "the .xl gives every domain the same uuid"),
     ],
 )
-def test_what_cannot_live_at_once(new, old, why):
+def test_conflicts_between_two_domains(new, old, why):
     told = swap.conflict(parser.parse(new), None if old is None else parser.parse(old), ROOM, "there")
     assert (told or "").startswith(why or "") and bool(told) == bool(why)
 
 
-def test_memory_for_both_is_wanted():
+def test_overlap_needs_memory_for_both():
     told = swap.conflict(parser.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
     assert told == "there has 32 MiB of memory left, and the new domain needs 33"
 
@@ -86,21 +86,21 @@ def test_memory_for_both_is_wanted():
         (None, None, None, []),
     ],
 )
-def test_a_swap_that_was_cut_off(good, new, stands, done):
+def test_interrupted_swap_is_recovered(good, new, stands, done):
     there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
     host = Host()
     assert swap.recover(host, HostRecord("there", GOOD, NEW), there)[0] == stands
     assert host.done == done
 
 
-def test_a_swap_that_was_cut_off_after_the_names_were_changed():
+def test_swap_interrupted_after_the_renames_is_recovered():
     host = Host()
     there = (domain("good", name="hello.old-good"), domain("new", "--p---"))
     swap.recover(host, HostRecord("there", GOOD, NEW), there)
     assert host.done == [("destroy", "2"), ("rename", "1", "hello")]
 
 
-def test_where_nothing_was_cut_off_nothing_is_done():
+def test_recovery_without_interruption_does_nothing():
     host = Host()
     assert swap.recover(host, HostRecord("there", GOOD), (domain("good"),)) == (GOOD, None)
     assert swap.recover(host, HostRecord("there", GOOD), ()) == (None, None)
@@ -111,7 +111,7 @@ states = st.sampled_from([None, "-b----", "--p---", "---s--", "---sc-"])
 
 
 @given(states, states)
-def test_at_most_one_of_ours_is_left_running(good, new):
+def test_recovery_leaves_at_most_one_domain_running(good, new):
     there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
     host = Host()
     stands, _ = swap.recover(host, HostRecord("there", GOOD, NEW), there)

@@ -21,7 +21,7 @@ def flags(fd: int) -> list[int]:
     return [int(flag) for flag in termios.tcgetattr(fd)[:4]]
 
 
-def test_keys_come_one_by_one_and_the_settings_come_back(pair):
+def test_keys_arrive_singly_and_settings_are_restored(pair):
     ours, theirs = pair
     before = flags(theirs)
     with Keyboard(theirs) as keys:
@@ -39,7 +39,7 @@ def test_restored_after_an_error(pair):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_restored_before_a_signal_does_what_it_did(pair, number):
+def test_settings_are_restored_before_a_signal_takes_effect(pair, number):
     before = flags(pair[1])
     seen = []
 
@@ -58,7 +58,7 @@ def test_restored_before_a_signal_does_what_it_did(pair, number):
     assert flags(pair[1]) == before
 
 
-def test_raw_again_when_a_stopped_process_goes_on(pair):
+def test_raw_mode_returns_when_a_stopped_process_continues(pair):
     with Keyboard(pair[1]):
         raw = flags(pair[1])
         termios.tcsetattr(pair[1], termios.TCSANOW, [*termios.tcgetattr(pair[1])[:3], 0xFFFF, 0, 0, [b"\0"] * 32])
@@ -66,7 +66,7 @@ def test_raw_again_when_a_stopped_process_goes_on(pair):
         assert flags(pair[1]) == raw
 
 
-def test_a_terminal_that_is_gone_gives_no_keys():
+def test_vanished_terminal_gives_no_keys():
     ours, theirs = os.openpty()
     with Keyboard(theirs) as keys:
         os.close(ours)

@@ -42,11 +42,11 @@ def test_arguments_arrive_through_any_login_shell(shell):
 
 @settings(max_examples=30)
 @given(st.lists(TEXT, min_size=1))
-def test_any_arguments_arrive(argv):
+def test_arbitrary_arguments_arrive(argv):
     assert run("sh", shlex.join(["printf", "%s|", *argv]))[0] == "".join(f"{word}|" for word in argv).encode()
 
 
-def test_what_the_shell_prints_is_noise(shell):
+def test_output_of_the_login_shell_is_noise(shell):
     assert run(shell, "echo out; echo err >&2; exit_() { return 7; }; exit_", "echo Welcome; nosuch-program; ") == (
         b"out\n",
         b"err\n",
@@ -58,12 +58,12 @@ def test_a_shell_that_echoes_its_input_prints_no_marker():
     assert run("bash", "echo own", "set -xv; ") == (b"own\n", b"", 0)
 
 
-def test_a_program_that_a_signal_ended_has_a_status():
+def test_killed_program_has_a_status():
     assert run("sh", "sh -c 'kill -ABRT $$'")[2] == 128 + 6
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_pieces_of_any_size_give_the_same(size):
+def test_stream_does_not_depend_on_chunking(size):
     frame = Frame("token")
     own = b"a\x1eb\x1etoken\n\x1e\x1etoken<"
     text = b"noise \x1etok" + frame.begin + own + frame.end + b"12\x1e after"

@@ -47,21 +47,21 @@ def asked(xen) -> list[str]:
     return (xen.world / "asked").read_text().split()
 
 
-def test_a_question_without_an_answer_is_asked_again(host, faulty, monkeypatch, xen):
+def test_unanswered_query_is_repeated(host, faulty, monkeypatch, xen):
     faulty("exec sleep 600", once=True)
     limited(host, monkeypatch, SHORT, LONG)
     assert host.toolstack.list_domains()[0].domid == 0
     assert asked(xen) == ["list", "list"]
 
 
-def test_a_question_that_is_never_answered_is_named(host, faulty, monkeypatch):
+def test_query_without_any_answer_is_an_error(host, faulty, monkeypatch):
     faulty("exec sleep 600")
     limited(host, monkeypatch, SHORT)
     with pytest.raises(NoAnswerError, match=f"`xl list -v` on {host.name} did not answer within 0.3 s, twice"):
         host.toolstack.list_domains()
 
 
-def test_what_may_have_been_done_is_not_done_again(host, faulty, monkeypatch, xen):
+def test_action_is_not_repeated(host, faulty, monkeypatch, xen):
     faulty("exec sleep 600")
     limited(host, monkeypatch, SHORT)
     with pytest.raises(NoAnswerError, match="xl unpause 7"):
@@ -69,20 +69,20 @@ def test_what_may_have_been_done_is_not_done_again(host, faulty, monkeypatch, xe
     assert asked(xen) == ["unpause"]
 
 
-def test_a_program_that_died_is_named_and_the_connection_is_not(host, faulty, xen):
+def test_killed_program_is_reported_instead_of_the_connection(host, faulty, xen):
     faulty("echo 'corrupted double-linked list' >&2; kill -ABRT $$")
     with pytest.raises(ProgramDiedError, match=r"`xl create x` on .* signal 6 \(SIGABRT\): corrupted double") as error:
         host.run(["xl", "create", "x"])
     assert (error.value.signal, asked(xen)) == (6, ["create"])
 
 
-def test_a_question_whose_program_died_is_asked_again(host, faulty, xen):
+def test_query_with_a_killed_program_is_repeated(host, faulty, xen):
     faulty("kill -SEGV $$", once=True)
     assert host.toolstack.list_domains()[0].domid == 0
     assert asked(xen) == ["list", "list"]
 
 
-def test_a_connection_that_starts_nothing_is_replaced(xen, monkeypatch):
+def test_hanging_connection_is_replaced(xen, monkeypatch):
     program, real = xen.world / "bin" / "ssh", xen.world / "bin" / "real-ssh"
     program.rename(real)
     program.write_text(
@@ -96,7 +96,7 @@ def test_a_connection_that_starts_nothing_is_replaced(xen, monkeypatch):
     assert [call[call.index("-O") + 1] for call in xen.calls("ssh") if "-O" in call] == ["stop"]
 
 
-def test_who_waits_is_told_for_what(host, faulty, xen, wait_in_shell):
+def test_waiting_is_reported(host, faulty, xen, wait_in_shell):
     faulty(wait_in_shell(xen.world / "go"), once=True)
     told = []
 
@@ -109,7 +109,7 @@ def test_who_waits_is_told_for_what(host, faulty, xen, wait_in_shell):
     assert told == [f"`xl list -v` on {host.name}", None]
 
 
-def test_a_copy_that_stands_still_is_given_up(xen, monkeypatch, tmp_path):
+def test_stalled_copy_is_aborted(xen, monkeypatch, tmp_path):
     (xen.world / "bin" / "dd").write_text("#!/bin/sh\nexec sleep 600\n")
     (xen.world / "bin" / "dd").chmod(0o755)
     (tmp_path / "kernel").write_text("kernel")
@@ -118,7 +118,7 @@ def test_a_copy_that_stands_still_is_given_up(xen, monkeypatch, tmp_path):
         Ssh("there").put(tmp_path / "kernel")
 
 
-def test_progress_gives_more_time():
+def test_progress_extends_the_time_limit():
     child = Local(uid=0).start(["sh", "-c", "sleep 1; echo whole"], root=False)
     count = itertools.count()
     exchange.exchange(child, SHORT, Progress(mark=lambda: next(count)), data=None, lend=False)
@@ -140,16 +140,16 @@ def test_an_action_has_more_time_than_a_question(argv):
     assert base.limit(argv) > base.limit(["xl", "list", "-v"]) == 30.0
 
 
-def test_what_is_written_to_a_command_arrives_whole(host):
+def test_standard_input_arrives_complete(host):
     data = os.urandom(300_000)
     assert host.run(["cat"], input=data, root=False).stdout == data
 
 
-def test_a_command_that_reads_nothing_ends_all_the_same(host):
+def test_command_that_ignores_its_input_ends(host):
     assert host.run(["true"], input=bytes(300_000), root=False).returncode == 0
 
 
-def test_the_far_side_speaks_english(xen, monkeypatch):
+def test_remote_commands_run_in_the_c_locale(xen, monkeypatch):
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     assert Ssh("there").run(["sh", "-c", "echo $LC_ALL"], root=False).text == "C\n"
 

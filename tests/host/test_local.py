@@ -37,7 +37,7 @@ def test_root_needs_no_sudo(xen):
     assert Local(uid=0).call(["xl", "list"]).argv == [f"{xen.world}/bin/xl", "list"]
 
 
-def test_another_user_needs_it_for_xl_only(xen):
+def test_other_users_need_sudo_for_xl_only(xen):
     host = Local(uid=1000)
     assert host.call(["xl", "list"]).argv == ["sudo", "--", f"{xen.world}/bin/xl", "list"]
     assert host.call(["xl", "list"], background=True).argv[:3] == ["sudo", "-n", "--"]
@@ -81,13 +81,13 @@ def test_the_file_itself_is_used(tmp_path):
 
 
 @pytest.mark.parametrize(("said", "expected"), [("control_d\n", True), ("", False), (None, False)])
-def test_whether_this_is_a_dom0(xen, tmp_path, said, expected):
+def test_is_dom0(xen, tmp_path, said, expected):
     if said is not None:
         (tmp_path / "capabilities").write_text(said)
     assert is_dom0(tmp_path / "capabilities") is expected
 
 
-def test_a_dom0_without_xl_is_none(xen, tmp_path, monkeypatch):
+def test_dom0_without_xl_does_not_count(xen, tmp_path, monkeypatch):
     (tmp_path / "capabilities").write_text("control_d\n")
     (xen.world / "bin" / "xl").unlink()
     assert not is_dom0(tmp_path / "capabilities")
@@ -138,7 +138,7 @@ def terminal(user):
         yield spawned
 
 
-def test_sudo_asks_once_on_the_terminal_and_the_background_rides_on_it(terminal):
+def test_sudo_asks_once_and_background_commands_reuse_its_ticket(terminal):
     terminal.expect("password for")
     terminal.sendline("secret")
     terminal.expect("first: 0")
@@ -149,7 +149,7 @@ def test_sudo_asks_once_on_the_terminal_and_the_background_rides_on_it(terminal)
     assert "password" not in terminal.before
 
 
-def test_a_wrong_password_is_a_sentence(terminal):
+def test_wrong_password_is_a_readable_error(terminal):
     for _ in range(3):
         terminal.expect("password for")
         terminal.sendline("wrong")

@@ -28,12 +28,12 @@ def test_addresses(address, expected):
     "address",
     ["xen", "ssh://", "ssh://xen:0", "ssh://xen:99999", "ssh://-oProxyCommand=x", "ssh://-a@xen", "ssh://a b"],
 )
-def test_what_is_no_address(address):
+def test_invalid_addresses_are_refused(address):
     with pytest.raises(SettingsError, match="is not the address of a Xen host"):
         parse(address)
 
 
-def test_an_address_with_colons_is_written_as_it_is_read():
+def test_ipv6_address_round_trip():
     for address in ("ssh://ann@[::1]:22221", "ssh://[::1]", "ssh://ann@xen:22", "ssh://[fe80::1%eth0]:22"):
         assert format_address(*parse(address)) == address
 
@@ -68,7 +68,7 @@ INTERACTIVE = {  # lines of `ssh -G`, and what ssh does then where no option say
 
 
 @pytest.mark.parametrize(("lines", "status"), INTERACTIVE.items())
-def test_a_configuration_for_people_changes_nothing(xen, lines, status):
+def test_interactive_ssh_configuration_is_overridden(xen, lines, status):
     (xen.world / "ssh-config").write_text(f"user ann\nhostname there\n{lines}\n")
     plain = process.run(["ssh", "-T", "--", "there", "cat"], input=b"own", check=False)
     assert plain.returncode == status and not plain.stdout.endswith(b"own"), "the stand-in is too kind"
@@ -98,22 +98,22 @@ def fragile(xen):
     return Ssh("there")
 
 
-def test_a_question_is_asked_again_when_the_connection_broke(fragile):
+def test_query_is_repeated_after_a_broken_connection(fragile):
     assert fragile.run(["xl", "list", "-v"]).text.startswith("Name")
 
 
-def test_what_may_have_been_done_is_not_done_again(fragile, xen):
+def test_action_is_not_repeated(fragile, xen):
     with pytest.raises(LostError, match="the connection to ssh://there broke"):
         fragile.run(["xl", "unpause", "0"])
     assert [call[-2:] for call in xen.calls("sudo")] == [["unpause", "0"]]
 
 
-def test_a_copy_is_begun_again_when_the_connection_broke(fragile, tmp_path):
+def test_copy_restarts_after_a_broken_connection(fragile, tmp_path):
     (tmp_path / "kernel").write_text("kernel")
     assert Path(fragile.put(tmp_path / "kernel")).read_text() == "kernel"
 
 
-def test_one_connection_is_kept_in_a_private_folder(xen, monkeypatch):
+def test_shared_connection_is_in_a_private_folder(xen, monkeypatch):
     with tempfile.TemporaryDirectory(dir="/tmp") as cache:
         monkeypatch.setenv("XDG_CACHE_HOME", cache)
         argv = Ssh("there").call(["true"]).argv
@@ -123,7 +123,7 @@ def test_one_connection_is_kept_in_a_private_folder(xen, monkeypatch):
         assert (Path(cache) / "unibuild/ssh").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_persons_own_kept_connection_is_used(xen):
+def test_users_own_shared_connection_is_used(xen):
     (xen.world / "ssh-config").write_text("user ann\ncontrolpath /home/ann/%C\ncontrolmaster auto\n")
     assert not any("Control" in option for option in Ssh("there").call(["true"]).argv)
 
@@ -144,7 +144,7 @@ def test_put_copies_once(xen, tmp_path):
     assert len(xen.calls("ssh")) == before + 1
 
 
-def test_put_replaces_a_copy_that_is_not_whole(xen, tmp_path):
+def test_put_replaces_an_incomplete_copy(xen, tmp_path):
     kernel = tmp_path / "k"
     kernel.write_bytes(b"kernel")
     there = Path(Ssh("there").put(kernel))
@@ -154,7 +154,7 @@ def test_put_replaces_a_copy_that_is_not_whole(xen, tmp_path):
     assert [found.name for found in there.parent.iterdir()] == [there.name]
 
 
-def test_a_copy_to_write_to_is_kept(xen, tmp_path):
+def test_working_copy_is_kept(xen, tmp_path):
     disk = tmp_path / "d"
     disk.write_bytes(b"old")
     there = Path(Ssh("there").put(disk, own="hello-xvda"))
@@ -181,7 +181,7 @@ def test_a_copy_that_fails_leaves_nothing(xen, tmp_path, program, script, senten
     assert list((xen.world / "home/.cache/unibuild").iterdir()) == []
 
 
-def test_a_copy_to_write_to_may_grow(xen, tmp_path):
+def test_working_copy_may_grow(xen, tmp_path):
     disk = tmp_path / "d"
     disk.write_bytes(b"old")
     there = Path(Ssh("there").put(disk, own="xvda"))
@@ -199,14 +199,14 @@ def copies(xen, tmp_path):
     return host, host.put(tmp_path / "kernel", folder="hello"), host.put(tmp_path / "disk", folder="hello", own="xvda")
 
 
-def test_discard_leaves_what_is_needed_and_what_the_domain_wrote(copies):
+def test_discard_keeps_needed_files_and_working_copies(copies):
     host, kernel, disk = copies
     assert (host.discard("hello", [kernel]), Path(kernel).exists()) == ((disk,), True)
     assert (host.discard("hello"), Path(kernel).exists(), Path(disk).exists()) == ((disk,), False, True)
     assert host.discard("gone") == ()
 
 
-def test_a_working_copy_of_a_changed_file_takes_the_place_of_the_older_one(copies, tmp_path):
+def test_working_copy_of_a_changed_file_replaces_the_older_one(copies, tmp_path):
     host, _, disk = copies
     newer = host.put(tmp_path / "new disk", folder="hello", own="xvda")
     other = host.put(tmp_path / "new disk", folder="hello", own="xvdb")
@@ -251,7 +251,7 @@ Host key verification failed.
         ("mux_client_request_session: read from master failed: Broken pipe", "the connection .* broke", "run again"),
     ],
 )
-def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
+def test_ssh_failures_are_explained(xen, said, sentence, hint):
     (xen.world / "ssh-config").write_text("user ann\nhostname there\nport 2222\n")
     xen.refuse("ssh", said)
     with pytest.raises(HostError, match=sentence) as error:
@@ -259,7 +259,7 @@ def test_why_ssh_does_not_get_through(xen, said, sentence, hint):
     assert hint in error.value.hint
 
 
-def test_an_unknown_failure_tells_its_words():
+def test_unknown_ssh_failure_shows_its_message():
     error = explain("what is this\nand that\n", SshTarget("ssh://x", "x", "x", "x"), has_begun=False)
     assert error.message == "ssh cannot connect to ssh://x: what is this"
 
@@ -270,7 +270,7 @@ def test_a_connection_that_is_cut_is_silent():
     )
 
 
-def test_sudo_that_wants_a_password_over_there(xen):
+def test_remote_sudo_that_needs_a_password(xen):
     xen.refuse("sudo", "sudo: a password is required")
     with pytest.raises(
         HostError, match="cannot run xl as root on ssh://there: sudo refused: it wants a password"
@@ -279,12 +279,12 @@ def test_sudo_that_wants_a_password_over_there(xen):
     assert "`unibuild doctor --host ssh://there` prints the lines" in error.value.hint
 
 
-def test_no_xl_over_there(xen):
+def test_missing_remote_xl(xen):
     (xen.world / "bin" / "xl").unlink()
     with pytest.raises(MissingError, match="the program xl is not installed on ssh://there"):
         Ssh("there").run(["xl", "list"])
 
 
-def test_a_command_that_fails_over_there(xen):
+def test_failing_remote_command(xen):
     with pytest.raises(CommandError, match="`false` failed with exit code 1"):
         Ssh("there").run(["false"], root=False)

@@ -115,7 +115,7 @@ def test_a_configuration_for_interactive_sessions(project, server, lines):
         assert child.finish(60.0).text.strip() == "here"
 
 
-def test_a_forwarded_port_is_the_users_own(project, server):
+def test_forwarded_ports_stay_the_users_own(project, server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         server.use(server.configuration("sh", f"LocalForward {port} 127.0.0.1:9", "ExitOnForwardFailure yes"))
@@ -146,7 +146,7 @@ def test_an_ipv6_address(project, server, form):
         (("ProxyCommand sh -c 'echo down >&2; exit 1'",), "down"),
     ],
 )
-def test_a_way_that_is_closed_is_named(project, server, lines, said):
+def test_unreachable_jump_host_is_named(project, server, lines, said):
     gate = "Host gate\n  HostName 127.0.0.1\n  Port 9\n"
     server.use(gate + server.configuration("sh", *lines).replace("HostName 127.0.0.1", "HostName 192.0.2.1"))
     with pytest.raises(HostError, match=said) as error:
@@ -154,7 +154,7 @@ def test_a_way_that_is_closed_is_named(project, server, lines, said):
     assert "`ssh xen1`; see ProxyJump and ProxyCommand" in error.value.hint
 
 
-def test_an_account_that_runs_no_command(project, server):
+def test_login_shell_that_runs_no_command(project, server):
     account = server.accounts["bash"]
     rc = account.home / ".bashrc"
     text = rc.read_text()
@@ -167,7 +167,7 @@ def test_an_account_that_runs_no_command(project, server):
         rc.write_text(text)
 
 
-def test_a_program_that_a_login_shell_left_behind_holds_nothing_up(project, server):
+def test_leftover_of_a_login_shell_delays_nothing(project, server):
     account = server.accounts["bash"]
     rc = account.home / ".bashrc"
     text = rc.read_text()

@@ -53,7 +53,7 @@ def test_a_host_has_xl_unless_its_table_names_another(tmp_path, monkeypatch):
     assert isinstance(hosts.open_host(load(tmp_path, {"host": "local"}, {}).settings).toolstack, XlToolstack)
 
 
-def test_an_unknown_toolstack_is_an_error_of_the_settings(tmp_path):
+def test_unknown_toolstack_is_a_settings_error(tmp_path):
     (tmp_path / "unibuild.toml").write_text(TABLE)
     with pytest.raises(SettingsError) as caught:
         hosts.open_host(load(tmp_path).settings)
@@ -106,11 +106,11 @@ def spelled(source: str) -> set[str]:
         'script = "exec xenstore-rm $p"',
     ],
 )
-def test_a_program_that_is_spelled_out_is_found(source):
+def test_spelled_out_toolstack_program_is_found(source):
     assert spelled(source)
 
 
-def test_only_the_hosts_spell_programs_of_a_toolstack():
+def test_only_the_host_package_names_toolstack_programs():
     package = Path(unibuild.__file__).parent
     found = {
         str(path.relative_to(package)): programs

@@ -23,13 +23,13 @@ ROW = "%-40s %5d %5d %5d     %s  %8.1f b87c5087-8248-4d69-b40c-cd1bafbbdce0 %8s 
         ("(null)", "------", "-", (None, False, False)),
     ],
 )
-def test_a_row(name, state, reason, expected):
+def test_row_of_xl_list(name, state, reason, expected):
     (domain,) = xl.parse_list(HEAD + ROW % (name, 14, 32, 1, state, 1.5, reason, "-"))
     assert (domain.name, domain.domid, domain.memory) == (name, 14, 32)
     assert (domain.reason, domain.has_ended, domain.is_paused) == expected
 
 
-def test_the_verbs(xen):
+def test_xl_commands(xen):
     host, uuid = Local(), "b87c5087-8248-4d69-b40c-cd1bafbbdce0"
     host.toolstack.create_paused(str(xen.xl_file(xen.kernel("stay"))), name="hello", uuid=uuid)
     domain = host.toolstack.find(name="hello")

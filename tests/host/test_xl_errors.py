@@ -214,7 +214,7 @@ FROM_THE_SOURCE = [
 
 
 @pytest.mark.parametrize(("said", "sentence"), [*FROM_THE_LAB, *FROM_THE_SOURCE])
-def test_a_known_refusal_is_a_sentence(said, sentence):
+def test_known_xl_error_is_explained(said, sentence):
     error = explain(f"Parsing config from /x/1\n{said}{TAIL}", host="box", name="hello")
     assert (type(error), error.message) == (DomainError, sentence)
     assert error.hint
@@ -265,7 +265,7 @@ def test_no_xen(reason, sentence):
         ("cannot acquire lock /var/lock/xl errno=11", "xl on box cannot acquire its lock /var/lock/xl"),
     ],
 )
-def test_what_is_wrong_with_the_host(said, sentence):
+def test_host_problems_are_explained(said, sentence):
     error = explain(said, host="box", name="hello")
     assert (type(error), error.message) == (HostError, sentence)
     assert error.hint
@@ -283,25 +283,25 @@ def test_what_is_wrong_with_the_host(said, sentence):
         ("failed (rc=-99), error 4711", None),
     ],
 )
-def test_a_number_has_words(said, meant):
+def test_error_numbers_are_explained(said, meant):
     assert meaning(said) == meant
     error = explain(said, host="box", name="hello")
     assert error.message == "xl failed for hello on box" + (f": {meant}" if meant else "")
     assert error.hint.startswith("xl printed: ")
 
 
-def test_every_case_can_be_said():
+def test_every_pattern_formats():
     for case in CASES:
         for text in (case.sentence, case.hint):
             assert text.format("it", host="box", name="hello").strip()
 
 
 @given(st.text())
-def test_whatever_xl_says_is_some_error(said):
+def test_any_xl_output_gives_an_error(said):
     assert explain(said, host="box", name="hello").hint
 
 
-def test_an_unknown_refusal_tells_what_xl_said():
+def test_unknown_xl_error_shows_its_message():
     error = explain("WARNING: x\nlibxl: error: a new one\nmore\nlibxl: error: b\nerror c", host="box", name="hello")
     assert error.message == "xl failed for hello on box"
     assert error.hint == "xl printed: libxl: error: a new one\nlibxl: error: b"

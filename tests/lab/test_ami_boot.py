@@ -93,8 +93,8 @@ def project(tmp_path: Path, box: LabVm, hello_kernels: Kernels) -> Callable[...,
     return make
 
 
-def test_what_was_uploaded_boots_and_is_launched(aws: Emulator, project) -> None:
-    """The way of a PV kernel differs in its image alone, which tests/lab/test_image.py boots."""
+def test_uploaded_image_boots_and_launches(aws: Emulator, project) -> None:
+    """A PV kernel differs only in its image, which tests/lab/test_image.py boots."""
     project = project("pvh", "hvm")
     publish(project)
     (image,) = aws.region().own_images.values()

@@ -30,7 +30,7 @@ def start(tmp_path, dom0, help_kernel, capfd):
     return run
 
 
-def test_the_kernel_is_asked_and_what_it_does_not_know_leaves_the_domain_that_runs(start, dom0):
+def test_unknown_argument_leaves_the_running_domain(start, dom0):
     said = start("--port=80 '--logs=a b\\c'")
     assert r"command line: --port=80 --logs=a\ b\\c" in said
     cache = json.loads((start.state / "arguments.json").read_text())

@@ -111,14 +111,14 @@ def test_boot_twice_and_then_changed(tree, capfd, dom0):
     assert "command line: changed" in said(capfd)
 
 
-def test_the_console_can_be_left_and_come_back_to(tree, capfd):
+def test_console_can_be_detached_and_reattached(tree, capfd):
     tree.boot()
     console(load(tree.root, tree.words, {}))
     ticks = [line for line in said(capfd) if line.startswith("tick ")]
     assert ticks == [f"tick {n}" for n in range(1, len(ticks) + 1)]
 
 
-def test_a_lab_with_too_little_memory_will_do_to_look_and_to_end(tree, dom0):
+def test_small_lab_suffices_for_status_and_destroy(tree, dom0):
     tree.boot()
     more = load(tree.root, {**tree.words, "lab.memory": "2048"}, {})
     console(more)
@@ -128,7 +128,7 @@ def test_a_lab_with_too_little_memory_will_do_to_look_and_to_end(tree, dom0):
         tree.boot(lab__memory="2048")
 
 
-def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
+def test_keys_reach_the_domain_and_ctrl_bracket_leaves_it_running(tree, dom0):
     project, path, kernel = tree.prepare(boot__console="attach")
     argv = ["-c", ATTACHED, str(tree.root), str(path), str(kernel), project.settings.lab.accel]
     with pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60) as terminal:
@@ -156,7 +156,7 @@ def test_keys_reach_the_domain_and_the_bracket_leaves_it_running(tree, dom0):
         ),
     ],
 )
-def test_what_xl_itself_refuses(tree, dom0, change, sentence):
+def test_refusals_of_the_real_xl(tree, dom0, change, sentence):
     _, path, kernel = tree.prepare()
     path.write_text(path.read_text().replace(str(kernel), dom0.put(kernel)).replace(*change))
     with pytest.raises(DomainError, match=sentence):
@@ -171,7 +171,7 @@ def test_a_memory_too_small_for_pvh(tree, dom0):
     assert dom0.toolstack.find(name="hello") is None
 
 
-def test_what_a_domain_wrote_outlives_destroy(tree, dom0, capfd):
+def test_written_disk_outlives_destroy(tree, dom0, capfd):
     (tree.root / "data.img").write_bytes(b"some data".ljust(1 << 20, b"\0"))
     words = {"xl__disk__xvda__target": "data.img", "boot__console": "none"}
     tree.boot(**words)
@@ -205,7 +205,7 @@ def test_nothing_is_left_running_here(tree, dom0):
 
 
 @pytest.mark.parametrize("seconds", [0.4, 1.2])
-def test_ctrl_c_at_any_moment_is_no_fault_of_the_host(tree, dom0, seconds):
+def test_ctrl_c_is_not_reported_as_a_host_error(tree, dom0, seconds):
     project, path, kernel = tree.prepare()
     argv = ["-c", "print('begin')\n" + ATTACHED, *map(str, (tree.root, path, kernel)), project.settings.lab.accel]
     with pexpect.spawn(sys.executable, argv, encoding="utf-8", timeout=60) as spawned:

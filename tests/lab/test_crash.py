@@ -36,7 +36,7 @@ def line_of(kernels, text: str) -> int:
     return next(number for number, line in enumerate(lines, 1) if text in line)
 
 
-def test_a_write_to_where_no_memory_is(start, tmp_path, hello_kernels):
+def test_write_to_unmapped_memory_is_explained(start, tmp_path, hello_kernels):
     with pytest.raises(DomainError, match=r"crash crashed: it (wrote to 0x4|faulted, and has no)") as error:
         start("fault=1")
     first, second, *_ = error.value.hint.splitlines()
@@ -50,7 +50,7 @@ def test_a_write_to_where_no_memory_is(start, tmp_path, hello_kernels):
     assert "hello from crash" in (folder / "console.log").read_text()
 
 
-def test_a_domain_that_hangs_is_looked_at_and_runs_on(tmp_path, dom0, hello_kernels):
+def test_hanging_domain_is_examined_and_runs_on(tmp_path, dom0, hello_kernels):
     path = tmp_path / "crash.xl"
     path.write_text(f"name = 'crash'\nkernel = '{dom0.put(hello_kernels.pv)}'\nmemory = 32\ncmdline = 'quiet'\n")
     dom0.toolstack.create_paused(dom0.put(path), name="crash", uuid="c7a5c7a5-0000-4000-8000-000000000001")

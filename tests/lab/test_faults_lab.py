@@ -142,7 +142,7 @@ def test_memory_for_one_only(tree, dom0, capfd):
     tree.boots_again()
 
 
-def test_one_that_dies_at_once_and_one_that_never_gets_ready(tree):
+def test_domain_that_dies_and_domain_that_is_never_ready(tree):
     tree.boot()
     for cmdline, timeout, sentence in (
         ("crash=1", "120", "hello crashed before it was ready"),

@@ -47,7 +47,7 @@ def unikernel(box, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("version", "kind"), [("2.6.1", "pv"), ("4.11.1", "pvh")])
-def test_the_chain_ends_in_a_domain(unikernel, version, kind):
+def test_http_request_reaches_the_domain(unikernel, version, kind):
     unikernel.use(version)
     assert "command line: --hello=world\n" in unikernel("boot")
     assert f"type = '{kind}'" in unikernel.xl.read_text().replace('"', "'")

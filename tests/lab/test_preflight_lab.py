@@ -34,7 +34,7 @@ def look(dom0, kernel, *lines, replaced=()):
     return preflight.check(dom0, config, kernel=kernels.inspect(kernel), disks=(), replaced=replaced)
 
 
-def test_all_that_a_real_host_lacks(dom0, hello_kernels):
+def test_problems_on_a_real_host(dom0, hello_kernels):
     with pytest.raises(DomainError, match="lab cannot take preflight, for 4 reasons") as error:
         look(
             dom0,

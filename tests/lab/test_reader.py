@@ -59,7 +59,7 @@ def kill_a_reader(project, guard: str) -> None:
         reader.send_signal(signal.SIGKILL)
 
 
-def test_the_console_is_read_on_after_a_killed_reader(project, dom0):
+def test_console_is_readable_after_a_killed_reader(project, dom0):
     kill_a_reader(project, "guarded")
     wait_until(lambda: not dom0.run(["pidof", "xenconsole", "xenstore-watch"], check=False).text)
     kill_a_reader(project, "unguarded")

@@ -40,7 +40,7 @@ def tree(box, tmp_path):
     tree.run("destroy")
 
 
-def test_it_is_ready_when_it_answers(tree):
+def test_domain_is_ready_when_it_responds(tree):
     before = tree.forwards()
     body = "boot.ready.http.body=hello from ready, a PV domain"
     done = tree.run("boot", body, "boot.ready.tcp=80", "boot.ready.timeout=60")

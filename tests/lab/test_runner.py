@@ -30,7 +30,7 @@ def uuids(host):
     return {domain.uuid for domain in host.toolstack.list_domains()}
 
 
-def test_answers_beside_the_domain_that_runs(example, dom0):
+def test_scratch_domain_runs_alongside_the_domain(example, dom0):
     root = example("http")
     process.run([str(BIN / "unibuild"), "boot", "host=lab", "lab.forward=[]"], cwd=root, env=ENV)
     before, record = uuids(dom0), (root / ".unibuild/domain.json").read_bytes()
@@ -66,7 +66,7 @@ def test_crash(domain):
     assert uuids(dom0) == before
 
 
-def test_a_port_takes_a_connection_only_where_the_domain_does(example, dom0):
+def test_port_accepts_connections_only_if_the_domain_does(example, dom0):
     root = example("http")
     (root / "test_http.py").write_text(
         """

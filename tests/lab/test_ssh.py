@@ -41,7 +41,7 @@ def new_key(tmp_path):
     return tmp_path / "key"
 
 
-def test_a_changed_host_key_is_told_with_the_line_that_fixes_it(altered, new_key, tmp_path):
+def test_changed_host_key_is_reported_with_the_fix(altered, new_key, tmp_path):
     known = tmp_path / "known hosts"
     known.write_text("box " + " ".join(new_key.with_suffix(".pub").read_text().split()[:2]) + "\n")
     with pytest.raises(HostError, match="the key of lab has changed") as error:
@@ -70,7 +70,7 @@ def test_no_such_machine(altered):
         altered(HostName="nosuch.invalid").run(["true"])
 
 
-def test_arguments_arrive_at_the_real_far_side(altered):
+def test_arguments_arrive_on_the_real_host(altered):
     said = altered().run(["printf", "%s|", "a b", "$HOME", "'", "", "ü*"]).text
     assert said == "a b|$HOME|'||ü*|"
 
@@ -97,13 +97,13 @@ def kept(altered):
         process.run([*ask[:3], "-O", "exit", host.destination], check=False)
 
 
-def test_a_connection_that_was_killed_is_made_anew(kept):
+def test_killed_connection_is_opened_again(kept):
     host, kill = kept
     kill()
     assert "Domain-0" in host.run(["xl", "list"]).text
 
 
-def test_a_connection_that_is_cut_in_the_middle_is_told(box, kept):
+def test_broken_connection_is_reported(box, kept):
     host, kill = kept
 
     def cut() -> None:
@@ -119,7 +119,7 @@ def test_a_connection_that_is_cut_in_the_middle_is_told(box, kept):
     assert host.run(["true"]).returncode == 0
 
 
-def test_the_lab_has_all_that_doctor_looks_for(box):
+def test_lab_passes_doctor(box):
     found = doctor_checks.look(Settings(host="mine", hosts={"mine": HostTable(address="lab")}))
     assert {one.what: one.state for one in found} == dict.fromkeys(
         ("reach", "rights", "XenStore", "Xen", "memory", "bridges", "room"), "ok"
@@ -138,7 +138,7 @@ def full_dom0(box):
     host.run(["rm", *fillers])
 
 
-def test_a_full_dom0_is_told_and_lives_on(box, full_dom0, tmp_path):
+def test_full_dom0_is_reported_and_survives(box, full_dom0, tmp_path):
     before = vm.status().facts["process"]
     (tmp_path / "kernel").write_bytes(b"new" * 100_000)
     with pytest.raises(HostError, match="the disk of lab is full: cannot copy") as error:

@@ -15,11 +15,11 @@ def gone() -> int:
         return child.pid
 
 
-def test_the_disk_of_a_process_that_is_gone_is_left_over(gone):
+def test_disk_of_a_dead_process_is_a_leftover(gone):
     assert devices._is_left(f"d{gone}-0123ab")
     assert not devices._is_left(f"d{os.getpid()}-0123ab")
 
 
-def test_disks_that_are_not_ours_are_left_alone(gone):
+def test_foreign_disks_are_left_alone(gone):
     assert not devices._is_left(f"#block{gone}")
     assert not devices._is_left(f"d{gone}-0123ab-x")

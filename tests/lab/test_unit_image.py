@@ -76,7 +76,7 @@ def test_a_lab_vm_file_with_other_bytes_is_refused(small, tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 10, 100, 300])
-def test_a_cut_off_lab_vm_file_is_refused(small, tmp_path, size):
+def test_truncated_lab_vm_file_is_refused(small, tmp_path, size):
     image.pack(small, tmp_path / "box")
     data = (tmp_path / "box").read_bytes()
     (tmp_path / "box").write_bytes(data[:size])
@@ -101,18 +101,18 @@ def test_a_lab_vm_file_cannot_write_elsewhere(small, tmp_path):
     assert not (tmp_path / "evil").exists()
 
 
-def test_no_lab_vm_file_is_told(tmp_path):
+def test_file_that_is_not_a_packed_image_is_refused(tmp_path):
     with pytest.raises(FileError, match="there is no file"):
         image.unpack(tmp_path / "box", tmp_path / "unpacked", lambda *_: None)
 
 
-def test_an_image_that_is_not_whole_is_none(small):
+def test_incomplete_image_is_not_used(small):
     assert image.find(small.folder) is not None
     (small.folder / "vmlinux").unlink()
     assert image.find(small.folder) is None
 
 
-def test_what_a_package_lacks_is_named(tmp_path):
+def test_missing_package_file_is_named(tmp_path):
     with pytest.raises(LabError, match="lack a hypervisor"):
         image.assemble({}, tmp_path)
     with pytest.raises(LabError, match="lack a kernel for dom0"):
@@ -172,7 +172,7 @@ def test_a_package_is_read_as_on_a_merged_system(tmp_path):
     assert found == {"usr/bin/tool": Member(b"data"), "usr/bin/alias": Member(link="tool")}
 
 
-def test_a_damaged_package_is_told(tmp_path):
+def test_damaged_package_is_reported(tmp_path):
     (tmp_path / "tool.deb").write_bytes(b"!<arch>\nrubbish")
     with pytest.raises(LabError, match=r"tool\.deb is damaged"):
         list(packages.members(tmp_path / "tool.deb", lambda _: True))

@@ -40,7 +40,7 @@ def archive(**files: bytes) -> bytes:
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]{1,9}", fullmatch=True), st.binary(max_size=50), max_size=5))
-def test_what_is_written_is_read(files):
+def test_written_archive_is_readable(files):
     assert {name: data for name, (_, data, _) in read(archive(**files)).items()} == files
 
 
@@ -65,7 +65,7 @@ def test_archives_can_follow_each_other():
     assert set(read(archive(a=b"1") + archive(b=b"2"))) == {"a", "b"}
 
 
-def test_a_name_twice_is_our_mistake():
+def test_duplicate_name_is_a_programming_error():
     with pytest.raises(ValueError, match="a is already in the archive"):
         file = io.BytesIO()
         cpio = Cpio(file)

@@ -39,18 +39,18 @@ def test_a_boot_has_a_kernel_and_shares_its_memory():
     assert after(argv, "-object") == "memory-backend-file,id=ram,size=768M,mem-path=/s/ram,share=on"
 
 
-def test_a_restored_lab_vm_waits_and_keeps_its_memory_to_itself():
+def test_restored_lab_vm_waits_with_private_memory():
     argv = qemu.arguments(MACHINE, PLACES, Path("/s/ram"), restore=True)
     assert "-kernel" not in argv
     assert after(argv, "-incoming") == "defer"
     assert after(argv, "-object").endswith("share=off")
 
 
-def test_without_a_file_memory_is_nobody_elses():
+def test_without_a_file_memory_is_anonymous():
     assert after(qemu.arguments(MACHINE, PLACES, None), "-object") == "memory-backend-ram,id=ram,size=768M"
 
 
-def test_a_comma_in_a_name_ends_no_option():
+def test_comma_in_a_path_is_escaped():
     assert after(qemu.arguments(MACHINE, PLACES, None), "-chardev").endswith("path=/c,,c/serial.log")
 
 
@@ -75,7 +75,7 @@ def test_only_this_machine_reaches_the_lab_vm():
         (MACHINE, "7.2", b"imageover", b"lay"),
     ],
 )
-def test_whatever_changes_makes_another_snapshot(other):
+def test_any_change_makes_another_snapshot(other):
     assert snapshot.key(*other) != snapshot.key(MACHINE, "7.2", b"image", b"overlay")
 
 
@@ -86,7 +86,7 @@ def test_other_boot_options_make_another_snapshot(monkeypatch, options):
     assert snapshot.key(MACHINE, "7.2", b"image", b"overlay") != before
 
 
-def test_a_snapshot_without_its_key_is_none(tmp_path):
+def test_snapshot_without_a_key_does_not_exist(tmp_path):
     ram = snapshot.prepare(tmp_path / "snapshot", 1)
     assert ram.stat().st_mode & 0o777 == 0o600
     assert not snapshot.exists(tmp_path / "snapshot", "")
@@ -94,7 +94,7 @@ def test_a_snapshot_without_its_key_is_none(tmp_path):
     assert snapshot.exists(tmp_path / "snapshot", "this")
 
 
-def test_a_disk_without_room_is_told_before(tmp_path, monkeypatch):
+def test_full_disk_is_reported_before_the_boot(tmp_path, monkeypatch):
     full = dataclasses.make_dataclass("Usage", ["free"])(500 << 20)
     monkeypatch.setattr(snapshot.shutil, "disk_usage", lambda _: full)
     with pytest.raises(FileError, match="needs 832 MiB, and 500 MiB are free"):

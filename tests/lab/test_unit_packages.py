@@ -75,28 +75,28 @@ libgcc-s1
         ({"ID": "debian"}, None),
     ],
 )
-def test_the_distribution_is_told_from_os_release(keys, found):
+def test_distribution_is_read_from_os_release(keys, found):
     assert distribution(keys) == found
 
 
-def test_of_deb822_sources_the_release_s_own_are_kept():
+def test_deb822_sources_of_the_release_are_kept():
     kept = select_sources("debian.sources", DEB822, "bookworm")
     assert kept.count("URIs:") == 1
     assert "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg" in kept
 
 
-def test_of_one_line_sources_the_release_s_own_are_kept():
+def test_one_line_sources_of_the_release_are_kept():
     kept = select_sources("sources.list", ONE_LINE, "bookworm").splitlines()
     assert [line.split("main")[0].split()[-1] for line in kept] == ["bookworm", "bookworm-security"]
 
 
-def test_what_a_package_depends_on_is_read():
+def test_dependencies_are_parsed():
     graph = parse_depends(DEPENDS)
     assert graph["xen-utils-4.17"] == ("libc6", "python3", "libone", "libvirtual")
     assert graph["xen-system-amd64"] == ("xen-hypervisor-4.17-amd64", "dpkg", "xen-utils-4.17")
 
 
-def test_of_what_the_roots_depend_on_only_libraries_xen_and_linux_are_taken():
+def test_only_library_xen_and_linux_dependencies_are_followed():
     found = closure(parse_depends(DEPENDS), ["xen-system-amd64"])
     assert found == (
         *("libc6", "libgcc-s1", "libone", "libvirtual"),
@@ -104,14 +104,14 @@ def test_of_what_the_roots_depend_on_only_libraries_xen_and_linux_are_taken():
     )
 
 
-def test_elsewhere_the_hint_is_a_lab_vm_file(monkeypatch):
+def test_other_distributions_get_a_hint_about_packed_images(monkeypatch):
     monkeypatch.setattr(packages.platform, "freedesktop_os_release", lambda: {"ID": "fedora"})
     with pytest.raises(MissingError, match="neither") as caught:
         packages.this_machines()
     assert "unibuild lab pack FILE" in caught.value.hint
 
 
-def test_sources_that_are_not_the_release_s_are_no_sources(tmp_path):
+def test_sources_of_other_releases_are_refused(tmp_path):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "sources.list").write_text("deb https://apt.example.org other main\n")
     with pytest.raises(MissingError, match="has no source of Debian bookworm"):

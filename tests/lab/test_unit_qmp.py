@@ -60,23 +60,23 @@ def test_underscores_become_hyphens(qemu):
     assert qemu.sent[1]["arguments"] == {"command-line": "info status"}
 
 
-def test_a_refusal_is_told(qemu):
+def test_refused_command_is_an_error(qemu):
     refused = {"error": {"class": "GenericError", "desc": "no such thing"}}
     with qemu(refused) as monitor, pytest.raises(LabError, match="QEMU refuses migrate: no such thing"):
         monitor.run("migrate")
 
 
-def test_a_qemu_that_went_away_is_told(qemu):
+def test_vanished_qemu_is_reported(qemu):
     with qemu() as monitor, pytest.raises(LabError, match="disappeared during query-status"):
         monitor.run("query-status")
 
 
-def test_no_qemu_is_told(tmp_path):
+def test_missing_qemu_is_reported(tmp_path):
     with pytest.raises(LabError, match="does not answer"):
         Monitor(tmp_path / "nowhere")
 
 
-def test_a_failed_migration_is_told(qemu):
+def test_failed_migration_is_reported(qemu):
     failed = {"status": "failed", "error-desc": "disk full"}
     going_on = {"status": "active"}
     with qemu({"return": going_on}, {"return": failed}) as monitor, pytest.raises(LabError, match="disk full"):
@@ -101,7 +101,7 @@ def test_a_forward_moves(qemu):
     assert lines == ["hostfwd_remove n0 tcp:127.0.0.1:8080", "hostfwd_add n0 tcp:127.0.0.1:8080-10.0.2.51:80"]
 
 
-def test_a_disk_is_gone_only_when_the_machine_has_let_go_of_it(qemu):
+def test_disk_is_unplugged_only_once_released(qemu):
     there, in_use = {"return": [{"node-name": "d1-0a", "drv": "raw"}]}, {"error": {"desc": "Node d1-0a is in use"}}
     asked, gone = {"error": {"desc": "Device d1-0a is already in the process of unplug"}}, {"return": {}}
     with qemu(gone, there, in_use, asked, there, gone, gone, {"return": []}) as monitor:

@@ -23,7 +23,7 @@ def folder(tmp_path) -> Path:
     return tmp_path / "keys"
 
 
-def test_keys_are_made_once_and_for_us_alone(folder):
+def test_keys_are_created_once_and_private(folder):
     before = (folder / "user").read_bytes()
     ssh.ensure(folder)
     assert (folder / "user").read_bytes() == before
@@ -38,25 +38,25 @@ def test_dropbear_gets_the_same_key_pair(folder):
     assert (len(pair), pair[32:]) == (64, public[-32:])
 
 
-def test_a_cut_off_key_is_told(folder):
+def test_truncated_key_is_reported(folder):
     text = (folder / "host").read_text().splitlines()
     with pytest.raises(LabError, match="cannot read the lab's host key"):
         ssh.dropbear_key("\n".join([*text[:2], text[-1]]))
 
 
-def test_a_key_of_another_kind_is_told(tmp_path):
+def test_key_of_another_type_is_reported(tmp_path):
     process.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", str(tmp_path / "key")])
     with pytest.raises(LabError, match="ecdsa"):
         ssh.dropbear_key((tmp_path / "key").read_text())
 
 
 @given(st.text())
-def test_no_text_makes_it_stumble(text):
+def test_any_key_text_is_accepted_or_refused(text):
     with pytest.raises(LabError):
         ssh.dropbear_key(text)
 
 
-def test_the_overlay_has_our_scripts_and_the_keys(folder):
+def test_overlay_has_the_scripts_and_keys(folder):
     file = io.BytesIO()
     ssh.write_overlay(file, folder)
     data = file.getvalue()
@@ -90,7 +90,7 @@ def short_path():
 
 
 @pytest.mark.parametrize("run", [True, False], ids=["XDG_RUNTIME_DIR", "no XDG_RUNTIME_DIR"])
-def test_a_name_in_tmp_that_another_user_has_made_is_passed_over(short_path, monkeypatch, run):
+def test_name_in_tmp_of_another_user_is_avoided(short_path, monkeypatch, run):
     user = os.getuid() + 54321
     monkeypatch.setattr(os, "getuid", lambda: user)  # so that what this test makes is another user's
     environ = {"XDG_CACHE_HOME": str(short_path)} | ({"XDG_RUNTIME_DIR": "/run/mine"} if run else {})
@@ -103,7 +103,7 @@ def test_a_name_in_tmp_that_another_user_has_made_is_passed_over(short_path, mon
         first.rmdir()
 
 
-def test_a_runtime_folder_of_somebody_else_is_refused(tmp_path):
+def test_runtime_folder_of_another_user_is_refused(tmp_path):
     paths = LabPaths(tmp_path / "cache", tmp_path / "runtime")
     paths.runtime.mkdir()
     paths.runtime.chmod(0o777)
@@ -116,7 +116,7 @@ def test_a_relative_cache_home_does_not_count(monkeypatch, tmp_path):
     assert LabPaths.of({"XDG_CACHE_HOME": "here"}) == LabPaths.of({})
 
 
-def test_a_cache_that_cannot_be_made_is_told(tmp_path):
+def test_uncreatable_cache_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot create the lab's folder"):
         LabPaths(tmp_path / "file" / "cache", tmp_path).make_cache()

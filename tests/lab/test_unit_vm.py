@@ -131,20 +131,20 @@ NEWER = b'{"version": 3, "network": "closed", "accel": "tcg", "memory": 768, "im
 UNREADABLE = [OLD, OF_VERSION_1, CUT, NEWER, b"", b"[]", b"{}", b"null", b"\xff"]
 
 
-def test_status_tells_of_a_running_lab_vm(running):
+def test_status_describes_a_running_lab_vm(running):
     status = vm.status()
     assert (status.state, status.facts["machine"]) == ("up", "768 MiB, emulated (TCG)")
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_a_record_that_cannot_be_read_is_a_broken_lab_vm(running, content):
+def test_unreadable_record_is_a_broken_lab_vm(running, content):
     running.paths.record.write_bytes(content)
     assert vm.status().state == "broken"
     assert vm.running() is None
 
 
 @pytest.mark.parametrize("content", UNREADABLE)
-def test_up_repairs_a_lab_vm_whose_record_cannot_be_read(running, content, monkeypatch):
+def test_up_repairs_a_lab_vm_with_an_unreadable_record(running, content, monkeypatch):
     running.paths.record.write_bytes(content)
     monkeypatch.setattr(vm, "_start", lambda lab, paths, progress: known(paths))
     vm.up(Lab(), quiet)
@@ -157,19 +157,19 @@ def test_a_record_that_was_saved_is_loaded(paths):
     assert paths.record.stat().st_mode & 0o777 == 0o600
 
 
-def test_how_a_lab_vm_stands_is_told_without_ssh(running, monkeypatch):
+def test_status_works_without_ssh(running, monkeypatch):
     running.paths.ssh_socket.touch()
     monkeypatch.setenv("PATH", "/nonexistent")
     assert vm.status().state == "up"
 
 
 @pytest.mark.parametrize("wanted", [512, 768])
-def test_a_lab_vm_with_as_much_memory_or_more_will_do(running, wanted):
+def test_lab_vm_with_enough_memory_is_used(running, wanted):
     assert vm.up(Lab(memory=wanted), quiet) == vm.LabVm(running.paths)
 
 
 @pytest.mark.parametrize(("has", "wanted"), [("closed", "open"), ("open", "closed"), ("open", "internet")])
-def test_a_lab_vm_on_another_network_is_refused_and_not_ended(running, has, wanted):
+def test_lab_vm_on_another_network_is_refused_and_kept(running, has, wanted):
     known(running.paths, network=has)
     with pytest.raises(LabError, match=f"already running, with network {has}, not {wanted}"):
         vm.up(Lab(memory=512, network=wanted), quiet)
@@ -188,7 +188,7 @@ def test_a_lab_vm_without_the_files_to_use_it_is_lost(running, lost, monkeypatch
     assert started == ["box"]
 
 
-def test_down_ends_a_lab_vm_without_its_cache(running):
+def test_down_stops_a_lab_vm_without_its_cache(running):
     shutil.rmtree(running.paths.cache)
     pid = qemu.find(running.paths)
     threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
@@ -196,7 +196,7 @@ def test_down_ends_a_lab_vm_without_its_cache(running):
     assert qemu.find(running.paths) is None
 
 
-def test_a_lab_vm_with_less_memory_is_refused_and_not_ended(running):
+def test_lab_vm_with_less_memory_is_refused_and_kept(running):
     with pytest.raises(LabError, match="already running, with 768 MiB of memory, not 1024"):
         vm.up(Lab(memory=1024), quiet)
     assert vm.running() == vm.LabVm(running.paths)
@@ -219,7 +219,7 @@ def packed(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_a_box_file_that_is_not_there_is_told_while_a_lab_vm_runs(running):
+def test_missing_packed_image_is_reported_while_a_lab_vm_runs(running):
     with pytest.raises(FileError, match=r"there is no file /nope/box\.tar"):
         vm.up(Lab(image="/nope/box.tar"), quiet)
 
@@ -229,19 +229,19 @@ def test_a_lab_vm_of_another_file_is_refused(running, tmp_path):
         vm.up(Lab(memory=512, image=str(packed(tmp_path, "other.box"))), quiet)
 
 
-def test_a_lab_vm_of_the_same_file_will_do(running, tmp_path):
+def test_lab_vm_of_the_same_file_is_used(running, tmp_path):
     file = packed(tmp_path, "this.box")
     known(running.paths, manifest=vm._digest(image.manifest(file)))
     assert vm.up(Lab(memory=512, image=str(file)), quiet) == vm.LabVm(running.paths)
 
 
-def test_our_qemu_is_found_without_its_file(paths, started):
+def test_lab_qemu_is_found_without_its_pid_file(paths, started):
     child = started("/usr/bin/qemu-system-fake", "-pidfile", str(paths.pid_file))
     assert qemu.find(paths) == child.pid
 
 
 @pytest.mark.parametrize(("name", "option"), [("tail", "-pidfile"), ("qemu-img", "-f"), ("sh", "-f")])
-def test_a_process_that_only_names_our_file_is_let_live(paths, started, name, option):
+def test_process_that_only_names_the_pid_file_is_not_killed(paths, started, name, option):
     child = started(name, option, str(paths.pid_file))
     paths.pid_file.write_text(f"{child.pid}\n")
     assert qemu.find(paths) is None
@@ -249,13 +249,13 @@ def test_a_process_that_only_names_our_file_is_let_live(paths, started, name, op
     assert child.poll() is None
 
 
-def test_another_users_process_is_not_ours(paths, started, monkeypatch):
+def test_process_of_another_user_is_ignored(paths, started, monkeypatch):
     started("qemu-system-fake", "-pidfile", str(paths.pid_file))
     monkeypatch.setattr(os, "getuid", lambda: 4711)
     assert qemu.find(paths) is None
 
 
-def test_down_ends_our_qemu(running):
+def test_down_stops_the_lab_qemu(running):
     pid = qemu.find(running.paths)
     threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
     assert vm.down()
@@ -275,7 +275,7 @@ class Listing(list["os.DirEntry[str]"]):
         return next(self.entries)
 
 
-def test_files_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeypatch):
+def test_files_that_vanish_while_counted_take_no_space(tmp_path, monkeypatch):
     (tmp_path / "stays").write_bytes(b"x" * 5000)
     room = vm._used(tmp_path)
     folder = tmp_path / "goes"
@@ -294,11 +294,11 @@ def test_files_that_vanish_while_they_are_counted_take_no_room(tmp_path, monkeyp
     assert vm._used(tmp_path) == room
 
 
-def test_the_cache_is_the_users_alone(paths):
+def test_cache_is_private(paths):
     assert paths.cache.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_cache_that_was_made_for_all_to_read_is_closed(paths):
+def test_readable_cache_is_made_private(paths):
     paths.cache.chmod(0o755)
     paths.make_cache()
     assert paths.cache.stat().st_mode & 0o777 == 0o700
@@ -326,7 +326,7 @@ def starter(paths, tmp_path, monkeypatch):
     return starter, told
 
 
-def test_where_kvm_does_not_work_it_says_so_and_emulates(starter):
+def test_broken_kvm_is_reported_and_emulation_used(starter):
     start, told = starter[0].start, starter[1]
     assert start().accel == "tcg"
     assert told == ["boot with kvm", "KVM does not work here, emulating", "boot with tcg"]

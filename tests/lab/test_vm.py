@@ -70,7 +70,7 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
-def test_a_second_up_hands_out_the_running_lab_vm(box):
+def test_second_up_returns_the_running_lab_vm(box):
     before = qemus()
     vm.up(Lab(), lambda *_: pytest.fail("there was something to do"))
     assert qemus() == before
@@ -91,12 +91,12 @@ def test_its_clock_is_right(box):
     assert before - 5 < there < time.time() + 5
 
 
-def test_it_has_the_programs_that_hosts_are_used_by(box):
+def test_lab_vm_has_the_programs_of_a_host(box):
     found = dom0(f"for one in {' '.join(PROGRAMS)}; do command -v $one; done").splitlines()
     assert {Path(line).name for line in found} == set(PROGRAMS)
 
 
-def test_status_tells_what_runs(box):
+def test_status_describes_the_lab_vm(box):
     status = vm.status()
     assert status.state == "up"
     assert status.facts["process"] == str(qemus()[0])
@@ -113,7 +113,7 @@ def test_a_forwarded_port_leads_into_the_lab_vm(box):
     assert f"127.0.0.1:{port} -> 10.0.2.15:8000" in vm.status().facts["forward"]
 
 
-def test_a_port_that_another_program_has_is_told(box):
+def test_port_of_another_program_is_reported(box):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -121,13 +121,13 @@ def test_a_port_that_another_program_has_is_told(box):
             box.forward(f"{taken.getsockname()[1]}:80")
 
 
-def test_a_lab_vm_with_too_little_memory_is_not_ended(box):
+def test_lab_vm_with_too_little_memory_is_kept(box):
     with pytest.raises(LabError, match="already running, with 1024 MiB of memory, not 2048"):
         vm.up(Lab(memory=2048), print)
     assert vm.running() == box
 
 
-def test_keys_and_memory_are_the_users_alone(box):
+def test_keys_and_memory_are_private(box):
     secret = [box.paths.keys / "user", box.paths.keys / "host", box.paths.snapshot / "ram", box.ssh_config]
     assert [oct(path.stat().st_mode & 0o777) for path in secret] == ["0o600"] * 4
     assert box.paths.runtime.stat().st_mode & 0o777 == 0o700
@@ -168,7 +168,7 @@ def test_a_lab_vm_whose_dom0_is_silent_is_repaired(box, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_start_that_is_broken_off_leaves_no_second_lab_vm(box, number):
+def test_interrupted_start_leaves_no_second_lab_vm(box, number):
     vm.down()
     with start_another() as other:
         other.stdout.readline()  # it restores
@@ -227,7 +227,7 @@ def test_domains_get_the_lowest_free_address(box, kernel):
     dom0('until [ "$(pidof udhcpd)" = "$(cat /run/dhcp.pid)" ]; do usleep 20000; done')  # the first one ends
 
 
-def test_a_bridge_made_in_dom0_is_a_network_of_its_own(box, kernel):
+def test_bridge_created_in_dom0_is_a_separate_network(box, kernel):
     dom0("ip link add br7 type bridge")
     dom0(f'xl create -p -q /dev/null \'name="b"; kernel="{kernel}"; memory=16; vif=["bridge=br7", "bridge=br0"]\'')
     masters = dom0("for vif in /sys/class/net/vif*; do basename $(readlink $vif/master); done").split()
@@ -240,7 +240,7 @@ def test_a_shell_in_dom0_reads_the_command_of_lab_ssh(box, capfd):
     assert capfd.readouterr().out == "2\nBox\n"
 
 
-def test_without_qemu_there_is_one_sentence(box, monkeypatch):
+def test_missing_qemu_is_one_readable_error(box, monkeypatch):
     vm.down()
     monkeypatch.setattr(qemu, "PROGRAM", "qemu-system-nowhere")
     with pytest.raises(MissingError, match="qemu-system-nowhere is not installed"):

@@ -52,7 +52,7 @@ def watch(box, tmp_path):
 
 
 @pytest.mark.timeout(240)
-def test_a_save_makes_a_new_domain_speak_and_a_broken_build_leaves_it(watch):
+def test_save_boots_a_new_domain_and_a_broken_build_keeps_it(watch):
     watch.said("hello from watched")
     watch.replace("hello from", "bonjour from")
     watch.said("bonjour from watched")

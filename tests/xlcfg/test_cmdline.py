@@ -27,7 +27,7 @@ args = st.lists(
 
 
 @given(args=args)
-def test_what_xl_hands_on_every_mirage_reads_back(oracle: Oracle, args: list[str]) -> None:
+def test_command_line_round_trips_through_every_mirage(oracle: Oracle, args: list[str]) -> None:
     text = apply("", Changes({"cmdline": join(args, mirage=True)}))
     line = oracle.read(text, ["cmdline"])["cmdline"]
     assert parse_argv(line) == args
@@ -48,7 +48,7 @@ def test_what_xl_hands_on_every_mirage_reads_back(oracle: Oracle, args: list[str
         ("  ", [], []),
     ],
 )
-def test_the_oracle_is_mirage(line: str, old: list[str], new: list[str] | None) -> None:
+def test_oracle_matches_mirage(line: str, old: list[str], new: list[str] | None) -> None:
     assert parse_argv(line) == old
     if new is None:
         with pytest.raises(RefusedError):
@@ -71,7 +71,7 @@ def test_words(table: object, expected: tuple[str, ...]) -> None:
     assert words(table) == expected
 
 
-def test_a_kernel_that_is_no_unikernel_gets_them_as_they_are() -> None:
+def test_other_kernels_get_arguments_unquoted() -> None:
     assert join(["root=/dev/xvda", 'x="y"'], mirage=False) == 'root=/dev/xvda x="y"'
 
 
@@ -83,7 +83,7 @@ def test_a_kernel_that_is_no_unikernel_gets_them_as_they_are() -> None:
         ("a\0", True, "[boot] args: 'a\\x00' has a NUL character"),
     ],
 )
-def test_what_cannot_be_handed_over(arg: str, mirage: bool, sentence: str) -> None:
+def test_arguments_that_cannot_be_passed_are_refused(arg: str, mirage: bool, sentence: str) -> None:
     with pytest.raises(SettingsError) as error:
         join([arg], mirage=mirage)
     assert error.value.message.startswith(sentence)
@@ -115,7 +115,7 @@ def test_an_unknown_argument(arg: str, hint: str) -> None:
 
 
 @given(line=st.text(st.sampled_from("ab '\"\\\t=")))
-def test_a_line_is_divided_as_every_mirage_does_it(line: str) -> None:
+def test_split_matches_every_mirage(line: str) -> None:
     for mirage, old in ((parse_argv, True), (bootvar, False)):
         with contextlib.suppress(RefusedError):
             assert mirage(line) == list(split(line, old=old))

@@ -47,7 +47,7 @@ def as_libxl(disk: dict[str, Any]) -> dict[str, Any]:
 
 @settings(max_examples=1000, deadline=None)
 @given(spec=specs.map("".join))
-def test_a_disk_is_read_as_xl_reads_it(oracle: Oracle, spec: str) -> None:
+def test_disk_is_parsed_like_xl(oracle: Oracle, spec: str) -> None:
     found = oracle.disk(spec)
     if isinstance(found, Refused):
         with pytest.raises(InputError):
@@ -58,7 +58,7 @@ def test_a_disk_is_read_as_xl_reads_it(oracle: Oracle, spec: str) -> None:
 
 @many
 @given(spec=st.sampled_from(DISKS), target=paths, access=st.sampled_from(["r", "rw"]))
-def test_a_changed_disk_is_what_was_meant(oracle: Oracle, spec: str, target: str, access: str) -> None:
+def test_changed_disk_is_read_by_xl_as_intended(oracle: Oracle, spec: str, target: str, access: str) -> None:
     old = spec.format("xvdb")
     changes = {"target": target, "access": access, "vdev": "xvdc"}
     new = change_disk(old, changes)
@@ -68,7 +68,7 @@ def test_a_changed_disk_is_what_was_meant(oracle: Oracle, spec: str, target: str
 
 @many
 @given(text=st.text())
-def test_any_text_is_a_vif_and_a_disk_or_is_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     parse_vif(text)
     try:
         parse_disk(text)
@@ -125,7 +125,7 @@ def test_changing_a_disk(old: str, changes: dict[str, Any], new: str) -> None:
         (change_disk, {"vdev": "xvda", "target": "/x", "access": "x"}, "invalid `access`"),
     ],
 )
-def test_a_change_that_cannot_be_made(change: Any, changes: dict[str, Any], words: str) -> None:
+def test_invalid_change_is_refused(change: Any, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError) as error:
         change("", changes)
     assert words in str(error.value)

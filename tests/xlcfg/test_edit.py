@@ -57,7 +57,7 @@ def is_within(lines: list[str], more: list[str]) -> bool:
 
 @many
 @given(file=plain_files, values=new_values)
-def test_xl_reads_the_new_values_and_the_old_others(oracle: Oracle, file: Any, values: dict[str, Any]) -> None:
+def test_xl_reads_new_values_and_unchanged_others(oracle: Oracle, file: Any, values: dict[str, Any]) -> None:
     text, old = file
     new = apply(text, Changes(set=values))
     gone = {rival for key in values for rival in REPLACED.get(key, [])}
@@ -121,7 +121,7 @@ def test_xl_reads_one_disk_less(oracle: Oracle, file: Any, vdev: str) -> None:
 
 @many
 @given(text=broken(), literal=literals())
-def test_any_text_is_changed_or_refused(text: str, literal: tuple[str, str]) -> None:
+def test_any_text_is_edited_or_refused(text: str, literal: tuple[str, str]) -> None:
     changes = Changes(set={"a": literal[0], "type": "pvh"}, vif={"0": {"bridge": "b"}}, disk={"xvda": {"target": "/x"}})
     try:
         assert parse(apply(text, changes)).get("a") == literal[0]
@@ -186,12 +186,12 @@ cmdline = "--hello='it\\\\'s \\"me\\"'"
     [MIRAGE_3.format(type="builder = 'linux'"), MIRAGE_3.format(type="type = 'pv'"), MIRAGE_4],
     ids=["3.7", "3.8", "4"],
 )
-def test_what_mirage_writes_keeps_its_shape(text: str) -> None:
+def test_mirage_file_keeps_its_layout(text: str) -> None:
     new = apply(text, CHANGES)
     assert new == text[: text.index("name =")] + PATCHED
 
 
-def test_what_mirage_1_writes_gets_its_devices() -> None:
+def test_mirage_1_file_gets_its_devices() -> None:
     changes = Changes(set={"type": "pv"}, vif={"0": {"bridge": "xenbr0"}}, disk={"xvda": {"target": "/x"}})
     assert apply(MIRAGE_1, changes) == MIRAGE_1.replace("builder = 'linux'", "type = 'pv'") + (
         "vif = [ 'bridge=xenbr0' ]\ndisk = [ 'vdev=xvda, target=/x' ]\n"
@@ -243,13 +243,13 @@ def test_removing_a_vif_from_a_long_list(number: str, new: str) -> None:
     assert apply(LONG, Changes(vif={number: {"remove": True}})) == new
 
 
-def test_numbers_are_those_of_the_file() -> None:
+def test_device_numbers_are_those_of_the_file() -> None:
     changes = {"2": {"bridge": "z"}, "0": {"remove": True}, "3": {"bridge": "new"}, "1": {"remove": True}}
     new = parse(apply(LONG, Changes(vif=changes)))
     assert new.get("vif") == ["bridge=z", "bridge=new"]
 
 
-def test_a_number_adds_the_disk_that_it_counts() -> None:
+def test_next_number_adds_a_disk() -> None:
     changes = {"xvdc": {"target": "/c"}, "1": {"vdev": "xvdb", "target": "/b"}}
     new = parse(apply("disk = [ 'vdev=xvda,target=/a' ]", Changes(disk=changes)))
     assert new.get("disk") == ["vdev=xvda,target=/a", "vdev=xvdb, target=/b", "vdev=xvdc, target=/c"]
@@ -263,7 +263,7 @@ def test_a_number_adds_the_disk_that_it_counts() -> None:
         ("vif = [ [ 'bridge=a' ] ]\n", 1, 9),
     ],
 )
-def test_a_device_that_xl_would_not_make(text: str, line: int, column: int) -> None:
+def test_device_that_xl_ignores_is_an_error(text: str, line: int, column: int) -> None:
     with pytest.raises(XlSyntaxError) as error:
         apply(text, Changes(vif={"0": {"bridge": "b"}}))
     assert (error.value.line, error.value.column) == (line, column)
@@ -280,14 +280,14 @@ def test_a_device_that_xl_would_not_make(text: str, line: int, column: int) -> N
         (Changes(set={"name": "a\0"}), "NUL"),
     ],
 )
-def test_a_change_that_cannot_be_written(changes: Changes, words: str) -> None:
+def test_unwritable_change_is_refused(changes: Changes, words: str) -> None:
     with pytest.raises(SettingsError) as error:
         apply("vif = [ 'bridge=a' ]\n", changes)
     assert words in str(error.value)
 
 
 @pytest.mark.parametrize("before", ["bootloader = 'pygrub'\n", "kernel = 'a'\nbootloader = 'pygrub'\n"])
-def test_a_bootloader_does_not_win_over_the_kernel(before: str) -> None:
+def test_kernel_replaces_a_bootloader(before: str) -> None:
     text = f"# of xen-tools\n{before}bootloader_args = [ '-q' ]\nvcpus = '1'\n"
     changed = parse(apply(text, Changes({"kernel": "/k"})))
     assert {key: changed.get(key) for key in changed.keys()} == {"kernel": "/k", "vcpus": "1"}  # noqa: SIM118

@@ -28,7 +28,7 @@ def named(*networks: str | None) -> Named:
     return Named(networks, {})
 
 
-def test_what_mirage_writes() -> None:
+def test_names_in_a_mirage_file() -> None:
     found = read(MIRAGE_4, "hello.xl.in")
     assert found == Named(("1", "0"), {"xvdc": "a,b.img", "xvdb": "disk.img"})
     assert found.disks == {"a,b.img": "xvdc", "disk.img": "xvdb"}
@@ -83,7 +83,7 @@ def test_a_number_is_the_number_that_xl_gives(networks: list[str | None]) -> Non
         assert parse_vif(specs[at])["bridge"] == f"b{networks.index(name)}"
 
 
-def test_a_list_that_somebody_else_wrote_stays() -> None:
+def test_foreign_list_is_unchanged() -> None:
     assert ordered(["bridge=a"], named("1", "0")) == ["bridge=a"]
 
 
@@ -117,7 +117,7 @@ def test_names_and_numbers_of_one_device_come_together() -> None:
         ),
     ],
 )
-def test_names_that_are_none(kind: str, changes: dict, numbers: dict, sentence: str) -> None:
+def test_unknown_names_are_refused(kind: str, changes: dict, numbers: dict, sentence: str) -> None:
     with pytest.raises(SettingsError) as error:
         by_number(kind, changes, numbers)
     assert str(error.value) == sentence
@@ -133,11 +133,11 @@ def test_names_that_are_none(kind: str, changes: dict, numbers: dict, sentence: 
         ("", "the network device 0 (number 0 of the list `vif`)"),
     ],
 )
-def test_what_is_missing(xl: str, lacks: str | None) -> None:
+def test_missing_devices(xl: str, lacks: str | None) -> None:
     assert missing(read(MIRAGE_4, "hello.xl.in"), parse(f"{xl}\n")) == lacks
 
 
-def test_the_networks_behind_one_that_is_removed_keep_their_numbers() -> None:
+def test_networks_after_a_removed_one_keep_their_numbers() -> None:
     changes = {"0": {"remove": True}, "1": {"bridge": "b"}}
     assert removed(changes, named("2", "1", "0")) == {"0": {"remove": True}, "1": {"devid": 1}, "2": {"devid": 2}}
     assert removed({"1": {"bridge": "b"}}, named("1", "0")) == {}

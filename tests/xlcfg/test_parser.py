@@ -29,21 +29,21 @@ def as_xl(plain: Any) -> Any:
 
 @many
 @given(file=files())
-def test_reads_what_stands_there(file: tuple[str, dict[str, Any]]) -> None:
+def test_parses_values(file: tuple[str, dict[str, Any]]) -> None:
     text, read = file
     assert values(text) == {key: read.get(key) for key in KEYS}
 
 
 @many
 @given(file=files())
-def test_reads_what_xl_reads(oracle: Oracle, file: tuple[str, dict[str, Any]]) -> None:
+def test_parser_accepts_what_xl_accepts(oracle: Oracle, file: tuple[str, dict[str, Any]]) -> None:
     text, _ = file
     assert values(text) == oracle.read(text, KEYS)
 
 
 @settings(max_examples=1000, deadline=None)
 @given(text=broken())
-def test_refuses_what_xl_refuses_and_on_the_same_line(oracle: Oracle, text: str) -> None:
+def test_parser_refuses_what_xl_refuses_on_the_same_line(oracle: Oracle, text: str) -> None:
     found = oracle.read(text, KEYS)
     if isinstance(found, Refused):
         with pytest.raises(XlSyntaxError) as error:
@@ -55,7 +55,7 @@ def test_refuses_what_xl_refuses_and_on_the_same_line(oracle: Oracle, text: str)
 
 @many
 @given(text=st.text() | st.binary().map(lambda data: data.decode(errors="surrogateescape")))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_accepted_or_refused(text: str) -> None:
     try:
         parse(text)
     except XlSyntaxError as error:
@@ -87,19 +87,19 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("5 = a\n", 1, 1, "expected a key"),
     ],
 )
-def test_an_error_says_where_and_what(text: str, line: int, column: int, words: str) -> None:
+def test_error_has_position_and_message(text: str, line: int, column: int, words: str) -> None:
     with pytest.raises(XlSyntaxError) as error:
         parse(text, "hello.xl")
     assert str(error.value).startswith(f"hello.xl:{line}:{column}: ")
     assert words in str(error.value)
 
 
-def test_numbers_are_ints_where_they_are_plainly_decimal() -> None:
+def test_plain_decimal_numbers_are_ints() -> None:
     config = parse("memory = 256; gdb = 0x10; name = 007; vcpus = '2'\n")
     assert [config.get(key) for key in config.keys()] == [256, "0x10", "007", "2"]  # noqa: SIM118 (no mapping)
 
 
-def test_a_key_that_is_not_there() -> None:
+def test_missing_key() -> None:
     assert parse("a = 1").get("b") is None
 
 
@@ -129,14 +129,14 @@ NUMBERS += ["'1k'", "9223372036854775807", "'9223372036854775808'", "'-922337203
 
 
 @pytest.mark.parametrize("value", NUMBERS)
-def test_counts_what_xl_counts(oracle: Oracle, value: str) -> None:
+def test_number_matches_xl(oracle: Oracle, value: str) -> None:
     text = f"a = {value}\n"
     assert parse(text).number("a") == oracle.number(text, "a")
 
 
 @many
 @given(value=st.text("0123456789abcdefxX+- \t", max_size=8))
-def test_any_quoted_number_is_the_one_that_xl_counts(oracle: Oracle, value: str) -> None:
+def test_quoted_number_matches_xl(oracle: Oracle, value: str) -> None:
     text = f"a = '{value}'\n"
     assert parse(text).number("a") == oracle.number(text, "a")
 
@@ -154,7 +154,7 @@ def test_any_quoted_number_is_the_one_that_xl_counts(oracle: Oracle, value: str)
         ("cmdline = 'a' \\\n  'b'\n", 1, "join the two"),
     ],
 )
-def test_what_people_write_and_xl_does_not_read_has_a_hint(text: str, line: int, hint: str) -> None:
+def test_common_mistakes_have_a_hint(text: str, line: int, hint: str) -> None:
     with pytest.raises(XlSyntaxError) as refused:
         parse(text)
     assert refused.value.line == line

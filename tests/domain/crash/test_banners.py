@@ -128,7 +128,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("said", "kind", "code", "sentence"), CASES)
-def test_what_the_console_says(said, kind, code, sentence):
+def test_console_output_explains_the_end(said, kind, code, sentence):
     finding = read(BANNER + said.replace(b"\n", b"\r\n") + b"\r\n")
     assert (finding.kind, finding.code) == (kind, code)
     assert finding.sentence.startswith(sentence)
@@ -153,7 +153,7 @@ def test_the_backtrace_of_an_older_ocaml():
     assert str(frame) == "Raised at  a.ml:3"
 
 
-def test_where_a_trap_was():
+def test_trap_reports_its_address():
     finding = read(TRAP)
     assert (finding.rip, finding.rsp, finding.cr2) == (0x107332, 0x1FFFFB0, 0x400000000)
 
@@ -167,23 +167,23 @@ def test_mini_os_without_memory():
 
 
 @pytest.mark.parametrize("said", [BOOM, CASES[12][0]])
-def test_there_is_a_mend_only_where_there_is_one(said):
+def test_hint_is_given_only_where_there_is_a_fix(said):
     assert bool(read(said).hint) == (said is not BOOM)
 
 
 @pytest.mark.parametrize(
     "said", [b"", b"tick 1\r\n", b"all is well: no Fatal error here\n", b"(Solo5: solo5_exit(2) called)"]
 )
-def test_a_domain_that_is_well(said):
+def test_healthy_console_has_no_finding(said):
     assert read(said) is None
 
 
-def test_what_it_said_before_a_reboot_does_not_count():
+def test_output_before_a_reboot_is_ignored():
     assert read(BOOM + BANNER + b"Solo5: solo5_exit(0) called\r\n").kind == "exit"
 
 
 @given(st.lists(st.sampled_from([*BOOM.split(b"\n"), *TRAP.split(b"\n"), *MINI_OS.split(b"\n")]) | st.binary()))
-def test_any_bytes_are_read(pieces):
+def test_any_bytes_are_accepted(pieces):
     finding = read(b"\n".join(pieces))
     assert finding is None or 0 < len(finding.sentence) < 2000
 
@@ -204,7 +204,7 @@ def test_no_escape_reaches_the_terminal():
         b"a: unknown " * 100_000 + b"\nSolo5: solo5_exit(64) called",
     ],
 )
-def test_a_megabyte_of_nonsense_takes_no_time(said):
+def test_a_megabyte_of_nonsense_is_read_quickly(said):
     before = time.process_time()
     read(said)
     assert time.process_time() - before < 5

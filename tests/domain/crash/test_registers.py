@@ -58,7 +58,7 @@ def test_a_kernel_of_32_bits():
     assert {"rip": 0x104005, "rsp": 0x108000, "ebx": 2}.items() <= vcpu.registers.items()
 
 
-def test_an_instruction_that_is_nowhere_has_no_stack():
+def test_unknown_instruction_address_gives_no_stack():
     said = text("xenctx_pv").partition("Code (instr")[0].replace("00000000000030e0", "0000000000000000")
     (vcpu,) = registers.parse(said + "Code (instr addr 00000000)\n")
     assert (vcpu.rip, vcpu.stack) == (0, ())
@@ -83,12 +83,12 @@ def test_the_log_of_another_domain():
         ("xl_dmesg_pvh", 149, "it faulted and has no fault handler (triple fault at 0x103220)"),
     ],
 )
-def test_why_xen_ended_it(log, domid, sentence):
+def test_xen_log_explains_a_crash(log, domid, sentence):
     (vcpu,) = registers.from_xen_log(text(log), domid)
     assert host_queries.cause(text(log), domid, vcpu) == sentence
 
 
-def test_why_an_older_xen_ended_it():
+def test_log_of_an_older_xen_explains_a_crash():
     assert "(#PF)" in host_queries.cause("(XEN) d7v0 Unhandled page fault fault/trap [#14, ec=0002]", 7, None)
 
 
@@ -96,7 +96,7 @@ LINES = [*text("xenctx_pv").splitlines(), *text("xl_dmesg_pv").splitlines()]
 
 
 @given(st.lists(st.sampled_from(LINES) | st.text(), max_size=30))
-def test_anything_is_read(lines):
+def test_any_log_is_accepted(lines):
     said = "\n".join(lines)
     vcpus = (*registers.parse(said), *registers.from_xen_log(said, 114))
     assert all(0 <= value < 1 << 64 for vcpu in vcpus for value in (*vcpu.registers.values(), *vcpu.stack))

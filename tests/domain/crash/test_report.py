@@ -58,7 +58,7 @@ def project(tmp_path, xen, hello_kernels):
     return Project(root, xen, root / "hello-pv.xen")
 
 
-def test_what_is_in_the_folder(project):
+def test_report_folder_contents(project):
     made = project.collect()
     assert made.folder.parent == project.state / "crashes"
     names = {"report.txt", "report.json", "console.log", "kernel", "hello.xl", "host.txt"}
@@ -80,7 +80,7 @@ def test_an_exception_with_its_backtrace(project):
     assert told["end"] == {"why": "powered off", "code": 2}
 
 
-def test_the_first_frame_of_our_own_is_always_shown(project):
+def test_first_frame_of_the_project_is_always_shown(project):
     deep = b'Called from X.f in file "duniverse/x/x.ml", line 1, characters 1-2\r\n' * 20
     lines = BOOM.splitlines(keepends=True)
     made = project.collect(DomainExit(SHUTDOWN_REASONS[0], 2), b"".join((*lines[:2], deep, *lines[2:])))
@@ -88,7 +88,7 @@ def test_the_first_frame_of_our_own_is_always_shown(project):
     assert made.details[-1].endswith("unikernel.ml:12")
 
 
-def test_a_fault_that_xen_tells_of(project):
+def test_fault_from_xens_log_is_reported(project):
     project.xen.answer("xenctx", (HERE / "xenctx_pv.txt").read_text())
     log = (HERE / "xl_dmesg_pv.txt").read_text().replace("d114v0", f"d{project.domain.domid}v0")
     project.xen.answer("xl-dmesg", log)
@@ -126,13 +126,13 @@ def test_a_domain_that_hangs(project):
     assert "rip 00000000000013aa" in (made.folder / "report.txt").read_text()
 
 
-def test_a_domain_that_will_end_is_lost(project):
+def test_domain_with_a_fatal_message_counts_as_failed(project):
     assert (
         project.collect(end=None, said=b"Solo5: ABORT: a.c:1: no\n").sentence == "hello failed: it aborted: a.c:1: no"
     )
 
 
-def test_an_end_that_explains_itself_needs_no_frames(project):
+def test_explained_exit_has_no_frames(project):
     made = project.collect(DomainExit(SHUTDOWN_REASONS[0], 63), b"Solo5: solo5_exit(63) called\r\n")
     assert made.details == ()
 
@@ -147,7 +147,7 @@ def test_passwords_are_masked(project):
     assert text.splitlines()[-1] == "vfb = ['vnc=1,vncpasswd=***,vnclisten=0', \"vncpasswd=***\"]"
 
 
-def test_the_oldest_go(project, monkeypatch):
+def test_oldest_reports_are_removed(project, monkeypatch):
     monkeypatch.setattr(report, "KEEP", 2)
     (project.state / "crashes" / "mine").mkdir(parents=True)
     made = [project.collect().folder for _ in range(4)]
@@ -155,7 +155,7 @@ def test_the_oldest_go(project, monkeypatch):
     assert kept == {"mine", *(folder.name for folder in made[2:])}
 
 
-def test_a_kernel_among_our_own_is_linked(project):
+def test_kept_kernel_is_hard_linked(project):
     project.state.mkdir()
     ours = project.state / "k"
     shutil.copy(project.kernel, ours)
@@ -184,7 +184,7 @@ def test_a_host_that_does_not_answer(project, monkeypatch):
     assert "local has already taken 0.5 s" in text
 
 
-def test_nothing_is_there(project):
+def test_report_without_domain_kernel_or_log(project):
     nowhere = project.root / "nowhere"
     made = project.collect(domain=None, kernel=nowhere / "k", xl=nowhere / "x", said=b"\xff\x00\x1b[31m")
     assert made.sentence == "hello crashed"
@@ -194,7 +194,7 @@ def test_nothing_is_there(project):
     assert "\x1b" not in text
 
 
-def test_a_folder_that_cannot_be_written_is_told(project):
+def test_unwritable_folder_is_reported(project):
     project.state.write_text("a file")
     made = project.collect()
     assert made.folder is None

@@ -37,7 +37,7 @@ def test_calls_that_fit_are_certain():
     assert walked(PROGRAM, 1, MIDDLE_CALLS, 2, 3, OUTER_CALLS) == [(MIDDLE_CALLS, CALLED), (OUTER_CALLS, CALLED)]
 
 
-def test_what_is_left_over_between_them_is_left_out():
+def test_leftover_calls_between_frames_are_dropped():
     assert walked(PROGRAM, OTHER_CALLS, MIDDLE_CALLS, OUTER_CALLS) == [(MIDDLE_CALLS, CALLED), (OUTER_CALLS, CALLED)]
 
 
@@ -45,7 +45,7 @@ def test_a_call_that_does_not_fit_is_a_guess():
     assert walked(PROGRAM, OUTER_CALLS) == [(OUTER_CALLS, MAYBE)]
 
 
-def test_words_that_are_no_return_addresses():
+def test_words_that_are_not_return_addresses_are_ignored():
     assert walked(PROGRAM, 0, MIDDLE, MIDDLE_CALLS + 1, BASE, BASE + 0x100, 1 << 63) == []
 
 
@@ -63,12 +63,12 @@ def test_a_call_through_a_pointer_may_belong_there():
         assert walked(program, back, OUTER_CALLS) == [(back, MAYBE), (OUTER_CALLS, CALLED)]
 
 
-def test_frame_pointers_are_followed_where_they_are_some():
+def test_frame_pointers_are_followed_if_present():
     words = (0, 0, RSP + 0x28, MIDDLE_CALLS, OTHER_CALLS, 0, OUTER_CALLS)
     assert walked(PROGRAM, *words, rbp=RSP + 0x10) == [(MIDDLE_CALLS, CALLED), (OUTER_CALLS, CALLED)]
 
 
-def test_a_frame_pointer_that_is_none():
+def test_invalid_frame_pointer_is_ignored():
     for rbp in (0, 2, RSP + 4, RSP - 8, RSP + 0x1000, (1 << 64) - 8):
         assert walked(PROGRAM, MIDDLE_CALLS, rbp=rbp) == [(MIDDLE_CALLS, CALLED)]
 
@@ -78,7 +78,7 @@ def test_a_frame_pointer_that_is_none():
     st.integers(0, (1 << 64) - 1),
     st.binary(),
 )
-def test_any_stack_has_an_end(words, rbp, data):
+def test_walking_any_stack_terminates(words, rbp, data):
     program = Code(Path("k"), ((BASE, data),), (BASE,), ("f",))
     found = walk(Vcpu(0, {"rip": BASE, "rsp": RSP, "rbp": rbp}, tuple(words)), program)
     assert found[0] == (BASE, "")

@@ -70,7 +70,7 @@ def test_a_stripped_kernel_is_named_by_one_of_the_same_build(tree, sources):
     assert missing == []
 
 
-def test_one_of_another_build_is_none(tree, hello_kernels):
+def test_file_of_another_build_is_not_used(tree, hello_kernels):
     shutil.copy(hello_kernels.pv, tree / "other.xen")
     strip(tree / "hello.xen", tree / "hello.xen")
     missing = []
@@ -96,14 +96,14 @@ def test_without_addr2line_there_are_names(tree, sources, monkeypatch):
     assert re.search("addr2line.*binutils", missing[0])
 
 
-def test_an_address_that_is_no_code(tree):
+def test_address_outside_the_code_has_no_name(tree):
     code = symbols.load(tree / "hello.xen")
     (frame,) = code.frames([(0xFFFF800000000000, "")], tree, [])
     assert str(frame) == "0xffff800000000000"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"\x7fELF" + b"\xff" * 200, b"\x1f\x8b\x08junk", b"#!/bin/sh\n"])
-def test_what_is_no_kernel(tmp_path, data):
+def test_file_that_is_not_a_kernel_is_refused(tmp_path, data):
     (tmp_path / "k").write_bytes(data)
     with pytest.raises(UnibuildError):
         symbols.load(tmp_path / "k")
