@@ -145,7 +145,7 @@ def test_answers(test, does):
         wants = f'[boot.ready]\naddress = "127.0.0.1"\n[test.serves]\nhttp = [{{ port = {port}, body = "from http" }}'
         try:
             assert "ok" in test(wants + f', {{ port = {port}, path = "/no", status = 404 }}]\n')
-            assert "has no" in test("", f'test.serves.http=[{{ port = {port}, body = "other" }}]', code=1)
+            assert "does not match" in test("", f'test.serves.http=[{{ port = {port}, body = "other" }}]', code=1)
         finally:
             server.shutdown()
 
@@ -206,7 +206,7 @@ def test_a_test_of_the_end_does_not_wait_for_ready(test, does):
 
 
 def test_ready_within_needs_a_ready(test):
-    assert "[boot.ready] does not say" in test("[test.one]\nready_within = 1\n", code=2)
+    assert "[boot.ready] does not define" in test("[test.one]\nready_within = 1\n", code=2)
 
 
 def test_what_a_killed_run_has_left_goes_with_the_next_one(test, does, project, xen):

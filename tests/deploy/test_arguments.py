@@ -53,7 +53,7 @@ def test_kernel_without_a_page_is_queried_once_and_nothing_refused(check):
 
 
 def test_full_lab_blocks_nothing_and_is_retried(check):
-    check("--nosuch", known=LabError("no room"))
+    check("--nosuch", known=LabError("no memory left"))
     assert not check.cache.exists()
     with pytest.raises(SettingsError):
         check("--nosuch")

@@ -1,4 +1,4 @@
-"""[boot.ready] against stand-ins of Xen and of the lab's box: which address is asked, and by which way."""
+"""[boot.ready] against stand-ins of Xen and of the lab VM: which address is probed, and how."""
 
 import contextlib
 import dataclasses
@@ -30,7 +30,7 @@ def project(tmp_path):
 
 @pytest.fixture
 def lab(monkeypatch):
-    """A box that notes what is forwarded."""
+    """A lab VM that records what is forwarded."""
 
     @dataclasses.dataclass
     class LabVm:

@@ -48,14 +48,14 @@ class Tree:
     def is_current(self) -> bool:
         return is_current(self.project, self.xl, self.kernel)
 
-    def forget(self, whose: str | None = None) -> None:
-        """Let the running domain be nobody's that we know, or someone else's."""
+    def forget(self, owner: str | None = None) -> None:
+        """Make the running domain one without a known owner, or with the given one."""
         (self.root / ".unibuild/domain.json").unlink()
         host = local.Local()
         for uuid in self.running():
             ownership.clear_owner(host, uuid)
-            if whose:
-                ownership.set_owner(host, uuid, whose)
+            if owner:
+                ownership.set_owner(host, uuid, owner)
 
     def running(self) -> list[str]:
         return [domain["uuid"] for domain in self.xen.domains().values()]
@@ -408,7 +408,7 @@ boot.boot(load(Path(root), {"boot.console": console, "host": host}, {}), Path(xl
 
 @pytest.fixture
 def terminal(tree_anywhere, on_terminals):
-    """Boot on a terminal, as a person does."""
+    """Boot on a terminal, as a user does."""
 
     def spawn(console: str, *script: str) -> pexpect.spawn:
         tree_anywhere.write(*script)

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def project(tree, xen, hello_kernels):
-    """A tree whose build copies a real kernel, and a host for it."""
+    """A tree with a build that copies a real kernel, and a host for it."""
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     tree.write("unibuild.toml", 'name = "hello"\nhost = "local"\n' + tree.read("unibuild.toml"))
@@ -24,13 +24,13 @@ def domain(xen):
     return only
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_boot_builds_and_boots_and_does_nothing_the_second_time(project, xen, door):
-    said = project.run(door, "boot", "boot.ready.console=booted", "boot.wait=0")
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
+def test_boot_builds_and_boots_and_does_nothing_the_second_time(project, xen, program):
+    said = project.run(program, "boot", "boot.ready.console=booted", "boot.wait=0")
     assert said.index("build: ") < said.index("xl: ") < said.index("boot: ") < said.index("booted")
     assert domain(xen)["name"] == "hello"
     before = len(xen.calls("xl"))
-    assert project.run(door, "boot", "boot.wait=0") == "boot: the domain runs already, and nothing has changed\n"
+    assert project.run(program, "boot", "boot.wait=0") == "boot: the domain runs already, and nothing has changed\n"
     assert len(xen.calls("xl")) - before == 1, "one query, and nothing else"
 
 
@@ -86,11 +86,11 @@ def test_an_ended_domain_is_booted_again(project, xen):
     assert created(xen) == 2
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_a_foreign_domain_of_that_name_has_its_exit_code(project, xen, door):
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
+def test_a_foreign_domain_of_that_name_has_its_exit_code(project, xen, program):
     kernel = xen.kernel("stay")
     project.run("xl", "create", "-p", str(xen.xl_file(kernel)), "uuid='11111111-1111-1111-1111-111111111111'")
-    assert "hello" in project.run(door, "boot", code=5)
+    assert "hello" in project.run(program, "boot", code=5)
     assert created(xen) == 1
 
 
@@ -120,12 +120,12 @@ case "$*" in *'xl)\\042 {verb}'*) {first};; esac
 CAUGHT = "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"
 
 
-def interrupted(project, xen, door, verb, first):
+def interrupted(project, xen, program, verb, first):
     """Boot, and press Ctrl-C while ssh runs `xl verb`, for which it does ``first``."""
     ssh = xen.world / "bin" / "ssh"
     ssh.write_text(SSH.format(verb=verb, first=first, real=ssh.read_text().partition("\n")[2]))
     argv = ["boot", "host=ssh://there"]
-    run = pexpect.spawn(str(project.bin / door), argv, cwd=str(project.root), encoding="utf-8", timeout=60)
+    run = pexpect.spawn(str(project.bin / program), argv, cwd=str(project.root), encoding="utf-8", timeout=60)
     run.expect_exact("here")
     run.sendintr()
     run.expect(pexpect.EOF)
@@ -143,9 +143,9 @@ def interrupted(project, xen, door, verb, first):
     ],
     ids=["list", "create", "unpause"],
 )
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_ctrl_c_during_ssh_interrupts_and_leaves_no_domain(project, xen, door, verb, first):
-    interrupted(project, xen, door, verb, first)
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
+def test_ctrl_c_during_ssh_interrupts_and_leaves_no_domain(project, xen, program, verb, first):
+    interrupted(project, xen, program, verb, first)
     assert xen.domains() == {}
 
 

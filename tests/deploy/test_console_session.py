@@ -13,7 +13,7 @@ REBOOTED, POWERED_OFF = DomainExit("rebooted", None), DomainExit("powered off", 
 
 
 class Session(ConsoleSession):
-    """A session whose domain ends as ``ends`` says; None: the reading was left."""
+    """A session with a domain that stops as in ``ends``; None: the reader detached."""
 
     def __init__(self, *ends, is_stopped=False):
         super().__init__("first", None, contextlib.ExitStack())

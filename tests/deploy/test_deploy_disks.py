@@ -1,4 +1,4 @@
-"""A disk that is nowhere is named before the older domain is ended."""
+"""A missing disk is reported before the old domain is stopped."""
 
 import pytest
 

@@ -22,7 +22,7 @@ xl.memory = 48
 
 @pytest.fixture
 def hosts(tree, xen, hello_kernels):
-    """A tree and its two hosts, each of which is a world of its own."""
+    """A tree and its two hosts, each with its own stand-ins."""
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     tree.write("unibuild.toml", HOSTS + "[boot]\ngrace = 0.0\n" + tree.read("unibuild.toml"))

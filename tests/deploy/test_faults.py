@@ -1,7 +1,7 @@
 """Whatever becomes of a run of boot, at whichever step: the next one understands what it left, and works.
 
 The host is that of the stand-ins, played in this process. A step is a command that changes the host, or the moment at
-which a file of ours is replaced. A run that is killed before a step is one that was killed after the step before it.
+which a file of unibuild is replaced. A run killed before a step is one killed after the step before it.
 """
 
 import contextlib
@@ -203,7 +203,7 @@ class Case:
         return self._forked(at, cut, commands_only=True)
 
     def unread(self, output: str, at: int, kill_at: int = -1) -> int:
-        """Boot in a process whose output cannot be written, or goes away at a step; return how many steps it took."""
+        """Boot in a process with output that cannot be written, or vanishes at a step; return the number of steps."""
         self._forked(at, lambda _: None, output=output, kill_at=kill_at)
         return len((self.root / "steps").read_text().splitlines())
 
@@ -220,7 +220,7 @@ class Case:
 
         lose = contextlib.nullcontext
 
-        def tell(what: str) -> None:
+        def show(what: str) -> None:
             told.write_text(what)
             lose()
             blow(what)
@@ -229,7 +229,7 @@ class Case:
         pid = os.fork()
         if pid == 0:
             lose = redirect(output, self.root / "said")
-            self.host.fuse = Fuse(at, tell, commands_only=commands_only, kill_at=kill_at, log=steps)
+            self.host.fuse = Fuse(at, show, commands_only=commands_only, kill_at=kill_at, log=steps)
             try:
                 self.boot()
             except UnibuildError as error:
@@ -264,7 +264,7 @@ class Case:
 
 @pytest.fixture
 def case(tmp_path, xen, monkeypatch) -> Iterator[Callable[..., Case]]:
-    """Make a world after the other; a file of ours that is replaced is a step."""
+    """Make a world after the other; a replaced file of unibuild is a step."""
     for module in (console, replacement):
         monkeypatch.setattr(module, "QUIET", 0.02)
         monkeypatch.setattr(module, "SILENT", 0.3)
@@ -306,7 +306,7 @@ def first_boot(case: Case) -> None:
     case.write(*NEW)
 
 
-def beside(case: Case) -> None:
+def alongside(case: Case) -> None:
     case.write(*OLD)
     case.boot()
     case.wait_until_it_obeys()  # else it is not asked to shut down, and that step is none
@@ -316,7 +316,7 @@ def beside(case: Case) -> None:
 
 def stop_first(case: Case) -> None:
     (case.xen.world / "free").write_text("40")
-    beside(case)
+    alongside(case)
 
 
 def rollback(case: Case) -> None:
@@ -326,13 +326,13 @@ def rollback(case: Case) -> None:
 
 
 def not_ready(case: Case) -> None:
-    """The new one takes the place of the old one, and is no good."""
-    beside(case)
+    """The new domain replaces the old one, and is not good."""
+    alongside(case)
     case.words |= {"boot.ready.console": "never said", "boot.ready.timeout": "0.2"}
 
 
 def then_all_is_well(case: Case, capfd: pytest.CaptureFixture[str]) -> None:
-    """See that the next run tells of a domain that is lost, works, and leaves nothing."""
+    """Check that the next run reports a lost domain, succeeds, and leaves nothing behind."""
     running = case.running
     assert len(running) <= 1
     case.words = {key: word for key, word in case.words.items() if "ready" not in key} | {"boot.grace": "0"}
@@ -366,7 +366,7 @@ def telling(step: str) -> Iterator[None]:
         raise
 
 
-SCENES = [(first_boot, 16), (beside, 20), (stop_first, 18), (rollback, 24), (not_ready, 30)]
+SCENES = [(first_boot, 16), (alongside, 20), (stop_first, 18), (rollback, 24), (not_ready, 30)]
 
 
 @pytest.mark.long
@@ -392,7 +392,7 @@ def test_a_host_that_is_lost_at_any_step(case, capfd, kind, how):
     verbs = set()
     for step in range(100):
         one = case(kind)
-        beside(one)
+        alongside(one)
         what = one.cut(step, how)
         if what is None:
             break
@@ -437,7 +437,7 @@ def test_a_run_that_is_killed_while_nobody_reads_its_output(case, capfd, steps_o
             then_all_is_well(one, capfd)
 
 
-@pytest.mark.parametrize("scene", [beside, not_ready])
+@pytest.mark.parametrize("scene", [alongside, not_ready])
 def test_last_good_generation_returns_after_a_killed_run(case, steps_of, scene):
     for step in steps_of(34, 5):
         one = case()

@@ -1,4 +1,4 @@
-"""--host and --take-over from every front door."""
+"""--host and --take-over with every entry point."""
 
 import shutil
 
@@ -22,7 +22,7 @@ LOADER = '[tool.doit]\nloader = "unibuild"\n'
 
 @pytest.fixture
 def project(tree, xen, hello_kernels):
-    """A tree with three hosts, two of which want another `.xl`."""
+    """A tree with three hosts; two of them need another `.xl`."""
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     tree.write("unibuild.toml", HOSTS + tree.read("unibuild.toml"))
@@ -30,8 +30,8 @@ def project(tree, xen, hello_kernels):
 
 
 @pytest.fixture(params=["unibuild", "dodo.py", "loader"])
-def door(request, project):
-    """A front door; returns the command's name."""
+def program(request, project):
+    """Return the name of an entry point's program."""
     if request.param != "dodo.py":
         (project.root / "dodo.py").unlink()
     if request.param == "loader":
@@ -44,16 +44,16 @@ def written(project):
 
 
 @pytest.mark.parametrize("words", [("--host", "big"), ("--host=big",)])
-def test_host_with_its_own_xl_file(project, door, words):
-    assert "xl:big: done" in project.run(door, "xl", *words)
+def test_host_with_its_own_xl_file(project, program, words):
+    assert "xl:big: done" in project.run(program, "xl", *words)
     assert written(project) == {"hello@big.xl": "64"}
 
 
-def test_switching_hosts_reruns_nothing(project, door):
+def test_switching_hosts_reruns_nothing(project, program):
     for host in ("plain", "big", "more"):
-        project.run(door, "xl", "--host", host)
+        project.run(program, "xl", "--host", host)
     for host in ("plain", "big", "more", "plain", "big"):
-        assert project.run(door, "xl", "--host", host) == "xl: up to date\n"
+        assert project.run(program, "xl", "--host", host) == "xl: up to date\n"
     assert (project.log, len(written(project))) == (["built"], 3)
 
 
@@ -91,9 +91,9 @@ def test_make_passes_the_host_on(project):
 
 
 @pytest.mark.parametrize("words", [("xl", "--host", "bog"), ("xl", "host=bog")])
-def test_unknown_host_is_reported_with_the_closest(project, door, words):
+def test_unknown_host_is_reported_with_the_closest(project, program, words):
     assert "unknown host: bog\nhint: did you mean `big`? known: local, lab, plain, big, more" in project.run(
-        door, *words, code=2
+        program, *words, code=2
     )
 
 
@@ -101,11 +101,11 @@ def test_a_host_that_is_not_named(project):
     assert "--host needs the name of a host" in project.run("unibuild", "xl", "--host", code=2)
 
 
-def test_all_hosts_at_once_need_each_xl_once(project, door):
-    project.run(door, "xl", "--host", "all")
+def test_all_hosts_at_once_need_each_xl_once(project, program):
+    project.run(program, "xl", "--host", "all")
     assert written(project) == {"hello.xl": "32", "hello@big.xl": "64", "hello@more.xl": "65"}
     for host in ("plain", "big", "all"):
-        assert project.run(door, "xl", "--host", host) == "xl: up to date\n"
+        assert project.run(program, "xl", "--host", host) == "xl: up to date\n"
 
 
 @pytest.mark.parametrize("goal", ["console", "plan"])
@@ -119,9 +119,9 @@ def test_task_of_the_users_own_keeps_its_options(project):
     assert "bog" in project.run("doit", "mine", "--host", "bog")
 
 
-def test_foreign_domain_is_taken_over_only_on_request(project, xen, door):
+def test_foreign_domain_is_taken_over_only_on_request(project, xen, program):
     theirs = xen.xl_file(xen.kernel("stay"))
     project.run("xl", "create", str(theirs))
     words = ("boot", "--host", "local", "boot.console=none")
-    assert "does not belong to this project" in project.run(door, *words, code=5)
-    assert "hello runs as domain" in project.run(door, *words, "--take-over")
+    assert "does not belong to this project" in project.run(program, *words, code=5)
+    assert "hello runs as domain" in project.run(program, *words, "--take-over")

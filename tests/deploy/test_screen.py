@@ -1,4 +1,4 @@
-"""What a person sees of a console."""
+"""What a user sees of a console."""
 
 import pytest
 from hypothesis import given

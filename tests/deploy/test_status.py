@@ -1,4 +1,4 @@
-"""`status`, `history` and `rollback`: what is told of the domains and generations of a project, and what is chosen."""
+"""`status`, `history` and `rollback`: reports on a project's domains and generations."""
 
 import dataclasses
 import json
@@ -176,19 +176,19 @@ def test_a_tree_that_cannot_be_built_has_a_status_too(life):
     assert life.host()["state"] == "running"
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
 @pytest.mark.parametrize("goal", ["status", "history"])
-def test_only_json_is_printed(life, door, goal):
+def test_only_json_is_printed(life, program, goal):
     life.boot()
-    told = json.loads(life.tree.run(door, goal, "--json"))
+    told = json.loads(life.tree.run(program, goal, "--json"))
     assert (told["version"], told["root"]) == (1, str(life.tree.root))
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_text_is_printed_by_both_entry_points(life, door):
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
+def test_text_is_printed_by_both_entry_points(life, program):
     life.boot()
-    assert "v1-3-gabc" in life.tree.run(door, "status")
-    assert "v1-3-gabc" in life.tree.run(door, "history")
+    assert "v1-3-gabc" in life.tree.run(program, "status")
+    assert "v1-3-gabc" in life.tree.run(program, "history")
 
 
 # --- history
@@ -263,23 +263,23 @@ def test_invalid_rollback_lists_the_kept_generations(life, booted, words, said):
     assert booted == []
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_rollback_takes_a_number_at_both_entry_points(life, door):
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
+def test_rollback_takes_a_number_at_both_entry_points(life, program):
     life.boot()
     (life.tree.root / "Makefile").unlink()
-    assert "there is no generation 7" in life.tree.run(door, "rollback", "7", code=2)
-    assert "nothing to build in" in life.tree.run(door, "build", code=2)
+    assert "there is no generation 7" in life.tree.run(program, "rollback", "7", code=2)
+    assert "nothing to build in" in life.tree.run(program, "build", code=2)
 
 
-@pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_rollback_boots_the_earlier_generation_without_building(life, door, hello_kernels):
+@pytest.mark.parametrize("program", ["unibuild", "doit"])
+def test_rollback_boots_the_earlier_generation_without_building(life, program, hello_kernels):
     life.tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     for kernel, source in ((hello_kernels.pv, "one"), (hello_kernels.pvh, "two")):
         shutil.copy(kernel, life.tree.root / "base.bin")
         life.tree.write("main.c", source)
-        life.tree.run(door, "boot", "boot.console=none")
+        life.tree.run(program, "boot", "boot.console=none")
     (life.tree.root / "Makefile").unlink()
-    life.tree.run(door, "rollback", "boot.console=none")
+    life.tree.run(program, "rollback", "boot.console=none")
     assert (life.host()["generation"], life.host()["differs"], life.tree.log) == (1, [], ["built"] * 2)
     life.tree.write("Makefile", "hello.xen:\n")
     assert "kernel" in life.host()["differs"]

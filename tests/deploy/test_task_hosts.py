@@ -55,7 +55,7 @@ def test_lab_that_is_down_gives_no_host(monkeypatch, any_lab):
 NAMED = {
     "xen1": HostTable(address="ssh://ann@xen1:2222"),
     "mine": HostTable(address="local", sudo="never"),
-    "box": HostTable(address="lab"),
+    "farm": HostTable(address="lab"),
 }
 
 
@@ -63,7 +63,7 @@ def named(host: str) -> Settings:
     return Settings(host=host, hosts=NAMED)
 
 
-@pytest.mark.parametrize("host", ["xen1", "mine", "box", "ssh://ann@xen1:2222", "local", "lab"])
+@pytest.mark.parametrize("host", ["xen1", "mine", "farm", "ssh://ann@xen1:2222", "local", "lab"])
 def test_host_has_its_name_from_the_settings(host):
     assert resolve.host_name(named(host)) == host
 
@@ -75,15 +75,15 @@ def test_host_table_sets_the_address(xen):
 
 
 def test_a_lab_with_a_name_is_the_lab(running):
-    host = hosts.open_running(named("box"), any_lab=True)
-    assert (host.name, host.address) == ("box", "lab")
+    host = hosts.open_running(named("farm"), any_lab=True)
+    assert (host.name, host.address) == ("farm", "lab")
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (named("xen2"), "unknown host: xen2\n  did you mean `xen1`? known: local, lab, xen1, mine, box; or an"),
-        (named("all"), "this goal takes one host, not all\n  --host xen1 or --host mine or --host box"),
+        (named("xen2"), "unknown host: xen2\n  did you mean `xen1`? known: local, lab, xen1, mine, farm; or an"),
+        (named("all"), "this goal takes one host, not all\n  --host xen1 or --host mine or --host farm"),
         (Settings(host="all"), '"all" means the hosts that have names, and no host has a name\n  give them names'),
         (named("http://xen1"), 'host = "http://xen1" is not the address of a Xen host'),
         (
@@ -106,7 +106,7 @@ def test_invalid_hosts_are_refused(settings, sentence):
         ("ssh://ann@xen1:2222", ["gone", "xen1"], "xen1"),
         ("ssh://ann@xen1:2222", ["xen1", "ssh://ann@xen1:2222"], "ssh://ann@xen1:2222"),
         ("xen1", ["ssh://bob@xen1:2222", "local"], "xen1"),
-        ("box", ["lab"], "lab"),
+        ("farm", ["lab"], "lab"),
         ("lab", [], "lab"),
     ],
 )

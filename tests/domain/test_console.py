@@ -26,7 +26,7 @@ HOSTS = {"local": Local(uid=0), "sudo": Local(uid=1000), "ssh": Ssh("there")}
 
 
 class Keys:
-    """A keyboard that types what it is told to, when it is asked."""
+    """A keyboard that types given keys when it is read."""
 
     def __init__(self, data: bytes) -> None:
         self.fd, self._into = os.pipe()
@@ -293,7 +293,7 @@ from unibuild.domain.console_log import Log
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
-if sys.argv[3] == "unguarded":
+if sys.argv[3] == "unwatched":
     xl_console._WATCHDOG = 'exec cat'
 host = Ssh("there") if sys.argv[1] == "ssh" else Local(uid=0)
 domain = host.toolstack.find(name="hello")
@@ -350,7 +350,7 @@ def killed(request, xen, tmp_path):
 
 
 def test_nothing_of_a_killed_reader_is_left_on_the_host(killed, xen):
-    killed("guarded")
+    killed("watched")
     wait_until(lambda: not in_dom0(xen))
 
 
@@ -363,7 +363,7 @@ def test_watchdog_kills_a_watch_that_has_just_started():
 
 
 def test_reader_replaces_a_dead_reader(killed, log):
-    host, domain = killed("unguarded")
+    host, domain = killed("unwatched")
     said = bytearray()
     with console.Reader(host, domain, Log(log), said.extend) as reader:
         while said.count(b"line") < 3:

@@ -72,7 +72,7 @@ def test_domain_that_xl_cannot_shut_down_is_destroyed(running, host, xen):
 
 @pytest.fixture
 def cut(xen, monkeypatch):
-    """A host whose connection breaks when xl is asked to end a domain: before it was or after, for good or not."""
+    """A host with a connection that breaks before or after `xl shutdown`, once or for good."""
     host = Ssh("there")
 
     def make(*, is_asked: bool = False, for_good: bool = False) -> Ssh:

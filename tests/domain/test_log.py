@@ -1,4 +1,4 @@
-"""The console log: every byte kept, every line stamped."""
+"""The console log keeps every byte, and the time of every line."""
 
 import re
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The arguments that a unikernel's manual page tells."""
+"""The arguments in a unikernel's manual page."""
 
 from pathlib import Path
 

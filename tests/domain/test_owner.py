@@ -1,4 +1,4 @@
-"""Whose a domain is, and who changes it: markers and tokens in XenStore."""
+"""Owners and locks of domains in XenStore."""
 
 import contextlib
 import dataclasses
@@ -36,9 +36,9 @@ def gone() -> int:
     return child.pid
 
 
-def token(host, whose: str, *, pid: int = 1, until: float = 1e10) -> None:
+def token(host, owner: str, *, pid: int = 1, until: float = 1e10) -> None:
     """Write a lock as unibuild 0.1 did."""
-    written(host, f"{pid} {until:.0f} {whose}")
+    written(host, f"{pid} {until:.0f} {owner}")
 
 
 def written(host, value: str) -> None:
@@ -50,8 +50,8 @@ def held(host, **process: object) -> None:
     written(host, f"2 {dataclasses.replace(process_identity.here(), **process)} 9999999999 {US}")
 
 
-def refused(host, whose: str, sentence: str) -> None:
-    with pytest.raises(BusyError, match=sentence), ownership.locked(host, "hello", whose, seconds=60):
+def refused(host, owner: str, sentence: str) -> None:
+    with pytest.raises(BusyError, match=sentence), ownership.locked(host, "hello", owner, seconds=60):
         pass
 
 
@@ -124,7 +124,7 @@ def test_a_lock_in_an_unknown_format_holds(host, value):
 
 @pytest.fixture(params=["root", "ann"])
 def far(request, xen, monkeypatch):
-    """A host behind SSH whose clock is ten minutes behind this one."""
+    """A host behind SSH with a clock that is ten minutes late."""
     monkeypatch.setattr(ownership, "_LOCK_TIMEOUT", 0.1)
     (xen.world / "ssh-config").write_text(f"user {request.param}\nhostname there\n")
     program = xen.world / "bin" / "date"
@@ -190,7 +190,7 @@ def test_owner_id_survives_xenstore(host, folder):
 
 
 class Slow(Local):
-    """A host whose answers take longer than anybody waits."""
+    """A host that answers later than any timeout."""
 
     def run(self, argv, **how):
         time.sleep(random.uniform(0.1, 0.3))

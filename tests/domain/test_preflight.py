@@ -1,4 +1,4 @@
-"""A host is looked at before anything is stopped there, and everything that is in the way is told at once."""
+"""Preflight checks of a host, before anything is stopped there; one error has all problems."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def kernel(kind, machine="x86_64"):
 def lacks(text, info=INFO, about=None, free=500, **there):
     wanted = preflight.requirements(parser.parse(f"name = 'hello'\n{text}\n"))
     has = {"domains": (domain(),), "replaced": (), "backends": parse_devices(BACKENDS), **there}
-    found = preflight.find_problems(wanted, preflight.Resources(host="box", info=info, free=free, **has), about, ())
+    found = preflight.find_problems(wanted, preflight.Resources(host="xen1", info=info, free=free, **has), about, ())
     assert all(problem.hint for problem in found)
     return [problem.sentence for problem in found]
 
@@ -78,31 +78,31 @@ def test_suitable_host_has_no_problems(text):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("name = 'other'", "the name other is in use on box: domain 7 does not belong to this project"),
-        ("memory = 800", "hello needs 800 MiB of memory, and box has 767 MiB in all"),
-        ("memory = 600", "hello needs 600 MiB of memory and box has 500 MiB free"),
+        ("name = 'other'", "the name other is in use on xen1: domain 7 does not belong to this project"),
+        ("memory = 800", "hello needs 800 MiB of memory, and xen1 has 767 MiB in all"),
+        ("memory = 600", "hello needs 600 MiB of memory and xen1 has 500 MiB free"),
         (
             "type = 'pvh'\nmemory = 499",
-            "hello needs 499 MiB of memory, 501 MiB with Xen's overhead, and box has 500 MiB free",
+            "hello needs 499 MiB of memory, 501 MiB with Xen's overhead, and xen1 has 500 MiB free",
         ),
         ("type = 'pvh'\nvcpus = 200", "hello needs 200 processors, and a PVH domain can have at most 128"),
         (
             "vif = ['mac=0:16:3e:0:0:1']",
-            "other on box has the MAC address 00:16:3e:00:00:01 of network device 0 of hello",
+            "other on xen1 has the MAC address 00:16:3e:00:00:01 of network device 0 of hello",
         ),
         (
             "disk = ['/data/db.img,raw,xvda,r']",
-            "other on box uses /data/db.img, the disk xvda of hello, and one of the two writes to it",
+            "other on xen1 uses /data/db.img, the disk xvda of hello, and one of the two writes to it",
         ),
         (
             "disk = ['/data/iso.img,raw,xvda,w']",
-            "other on box uses /data/iso.img, the disk xvda of hello, and one of the two writes to it",
+            "other on xen1 uses /data/iso.img, the disk xvda of hello, and one of the two writes to it",
         ),
         (
             "disk = ['/data/q.img,raw,xvda,w']",
-            "other on box uses /data/q.img, the disk xvda of hello, and one of the two writes to it",
+            "other on xen1 uses /data/q.img, the disk xvda of hello, and one of the two writes to it",
         ),
-        ("pci = ['00:1b.0']", "box cannot assign PCI devices to hello: it lacks an IOMMU, or it is disabled"),
+        ("pci = ['00:1b.0']", "xen1 cannot assign PCI devices to hello: it lacks an IOMMU, or it is disabled"),
     ],
 )
 def test_each_problem_is_reported(text, sentence):
@@ -119,7 +119,7 @@ def test_assignable_pci_devices():
     info = INFO | {"virt_caps": "pv hvm hvm_directio"}
     text = "pci = ['00:1b.0', '0001:02:00.1,permissive=1', '00:03.0,seize=1']"
     assert lacks(text, info, assignable=["0000:00:1b.0"]) == [
-        "the PCI device 0001:02:00.1 of hello is not assignable on box"
+        "the PCI device 0001:02:00.1 of hello is not assignable on xen1"
     ]
     assert lacks(f"{text}\npci_seize = 1", info) == []
 
@@ -127,30 +127,30 @@ def test_assignable_pci_devices():
 @pytest.mark.parametrize(
     ("info", "about", "text", "sentence"),
     [
-        (OLD, kernel("pvh"), "type = 'pvh'", "box has Xen 4.8, and PVH domains need 4.10"),
+        (OLD, kernel("pvh"), "type = 'pvh'", "xen1 has Xen 4.8, and PVH domains need 4.10"),
         (
             OLD | {"xen_minor": "14"},
             kernel("pvh"),
             "type = 'pvh'",
-            "box cannot run PVH domains: its processor lacks hardware virtualization, or it is disabled",
+            "xen1 cannot run PVH domains: its processor lacks hardware virtualization, or it is disabled",
         ),
         (
             INFO | {"virt_caps": "hvm hap"},
             kernel("pv"),
             "type = 'pv'",
-            "Xen on box cannot run PV domains: they were disabled when it was built or started",
+            "Xen on xen1 cannot run PV domains: they were disabled when it was built or started",
         ),
         (
             INFO | {"xen_caps": "hvm-3.0-x86_32 hvm-3.0-x86_64"},
             None,
             "type = 'pv'",
-            "Xen on box cannot run PV domains: they were disabled when it was built or started",
+            "Xen on xen1 cannot run PV domains: they were disabled when it was built or started",
         ),
         (
             INFO,
             kernel("pv", "x86_32"),
             "type = 'pv'",
-            "Xen on box cannot run 32-bit PV kernels, and hello is one",
+            "Xen on xen1 cannot run 32-bit PV kernels, and hello is one",
         ),
         (INFO, kernel("pv"), "type = 'pvh'", '/k is a PV kernel and cannot start in a domain of type "pvh"'),
     ],

@@ -73,7 +73,7 @@ def test_overlap_needs_memory_for_both():
 
 
 @pytest.mark.parametrize(
-    ("good", "new", "stands", "done"),
+    ("good", "new", "remaining", "done"),
     [
         ("-b----", None, GOOD, []),
         ("-b----", "--p---", GOOD, [("destroy", "2")]),
@@ -86,10 +86,10 @@ def test_overlap_needs_memory_for_both():
         (None, None, None, []),
     ],
 )
-def test_interrupted_swap_is_recovered(good, new, stands, done):
+def test_interrupted_swap_is_recovered(good, new, remaining, done):
     there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
     host = Host()
-    assert swap.recover(host, HostRecord("there", GOOD, NEW), there)[0] == stands
+    assert swap.recover(host, HostRecord("there", GOOD, NEW), there)[0] == remaining
     assert host.done == done
 
 
@@ -114,8 +114,8 @@ states = st.sampled_from([None, "-b----", "--p---", "---s--", "---sc-"])
 def test_recovery_leaves_at_most_one_domain_running(good, new):
     there = tuple(domain(uuid, state) for uuid, state in (("good", good), ("new", new)) if state)
     host = Host()
-    stands, _ = swap.recover(host, HostRecord("there", GOOD, NEW), there)
+    remaining, _ = swap.recover(host, HostRecord("there", GOOD, NEW), there)
     left = {one.uuid for one in there if ("destroy", str(one.domid)) not in host.done}
-    assert left <= ({stands.uuid} if stands else set())
+    assert left <= ({remaining.uuid} if remaining else set())
     if good == "-b----":
         assert left == {"good"}

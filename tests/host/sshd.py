@@ -1,4 +1,4 @@
-"""A real OpenSSH server on 127.0.0.1 and ::1, with accounts whose login shells print, and a stand-in Xen behind it.
+"""A real OpenSSH server on 127.0.0.1 and ::1, with accounts with printing login shells, in front of a stand-in Xen.
 
 As root each account is a throw-away user of this machine with the login shell that it is about. An ordinary user can
 only sign in to their own account: there a key's ``command=`` runs that shell, with a home of its own.
@@ -92,7 +92,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
         self._stack.close()
 
     def configuration(self, shell: str, *lines: str, port: int | None = None) -> str:
-        """Return a client's configuration whose host ``xen1`` is the account with a shell."""
+        """Return a client's configuration in which the host ``xen1`` is the account with a shell."""
         account = self.accounts[shell]
         return "\n  ".join(
             (
@@ -204,14 +204,14 @@ def _script(path: Path, text: str) -> None:
 
 
 def _python() -> str:
-    """Return a Python that every account can run: ours may be in a home that is closed to others."""
+    """Return a Python that every account can run: the present one may be in a private home."""
     ours = Path(sys.executable).resolve()
     is_open = all(folder.stat().st_mode & 0o005 == 0o005 for folder in (ours, *ours.parents))
     return str(ours) if is_open or os.geteuid() else "/usr/bin/python3"
 
 
 def _makes_ttys() -> bool:
-    """Tell whether a new terminal has the group that sshd wants it to have (sshpty.c, pty_setowner)."""
+    """Return whether a new terminal has the group that sshd requires (sshpty.c, pty_setowner)."""
     ours, theirs = os.openpty()
     try:
         return os.fstat(theirs).st_gid == grp.getgrnam("tty").gr_gid

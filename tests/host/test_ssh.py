@@ -78,7 +78,7 @@ def test_interactive_ssh_configuration_is_overridden(xen, lines, status):
 @pytest.mark.parametrize(
     "argv", [["-o", "NoSuchOption=1"], ["-o", "LogLevel=LOUD"], ["-o", "BatchMode"], ["-Z"]], ids=" ".join
 )
-def test_the_stand_in_refuses_what_ssh_refuses(xen, argv):
+def test_ssh_double_refuses_what_ssh_refuses(xen, argv):
     assert process.run(["ssh", *argv, "--", "there", "true"], check=False).returncode == 255
 
 

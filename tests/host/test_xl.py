@@ -1,4 +1,4 @@
-"""What `xl list -v` of Xen 4.17 prints, and what we read."""
+"""What `xl list -v` of Xen 4.17 prints, and how it is parsed."""
 
 import pytest
 

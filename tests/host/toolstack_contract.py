@@ -268,7 +268,7 @@ class ToolstackContract:
         domain = start("store data/ready yes", "stay")
         assert wait_for(lambda: toolstack.store.read(f"/local/domain/{domain.domid}/data/ready")) == "yes"
 
-    def test_the_facts_tell_the_memory_and_what_can_run(self, toolstack):
+    def test_info_has_the_memory_and_the_capabilities(self, toolstack):
         facts = toolstack.info()
         assert facts["xen_caps"].split()
         assert 0 < toolstack.free_memory(facts, toolstack.list_domains()) <= int(facts["total_memory"])

@@ -27,7 +27,7 @@ ACCEL = os.environ.get("UNIBUILD_LAB_ACCEL", "auto")
 CLEAR = "for id in $(xl list | awk 'NR > 2 { print $2 }'); do xl destroy $id; done; xenstore-rm /unibuild"
 
 
-def tell(what: str, fraction: float | None) -> None:
+def show(what: str, fraction: float | None) -> None:
     if fraction is None or fraction in (0.0, 1.0):
         print(f"lab: {what}", file=sys.stderr)
 
@@ -62,7 +62,7 @@ def make_once(first: Path, run: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("XDG_CACHE_HOME", str(first))
             vm.down()  # a run that was killed may have left one
-            vm.up(Lab(accel=ACCEL), tell)
+            vm.up(Lab(accel=ACCEL), show)
             vm.down()
         made.write_text(run)
 
@@ -96,21 +96,21 @@ def lab_cache(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _box_until_the_end(lab_cache: None) -> Iterator[None]:
+def _lab_until_the_end(lab_cache: None) -> Iterator[None]:
     vm.down()  # a run that was killed may have left one
     yield
     vm.down()
 
 
 @pytest.fixture
-def box(_box_until_the_end: None) -> LabVm:
-    """The running lab VM, as ``box.up`` hands it out; a test that ended it leaves the next one a restored one."""
-    return vm.up(Lab(accel=ACCEL), tell)
+def lab_vm(_lab_until_the_end: None) -> LabVm:
+    """The running lab VM, from ``vm.up``; after a test that stopped it, the next one gets a restored one."""
+    return vm.up(Lab(accel=ACCEL), show)
 
 
 @pytest.fixture
-def dom0(box: LabVm) -> Iterator[Ssh]:
+def dom0(lab_vm: LabVm) -> Iterator[Ssh]:
     """The running lab VM as a host; what a test leaves of domains and marks there goes."""
-    host = Ssh(box.alias, config=box.ssh_config, name="lab", address="lab")
+    host = Ssh(lab_vm.alias, config=lab_vm.ssh_config, name="lab", address="lab")
     yield host
     host.run(["sh", "-c", CLEAR], check=False)

@@ -80,8 +80,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def project(tmp_path: Path, box: LabVm, hello_kernels: Kernels) -> Callable[..., Graph]:
-    """Return a function that makes a project of which the kernel is built."""
+def project(tmp_path: Path, lab_vm: LabVm, hello_kernels: Kernels) -> Callable[..., Graph]:
+    """Return a function that creates a project with a built kernel."""
 
     def make(kind: str, virtualization: str) -> Graph:
         (tmp_path / "unibuild.toml").write_text(SETTINGS.format(line=LINE, virtualization=virtualization))

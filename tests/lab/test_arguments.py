@@ -37,7 +37,7 @@ def test_unknown_argument_leaves_the_running_domain(start, dom0):
     assert [{"--port", "-l", "--logs", "--help"} <= set(names) for names in cache["kernels"].values()] == [True]
     before = dom0.toolstack.list_domains()
     assert [domain.name for domain in before] == ["Domain-0", "hello"]
-    assert not any(line.startswith("NAME") for line in said)  # the page is no part of what is shown
+    assert not any(line.startswith("NAME") for line in said)  # the page is not shown
     with pytest.raises(SettingsError, match="the unikernel does not know the argument --ipv4_gateway") as error:
         start("--port=80 --ipv4_gateway=10.0.0.1")
     assert error.value.hint == "did you mean --ipv4-gateway?"

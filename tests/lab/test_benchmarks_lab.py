@@ -1,4 +1,4 @@
-"""The benchmarks that need the lab still run; their figures are no test."""
+"""The benchmarks that need the lab still run; their figures are not checked."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.mark.lab
 @pytest.mark.parametrize("name", ["lab", "swap"])
-def test_benchmark_runs(name, box, tmp_path):
+def test_benchmark_runs(name, lab_vm, tmp_path):
     argv = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick"]
     env = {**os.environ, "LAB_BENCH_CACHE": os.environ["XDG_CACHE_HOME"]}
     done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)

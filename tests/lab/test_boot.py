@@ -1,4 +1,4 @@
-"""Real domains on the real Xen of the lab: what is said arrives, what ends is told, what is refused is a sentence."""
+"""Real domains on the real Xen of the lab: output arrives, ends are reported, and refusals are explained."""
 
 import os
 import re

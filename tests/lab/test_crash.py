@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 @pytest.fixture(params=["pv", "pvh"])
 def start(request, tmp_path, dom0, hello_kernels):
-    """Boot the example with words on its command line, as a person does."""
+    """Boot the example with words on its command line, as a user does."""
     kernel = getattr(hello_kernels, request.param)
 
     def boot_it(words: str) -> None:

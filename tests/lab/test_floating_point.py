@@ -1,4 +1,4 @@
-"""A PVH domain that uses floating point registers beside dom0: Xen keeps those of both."""
+"""A PVH domain that uses floating point registers alongside dom0: Xen preserves the registers of both."""
 
 import pytest
 

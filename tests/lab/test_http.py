@@ -54,7 +54,7 @@ class Server:
 
 
 @pytest.fixture
-def server(box, tmp_path):
+def server(lab_vm, tmp_path):
     server = Server(tmp_path / "http")
     yield server
     server.run("destroy")

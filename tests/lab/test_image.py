@@ -40,8 +40,8 @@ ramdisks = ["Makefile"]
 
 
 @pytest.fixture
-def project(tmp_path: Path, box: LabVm, hello_kernels: Kernels) -> Callable[..., Graph]:
-    """Return a function that makes a project of which the kernel is built; its file has a size at least."""
+def project(tmp_path: Path, lab_vm: LabVm, hello_kernels: Kernels) -> Callable[..., Graph]:
+    """Return a function that creates a project with a built kernel of a minimum size."""
 
     def make(kind: str, more: str = "", size: int = 0) -> Graph:
         (tmp_path / "unibuild.toml").write_text(SETTINGS.format(line=LINE) + more + '[build]\nkernel = "k.xen"\n')
@@ -55,10 +55,10 @@ def project(tmp_path: Path, box: LabVm, hello_kernels: Kernels) -> Callable[...,
 
 
 @pytest.mark.parametrize(("kind", "size"), [("pv", 150 << 20), ("pvh", 0)])
-def test_the_image_boots_with_its_command_line(project, box, kind, size, capsys):
+def test_the_image_boots_with_its_command_line(project, lab_vm, kind, size, capsys):
     found = project(kind, '[boot.ready]\nconsole = "tick 1"\n', size)
     verify(found, plan(found))
-    with box.monitor() as monitor:
+    with lab_vm.monitor() as monitor:
         assert monitor.plugged() == []
     said = (found.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
     assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said
@@ -82,7 +82,7 @@ def test_an_image_without_its_kernel_does_not(project):
 
 
 def test_a_bios_boots_the_image(lab_cache: None, tmp_path: Path) -> None:
-    """In QEMU without Xen: the loader's part of an HVM domain, whose kernel needs Xen from its first line on."""
+    """In QEMU without Xen: only the loader's part of an HVM domain, because its kernel needs Xen from the start."""
     kernel = tmp_path / "kernel"
     flat = ["-m32", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none,-Ttext=0x100000,-estart,--oformat=binary"]
     process.run(["gcc", *flat, "-o", str(kernel), str(Path(__file__).parents[1] / "standins/multiboot.S")])

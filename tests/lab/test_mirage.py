@@ -16,7 +16,7 @@ import mirage_standin  # noqa: E402 (it is found by then)
 
 
 @pytest.fixture
-def unikernel(box, tmp_path, monkeypatch):
+def unikernel(lab_vm, tmp_path, monkeypatch):
     """Return what runs goals in the tree of a small unikernel, with the stand-ins of a version on PATH."""
     programs, root = tmp_path / "programs", tmp_path / "hello"
     for folder in (programs, root, tmp_path / "switch"):

@@ -67,7 +67,7 @@ def get(port: int, path: str, dom0: Ssh) -> str:
 
 
 @pytest.fixture(params=["closed", "internet", "open"])
-def network(request, box):
+def network(request, lab_vm):
     """Restore the lab VM with the network; one that is not closed does not stay."""
     if request.param != "closed":
         vm.down()
@@ -78,17 +78,17 @@ def network(request, box):
 
 
 @pytest.fixture
-def dom0(network, box_of_any_network):
-    return Ssh(box_of_any_network.alias, config=box_of_any_network.ssh_config, name="lab", address="lab")
+def dom0(network, lab_vm_of_any_network):
+    return Ssh(lab_vm_of_any_network.alias, config=lab_vm_of_any_network.ssh_config, name="lab", address="lab")
 
 
 @pytest.fixture
-def box_of_any_network(network):
+def lab_vm_of_any_network(network):
     return vm.running()
 
 
 @pytest.fixture
-def port(dom0, box_of_any_network, probe_kernel, tmp_path):
+def port(dom0, lab_vm_of_any_network, probe_kernel, tmp_path):
     """Boot the kernel on a bridge that nobody has made; return the port that leads to it."""
     file = tmp_path / "probe.xl"
     file.write_text(
@@ -98,9 +98,9 @@ def port(dom0, box_of_any_network, probe_kernel, tmp_path):
     dom0.toolstack.unpause(dom0.toolstack.find(uuid=UUID))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    box_of_any_network.forward(f"{port}:80")
+    lab_vm_of_any_network.forward(f"{port}:80")
     yield port
-    box_of_any_network.unforward(port)
+    lab_vm_of_any_network.unforward(port)
     dom0.toolstack.destroy(dom0.toolstack.find(uuid=UUID))
 
 

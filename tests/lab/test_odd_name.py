@@ -1,4 +1,4 @@
-"""A domain whose name is not a plain word, on the real xl and XenStore of the lab."""
+"""A domain with a name that is not a plain word, on the real xl and XenStore of the lab."""
 
 import os
 

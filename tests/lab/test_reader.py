@@ -1,4 +1,4 @@
-"""A console whose reader was killed, on the real Xen of the lab: nothing is left in dom0, and the next one reads on."""
+"""A console with a killed reader, on the lab's real Xen: nothing is left in dom0, and the next reader continues."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from pathlib import Path
 from unibuild.host import xl_console
 from unibuild.settings.loader import load
 from unibuild.deploy.console_session import console
-if sys.argv[3] == "unguarded":
+if sys.argv[3] == "unwatched":
     xl_console._WATCHDOG = "exec cat"
 console(load(Path(sys.argv[1]), {"boot.wait": "200", "lab.accel": sys.argv[2]}, {}))
 """
@@ -60,9 +60,9 @@ def kill_a_reader(project, guard: str) -> None:
 
 
 def test_console_is_readable_after_a_killed_reader(project, dom0):
-    kill_a_reader(project, "guarded")
+    kill_a_reader(project, "watched")
     wait_until(lambda: not dom0.run(["pidof", "xenconsole", "xenstore-watch"], check=False).text)
-    kill_a_reader(project, "unguarded")
+    kill_a_reader(project, "unwatched")
     before = ticks(project)
     with reattach(project, open_output(project.settings)[0]).reader as reader:
         wait_until(lambda: reader.pump(time.monotonic() + 0.2) or ticks(project) > before)

@@ -18,8 +18,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 class Tree:
     """A copy of examples/http with a domain of its own name."""
 
-    def __init__(self, root: Path, box) -> None:
-        self.root, self.box = root, box
+    def __init__(self, root: Path, lab_vm) -> None:
+        self.root, self.lab_vm = root, lab_vm
         shutil.copytree(EXAMPLES / "http", root, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))
 
     def run(self, goal: str, *words: str) -> process.Completed:
@@ -29,13 +29,13 @@ class Tree:
         return process.run([str(program), goal, *fixed, *words], cwd=self.root, timeout=120, check=False)
 
     def forwards(self) -> dict[int, str]:
-        with Monitor(self.box.paths.monitor) as monitor:
+        with Monitor(self.lab_vm.paths.monitor) as monitor:
             return monitor.forwards()
 
 
 @pytest.fixture
-def tree(box, tmp_path):
-    tree = Tree(tmp_path / "http", box)
+def tree(lab_vm, tmp_path):
+    tree = Tree(tmp_path / "http", lab_vm)
     yield tree
     tree.run("destroy")
 

@@ -1,4 +1,4 @@
-"""Boot tests on the real Xen of the lab: `unibuild test` beside a domain that runs, and the fixture `domain`."""
+"""Boot tests on the real Xen of the lab: `unibuild test` alongside a running domain, and the fixture `domain`."""
 
 import json
 import os

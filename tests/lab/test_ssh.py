@@ -1,4 +1,4 @@
-"""OpenSSH's real client and what it says of the real box when something is wrong."""
+"""OpenSSH's real client and what it says of the real lab VM when something is wrong."""
 
 import os
 import re
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.fixture
-def altered(box, tmp_path):
+def altered(lab_vm, tmp_path):
     """Return a host with some options of the lab VM's configuration changed, and no kept connection."""
 
     def make(**options: str) -> Ssh:
-        text = box.ssh_config.read_text()
+        text = lab_vm.ssh_config.read_text()
         for key, value in {"ControlPath": "none", "ControlMaster": "no", **options}.items():
             text = re.sub(rf"(?m)^  {key} .*$", f"  {key} {value}", text)
         config = tmp_path / "config"
         config.write_text(text)
-        return Ssh(box.alias, config=config, name="lab")
+        return Ssh(lab_vm.alias, config=config, name="lab")
 
     return make
 
@@ -75,10 +75,10 @@ def test_arguments_arrive_on_the_real_host(altered):
     assert said == "a b|$HOME|'||ü*|"
 
 
-def test_the_connection_is_kept(box):
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+def test_the_connection_is_kept(lab_vm):
+    host = Ssh(lab_vm.alias, config=lab_vm.ssh_config, name="lab")
     host.run(["true"])
-    assert process.run(["ssh", "-F", str(box.ssh_config), "-O", "check", box.alias], check=False).returncode == 0
+    assert process.run(["ssh", "-F", str(lab_vm.ssh_config), "-O", "check", lab_vm.alias], check=False).returncode == 0
 
 
 @pytest.fixture
@@ -103,11 +103,11 @@ def test_killed_connection_is_opened_again(kept):
     assert "Domain-0" in host.run(["xl", "list"]).text
 
 
-def test_broken_connection_is_reported(box, kept):
+def test_broken_connection_is_reported(lab_vm, kept):
     host, kill = kept
 
     def cut() -> None:
-        while "sleep 277" not in Ssh(box.alias, config=box.ssh_config).run(["ps"]).text:
+        while "sleep 277" not in Ssh(lab_vm.alias, config=lab_vm.ssh_config).run(["ps"]).text:
             time.sleep(0.1)
         kill()
 
@@ -119,18 +119,18 @@ def test_broken_connection_is_reported(box, kept):
     assert host.run(["true"]).returncode == 0
 
 
-def test_lab_passes_doctor(box):
+def test_lab_passes_doctor(lab_vm):
     found = doctor_checks.look(Settings(host="mine", hosts={"mine": HostTable(address="lab")}))
     assert {one.what: one.state for one in found} == dict.fromkeys(
         ("reach", "rights", "XenStore", "Xen", "memory", "bridges", "room"), "ok"
     )
-    assert sudoers.find(Ssh(box.alias, config=box.ssh_config)).keys() == set(sudoers.PROGRAMS)
+    assert sudoers.find(Ssh(lab_vm.alias, config=lab_vm.ssh_config)).keys() == set(sudoers.PROGRAMS)
 
 
 @pytest.fixture
-def full_dom0(box):
-    """Dom0 with no room left for kernels, nor for its own files; both are freed afterwards."""
-    host = Ssh(box.alias, config=box.ssh_config, name="lab")
+def full_dom0(lab_vm):
+    """A dom0 without space for kernels or its own files; both are freed afterwards."""
+    host = Ssh(lab_vm.alias, config=lab_vm.ssh_config, name="lab")
     fillers = ["/var/lib/unibuild/filler", "/var/log/xen/console/filler"]
     for filler in fillers:
         host.run(["dd", "if=/dev/zero", f"of={filler}", "bs=64k"], check=False)
@@ -138,12 +138,12 @@ def full_dom0(box):
     host.run(["rm", *fillers])
 
 
-def test_full_dom0_is_reported_and_survives(box, full_dom0, tmp_path):
+def test_full_dom0_is_reported_and_survives(lab_vm, full_dom0, tmp_path):
     before = vm.status().facts["process"]
     (tmp_path / "kernel").write_bytes(b"new" * 100_000)
     with pytest.raises(HostError, match="the disk of lab is full: cannot copy") as error:
         full_dom0.put(tmp_path / "kernel")
     assert "free space in /var/lib/unibuild there, which has 100 MiB in all, and" in error.value.hint
     assert "Domain-0" in full_dom0.run(["xl", "list"]).text
-    assert vm.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None) == box
+    assert vm.up(Lab(accel=os.environ.get("UNIBUILD_LAB_ACCEL", "auto")), lambda *_: None) == lab_vm
     assert vm.status().facts["process"] == before

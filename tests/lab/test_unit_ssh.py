@@ -84,7 +84,7 @@ def test_sockets_have_short_names_wherever_the_cache_is():
 
 @pytest.fixture
 def short_path():
-    """A folder whose name leaves room for a socket's; that of tmp_path is longer where several workers run."""
+    """A folder with a name short enough for sockets; tmp_path is longer if several workers run."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         yield Path(folder)
 

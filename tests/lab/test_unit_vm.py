@@ -1,4 +1,4 @@
-"""What is known of a running lab VM, and what is done about it: with a process, a socket and a record in its place."""
+"""Finding, checking and stopping the lab VM, with a stand-in process, socket and record."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_lab_vm_without_the_files_to_use_it_is_lost(running, lost, monkeypatch
 def test_down_stops_a_lab_vm_without_its_cache(running):
     shutil.rmtree(running.paths.cache)
     pid = qemu.find(running.paths)
-    threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
+    threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # this process is its parent
     assert vm.down()
     assert qemu.find(running.paths) is None
 
@@ -209,7 +209,7 @@ def test_a_lab_vm_that_is_emulated_is_not_one_under_kvm(running):
 
 
 def packed(folder: Path, name: str) -> Path:
-    """Return a box file, of an image like no other."""
+    """Return a packed image like no other."""
     made = folder / f"image {name}"
     made.mkdir()
     (made / "manifest.json").write_text(json.dumps({"recipe": image.RECIPE, "name": name}))
@@ -220,8 +220,8 @@ def packed(folder: Path, name: str) -> Path:
 
 
 def test_missing_packed_image_is_reported_while_a_lab_vm_runs(running):
-    with pytest.raises(FileError, match=r"there is no file /nope/box\.tar"):
-        vm.up(Lab(image="/nope/box.tar"), quiet)
+    with pytest.raises(FileError, match=r"there is no file /nope/image\.tar"):
+        vm.up(Lab(image="/nope/image.tar"), quiet)
 
 
 def test_a_lab_vm_of_another_file_is_refused(running, tmp_path):
@@ -257,7 +257,7 @@ def test_process_of_another_user_is_ignored(paths, started, monkeypatch):
 
 def test_down_stops_the_lab_qemu(running):
     pid = qemu.find(running.paths)
-    threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # we are its parent
+    threading.Thread(target=os.waitpid, args=(pid, 0)).start()  # this process is its parent
     assert vm.down()
     assert not running.paths.runtime.exists()
 

@@ -16,9 +16,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class Watch:
-    """A watch of a copy of examples/hello, and the events that it tells."""
+    """A watch of a copy of examples/hello, and its events."""
 
-    def __init__(self, root, box):
+    def __init__(self, root, lab_vm):
         self.root = root
         shutil.copytree(EXAMPLES / "hello", root, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))
         program = Path(sys.executable).with_name("unibuild")
@@ -44,8 +44,8 @@ class Watch:
 
 
 @pytest.fixture
-def watch(box, tmp_path):
-    watch = Watch(tmp_path / "hello", box)
+def watch(lab_vm, tmp_path):
+    watch = Watch(tmp_path / "hello", lab_vm)
     yield watch
     watch.process.terminate()
     watch.process.communicate(timeout=60)

@@ -40,7 +40,7 @@ def comments(text: str) -> list[str]:
 
 
 def untouched_lines(text: str, keys: set[str]) -> list[str]:
-    """The lines on which nothing of these keys stands."""
+    """The lines without any of these keys."""
     touched = [
         range(text.count("\n", 0, one.start), text.count("\n", 0, one.end) + 1)
         for one in parse(text).assignments
@@ -50,7 +50,7 @@ def untouched_lines(text: str, keys: set[str]) -> list[str]:
 
 
 def is_within(lines: list[str], more: list[str]) -> bool:
-    """Whether all lines stand in the others, in the same order."""
+    """Whether the others have all lines, in the same order."""
     rest = iter(more)
     return all(line in rest for line in lines)
 

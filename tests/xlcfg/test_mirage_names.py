@@ -1,4 +1,4 @@
-"""What a unikernel calls its devices, from the .xl.in beside its .xl."""
+"""The names of a unikernel's devices, from the .xl.in next to its .xl."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Oracle:
     def disk(self, spec: str) -> dict[str, object] | Refused:
         """Read one disk specification; return what libxl makes of it as JSON."""
         config = ctypes.c_void_p(self._util.xlu_cfg_init(self._stream, b"xl"))
-        disk = ctypes.create_string_buffer(4096)  # more than any libxl_device_disk, whose layout we need not know
+        disk = ctypes.create_string_buffer(4096)  # more than any libxl_device_disk; its layout does not matter
         self._light.libxl_device_disk_init(disk)
         specs = (ctypes.c_char_p * 1)(spec.encode(errors="surrogateescape"))
         try:

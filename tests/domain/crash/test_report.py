@@ -24,7 +24,7 @@ Solo5: solo5_exit(2) called\r
 
 
 class Project:
-    """A project whose domain runs on the stand-ins."""
+    """A project with a domain that runs on the stand-ins."""
 
     def __init__(self, root: Path, xen, kernel: Path) -> None:
         self.root, self.xen, self.kernel = root, xen, kernel
@@ -172,7 +172,7 @@ def test_a_host_out_of_reach(project):
 
 
 def test_a_host_that_does_not_answer(project, monkeypatch):
-    monkeypatch.setattr(host_queries, "PATIENCE", 0.3)
+    monkeypatch.setattr(host_queries, "QUERY_TIMEOUT", 0.3)
     monkeypatch.setattr(host_queries, "BUDGET", 0.5)
     for name in ("xl", "xenctx"):
         (project.xen.world / "bin" / name).write_text("#!/bin/sh\nexec sleep 60\n")

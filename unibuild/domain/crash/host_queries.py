@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundedQueries", "cause", "triple_faulted"]
 
-PATIENCE = 10.0  # seconds for one query
+QUERY_TIMEOUT = 10.0  # seconds for one query
 BUDGET = 30.0  # seconds for all queries
 
 
@@ -58,7 +58,7 @@ class BoundedQueries:
         Raises:
             UnibuildError: no time is left.
         """
-        left = min(PATIENCE, self._until - time.monotonic())
+        left = min(QUERY_TIMEOUT, self._until - time.monotonic())
         if left <= 0:
             raise UnibuildError(f"not queried: {self.host.name} has already taken {BUDGET:g} s")
         return left
