@@ -70,7 +70,7 @@ def test_what_a_person_mistypes_is_told_with_what_is_nearest(tree, argv, said):
 
 
 def test_without_a_project_it_says_how_to_make_one(tree, tmp_path):
-    assert "`unibuild init` writes one" in tree.run("unibuild", "build", cwd=tmp_path, code=2)
+    assert "run `unibuild init`, which writes one" in tree.run("unibuild", "build", cwd=tmp_path, code=2)
 
 
 @pytest.mark.parametrize(

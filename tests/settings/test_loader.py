@@ -80,7 +80,7 @@ def test_a_relative_start_gives_an_absolute_root(tmp_path, monkeypatch):
 
 
 def test_without_a_file_the_hint_is_init(tmp_path):
-    with pytest.raises(SettingsError, match=r"there is no unibuild\.toml in .* or a folder above it\n.*unibuild init"):
+    with pytest.raises(SettingsError, match=r"no unibuild\.toml in .* or a folder above it\n.*unibuild init"):
         load(tmp_path, {}, {})
 
 
@@ -260,7 +260,7 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
         (
             "lab.memory.max",
             "3",
-            "command line, `lab.memory.max=3`: `lab.memory.max` is unknown: `lab.memory` is no table",
+            "command line, `lab.memory.max=3`: `lab.memory.max` is unknown: `lab.memory` is not a table",
         ),
         (
             "mirage.args",
@@ -296,7 +296,7 @@ def test_what_a_word_gets_wrong(refusal, word, text, sentence):
         (
             "UNIBUILD_LAB_MEMROY",
             "5",
-            "environment: `UNIBUILD_LAB_MEMROY` is no setting\n  did you mean `UNIBUILD_LAB_MEMORY`?",
+            "environment: `UNIBUILD_LAB_MEMROY` is not a setting\n  did you mean `UNIBUILD_LAB_MEMORY`?",
         ),
         (
             "UNIBUILD_LAB_MEMORY",
@@ -306,8 +306,8 @@ def test_what_a_word_gets_wrong(refusal, word, text, sentence):
         (
             "UNIBUILD_QQQQQQQQQQQQQQQQQQ",
             "5",
-            "environment: `UNIBUILD_QQQQQQQQQQQQQQQQQQ` is no setting\n"
-            "  unset it: names that start with UNIBUILD_ are ours",
+            "environment: `UNIBUILD_QQQQQQQQQQQQQQQQQQ` is not a setting\n"
+            "  unset it: names that start with UNIBUILD_ are settings",
         ),
         (
             "UNIBUILD_XL",
@@ -324,10 +324,10 @@ def test_what_a_variable_gets_wrong(refusal, name, text, sentence):
 @pytest.mark.parametrize(
     ("toml", "start"),
     [
-        ("a = 1\nb = = 2", "unibuild.toml:2:5: this is no TOML: invalid value"),
-        ("\na = [", "unibuild.toml:2: this is no TOML: invalid value"),
-        ("a = 1\na = 2", "unibuild.toml:2: this is no TOML: cannot overwrite a value"),
-        ("a = " + "9" * 5000, "unibuild.toml: this is no TOML: exceeds the limit"),
+        ("a = 1\nb = = 2", "unibuild.toml:2:5: this is not TOML: invalid value"),
+        ("\na = [", "unibuild.toml:2: this is not TOML: invalid value"),
+        ("a = 1\na = 2", "unibuild.toml:2: this is not TOML: cannot overwrite a value"),
+        ("a = " + "9" * 5000, "unibuild.toml: this is not TOML: exceeds the limit"),
         ("a = " + "[" * 100_000, "unibuild.toml: the values are nested too deep"),
     ],
 )
@@ -337,7 +337,7 @@ def test_what_is_no_toml(refusal, toml, start):
 
 def test_what_is_no_utf8(tmp_path):
     (tmp_path / "unibuild.toml").write_bytes(b'host = "lab"\nname = "\xff"\n')
-    with pytest.raises(SettingsError, match=r"unibuild\.toml:2: this is no UTF-8"):
+    with pytest.raises(SettingsError, match=r"unibuild\.toml:2: this is not UTF-8"):
         load(tmp_path, {}, {})
 
 

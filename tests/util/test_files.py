@@ -1,4 +1,4 @@
-"""unibuild/util/files.py: a file that we write is all there or not there."""
+"""Atomic writes: a file is complete or absent."""
 
 import errno
 import os

@@ -47,14 +47,14 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Literal["lab", "none"],
         Meta(
             description="`lab`: before anything is sent, the image itself is booted in the lab, and `[boot.ready]` "
-            "must hold. `none`: it is not tried."
+            "must hold. `none`: it is not booted."
         ),
     ] = "lab"
     via: Annotated[
         Via,
         Meta(
-            description="`ebs`: by the EBS direct API, only what changed. `s3`: the whole image goes to an S3 bucket "
-            "and is imported from there (ImportSnapshot), for accounts that may not use the other."
+            description="`ebs`: upload only what changed, by the EBS direct API. `s3`: upload the whole image to an S3 "
+            "bucket and import it from there (ImportSnapshot), for accounts that may not use that API."
         ),
     ] = "ebs"
     bucket: Annotated[str | None, Meta(description='The S3 bucket of `via = "s3"`, in the AMI\'s region.')] = None
@@ -84,7 +84,8 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     tags: Annotated[
         dict[TagKey, TagValue],
         Meta(
-            description="Tags for the AMI and its snapshot, beside ours (`unibuild:unikernel`, `unibuild:sha256` ...)."
+            description="Tags for the AMI and its snapshot, in addition to those of unibuild (`unibuild:unikernel`, "
+            "`unibuild:sha256` ...)."
         ),
     ] = {}
 
@@ -100,7 +101,7 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         ),
     ] = None
     key: Annotated[
-        str | None, Meta(description="A key pair to name; a unikernel has no use for it, some policies have.")
+        str | None, Meta(description="A key pair. A unikernel does not use it, but some policies require one.")
     ] = None
     subnet: Annotated[str | None, Meta(description="The subnet (`subnet-...`). Not set: one of the default VPC.")] = (
         None
@@ -108,18 +109,18 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     security_group: Annotated[
         str | None,
         Meta(
-            description="The security group (`sg-...`). Not set: one of our own with the ports of `open`, or the VPC's "
-            "default one where `open` is empty."
+            description="The security group (`sg-...`). Not set: one that unibuild makes, with the ports of `open`, or "
+            "the VPC's default one if `open` is empty."
         ),
     ] = None
     open: Annotated[
         tuple[OpenPort, ...],
-        Meta(description='Ports that our own security group opens: `"80"`, `"53/udp"`, `"8000-8010/tcp"`.'),
+        Meta(description='Ports that unibuild\'s security group opens: `"80"`, `"53/udp"`, `"8000-8010/tcp"`.'),
     ] = ()
     open_to: Annotated[tuple[Cidr, ...], Meta(description="The networks that `open` opens them to.")] = ("0.0.0.0/0",)
     user_data: Annotated[
         str | None,
-        Meta(description="A file, from the project's folder, whose content is the user data (at most 16 KiB)."),
+        Meta(description="A file with the user data (at most 16 KiB), from the project's folder."),
     ] = None
     metadata: Annotated[
         Literal["off", "v2", "on"],
@@ -128,27 +129,32 @@ class Launch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             "`on`: also without. `off`: not at all."
         ),
     ] = "v2"
-    tags: Annotated[dict[TagKey, TagValue], Meta(description="Tags for the instance and its volume, beside ours.")] = {}
+    tags: Annotated[
+        dict[TagKey, TagValue],
+        Meta(description="Tags for the instance and its volume, in addition to those of unibuild."),
+    ] = {}
     address: Annotated[
         Literal["auto", "public", "private"],
         Meta(
-            description="The address where `[boot.ready]` is tried. `auto`: the public one where there is one, else "
-            "the private one."
+            description="The address to probe for `[boot.ready]`. `auto`: the public one if there is one, else the "
+            "private one."
         ),
     ] = "auto"
     elastic_ip: Annotated[
         str | None,
-        Meta(description="An Elastic IP, as `203.0.113.5` or `eipalloc-...`, that goes to the instance once ready."),
+        Meta(description="An Elastic IP, as `203.0.113.5` or `eipalloc-...`, for the instance once it is ready."),
     ] = None
     timeout: Annotated[
         Seconds, Meta(description="Seconds within which the instance must run and `[boot.ready]` hold.")
     ] = 600.0
     terminate: Annotated[
-        bool, Meta(description="End an instance of `launch_ami` once it was ready: a trial, as `--terminate` asks for.")
+        bool, Meta(description="Terminate an instance of `launch_ami` once it was ready, as `--terminate` does.")
     ] = False
     on_failure: Annotated[
         Literal["terminate", "keep"],
-        Meta(description="What becomes of an instance that is not ready. `terminate`: it ends. `keep`: it runs on."),
+        Meta(
+            description="What happens to an instance that is not ready. `terminate`: it is terminated. `keep`: it runs."
+        ),
     ] = "terminate"
 
 
@@ -157,23 +163,23 @@ class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     file: Annotated[
         str | None,
-        Meta(description="Where `image` writes it, from the project's folder. Not set: `.unibuild/NAME.img`."),
+        Meta(description="The file that `image` writes, from the project's folder. Not set: `.unibuild/NAME.img`."),
     ] = None
     path: Annotated[str, Meta(description="The kernel's path in the image.", pattern=r"^/[^ ]+$")] = "/kernel"
     cmdline: Annotated[
-        str | None, Meta(description="The kernel's command line in the image. Not set: what the `.xl` says.")
+        str | None, Meta(description="The kernel's command line in the image. Not set: that of the `.xl`.")
     ] = None
     ramdisks: Annotated[
         tuple[str, ...] | None,
         Meta(
-            description="Ramdisks and modules, from the project's folder: one is what `ramdisk` in the `.xl` is, "
-            "several are handed over as the modules of a multiboot loader. Not set: the `ramdisk` of the `.xl`."
+            description="Ramdisks and modules, from the project's folder: a single one is like `ramdisk` in the `.xl`, "
+            "several become the modules of a multiboot loader. Not set: the `ramdisk` of the `.xl`."
         ),
     ] = None
     bios: Annotated[
         bool,
         Meta(
-            description="Whether GRUB for a BIOS is in it too, for a PVH kernel in a Xen HVM domain. With "
-            '`[publish] virtualization = "hvm"` it is in any case.'
+            description="Whether the image contains GRUB for a BIOS, for a PVH kernel in a Xen HVM domain. With "
+            '`[publish] virtualization = "hvm"` it always does.'
         ),
     ] = False

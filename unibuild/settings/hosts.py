@@ -1,4 +1,4 @@
-"""Hosts by name: what ``[hosts.NAME]`` changes of the settings for that host."""
+"""Named hosts: the settings that ``[hosts.NAME]`` changes for that host."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "apply_host", "at", "xl_owner"]
 
 ALL = "all"
-"""The value of ``host`` that stands for every ``[hosts]`` table."""
+"""The value of ``host`` that means all ``[hosts]`` tables."""
 
 
 def at(project: Project, host: str) -> Project:
-    """Return the project with another ``host`` set; what that one changes is not laid over yet."""
+    """Return the project with another ``host``, without the changes of that host's table."""
     import msgspec
 
     return dataclasses.replace(project, settings=msgspec.structs.replace(project.settings, host=host))
 
 
 def xl_owner(settings: Settings) -> str | None:
-    """Return whose the ``.xl`` is: the host's name, where its ``[hosts.NAME.xl]`` sets something; else ``others``.
+    """Return the owner of the ``.xl``: the host's name if its ``[hosts.NAME.xl]`` sets something, else ``others``.
 
-    Where no host has one of its own it is None.
+    If no host has such a table, return None.
     """
     from unibuild.settings.model import Xl
 
@@ -34,7 +34,7 @@ def xl_owner(settings: Settings) -> str | None:
 
 
 def apply_host(project: Project) -> Project:
-    """Return the project with the host's ``[hosts.NAME.xl]`` laid over ``[xl]``; to do it twice changes nothing."""
+    """Return the project with the host's ``[hosts.NAME.xl]`` merged into ``[xl]``; a second call changes nothing."""
     import msgspec
 
     settings = project.settings
@@ -53,7 +53,7 @@ def _over(base: Xl, own: Xl) -> Xl:
 
 
 def _merged(base: object, own: object) -> object:
-    """Lay ``own`` over ``base``: tables key by key, and None is not set."""
+    """Merge ``own`` into ``base``: tables key by key, and None means not set."""
     if isinstance(base, dict) and isinstance(own, dict):
         return {key: _merged(base.get(key), own.get(key)) for key in (*base, *(key for key in own if key not in base))}
     return base if own is None else own

@@ -3,11 +3,10 @@
 ``unibuild.toml``, in the current folder or the nearest above it, holds TOML values. The environment and the command
 line hold text, which the type of the setting reads:
 
-- a string is the text as it is; a number is read as one;
-- a list is divided into words as the shell does it (``mirage.args="--net direct"``), or is a TOML array;
-- where a string, a number and a boolean are all welcome (``xl.set``, ``xl.vif``, ``xl.disk``), ``true``, ``false`` and
-  whole numbers are those, ``"..."`` and ``'...'`` are TOML strings, ``[...]`` is a TOML array, and all else is a
-  string as it is.
+- a string is the unchanged text; a number is parsed;
+- a list is split into words as in a shell (``mirage.args="--net direct"``), or is a TOML array;
+- where strings, numbers and booleans are accepted (``xl.set``, ``xl.vif``, ``xl.disk``), ``true``, ``false`` and whole
+  numbers are those, ``"..."`` and ``'...'`` are TOML strings, ``[...]`` is a TOML array, and all else is a string.
 
 A list replaces the one of an earlier source; tables are merged key by key.
 """
@@ -37,17 +36,17 @@ __all__ = ["CYCLE", "FILE", "RESERVED", "STATE", "Project", "load", "state_dir",
 
 FILE = "unibuild.toml"
 STATE = ".unibuild"
-_MAX_SHOWN = 60  # characters of a wrong value that a sentence shows
+_MAX_SHOWN = 60  # characters of a wrong value that a message shows
 
 
 @dataclass(frozen=True)
 class Project:
     """A project and its settings.
 
-    ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None where there is none:
-    ``root`` is then the folder where it was sought. ``take_over`` says that a domain of that name may be taken over
-    from another owner (``--take-over``). ``words`` are the settings of the command line, ``lab.memory=512``. ``batch``
-    says that nothing may ask for a password, as while watch draws on the terminal.
+    ``root`` is the folder of ``unibuild.toml``, absolute; ``file`` is that file, or None if there is none: then
+    ``root`` is the folder where the search began. ``take_over``: a domain of that name may be taken over from another
+    owner (``--take-over``). ``words`` are the settings of the command line, ``lab.memory=512``. ``batch``: nothing may
+    ask for a password, as while watch draws on the terminal.
     """
 
     root: Path
@@ -72,13 +71,13 @@ def load(
     Args:
         start: the folder where the search upward begins.
         overrides: the command line's ``key=value`` words: ``{"lab.memory": "512"}``.
-        environ: the environment; a variable that is empty counts as not set.
-        required: whether there must be an ``unibuild.toml``; the lab runs without a project too.
+        environ: the environment; an empty variable counts as not set.
+        required: whether there must be an ``unibuild.toml``; the lab also runs without a project.
         take_over: see ``Project``.
-        report: whether to write a hint to standard error where a setting has an old spelling.
+        report: whether to write a hint to standard error if a setting has an old spelling.
 
     Raises:
-        SettingsError: there is no ``unibuild.toml`` and one is ``required``; it is no TOML; a key is unknown; a value
+        SettingsError: there is no ``unibuild.toml`` and one is ``required``; it is not TOML; a key is unknown; a value
             has the wrong type.
         FileError: the file cannot be read.
     """
@@ -89,7 +88,7 @@ def load(
     file = find_upward(FILE, start.absolute())
     if file is None and required:
         raise SettingsError(
-            f"there is no {FILE} in {start.absolute()} or a folder above it", hint="`unibuild init` writes one"
+            f"no {FILE} in {start.absolute()} or a folder above it", hint="run `unibuild init`, which writes one"
         )
     tree: dict[str, object] = {}
     source = None
@@ -116,13 +115,13 @@ def load(
 
 
 def state_dir(root: Path) -> Path:
-    """Return ``root/.unibuild``, unibuild's folder in a project, made if need be with a ``.gitignore`` for all in it.
+    """Return ``root/.unibuild``, unibuild's folder in a project; create it if necessary, with a ``.gitignore`` for it.
 
-    It is for the user alone: logs, boot arguments and ``.xl`` files may hold secrets. One that an older unibuild
-    made for everybody is closed.
+    Only the user may read it: logs, boot arguments and ``.xl`` files may hold secrets. A folder that an older unibuild
+    made readable for everybody is closed.
 
     Raises:
-        FileError: it cannot be made.
+        FileError: it cannot be created.
     """
     folder = root / STATE
     with writing_errors(folder):
@@ -179,7 +178,7 @@ def _merge(
 
 
 def _value(value: object, kind: object, path: KeyPath, source: SettingSource) -> object:
-    """Return the value of a key that is no table, checked; each element of a list of tables by itself."""
+    """Return the checked value of a key that is not a table; check each element of a list of tables separately."""
     from unibuild.settings.schema import element_of
 
     element = element_of(kind)
@@ -202,7 +201,8 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: SettingSourc
         table = table_of(kind)
         if table is None:
             raise SettingsError(
-                f"{source.at(path)}: `{source.spell(path)}` is unknown: `{source.spell(path[: depth - 1])}` is no table"
+                f"{source.at(path)}: `{source.spell(path)}` is unknown: "
+                f"`{source.spell(path[: depth - 1])}` is not a table"
             )
         kind = _child(table, current[:depth], source)
         if depth < len(path) and table_of(kind) is not None:
@@ -213,7 +213,7 @@ def _put(tree: dict[str, object], path: KeyPath, text: str, source: SettingSourc
 
 
 def _complete(tree: dict[str, object], table: object, path: KeyPath, file: SettingSource | None) -> None:
-    """Look for keys that must be set; in the whole tree, for a source may give what an earlier one left out."""
+    """Check the merged tree for required keys; a later source may add what an earlier one lacks."""
     from unibuild.settings.schema import child, expected, required, table_of
 
     for key in required(table):
@@ -228,7 +228,7 @@ def _complete(tree: dict[str, object], table: object, path: KeyPath, file: Setti
 
 
 def _inner(tree: dict[str, object], key: str) -> dict[str, object]:
-    """Return the table below a key; it replaces what is none there."""
+    """Return the table below a key; it replaces a value that is not a table."""
     if not isinstance(tree.get(key), dict):
         tree[key] = {}
     inner = tree[key]
@@ -237,7 +237,7 @@ def _inner(tree: dict[str, object], key: str) -> dict[str, object]:
 
 
 def _key_path(key: str) -> KeyPath:
-    """Return the keys of a dotted key; one that has dots of its own stands in quotes: ``xl.disk."disk.img".target``."""
+    """Split a dotted key; a key that contains dots is in quotes: ``xl.disk."disk.img".target``."""
     parts = re.split(r'\.(?=(?:[^"]*"[^"]*")*[^"]*$)', key)
     return tuple(part[1:-1] if re.fullmatch(r'"[^"]*"', part) else part for part in parts)
 
@@ -257,20 +257,20 @@ def _child(table: object, path: KeyPath, source: SettingSource) -> object:
 
 
 def _nearest(table: object, path: KeyPath, source: SettingSource) -> str:
-    """Name the known key that is most like an unknown one, and all that stand beside it."""
+    """Name the known key that is most similar to an unknown one, and all keys of the same table."""
     import difflib
 
     from unibuild.settings.schema import known, leaves
 
-    beside = [(*path[:-1], key) for key in known(table)]
+    siblings = [(*path[:-1], key) for key in known(table)]
     elsewhere = [leaf.path for leaf in leaves() if "<" not in leaf.dotted]
-    close = difflib.get_close_matches(path[-1], [place[-1] for place in beside], 1)
-    places = [place for place in beside if place[-1] in close]
+    close = difflib.get_close_matches(path[-1], [place[-1] for place in siblings], 1)
+    places = [place for place in siblings if place[-1] in close]
     if not places:
         close = difflib.get_close_matches(path[-1], [place[-1] for place in elsewhere], 1, 0.75)
         places = [place for place in elsewhere if place[-1] in close]
     mean = f"did you mean {' or '.join(f'`{source.spell(place)}`' for place in places)}? " if places else ""
-    return f"{mean}known here: {', '.join(place[-1] for place in beside)}"
+    return f"{mean}known here: {', '.join(place[-1] for place in siblings)}"
 
 
 def _checked(value: object, kind: object, path: KeyPath, source: SettingSource, *, strict: bool = True) -> object:
@@ -280,7 +280,7 @@ def _checked(value: object, kind: object, path: KeyPath, source: SettingSource, 
 
     try:
         found = msgspec.convert(value, kind, strict=strict)
-    except (msgspec.ValidationError, UnicodeError):  # UnicodeError: bytes of the environment that are no UTF-8
+    except (msgspec.ValidationError, UnicodeError):  # UnicodeError: bytes of the environment that are not UTF-8
         raise _wrong(value, kind, path, source) from None
     for pattern in ([found] if isinstance(found, str) else found) if found and is_pattern(kind) else ():
         try:
@@ -291,7 +291,7 @@ def _checked(value: object, kind: object, path: KeyPath, source: SettingSource, 
 
 
 def _read_text(text: str, kind: object, path: KeyPath, source: SettingSource) -> object:
-    """Read a value of the type ``kind`` from text, as the head of this module says."""
+    """Read a value of the type ``kind`` from text, as the docstring of this module describes."""
     import shlex
     import tomllib
     from typing import get_origin
@@ -318,8 +318,8 @@ def _wrong(value: object, kind: object, path: KeyPath, source: SettingSource, wh
     if (element := wrong_element(value, kind)) is not None:
         one, of = element
         hint = f"separate the values with spaces: {one.replace(',', ' ')}" if "," in one else None
-        told = f"{source.at(path)}: each value of `{source.spell(path)}` must be {expected(of)}, not {_shown(one)}"
-        return SettingsError(told, hint=hint)
+        message = f"{source.at(path)}: each value of `{source.spell(path)}` must be {expected(of)}, not {_shown(one)}"
+        return SettingsError(message, hint=hint)
     shown = _shown(value)
     hint = None
     if is_table(kind):
@@ -337,31 +337,31 @@ def _shown(value: object) -> str:
 CYCLE = {
     "UNIBUILD_CYCLE_NUMBER": "in a hook of the watch: number of the cycle, from 1",
     "UNIBUILD_CYCLE_OUTCOME": "in a hook of the watch: booted, ready, failed, not ready; later perhaps crashed",
-    "UNIBUILD_CYCLE_TRIGGER": "in a hook of the watch: the file that began it",
+    "UNIBUILD_CYCLE_TRIGGER": "in a hook of the watch: the file that started the cycle",
     "UNIBUILD_CYCLE_SECONDS": "in a hook of the watch: how long it took",
-    "UNIBUILD_CYCLE_WHY": "in a hook of the watch: more of it, in a sentence",
+    "UNIBUILD_CYCLE_WHY": "in a hook of the watch: the reason, in a sentence",
     "UNIBUILD_CYCLE_DOMAIN": "in a hook of the watch: name of the domain",
-    "UNIBUILD_CYCLE_DOMID": "in a hook of the watch: its number on the host; empty where none runs",
+    "UNIBUILD_CYCLE_DOMID": "in a hook of the watch: its number on the host; empty if none runs",
     "UNIBUILD_CYCLE_HOST": "in a hook of the watch: where it runs",
     "UNIBUILD_CYCLE_GENERATION": "in a hook of the watch: number of its generation",
     "UNIBUILD_CYCLE_CONSOLE": "in a hook of the watch: the log of its console",
 }
 """The environment variables of the commands that `unibuild watch` runs (``watch.on_ready``, ``watch.on_fail``)."""
-RESERVED = {  # variables with our prefix that are no settings, and what they are
+RESERVED = {  # variables with unibuild's prefix that are not settings, and their meanings
     "UNIBUILD_ARGS": "more words for the command line of unibuild, for `make boot UNIBUILD_ARGS=...`",
     "UNIBUILD_GOALS": "the goals that unibuild.mk adds to a Makefile",
     "UNIBUILD_DEBUG": "show tracebacks, and the time of each command on a host, as --debug does",
-    "UNIBUILD_BATCH": "ask for no password, on a terminal neither",
-    "UNIBUILD_RESULT": "the number of a file descriptor that the result is written to, as JSON",
+    "UNIBUILD_BATCH": "never ask for a password, not even on a terminal",
+    "UNIBUILD_RESULT": "the number of a file descriptor to write the result to, as JSON",
     **CYCLE,
 }
 
 
 def variable_path(name: str) -> KeyPath:
-    """Return the key that an environment variable names; an old spelling of the name gives the old key.
+    """Return the key that an environment variable sets; an old spelling of the name gives the old key.
 
     Raises:
-        SettingsError: it names none.
+        SettingsError: it does not set any.
     """
     import difflib
 
@@ -375,6 +375,6 @@ def variable_path(name: str) -> KeyPath:
     names = [leaf.variable for leaf in leaves()] + list(RESERVED)
     close = difflib.get_close_matches(name, names, 1, 0.8)
     raise SettingsError(
-        f"environment: `{name}` is no setting",
-        hint=f"did you mean `{close[0]}`?" if close else f"unset it: names that start with {PREFIX} are ours",
+        f"environment: `{name}` is not a setting",
+        hint=f"did you mean `{close[0]}`?" if close else f"unset it: names that start with {PREFIX} are settings",
     )

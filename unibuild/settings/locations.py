@@ -1,4 +1,4 @@
-"""What an error says of the place that a setting came from: a line of a file, a variable, a word."""
+"""The sources of settings as errors name them: a line of a file, a variable, a word of the command line."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class SettingSource(Protocol):
         """Name the place where the key ``path`` is set."""
 
     def spell(self, path: KeyPath) -> str:
-        """Write the key ``path`` as this source has it."""
+        """Spell the key ``path`` as in this source."""
 
     def element(self, path: KeyPath, index: int) -> SettingSource:
-        """Return the place of one element, from 0, of the list of tables ``path``."""
+        """Return the source of one element, from 0, of the list of tables ``path``."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class File:
     first: int = 1  # the line where the element of a list of tables begins
 
     def element(self, path: KeyPath, index: int) -> File:
-        """Return the place of one element of the list of tables ``path``: the text from its ``[[path]]`` on."""
+        """Return the source of one element of the list of tables ``path``: the text from its ``[[path]]`` on."""
         found = [number for number, header, place in _places(self.text) if header and place == path]
         return replace(self, first=found[index]) if index < len(found) else self
 
     def at(self, path: KeyPath) -> str:
-        """Return ``file:line``, or the file alone where the line cannot be found."""
+        """Return ``file:line``, or only the file if the line cannot be found."""
         line = line_of(self.text, path, self.first)
         return f"{self.file}:{line}" if line else f"{self.file}"
 
@@ -66,7 +66,7 @@ class Variable:
         return "environment"
 
     def element(self, path: KeyPath, index: int) -> Variable:  # noqa: ARG002
-        """Return the whole: it is one place."""
+        """Return the same source: it has no parts."""
         return self
 
     def spell(self, path: KeyPath) -> str:
@@ -85,7 +85,7 @@ class CommandLineWord:
         return f"command line, `{self.word}`"
 
     def element(self, path: KeyPath, index: int) -> CommandLineWord:  # noqa: ARG002
-        """Return the whole: it is one place."""
+        """Return the same source: it has no parts."""
         return self
 
     def spell(self, path: KeyPath) -> str:
@@ -98,7 +98,7 @@ def read_toml(file: Path) -> tuple[dict[str, object], File]:
 
     Raises:
         FileError: it cannot be read.
-        SettingsError: it is no TOML; the sentence starts with ``file:line:column``.
+        SettingsError: it is not TOML; the message starts with ``file:line:column``.
     """
     import tomllib
 
@@ -109,13 +109,13 @@ def read_toml(file: Path) -> tuple[dict[str, object], File]:
         return tomllib.loads(text), File(file, text)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise SettingsError(f"{file}:{line}: this is no UTF-8", hint="save the file as UTF-8") from None
+        raise SettingsError(f"{file}:{line}: this is not UTF-8", hint="save the file as UTF-8") from None
     except ValueError as error:  # TOML's own, and that of a number with thousands of digits
         said, _, place = str(error).partition(" (at ")
         numbers = re.findall(r"\d+", place) or ([str(text.count("\n") + 1)] if place else [])
         raise SettingsError(
-            f"{':'.join([str(file), *numbers])}: this is no TOML: {said[:1].lower()}{said[1:]}",
-            hint="its grammar: https://toml.io",
+            f"{':'.join([str(file), *numbers])}: this is not TOML: {said[:1].lower()}{said[1:]}",
+            hint="see https://toml.io for the grammar",
         ) from None
     except RecursionError:
         raise SettingsError(f"{file}: the values are nested too deep") from None
@@ -131,10 +131,10 @@ def line_of(text: str, path: KeyPath, first: int = 1) -> int | None:
 
 
 def _places(text: str) -> Iterator[tuple[int, bool, KeyPath]]:
-    """Give each line that sets a key or opens a table: its number, whether it opens one, and the whole key."""
+    """Yield each line that sets a key or opens a table: its number, whether it opens one, and the whole key."""
     import tomllib
 
-    # Strings over several lines may hold what looks like keys: only their line ends stay.
+    # Strings over several lines may contain what looks like keys, so only their line ends are kept.
     pieces = r"""#[^\n]*|\"{3}.*?\"{3}|'{3}.*?'{3}|"(?:\\.|[^"\\\n])*"|'[^'\n]*'"""
     bare = re.sub(pieces, lambda m: "\n" * m[0].count("\n") if "\n" in m[0] else m[0], text, flags=re.DOTALL)
     header: KeyPath = ()

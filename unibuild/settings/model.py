@@ -1,8 +1,7 @@
-"""The settings as one frozen tree; the text beside a field is its documentation (docs/reference/settings.md).
+"""The settings as one frozen tree; the description of a field is its documentation (docs/reference/settings.md).
 
 A field is a key of ``unibuild.toml``: ``[lab] memory = 2048`` is ``Settings.lab.memory``, the environment's
-``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=2048``. None stands for a key that
-is not set.
+``UNIBUILD_LAB_MEMORY`` and the command line's ``lab.memory=2048``. None means that the key is not set.
 """
 
 from __future__ import annotations
@@ -68,20 +67,18 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = "auto"
     kernel: Annotated[
         str | None,
-        Meta(description="The kernel that the build leaves, from the project's folder. `mirage` knows it by itself."),
+        Meta(description="The kernel that the build makes, from the project's folder. `mirage` finds it by itself."),
     ] = None
     sources: Annotated[
         tuple[str, ...],
         Meta(
-            description="What the kernel is built from, in the pattern language of `.gitignore` (`!` takes out again). "
-            "Empty: every file in the project's folder that the build itself does not write."
+            description="The sources of the kernel, as patterns of `.gitignore` (`!` excludes files again). Empty: "
+            "every file in the project's folder that the build itself does not write."
         ),
     ] = ()
     ignore: Annotated[
         tuple[str, ...],
-        Meta(
-            description="Files and folders that the kernel is not built from, in the same language: notes, tests, logs."
-        ),
+        Meta(description="Files and folders that are not sources of the kernel, as such patterns: notes, tests, logs."),
     ] = ()
     configure: Annotated[
         tuple[str, ...],
@@ -111,33 +108,33 @@ class Mirage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     config: Annotated[str, Meta(description="The configuration file, from the project's folder.")] = "config.ml"
     args: Annotated[
         tuple[str, ...],
-        Meta(description="More arguments for `mirage configure` (`-t xen` is ours)."),
+        Meta(description="More arguments for `mirage configure` (unibuild adds `-t xen`)."),
     ] = ()
 
 
 class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is changed in the `.xl` file before the domain is created; the file itself is never touched."""
+    """Changes to the `.xl` file before the domain is created; the file itself is never changed."""
 
     file: Annotated[
         str | None,
-        Meta(description="The `.xl` to start from. `mirage` makes one; else none is needed."),
+        Meta(description="The `.xl` to start from. Not needed: `mirage` makes one, and unibuild can write a new one."),
     ] = None
     memory: Annotated[Count | None, Meta(description="Memory of the domain in MiB.")] = None
     vcpus: Annotated[Count | None, Meta(description="Number of virtual processors.")] = None
     type: Annotated[
         Literal["pv", "pvh"] | None,
-        Meta(description="Type of the domain. Not set: what the kernel is (`pvh` where it is both)."),
+        Meta(description="Type of the domain. Not set: the type of the kernel (`pvh` if it is both)."),
     ] = None
-    cmdline: Annotated[str | None, Meta(description="The kernel's command line, as it shall read there.")] = None
+    cmdline: Annotated[str | None, Meta(description="The kernel's command line.")] = None
     set: Annotated[
         dict[XlKey, Value],
-        Meta(description="Any other key of xl.cfg(5), as it is written there."),
+        Meta(description="Any other key of xl.cfg(5), with its name there."),
     ] = {}
     vif: Annotated[
         dict[Vif, dict[VifKey, Scalar]],
         Meta(
             description='Network devices by number, `[xl.vif.0] bridge = "xenbr0"` changes the first one or adds it, '
-            "or by the name that a Mirage unikernel has for them (`[xl.vif.service]`); `remove = true` takes one away. "
+            "or by the name that a Mirage unikernel has for them (`[xl.vif.service]`); `remove = true` removes one. "
             "The sub-keys are those of xl-network-configuration(5)."
         ),
     ] = {}
@@ -146,7 +143,7 @@ class Xl(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(
             description='Disks by `vdev` or number, `[xl.disk.xvdb] target = "data.img"`, or by the name that a Mirage '
             'unikernel has for them (`[xl.disk."disk.img"]`). '
-            "The sub-keys are those of xl-disk-configuration(5); `remove = true` takes one away."
+            "The sub-keys are those of xl-disk-configuration(5); `remove = true` removes one."
         ),
     ] = {}
 
@@ -156,76 +153,74 @@ class Lab(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
     memory: Annotated[
         int,
-        Meta(description="Memory of the box in MiB; 256 of it are dom0's.", ge=512, le=65536),
+        Meta(description="Memory of the lab VM in MiB; dom0 has 256 of them.", ge=512, le=65536),
     ] = 1024
     accel: Annotated[
         Literal["auto", "kvm", "tcg"],
-        Meta(
-            description="How QEMU runs the box. `auto`: KVM where a probe proves that it works, else emulation (TCG)."
-        ),
+        Meta(description="How QEMU runs the lab VM. `auto`: KVM if a probe shows that it works, else emulation (TCG)."),
     ] = "auto"
     forward: Annotated[
         tuple[str, ...],
         Meta(
-            description='Ports of this machine (on 127.0.0.1) that lead to the domain: `"8080:80"`, or '
-            '`"8080:10.0.2.51:80"` where it has not the first address of the lab\'s DHCP server, 10.0.2.50.'
+            description='Ports of this machine (on 127.0.0.1) that are forwarded to the domain: `"8080:80"`, or '
+            '`"8080:10.0.2.51:80"` if its address is not 10.0.2.50, the first one of the lab\'s DHCP server.'
         ),
     ] = ()
     network: Annotated[
         Network,
         Meta(
-            description="What dom0 and the domains reach. `closed`: each other only. `internet`: public addresses too, "
-            "not this machine and its networks. `open`: all that this machine reaches, what listens on its 127.0.0.1 "
-            "included. `forward` works in all three."
+            description="What dom0 and the domains can reach. `closed`: only each other. `internet`: also public "
+            "addresses, but not this machine and its networks. `open`: all that this machine can reach, including what "
+            "listens on its 127.0.0.1. `forward` works in all three."
         ),
     ] = "closed"
     image: Annotated[
         str | None,
-        Meta(description="A lab image (from `unibuild lab pack`) where this is no Debian or Ubuntu."),
+        Meta(description="A lab image (from `unibuild lab pack`), for machines without Debian or Ubuntu."),
     ] = None
 
 
 class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A request that the domain shall answer."""
+    """A request that the domain must answer."""
 
     port: Annotated[Port, Meta(description="The domain's port.")] = 80
-    path: Annotated[UrlPath, Meta(description="What is asked for, with the query, from the first `/` on.")] = "/"
+    path: Annotated[UrlPath, Meta(description="The requested path, with the query, from the first `/` on.")] = "/"
     status: Annotated[int, Meta(ge=100, le=599, description="The status that the answer must have.")] = 200
-    body: Annotated[Pattern | None, Meta(description="What must be found in the answer's body.")] = None
+    body: Annotated[Pattern | None, Meta(description="A pattern that must match in the answer's body.")] = None
 
 
 class Ready(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When the domain counts as good: all that is set here must hold. A crash or an end fails at once."""
+    """When the domain counts as ready: all that is set here must hold. A crash or an exit fails at once."""
 
-    console: Annotated[Pattern | None, Meta(description="What must be found in a line of the console.")] = None
-    tcp: Annotated[Port | None, Meta(description="A port of the domain that must take a connection.")] = None
+    console: Annotated[Pattern | None, Meta(description="A pattern that must match in a line of the console.")] = None
+    tcp: Annotated[Port | None, Meta(description="A port of the domain that must accept a connection.")] = None
     http: Annotated[Http | None, Meta(description="A request that the domain must answer.")] = None
     xenstore: Annotated[
         XenstoreKey | None,
         Meta(
-            description="A key of XenStore that must be there, from the domain's own folder: `data/ready`; "
-            "`data/ready=yes` wants that value too.",
+            description="A key of XenStore that must exist, relative to the domain's folder: `data/ready`; "
+            "`data/ready=yes` also requires that value.",
         ),
     ] = None
     address: Annotated[
         str | None,
         Meta(
-            description="The domain's IP address for `tcp` and `http`. Not set: what the `.xl`, the lab's DHCP server "
-            "or the console tells of it. In the lab the way there is a forwarded port, which need not be set up."
+            description="The domain's IP address for `tcp` and `http`. Not set: the one in the `.xl`, of the lab's "
+            "DHCP server or in the console output. In the lab unibuild forwards a port for it by itself."
         ),
     ] = None
     timeout: Annotated[Seconds, Meta(description="Seconds after which a domain that is not ready has failed.")] = 30.0
     on_failure: Annotated[
         Literal["rollback", "keep", "stop"],
         Meta(
-            description="What becomes of a domain that is not ready. `rollback`: it goes, and the last good generation "
-            "is booted again. `keep`: it runs on. `stop`: it goes, and none runs."
+            description="What happens to a domain that is not ready. `rollback`: it is destroyed, and the last good "
+            "generation is booted again. `keep`: it continues to run. `stop`: it is destroyed, and no domain runs."
         ),
     ] = "rollback"
 
     @property
     def is_set(self) -> bool:
-        """Whether anything is waited for."""
+        """Whether there is a condition to wait for."""
         return any((self.console, self.tcp, self.http, self.xenstore))
 
 
@@ -237,14 +232,14 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         Meta(
             description='Arguments for the unikernel, each as one word, `["--port=80", "--hello=a b"]`, or by name: '
             "`[boot.args] port = 80`. There `true` gives the bare `--name`, `false` nothing, and a list the argument "
-            "once for each of its values. They become the kernel's `cmdline`, in quotes where Mirage wants some."
+            "once for each of its values. They become the kernel's `cmdline`, in quotes if Mirage needs them."
         ),
     ] = ()
     check_args: Annotated[
         Literal["auto", "never"],
         Meta(
-            description="`auto`: where the lab is up, a Solo5 kernel is asked once (`--help=plain`) which arguments it "
-            "knows, and `args` with another one are refused before anything is booted. `never`: no kernel is asked."
+            description="`auto`: if the lab is up, unibuild asks a Solo5 kernel once (`--help=plain`) which arguments "
+            "it knows, and refuses others in `args` before it boots anything. `never`: it does not ask."
         ),
     ] = "auto"
 
@@ -258,9 +253,9 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     escapes: Annotated[
         Literal["safe", "all"],
         Meta(
-            description="Which control sequences of the console reach the terminal. `safe`: where the keyboard is "
-            "attached, none that makes the terminal answer, reports the mouse, sets the clipboard or prints; else "
-            "colours only. `all`: all of them, where the keyboard is attached. The log keeps every byte."
+            description="Which control sequences of the console reach the terminal. `safe`: if the keyboard is "
+            "attached, all except those that make the terminal answer, report the mouse, set the clipboard or print; "
+            "else colours only. `all`: all of them, if the keyboard is attached. The log keeps every byte."
         ),
     ] = "safe"
     wait: Annotated[
@@ -276,22 +271,24 @@ class Boot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         int,
         Meta(
             ge=0,
-            description="How often the domain may reboot within a minute; then it is stopped, for it is in a loop. "
-            "0: a domain that asks for a reboot just ends.",
+            description="How often the domain may reboot within a minute; then unibuild stops it, because it is in a "
+            "loop. 0: a reboot is the same as a shutdown.",
         ),
     ] = 5
-    keep: Annotated[Count, Meta(description="How many generations are kept, to go back to.")] = 10
+    keep: Annotated[Count, Meta(description="How many generations are kept for a rollback.")] = 10
     keep_size: Annotated[
-        Count, Meta(description="The MiB that their kernels may take together; the last good one is always kept.")
+        Count, Meta(description="MiB that their kernels may use together; the last good one is always kept.")
     ] = 512
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One boot of `unibuild test`, and what must come of it."""
+    """One boot of `unibuild test`, and the expected results."""
 
     console: Annotated[
         tuple[Pattern, ...],
-        Meta(description="What must be found in lines of the console, in this order; other lines may stand between."),
+        Meta(
+            description="Patterns that must match lines of the console, in this order; other lines may be between them."
+        ),
     ] = ()
     http: Annotated[
         tuple[Http, ...],
@@ -302,8 +299,8 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     exit: Annotated[
         int | Literal["poweroff", "reboot", "crash"] | None,
         Meta(
-            description="How it must end: the exit code that Solo5 prints, or how Xen sees it. Not set: it need not "
-            "end, and a crash fails."
+            description="How the domain must end: the exit code that Solo5 prints, or Xen's reason. Not set: it need "
+            "not end, and a crash fails the test."
         ),
     ] = None
     args: Annotated[
@@ -320,53 +317,54 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`unibuild watch`: what a save does, and who hears of it."""
+    """`unibuild watch`: what a save does, and what is notified."""
 
     debounce: Annotated[
         Seconds, Meta(description="Seconds without another change after which a save counts as finished.")
     ] = 0.02
     max_wait: Annotated[
-        Seconds, Meta(description="Seconds after which changes that go on and on are built all the same.")
+        Seconds, Meta(description="Seconds after which a build starts even though files keep changing.")
     ] = 0.5
     poll: Annotated[
         bool,
         Meta(
-            description="Only look about once a second, and let the kernel report nothing. For a file system whose "
-            "changes it does not see, as one of another machine; a change is found without this too, by the same look."
+            description="Only scan the files about once a second, without notifications of the kernel. This is for "
+            "file systems without such notifications, such as those of another machine. Without it a scan finds their "
+            "changes too."
         ),
     ] = False
     on_save: Annotated[
         Literal["wait", "restart"],
         Meta(
             description="What a save during a build does. `wait`: it is built next. `restart`: the build is stopped, "
-            "and the next one begins. A swap of domains is finished in any case."
+            "and the next one begins. The replacement of a domain is always completed."
         ),
     ] = "wait"
     stop_timeout: Annotated[
         Seconds, Meta(description="Seconds after which a build that was asked to stop (TERM) is killed.")
     ] = 5.0
     keep_domain: Annotated[
-        bool, Meta(description="Let the domain run on when the watch ends; else it is destroyed then.")
+        bool, Meta(description="Leave the domain running when watch exits; else watch destroys it.")
     ] = False
-    bell: Annotated[bool, Meta(description="Ring the terminal's bell on a failure, and when it is over.")] = False
+    bell: Annotated[bool, Meta(description="Ring the terminal's bell on a failure, and on the next success.")] = False
     notify: Annotated[
         Literal["off", "desktop", "terminal"],
         Meta(
-            description="What tells of a failure, and that it is over, besides. `desktop`: a notification, by "
-            "`notify-send`. `terminal`: one that the terminal shows (OSC 9)."
+            description="How else to report a failure, and the next success. `desktop`: a notification, by "
+            "`notify-send`. `terminal`: a notification of the terminal (OSC 9)."
         ),
     ] = "off"
     hyperlink: Annotated[
         str,
         Meta(
-            description="Where a click on `main.c:12:5` leads: an address with `{host}`, `{path}`, `{line}` and "
-            "`{column}`, as `vscode://file{path}:{line}:{column}`. `auto`: the file, where the terminal is known to "
-            "have links. `off`: nowhere."
+            description="What a click on `main.c:12:5` opens: an address with `{host}`, `{path}`, `{line}` and "
+            "`{column}`, as `vscode://file{path}:{line}:{column}`. `auto`: the file, if the terminal is known to "
+            "support links. `off`: no links."
         ),
     ] = "auto"
     on_ready: Annotated[
         tuple[str, ...],
-        Meta(description="A command to run when a new domain runs and is good, as a list of words."),
+        Meta(description="A command to run when a new domain is ready, as a list of words."),
     ] = ()
     on_fail: Annotated[
         tuple[str, ...],
@@ -375,7 +373,7 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A host with a name of its own: `host = "xen1"`, `--host xen1`; `--host all` means every one of these."""
+    """A named host: `host = "xen1"`, `--host xen1`; `--host all` means all named hosts."""
 
     address: Annotated[
         str,
@@ -385,27 +383,27 @@ class HostTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Literal["auto", "never"],
         Meta(
             description="`auto`: xl runs through sudo there unless you sign in as root. `never`: your account may use "
-            "xl as it is."
+            "xl without it."
         ),
     ] = "auto"
     toolstack: Annotated[
         str, Meta(description="What manages the domains there: `xl`, or another toolstack that is registered.")
     ] = "xl"
-    xl: Annotated[Xl, Meta(description="What is different in the `.xl` on this host; it goes over `[xl]`.")] = Xl()
+    xl: Annotated[Xl, Meta(description="Changes of the `.xl` on this host; they take precedence over `[xl]`.")] = Xl()
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be set."""
+    """All settings."""
 
     name: Annotated[
         DomainName | None,
-        Meta(description="Name of the domain. Not set: what the `.xl` says, else the project's folder."),
+        Meta(description="Name of the domain. Not set: the name in the `.xl`, else that of the project's folder."),
     ] = None
     host: Annotated[
         str,
         Meta(
             description="Where the domain runs: `local`, `lab`, `ssh://[user@]host[:port]`, or the name of a `[hosts]` "
-            "table. `auto`: `local` where this machine runs Xen, else `lab`."
+            "table. `auto`: `local` if this machine runs Xen, else `lab`."
         ),
     ] = "auto"
     build: Build = Build()

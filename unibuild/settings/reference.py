@@ -1,6 +1,7 @@
 """Write the reference of the settings from the model: ``python -m unibuild.settings.reference [FOLDER]``.
 
-It makes ``settings.md`` for people and ``unibuild.schema.json`` for editors, by default in ``docs/reference``.
+It writes ``settings.md`` for users and ``unibuild.schema.json`` for editors, by default to ``docs/reference``.
+``unibuild help settings`` prints the page.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ _HEAD = """\
 
 <!-- Written by `python -m unibuild.settings.reference` from unibuild/settings/model.py: change it there. -->
 
-Settings come from four sources; each wins over those before it:
+Settings come from four sources; each overrides those before it:
 
 1. the defaults below;
 2. `unibuild.toml`, in the current folder or the nearest above it: `[lab]` and below it `memory = 1024`;
-3. the environment: `UNIBUILD_LAB_MEMORY=1024` (a variable that is empty counts as not set);
+3. the environment: `UNIBUILD_LAB_MEMORY=1024` (an empty variable counts as not set);
 4. the command line: `unibuild boot lab.memory=2048`, `doit boot lab.memory=2048`,
    `make boot UNIBUILD_ARGS="lab.memory=2048"`.
 
-Tables are merged key by key; a list replaces the earlier one. A key that is unknown or has the wrong type is an error
-that names the place, what was expected, and the nearest key that exists.
+Tables are merged key by key; a list replaces the earlier one. An unknown key or a value of the wrong type is an error,
+which names the place, what was expected, and the most similar key.
 
 ## Values from the environment and the command line
 
-These are text, which the setting's type reads:
+These are text. The type of the setting decides how it is read:
 
-- a string is the text as it is, and a number is read as one;
-- a list is divided into words as the shell does it (`mirage.args="--net direct"`), or is a TOML array
+- a string is the unchanged text, and a number is parsed;
+- a list is split into words as in a shell (`mirage.args="--net direct"`), or is a TOML array
   (`mirage.args='["--net", "direct"]'`);
 - below `xl.set`, `xl.vif` and `xl.disk`, `true`, `false` and whole numbers are those, `"..."` and `'...'` are TOML
-  strings, `[...]` is a TOML array, and all else is a string as it is. So `xl.set.serial='"5"'` is the string 5.
+  strings, `[...]` is a TOML array, and all else is an unchanged string. So `xl.set.serial='"5"'` is the string 5.
 
-In the name of a variable the keys stand in capitals; only the names below `build.env` keep their case
+The keys in the name of a variable are in capitals; only the names below `build.env` keep their case
 (`UNIBUILD_BUILD_ENV_CFLAGS=-O2` sets `CFLAGS`). A sub-key with a hyphen (`direct-io-safe`) has no variable.
 """
 
@@ -61,7 +62,7 @@ spellings of a setting is an error.
 def markdown() -> str:
     """Return the reference page."""
     parts = [_HEAD]
-    parts += ["Variables with our prefix that are no settings:\n"]
+    parts += ["Variables with the prefix `UNIBUILD_` that are not settings:\n"]
     parts += ["\n".join(f"- `{name}`: {what}." for name, what in RESERVED.items()) + "\n"]
     every = list(leaves())
     parts += ["## The top level\n", _entries([leaf for leaf in every if len(leaf.path) == 1])]
@@ -80,7 +81,7 @@ def markdown() -> str:
 
 
 def schema() -> str:
-    """Return a JSON schema of ``unibuild.toml``, without references and without null, which TOML has not."""
+    """Return a JSON schema of ``unibuild.toml``, without references and without null, which TOML lacks."""
     raw = msgspec.json.schema(Settings)
     whole = {"$schema": "http://json-schema.org/draft-07/schema#", **_tidy(raw, raw["$defs"])}
     return json.dumps({**whole, "title": "unibuild.toml"}, indent=2, ensure_ascii=False) + "\n"
@@ -95,7 +96,7 @@ def main(argv: list[str]) -> int:
 
 
 def _title(name: str) -> tuple[str, str]:
-    """Return a table's name as the page has it, ``hosts.<HOST>``, and what is said of it."""
+    """Return a table's name on the page, ``hosts.<HOST>``, and its description."""
     kind = child(Settings, name)
     keys = key_type(kind)
     if keys is None:
@@ -114,7 +115,7 @@ def _entries(found: list[Leaf]) -> str:
 
 
 def _toml(value: object) -> str:
-    return json.dumps(value)  # the two agree on strings, numbers and lists of them
+    return json.dumps(value)  # strings, numbers and lists of them are the same in both
 
 
 def _capital(sentence: str) -> str:
@@ -122,7 +123,7 @@ def _capital(sentence: str) -> str:
 
 
 def _tidy(node: object, structs: dict[str, object]) -> dict[str, object]:
-    """Put what a reference names in its place, and take out null and defaults that TOML cannot say."""
+    """Replace references by what they name, and remove null and defaults that TOML cannot express."""
     assert isinstance(node, dict)
     if "$ref" in node:
         named = structs[str(node["$ref"]).removeprefix("#/$defs/")]

@@ -1,7 +1,7 @@
-"""The settings' model as data: which keys a table has, what a value must be, and all that can be set.
+"""Query the settings' model: the keys of a table, the type of a value, and all settings.
 
-Types are handled as plain objects here (``Annotated``, unions, ``dict``, msgspec's Structs): the model's annotations
-are the only place where they are written down.
+Types are plain objects here (``Annotated``, unions, ``dict``, msgspec's Structs), which come from the annotations of
+the model.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Leaf:
-    """A key that takes a value. A part of ``path`` like ``<KEY>`` stands for any key."""
+    """A key that has a value. A part of ``path`` like ``<KEY>`` means any key."""
 
     path: tuple[str, ...]
     type: object
@@ -49,7 +49,7 @@ class Leaf:
 
     @property
     def dotted(self) -> str:
-        """The key as the command line has it."""
+        """The key as on the command line."""
         return ".".join(self.path)
 
     @property
@@ -59,7 +59,7 @@ class Leaf:
 
 
 def options(kind: object) -> tuple[object, ...]:
-    """Return what a union is made of, without None; any other type is the only one of its options."""
+    """Return the members of a union without None; for any other type return only that type."""
     kind = _plain(kind)
     if get_origin(kind) in (Union, types.UnionType):
         return tuple(inner for option in get_args(kind) if option is not types.NoneType for inner in options(option))
@@ -67,13 +67,13 @@ def options(kind: object) -> tuple[object, ...]:
 
 
 def bare(kind: object) -> object:
-    """Return a type without what ``Annotated`` says, and without None; a union of several stays one."""
+    """Return a type without ``Annotated`` and without None; a union of several types stays a union."""
     found = options(kind)
     return found[0] if len(found) == 1 else _plain(kind)
 
 
 def metas(kind: object) -> Iterator[Meta]:
-    """Give what ``Annotated`` says of a type, outermost first; also of the only option beside None."""
+    """Yield the metadata in ``Annotated`` of a type, outermost first; also of the only option apart from None."""
     if get_origin(kind) is Annotated:
         inner, *said = get_args(kind)
         yield from (meta for meta in said if isinstance(meta, Meta))
@@ -85,18 +85,18 @@ def metas(kind: object) -> Iterator[Meta]:
 
 
 def is_table(kind: object) -> bool:
-    """Tell whether a value of this type is a table: a Struct of ours, or a dict with free keys."""
+    """Return whether a value of this type is a table: a Struct, or a dict with free keys."""
     kind = bare(kind)
     return get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, msgspec.Struct))
 
 
 def table_of(kind: object) -> object | None:
-    """Return the table that a value of this type is, or can be where other values are welcome too; else None."""
+    """Return the table type of a value that is or can be a table; else None."""
     return next((option for option in options(kind) if is_table(option)), None)
 
 
 def element_of(kind: object) -> object | None:
-    """Return the table that each element of a list is, where this type is a list of tables; else None."""
+    """Return the table type of the elements if this type is a list of tables; else None."""
     for option in options(kind):
         if get_origin(option) in (list, tuple) and is_table(get_args(option)[0]):
             return get_args(option)[0]  # type: ignore[no-any-return]
@@ -104,19 +104,19 @@ def element_of(kind: object) -> object | None:
 
 
 def is_pattern(kind: object) -> bool:
-    """Tell whether a value of this type is a regular expression, or a list of them."""
+    """Return whether a value of this type is a regular expression, or a list of them."""
     inner = [get_args(option)[0] for option in options(kind) if get_origin(option) in (list, tuple)]
     return any((meta.extra or {}).get("form") == "pattern" for some in (kind, *inner) for meta in metas(some))
 
 
 def key_type(table: object) -> object | None:
-    """Return the type of a free table's keys, or None where the keys are fields."""
+    """Return the type of a free table's keys, or None if the keys are fields."""
     table = bare(table)
     return get_args(table)[0] if get_origin(table) is dict else None
 
 
 def known(table: object) -> tuple[str, ...]:
-    """Return the keys that a table has, in the model's order; none where any key will do."""
+    """Return the keys of a table, in the model's order; none if any key is accepted."""
     keys = key_type(table)
     if keys is None:
         return tuple(_fields(bare(table)))
@@ -124,14 +124,14 @@ def known(table: object) -> tuple[str, ...]:
 
 
 def required(table: object) -> tuple[str, ...]:
-    """Return the keys that must be set where the table is there."""
+    """Return the keys that must be set if the table exists."""
     if key_type(table) is not None:
         return ()
     return tuple(name for name, field in _fields(bare(table)).items() if field.required)
 
 
 def child(table: object, key: str) -> object | None:
-    """Return the type of a table's key, or None where the table has no such key."""
+    """Return the type of a table's key, or None if the table does not have the key."""
     if key_type(table) is None:
         field = _fields(bare(table)).get(key)
         return None if field is None else field.type
@@ -144,7 +144,7 @@ def child(table: object, key: str) -> object | None:
 
 
 def expected(kind: object) -> str:
-    """Say what a value of this type is: the end of the sentence "... must be"."""
+    """Describe a value of this type, as the end of the sentence "... must be"."""
     if is_table(kind):
         return "a table"
     found = options(kind)
@@ -166,7 +166,7 @@ def expected(kind: object) -> str:
 
 
 def wrong_element(value: object, kind: object) -> tuple[str, object] | None:
-    """Return the first string of a list that its elements' type refuses, with that type; None where there is none."""
+    """Return the first string of a list that lacks the elements' type, with that type; None if there is none."""
     inner = [get_args(option)[0] for option in options(kind) if get_origin(option) in (list, tuple)]
     if len(inner) != 1 or not isinstance(value, list):
         return None
@@ -179,7 +179,7 @@ def wrong_element(value: object, kind: object) -> tuple[str, object] | None:
 
 
 def leaves(table: object = Settings, path: tuple[str, ...] = (), doc: str = "") -> Iterator[Leaf]:
-    """Give every key that takes a value, in the model's order; each table's own values before its sub-tables."""
+    """Yield every key that has a value, in the model's order; each table's own values before its sub-tables."""
     keys = key_type(table)
     if keys is not None:
         title = next(meta.title for meta in metas(keys) if meta.title)
@@ -200,7 +200,7 @@ def leaves(table: object = Settings, path: tuple[str, ...] = (), doc: str = "") 
 
 
 def spellings(table: object, rest: str) -> Iterator[tuple[str, ...]]:
-    """Give the keys below ``table`` that a variable's name, without what led here, can mean."""
+    """Yield the keys below ``table`` that the rest of a variable's name can mean."""
     keys = key_type(table)
     if keys is None:
         for name in known(table):
@@ -222,7 +222,7 @@ def spellings(table: object, rest: str) -> Iterator[tuple[str, ...]]:
 
 
 def _doc(kind: object) -> str:
-    """Return what a field says of itself: the last of the ``Annotated``, for a type's own description stands before."""
+    """Return a field's description: the last one in ``Annotated``, because a type's own description comes before it."""
     said = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
     return next((meta.description for meta in reversed(said) if isinstance(meta, Meta) and meta.description), "")
 

@@ -1,6 +1,6 @@
-"""The types that several settings share: what a value or a free key must be.
+"""The types of values and free keys that several settings share.
 
-The description of a type completes the sentence "... must be"; the title of a key stands for it in the reference.
+The description of a type completes the sentence "... must be"; the title of a key is its placeholder in the reference.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ DomainName = Annotated[
 Scalar = str | int | bool
 Value = Scalar | list[str]
 
-# "case" kept: the environment spells the key as it is, not in capitals.
+# "case" kept: the name of the environment variable has the unchanged key, not in capitals.
 Variable = Annotated[
     str,
     Meta(
@@ -70,7 +70,7 @@ XlKey = Annotated[
     str,
     Meta(pattern=r"^[a-z][a-z0-9_]*$", title="KEY", description="a key of xl.cfg(5), which has no capitals"),
 ]
-# xl-network-configuration(5) and xl-disk-configuration(5); xl itself passes over a vif's sub-key that it does not know.
+# xl-network-configuration(5) and xl-disk-configuration(5); xl itself ignores a vif's sub-key that it does not know.
 VIF_KEYS = (
     *("accel", "backend", "bridge", "devid", "forwarddev", "gatewaydev", "ip", "mac", "model", "mtu", "netdev"),
     *("rate", "script", "trusted", "type", "vifname", "vlan"),

@@ -52,9 +52,9 @@ def colours_only(kind: str, text: str) -> bool:
 
 
 def of_a_console(kind: str, text: str) -> bool:
-    """Keep what draws on a terminal: for one that is attached to the console.
+    """Keep what draws on a terminal: for a terminal that is attached to the console.
 
-    Dropped is what makes the terminal answer or report, what sets the clipboard, and what prints.
+    Drop what makes the terminal answer or report, what sets the clipboard, and what prints.
     """
     if kind == "control":
         return text in "\a\b\t\n\v\f\r\x0e\x0f"
@@ -68,11 +68,11 @@ def of_a_console(kind: str, text: str) -> bool:
 
 
 class Escapes:
-    """Filters the output of a console, piece by piece.
+    """Filter the output of a console, piece by piece.
 
     Args:
-        keep: is given the kind of a sequence (``control``, ``csi``, ``escape``, ``osc``, ``string``) and its text
-            without what introduces and ends it; returns whether it is passed on.
+        keep: called with the kind of a sequence (``control``, ``csi``, ``escape``, ``osc``, ``string``) and its text
+            without introducer and terminator; returns whether to pass it on.
     """
 
     def __init__(self, keep: Callable[[str, str], bool]) -> None:
@@ -82,11 +82,11 @@ class Escapes:
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape").decode
 
     def feed_bytes(self, data: bytes) -> bytes:
-        """Return what is passed on of a piece of bytes; those that are not UTF-8 are kept."""
+        """Return a piece of bytes without dropped sequences; bytes that are not UTF-8 are kept."""
         return self.feed(self._decode(data)).encode(errors="surrogateescape")
 
     def feed(self, text: str) -> str:
-        """Return what is passed on of a piece of text."""
+        """Return a piece of text without dropped sequences."""
         text, self._held = self._held + text, ""
         out, at = [], 0
         while at < len(text):

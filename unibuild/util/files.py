@@ -1,4 +1,4 @@
-"""Whole-file writes, locks and hashes: a file that we write is all there or not there."""
+"""Atomic writes, locks and hashes of files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PUBLIC = 0o644
 """Permissions of a file that the user asked for."""
 
 SET_CACHE = "set the environment variable XDG_CACHE_HOME to a folder that you can write to"
-"""The hint of what cannot be written to the user's cache."""
+"""The hint if a file cannot be written to the user's cache."""
 
 _STARTING = 10.0  # seconds that a child of a killed process may take to begin its program, on a busy machine
 
@@ -84,9 +84,9 @@ def sha256(path: Path) -> str:
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE) -> bool:
-    """Write ``data`` beside ``path``, then rename: readers see the old file or the new one.
+    """Write ``data`` to a temporary file, then rename it to ``path``: readers see the old file or the new one.
 
-    A file that has these bytes already is left alone, so that its time stamp tells when it changed.
+    A file that already has these bytes is left alone, so that its modification time is the time of the last change.
 
     Args:
         path: the file.
@@ -123,9 +123,9 @@ def copy_atomic(source: Path, target: Path) -> bool:
 
 @contextlib.contextmanager
 def writing(path: Path, *, mode: int = PRIVATE) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to, and rename it to ``path`` at the end.
+    """Yield a temporary file next to ``path`` to write to, and rename it to ``path`` at the end.
 
-    Whatever goes wrong inside, ``path`` is as it was and the other file is gone.
+    If the block raises, ``path`` is unchanged and the temporary file is removed.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with writing_errors(path):
@@ -141,7 +141,7 @@ def writing(path: Path, *, mode: int = PRIVATE) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what killed processes had begun to write for ``path``."""
+    """Remove the temporary files for ``path`` that killed processes left."""
     for name in os.listdir(path.parent):  # noqa: PTH208 (a glob would take the name for a pattern)
         found = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.tmp", name)
         if found and not _is_alive(int(found[1])):
@@ -160,18 +160,18 @@ def _is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def writing_errors(path: Path | str) -> Iterator[None]:
-    """Turn the errors of writing ``path`` into sentences."""
+    """Turn the errors of writing ``path`` into ``FileError``."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FileError(f"the disk is full: cannot write {path}", hint="free some room and run again") from error
+            raise FileError(f"the disk is full: cannot write {path}", hint="free some space and run again") from error
         raise FileError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn the errors of opening and reading ``path`` into sentences."""
+    """Turn the errors of opening and reading ``path`` into ``FileError``."""
     try:
         yield
     except FileNotFoundError:
@@ -181,11 +181,11 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def refuse_newer(path: Path, version: object, known: int) -> None:
-    """Raise where a state file was written by a newer unibuild: to read it as empty would lose what is in it.
+    """Raise if a newer unibuild wrote a state file: reading it as empty would lose its content.
 
     Args:
         path: the file.
-        version: what it says of its format.
+        version: the version of its format.
         known: the newest version of the format that this release reads.
 
     Raises:
@@ -194,7 +194,7 @@ def refuse_newer(path: Path, version: object, known: int) -> None:
     if isinstance(version, int) and version > known:
         raise FileError(
             f"a newer unibuild wrote {path} (version {version} of its format, and this one reads up to {known})",
-            hint="update unibuild, or go on with the one that wrote it",
+            hint="update unibuild, or use the release that wrote the file",
         )
 
 
@@ -207,17 +207,17 @@ def find_upward(name: str, start: Path) -> Path | None:
 
 
 class Lock:
-    """An exclusive lock on a file (made if need be), which names the process that holds it.
+    """An exclusive lock on a file, which is created if necessary and names the process that holds the lock.
 
-    The kernel drops it when the process ends, however it ends. Made before a fork, it is one lock of all processes
-    that come from it.
+    The kernel releases it when the process ends, however it ends. If it is made before a fork, all forked processes
+    share it.
 
     Args:
-        path: the lock's file; it stays.
-        what: what is locked, for the sentence: "the lab", "the build in /src/hello".
+        path: the lock's file, which is never removed.
+        what: what is locked, for the message: "the lab", "the build in /src/hello".
 
     Raises:
-        FileError: the file cannot be made.
+        FileError: the file cannot be created.
     """
 
     def __init__(self, path: Path, what: str) -> None:
@@ -228,20 +228,20 @@ class Lock:
         except OSError as error:
             raise FileError(f"cannot write {path}: {error.strerror}") from error
 
-    def acquire(self, patience: float = 0.0, waits: Callable[[str], None] | None = None) -> None:
-        """Take the lock, unless it is ours already; wait at most ``patience`` seconds for another holder.
+    def acquire(self, timeout: float = 0.0, waits: Callable[[str], None] | None = None) -> None:
+        """Take the lock, unless this process holds it already; wait at most ``timeout`` seconds for another holder.
 
-        A process that the holder itself has started does not wait: it would wait for ever. A holder that was killed is
-        waited for: a child that it was starting shares the lock until its program begins.
+        A process that the holder has started does not wait, because it would wait for ever. A killed holder is waited
+        for, because a child that it was starting shares the lock until its program begins.
 
         Args:
-            patience: seconds.
-            waits: is given the holder, in words, where it has to be waited for.
+            timeout: seconds.
+            waits: called with a description of the holder if it has to be waited for.
 
         Raises:
             BusyError: another process still holds it.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         while True:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -263,27 +263,27 @@ class Lock:
         self._file.flush()
 
     def _holder(self) -> int:
-        """Return the process that holds the lock; 0: it has not said so yet."""
+        """Return the process that holds the lock; 0: it has not written its number yet."""
         self._file.seek(0)
         text = self._file.read(20).strip()
         return int(text) if text.isdecimal() else 0
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock; it can be taken again."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give it up for good."""
+        """Release the lock and close its file."""
         self._file.close()
 
 
 @contextlib.contextmanager
 def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
-    """Hold a ``Lock`` for the time of a block; the arguments are those of ``Lock`` and ``Lock.acquire``.
+    """Hold a ``Lock`` during a block; the arguments are those of ``Lock`` and ``Lock.acquire``.
 
     Raises:
         BusyError: another process still holds it.
-        FileError: the lock's file cannot be made.
+        FileError: the lock's file cannot be created.
     """
     held = Lock(path, what)
     try:
@@ -294,7 +294,7 @@ def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
 
 
 def _ancestors() -> Iterator[int]:
-    """Give the processes that this one comes from, as far as /proc tells."""
+    """Yield the ancestors of this process, as far as /proc shows them."""
     pid = os.getppid()
     while pid > 1:
         yield pid
@@ -306,7 +306,7 @@ def _ancestors() -> Iterator[int]:
 
 
 def _named(pid: int) -> str:
-    """Return a process in words, with its command where /proc tells it."""
+    """Return a description of a process, with its command if /proc shows it."""
     if not pid:
         return "another process"
     try:
@@ -321,7 +321,7 @@ def _named(pid: int) -> str:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process holds the ``Lock`` on a file at this moment; makes no file."""
+    """Return whether a process holds the ``Lock`` on a file at this moment, without creating the file."""
     try:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

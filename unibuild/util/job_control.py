@@ -1,7 +1,7 @@
-"""The terminal's foreground group, lent to a child as a shell does.
+"""Make a child's process group the foreground group of the terminal, as a shell does.
 
-The group in the foreground is the one that Ctrl-C and Ctrl-Z reach, and the only one that may read the terminal:
-without it sudo could not ask for a password.
+Only the foreground group receives Ctrl-C and Ctrl-Z and may read the terminal: without it sudo could not ask for a
+password.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["Foreground", "defer_hangup", "defer_signals", "follow_stop", "foregr
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send a signal to a process group, as far as there is one and we may."""
+    """Send a signal to a process group, if it exists and this process may."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo runs as root: only the terminal reaches it
         os.killpg(group, number)
 
 
 @dataclass
 class Foreground:
-    """The terminal's foreground, lent to a child.
+    """The loan of the terminal's foreground to a child.
 
     Attributes:
-        is_lent: whether it was: only where there is a terminal, and we are in its foreground.
-        interrupted: after the loan, whether Ctrl-C came meanwhile, whatever the child made of it.
+        is_lent: whether it was lent, which needs a terminal with this process in its foreground.
+        interrupted: after the loan, whether Ctrl-C was pressed meanwhile, whatever the child did about it.
     """
 
     is_lent: bool = False
@@ -43,14 +43,14 @@ class Foreground:
 
 @contextlib.contextmanager
 def foreground_group(group: int) -> Iterator[Foreground]:
-    """Make a child's group, which has its process's number, the foreground group for the time of the block."""
+    """Make a child's group, which has the number of its process, the foreground group during the block."""
     loan = Foreground()
-    terminal = _our_terminal()
+    terminal = _own_terminal()
     if terminal is None:
         yield loan
         return
     with _InterruptDetector(group) as witness:  # it exists before a Ctrl-C can arrive
-        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop us
+        before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # else taking the terminal back would stop this process
         try:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.tcsetpgrp(terminal, group)
@@ -67,8 +67,8 @@ def foreground_group(group: int) -> Iterator[Foreground]:
                 os.killpg(os.getpgrp(), signal.SIGTSTP)
 
 
-def _our_terminal() -> int | None:
-    """Open our controlling terminal if there is one and we are its foreground group."""
+def _own_terminal() -> int | None:
+    """Open the controlling terminal if there is one and this process is in its foreground group."""
     if threading.current_thread() is not threading.main_thread():
         return None  # only the main thread may change signal handlers
     try:
@@ -83,27 +83,27 @@ def _our_terminal() -> int | None:
 
 
 def follow_stop(group: int) -> None:
-    """Where the child was stopped from the terminal (Ctrl-Z), stop with it; go on when we are continued."""
+    """If the child was stopped from the terminal (Ctrl-Z), stop too; continue the child when this process continues."""
     state = _stopped(group)
     if state is None:
         return
     terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     try:
-        asked_too_early = state.si_status in (signal.SIGTTIN, signal.SIGTTOU)  # before we had given it the terminal
+        asked_too_early = state.si_status in (signal.SIGTTIN, signal.SIGTTOU)  # before it was given the terminal
         if not asked_too_early:
             os.tcsetpgrp(terminal, os.getpgrp())
             os.killpg(os.getpgrp(), signal.SIGTSTP)
         if os.tcgetpgrp(terminal) == os.getpgrp():
             os.tcsetpgrp(terminal, group)
     except OSError:
-        pass  # the terminal is gone; the child still has to be woken
+        pass  # the terminal is gone; the child still has to be continued
     finally:
         os.close(terminal)
     signal_group(group, signal.SIGCONT)
 
 
 def _stopped(pid: int) -> os.waitid_result | None:
-    """Return what stopped a child that is stopped now; of one stop this tells once."""
+    """Return what stopped a child that is stopped now; each stop is reported once."""
     try:
         return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
     except ChildProcessError:  # it has ended, and what it started may still hold its output
@@ -114,9 +114,9 @@ _DETECTOR_TIMEOUT = 5.0  # seconds for the detector to end of a signal
 
 
 class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]):
-    """A process that does nothing in a child's group but die of the Ctrl-C that the child gets.
+    """A process in a child's group that only dies of the Ctrl-C that the child gets, and so reveals it.
 
-    A child need not die of it: ssh ends with exit code 255, and GNU make at times with 2 ("wait: No child processes").
+    The child's exit status does not: ssh ends with 255, and GNU make at times with 2 ("wait: No child processes").
     """
 
     def __init__(self, group: int) -> None:
@@ -127,20 +127,20 @@ class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]
             self._popen = subprocess.Popen(["cat"], stdin=pipe, stdout=null, stderr=null, process_group=group)
 
     def is_stopped(self) -> bool:
-        """Say whether Ctrl-Z stopped it, and nobody has let it go on."""
+        """Return whether Ctrl-Z stopped it and nothing has continued it."""
         return self._popen is not None and _stopped(self._popen.pid) is not None
 
     def saw_interrupt(self) -> bool:
-        """End it, and say whether Ctrl-C had done so before, even if that was on its way only."""
+        """End it; return whether Ctrl-C had ended it before, even if the signal was only pending."""
         if self._popen is None:
             return False
-        # Where both are to be delivered INT comes first, being the lower number. TERM would not do: a process that
-        # ignores it, as a worker of doit does while it ends, hands that on to its children.
+        # If both are pending, INT is delivered first, because its number is lower. TERM would not do: a process that
+        # ignores it, as a worker of doit does while it ends, passes that on to its children.
         self._popen.send_signal(signal.SIGUSR1)
         self._popen.send_signal(signal.SIGCONT)  # it may have been stopped with the child
         try:
             return self._popen.wait(_DETECTOR_TIMEOUT) == -signal.SIGINT
-        except subprocess.TimeoutExpired:  # USR1 is ignored too
+        except subprocess.TimeoutExpired:  # USR1 is ignored as well
             self._popen.kill()
             return self._popen.wait() == -signal.SIGINT
 
@@ -154,31 +154,32 @@ class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]
 
 @contextlib.contextmanager
 def spawning() -> Iterator[None]:
-    """Let a child be started inside the block, which no signal ends half-way."""
-    _stop_with_our_children()
+    """Start a child inside the block without interruption by a signal."""
+    _avoid_vfork()
     with defer_signals():
         yield
 
 
 @functools.cache
-def _stop_with_our_children() -> None:
-    """Where there is a terminal, start children by fork, not by vfork.
+def _avoid_vfork() -> None:
+    """If there is a terminal, start children by fork instead of vfork.
 
-    A Ctrl-Z that came between vfork and exec would stop the child alone: we would wait for it unstoppably, and the
-    shell for us, for ever. ``_USE_VFORK`` is documented ("Disabling use of vfork() or posix_spawn()", subprocess).
+    A Ctrl-Z between vfork and exec would stop only the child: this process would wait for it uninterruptibly, and the
+    shell for this process, for ever. ``_USE_VFORK`` is documented ("Disabling use of vfork() or posix_spawn()",
+    subprocess).
     """
     with contextlib.suppress(OSError):
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
-        subprocess._USE_VFORK = False  # type: ignore[misc]  # Final is for others than its documentation means
+        subprocess._USE_VFORK = False  # type: ignore[misc]  # typeshed says Final, the documentation allows it
 
 
 @contextlib.contextmanager
 def defer_signals(*, first_only: bool = False) -> Iterator[None]:
-    """Let no handler of Ctrl-C, TERM or HUP raise inside the block: they are called after it.
+    """Defer the handlers of Ctrl-C, TERM and HUP until after the block.
 
     Args:
-        first_only: the second signal is answered at once: somebody has lost patience. A block within such a block
-            leaves this to the outer one.
+        first_only: whether a second signal is handled at once, because the user insists. An inner block leaves this to
+            the outer one.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers run in the main thread only
@@ -191,12 +192,12 @@ def defer_signals(*, first_only: bool = False) -> Iterator[None]:
             handlers[signal.Signals(number)](number, frame)
         caught.append(number)
 
-    catch.is_put_off = True  # type: ignore[attr-defined]  # for a block within this one
+    catch.is_put_off = True  # type: ignore[attr-defined]  # for an inner block
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             handler = signal.getsignal(number)
             if callable(handler) and not (first_only and getattr(handler, "is_put_off", False)):
-                handlers[number] = handler  # first: the signal may come before the next line has ended
+                handlers[number] = handler  # first: the signal may arrive before the next line has ended
                 signal.signal(number, catch)
         yield
     finally:
@@ -208,9 +209,9 @@ def defer_signals(*, first_only: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def defer_hangup() -> Iterator[None]:
-    """Let a closed terminal end neither this process nor a child that the main thread starts inside the block.
+    """Prevent a closed terminal from ending this process, or a child that the main thread starts inside the block.
 
-    HUP is answered after the block. Ctrl-C and TERM are answered at once: somebody wants an end.
+    HUP is handled after the block, Ctrl-C and TERM at once.
     """
     before = signal.getsignal(signal.SIGHUP)
     if threading.current_thread() is not threading.main_thread() or not callable(before):

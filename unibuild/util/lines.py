@@ -45,7 +45,7 @@ class LineSplitter(Generic[AnyStr]):
 
 
 class Lines:
-    """Calls ``hear`` with each line of bytes, without CR and LF."""
+    """Call ``hear`` with each line of bytes, without CR and LF."""
 
     def __init__(self, hear: Callable[[bytes], None]) -> None:
         self._hear = hear
@@ -57,6 +57,6 @@ class Lines:
             self._hear(line.strip(b"\r"))
 
     def end(self) -> None:
-        """Take the unfinished line for a line, if there is one."""
+        """Handle the unfinished line as a line, if there is one."""
         for line in self._splitter.end():
             self._hear(line.strip(b"\r"))

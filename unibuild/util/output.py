@@ -37,7 +37,7 @@ def debug_variables() -> dict[str, str]:
 
 
 def debug_enabled() -> bool:
-    """Say whether tracebacks are wanted: ``unibuild --debug`` or the environment variable ``UNIBUILD_DEBUG``."""
+    """Return whether tracebacks are wanted: ``unibuild --debug`` or the environment variable ``UNIBUILD_DEBUG``."""
     return _debug or bool(os.environ.get(DEBUG))
 
 
@@ -56,7 +56,7 @@ def print_error(error: UnibuildError) -> int:
 
 
 def lost_output() -> int:
-    """Return the exit code for output that could not be written, which a full disk is reported as; 0: all was."""
+    """Return the exit code for output that could not be written, and report a full disk; 0: all was written."""
     try:
         standard_streams.check()
     except BrokenPipeError:
@@ -73,7 +73,7 @@ def interrupted() -> int:
 
 
 def handle_broken_pipe() -> int:
-    """Answer a reader of our output that has gone (``unibuild list | head -1``): say no more; return the exit code."""
+    """Stop printing because the reader of the output has ended (``unibuild list | head -1``); return the exit code."""
     standard_streams.hang_up(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
     return 128 + signal.SIGPIPE
 
@@ -83,7 +83,7 @@ _UNITS = (("day", 86400), ("h", 3600), ("min", 60))
 
 
 def age(seconds: int) -> str:
-    """Return a length of time in words, in its largest unit: ``40 s``, ``5 min``, ``3 h``, ``1 day``, ``12 days``."""
+    """Return a duration as text, in its largest unit: ``40 s``, ``5 min``, ``3 h``, ``1 day``, ``12 days``."""
     for unit, size in _UNITS:
         if seconds >= size:
             number = seconds // size
@@ -92,7 +92,7 @@ def age(seconds: int) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Give the lines of a table, each column as wide as it has to be; a column that is empty throughout is left out.
+    """Yield the lines of a table, with columns as wide as necessary and without columns that are empty throughout.
 
     On a terminal the widest columns are cut until a line fits.
     """

@@ -1,8 +1,8 @@
 """Start child processes; no other module does.
 
 A child is an argument list, never a shell string. It gets a process group of its own, so that ending it ends what
-it started too: TERM first, KILL after ``PATIENCE`` seconds. Where we own the terminal the child's group is made its
-foreground group, as a shell does: Ctrl-C reaches it, Ctrl-Z stops us both, and sudo or opam can ask on it.
+it started too: TERM first, KILL after some seconds. If this process owns the terminal, the child's group becomes its
+foreground group, as in a shell: Ctrl-C reaches it, Ctrl-Z stops both, and sudo or opam can prompt.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE", "Child", "Completed", "Fork", "fork", "need", "run", "run_interactive", "start"]
 
 PATIENCE = 5.0  # seconds from TERM to KILL: a package manager needs a few to put its files right
-PACKAGES = {  # the Debian package of each program that we call by name
+PACKAGES = {  # the Debian package of each program that unibuild calls by name
     "addr2line": "binutils",
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
@@ -62,12 +62,12 @@ class Completed:
 
     @property
     def text(self) -> str:
-        """Standard output as text; bytes that are no UTF-8 are replaced."""
+        """Standard output as text; bytes that are not UTF-8 are replaced."""
         return self.stdout.decode(errors="replace")
 
 
 class Child(contextlib.AbstractContextManager["Child"]):
-    """A running child, ended at the latest when its ``with`` block is."""
+    """A running child, which is ended at the latest at the end of its ``with`` block."""
 
     def __init__(self, popen: subprocess.Popen[bytes], argv: Sequence[str]) -> None:
         self.popen = popen
@@ -125,7 +125,7 @@ def need(program: str, *, hint: str | None = None) -> str:
     """Return the full path of a program.
 
     Raises:
-        MissingError: it is not on PATH; the hint names its Debian package where we know it.
+        MissingError: it is not on PATH; the hint names its Debian package if unibuild knows it.
     """
     path = shutil.which(program)
     if path is None:
@@ -143,12 +143,12 @@ def run(
     check: bool = True,
     watched: Watch = _unwatched,
 ) -> Completed:
-    """Run a command to its end and capture what it says.
+    """Run a command to its end and capture its output.
 
     Args:
         argv: program and arguments.
         cwd: the folder to run it in.
-        env: variables to set on top of ours.
+        env: variables to set in addition to those of this process.
         input: bytes for its standard input; None gives it an empty one.
         timeout: seconds after which it is ended.
         check: whether an exit status other than 0 is an error.
@@ -192,9 +192,9 @@ def run_interactive(
     env: Mapping[str, str] | None = None,
     watched: Watch = _unwatched,
 ) -> int:
-    """Run a command to its end with our own standard input, output and error; return its exit status.
+    """Run a command to its end with the standard input, output and error of this process; return its exit status.
 
-    GNU make's jobserver, where we were given one, is handed on. ``watched`` is as for ``run``.
+    The command gets GNU make's jobserver if this process has one. ``watched`` is as for ``run``.
 
     Raises:
         MissingError: the program is not there.
@@ -229,9 +229,9 @@ def start(
 ) -> Child:
     """Start a command in a process group of its own and return at once; use it in a ``with`` block.
 
-    ``stdin``, ``stdout`` and ``stderr`` are as in ``subprocess.Popen``; None there means our own. In a ``session`` of
-    its own it has no terminal: what it runs cannot ask on ours, and fails where it would else stand still for ever.
-    ``pass_fds`` are file descriptors that it gets, under the same numbers.
+    ``stdin``, ``stdout`` and ``stderr`` are as in ``subprocess.Popen``; None means those of this process. In a
+    ``session`` of its own the command has no terminal: what it runs cannot prompt, and fails instead of waiting for
+    ever. ``pass_fds`` are file descriptors that it inherits, under the same numbers.
 
     Raises:
         MissingError: the program is not there.

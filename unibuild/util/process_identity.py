@@ -1,4 +1,4 @@
-"""Identify this machine, and the process of an unibuild that another one wants to know dead or alive.
+"""Identify this machine and its processes, so that another unibuild can see whether a process has ended.
 
 A user and a host name do not identify a machine: clones of a VM image and containers share them. A process number does
 not identify a process: another one gets it later, and a container counts its own.
@@ -26,7 +26,7 @@ _FORM = re.compile(r"([0-9a-f]{12})\.([0-9a-f]{12})\.(\d{1,10})\.(\d{1,20})")
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told apart from those of other machines, other boots and other containers.
+    """A process, distinguished from those of other machines, other boots and other containers.
 
     Attributes:
         hardware: hash of the machine; twelve zeros: not known.
@@ -45,11 +45,11 @@ class Process:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it has certainly ended; False where that cannot be seen from here."""
-        ours = here()
-        if self.boot == ours.boot:
+        """Whether it has certainly ended; False if that cannot be determined here."""
+        this = here()
+        if self.boot == this.boot:
             return not _is_alive(self.pid, self.start)
-        return self.hardware == ours.hardware != _UNKNOWN  # the machine has booted since
+        return self.hardware == this.hardware != _UNKNOWN  # the machine has booted since
 
 
 def parse(text: str) -> Process | None:

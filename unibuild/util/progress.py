@@ -1,4 +1,4 @@
-"""Shows what takes long: a bar on a terminal, else a line as each step begins."""
+"""Show the progress of long steps: a bar on a terminal, else a line when a step begins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         def note(self, line: str) -> None: ...
 
     class Tell(Protocol):
-        """What steps are told to."""
+        """The function that reports the progress of steps."""
 
         def __call__(self, what: str, fraction: float | None, detail: str = "", /) -> None: ...
 
@@ -27,14 +27,14 @@ _displays: list[_Display] = []  # those of the ``shown`` blocks that are open, t
 
 @contextmanager
 def shown(file: TextIO | None = None) -> Iterator[Tell]:
-    """Give the function that steps are told to: ``tell(what, fraction)``, or ``tell(what, fraction, detail)``.
+    """Yield the function that reports progress: ``report(what, fraction)`` or ``report(what, fraction, detail)``.
 
-    A step begins with the first call that names it and ends with the next step, or the block. Its fraction is from 0 to
-    1, None while nobody knows: one that is left between 0 and 1 has failed. The detail, as how many bytes were sent, is
-    shown beside a bar only. Where nothing is told nothing is written.
+    A step begins with the first call that names it and ends with the next step or the block. Its fraction is from 0 to
+    1, or None if it is not known; a step that ends between 0 and 1 has failed. The detail, such as the number of sent
+    bytes, is shown only next to a bar. Nothing is written before the first report.
 
     Args:
-        file: where to; None: standard error.
+        file: the output; None: standard error.
     """
     out = file or sys.stderr
     display = _Bars(out) if out.isatty() else _Lines(out)
@@ -71,7 +71,7 @@ class _Lines:
         print(line, file=self._file, flush=True)
 
     def end(self, *, done: bool) -> None:
-        """A line needs no end."""
+        """Do nothing: a line needs no end."""
 
 
 class _Bars:

@@ -1,8 +1,8 @@
-"""Standard output and error that may go away: what cannot be written is dropped and remembered, and nothing raises.
+"""Standard output and error that never raise: what cannot be written is dropped, and the failure is remembered.
 
-A pipe whose reader has gone, a closed terminal or a full disk must not stop the replacement of a domain half way. The
+A closed pipe, a closed terminal or a full disk must not stop the replacement of a domain half way. The
 ``unibuild`` command calls ``install`` first; where ``doit`` is the entry point, ``write`` and ``text`` do the same for
-what the tasks themselves report. ``check`` raises the failure where it is safe to end.
+what the tasks themselves report. ``check`` raises the failure when it is safe to end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The templates that unibuild writes files from: a project's own ``dodo_templates`` folder first, then ours."""
+"""Render the templates of generated files: those of a project's ``dodo_templates`` folder, else unibuild's own."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ FOLDER = "dodo_templates"
 
 
 def folder() -> Path:
-    """Return the folder of our own templates: inside the installed package, or beside it in a checkout."""
+    """Return the folder of unibuild's own templates: inside the installed package, or next to it in a checkout."""
     package = Path(__file__).parents[1]
     return package / FOLDER if (package / FOLDER).is_dir() else package.parent / FOLDER
 
 
 def render(name: str, project: Path, /, **values: object) -> str:
-    """Return the text that a template makes.
+    """Return the rendered text of a template.
 
     Args:
         name: the template's file name, ``unibuild.toml.j2``.
-        project: the project's folder; a template of this name in its ``dodo_templates`` goes before ours.
-        values: what the template may use. A name that is not here is an error. The filter ``toml`` writes a value as
-            TOML has it, ``xml`` a text as XML has it, between tags or in either quotes.
+        project: the project's folder; a template of this name in its ``dodo_templates`` is preferred.
+        values: the variables of the template; another name in it is an error. The filter ``toml`` writes a value in
+            TOML, and ``xml`` a text for XML, between tags or in either quotes.
 
     Raises:
-        InputError: there is no such template, or it is wrong; the sentence names its file and line.
+        InputError: the template does not exist or is wrong; the message names its file and line.
     """
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([project / FOLDER, folder()]),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,  # what we write is no HTML
+        autoescape=False,  # the output is not HTML
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -44,11 +44,11 @@ def render(name: str, project: Path, /, **values: object) -> str:
     try:
         return environment.get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
-        raise InputError(f"there is no template {error.name} in {project / FOLDER} or {folder()}") from None
+        raise InputError(f"no template {error.name} in {project / FOLDER} or {folder()}") from None
     except jinja2.TemplateSyntaxError as error:
         raise InputError(f"{error.filename or name}:{error.lineno}: {error.message}") from None
     except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"the template {_source(name, project)} cannot be filled in: {error}") from error
+        raise InputError(f"cannot fill in the template {_source(name, project)}: {error}") from error
 
 
 def _source(name: str, project: Path) -> Path:
@@ -57,11 +57,11 @@ def _source(name: str, project: Path) -> Path:
 
 
 def _toml(value: object) -> str:
-    """Write a string, a number, a boolean or a list of them: JSON and TOML agree there, but for one character."""
+    """Write a string, a number, a boolean or a list of them. For these JSON and TOML differ in one character only."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _xml(value: object) -> str:
-    """Write a text so that an XML parser reads it back, line ends and tabs in attributes included."""
+    """Write a text so that an XML parser reads it back, including line ends and tabs in attributes."""
     special = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "'": "&apos;", '"': "&quot;"}
     return "".join(special.get(char, f"&#{ord(char)};" if char in "\t\n\r" else char) for char in str(value))

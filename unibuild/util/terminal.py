@@ -32,14 +32,14 @@ __all__ = [
     "undisturbed",
 ]
 
-_PATIENCE = 6.0  # seconds that a slow host has to end a command
+_END_TIMEOUT = 6.0  # seconds that a slow host has to end a command
 LEAVE = b"\x1d"  # Ctrl-], as in `xl console`
 Settings: TypeAlias = "list[int | list[bytes | int]]"
-"""A terminal's, as ``termios.tcgetattr`` gives them."""
+"""The settings of a terminal, as ``termios.tcgetattr`` returns them."""
 
 
 class KeySource(Protocol):
-    """Where keys come from: ``read`` returns nothing when there will be no more."""
+    """A source of keys; ``read`` returns nothing when no more will come."""
 
     fd: int
 
@@ -47,21 +47,21 @@ class KeySource(Protocol):
 
 
 def end_by_key(child: Child, keys: int, key: bytes) -> None:
-    """End a command by the key that it knows; it may miss one that comes together with others.
+    """End a command by the key that it knows, and repeat the key, because the command may miss one among others.
 
     Args:
         child: the command.
-        keys: where keys for it are written to.
-        key: what it knows.
+        keys: the file descriptor to write keys for it to.
+        key: the key that ends it.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _END_TIMEOUT
     while child.poll() is None and time.monotonic() < deadline:
         os.write(keys, key)
         child.wait(0.5)
 
 
 def is_ours() -> bool:
-    """Tell whether standard input and output are a terminal and we are in its foreground."""
+    """Return whether standard input and output are a terminal and this process is in its foreground."""
     try:
         return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
@@ -69,7 +69,7 @@ def is_ours() -> bool:
 
 
 def raw(before: Settings) -> Settings:
-    """Return settings by which each key comes at once and as it is, Ctrl-C too, and what is written is left alone."""
+    """Return settings for raw mode: each key arrives at once and unchanged, even Ctrl-C, and output is unchanged."""
     iflag, oflag, cflag, lflag, *rest = key_by_key(before)
     assert isinstance(iflag, int) and isinstance(oflag, int) and isinstance(lflag, int)
     strange = termios.BRKINT | termios.ICRNL | termios.INLCR | termios.IGNCR | termios.ISTRIP | termios.IXON
@@ -77,7 +77,7 @@ def raw(before: Settings) -> Settings:
 
 
 def key_by_key(before: Settings) -> Settings:
-    """Return settings by which each key comes at once and is not shown; Ctrl-C and Ctrl-Z are still signals."""
+    """Return settings with which each key arrives at once and is not echoed; Ctrl-C and Ctrl-Z are still signals."""
     iflag, oflag, cflag, lflag, ispeed, ospeed, keys = before
     assert isinstance(lflag, int) and isinstance(keys, list)
     keys = [*keys]
@@ -86,10 +86,10 @@ def key_by_key(before: Settings) -> Settings:
 
 
 class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
-    """A terminal whose keys come one by one, unread by the kernel: Ctrl-C too is a key.
+    """A terminal in raw mode: keys arrive one by one, even Ctrl-C.
 
-    What is written is left alone too: a line has to end in CR LF. The settings from before are restored at the end of
-    the ``with`` block, and before a signal (TERM, HUP, QUIT) ends the process; a stopped process sets them again when
+    Output is unchanged too, so a line has to end in CR LF. The previous settings are restored at the end of the
+    ``with`` block, and before a signal (TERM, HUP, QUIT) ends the process. A stopped process sets raw mode again when
     it continues.
 
     Args:
@@ -115,7 +115,7 @@ class Keyboard(contextlib.AbstractContextManager["Keyboard"]):
         self._signals.close()
 
     def read(self) -> bytes:
-        """Return the keys that were pressed; nothing: the terminal is gone."""
+        """Return the pressed keys; nothing: the terminal is gone."""
         try:
             return os.read(self.fd, 1024)
         except OSError:
@@ -144,17 +144,17 @@ def _handling(number: signal.Signals, handler: Callable[[int, FrameType | None],
 
 
 class Terminal(contextlib.AbstractContextManager["Terminal"]):
-    """A terminal whose keys we read while we are in its foreground.
+    """A terminal with keys that this process reads while it is in the foreground.
 
     Args:
-        fd: the terminal; None: there is none, and no key will come.
+        fd: the terminal; None: there is none, and no key will arrive.
     """
 
     def __init__(self, fd: int | None) -> None:
         self.fd = fd
         self._before: Settings | None = None
         self.is_held = False
-        """Whether the keys come to us, one by one."""
+        """Whether this process gets the keys, one by one."""
 
     def __enter__(self) -> Self:
         self.take()
@@ -165,14 +165,14 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
 
     @property
     def is_in_front(self) -> bool:
-        """Whether we are in the terminal's foreground: one in the background may neither read nor set it."""
+        """Whether this process is in the foreground: in the background it may neither read nor set the terminal."""
         try:
             return self.fd is not None and os.tcgetpgrp(self.fd) == os.getpgrp()
         except OSError:
             return False
 
     def take(self) -> None:
-        """Let keys come one by one; in the background do nothing."""
+        """Read keys one by one from now on; in the background do nothing."""
         if self.fd is None or not self.is_in_front:
             return
         with contextlib.suppress(termios.error):  # the terminal is gone
@@ -181,9 +181,10 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
             self.is_held = True
 
     def give_back(self) -> None:
-        """Restore the settings from before.
+        """Restore the previous settings.
 
-        In the background they are left to the foreground group, and are remembered: it may be a child of unibuild.
+        In the background they are kept for later, because the foreground group, which may be a child of unibuild, uses
+        the terminal.
         """
         self.is_held = False
         if self._before is not None and self.is_in_front:
@@ -191,7 +192,7 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
             self._before = None
 
     def read(self) -> bytes:
-        """Return the keys that were pressed; nothing: the terminal is gone, or not ours just now."""
+        """Return the pressed keys; nothing: the terminal is gone, or this process is in the background."""
         assert self.fd is not None
         with undisturbed(signal.SIGTTIN):  # a child may have been lent the foreground a moment ago
             try:
@@ -200,9 +201,9 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
                 return b""
 
     def stop(self) -> None:
-        """Stop as Ctrl-Z does; return when we go on, with the keys ours again if they were and we are in front.
+        """Stop as Ctrl-Z does, and return when the process continues.
 
-        In the main thread.
+        If it read keys before and is in the foreground, it does so again. Call this in the main thread.
         """
         was_held = self.is_held
         self.give_back()
@@ -220,7 +221,7 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
 
 @contextlib.contextmanager
 def as_usual(*numbers: signal.Signals) -> Iterator[None]:
-    """Let signals do what they do to a program that handles none, for the time of the block."""
+    """Restore the default actions of signals during the block."""
     before = [(number, signal.signal(number, signal.SIG_DFL)) for number in numbers]
     try:
         yield
@@ -231,7 +232,7 @@ def as_usual(*numbers: signal.Signals) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undisturbed(number: signal.Signals) -> Iterator[None]:
-    """Let a signal of the terminal (TTIN, TTOU) not stop us for what this thread does: that fails, or is done."""
+    """Block a signal of the terminal (TTIN, TTOU) in this thread: what it does fails or succeeds, without stopping."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield
@@ -241,7 +242,7 @@ def undisturbed(number: signal.Signals) -> Iterator[None]:
 
 @contextlib.contextmanager
 def answering(number: signal.Signals, answer: Callable[[], None]) -> Iterator[None]:
-    """Answer a signal for the time of the block, unless it is ignored."""
+    """Handle a signal during the block, unless it is ignored."""
     before = signal.getsignal(number)
     if before is signal.SIG_IGN:
         yield

@@ -1,4 +1,4 @@
-"""Waits of the main thread that a signal's handler may leave by an exception.
+"""Waits of the main thread that the handler of a signal may leave by an exception.
 
 Ctrl-C raises where the main thread is. Inside ``Condition.wait``, and so ``Event.wait`` and ``queue.Queue.get``, that
 can leave a lock released ("RuntimeError: release unlocked lock"); inside ``Thread.join`` it can leave a running thread
@@ -12,7 +12,7 @@ import time
 
 __all__ = ["join", "wait"]
 
-_PAUSE = 0.02  # seconds between two looks
+_PAUSE = 0.02  # seconds between two checks
 
 
 def wait(event: threading.Event, timeout: float | None = None) -> bool:

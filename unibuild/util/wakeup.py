@@ -1,4 +1,4 @@
-"""Wake a thread that waits in ``select``: from any thread, by a queue, or by the signals that end a program."""
+"""Wake a thread that waits in ``select`` from any thread, by a queue, or by the signals that end a program."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ class Waker:
 
 
 class WakeableQueue(Waker):
-    """A queue whose file descriptor is readable while something waits in it, or after ``wake``."""
+    """A queue with a file descriptor that is readable while the queue has items, or after ``wake``."""
 
     def __init__(self) -> None:
         super().__init__()
         self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def put(self, what: Any) -> None:  # noqa: ANN401 (commands, events and results)
-        """Put something in."""
+        """Add an item."""
         self._waiting.put(what)
         self.wake()
 
     def take(self) -> list[Any]:
-        """Return what waits."""
+        """Remove and return all items."""
         self.clear()
         found = []
         with contextlib.suppress(queue.Empty):
@@ -71,14 +71,14 @@ class WakeableQueue(Waker):
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal came: ``Ctrl-C``, ``TERM`` or ``HUP``."""
+    """A received signal: ``Ctrl-C``, ``TERM`` or ``HUP``."""
 
     name: str
 
 
 @contextlib.contextmanager
 def handle_signals(put: Callable[[Signal], None]) -> Iterator[None]:
-    """For the time of the block hand the first signal to ``put``; a second one does not wait for an orderly end.
+    """During the block, pass the first signal to ``put``; a second one ends the program without an orderly shutdown.
 
     Raises:
         SystemExit: for the second one.
