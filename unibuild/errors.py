@@ -1,26 +1,26 @@
-"""Every failure that a person can cause or meet, as one tree.
+"""The tree of errors that unibuild reports to the user, with their exit codes.
 
     UnibuildError               exit code 1: a step failed
-    ├── CommandError            a program that we ran failed (has .argv and .returncode)
+    ├── CommandError            a program that unibuild ran failed (has .argv and .returncode)
     ├── BuildError              the toolchain's own command failed, or left no kernel
-    ├── InputError              exit code 2: what a person wrote is wrong
+    ├── InputError              exit code 2: the user's input is wrong
     │   ├── SettingsError       unibuild.toml, UNIBUILD_..., key=value
     │   ├── XlSyntaxError       an .xl that xl would refuse (has .line and .column, from 1)
-    │   └── KernelError         a file that is no Xen kernel, or not of the type asked for
+    │   └── KernelError         a file is not a Xen kernel, or not of the wanted type
     ├── MissingError            exit code 3: a program, package or the network is not there
     ├── FileError               exit code 3: a file cannot be read or written (disk full, permission)
     ├── BusyError               exit code 3: another unibuild holds the lock
     ├── HostError               exit code 4: the Xen host cannot be reached, or refused
-    │   ├── LostError           its connection broke: what was asked for may have been done
+    │   ├── LostError           its connection broke: the command may have been carried out
     │   │   ├── NoAnswerError   it gave no answer in time (has .seconds)
     │   │   └── ProgramDiedError  a signal ended the program there (has .signal)
-    │   └── LabError            the lab's box does not start or does not answer
-    ├── DomainError             exit code 5: the domain could not be created, ended badly, or is not ours
+    │   └── LabError            the lab VM does not start or does not answer
+    ├── DomainError             exit code 5: the domain could not be created, failed, or has another owner
     │   └── NotReadyError       exit code 6: the new domain was not ready; the hint says what runs now
     └── AwsError                exit code 7: AWS refused or cannot be reached (has .code)
-        └── AwsLostError        its answer was lost: what was asked for may have been done
+        └── AwsLostError        its answer was lost: the call may have been carried out
 
-Each carries a sentence (what failed and where) and, where there is one, a hint (what to do next).
+Each has a message (what failed and where) and may have a hint (what to do next).
 The command line prints both and no traceback; ``--debug`` shows the traceback too.
 """
 
@@ -56,11 +56,11 @@ __all__ = [
 
 
 class UnibuildError(Exception):
-    """A failure told in a sentence.
+    """A failure that the user sees.
 
     Args:
-        message: what failed and where, one sentence without a closing full stop needed.
-        hint: what the person can do next; may hold several lines.
+        message: what failed and where, in one sentence without a full stop.
+        hint: what the user can do next; may have several lines.
     """
 
     exit_code = 1
@@ -72,18 +72,18 @@ class UnibuildError(Exception):
 
     @property
     def kind(self) -> str:
-        """The name of its class, by which another process knows it."""
+        """The name of its class, which identifies it in another process."""
         return type(self).__name__
 
     @property
     def fields(self) -> dict[str, str | int | float | bool | list[str] | None]:
-        """Its attributes beside the message and the hint: text, numbers, lists of text or nothing."""
+        """Its attributes except the message and the hint: text, numbers, lists of text or None."""
         plain = (str, int, float, bool, list, type(None))
         found = {key: value for key, value in vars(self).items() if isinstance(value, plain)}
         return {key: value for key, value in found.items() if key not in ("message", "hint", "exit_code")}
 
     def add(self, hint: str) -> None:
-        """Say more of what to do next, or of what is so now, on a line of its own."""
+        """Add a line to the hint."""
         self.hint = "\n".join(filter(None, (self.hint, hint)))
 
     def __str__(self) -> str:
@@ -91,12 +91,12 @@ class UnibuildError(Exception):
 
 
 class CommandError(UnibuildError):
-    """A program that we ran failed.
+    """A program that unibuild ran failed.
 
     Args:
-        argv: the argument list as it was run.
-        returncode: its exit status; minus the signal's number where a signal ended it.
-        output: what it said, or the end of that.
+        argv: the argument list.
+        returncode: its exit status; minus the signal's number if a signal ended it.
+        output: its output, or the end of it.
     """
 
     def __init__(self, argv: Sequence[str], returncode: int, output: str = "", *, hint: str | None = None) -> None:
@@ -113,7 +113,7 @@ class BuildError(UnibuildError):
 
 
 class InputError(UnibuildError):
-    """Something that a person wrote is wrong."""
+    """The user's input is wrong."""
 
     exit_code = 2
 
@@ -127,7 +127,7 @@ class XlSyntaxError(InputError):
 
     Args:
         message: what is wrong there.
-        path: the file's name as the person knows it.
+        path: the file's name as the user knows it.
         line: line number, from 1.
         column: column in characters, from 1.
         hint: what to do next.
@@ -140,7 +140,7 @@ class XlSyntaxError(InputError):
 
 
 class KernelError(InputError):
-    """A file that is no Xen kernel, or not one of the type asked for."""
+    """A file is not a Xen kernel, or not of the wanted type."""
 
 
 class MissingError(UnibuildError):
@@ -156,7 +156,7 @@ class FileError(UnibuildError):
 
     @classmethod
     def of(cls, error: OSError) -> FileError:
-        """Return the sentence for an error that nobody expected to meet here."""
+        """Return the error for an unexpected error of the operating system."""
         where = f"{error.filename}: " if error.filename else ""
         return cls(f"{where}{error.strerror or error}")
 
@@ -174,14 +174,14 @@ class HostError(UnibuildError):
 
 
 class LostError(HostError):
-    """The connection to the host broke while a command was under way there, which may have been done."""
+    """The connection to the host broke while a command was running there, which may have been carried out."""
 
 
 class NoAnswerError(LostError):
     """A command on the host had no end in time; it may have been done.
 
     Args:
-        message: what was asked, and of which host.
+        message: the command, and the host.
         hint: what to do next.
         seconds: how long it had.
     """
@@ -206,11 +206,11 @@ class ProgramDiedError(LostError):
 
 
 class LabError(HostError):
-    """The lab's box does not start or does not answer."""
+    """The lab VM does not start or does not answer."""
 
 
 class DomainError(UnibuildError):
-    """The domain could not be created, ended badly, or is not ours."""
+    """The domain could not be created, failed, or has another owner."""
 
     exit_code = 5
 
@@ -244,7 +244,7 @@ class AwsError(UnibuildError):
 
 
 class AwsLostError(AwsError):
-    """The answer to a call was lost, which may have been done and must not be made twice."""
+    """The answer to a call was lost. AWS may have carried the call out, and it must not be made twice."""
 
 
 def _with_subclasses(kind: type[UnibuildError]) -> list[type[UnibuildError]]:
@@ -252,4 +252,4 @@ def _with_subclasses(kind: type[UnibuildError]) -> list[type[UnibuildError]]:
 
 
 KINDS = {kind.__name__: kind for kind in _with_subclasses(UnibuildError)}
-"""Each class of this module by its name, by which another process knows it."""
+"""Each class of this module by its name, which identifies it in another process."""
