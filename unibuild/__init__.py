@@ -1,13 +1,13 @@
 """unibuild: doit tasks, a Make companion and a lab for MirageOS unikernels on Xen."""
 
-# Kept free of imports: every start of the command line pays for what stands here.
+# This module imports nothing, because every start of the command line loads it.
 
 __version__ = "0.1.0"
 __all__ = ["DOIT_CONFIG", "__version__", "unikernel"]
 
 
 def __getattr__(name: str) -> object:
-    """Give what a ``dodo.py`` imports, and import doit only then (PEP 562)."""
+    """Return a name that a ``dodo.py`` imports; doit is imported only then (PEP 562)."""
     if name in ("DOIT_CONFIG", "unikernel"):
         from unibuild.util import interrupts
 

@@ -1,8 +1,8 @@
-"""What a kernel file says about itself: PV or PVH, Solo5's ABI, symbols.
+"""Inspect a kernel file: PV or PVH, Solo5's ABI, symbols.
 
 The rules are those of Xen's own domain builder (xen/common/libelf/libelf-dominfo.c and
-tools/libs/guest/xg_dom_elfloader.c), so that what Xen would refuse is refused before anything boots.
-The file may be anything: what is read of it, and how often, is bounded.
+tools/libs/guest/xg_dom_elfloader.c), so that unibuild refuses what Xen would refuse before anything boots.
+The file may contain anything, so the number and size of reads are limited.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MULTIBOOT_MAGIC = 0x1BADB002
 _MULTIBOOT_SEARCHED = 8192  # bytes; GNU multiboot specification 0.6.96, 3.1
 _MACHINES = {"EM_X86_64": "x86_64", "EM_386": "x86_32"}  # Xen's names
 
-# Bounds on what a hostile file can cost us; real kernels stay far below.
+# Limits on the time and memory that a hostile file can cost; real kernels stay far below them.
 _LARGEST = 128 << 20  # bytes that a compressed kernel may unpack to
 _READ = 8 << 20  # bytes of one read, and so of one note section
 _READS = 100_000  # calls of read, ten for each entry of a table
@@ -54,17 +54,17 @@ _SOLO5_TARGETS = {1: "hvt", 2: "spt", 3: "virtio", 4: "muen", 5: "genode", 6: "x
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a kernel file is.
+    """The properties of a kernel file.
 
     Attributes:
         path: the file.
         pv: whether Xen can start it as a PV domain.
         pvh: whether Xen can start it as a PVH domain.
         bits: 32 or 64, the ELF's class.
-        machine: ``x86_64``, ``x86_32``, or the ELF's name of another one in lower case (``aarch64``).
+        machine: ``x86_64``, ``x86_32``, or the ELF's name of another machine in lower case (``aarch64``).
         solo5_abi: Solo5's target and version ("xen 1"), None for other kernels.
         compression: ``gzip``, ``xz`` or ``bzip2``; None for a plain ELF.
-        symbols: whether it has a symbol table, so that an address can be given a name.
+        symbols: whether it has a symbol table, which turns addresses into names.
         size: length of the file in bytes.
     """
 
@@ -79,7 +79,7 @@ class Kernel:
     size: int
 
     def type_for(self, asked: Type | None) -> Type:
-        """Return the type of domain to start it in: what was asked for, else PVH where it can be both.
+        """Return the type of domain to start it in: the requested type, else PVH if the kernel supports both.
 
         Raises:
             KernelError: Xen cannot start it, or not as a domain of the type asked for.
@@ -114,10 +114,10 @@ class Kernel:
 
 
 def inspect(path: Path) -> Kernel:
-    """Find out what a kernel file is, looking into gzip, xz and bzip2.
+    """Return the properties of a kernel file, which may be compressed with gzip, xz or bzip2.
 
     Raises:
-        KernelError: it is no complete ELF executable, or packed in a way that we cannot look into.
+        KernelError: it is not a complete ELF executable, or its compression is not supported.
         FileError: it cannot be read.
     """
     from elftools.elf.elffile import ELFFile
@@ -144,11 +144,11 @@ def inspect(path: Path) -> Kernel:
 
 
 class _UnfitError(Exception):
-    """An ELF file that is not whole or not linked; the rest of a sentence that starts with its path."""
+    """An ELF file is incomplete or not linked. The message is a sentence without its subject, the file's path."""
 
 
 class _BoundedReader:
-    """A seekable stream for pyelftools which gives no more than the bounds above, whatever sizes a file claims."""
+    """A seekable stream for pyelftools that keeps to the limits above, whatever sizes the file claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -207,7 +207,7 @@ def _unpacked(path: Path, file: BinaryIO, compression: str) -> BinaryIO:
             unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LARGEST)
         case "bzip2":
             unpacker = bz2.BZ2Decompressor()
-        case _:  # nothing in Python 3.11 looks into zstd or lz4
+        case _:  # Python 3.11 cannot decompress zstd or lz4
             raise _packed(path, compression)
     file.seek(0)
     try:
@@ -235,7 +235,7 @@ def _kernel(path: Path, size: int, compression: str | None, elf: ELFFile, stream
     pv = (loader.startswith("generic") or guest.startswith("linux")) and version.startswith("xen-3.0")
     pvh = _PHYS32_ENTRY in xen
     if pvh and _ENTRY not in xen:
-        pv = False  # Linux and Mini-OS built for PVH alone have the texts of a PV kernel too, but no entry for it
+        pv = False  # Linux and Mini-OS built for PVH alone have a PV kernel's strings too, but no PV entry point
     machine = str(elf["e_machine"])
     x86 = machine in _MACHINES
     return Kernel(
@@ -252,7 +252,7 @@ def _kernel(path: Path, size: int, compression: str | None, elf: ELFFile, stream
 
 
 def _all_notes(elf: ELFFile, sections: list[Section], stream: _BoundedReader, order: str) -> list[Note]:
-    """Return the notes of all PT_NOTE segments; where none of them is Xen's, those of the sections as well."""
+    """Return the notes of all PT_NOTE segments; if none is Xen's, add those of the sections."""
     loads = [segment for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD"]
     if not loads:
         raise _UnfitError("is no linked kernel: it has nothing to load")

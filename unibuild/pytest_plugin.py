@@ -1,7 +1,7 @@
 """Tests of a unikernel in Python: the fixture ``domain`` is the project's unikernel, booted for one test.
 
-docs/how-to/pytest.md shows it. Everybody's pytest imports this module where unibuild is installed beside it: it imports
-nothing but pytest until a fixture is asked for.
+docs/how-to/pytest.md describes it. Every pytest in an environment with unibuild imports this module, so it imports only
+pytest until a test requests a fixture.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _BUILD_PATIENCE = 1800.0  # seconds to wait for another process of the same test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our options to pytest's."""
+    """Add unibuild's options to pytest's."""
     group = parser.getgroup("unibuild", "unikernels (unibuild)")
     group.addoption("--unibuild-host", metavar="HOST", help="where the fixture `domain` boots: lab unless set")
     group.addoption("--unibuild-project", metavar="DIR", help="folder of the unikernel's unibuild.toml")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers", "unikernel(args=None, memory=None, project=None): how the fixture `domain` boots the unikernel"
     )
@@ -62,7 +62,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for booted in item.stash.get(_BOOTED, []):
-            with contextlib.suppress(Exception):  # the host may be gone: the failure itself is told in any case
+            with contextlib.suppress(Exception):  # the host may be unreachable: pytest reports the failure in any case
                 report.sections.append((f"console of {booted.name}", booted.report()))
     return report
 
@@ -75,7 +75,7 @@ class _Builds:
         self._built: dict[Path, tuple[Graph, Host]] = {}
 
     def get(self, folder: Path) -> tuple[Graph, Host]:
-        """Return the graph of the project that a folder belongs to, brought up to date, and the host."""
+        """Return the graph of the project that a folder belongs to, after bringing it up to date, and the host."""
         import sys
 
         from unibuild.graph.graph import graph
@@ -153,7 +153,7 @@ def _folder(request: pytest.FixtureRequest, project: str | os.PathLike[str] | No
 
 @contextlib.contextmanager
 def _orderly_end() -> Iterator[None]:
-    """For the time of the block TERM and HUP end pytest as Ctrl-C does, so that no domain stays behind."""
+    """During the block, TERM and HUP end pytest as Ctrl-C does, so that no domain is left behind."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         pytest.exit(f"ended by {signal.Signals(number).name}", returncode=128 + number)

@@ -32,7 +32,7 @@ __all__ = ["main"]
 
 @dataclasses.dataclass(frozen=True)
 class _Asked:
-    """A command line, its project and account."""
+    """A command line with its project and AWS account."""
 
     words: argparse.Namespace
     project: Project
@@ -40,7 +40,7 @@ class _Asked:
 
     @property
     def reading(self) -> Aws:
-        """The account for calls that only read: they give up soon."""
+        """The account for calls that only read, which time out early."""
         return self.aws.like(retries=READ_POLICY)
 
     @property
@@ -60,8 +60,8 @@ def main(argv: list[str]) -> int:
     """Run ``unibuild ami`` with these arguments; return its exit status.
 
     Raises:
-        InputError: there is no such AMI.
-        AwsError: AWS refused, or cannot be reached.
+        InputError: the AMI does not exist.
+        AwsError: AWS refused a call, or cannot be reached.
         SettingsError: a setting is wrong.
     """
     parser, verbs = _parsers()
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
-    """Return the parser of the command, and those of its verbs, whose options may stand between the words."""
+    """Return the parser of the command and those of its verbs, which accept options between the words."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
         "--region", action="append", default=[], metavar="REGION", help="use this region, not those in the settings"
@@ -147,7 +147,7 @@ def _list(asked: _Asked) -> int:
 
 
 def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
-    """Return what uses an AMI, by its id; None where we may not ask: a table is worth having without it."""
+    """Return what uses each AMI, by AMI id; None if the policy forbids the calls: the table is useful anyway."""
     try:
         return inventory.list_users(aws, region)
     except AwsError as error:
@@ -171,7 +171,7 @@ def _show(asked: _Asked) -> int:
 
 
 def _diff(asked: _Asked) -> int:
-    """Compare two AMIs; the exit status is 0 also where they differ."""
+    """Compare two AMIs; the exit status is 0 even if they differ."""
     from unibuild.aws.snapshot.comparison import compare_amis
     from unibuild.image.disk import BLOCK
 
@@ -238,10 +238,10 @@ def _rm(asked: _Asked) -> int:
 
 
 def _remove(asked: _Asked, removal: RemovalPlan) -> int:
-    """Print what is planned, ask, and carry it out.
+    """Print the plan, ask for confirmation, and carry it out.
 
     Raises:
-        AwsError: something could not be removed; the rest is.
+        AwsError: something could not be removed; everything else was.
     """
     from unibuild.aws.garbage_collection import execute
 
@@ -310,7 +310,7 @@ def _terminate(asked: _Asked) -> int:
 
 
 def _confirmed(words: argparse.Namespace, question: str) -> bool:
-    """Ask a person on a terminal; a program said what it wants by starting this."""
+    """Return whether the user confirms; only a terminal is asked."""
     if words.yes or words.json or not sys.stdin.isatty():
         return True
     is_wanted = input(f"{question} [y/N] ").strip().lower() in ("y", "yes")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "main"]
 
 VERSION = 2
-"""Of the object that ``--json`` prints; a new one where a field changes its meaning or goes."""
+"""The version of the object that ``--json`` prints; it changes when a field is removed or changes its meaning."""
 
 Section = tuple[str, list[Finding]]
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     """Run ``unibuild doctor`` with these arguments; return its exit status.
 
     Raises:
-        SettingsError: a setting on the command line is wrong, or there is no such host.
+        SettingsError: a setting on the command line is wrong, or the host does not exist.
     """
     parser = argparse.ArgumentParser(
         prog="unibuild doctor", description="Check this machine and the hosts, and suggest fixes. Nothing is changed."
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
 
 
 def _sections(words: dict[str, str]) -> Iterator[Section]:
-    """Look at all there is, in the order in which it is told."""
+    """Yield the checks by section, in the order in which they are printed."""
     project, problem = _project(words)
     settings = project.settings
     names = _hosts(settings, problem)
@@ -81,10 +81,10 @@ def _sections(words: dict[str, str]) -> Iterator[Section]:
 
 
 def _project(words: dict[str, str]) -> tuple[Project, Finding | None]:
-    """Return the project, or one with default settings and what is wrong with those that are set.
+    """Return the project, or one with default settings and the error in the project's own settings.
 
     Raises:
-        SettingsError: it is the command line that is wrong.
+        SettingsError: the error is on the command line.
     """
     try:
         return load(Path.cwd(), words, required=False), None
@@ -96,7 +96,7 @@ def _project(words: dict[str, str]) -> tuple[Project, Finding | None]:
 
 
 def _is_loadable() -> bool:
-    """Say whether the settings are right without those of the command line."""
+    """Return whether the settings are valid without those of the command line."""
     with contextlib.suppress(UnibuildError):
         load(Path.cwd(), required=False)
         return True
@@ -104,10 +104,10 @@ def _is_loadable() -> bool:
 
 
 def _hosts(settings: Settings, problem: Finding | None) -> tuple[str, ...]:
-    """Return the names of the hosts to look at; with settings that cannot be read, it may be none.
+    """Return the names of the hosts to check; there may be none if the settings cannot be read.
 
     Raises:
-        InputError: there is no such host.
+        InputError: the host does not exist.
     """
     try:
         return resolve.all_names(settings) if settings.host == ALL else (resolve.host_name(settings),)

@@ -1,4 +1,4 @@
-"""What this machine, the project and the lab have and lack, for ``unibuild doctor``; nothing is changed or started."""
+"""Check this machine, the project and the lab for ``unibuild doctor``, without changing or starting anything."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "State", "finding_from_error", "lab", "look", "machine", "project", "system"]
 
-_ROOM = 64 << 20  # bytes that some kernels and their copies take
+_ROOM = 64 << 20  # bytes of free space that a few kernels and their copies need
 _AS_GOOD_AS_ROOT = "whoever may run xl is as good as root there: a domain can be given any disk of the host"
 
 
 def look(settings: Settings) -> list[Finding]:
-    """Return what there is to say of the host that the settings mean; a lab that is down is left so."""
+    """Return the findings about the host in the settings; a lab that is down is not started."""
     try:
         host = hosts.open_running(settings, any_lab=True)
         if host is None:
@@ -48,7 +48,7 @@ def look(settings: Settings) -> list[Finding]:
     found = [Finding("reach", "ok", f"{host.address} as {host.user}")]
     try:
         found += _look(host)
-    except HostError as error:  # it was lost meanwhile
+    except HostError as error:  # the connection was lost meanwhile
         found.append(finding_from_error("reach", error, "silent"))
     except UnibuildError as error:
         found.append(finding_from_error("reach", error))
@@ -81,7 +81,7 @@ def _look(host: Host) -> Iterator[Finding]:
 
 
 def _rights(host: Host, paths: Mapping[str, str], *, is_xl_refused: bool) -> Finding:
-    """Tell whether we may do there what we must; with sudo, which lines allow it."""
+    """Check whether unibuild has the rights that it needs on the host; with sudo, find the sudoers lines for them."""
     if not host.needs_sudo:
         who = "root" if host.user == "root" else f"{host.user}, without sudo"
         if host.user == "root" or not is_xl_refused:
@@ -148,7 +148,7 @@ def _bridges(host: Host) -> Finding:
 
 
 def _room(host: Host) -> Finding:
-    """Tell how much room there is for copies of kernels; for a host without copies, for the rest."""
+    """Check the free space for copies of kernels; on a host without copies, that of the root folder."""
     wanted = PurePosixPath("/" + getattr(host, "folder", "/").strip("/"))
     folders = [str(folder) for folder in (wanted, *wanted.parents)]
     said = host.run(["stat", "-f", "-c", "%a %S %n", *folders], root=False, check=False, background=True)
@@ -169,13 +169,13 @@ State = Literal["ok", "note", "missing", "silent"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        what: the thing, in a word or two.
+        what: the checked thing, in a word or two.
         state: ``ok``; ``note``: worth knowing, and nothing is missing; ``missing``; ``silent``: a host does not answer.
         text: what was found.
-        fix: what to do, or more to know; may hold several lines.
+        fix: what to do, or further information; may have several lines.
     """
 
     what: str
@@ -185,11 +185,11 @@ class Finding:
 
 
 def finding_from_error(what: str, error: UnibuildError, state: State = "missing") -> Finding:
-    """Make a finding of an error."""
+    """Return an error as a finding."""
     return Finding(what, state, error.message, error.hint)
 
 
-_PROGRAMS = {  # what each is for, where the project does not need it
+_PROGRAMS = {  # the purpose of each program that the project does not need
     "make": "builds kernels",
     "gcc": "compiles C",
     "opam": "fetches what Mirage unikernels are made of",
@@ -200,15 +200,15 @@ _PROGRAMS = {  # what each is for, where the project does not need it
     "ssh": "reaches the lab and other hosts",
 }
 _FIXES = {"mirage": "with opam: opam install mirage && eval $(opam env)", "git": "apt install git"}
-_VERSION_OF = {"ssh": ("-V",), "mirage": None}  # Debian's program of the name mirage shows images
-_PATIENCE = 10.0  # seconds for a program to tell its version
+_VERSION_OF = {"ssh": ("-V",), "mirage": None}  # Debian has another program called mirage, an image viewer
+_PATIENCE = 10.0  # seconds for a program to print its version
 
 
 def machine(needed: Collection[str]) -> list[Finding]:
-    """Look for the programs that unibuild calls.
+    """Check for the programs that unibuild calls.
 
     Args:
-        needed: those without which the project cannot be built or booted.
+        needed: the programs that building and booting the project requires.
     """
     names = [*_PROGRAMS, *(name for name in needed if name not in _PROGRAMS)]
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -228,14 +228,14 @@ def _program(name: str, *, is_needed: bool) -> Finding:
         try:
             done = process.run([path, *asks], timeout=_PATIENCE, check=False)
             said = (done.stdout or done.stderr).decode(errors="replace")
-        except UnibuildError:  # that it is there is enough
+        except UnibuildError:  # it exists, and its version does not matter
             pass
     version = re.search(r"\d+\.\d[\w.]*", said.partition("\n")[0])
     return Finding(name, "ok", f"{version[0]}, {path}" if version else path)
 
 
 def project(project: Project) -> tuple[list[Finding], set[str]]:
-    """Look whether the project can be built; return that, and the programs that building it needs."""
+    """Check whether the project can be built; return the findings and the programs that the build needs."""
     from unibuild.toolchain.registry import choose
 
     found = [Finding("settings", "ok", str(project.file))]
@@ -255,19 +255,19 @@ def project(project: Project) -> tuple[list[Finding], set[str]]:
 
 
 def lab(settings: Lab, root: Path, *, is_needed: bool) -> list[Finding]:
-    """Look whether the lab can run here, and whether it does.
+    """Check whether the lab can run on this machine, and whether it is running.
 
     Args:
         settings: its settings.
-        root: the folder that ``[lab] image`` starts from.
-        is_needed: whether something is to boot in it.
+        root: the folder that ``[lab] image`` is relative to.
+        is_needed: whether the project boots in the lab.
     """
     from unibuild.lab import vm
 
     lacking: State = "missing" if is_needed else "note"
     try:
         status = vm.status()
-    except FileError as error:  # a user without a home
+    except FileError as error:  # the user has no home folder
         return [finding_from_error("lab", error, lacking)]
     facts = ", ".join(status.facts[key] for key in ("box", "machine", "by") if key in status.facts)
     state: State = "note" if status.state in ("busy", "broken") else "ok"
@@ -316,7 +316,7 @@ def _accel(settings: Lab, lacking: State) -> Finding:
 
 
 def system() -> str:
-    """Return what this machine is, in a few words."""
+    """Return a short description of this machine."""
     try:
         name = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
     except OSError:

@@ -1,7 +1,7 @@
-"""Writes ``.unibuild/fast``: the stamps from which ``unibuild._fast_path_file`` tells that nothing is stale.
+"""Write ``.unibuild/fast``: the fingerprints by which ``unibuild._fast_path_file`` finds that nothing is stale.
 
-It is written only from a fresh look at the whole tree: the folders' stamps first, then the walk through them, then
-every stage judged against the state on disk. What changes meanwhile has another stamp than the one written.
+Each write follows a complete scan of the tree: first the folders' fingerprints, then the files in them, then the check
+of every stage against the state on disk. So a file that changes meanwhile has another fingerprint than the written one.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 Layer = tuple[str, list[str], list[str]]
-"""A goal, what has to be as it is for the goal to be up to date, and the stamps of that."""
+"""A goal, the paths that decide whether it is up to date, and their fingerprints."""
 
 
 def write(start: Path) -> None:
     """Write the file of the project that ``start`` belongs to, with the stages that are up to date.
 
-    Where somebody writes in the tree at this moment nothing is written.
+    If another program changes the tree at the same time, nothing is written.
     """
-    time.sleep(fingerprint.TICK)  # what the run wrote last can be told from what is written from here on
+    time.sleep(fingerprint.TICK)  # later writes now have other times than the run's last ones
     folder = str(load(start).root / STATE)
     around = sorted(set(_around(graph(load(start)))))
     before = [fingerprint.take(path) for path in around]
@@ -57,12 +57,12 @@ def write(start: Path) -> None:
             fields += [name, str(len(paths)), *paths, *stats]
         content = _fast_path_file.pack(fields)
         if len(content) <= _fast_path_file.LIMIT:
-            with contextlib.suppress(FileError):  # a tree that is read only, or a full disk: the next run looks again
+            with contextlib.suppress(FileError):  # a read-only tree, or a full disk: the next run scans again
                 files.write_atomic(found.project.root / STATE / "fast", content)
 
 
 def _stage_layers(found: Graph) -> Iterator[Layer]:
-    """Give the layer of each stage up to the first that is stale."""
+    """Yield the layer of each stage up to the first stale one."""
     state = StateFile(str(found.project.root / STATE / "state.json"))
     for stage in found.stages:
         values = state.get(stage.name, "_values_:") or {}
@@ -80,7 +80,7 @@ def _layer(name: str, seen: Iterable[tuple[str, str]]) -> Layer:
 
 
 def _around(found: Graph) -> Iterator[str]:
-    """Give all that decides the graph itself: settings, state, folders, programs and the folders that they are in."""
+    """Yield the paths that determine the graph: settings, state, folders, programs and folders searched for them."""
     root = found.project.root
     yield from (f"{root}/unibuild.toml", f"{root}/{STATE}/state.json", f"{root}/{STATE}/learned")
     if (root / "dodo.py").exists():
@@ -95,11 +95,11 @@ def _around(found: Graph) -> Iterator[str]:
             if place is not None:
                 yield place
                 folders = search.split(os.pathsep)
-                # not Path.is_dir: a folder of PATH that may not be looked at is an error to it
+                # not Path.is_dir, which raises for a folder of PATH that may not be read
                 yield from filter(os.path.isdir, folders[: _index(folders, place)])
 
 
 def _index(folders: list[str], place: str) -> int:
-    """Return how many folders of PATH decide where a program is found."""
+    """Return how many folders of PATH are searched until a program is found."""
     folder = str(Path(place).parent)
     return folders.index(folder) + 1 if folder in folders else len(folders)

@@ -15,7 +15,7 @@ __all__ = ["main"]
 
 
 def main(argv: list[str]) -> int:
-    """Run ``unibuild iam-policy`` with these arguments; return its exit status. AWS is not asked.
+    """Run ``unibuild iam-policy`` with these arguments; return its exit status. AWS is not called.
 
     Raises:
         AwsError: no region is set.

@@ -1,6 +1,6 @@
-"""``unibuild init``: write ``unibuild.toml`` for the tree in the current folder and, if asked for, the other doors.
+"""The command `unibuild init`: write ``unibuild.toml`` and, on request, ``dodo.py`` and the Make companion.
 
-A person's file is never replaced without ``--force``, and never without showing what changes.
+A file of the user is never replaced without ``--force``, and never without showing the change.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from unibuild.xlcfg import parser
 
 __all__ = ["Draft", "Tree", "drafts", "look", "main"]
 
-GOALS = ("boot", "watch", "console", "destroy", "lab-up", "lab-down")  # those of unibuild.mk
+GOALS = ("boot", "watch", "console", "destroy", "lab-up", "lab-down")  # the goals of unibuild.mk
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What a project's folder shows of how its kernel is built.
+    """How a project's kernel is built, as far as its folder shows it.
 
     Attributes:
         xl: name of the file in the folder that describes the kernel's domain for xl; None: there is none.
@@ -47,8 +47,8 @@ class Tree:
 class Draft:
     """A file to write.
 
-    ``enough`` is a regular expression: a file that has it serves as it is, whatever else stands in it. None: any other
-    text is in the way.
+    ``enough`` is a regular expression: an existing file that matches it is kept, whatever else it contains. None: any
+    other content is a conflict.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Draft:
 
 
 def main(argv: list[str]) -> int:
-    """Write the files; return 0, or 1 where a file of somebody's stood in the way."""
+    """Write the files; return 0, or 1 if an existing file was in the way."""
     parser = argparse.ArgumentParser(
         prog="unibuild init",
         description="Write unibuild.toml for the project in this folder.",
@@ -75,10 +75,10 @@ def main(argv: list[str]) -> int:
 
 
 def look(root: Path) -> Tree:
-    """Find out from a folder's files how its kernel is built. Nothing is run.
+    """Return how a folder's kernel is built, judging by its files. Nothing is run.
 
     Raises:
-        InputError: nothing shows it.
+        InputError: the files do not show it.
         FileError: a file cannot be read.
     """
     found = makefile.find(root)
@@ -97,14 +97,14 @@ def look(root: Path) -> Tree:
         )
     domains = _kernels_of_domains(root)
     kernel = next(iter(makefile.kernels(names)), None) or next(iter(domains.values()), None)
-    own = (name for name in domains if name.endswith(".xl") and name not in names)  # the Makefile writes none of them
+    own = (name for name in domains if name.endswith(".xl") and name not in names)  # the Makefile writes none
     xl = next((name for name in own if domains[name] == kernel), None)
     front = found.name if found else "Makefile"
     return Tree(root, "make", _domain_name(root.name), kernel, configure, front, names, xl)
 
 
 def _elsewhere(root: Path) -> str:
-    """Return the hint of a folder without a project: folders below it that have one."""
+    """Return the hint for a folder without a project: the folders below it that have one."""
     below = sorted(folder.name for folder in root.iterdir() if _has_project(folder))
     if not below:
         return "change to the unikernel's folder, or copy one of the examples"
@@ -117,7 +117,7 @@ def _has_project(folder: Path) -> bool:
 
 
 def _kernels_of_domains(root: Path) -> dict[str, str]:
-    """Return the kernels in this folder that xl files beside the Makefile boot, by the names of those files."""
+    """Return the kernels in this folder that the xl files next to the Makefile boot, by the names of those files."""
     found = {}
     for path in (root / "domain_config", *sorted(root.glob("*.xl"))):
         with contextlib.suppress(OSError, XlSyntaxError):
@@ -134,8 +134,7 @@ def _domain_name(text: str) -> str:
 def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:
     """Return the files to write.
 
-    An ``unibuild.toml`` that is there serves; only where ``force`` is given and no other file is asked for is it to be
-    replaced.
+    An existing ``unibuild.toml`` is kept, unless ``force`` is given and no other file is requested.
     """
     values = {"name": tree.name, "toolchain": tree.toolchain, "kernel": tree.kernel, "configure": tree.configure}
     values["xl"] = tree.xl
@@ -154,17 +153,17 @@ def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:
 
 
 def _front(path: Path, text: str) -> Draft:
-    """Return the file that includes unibuild.mk; one that a person wrote gets the lines that it lacks at its end."""
+    """Return the file that includes unibuild.mk; the missing lines are appended to an existing file."""
     if path.is_file():
         with reading(path):
-            before = path.read_text(errors="surrogateescape")  # what is no UTF-8 stays as it is
+            before = path.read_text(errors="surrogateescape")  # keeps bytes that are not UTF-8
         lines = [line for line in text.splitlines() if re.match(r"UNIBUILD_GOALS|include unibuild\.mk", line)]
         text = "\n".join([before.rstrip("\n"), *lines, ""])
     return Draft(path, text, r"(?m)^-?include .*\bunibuild\.mk\b")
 
 
 def _write(draft: Draft, *, force: bool) -> bool:
-    """Write one file where nothing is in the way, and say so; return whether the file now serves."""
+    """Write one file unless another one is in the way, and print the result; return whether the file is usable now."""
     name = draft.path.name
     if not draft.path.exists():
         write_atomic(draft.path, draft.text.encode(), mode=PUBLIC)
@@ -193,7 +192,7 @@ def _advise(tree: Tree, *, make: bool) -> None:
     if tree.toolchain == "make" and tree.kernel is None:
         print(f"Next: name the kernel that the build leaves, in {FILE}: [build] kernel")
     else:
-        command = "make boot" if tree.makefile else "make -f Makefile.user boot"  # Mirage has not made its own yet
+        command = "make boot" if tree.makefile else "make -f Makefile.user boot"  # Mirage has not generated its own yet
         print("Next: unibuild boot" + (f" (or {command})" if make and "boot" not in taken else ""))
     if make and taken:
         print(f"{tree.makefile} has its own {', '.join(taken)}, which stays: for ours call unibuild itself")

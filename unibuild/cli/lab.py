@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     """Run ``unibuild lab`` with these arguments; return its exit status.
 
     Raises:
-        UnibuildError: as the functions of ``unibuild.lab.vm``.
+        UnibuildError: the same errors as the functions of ``unibuild.lab.vm``.
     """
     asked = _parser().parse_args(argv)
     return int(asked.act(asked))
@@ -107,7 +107,7 @@ def _ssh(asked: argparse.Namespace) -> int:
             lab = vm.up(_settings([]), progress)
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
     terminal = ["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []
-    remote = [" ".join(command)] if command else []  # ssh(1) does so too, and a shell in dom0 reads it
+    remote = [" ".join(command)] if command else []  # as ssh(1) does; a shell in dom0 parses the result
     return process.run_interactive(["ssh", "-F", str(lab.ssh_config), *terminal, lab.alias, *remote])
 
 

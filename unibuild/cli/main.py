@@ -1,4 +1,4 @@
-"""The ``unibuild`` command, when there is something to do: its own commands, then doit's."""
+"""The ``unibuild`` command after the fast path: run one of its own commands, or pass the command line to doit."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     """Run a command line; return the exit code.
 
     Raises:
-        KeyboardInterrupt: after Ctrl-C, which ``unibuild._fast_path`` answers.
+        KeyboardInterrupt: after Ctrl-C; ``unibuild._fast_path`` handles it.
     """
     run_result.begin()
     try:
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     try:
         code = _main(list(argv))
-        sys.stdout.flush()  # here, where its errors can still be reported
+        sys.stdout.flush()  # imported here, where errors can still be reported
         return code or lost_output()
     except UnibuildError as error:
         return print_error(error)
@@ -136,7 +136,7 @@ def _usage() -> str:
 
 
 def _help(words: list[str]) -> list[str] | None:
-    """Print the help page that a command line asks for; return the command line that prints it, or None: done."""
+    """Print the help page that a command line asks for and return None, or return the command line that prints it."""
     from unibuild.graph.graph import GOALS
 
     about = [word for word in words if not word.startswith("-") and "=" not in word and word != "help"]
@@ -151,7 +151,7 @@ def _help(words: list[str]) -> list[str] | None:
     elif about[0] in COMMANDS:
         return [about[0], "--help"]
     else:
-        return ["help", about[0]]  # a command of doit's, or a task of the project's dodo.py
+        return ["help", about[0]]  # a doit command, or a task of the project's dodo.py
     return None
 
 
@@ -163,7 +163,7 @@ def _enter(folder: str) -> None:
 
 
 def _doit(argv: list[str], asked: GoalOptions) -> int:
-    """Hand a command line to doit, with our tasks."""
+    """Pass a command line to doit, with unibuild's tasks."""
     from unibuild.doit_plugin.loader import Main
 
     code = int(Main(asked).run(argv))

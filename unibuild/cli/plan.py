@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     """Run ``unibuild plan`` with these arguments; return its exit status.
 
     Raises:
-        InputError: there is no such goal; or a setting is wrong.
+        InputError: the goal does not exist, or a setting is wrong.
     """
     parser = argparse.ArgumentParser(
         prog="unibuild plan", description="Print what a goal would run, and why. Nothing is run or written."
@@ -63,9 +63,9 @@ def main(argv: list[str]) -> int:
 
 
 def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str]:
-    """Give the lines that tell what these stages, in their order, and the boot would do.
+    """Yield the lines that show what these stages, in their order, and the boot would do.
 
-    What comes after a stale stage is only perhaps stale: the stage may leave what is there already.
+    A stage after a stale one is only possibly stale, because the stale stage may leave its output unchanged.
     """
     state = StateFile(str(found.project.root / STATE / "state.json"))
     before = None
@@ -100,7 +100,7 @@ def _commands(found: Graph, stage: Stage) -> Iterator[str]:
 
 
 def _difference(found: Graph) -> Iterator[str]:
-    """Give the difference between the ``.xl`` that is there and the one that would be."""
+    """Yield the difference between the current ``.xl`` and the one that the run would write."""
     if not found.kernel.exists() or (found.start is not None and not found.start.exists()):
         yield "  (the .xl can be told when the kernel is built)"
         return

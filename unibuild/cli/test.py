@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
         0: all tests passed; 1: one failed; else the exit code of the first error.
 
     Raises:
-        UnibuildError: the project cannot be built, or the host not be reached.
+        UnibuildError: the project cannot be built, or the host cannot be reached.
     """
     asked = _parser().parse_intermixed_args(argv)
     words = dict(word.split("=", 1) for word in asked.words if "=" in word)
@@ -49,14 +49,14 @@ def main(argv: list[str]) -> int:
 
 
 def choose(tables: Mapping[str, Case], names: Sequence[str]) -> dict[str, Case]:
-    """Return the tests of these names, all where there are none.
+    """Return the tests with these names, or all tests if no name is given.
 
     Args:
         tables: the ``[test]`` tables; a project without any has the test ``boots``.
-        names: those that are wanted.
+        names: the names of the tests to run.
 
     Raises:
-        InputError: there is none of a name.
+        InputError: no test has one of the names.
     """
     from unibuild.testing.runner import DEFAULT
 
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str, str, list[CaseResult]]:
-    """Build, and run the tests; return the build's exit code, the domain's name, the host's and the results."""
+    """Build, and run the tests; return the build's exit code, the names of domain and host, and the results."""
     from unibuild.doit_plugin.loader import Main
     from unibuild.doit_plugin.usage import GoalOptions
     from unibuild.graph import xl_file
@@ -116,7 +116,7 @@ def _tell(result: CaseResult) -> None:
 
 
 def _printable(line: str) -> str:
-    """Return what a domain said without what would change the terminal."""
+    """Return a line of a domain's output, with unprintable characters replaced to protect the terminal."""
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
@@ -139,7 +139,7 @@ def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: 
 
 @contextlib.contextmanager
 def _stdout_for_json(*, is_wanted: bool) -> Iterator[int]:
-    """Where JSON goes to standard output, let all else that is printed, by children too, go to standard error."""
+    """If JSON goes to standard output, redirect all other output, also that of children, to standard error."""
     if not is_wanted:
         yield 1
         return

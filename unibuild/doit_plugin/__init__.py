@@ -1,1 +1,1 @@
-"""Everything that imports doit: loader, tasks, goals, reporter, state, build worker."""
+"""The integration with doit: loader, tasks, goals, reporter, state and build worker."""

@@ -1,13 +1,13 @@
 """The builder of the watch loop: ``python -m unibuild.doit_plugin.build_worker ROOT DODO [KEY=VALUE]...``.
 
-It loads Python's modules, the settings and the ``dodo.py`` once, and then builds as often as it is told. Each build
-runs in a copy of this process (fork): it finds all loaded and nothing used, it can be stopped without harm to the next
-one, and what it leaves in memory goes with it. So the builder has no second thread; the loop, which has some, is
-another process.
+It loads Python's modules, the settings and the ``dodo.py`` once, then builds each time the loop asks for it. Each build
+runs in a fork of this process. So a build starts with everything loaded and unchanged, can be stopped without harm to
+the next one, and frees its memory at its end. Because of the forks the builder has only one thread; the loop, which
+has several, is another process.
 
-Standard input is the socket on which the loop talks (``unibuild.watch.worker_protocol``); when that is closed, also
-because the
-loop was killed, a build is ended and so is this. What the tasks and their commands write goes to standard output.
+Standard input is the socket to the loop (``unibuild.watch.worker_protocol``). When the socket is closed, also because
+the loop was killed, the builder stops its build and exits. The output of tasks and their commands goes to standard
+output.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_PATIENCE = 5.0  # seconds for a build to end when the loop is gone
-_TRACE = 12  # lines of a traceback that are told
+_PATIENCE = 5.0  # seconds for a build to end after the loop has closed the socket
+_TRACE = 12  # lines of a traceback that are reported
 
 
 class _Loader(Loader):
-    """Loads the tasks for a project whose settings are kept, and for a reporter that talks to the loop."""
+    """A loader with the project already loaded, and with a reporter that reports to the loop."""
 
     def __init__(self, project: Project, reporter: type[Reporter]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Loader(Loader):
 
 
 def _reporter(loop: socket.socket) -> type[Reporter]:
-    """Return the reporter that tells the loop."""
+    """Return the reporter that reports to the loop."""
 
     class Wired(Reporter):
         def execute_task(self, task: Task) -> None:
@@ -135,11 +135,11 @@ class BuildWorkerServer:
         boot = next((task for task in self.loader.found if task.name == "boot"), None)
         self.goals = tuple(dict.fromkeys(boot.task_dep)) if boot else ("xl",)
         for module in ("graph.run_stage", "graph.xl_file"):
-            importlib.import_module(f"unibuild.{module}")  # which a build would import
+            importlib.import_module(f"unibuild.{module}")  # a build would import it otherwise
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The files that a person's own tasks read, and none of the tasks makes, absolute."""
+        """The absolute paths of the files that the user's own tasks read and no task makes."""
         by_name = {task.name: task for task in self.loader.found}
         made = {os.path.abspath(path) for task in self.loader.found for path in task.targets}  # noqa: PTH100
         found: set[str] = set()
@@ -156,7 +156,7 @@ class BuildWorkerServer:
         return tuple(sorted(found - made))
 
     def _command(self, kind: type[Command], dodo: str) -> Command:
-        """Return a command of doit's, which looks through all that is installed for plugins: that takes a while."""
+        """Return one of doit's commands. This is slow, because doit searches all installed packages for plugins."""
         config = {"BACKEND": {"unibuild": "unibuild.doit_plugin.state:StateFile"}}
         named = {"dodoFile": dodo} if dodo else {}
         return kind(task_loader=self.loader, config=config, bin_name="unibuild", cmds={}, opt_vals=named)
@@ -174,20 +174,20 @@ class BuildWorkerServer:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Load, and build until the socket is closed; return the exit code."""
+    """Load the project, and build on request until the socket is closed; return the exit code."""
     root, dodo, *words = argv
     loop = socket.socket(fileno=os.dup(0))
     os.set_inheritable(loop.fileno(), False)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is no StringIO
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is not a StringIO
     os.chdir(root)
     try:
         builder = BuildWorkerServer(loop, Path(root), dodo, words)
     except UnibuildError as error:
         return _refuse(loop, error)
-    except SystemExit as error:  # a dodo.py that wants none of it, or a signal
+    except SystemExit as error:  # a dodo.py called sys.exit, or a signal arrived
         return _refuse(loop, InputError(f"loading the tasks ended with exit code {error.code}"))
     except Exception as error:  # whatever a dodo.py raises
         return _refuse(loop, _traced(error))
@@ -197,7 +197,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _tell(loop: socket.socket, message: worker_protocol.Message) -> None:
-    """Tell the loop, and mark in the output what was written before."""
+    """Send a message to the loop, and mark in the output where it was sent."""
     sys.stdout.flush()
     sys.stderr.flush()
     os.write(1, worker_protocol.MARK)
@@ -210,7 +210,7 @@ def _refuse(loop: socket.socket, error: UnibuildError) -> int:
 
 
 def _serve(builder: BuildWorkerServer) -> None:
-    """Build when told to; return when the socket is closed, and no build runs any more."""
+    """Build on request; return when the socket is closed and no build is running."""
     lines, running = worker_protocol.MessageReader(), None
     deadline = None
     while True:

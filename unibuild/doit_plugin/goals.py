@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["later_tasks", "tasks", "tasks_for_all", "watch_task"]
 
 
-_OF_ONE_HOST = ("publish_ami", "launch_ami", "redeploy")  # an image has the command line of one host's .xl
+_OF_ONE_HOST = ("publish_ami", "launch_ami", "redeploy")  # an image contains the command line of one host's .xl
 
 
 def tasks(graph: Graph) -> list[Task]:
     """Return the doit tasks of a project up to ``boot``, in the graph's order.
 
-    From here on the process ends in order on TERM and HUP.
+    After this call, TERM and HUP shut the process down in an orderly way.
     """
     exit_on_termination()
     guard = TreeLock(graph.project.root)
@@ -47,8 +47,8 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
     """Return the doit tasks of ``--host all``: each stage once, and ``boot`` on all hosts at the same time.
 
     Args:
-        graphs: that of each host.
-        project: the project, whose ``host`` is ``all``.
+        graphs: the graph of each host.
+        project: the project; its setting ``host`` is ``all``.
     """
     exit_on_termination()
     guard = TreeLock(project.root)
@@ -59,11 +59,11 @@ def tasks_for_all(graphs: Sequence[Graph], project: Project) -> list[Task]:
 
 
 def later_tasks(project: Project) -> list[Task]:
-    """Return the tasks of the goals in ``BUILT_ALREADY``: a tree that cannot be built has them too."""
+    """Return the tasks of the goals in ``BUILT_ALREADY``, which work even if the tree cannot be built."""
     exit_on_termination()
     is_one = project.settings.host != ALL
     first = next(iter(project.settings.hosts), None)
-    told = project if is_one or first is None else at(project, first)  # these two tell of every host anyway
+    told = project if is_one or first is None else at(project, first)  # status and history report on every host anyway
     return [
         _console_task(project),
         _destroy_task(project) if is_one else _everywhere_task(project, "destroy"),
@@ -84,7 +84,7 @@ def _boot_task(graph: Graph, guard: TreeLock) -> Task:
     return Task(
         "boot",
         [as_action(act)],
-        file_dep=[OwnFileDep(graph.kernel)],  # not the .xl, which another host has another of: doit would see a change
+        file_dep=[OwnFileDep(graph.kernel)],  # not the .xl, which differs for each host: doit would see a change
         task_dep=["xl"],
         uptodate=[DomainUpToDate(graph)],
         params=[*OPTIONS["boot"], *SHARED],
@@ -105,7 +105,7 @@ def _publish_task(graph: Graph, guard: TreeLock) -> Task:
         [as_action(act)],
         file_dep=[OwnFileDep(graph.kernel)],
         task_dep=["xl"],
-        uptodate=[False],  # whether the AMI is there only AWS can tell
+        uptodate=[False],  # only AWS knows whether the AMI exists
         params=[*OPTIONS["publish_ami"], *SHARED],
         doc=GOALS["publish_ami"],
         **OWN_TERMINAL,
@@ -113,7 +113,7 @@ def _publish_task(graph: Graph, guard: TreeLock) -> Task:
 
 
 def _launch_task(graph: Graph, guard: TreeLock, goal: str) -> Task:
-    """Return the task that publishes and launches; what was published it needs to know, so it is no other task's."""
+    """Return the task that publishes and launches: one task, because the launch needs the published AMI."""
 
     def act(planned: bool, terminate: bool = False) -> None:
         from unibuild.ec2 import launch
@@ -127,7 +127,7 @@ def _launch_task(graph: Graph, guard: TreeLock, goal: str) -> Task:
         [as_action(act)],
         file_dep=[OwnFileDep(graph.kernel)],
         task_dep=["xl"],
-        uptodate=[False],  # whether the instance runs only AWS can tell
+        uptodate=[False],  # only AWS knows whether the instance is running
         params=[*OPTIONS[goal], *SHARED],
         doc=GOALS[goal],
         **OWN_TERMINAL,
@@ -188,7 +188,7 @@ def _rollback_task(project: Project) -> Task:
 
 
 def _refused_task(project: Project, goal: str) -> Task:
-    """Return the task of a goal that is for one host, where all are meant: it says so."""
+    """Return the task of a one-host goal under ``--host all``: it fails with an error that says so."""
 
     def act(**_: object) -> None:
         resolve.address(project.settings)  # raises
@@ -199,7 +199,7 @@ def _refused_task(project: Project, goal: str) -> Task:
 
 
 def _everywhere_task(project: Project, goal: str, guard: TreeLock | None = None) -> Task:
-    """Return the task of a goal on all hosts that have a name; ``guard`` where what it boots is built before."""
+    """Return the task of a goal on all named hosts; ``guard`` is the tree's lock if the goal builds first."""
 
     def act(wait: float | None, words: list[str] | None = None) -> None:
         from unibuild.deploy import all_hosts
@@ -231,7 +231,7 @@ def _waiting(project: Project, wait: float) -> Project:
 
 
 def watch_task(project: Project, dodo: str) -> Task:
-    """Return the doit task of the goal ``watch``; ``dodo`` is the ``dodo.py`` that the command line names."""
+    """Return the doit task of the goal ``watch``; ``dodo`` is the path of the ``dodo.py`` on the command line."""
 
     def act(keep: bool, as_json: bool) -> None:
         from unibuild.watch.run import watch

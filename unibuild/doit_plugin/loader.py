@@ -1,4 +1,4 @@
-"""unibuild as doit sees it: a loader (``loader = "unibuild"``), and what a ``dodo.py`` of two lines imports.
+"""The doit loader (``loader = "unibuild"``), and the names that a ``dodo.py`` of two lines imports.
 
 from unibuild import DOIT_CONFIG, unikernel
 
@@ -54,7 +54,7 @@ __all__ = ["Loader", "Main", "Unikernel", "doit_config", "unikernel"]
 
 
 def doit_config(start: Path) -> dict[str, Any]:
-    """Return doit's configuration for the project that ``start`` belongs to: what a dodo.py has as DOIT_CONFIG."""
+    """Return doit's configuration (a dodo.py's DOIT_CONFIG) for the project that ``start`` belongs to."""
     file = find_upward(FILE, start.absolute())
     root = file.parent if file else start.absolute()
     return {
@@ -63,7 +63,7 @@ def doit_config(start: Path) -> dict[str, Any]:
         "default_tasks": ["build"],
         "dep_file": str(root / STATE / "state.json"),
         "reporter": Reporter,
-        "sort": "definition",  # of `list`: the graph's order
+        "sort": "definition",  # `list` shows the graph's order
         "verbosity": 2,
     }
 
@@ -78,11 +78,11 @@ class Unikernel:
 
     def __init__(self, own: Collection[str] = ()) -> None:
         self._own = frozenset(own)
-        self.asked: GoalOptions | None = None  # None: they are in the command line
-        self.command_line: Sequence[str] | None = None  # None: that of the program, which is doit
+        self.asked: GoalOptions | None = None  # None: read them from the command line
+        self.command_line: Sequence[str] | None = None  # None: sys.argv, because the program is doit
         self.held: Project | None = None
-        self.dodo: str | None = None  # None: doit's own loader loads the dodo.py: look at the command line
-        # An attribute of the instance: doit looks for the name on whatever a dodo.py holds, and would call it on the
+        self.dodo: str | None = None  # None: doit's own loader loads the dodo.py: read the command line
+        # An attribute of the instance: doit looks for the name on everything in a dodo.py, and would call it on the
         # class too.
         self.create_doit_tasks = self._create
 
@@ -90,16 +90,16 @@ class Unikernel:
         yield from self.tasks()
 
     def tasks(self) -> list[Task]:
-        """Return the tasks of the project that the current folder belongs to, or of the one that is held.
+        """Return the tasks of the held project, or else of the project that the current folder belongs to.
 
         Raises:
-            UnibuildError: one is held, and its tree cannot be built.
+            UnibuildError: a project is held, and its tree cannot be built.
         """
         from unibuild.graph.graph import graph
         from unibuild.host import resolve
         from unibuild.settings.hosts import ALL, at
 
-        gc.freeze()  # what is loaded by now stays to the end: the collector need not go through it, here and at exit
+        gc.freeze()  # what is loaded by now stays to the end: the garbage collector need not scan it
         if self.held is not None:
             return tasks(graph(self.held))
         try:
@@ -124,7 +124,7 @@ class Unikernel:
 
     @property
     def _words(self) -> Sequence[str]:
-        return sys.argv[1:] if self.command_line is None else self.command_line  # doit hands its own to nobody
+        return sys.argv[1:] if self.command_line is None else self.command_line  # doit does not pass on its own copy
 
     def project(self) -> Project:
         """Load the project, with the settings of the command line."""
@@ -133,13 +133,13 @@ class Unikernel:
         from unibuild.settings.loader import load
 
         asked = options_after_goal(self._words) if self.asked is None else self.asked
-        words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var gives one by its name, and hides which there are
+        words = doit_cmd._CMDLINE_VARS or {}  # doit.get_var returns one by name, and cannot list them
         settings = {key: value for key, value in words.items() if key not in self._own}
         return load(Path.cwd(), settings | ({"host": asked.host} if asked.host else {}), take_over=asked.take_over)
 
 
 def _named_dodo(words: Sequence[str]) -> str:
-    """Return the path of the ``dodo.py`` that a command line of plain doit names; empty: it names none."""
+    """Return the path of the ``dodo.py`` that a command line of plain doit names, or an empty string."""
     for place, word in enumerate(words):
         if word in ("-f", "--file") and place + 1 < len(words):
             return os.path.abspath(words[place + 1])  # noqa: PTH100
@@ -149,21 +149,21 @@ def _named_dodo(words: Sequence[str]) -> str:
 
 
 def unikernel(*, own: Collection[str] = ()) -> Unikernel:
-    """Return the project's tasks, to be held by any name in a ``dodo.py``; see ``Unikernel``."""
+    """Return the project's tasks, for assignment to any name in a ``dodo.py``; see ``Unikernel``."""
     return Unikernel(own)
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
-    """Loads the tasks of the project that the current folder belongs to, and those of a ``dodo.py`` where there is one.
+    """Loads the tasks of the project that the current folder belongs to, and those of its ``dodo.py`` if there is one.
 
-    A dodo.py that holds a ``unikernel()`` is loaded as it is.
+    A dodo.py that contains a ``unikernel()`` is loaded unchanged.
     """
 
     asked: GoalOptions | None = None
-    """The options of the goals, where the command line does not hold them any more."""
+    """The options of the goals, if they were removed from the command line; None: read them from it."""
 
     command_line: Sequence[str] | None = None
-    """The goals and what follows them; None: those of the program, which is doit."""
+    """The goals and what follows them; None: ``sys.argv``, because the program is doit."""
 
     held: Project | None = None
     """The project, if it need not be loaded again."""
@@ -176,7 +176,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
         super().__init__()
 
     def setup(self, opt_values: dict[str, Any]) -> None:
-        """Load the ``dodo.py``, which is looked for beside ``unibuild.toml`` too, and go to the project's folder."""
+        """Load the ``dodo.py``, which may also be next to ``unibuild.toml``, and change to the project's folder."""
         named = opt_values["dodoFile"]
         self.dodo = os.path.abspath(named) if named != opt_dodo["default"] else ""  # noqa: PTH100
         dodo = find_upward(named, Path.cwd()) if opt_values["seek_file"] else Path(named)
@@ -195,7 +195,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
             os.chdir(file.parent)
 
     def load_doit_config(self) -> dict[str, Any]:
-        """Return our configuration, with that of the ``dodo.py`` on top."""
+        """Return unibuild's configuration for doit; that of the ``dodo.py`` takes precedence."""
         return {**doit_config(Path.cwd()), **super().load_doit_config()}
 
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
@@ -210,14 +210,14 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
             found += ours[0].tasks()
             for task in found:
                 task.cfg_values = (self.config or {}).get(f"task:{task.name}", task.cfg_values)
-        if isinstance(cmd, (Help, Info)):  # the others look by themselves whether there is such a task
+        if isinstance(cmd, (Help, Info)):  # the other commands check by themselves that the task exists
             cmd.task_list = found
             check_tasks_exist({task.name for task in found}, pos_args)
         return found
 
 
 class _Told:
-    """A command of doit whose errors are told in sentences: doit itself would answer them with a traceback."""
+    """Prints the errors of a doit command as sentences, where doit itself would print a traceback."""
 
     task_list: list[Task]
 
@@ -225,10 +225,10 @@ class _Told:
         """Run the command.
 
         Raises:
-            SystemExit: with our exit code.
+            SystemExit: with unibuild's exit code.
         """
         try:
-            return int(super().parse_execute(in_args) or 0)  # type: ignore[misc]  # of the class beside
+            return int(super().parse_execute(in_args) or 0)  # type: ignore[misc]  # of the other base class
         except UnibuildError as error:
             raise SystemExit(print_error(error)) from None
         except BrokenPipeError:
@@ -251,7 +251,7 @@ class _Told:
 
 
 class _List(List):  # type: ignore[misc]
-    """doit's ``list``, with the state of a goal in words, and why it is to run."""
+    """doit's ``list``, with the state of a goal in words, and why it would run."""
 
     name = "list"
 
@@ -265,7 +265,7 @@ class _List(List):  # type: ignore[misc]
 
     def _print_task(self, template: str, task: Task, status: bool, *more: Any) -> None:  # noqa: ANN401 (doit's)
         always_runs = task.uptodate == [(False, None, None)]
-        if not status or self._is_filtered or not always_runs:  # what always runs has no state worth a line
+        if not status or self._is_filtered or not always_runs:  # a task that always runs has no state worth showing
             own = template.replace("{status} {name:<", "{status:<12}{name:<")  # doit's own
             out = self.outstream
             self.outstream = shown = io.StringIO()
@@ -282,7 +282,7 @@ class _List(List):  # type: ignore[misc]
 
 
 class _ResetDep(ResetDep):  # type: ignore[misc]
-    """doit's ``reset-dep``: record what is there as up to date, without running anything."""
+    """doit's ``reset-dep``: record the existing files as up to date, without running anything."""
 
     doc_purpose = "record what is there as up to date, without building"
     doc_description = "The kernel is copied to .unibuild as after a build. A goal whose file is missing is left alone."
@@ -302,7 +302,7 @@ class _ResetDep(ResetDep):  # type: ignore[misc]
             self.dep_manager.close()
 
     def _record(self, task: StageTask, known: dict[str, Task]) -> str:
-        """Record the files of a stage; return what to tell of it."""
+        """Record the files of a stage; return what to print about it."""
         missing = task.accept()
         if missing:
             return f"{missing} is missing; nothing recorded"
@@ -314,7 +314,7 @@ class _ResetDep(ResetDep):  # type: ignore[misc]
 
 
 class Main(DoitMain):  # type: ignore[misc]
-    """doit's command line with our loader and settings, whatever configures doit itself in the folder."""
+    """doit's command line with unibuild's loader and settings, whatever doit configuration the folder has."""
 
     BIN_NAME = "unibuild"
     DOIT_CMDS = tuple(
@@ -339,7 +339,7 @@ def _is_export(task: Task) -> bool:
 
 
 def _needs_graph(words: Sequence[str]) -> bool:
-    """Say whether a command line, by the goals in it, needs a tree that can be built."""
+    """Return whether the goals of a command line need a tree that can be built."""
     goals = GOALS.keys() & words
     return not goals or not goals <= {*BUILT_ALREADY}
 

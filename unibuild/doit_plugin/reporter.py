@@ -1,4 +1,4 @@
-"""What is told while tasks run: why each runs, how long it took, and at the end what there was nothing to do for."""
+"""Report the progress of tasks: why each runs, how long it took, and at the end which were up to date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Reporter", "item_of"]
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
-    """Tells about our tasks in short lines, and about a person's own as doit does."""
+    """Reports on unibuild's tasks in short lines, and on the user's own tasks as doit does."""
 
     desc = "short lines: what runs and why (unibuild's)"
 
@@ -35,12 +35,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._exit_code = 0
 
     def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
-        """Remember what was asked for."""
+        """Remember which tasks the user asked for."""
         super().initialize(tasks, selected_tasks)
         self._selected = list(selected_tasks)
 
     def execute_task(self, task: Task) -> None:
-        """Say that a task runs, and why."""
+        """Print that a task runs, and why."""
         if task.actions:
             self._began[task.name] = time.monotonic()
         item = item_of(task)
@@ -50,12 +50,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self._line(f"{task.name}: {item.reason or 'asked for'}")
 
     def add_success(self, task: Task) -> None:
-        """Say that a stage is done."""
+        """Print that a stage is done."""
         if isinstance(item_of(task), StageUpToDate):
             self._line(f"{task.name}: done in {time.monotonic() - self._began[task.name]:.1f} s")
 
     def skip_uptodate(self, task: Task) -> None:
-        """Keep it for the end."""
+        """Print that the domain runs already, or remember a task that is up to date for the end of the run."""
         if isinstance(item_of(task), DomainUpToDate):
             self._line(f"{task.name}: the domain runs already, and nothing has changed")
             run_result.note(sentence="the domain runs already, and nothing has changed")
@@ -65,7 +65,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             super().skip_uptodate(task)
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
-        """Tell a failure in its sentence."""
+        """Print the message of a failure."""
         if not isinstance(fail, Failed):
             super().add_failure(task, fail)
             return
@@ -75,11 +75,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._exit_code = self._exit_code or print_error(fail.error())
 
     def complete_run(self) -> None:
-        """Tell what was up to date, where that is all there is to report, and set the exit code.
+        """Print what was up to date if nothing ran, and set the exit code.
 
         Raises:
-            SystemExit: with the exit code of the first failure; doit itself knows only 1 and 2. After Ctrl-C with 130:
-                doit would let the interpreter print a traceback.
+            SystemExit: with the exit code of the first failure; doit itself knows only 1 and 2. After Ctrl-C with 130,
+                because doit would let the interpreter print a traceback.
         """
         if isinstance(sys.exception(), KeyboardInterrupt):
             raise SystemExit(interrupted()) from None
@@ -94,11 +94,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def _line(self, text: str) -> None:
         self.write(f"{text}\n")
-        self.outstream.flush()  # a child's output comes after it
+        self.outstream.flush()  # the output of a child process follows this line
 
 
 def item_of(task: Task) -> StageUpToDate | DomainUpToDate | None:
-    """Return what judges a task of ours."""
+    """Return the ``uptodate`` item of one of unibuild's tasks; None for other tasks."""
     for item, _args, _kwargs in task.uptodate or ():
         if isinstance(item, StageUpToDate | DomainUpToDate):
             return item

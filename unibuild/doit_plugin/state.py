@@ -1,11 +1,11 @@
-"""What doit remembers between runs, in one JSON file: a backend for doit (entry point ``doit.BACKEND``).
+"""Keep doit's state between runs in one JSON file: a backend for doit (entry point ``doit.BACKEND``).
 
-doit's own backends write when the whole run ends, so that a killed run forgets what it had finished, and of two runs
-at once one loses its state. Here a task's state is written as the task ends: read again, merged and replaced under a
-lock. A damaged file counts as empty: everything is stale then, and nothing else is lost. The file of a newer unibuild
-is left alone, and the run ends.
+doit's own backends write when the whole run ends. So a killed run forgets what it had finished, and one of two
+simultaneous runs loses its state. This backend writes a task's state when the task ends: it reads the file again,
+merges and replaces it under a lock. A damaged file counts as empty: everything is stale then, and nothing else is lost.
+The file of a newer unibuild is left alone, and the run ends.
 
-Every doit on the machine imports this module where unibuild is installed beside it: it imports next to nothing.
+Every doit in an environment with unibuild imports this module, so it imports next to nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Codec(Protocol):
-        """What doit hands us to write values with: JSON."""
+        """The type of the codec that doit passes to a backend to write values: JSON."""
 
         def encode(self, data: object) -> str: ...
         def decode(self, data: str) -> Any: ...  # noqa: ANN401
@@ -38,7 +38,7 @@ Tasks = dict[str, dict[str, Any]]
 
 
 class _Json:
-    """The codec of those who read the state without doit."""
+    """The codec for reading the state without doit."""
 
     def encode(self, data: object) -> str:
         return json.dumps(data)
@@ -53,7 +53,7 @@ class StateFile:
     Args:
         name: the file's path.
         codec: how values are written: doit's, which is JSON too.
-        module_name: doit passes it; it means nothing here.
+        module_name: passed by doit, and not used.
     """
 
     desc = "one JSON file, written as each task ends (unibuild's)"
@@ -86,7 +86,7 @@ class StateFile:
         self.tasks.get(task_id, {}).pop(dependency, None)
 
     def in_(self, task_id: str) -> bool:
-        """Say whether anything is known of a task."""
+        """Return whether the state has anything about a task."""
         return task_id in self.tasks
 
     def remove(self, task_id: str) -> None:
@@ -102,9 +102,9 @@ class StateFile:
         self.emptied = True
 
     def dump(self) -> None:
-        """Write what changed here into the file, and leave there what others changed.
+        """Write this run's changes to the file, and keep those of other runs.
 
-        Where nothing is new the folder need not be one that can be written to.
+        If nothing changed, the folder may be read-only.
         """
         if not (self.changed or self.removed or self.emptied):
             return
@@ -123,7 +123,7 @@ class StateFile:
         self.emptied = False
 
     def _merged(self) -> str | None:
-        """Return the file's next text; None: it would be as it is."""
+        """Return the new text of the file; None: it would be unchanged."""
         there = self._read()
         tasks = {} if self.emptied else {name: task for name, task in there.items() if name not in self.removed}
         changed = {name: self.tasks[name] for name in self.changed}
@@ -140,12 +140,12 @@ class StateFile:
             files.refuse_newer(self.path, content["version"], VERSION)
             if content["version"] == VERSION:
                 return {name: task for name, task in content["tasks"].items() if isinstance(task, dict)}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not written by us
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, or not written by unibuild
             pass
         return {}
 
     def _give_up(self, error: FileError) -> NoReturn:
-        """End the run: doit would answer any other exception here with a traceback, twice."""
+        """End the run with ``SystemExit``: doit would print the traceback of any other exception, twice."""
         self.changed.clear()
         self.removed.clear()
         self.emptied = False
@@ -153,5 +153,5 @@ class StateFile:
 
 
 def _tells(task: dict[str, Any]) -> bool:
-    """Say whether anything is known of a task but that it ran: what always runs leaves nothing else."""
+    """Return whether the state has more about a task than that it ran: a task that always runs leaves nothing else."""
     return any(value for key, value in task.items() if key != "checker:")

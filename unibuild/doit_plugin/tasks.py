@@ -1,7 +1,8 @@
-"""Make doit tasks of the stages of a build; ``doit_plugin.goals`` makes all tasks of a project.
+"""Turn the stages of a build into doit tasks; ``doit_plugin.goals`` has all tasks of a project.
 
-One ``uptodate`` item a task (``StageUpToDate``, ``DomainUpToDate``) decides whether it runs, not doit's own file check:
-doit records what a file is *after* the action and would lose an edit made meanwhile. ``Checker`` hides our files.
+One ``uptodate`` item of a task (``StageUpToDate``, ``DomainUpToDate``) decides whether it runs, not doit's own file
+check: doit records a file's state *after* the action and would miss an edit made meanwhile. ``Checker`` hides
+unibuild's files from that check.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 _MADE = (
-    "unibuild:made"  # where the state remembers which files are ours to remove: the tasks' own entries go on failure
+    "unibuild:made"  # the files that unibuild made and may remove; doit drops a task's own entry when the task fails
 )
 
 
@@ -56,13 +57,13 @@ class OwnFileDep(str):
 
 
 class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
-    """doit's check of file dependencies: judges those of a person's own tasks by their stamps, and no others."""
+    """doit's check of file dependencies: compares the fingerprints of files that the user's own tasks depend on."""
 
     def info(self, file_path: str) -> str:
-        """Return what tells a file from what it was.
+        """Return the fingerprint of a file.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it does not exist.
         """
         stamp = fingerprint.dated(file_path)
         if stamp == fingerprint.ABSENT and not isinstance(file_path, OwnFileDep):
@@ -70,17 +71,17 @@ class Checker(FileChangedChecker):  # type: ignore[misc]  # doit has no types
         return stamp
 
     def check_modified(self, file_path: str, file_stat: str, state: str) -> bool:
-        """Say whether a file changed."""
+        """Return whether a file changed; unibuild's own file dependencies never do."""
         return not isinstance(file_path, OwnFileDep) and file_stat != state
 
     def get_state(self, dep: str, current_state: str | None) -> str | None:
-        """Return what to keep for a file; None: what is kept already."""
+        """Return the state to record for a file; None: the recorded state is still right."""
         state = "" if isinstance(dep, OwnFileDep) else fingerprint.dated(dep)
         return None if state == current_state else state
 
 
 class Failed(TaskFailed):  # type: ignore[misc]
-    """A failure with a sentence and an exit code, as doit hands it from worker to reporter."""
+    """A failure with a message and an exit code, which doit passes from worker to reporter."""
 
     def __init__(self, error: UnibuildError) -> None:
         super().__init__(error.message)
@@ -91,12 +92,12 @@ class Failed(TaskFailed):  # type: ignore[misc]
             self.traceback = traceback.format_exception(error)
 
     def error(self) -> UnibuildError:
-        """Return it as an error to tell."""
+        """Return the failure as an error to print."""
         return self.failure.rebuild()
 
 
 class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
-    """Whether a stage is up to date, by its stamps; afterwards ``reason`` says why it is not."""
+    """Decides by fingerprints whether a stage is up to date; afterwards ``reason`` says why it is not."""
 
     def __init__(self, graph: Graph, stage: Stage) -> None:
         super().__init__()
@@ -106,12 +107,12 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         self._state: Any = None
 
     def setup(self, dep_manager: Any, tasks_dict: dict[str, Task]) -> None:  # noqa: ANN401 (doit's)
-        """Keep hold of the state file; doit calls this before it asks."""
+        """Keep the state file for later; doit calls this before ``__call__``."""
         super().setup(dep_manager, tasks_dict)
         self._state = dep_manager.backend
 
     def __call__(self, task: Task, values: dict[str, Any]) -> bool:
-        """Judge, and see to it that what was judged is recorded if the action succeeds."""
+        """Return whether the stage is up to date, and arrange that its record is saved if the action succeeds."""
         self.stage = latest(self.graph, self.stage)
         watch, folder = self.stage.watch, Path(self.stage.watch.root) / STATE
         try:
@@ -137,7 +138,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         return verdict.reason is None
 
     def _keep_dependencies(self, task: Task) -> None:
-        """Let doit's own list of file dependencies be as it is now: other names alone do not make a stage stale."""
+        """Update doit's own list of file dependencies, so that a changed list alone does not make a stage stale."""
         before = self._state.get(task.name, "deps:")
         if before is None or {*before} == task.file_dep:
             return
@@ -152,14 +153,17 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
 
 
 class DomainUpToDate:
-    """Whether the domain runs what the graph would boot: one query of xl."""
+    """Decides whether the domain runs what the graph would boot, with one call of xl."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.reason: str | None = None
 
     def __call__(self) -> bool:
-        """Ask; where the host cannot be asked the action shall meet the error. A lab that is down is left so."""
+        """Return whether the domain is current. An unreachable host counts as no, so that the action reports its error.
+
+        A lab that is down is not started.
+        """
         from unibuild.deploy.up_to_date import is_current
 
         found = self.graph
@@ -175,18 +179,18 @@ class DomainUpToDate:
 
 
 class StageTask(Task):  # type: ignore[misc]
-    """A stage as a task of doit's."""
+    """A stage as a doit task."""
 
     @property
     def fresh(self) -> StageUpToDate:
-        """What judges the stage."""
+        """The item that decides whether the stage is up to date."""
         return next(item for item, *_ in self.uptodate if isinstance(item, StageUpToDate))
 
     def accept(self) -> str | None:
-        """Prepare to record what is there as the stage's result; return the name of a target that is missing.
+        """Prepare to record the existing files as the stage's result; return the name of a missing target.
 
         Raises:
-            BuildError: what is there is not what the stage makes.
+            BuildError: an existing file is not a result that the stage can have.
             FileError: the kernel cannot be copied.
         """
         from unibuild.graph.run_stage import accept
@@ -195,7 +199,7 @@ class StageTask(Task):  # type: ignore[misc]
         return accept(self.fresh.graph, self.fresh.stage)
 
     def clean(self, outstream: TextIO, dryrun: bool) -> None:
-        """Remove the targets that we made, and no file that was there before us (``doit clean``)."""
+        """Remove the targets that unibuild made, and no file that existed before (``doit clean``)."""
         from doit import Globals
 
         state = Globals.dep_manager.backend
@@ -219,7 +223,7 @@ def stage_tasks(graph: Graph, guard: TreeLock) -> list[Task]:
 
 
 def group_by_goal(stages: list[Task]) -> list[Task]:
-    """Add the goals whose stages are named for the hosts that they are for."""
+    """Add the goals of stages that are named after hosts (``xl:lab``), as tasks with subtasks."""
     found = {task.name: task for task in stages}
     for task in stages:
         goal, _, host = task.name.partition(":")
@@ -231,13 +235,13 @@ def group_by_goal(stages: list[Task]) -> list[Task]:
 
 
 def _recorded(stage: Stage) -> dict[str, Any]:
-    """Return what the state file keeps of a stage's last success now."""
+    """Return the values that the state file now has for a stage's last success."""
     state = StateFile(str(Path(stage.watch.root) / STATE / "state.json"))
     return state.get(stage.name, "_values_:") or {}
 
 
 def _taken(values: dict[str, Any]) -> object:
-    """Return what distinguishes the record of a success from that of another one; None: there is none."""
+    """Return an identifier of the recorded success; None: none is recorded."""
     record = values.get("record")
     return record.get("taken") if isinstance(record, dict) else None
 
@@ -282,7 +286,7 @@ OWN_TERMINAL: dict[str, Any] = {
 
 
 def as_action(act: Callable[..., None]) -> Callable[..., Failed | None]:
-    """Make doit's action of ``act``: a failure becomes a value with the sentence, where doit would add a traceback."""
+    """Wrap ``act`` as a doit action that returns its errors as failures: doit would add a traceback to an exception."""
     import functools
 
     @functools.wraps(act)
@@ -291,7 +295,7 @@ def as_action(act: Callable[..., None]) -> Callable[..., Failed | None]:
             act(*args, **kwargs)
         except UnibuildError as error:
             return Failed(error)
-        except BrokenPipeError:  # of standard output: doit would make a failure with a traceback of it
+        except BrokenPipeError:  # of standard output: doit would report it as a failure with a traceback
             raise SystemExit(handle_broken_pipe()) from None
         except OSError as error:
             return Failed(FileError.of(error))

@@ -21,7 +21,7 @@ __all__ = ["TreeLock"]
 class TreeLock:
     """The lock on a project's tree, held from the first stage that runs to the last.
 
-    Made before doit forks its workers (``-n 2``), it is one lock of the whole run, whichever process takes it.
+    It is created before doit forks its workers (``-n 2``), so that all processes of the run share one lock.
 
     Args:
         root: the project's folder.
@@ -32,15 +32,15 @@ class TreeLock:
         self._error: FileError | None = None
         try:
             self._lock = files.Lock(state_dir(root) / "lock", f"the build in {root}")
-        except FileError as error:  # a tree that may be read only: `doit list` works there
+        except FileError as error:  # the tree may be read-only: `doit list` works there
             self._error = error
 
     def hold(self) -> None:
-        """Take the lock for the rest of the run; where another run has it, say so and wait for its end.
+        """Take the lock for the rest of the run; if another run has it, print that and wait until that run ends.
 
         Raises:
-            BusyError: this run was started by the build that has it.
-            FileError: there can be no lock in this tree.
+            BusyError: the build that has the lock started this run.
+            FileError: the lock's file cannot be created in this tree.
         """
         if self._lock is None:
             assert self._error is not None
@@ -52,13 +52,13 @@ class TreeLock:
         _end_with_parent()
 
     def release(self) -> None:
-        """Let others build: what follows does not touch the tree."""
+        """Let other runs build: this run does not touch the tree any more."""
         if self._lock is not None:
             self._lock.release()
 
 
 def _end_with_parent() -> None:
-    """In a worker of doit, end when the process that started us is killed: doit's workers would wait for ever."""
+    """In a worker of doit, end when the parent process is killed: doit's workers would wait for ever."""
     import multiprocessing
 
     parent = multiprocessing.parent_process()

@@ -39,7 +39,7 @@ SHARED: list[dict[str, Any]] = [
     {"name": "host", "long": "host", "type": str, "default": "", "help": "where the domain runs: a name, or `all`"},
     _flag("take_over", "take-over", "take over a domain of that name from another owner"),
 ]
-"""Options of every goal, in doit's form; what they say is read when the project is loaded."""
+"""Options of every goal, in doit's form; their values are read when the project is loaded."""
 
 _WAIT = {
     "name": "wait",
@@ -73,7 +73,7 @@ OPTIONS: Mapping[str, list[dict[str, Any]]] = {
     "history": [_JSON],
     "rollback": [_WAIT],
 }
-"""The options of each goal besides ``SHARED``, in doit's form."""
+"""The options of each goal in addition to ``SHARED``, in doit's form."""
 
 COMMON = {
     "--force": "run this goal even if it is up to date",
@@ -123,7 +123,7 @@ def goal_page(goal: str) -> str:
 
 
 def rows(table: Mapping[str, str], indent: int = 2) -> Iterator[str]:
-    """Give the lines of two columns, the second one wrapped at words to fit the terminal."""
+    """Yield the lines of a table of two columns, with the second one wrapped at words to fit the terminal."""
     width = max(map(len, table))
     for name, what in table.items():
         head = f"{' ' * indent}{name:<{width}}  "
@@ -145,11 +145,11 @@ def wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
 
 
 def unknown_option(option: str, words: Sequence[str]) -> InputError:
-    """Return the error of an option that nothing knows.
+    """Return the error for an unknown option.
 
     Args:
         option: the option as it was given.
-        words: the command line; the last goal before the option is the one it was meant for.
+        words: the command line; the option was meant for the last goal before it.
     """
     import difflib
 
@@ -185,11 +185,11 @@ def _spelled(option: Mapping[str, Any]) -> str:
 
 
 class GoalOptions(NamedTuple):
-    """What the options say.
+    """The values of the options.
 
     Attributes:
-        host: the setting ``host`` for this time, or None.
-        take_over: whether a domain of that name may be taken over from someone else.
+        host: the setting ``host`` for this run, or None.
+        take_over: whether a domain of that name may be taken over from another owner.
     """
 
     host: str | None = None
@@ -197,7 +197,7 @@ class GoalOptions(NamedTuple):
 
 
 def split_options(words: Sequence[str]) -> tuple[GoalOptions, list[str]]:
-    """Return what the options in a command line say, and the words without them.
+    """Return the values of the options in a command line, and the words without the options.
 
     Raises:
         InputError: ``--host`` is the last word.

@@ -18,7 +18,7 @@ _LIMIT = 1 << 20  # bytes of a body that are read
 
 
 def get(sock: socket.socket, path: str, *, host: str, port: int, timeout: float) -> http.client.HTTPResponse:
-    """Send a GET request and return the response, whose body is not read yet; use it in a ``with`` block.
+    """Send a GET request and return the response without reading its body; use it in a ``with`` block.
 
     Args:
         sock: a connection to the server.

@@ -1,6 +1,6 @@
 """Raise on Ctrl-C, TERM and HUP only where Python passes the exception on, and print no traceback for Ctrl-C.
 
-A handler that raises inside a finalizer or a weak reference's callback raises for nobody: Python prints "Exception
+If a handler raises inside a finalizer or a weak reference's callback, the exception is lost: Python prints "Exception
 ignored" and the run goes on. Inside an import it can become another exception ("RuntimeError: Error calling
 __set_name__"). So an import postpones the signal for a moment, and a signal is sent again if Python ignored its
 exception.
@@ -74,7 +74,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     if not _postpone(number, frame):
-        _signal.signal(number, _signal.SIG_IGN)  # the end takes a while, and is on its way
+        _signal.signal(number, _signal.SIG_IGN)  # the exit has begun, and takes a while
         raise SystemExit(128 + number)
 
 
@@ -97,7 +97,7 @@ def _send_later(number: int) -> bool:
 
     try:
         _thread.start_new_thread(send, ())
-    except RuntimeError:  # the interpreter ends, or there can be no more threads
+    except RuntimeError:  # the interpreter is exiting, or no more threads can be started
         return False
     return True
 

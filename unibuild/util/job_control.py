@@ -110,7 +110,7 @@ def _stopped(pid: int) -> os.waitid_result | None:
         return None
 
 
-_DETECTOR_TIMEOUT = 5.0  # seconds for the detector to end of a signal
+_DETECTOR_TIMEOUT = 5.0  # seconds for the detector to end after a signal
 
 
 class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]):

@@ -1,6 +1,6 @@
-"""The result of a run as JSON, for the unibuild that started it: ``--host all`` runs one for each host.
+"""Send the result of a run as JSON to the unibuild that started it: ``--host all`` starts one run for each host.
 
-The parent names a file descriptor in the environment. No program reads another's sentences: what it needs are fields.
+The parent names a file descriptor in the environment. It reads fields, never the messages for people.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _MOST = 1 << 20  # bytes of a result
 
 
 class Result(msgspec.Struct):
-    """What a run did.
+    """The result of a run.
 
     Attributes:
-        sentence: the last thing that it reported, for people.
+        sentence: the last message that it printed, for people.
         domid: the number of the domain that runs now; None: none is known.
         failure: the first error that ended a goal.
         version: of this format.
@@ -57,7 +57,7 @@ def note_failure(error: UnibuildError) -> None:
 
 
 def begin() -> None:
-    """Take the file descriptor that the parent named, where there is one that asks; no child of this run gets it."""
+    """Open the file descriptor that the parent named, if it named one; children of this run do not inherit it."""
     global _fd
     fd = os.environ.pop(DESCRIPTOR, "")
     if fd.isdecimal():
@@ -72,7 +72,7 @@ def has_parent() -> bool:
 
 
 def send() -> None:
-    """Write the result to the parent, where there is one that asks."""
+    """Write the result to the parent, if it waits for one."""
     global _fd
     fd, _fd = _fd, None
     if fd is not None:
@@ -81,9 +81,9 @@ def send() -> None:
 
 
 def read(fd: int) -> Result:
-    """Return the result that a child has sent, and close the file descriptor; an empty one where it sent none.
+    """Return the result that a child has sent, and close the file descriptor; an empty result if it sent none.
 
-    One that cannot be read is a failure of its own.
+    A result that cannot be read counts as a failure.
     """
     with os.fdopen(fd, "rb") as pipe:
         content = pipe.read(_MOST)

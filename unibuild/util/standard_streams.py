@@ -30,7 +30,7 @@ class _Raw(io.FileIO):
     def write(self, data: Buffer, /) -> int:
         """Return the number of bytes that were written, or all of them where there was a failure."""
         try:
-            while (written := super().write(data)) is None:  # a pipe that somebody made non-blocking
+            while (written := super().write(data)) is None:  # a pipe that another program made non-blocking
                 select.select([], [self.fileno()], [])
         except OSError as error:
             note(self.fileno(), error)

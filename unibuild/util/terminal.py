@@ -215,7 +215,7 @@ class Terminal(contextlib.AbstractContextManager["Terminal"]):
     def _set(self, settings: Settings) -> None:
         assert self.fd is not None
         with contextlib.suppress(termios.error), undisturbed(signal.SIGTTOU):
-            # Not TCSADRAIN: it would wait for a terminal whose output is stopped by Ctrl-S.
+            # Not TCSADRAIN: it would block while Ctrl-S stops the terminal's output.
             termios.tcsetattr(self.fd, termios.TCSANOW, settings)
 
 
