@@ -24,6 +24,7 @@ import os, re, signal, sys
 from pathlib import Path
 from unibuild.util import process
 from unibuild.errors import UnibuildError
+from unibuild.host.base import Host
 from unibuild.host.ssh import Ssh
 from unibuild.settings.loader import load
 from unibuild.deploy import boot; from unibuild.deploy import hosts
@@ -39,14 +40,23 @@ def is_the_one(argv):
 
 
 class Faulty(Ssh):
+    cuts = False
+
     def run(self, argv, **how):
         if is_the_one(argv) and fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         return super().run(argv, **how)
 
-    def start(self, argv, **how):
-        child = super().start(argv, **how)
-        if is_the_one(argv) and fault == "cut":
+    def run_all(self, steps, **how):
+        if fault == "kill":  # each command of the batch is a step
+            return Host.run_all(self, steps, **how)
+        self.cuts = any([is_the_one(step.argv) for step in steps])
+        return super().run_all(steps, **how)
+
+    def _start(self, call, stdin, stdout):
+        child = super()._start(call, stdin, stdout)
+        if fault == "cut" and self.cuts:
+            self.cuts = False
             said = process.run(["ssh", "-F", str(self.config), "-O", "check", self.destination]).stderr.decode()
             os.kill(int(re.search(r"pid=(\\d+)", said)[1]), signal.SIGKILL)
         return child
