@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -67,12 +68,13 @@ class AmiProject:
 
 
 class SharedSession(boto3.Session):
-    """A session whose clients are made once for all tests: each takes a quarter of a second."""
+    """A session whose clients are made once for an emulator: each takes a quarter of a second."""
 
     made: dict[object, Any] = {}  # noqa: RUF012
 
     def client(self, service: str, **kwargs: Any) -> Any:
-        key = (service, self.region_name, kwargs["region_name"], kwargs["config"].read_timeout)
+        where = os.environ["AWS_ENDPOINT_URL"]  # the tests of each package have an emulator of their own
+        key = (where, service, self.region_name, kwargs["region_name"], kwargs["config"].read_timeout)
         if key not in self.made:
             self.made[key] = super().client(service, **kwargs)
         return self.made[key]

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 
+from unibuild import fingerprint
 from unibuild.cli import init
 from unibuild.errors import FileError, InputError
 from unibuild.settings.loader import load
@@ -193,10 +194,10 @@ def test_an_unreadable_makefile_is_a_sentence(tree, monkeypatch):
 
 def test_a_second_run_changes_nothing(tree):
     tree(Makefile=PLAIN).init("--make", "--dodo")
-    before = {name: (tree.root / name).stat() for name in tree.names()}
+    before = {name: fingerprint.take(str(tree.root / name)) for name in tree.names()}
     code, said = tree.init("--make", "--dodo")
     assert (code, "wrote" in said) == (0, False)
-    assert {name: (tree.root / name).stat() for name in tree.names()} == before
+    assert {name: fingerprint.take(str(tree.root / name)) for name in tree.names()} == before
 
 
 def test_a_toml_is_kept_and_force_shows_what_changes(tree):
