@@ -35,7 +35,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 STANDINS = Path(__file__).parent / "standins" / "xen.py"
 
 
-LAB_TIMEOUT = 900.0  # seconds; the emulated processor gets little of a machine that is busy otherwise
+LAB_TIMEOUT = 900.0  # seconds; on a busy machine the emulated processor is slow
 SECOND_LAB = "tests/lab/test_e"  # the tests from here on take about as long as those before
 ROOM = 4 << 30  # bytes; the files of a whole run are a quarter of it
 
@@ -50,18 +50,18 @@ def pytest_configure(config: pytest.Config) -> None:
     GUARD.install()
     _cache_bytecode(config)
     _use_memory_for_files()
-    # Whoever started us in the background, as CI may, had them ignored, and what we start would ignore them too.
+    # A parent that starts pytest in the background, as CI may, ignores them, and children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-    settings.register_profile("patient", deadline=None)  # an example may stand still for as long as the machine does
+    settings.register_profile("patient", deadline=None)  # an example may pause for as long as the machine does
     settings.load_profile("patient")
 
 
 def _cache_bytecode(config: pytest.Config) -> None:
-    """Let the thousands of Pythons that the tests start compile each module once, also where nothing may be written.
+    """Let the thousands of Python processes of a test run compile each module once, also in a read-only tree.
 
-    Without a cache `unibuild plan` takes twice as long. The cache is in pytest's own, not in the tree.
+    Without a cache `unibuild plan` takes twice as long. The cache is in pytest's cache, not in the tree.
     """
     folder = config.rootpath / ".pytest_cache" / "d" / "bytecode"
     if sys.dont_write_bytecode and os.access(config.rootpath, os.W_OK):
@@ -71,7 +71,7 @@ def _cache_bytecode(config: pytest.Config) -> None:
 
 
 def _use_memory_for_files() -> None:
-    """Put pytest's temporary folders in memory: thousands of small files take a third less time there."""
+    """Put pytest's temporary folders in memory, where thousands of small files take a third less time."""
     shared = Path("/dev/shm")
     if not os.access(shared, os.R_OK | os.W_OK | os.X_OK):
         return
@@ -87,13 +87,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(autouse=True)
 def network_guard() -> Iterator[Guard]:
-    """Fail a test in whose time something tried to reach another machine."""
+    """Fail a test if something tried to reach another machine while it ran."""
     yield GUARD
     assert GUARD.take() == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start long tests first, so that no worker is left with one at the end; those of the lab are last."""
+    """Start long tests first, so that no worker has one left at the end; those of the lab run last."""
     items.sort(key=lambda item: (item.get_closest_marker("lab") is not None, item.get_closest_marker("long") is None))
     for item in items:
         if item.get_closest_marker("lab") and not item.get_closest_marker("timeout"):
@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Report how the random edits of tests/staleness ended, and what they cost."""
+    """Report the results and costs of the random edits in tests/staleness."""
     reports = [one for state in ("passed", "failed", "error") for one in terminalreporter.getreports(state)]
     stories = [one for one in reports if "::test_no_story_leaves_a_stale_kernel" in one.nodeid]
     if stories:
@@ -116,7 +116,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Give each half of the tests that use the lab to one worker, and each other test to whoever is free.
+    """Give each half of the tests that use the lab to one worker, and each other test to any free worker.
 
     A worker has one lab; its QEMU keeps one processor busy.
     """
@@ -147,7 +147,7 @@ def hello_kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
 
 
 def _build_kernel(folder: Path, name: str, **files: str) -> Path:
-    """Build the PVH kernel of tests/standins/NAME_kernel, with more files ("page.h" is ``page``) beside its main.c."""
+    """Build the PVH kernel of tests/standins/NAME_kernel, with more files next to main.c ("page.h" is ``page``)."""
     shutil.copytree(EXAMPLES / "hello" / "lib", folder / "lib")
     shutil.copy(STANDINS.with_name(f"{name}_kernel") / "main.c", folder)
     for stem, text in files.items():
@@ -178,7 +178,7 @@ OCAML = ("mirage", "opam", "dune", "ocamlbuild", "ocamlc", "ocamlfind")
 def path_without_ocaml(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return PATH without the machine's own mirage, opam and OCaml.
 
-    A folder that has one of them is replaced by links to its other programs.
+    Links to the other programs replace a folder that has one of them.
     """
     folders = []
     for number, folder in enumerate(map(Path, os.environ["PATH"].split(os.pathsep))):
@@ -202,7 +202,7 @@ def probe_kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_in_shell(path: Path | str) -> str:
-    """Return a shell command that waits until a file exists, or until the tests are gone."""
+    """Return a shell command that waits until a file exists, or until the tests have ended."""
     return f"while test -d /proc/{os.getpid()} && ! test -e {shlex.quote(str(path))}; do sleep 0.05; done"
 
 
@@ -214,12 +214,12 @@ def _wait_in_shell() -> Callable[[Path | str], str]:
 
 @dataclass(frozen=True)
 class Standins:
-    """A Xen host played by tests/standins/xen.py; its world is a folder."""
+    """A Xen host simulated by tests/standins/xen.py; its state is a folder."""
 
     world: Path
 
     def kernel(self, *script: str, name: str = "k.xen") -> Path:
-        """Write a kernel that does what the lines of the script say."""
+        """Write a kernel that executes the lines of the script."""
         path = self.world / name
         path.write_text("\n".join(("#!kernel", *script)) + "\n")
         return path
@@ -231,22 +231,22 @@ class Standins:
         return path
 
     def refuse(self, program: str, said: str) -> None:
-        """Let ssh, sudo, xenctx or a verb of xl ("xl-shutdown") fail with these words."""
+        """Make ssh, sudo, xenctx or a verb of xl ("xl-shutdown") fail with this message."""
         (self.world / program).write_text(said)
 
     def answer(self, program: str, said: str) -> None:
-        """Let xenctx or a verb of xl ("xl-dmesg") say this and nothing else."""
+        """Make xenctx or a verb of xl ("xl-dmesg") print this and nothing else."""
         (self.world / f"{program}.says").write_text(said)
 
     def info(self, **facts: object) -> None:
-        """Let `xl info` say these instead of its own."""
+        """Make `xl info` print these values instead of its own."""
         (self.world / "xl-info.lines").write_text("".join(f"{key}: {value}\n" for key, value in facts.items()))
 
     def domains(self) -> dict[str, dict[str, object]]:
         return self._state["domains"]
 
     def store(self, under: str) -> dict[str, str]:
-        """Return what XenStore holds below a path."""
+        """Return the nodes in XenStore below a path."""
         return {key: value for key, value in self._state["store"].items() if key.startswith(f"{under}/")}
 
     @property
@@ -255,18 +255,18 @@ class Standins:
         return marshal.loads(path.read_bytes()) if path.exists() else {"domains": {}, "store": {}}
 
     def calls(self, program: str) -> list[list[str]]:
-        """Return the argument lists that xl, sudo or ssh was called with."""
+        """Return the argument lists of the calls of xl, sudo or ssh."""
         path = self.world / f"{program}.log"
         return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def remote(self) -> list[str]:
-        """Return the commands that came over ssh, as its far side reads them, without their frames."""
+        """Return the commands sent over ssh, as the remote side reads them, without their frames."""
         programs = [call[-1] for call in self.calls("ssh") if "-G" not in call and "-O" not in call]
         return [self.command_of(program) for program in programs]
 
     @staticmethod
     def command_of(text: str) -> str:
-        """Return the command in what ``unibuild.host.frame`` gives a login shell."""
+        """Return the command inside the frame that ``unibuild.host.frame`` passes to a login shell."""
         program = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
         found = re.search(r"; (?:printf '[^']*<'(?: >&2)?; )+(.*); s=\$\?; ", program, re.DOTALL)
         assert found, program
@@ -289,14 +289,14 @@ def xen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Standins]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     yield Standins(world)
-    (world / "over").touch()  # its domains end
+    (world / "over").touch()  # makes its domains exit
 
 
 @pytest.fixture
 def on_terminals() -> Iterator[list[pexpect.spawn[Any]]]:
-    """Hold programs that run on pseudo-terminals, and end them after the test.
+    """Collect programs that run on pseudo-terminals, and end them after the test.
 
-    pexpect's ``close(force=True)`` raises where a killed program takes longer than a tenth of a second to end.
+    pexpect's ``close(force=True)`` raises if a killed program takes longer than a tenth of a second to end.
     """
     programs: list[pexpect.spawn[Any]] = []
     yield programs
@@ -317,7 +317,7 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Tree:
-    """A small project that make builds, and what a person does with it.
+    """A small project that make builds, and the user's actions in it.
 
     Its Makefile copies ``main.c`` to the kernel ``hello.xen``, and adds a word to ``log`` each time.
     """
@@ -326,7 +326,7 @@ class Tree:
     bin: Path = BIN
 
     def write(self, name: str, text: str) -> None:
-        """Write a file at one stroke, that whoever looks on a busy machine never sees it half done."""
+        """Write a file atomically, so that no reader on a busy machine sees it half written."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.root.with_name(f"{self.root.name}.beside")
@@ -338,12 +338,12 @@ class Tree:
 
     @property
     def log(self) -> list[str]:
-        """What ran, in words that the Makefile writes."""
+        """The words that the steps have written to ``log``."""
         path = self.root / "log"
         return path.read_text().split() if path.exists() else []
 
     def start(self, *argv: str, cwd: Path | None = None, **env: str) -> subprocess.Popen[str]:
-        """Start a program in the tree; it leads a session of its own, without a terminal."""
+        """Start a program in the tree, in a session of its own without a terminal."""
         program = BIN / argv[0]
         return subprocess.Popen(
             [str(program) if program.exists() else argv[0], *argv[1:]],
@@ -357,14 +357,14 @@ class Tree:
         )
 
     def run(self, *argv: str, code: int = 0, cwd: Path | None = None, **env: str) -> str:
-        """Run a program to its end; return what it said, and see that it ended with this exit code."""
+        """Run a program to its end; check its exit code and return its output."""
         status, said = run(*argv, cwd=cwd or self.root, timeout=60, **env)
         assert status == code, said
         assert "Traceback" not in said, said
         return said
 
     def wait_for(self, name: str) -> None:
-        """Wait until a file is there and has a line."""
+        """Wait until a file exists and has a complete line."""
         deadline = time.monotonic() + 60
         while not ((self.root / name).exists() and self.read(name).endswith("\n")):
             assert time.monotonic() < deadline, f"there never was {name}"

@@ -1,7 +1,8 @@
-"""No test reaches another machine: a connection to an address that is not loopback fails, and its test with it.
+"""Keep tests from reaching other machines: a connection to an address that is not loopback fails its test.
 
-In this process an audit hook refuses it. In programs that the tests start a small library does, which ``LD_PRELOAD``
-loads; what is linked statically, or started without the environment, is not covered. apt may fetch packages.
+In this process an audit hook refuses the connection. In programs that the tests start, a small library that
+``LD_PRELOAD`` loads does; statically linked programs, and programs started without the environment, are not covered.
+apt may download packages.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ LOG = "NETWORK_GUARD_LOG"
 
 
 class Guard:
-    """Refuses connections, and keeps what was refused.
+    """Refuses connections, and records the refused ones.
 
     Attributes:
-        refused: the addresses, in this process and in others.
+        refused: the addresses, of this process and of others.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class Guard:
         self._is_on = True
 
     def install(self) -> None:
-        """Guard this process, and those that it starts from now on."""
+        """Refuse connections of this process and of those that it starts from now on."""
         sys.addaudithook(self._hook)
         compiler = shutil.which("cc")
         library = self._folder / "guard.so"
@@ -50,12 +51,12 @@ class Guard:
             os.environ[LOG] = str(self._log)
 
     def end(self) -> None:
-        """Stop guarding, and remove the files."""
+        """Stop refusing connections, and remove the files."""
         self._is_on = False
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def take(self) -> list[str]:
-        """Return what was refused since the last time."""
+        """Return the connections that were refused since the last call."""
         found, self._here = self._here, []
         lines = self._log.read_text().splitlines()
         found, self._seen = [*found, *lines[self._seen :]], len(lines)
@@ -71,7 +72,7 @@ class Guard:
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether an address is loopback or none; a name is looked up by the connection itself."""
+    """Return whether an address is loopback or unspecified; the connection itself looks up a name."""
     try:
         found = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

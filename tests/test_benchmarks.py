@@ -1,4 +1,4 @@
-"""benchmarks/: each script still runs; its figures are no test."""
+"""benchmarks/: each script still runs; its results are not checked."""
 
 import subprocess
 import sys

@@ -16,13 +16,13 @@ MADE = [name for name in NAMES if (EXAMPLES / name / "Makefile").exists()]
 
 @pytest.fixture
 def tree(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A copy of the example that the test is about, without what was built in it."""
+    """A copy of the tested example, without files that were built in it."""
     ignore = shutil.ignore_patterns("build", "*.xen", ".unibuild")
     return shutil.copytree(EXAMPLES / request.param, tmp_path / request.param, ignore=ignore)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_is_complete(name):
+def test_example_is_complete(name):
     settings = load(EXAMPLES / name, environ={}).settings
     assert settings.name == name
     assert len((EXAMPLES / name / "README.md").read_text().splitlines()) <= 15
@@ -30,7 +30,7 @@ def test_is_complete(name):
 
 
 @pytest.mark.parametrize(("tree", "name"), [(name, name) for name in MADE], indirect=["tree"])
-def test_builds_without_a_warning(tree, name):
+def test_example_builds_without_a_warning(tree, name):
     assert process.run(["make", "-s"], cwd=tree, env={"CFLAGS": "-O2 -g"}).stderr == b""
     assert inspect(tree / f"{name}-pv.xen").type_for(None) == "pv"
     assert inspect(tree / f"{name}-pvh.xen").type_for(None) == "pvh"
@@ -41,13 +41,13 @@ def test_builds_without_a_warning(tree, name):
     ("setting", "missing"), [("XEN_INCLUDE=/none", "apt install libxen-dev"), ("CC=no-such-gcc", "apt install gcc")]
 )
 @pytest.mark.parametrize("tree", ["hello"], indirect=True)
-def test_says_what_is_missing(tree, setting, missing):
+def test_missing_program_is_reported(tree, setting, missing):
     said = process.run(["make", setting], cwd=tree, check=False).stderr.decode().splitlines()
     assert len(said) == 1
     assert missing in said[0]
 
 
-def test_the_same_sources_in_another_folder_are_the_same_kernel(tmp_path):
+def test_same_sources_in_another_folder_build_the_same_kernel(tmp_path):
     kernels = []
     for folder in (tmp_path / "one", tmp_path / "another folder"):
         shutil.copytree(EXAMPLES / "hello", folder, ignore=shutil.ignore_patterns("build", "*.xen", ".unibuild"))

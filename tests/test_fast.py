@@ -1,4 +1,4 @@
-"""unibuild/_fast_path_file.py: "up to date" at the cost of an interpreter, and never where it is not so."""
+"""unibuild/_fast_path_file.py: it prints "up to date" in the time of starting Python, and only when that is true."""
 
 import os
 import random
@@ -26,24 +26,24 @@ def built(tree):
 
 
 def took_fast_path(tree, **env):
-    """Whether ``unibuild build`` came to its end without importing doit."""
+    """Return whether ``unibuild build`` ended without importing doit."""
     said = tree.run("python", "-X", "importtime", str(tree.bin / "unibuild"), "build", **env)
     return "build: up to date" in said and " doit" not in said
 
 
-def test_nothing_stale_is_told_on_the_fast_path(built):
+def test_fast_path_reports_that_nothing_is_stale(built):
     assert took_fast_path(built)
     assert built.run("unibuild", "build") == "build: up to date\n"
 
 
-def test_the_script_ends_without_taking_the_interpreter_apart(built):
+def test_script_ends_without_finalizing_the_interpreter(built):
     code = "import atexit, sys; atexit.register(print, 'late'); sys.argv = ['unibuild', 'build']\n"
     code += "from unibuild._fast_path import script; sys.exit(script())"
     assert built.run("python", "-c", code) == "build: up to date\n"
     assert built.run("unibuild", "build") == "build: up to date\n"
 
 
-def test_the_fast_path_imports_next_to_nothing(built):
+def test_fast_path_imports_next_to_nothing(built):
     code = "import sys, os, marshal; START = set(sys.modules)" + FAST
     assert (
         built.run("python", "-c", code)
@@ -51,7 +51,7 @@ def test_the_fast_path_imports_next_to_nothing(built):
     )
 
 
-def test_it_works_from_a_folder_below(built):
+def test_fast_path_works_in_a_folder_below(built):
     assert built.run("unibuild", "build", cwd=built.root / "lib") == "build: up to date\n"
 
 
@@ -72,17 +72,17 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_any_change_is_seen(built, change):
+def test_any_change_is_noticed(built, change):
     CHANGES[change](built)
     assert not took_fast_path(built)
     assert took_fast_path(built), "the slow path writes a new snapshot"
 
 
-def test_a_setting_in_the_environment_is_seen(built):
+def test_setting_in_the_environment_is_noticed(built):
     assert not took_fast_path(built, UNIBUILD_BUILD_JOBS="2")
 
 
-def test_another_program_of_that_name_is_seen(built, tmp_path):
+def test_another_program_of_the_same_name_is_noticed(built, tmp_path):
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
     (tmp_path / "bin").mkdir()
     built.run("unibuild", "build", PATH=path)
@@ -91,18 +91,18 @@ def test_another_program_of_that_name_is_seen(built, tmp_path):
     assert not took_fast_path(built, PATH=path)
 
 
-def test_a_folder_of_path_that_cannot_be_looked_at_is_passed_over(built):
+def test_unreadable_folder_of_path_is_skipped(built):
     path = f"/{'x' * 300}:{os.environ['PATH']}"
     built.run("unibuild", "build", PATH=path)
     assert took_fast_path(built, PATH=path)
 
 
-def test_a_nearer_project_is_seen(built):
+def test_nearer_project_is_noticed(built):
     built.write("lib/unibuild.toml", '[build]\nkernel = "k"\n')
     assert "nothing to build" in built.run("unibuild", "build", cwd=built.root / "lib", code=2)
 
 
-def test_only_goals_that_are_up_to_date_are_told_so(built):
+def test_only_goals_that_are_up_to_date_are_reported_as_such(built):
     assert "xl: not done yet" in built.run("unibuild", "xl", code=2)
 
 
@@ -120,18 +120,18 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_snapshot_that_cannot_be_understood_is_passed_over(built, what):
+def test_damaged_snapshot_is_ignored(built, what):
     (built.root / ".unibuild" / "fast").write_bytes(HOSTILE[what])
     assert not took_fast_path(built)
     assert took_fast_path(built)
 
 
-def test_no_snapshot_is_written_for_settings_of_one_time(tree):
+def test_no_snapshot_is_written_with_settings_on_the_command_line(tree):
     tree.run("unibuild", "build", "build.jobs=2")
     assert not (tree.root / ".unibuild" / "fast").exists()
 
 
-def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
+def test_edit_while_the_snapshot_is_written_is_noticed(built, monkeypatch):
     from unibuild.cli import fast_path_cache
 
     inner = fast_path_cache._stage_layers
@@ -146,7 +146,7 @@ def test_an_edit_while_the_snapshot_is_written_is_seen(built, monkeypatch):
     assert not took_fast_path(built)
 
 
-def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch):
+def test_source_added_while_the_snapshot_is_written_is_noticed(built, monkeypatch):
     from unibuild.cli import fast_path_cache
 
     inner = fast_path_cache.graph
@@ -156,7 +156,7 @@ def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch
         found = inner(project)
         calls.append(found)
         if len(calls) == 2:
-            built.write("lib/late.c", "late")  # after the second walk: only the folder's stamp tells of it
+            built.write("lib/late.c", "late")  # after the second scan: only the folder's fingerprint shows it
         return found
 
     monkeypatch.setattr(fast_path_cache, "graph", listed)
@@ -164,16 +164,16 @@ def test_a_source_added_while_the_snapshot_is_written_is_seen(built, monkeypatch
     assert not took_fast_path(built)
 
 
-def test_what_is_said_is_what_the_slow_path_says(built):
+def test_fast_and_slow_path_print_the_same(built):
     fast = built.run("unibuild", "build")
     (built.root / ".unibuild" / "fast").unlink()
     assert built.run("unibuild", "build") == fast
 
 
-def test_a_damaged_snapshot_is_never_believed_nor_costs_memory(built, monkeypatch):
-    """Whatever bytes are damaged: the memory for it is bounded by its length, and no exception comes out."""
+def test_damaged_snapshot_is_not_trusted_and_costs_no_memory(built, monkeypatch):
+    """Damage to any bytes raises no exception, and the snapshot's length limits the memory for it."""
     monkeypatch.chdir(built.root)
-    monkeypatch.setenv("HOME", "/")  # what the build was not run with
+    monkeypatch.setenv("HOME", "/")  # the build ran with another environment
     file, draw = built.root / ".unibuild" / "fast", random.Random(13)
     content = file.read_bytes()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -186,7 +186,7 @@ def test_a_damaged_snapshot_is_never_believed_nor_costs_memory(built, monkeypatc
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
-def test_a_snapshot_that_cannot_be_written_is_no_failure(built):
+def test_unwritable_snapshot_is_not_a_failure(built):
     (built.root / ".unibuild" / "fast").unlink()
     (built.root / ".unibuild" / "fast").mkdir()
     assert built.run("unibuild", "build") == "build: up to date\n"

@@ -43,7 +43,7 @@ def elf(
     machine: int = X86_64,
     wide: bool = True,
 ) -> bytes:
-    """An ELF with a PT_NOTE for each of ``segments`` and sections of (type, bytes)."""
+    """Return an ELF file with a PT_NOTE for each of ``segments`` and sections of (type, bytes)."""
     header, program, section = ("<16sHHIQQQIHHHHHH", "<IIQQQQQQ", "<IIQQQQIIQQ") if wide else (
         "<16sHHIIIIIHHHHHH", "<IIIIIIII", "<IIIIIIIIII"
     )  # fmt: skip
@@ -97,7 +97,7 @@ def kernel_of(tmp_path: Path):
 
 @pytest.fixture(scope="session")
 def xen_builder(tmp_path_factory):
-    """Ask Xen's own domain builder which types of domain a file can start in."""
+    """Return the types of domain that a file can start in, according to Xen's own domain builder."""
     program = tmp_path_factory.mktemp("oracle") / "oracle"
     source = str(Path(__file__).with_name("xenguest_oracle.c"))
     process.run(["gcc", "-o", str(program), source, "-lxenguest", "-lxenctrl"])
@@ -165,7 +165,7 @@ class TestNotes:
     def test_xen_guest_section(self, kernel_of):
         assert types(kernel_of(elf(sections={"__xen_guest": (1, MINI_OS_2015)}))) == {"pv"}
 
-    def test_pvh_alone_with_the_texts_of_pv(self, kernel_of):
+    def test_pvh_only_with_the_strings_of_pv(self, kernel_of):
         texts = {number: value for number, value in PV.items() if number != ENTRY}
         assert types(kernel_of(elf(segments=[xen(texts | PVH)]))) == {"pvh"}
 
@@ -224,13 +224,13 @@ class TestTypeFor:
 
 
 class TestCompression:
-    def test_gzip_is_looked_into(self, kernel_of, hello_kernels, xen_builder):
+    def test_gzip_is_unpacked(self, kernel_of, hello_kernels, xen_builder):
         kernel = kernel_of(gzip.compress(hello_kernels.pv.read_bytes()))
         assert (types(kernel), kernel.compression, kernel.type_for(None)) == ({"pv"}, "gzip", "pv")
         assert xen_builder(kernel.path) == {"pv"}
 
     @pytest.mark.parametrize(("name", "pack"), [("xz", lzma.compress), ("bzip2", bz2.compress)])
-    def test_what_xen_does_not_unpack(self, kernel_of, hello_kernels, xen_builder, name, pack):
+    def test_compression_that_xen_does_not_unpack(self, kernel_of, hello_kernels, xen_builder, name, pack):
         kernel = kernel_of(pack(hello_kernels.pv.read_bytes()))
         assert (types(kernel), kernel.compression) == ({"pv"}, name)
         with pytest.raises(KernelError, match=f"compressed with {name}, which Xen does not unpack"):
@@ -238,7 +238,7 @@ class TestCompression:
         assert xen_builder(kernel.path) == set()
 
     @pytest.mark.parametrize(("magic", "name"), [(b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4")])
-    def test_what_we_do_not_unpack(self, kernel_of, magic, name):
+    def test_compression_that_unibuild_does_not_unpack(self, kernel_of, magic, name):
         with pytest.raises(KernelError, match=f"compressed with {name}") as error:
             kernel_of(magic + bytes(100))
         assert f"{name} -d" in error.value.hint
@@ -269,7 +269,7 @@ class TestNoKernel:
         with pytest.raises(KernelError, match="is no ELF file"):
             kernel_of(data)
 
-    def test_every_truncation_is_a_sentence(self, kernel_of):
+    def test_every_truncation_is_an_error(self, kernel_of):
         whole = elf(segments=[xen(PV)], sections={".note": (7, xen(PV))})
         for length in range(len(whole)):
             with pytest.raises(KernelError):
@@ -291,7 +291,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 1 << 20), EVIL | st.binary(min_size=
 
 
 class TestHostile:
-    """Whatever the bytes: a Kernel or a KernelError, in bounded time and memory."""
+    """Inspect any bytes: the result is a Kernel or a KernelError, in limited time and memory."""
 
     def either(self, kernel_of, data: bytes) -> None:
         try:
@@ -333,14 +333,14 @@ class TestHostile:
         struct.pack_into("<H", shdrs, 60, 0)
         place = struct.unpack_from("<Q", shdrs, 40)[0]
         struct.pack_into("<Q", shdrs, place + 32, 1 << 60)
-        names = bytearray(elf(sections={"x": (1, b"n" * (8 << 20))}))  # names that never end
+        names = bytearray(elf(sections={"x": (1, b"n" * (8 << 20))}))  # names without an end
         phdrs = bytearray(elf(segments=[xen(PV)] * 2))
         struct.pack_into("<HH", phdrs, 54, 0, 65534)
         bomb = lzma.compress(bytes(200 << 20), preset=0)
         return [bytes(many), bytes(shdrs), bytes(names), bytes(phdrs), bomb]
 
     @pytest.mark.timeout(60)
-    def test_cost_is_bounded(self, kernel_of):
+    def test_time_and_memory_are_limited(self, kernel_of):
         for data in self.costly():
             tracemalloc.start()
             self.either(kernel_of, data)

@@ -1,4 +1,4 @@
-"""No test reaches another machine, neither by itself nor by a program that it starts."""
+"""Neither a test nor a program that it starts reaches another machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-OTHER = "203.0.113.1"  # for documentation only
+OTHER = "203.0.113.1"  # an address reserved for documentation
 CHILD = f"import socket\nsocket.create_connection(('{OTHER}', 9), timeout=30)"
 
 
@@ -30,7 +30,7 @@ def test_a_program_reaches_no_other_machine(network_guard):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.3.2.1", "::1"])
-def test_this_machine_is_reached(network_guard, address):
+def test_this_machine_can_be_reached(network_guard, address):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         server = socket.create_server((address, 0), family=family)

@@ -1,4 +1,4 @@
-"""State that a newer unibuild wrote: nothing of it is lost, and the run says what to do."""
+"""State that a newer unibuild wrote is not lost, and the run prints what to do."""
 
 import json
 
@@ -23,7 +23,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path, reader):
+def test_file_of_a_newer_release_is_refused_and_left_alone(tmp_path, reader):
     file = tmp_path / reader.partition(",")[0]
     file.write_bytes(NEWER)
     with pytest.raises(FileError, match="newer unibuild") as caught:
@@ -31,7 +31,7 @@ def test_a_file_of_a_newer_release_is_refused_and_left_alone(tmp_path, reader):
     assert (file.read_bytes(), "update unibuild" in str(caught.value.hint)) == (NEWER, True)
 
 
-def test_the_state_of_tasks_too(tmp_path):
+def test_task_state_of_a_newer_release_is_left_alone(tmp_path):
     file = tmp_path / "state.json"
     file.write_bytes(NEWER)
     with pytest.raises(SystemExit) as caught:
@@ -40,7 +40,7 @@ def test_the_state_of_tasks_too(tmp_path):
 
 
 @pytest.mark.parametrize("goal", ["build", "list", "status", "forget"])
-def test_a_run_ends_with_a_sentence(tree, goal):
+def test_run_ends_with_an_error(tree, goal):
     tree.run("unibuild", "build")
     name = "domain.json" if goal == "status" else "state.json"
     (tree.root / ".unibuild" / name).write_bytes(NEWER)
@@ -48,7 +48,7 @@ def test_a_run_ends_with_a_sentence(tree, goal):
     assert (tree.root / ".unibuild" / name).read_bytes() == NEWER
 
 
-def test_a_damaged_file_is_no_newer_one(tmp_path):
+def test_damaged_file_is_not_taken_for_a_newer_one(tmp_path):
     for name in ("domain.json", "generation.json"):
         (tmp_path / name).write_bytes(b'{"version": "99"')
     assert (records.load(tmp_path, "xen1"), generations.read(tmp_path)) == (records.HostRecord("xen1"), None)

@@ -1,4 +1,4 @@
-"""The fixture `domain`, in test runs of their own, on a host that stands in for Xen."""
+"""The fixture `domain`, in separate pytest runs, on a stand-in for a Xen host."""
 
 import shutil
 import signal
@@ -13,7 +13,7 @@ pytest_plugins = ["pytester"]
 
 @pytest.fixture
 def run(pytester, tree, xen, hello_kernels):
-    """Put a test file into a project, and run it; ``script`` is what the kernel does."""
+    """Put a test file into a project and run it; ``script`` is the kernel's behaviour."""
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     tree.write("unibuild.toml", 'name = "hello"\n' + tree.read("unibuild.toml"))
@@ -60,7 +60,7 @@ def test_a_test_in_python(run, xen):
     assert len([call for call in xen.calls("xl") if call[0] == "create"]) == 3
 
 
-def test_a_failure_shows_the_console(run, xen):
+def test_failure_shows_the_console(run, xen):
     done = run(
         ["say hello from hello", "crash"],
         """
@@ -80,7 +80,7 @@ def test_a_failure_shows_the_console(run, xen):
     assert xen.domains() == {}
 
 
-def test_a_wait_has_an_end(run):
+def test_wait_times_out(run):
     done = run(
         ["say hello", "stay"],
         """
@@ -96,7 +96,7 @@ def test_a_wait_has_an_end(run):
     done.assert_outcomes(passed=1)
 
 
-def test_a_project_that_is_not_built_is_an_error_with_its_sentence(run):
+def test_failed_build_is_an_error_with_its_message(run):
     run.tree.write("main.c", "")
     run.tree.write("Makefile", "hello.xen:\n\tfalse\n")
     done = run([], "def test_it(domain): pass\n")
@@ -104,7 +104,7 @@ def test_a_project_that_is_not_built_is_an_error_with_its_sentence(run):
     done.stdout.fnmatch_lines(["*`make` failed with exit code*"])
 
 
-def test_the_project_is_found_by_option_and_by_marker(run, tmp_path):
+def test_project_is_found_by_option_and_by_marker(run, tmp_path):
     tests = tmp_path / "elsewhere" / "test_far.py"
     tests.parent.mkdir()
     tests.write_text("def test_it(domain): domain.expect('hello')\n")
@@ -131,7 +131,7 @@ def test_term_leaves_no_domain(run, xen):
     assert xen.domains() == {}
 
 
-def test_it_costs_nothing_until_it_is_used():
+def test_plugin_imports_nothing_until_it_is_used():
     seen = "import pytest, sys; old = set(sys.modules); import unibuild.pytest_plugin; print(*set(sys.modules) - old)"
     new = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True).stdout.split()
     assert {name for name in new if not name.startswith("unibuild")} == set()

@@ -1,4 +1,4 @@
-"""unibuild/fingerprint.py: what makes a task stale."""
+"""unibuild/fingerprint.py: which changes make a task stale."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from unibuild.util import files
 
 @pytest.fixture
 def watch(tmp_path):
-    """A task with an input, an input that an earlier task made, and a target, all there."""
+    """A task with an input, an input that an earlier task made, and a target; all files exist."""
     for name in ("source", "made", "target"):
         (tmp_path / name).write_text(name)
     path = {name: (str(tmp_path / name),) for name in ("source", "made", "target")}
@@ -34,7 +34,7 @@ def record(watch):
 
 
 def rewrite(path):
-    """Write the same bytes into a new file of that name."""
+    """Replace a file by a new one with the same bytes."""
     beside = path.with_name("beside")
     beside.write_bytes(path.read_bytes())
     beside.replace(path)
@@ -44,19 +44,19 @@ SECOND = 10**9  # ns
 
 
 def replace(path, text):
-    """Put another file of the same size and date in the place of one."""
+    """Replace a file by another one of the same size and date."""
     before = path.stat().st_mtime_ns
-    (path.parent / "keep").hardlink_to(path)  # or the new file might get the old one's inode
+    (path.parent / "keep").hardlink_to(path)  # otherwise the new file might get the old one's inode
     path.with_name("beside").write_text(text)
     path.with_name("beside").replace(path)
     os.utime(path, ns=(before, before))
 
 
-def test_without_a_record_it_is_stale(watch):
+def test_task_without_a_record_is_stale(watch):
     assert judge(watch, None).reason == "not done yet"
 
 
-def test_with_everything_as_it_was_it_is_up_to_date(watch, record):
+def test_unchanged_task_is_up_to_date(watch, record):
     assert judge(watch, record).reason is None
 
 
@@ -64,7 +64,7 @@ def test_with_everything_as_it_was_it_is_up_to_date(watch, record):
     ("name", "reason"),
     [("source", "source changed"), ("made", "made changed"), ("target", "target is not what was made")],
 )
-def test_an_edit_makes_it_stale_and_is_named(watch, record, tmp_path, name, reason):
+def test_edit_makes_it_stale_and_is_named(watch, record, tmp_path, name, reason):
     (tmp_path / name).write_text("edited")
     assert judge(watch, record).reason == reason
 
@@ -72,20 +72,20 @@ def test_an_edit_makes_it_stale_and_is_named(watch, record, tmp_path, name, reas
 @pytest.mark.parametrize(
     ("name", "reason"), [("source", "source is gone"), ("made", "made is gone"), ("target", "target is missing")]
 )
-def test_a_lost_file_makes_it_stale_and_is_named(watch, record, tmp_path, name, reason):
+def test_missing_file_makes_it_stale_and_is_named(watch, record, tmp_path, name, reason):
     (tmp_path / name).unlink()
     assert judge(watch, record).reason == reason
 
 
 @pytest.mark.parametrize("name", ["made", "target"])
-def test_what_was_made_and_is_made_again_the_same_is_up_to_date(watch, record, tmp_path, name):
+def test_input_that_is_made_again_with_the_same_bytes_is_up_to_date(watch, record, tmp_path, name):
     rewrite(tmp_path / name)
     verdict = judge(watch, record)
     assert (verdict.reason, verdict.suspects) == (None, ())
     assert verdict.record != record, "the new stamps are worth keeping: the next look need not read the file"
 
 
-def test_a_setting_makes_it_stale_and_is_named(watch, record):
+def test_setting_makes_it_stale_and_is_named(watch, record):
     changed = watch._replace(fingerprint={"arguments": "-t hvt"})
     assert judge(changed, record).reason == "arguments changed"
 
@@ -95,31 +95,31 @@ def test_more_than_one_reason_is_counted(watch, record, tmp_path):
     assert judge(changed, record).reason == "made is new (and 2 more)"
 
 
-def test_targets_not_known_to_be_ours_are_suspects(watch, record, tmp_path):
+def test_targets_not_known_to_be_made_by_unibuild_are_suspects(watch, record, tmp_path):
     assert judge(watch, None).suspects == watch.targets
     assert judge(watch, record).suspects == ()
     (tmp_path / "target").write_text("cut")
     assert judge(watch, record).suspects == watch.targets
 
 
-def test_an_edit_after_the_verdict_is_seen_the_next_time(watch, tmp_path):
+def test_edit_after_the_verdict_is_noticed_next_time(watch, tmp_path):
     before = judge(watch, None).record
     (tmp_path / "source").write_text("SOURCE")  # at once, and of the same size
     assert judge(watch, seal(watch, before)).reason == "source changed"
 
 
-def test_an_edit_of_what_was_made_after_the_verdict_is_seen_the_next_time(watch, tmp_path):
+def test_edit_of_a_made_input_after_the_verdict_is_noticed_next_time(watch, tmp_path):
     before = judge(watch, None).record
     (tmp_path / "made").write_text("MADE")
     assert judge(watch, seal(watch, before)).reason == "made changed"
 
 
-def test_a_target_written_right_after_the_success_is_seen(watch, record, tmp_path):
+def test_target_written_right_after_the_success_is_noticed(watch, record, tmp_path):
     (tmp_path / "target").write_text("TARGET")
     assert judge(watch, record).reason == "target is not what was made"
 
 
-def test_an_older_file_with_other_content_is_a_change(watch, record, tmp_path):
+def test_older_file_with_other_content_is_a_change(watch, record, tmp_path):
     (tmp_path / "source").write_text("SOURCE")
     os.utime(tmp_path / "source", ns=(0, 1))
     assert judge(watch, record).changes == (Change(str(tmp_path / "source"), "changed"),)
@@ -141,7 +141,7 @@ def test_an_edit_in_place_that_keeps_date_and_size_is_a_change(watch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["source", "made", "target"])
-def test_another_mode_or_link_is_no_change(watch, record, tmp_path, name):
+def test_another_mode_or_link_is_not_a_change(watch, record, tmp_path, name):
     (tmp_path / name).chmod(0o600)
     (tmp_path / "link").hardlink_to(tmp_path / name)
     verdict = judge(watch._replace(touches=True), record)
@@ -149,14 +149,14 @@ def test_another_mode_or_link_is_no_change(watch, record, tmp_path, name):
 
 
 @pytest.mark.parametrize("touches", [False, True])
-def test_another_date_makes_stale_only_what_goes_by_dates(watch, record, tmp_path, touches):
+def test_another_date_makes_only_tasks_that_compare_dates_stale(watch, record, tmp_path, touches):
     os.utime(tmp_path / "source", ns=(0, 1))
     verdict = judge(watch._replace(touches=touches), record)
     assert (verdict.reason is not None) == touches
 
 
 @pytest.mark.parametrize("name", ["source", "target"])
-def test_a_second_edit_within_a_second_is_seen_where_dates_are_whole_seconds(watch, tmp_path, name):
+def test_second_edit_within_a_second_is_noticed_if_dates_are_whole_seconds(watch, tmp_path, name):
     path = tmp_path / name
     os.utime(path, ns=(5 * SECOND, 5 * SECOND))
     record = seal(watch, judge(watch, None, FileSystemClock(5 * SECOND, SECOND)).record)
@@ -165,7 +165,7 @@ def test_a_second_edit_within_a_second_is_seen_where_dates_are_whole_seconds(wat
     assert judge(watch, record).reason is not None
 
 
-def test_the_clock_is_that_of_the_file_system_with_its_resolution(tmp_path, monkeypatch):
+def test_clock_is_that_of_the_file_system_with_its_resolution(tmp_path, monkeypatch):
     real = os.stat
 
     def whole_seconds(path, *args, **kwargs):
@@ -178,7 +178,7 @@ def test_the_clock_is_that_of_the_file_system_with_its_resolution(tmp_path, monk
     assert fingerprint.clock(str(tmp_path / "none")).tick == 2 * SECOND, "unknown is the coarsest"
 
 
-def test_a_tree_that_moves_is_the_same_tree(tmp_path):
+def test_moved_tree_is_the_same_tree(tmp_path):
     (tmp_path / "one" / "lib").mkdir(parents=True)
     (tmp_path / "shared.h").write_text("shared")
     (tmp_path / "one" / "lib" / "a.c").write_text("a")
@@ -192,7 +192,7 @@ def test_a_tree_that_moves_is_the_same_tree(tmp_path):
     assert judge(watched(tmp_path / "two"), record).reason is None
 
 
-def test_what_the_task_wrote_counts_from_its_end_on_and_is_no_input(watch, tmp_path):
+def test_files_that_the_task_wrote_count_from_its_end_and_are_not_inputs(watch, tmp_path):
     before = judge(watch, None).record
     for name in ("source", "object"):
         (tmp_path / name).write_text("written by the task")
@@ -208,7 +208,7 @@ names = st.sampled_from(["source", "made", "target"])
 
 @settings(deadline=None, max_examples=25)
 @given(edits=st.dictionaries(names, st.binary(max_size=9), max_size=3))
-def test_only_files_with_other_content_make_it_stale(tmp_path_factory, edits):
+def test_only_files_with_changed_content_make_it_stale(tmp_path_factory, edits):
     folder = tmp_path_factory.mktemp("tree")
     for name in ("source", "made", "target"):
         (folder / name).write_bytes(b"as it was")
@@ -221,11 +221,11 @@ def test_only_files_with_other_content_make_it_stale(tmp_path_factory, edits):
     assert (judge(watch, record).reason is not None) == changed
 
 
-def test_the_stamp_of_no_file_is_absent(tmp_path):
+def test_fingerprint_of_a_missing_file_is_absent(tmp_path):
     assert fingerprint.take(str(tmp_path / "none")) == fingerprint.ABSENT
 
 
-def test_a_file_is_older_than_the_boundary_after_it(tmp_path):
+def test_file_is_older_than_the_boundary_after_it(tmp_path):
     (tmp_path / "before").touch()
     boundary = fingerprint.boundary(str(tmp_path))
     (tmp_path / "after").touch()
@@ -235,7 +235,7 @@ def test_a_file_is_older_than_the_boundary_after_it(tmp_path):
     assert older == ["before"]
 
 
-def test_a_boundary_allows_for_a_clock_of_whole_seconds(tmp_path, monkeypatch):
+def test_boundary_allows_for_a_clock_of_whole_seconds(tmp_path, monkeypatch):
     second = 1_000_000_000
     monkeypatch.setattr(fingerprint, "clock", lambda _: fingerprint.FileSystemClock(9 * second, second))
     assert fingerprint.boundary(str(tmp_path)) == 8 * second

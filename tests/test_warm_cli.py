@@ -1,4 +1,4 @@
-"""Programs that run in a fork do what they do in a new interpreter."""
+"""Programs behave the same in a fork as in a new interpreter."""
 
 import subprocess
 import sys
@@ -61,6 +61,6 @@ def test_program_that_does_not_end_is_killed(tree, forked):
 
 
 @pytest.mark.parametrize("program", ["sh", "/bin/sh"])
-def test_any_other_program_is_started(tree, forked, program):
+def test_other_programs_are_started(tree, forked, program):
     assert warm_cli.run(program, "-c", "pwd; exit 3", cwd=tree.root) == (3, f"{tree.root}\n")
     assert forked == []

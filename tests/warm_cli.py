@@ -1,9 +1,11 @@
 """Run `unibuild` and `doit` in forks of one process that has loaded their modules.
 
-A new interpreter takes a quarter of a second of CPU time to import them, a fork a fiftieth. What runs is a process of
-its own, with the environment, folder and arguments of the request. Tests of the start itself use a new interpreter.
+A new interpreter needs a quarter of a second of CPU time to import them, a fork a fiftieth of a second. The program
+runs in its own process, with the environment, folder and arguments of the request. Tests of the start itself use a new
+interpreter.
 
-The server reads a request a line, as JSON, and answers with the exit code. It ends with its standard input.
+The server reads a request from each line, as JSON, and answers with the exit code. It ends at the end of its standard
+input.
 """
 
 from __future__ import annotations
@@ -25,17 +27,17 @@ from pathlib import Path
 
 PROGRAMS = ("unibuild", "doit")
 AT_START = ("PYTHON", "LANG", "LC_", "LD_", "TZ")
-"""The beginnings of the variables that an interpreter reads when it starts."""
+"""The prefixes of environment variables that an interpreter reads when it starts."""
 
 
 MODULES = Path("modules")
 """The file with the names of the modules that the last program loaded, in the server's folder."""
 
-TEMPORARY = tempfile.gettempdir()  # tests have others
+TEMPORARY = tempfile.gettempdir()  # tests set other values
 
 
 class WarmCli:
-    """The client: starts the server when it is first needed."""
+    """The client, which starts the server at the first request."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +45,7 @@ class WarmCli:
         self._folder = ""
 
     def run(self, argv: list[str], cwd: Path, environ: dict[str, str], timeout: float) -> tuple[int, str] | None:
-        """Run a program of ``PROGRAMS`` to its end; return its exit code and output, or None where it must be started.
+        """Run a program of ``PROGRAMS`` to its end; return exit code and output, or None if it needs a new interpreter.
 
         Raises:
             subprocess.TimeoutExpired: it did not end in time, and was killed.
@@ -64,7 +66,7 @@ class WarmCli:
             [sys.executable, __file__, str(Path(sys.executable).parent)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            bufsize=0,  # so that select tells whether there is a line to read
+            bufsize=0,  # so that select shows whether there is a line to read
             cwd=self._folder,
             env=environ,
             start_new_session=True,
@@ -83,7 +85,7 @@ class WarmCli:
                 os.killpg(pid, signal.SIGKILL)
         code = int(self._server.stdout.readline())
         said = output.read_text()
-        output.unlink()  # what is still running may write to it
+        output.unlink()  # programs that are still running may write to it
         if not has_ended:
             raise subprocess.TimeoutExpired(argv, timeout, said)
         return code, said
@@ -105,10 +107,10 @@ def run(*argv: str, cwd: Path, timeout: float = 200, **environ: str) -> tuple[in
     """Run a program to its end, in a session of its own; return its exit code and what it printed.
 
     Args:
-        argv: the name of a program beside this interpreter, or of any other one, and its arguments.
+        argv: the name of a program in this interpreter's folder, or of any other program, and its arguments.
         cwd: the folder in which it runs.
         timeout: seconds.
-        environ: variables besides those of this process.
+        environ: variables in addition to those of this process.
 
     Raises:
         subprocess.TimeoutExpired: it did not end in time, and was killed.
@@ -117,7 +119,7 @@ def run(*argv: str, cwd: Path, timeout: float = 200, **environ: str) -> tuple[in
     found = WARM.run([*argv], cwd, environment, timeout)
     if found is not None:
         return found
-    program = Path(sys.executable).parent / argv[0]  # which is argv[0] itself where that is a whole path
+    program = Path(sys.executable).parent / argv[0]  # argv[0] itself if that is an absolute path
     done = subprocess.run(
         [str(program) if program.exists() else argv[0], *argv[1:]],
         cwd=cwd,
@@ -138,7 +140,7 @@ def _at_start(environ: dict[str, str]) -> dict[str, str]:
 
 
 def serve(folder: str) -> None:
-    """Be the server of the programs in a folder."""
+    """Run the server of the programs in a folder."""
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
@@ -156,7 +158,7 @@ def serve(folder: str) -> None:
 
 
 def _child(request: dict, folder: str) -> None:
-    """Be the program, and write what it has loaded; never return."""
+    """Run the program, record the modules that it has loaded, and never return."""
     modules = MODULES.absolute()
     os.setsid()
     os.chdir(request["cwd"])
@@ -190,7 +192,7 @@ def _run(name: str) -> int:
         code = main()
     except SystemExit as error:
         code = error.code
-    except BaseException:  # an interpreter prints it too
+    except BaseException:  # as an interpreter does
         sys.excepthook(*sys.exc_info())
     threading._shutdown()
     atexit._run_exitfuncs()
@@ -202,7 +204,7 @@ def _run(name: str) -> int:
 
 
 def _is_installed(name: str) -> bool:
-    """Return whether a module is not a project's own, as its dodo.py is."""
+    """Return whether a module does not belong to a project, as its dodo.py does."""
     root = name.partition(".")[0]
     path = getattr(sys.modules[name], "__file__", None) or ""
     return root == "unibuild" or root in sys.stdlib_module_names or path.startswith(f"{sys.prefix}/lib/")

@@ -1,4 +1,4 @@
-"""``unibuild ami`` on the emulator: what it shows, what it removes, and what it leaves alone."""
+"""``unibuild ami`` on the emulator: what it shows, removes and keeps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unibuild.cli import ami as command
 from unibuild.errors import AwsError, InputError
 
 
-def test_list_shows_only_ours(project):
+def test_list_shows_only_amis_of_unibuild(project):
     one, other = project.ami(), project.ami(**{tags.REVISION: "v1.2", tags.VERIFIED: "2026-11-24T12:00:00Z"})
     project.call.ami(Name="somebody's")
     project.ami(unikernel="another")
@@ -24,7 +24,7 @@ def test_list_shows_only_ours(project):
     assert len(project.json("list", "--all")["amis"]) == 3
 
 
-def test_list_tells_what_uses_each(project, client):
+def test_list_shows_users_of_each_ami(project, client):
     one, other = project.ami(), project.ami()
     instance = project.call.run(one)
     data = {"ImageId": one, "InstanceType": "t1.micro"}
@@ -37,7 +37,7 @@ def test_list_tells_what_uses_each(project, client):
     assert used[other] == [] and len(used[one]) == 3
 
 
-def test_list_of_who_may_not_see_what_uses_them(project):
+def test_list_works_without_permission_to_see_users(project):
     project.ami()
     project.aws.faults.add("500", "DescribeInstances", error=Refusal("UnauthorizedOperation", "No.", 403))
     assert "not known" in project.run("list")
@@ -50,7 +50,7 @@ REFERENCES = [
 ]
 
 
-def test_what_a_parameter_or_a_recipe_names_stays(project):
+def test_ami_named_by_a_parameter_or_recipe_is_kept(project):
     amis = [project.ami() for _ in range(12)]
     project.aws.region().references[amis[0]] = REFERENCES
     assert "Image Builder recipe hello/1.0.0" in project.run("show", amis[0])
@@ -61,7 +61,7 @@ def test_what_a_parameter_or_a_recipe_names_stays(project):
     ]
 
 
-def test_gc_reports_users_that_it_may_not_ask_for(project, monkeypatch):
+def test_gc_reports_users_that_it_may_not_list(project, monkeypatch):
     lines: list[str] = []
     monkeypatch.setattr(command, "note", lines.append)
     amis = [project.ami(), project.ami()]
@@ -71,7 +71,7 @@ def test_gc_reports_users_that_it_may_not_ask_for(project, monkeypatch):
     assert len(lines) == 1 and "ec2:DescribeImageReferences" in lines[0]
 
 
-def test_a_shared_ami_is_kept_by_its_last_launch(project):
+def test_shared_ami_is_kept_after_a_recent_launch(project):
     project.settings('[publish]\nshare = ["111122223333"]\n')
     amis = [project.ami(), project.ami()]
     project.call.ec2.terminate_instances(InstanceIds=[project.call.run(amis[0])])
@@ -93,13 +93,13 @@ def test_an_endpoint_without_auto_scaling_and_imports(project):
     assert project.images == []
 
 
-def test_list_of_nothing_says_where_it_looked(project):
+def test_empty_list_names_the_regions(project):
     project.settings('[publish]\nregions = ["eu-west-1"]\n')
     assert project.run("list") == "no AMI of ours is in us-east-1, eu-west-1; `unibuild publish_ami` makes one\n"
     assert "eu-west-1" not in project.run("list", "--region", "us-west-2")
 
 
-def test_show_tells_what_uses_it(project):
+def test_show_prints_users_of_the_ami(project):
     one = project.ami(**{tags.TOOLCHAIN: "mirage 4.11.1"})
     instance = project.call.run(one)
     said = project.run("show", one)
@@ -107,13 +107,13 @@ def test_show_tells_what_uses_it(project):
     assert project.json("show", "hello-1")["amis"][0]["used_by"] == [f"instance {instance}"]
 
 
-def test_show_of_what_is_not_ours(project):
+def test_show_refuses_an_ami_of_another_owner(project):
     project.ami()
     with pytest.raises(InputError, match="no AMI of the project has this id or name: hello-2"):
         command.main(["show", "hello-2"])
 
 
-def test_diff_tells_blocks_and_bytes(project):
+def test_diff_prints_blocks_and_bytes(project):
     changed = bytearray(DATA)
     changed[5:8] = b"abc"
     project.ami({0: DATA, 1: DATA, 2: OTHER}, **{tags.REVISION: "v1"})
@@ -130,7 +130,7 @@ def test_diff_tells_blocks_and_bytes(project):
     assert "their 3 blocks are the same" in project.run("diff", "hello-1", "hello-1")
 
 
-def test_gc_plan_sends_nothing(project):
+def test_gc_plan_removes_nothing(project):
     for _ in range(5):
         project.ami()
     project.aws.calls.clear()
@@ -147,7 +147,7 @@ def test_gc_keeps_the_newest_and_their_snapshots(project):
     assert project.run("gc", "--keep", "2") == "nothing is to be removed\n"
 
 
-def test_gc_spares_what_is_in_use(project, client):
+def test_gc_keeps_amis_in_use(project, client):
     amis = [project.ami() for _ in range(6)]
     project.call.run(amis[0])
     data = {"ImageId": amis[1], "InstanceType": "t1.micro"}
@@ -159,7 +159,7 @@ def test_gc_spares_what_is_in_use(project, client):
     assert "version 1 of launch template web" in said and "launch configuration old" in said
 
 
-def test_gc_removes_orphans_and_spares_what_is_not_ours(project):
+def test_gc_removes_orphans_and_keeps_snapshots_of_other_owners(project):
     project.ami()
     old, pending, foreign = project.snapshot(), project.snapshot(done=False), project.call.snapshot()
     other = project.snapshot(unikernel="other")
@@ -172,7 +172,7 @@ def test_gc_removes_orphans_and_spares_what_is_not_ours(project):
     assert {young, at_it, foreign, other} <= set(left)
 
 
-def test_gc_finds_what_an_import_made_that_no_run_came_back_to(project, client):
+def test_gc_removes_what_an_abandoned_import_left(project, client):
     client("s3").create_bucket(Bucket="images")
     project.aws.world.roles["vmimport"] = "images"
     client("s3").put_object(Bucket="images", Key="disk", Body=DATA)
@@ -188,7 +188,7 @@ def test_gc_finds_what_an_import_made_that_no_run_came_back_to(project, client):
     assert project.snapshots == others
 
 
-def test_gc_goes_on_when_something_fails(project):
+def test_gc_continues_after_a_failure(project):
     amis = [project.ami() for _ in range(3)]
     project.aws.faults.add("500", "DeregisterImage", times=1, error=Refusal("OperationNotPermitted", "No.", 400))
     with pytest.raises(AwsError, match="not permitted") as caught:
@@ -219,7 +219,7 @@ def test_rm_removes_an_ami_and_its_snapshot(project):
     assert project.images == [other] and len(project.snapshots) == 1
 
 
-def test_rm_refuses_what_is_used_and_protected(project, client):
+def test_rm_refuses_used_and_protected_amis(project, client):
     one = project.ami()
     project.call.run(one)
     with pytest.raises(InputError, match="used by instance"):
@@ -232,7 +232,7 @@ def test_rm_refuses_what_is_used_and_protected(project, client):
     assert project.images == []
 
 
-def test_rm_lifts_the_protection_when_told(project, client):
+def test_rm_lifts_the_protection_on_request(project, client):
     one = project.ami()
     client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=False)
     assert "`unibuild ami rm --unprotect` lifts the protection" in project.run("show", one)
@@ -240,7 +240,7 @@ def test_rm_lifts_the_protection_when_told(project, client):
     assert project.images == [] and project.snapshots == []
 
 
-def test_an_ami_whose_protection_has_a_cooldown_goes_a_day_later(project, client):
+def test_ami_with_protection_cooldown_is_removed_a_day_later(project, client):
     one = project.ami()
     client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=True)
     assert "for 24 hours after the protection is lifted" in project.run("show", one)
@@ -254,7 +254,7 @@ def test_an_ami_whose_protection_has_a_cooldown_goes_a_day_later(project, client
     assert project.images == []
 
 
-def test_rm_never_touches_what_is_not_ours(project):
+def test_rm_refuses_an_ami_of_another_owner(project):
     foreign = project.call.ami(Name="somebody's")
     with pytest.raises(InputError, match="no AMI of the project"):
         command.main(["rm", foreign, "--all", "--force"])
@@ -267,14 +267,14 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 1), ("\n", 1), ("y\n", 0)])
-def test_a_person_is_asked(project, monkeypatch, answer, left):
+def test_user_on_a_terminal_confirms(project, monkeypatch, answer, left):
     project.ami()
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     assert "Make these 2 calls?" in project.run("rm", "hello-1")
     assert len(project.images) == left
 
 
-def test_what_has_gone_meanwhile_is_as_good(project):
+def test_ami_that_was_removed_meanwhile_counts_as_removed(project):
     project.ami()
     project.aws.faults.add("500", "DeregisterImage", times=1, error=Refusal("InvalidAMIID.NotFound", "Gone.", 400))
     project.aws.faults.add("500", "DeleteSnapshot", times=1, error=Refusal("InvalidSnapshot.NotFound", "Gone.", 400))
@@ -286,7 +286,7 @@ def test_the_number_of_words_is_checked(project):
         command.main(["diff", "one"])
 
 
-def test_the_old_command_end_is_terminate():
+def test_old_command_end_means_terminate():
     with pytest.raises(InputError) as old:
         command.main(["end", "hello-1"])
     with pytest.raises(InputError) as new:

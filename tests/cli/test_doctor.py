@@ -1,4 +1,4 @@
-"""unibuild doctor: what is there, what is missing, and the lines of sudoers."""
+"""unibuild doctor: what it finds, what is missing, and the sudoers lines."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ def project(tree, xen):
 
 @pytest.fixture
 def doctor(project, capsys, monkeypatch):
-    """Return a function that gives what it found, by section and by thing."""
+    """Return a function that runs doctor and returns its findings by section and checked thing."""
     monkeypatch.chdir(project.root)
 
     def run(*words, code=0):
@@ -52,36 +52,36 @@ def states(findings):
     return {what: one["state"] for what, one in findings.items()}
 
 
-def test_a_host_that_has_all(doctor):
+def test_complete_host_has_only_good_findings(doctor):
     found = doctor()["host xen1 (ssh://ann@xen1)"]
     names = ("reach", "rights", "Xen", "memory", "XenStore", "room")
     assert states(found) == {**dict.fromkeys(names, "ok"), "bridges": "note"}
     assert found["Xen"]["text"] == "Xen 4.17.7, runs PV and PVH domains"
 
 
-def test_it_changes_nothing_there(doctor, xen):
+def test_doctor_changes_nothing_on_the_host(doctor, xen):
     doctor()
     assert {call[0] for call in xen.calls("xl")} <= {"info", "list"}
 
 
-def test_the_lines_of_sudoers_are_printed(project, xen):
+def test_sudoers_lines_are_printed(project, xen):
     said = project.run("unibuild", "doctor")
     assert f"ann ALL=(root) NOPASSWD: {xen.world}/bin/xl, \\" in said
     assert "whoever may run xl is as good as root there" in said
 
 
-def test_rights_that_are_lacking(doctor, xen):
+def test_missing_rights(doctor, xen):
     xen.refuse("sudo", "sudo: a password is required")
     found = doctor(code=3)["host xen1 (ssh://ann@xen1)"]
     assert found["rights"]["text"].startswith("sudo does not let ann run xl, xenstore-ls")
     assert "/usr/bin/tee -a /dev/pts/[0-9]" in found["rights"]["fix"]
 
 
-def test_a_host_without_sudo(doctor):
+def test_host_without_sudo(doctor):
     assert doctor("--host", "xen2")["host xen2 (ssh://xen2)"]["rights"]["text"] == "ann, without sudo"
 
 
-def test_a_host_that_does_not_answer(doctor, xen):
+def test_host_that_does_not_answer(doctor, xen):
     xen.refuse("ssh", "ssh: connect to host xen1 port 22: Connection refused")
     found = doctor(code=4)["host xen1 (ssh://ann@xen1)"]
     assert states(found) == {"reach": "silent"}
@@ -102,51 +102,51 @@ def test_all_hosts(doctor):
         ("", "missing", "Xen 4.17.7 runs neither PV nor PVH domains"),
     ],
 )
-def test_what_a_xen_can_run(doctor, xen, caps, state, text):
+def test_domain_types_that_xen_supports(doctor, xen, caps, state, text):
     xen.info(xen_version="4.17.7", virt_caps=caps, free_memory="400")
     found = doctor(code=3 if state == "missing" else 0)["host xen1 (ssh://ann@xen1)"]["Xen"]
     assert (found["state"], found["text"]) == (state, text)
 
 
-def test_a_project_that_cannot_be_built(doctor, project):
+def test_project_that_cannot_be_built(doctor, project):
     (project.root / "Makefile").unlink()
     found = doctor(code=3)[f"project {project.root}"]
     assert found["toolchain"]["text"].startswith("nothing to build in")
 
 
-def test_a_program_that_the_project_needs():
+def test_program_that_the_project_needs():
     found = {one.what: one for one in doctor_checks.machine({"make", "frobnicate"})}
     assert (found["make"].state, found["frobnicate"].state) == ("ok", "missing")
 
 
 @pytest.mark.parametrize(("is_needed", "state"), [(True, "missing"), (False, "note")])
-def test_a_lab_that_cannot_run_is_only_missed_where_it_is_needed(xen, tmp_path, is_needed, state):
+def test_lab_that_cannot_run_is_missing_only_if_needed(xen, tmp_path, is_needed, state):
     found = {one.what: one for one in doctor_checks.lab(Lab(image="no.box"), tmp_path, is_needed=is_needed)}
     assert (found["image"].state, found["lab"].text) == (state, "down")
 
 
-def test_settings_that_cannot_be_read(doctor, project):
+def test_unreadable_settings(doctor, project):
     project.write("unibuild.toml", "[lab]\nmemroy = 5\n")
     found = doctor(code=3)[f"project {project.root}"]
     assert found["settings"]["text"].endswith("`[lab] memroy` is unknown")
 
 
-def test_outside_a_project_it_looks_at_the_machine(project, tmp_path):
+def test_without_a_project_doctor_checks_the_machine(project, tmp_path):
     said = project.run("unibuild", "doctor", "--host", "xen1", cwd=tmp_path, code=2)
     assert "unknown host: xen1" in said
     assert "\nproject " not in project.run("unibuild", "doctor", "--host", "ssh://ann@xen1", cwd=tmp_path)
 
 
-def test_a_setting_that_is_wrong_on_the_command_line_is_no_finding(project):
+def test_wrong_setting_on_the_command_line_is_an_error(project):
     assert "`lab.memroy` is unknown" in project.run("unibuild", "doctor", "lab.memroy=5", code=2)
 
 
-# --- the lines
+# --- the sudoers lines
 
 
 @pytest.mark.skipif(shutil.which("visudo") is None, reason="no sudo here")
 @pytest.mark.parametrize("user", ["ann", "#1000", "EXAMPLE\\ann"])
-def test_the_lines_are_sudoers(tmp_path, user):
+def test_printed_lines_are_valid_sudoers(tmp_path, user):
     (tmp_path / "lines").write_text(
         "\n".join(sudoers.sudoers(user, {name: f"/usr/bin/{name}" for name in sudoers.PROGRAMS}))
     )
@@ -154,7 +154,7 @@ def test_the_lines_are_sudoers(tmp_path, user):
     subprocess.run(["visudo", "-cf", tmp_path / "lines"], check=True)
 
 
-def test_a_program_is_found_where_sudo_finds_it(project, xen):
+def test_programs_are_found_where_sudo_finds_them(project, xen):
     assert sudoers.find(Ssh("there"))["tee"] == "/usr/bin/tee"
 
 
@@ -162,14 +162,14 @@ def test_a_program_is_found_where_sudo_finds_it(project, xen):
 @pytest.mark.parametrize(
     "folder", ["Welcome to xen1!\n/home/ann/.cache/unibuild", "", "/", "//a//b", "a/../..", "/no\0"]
 )
-def test_it_ends_whatever_the_host_calls_its_folder(xen, folder):
+def test_free_space_check_ends_for_any_folder_name(xen, folder):
     host = Ssh("there")
     host.__dict__["folder"] = folder
     assert doctor_checks._room(host).what == "room"
 
 
 @pytest.mark.parametrize("said", ["", "Welcome\n1 2\n", "1 2 /elsewhere\n", "x y /\n"])
-def test_what_stat_does_not_tell_is_a_note(xen, said):
+def test_unexpected_output_of_stat_is_a_note(xen, said):
     (xen.world / "bin" / "stat").write_text(f"#!/bin/sh\nprintf '{said}'\n")
     (xen.world / "bin" / "stat").chmod(0o755)
     assert doctor_checks._room(Ssh("there")).state == "note"
@@ -177,20 +177,20 @@ def test_what_stat_does_not_tell_is_a_note(xen, said):
 
 @pytest.fixture
 def homeless(monkeypatch):
-    """A user without a home: neither HOME nor an entry in passwd."""
+    """A user without a home folder: neither HOME nor an entry in passwd."""
     monkeypatch.delenv("HOME")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: (_ for _ in ()).throw(KeyError(uid)))
 
 
 @pytest.mark.parametrize(("is_needed", "state"), [(True, "missing"), (False, "note")])
-def test_a_user_without_a_home_is_a_finding(homeless, tmp_path, is_needed, state):
+def test_user_without_a_home_is_a_finding(homeless, tmp_path, is_needed, state):
     (found,) = doctor_checks.lab(Lab(), tmp_path, is_needed=is_needed)
     assert (found.what, found.state) == ("lab", state)
     assert "XDG_CACHE_HOME" in found.fix
 
 
-def test_a_host_is_out_of_reach_for_a_user_without_a_home(xen, homeless):
+def test_host_is_unreachable_for_a_user_without_a_home(xen, homeless):
     (found,) = doctor_checks.look(Settings(host="ssh://there"))
     assert found.what == "reach"
     assert "XDG_CACHE_HOME" in found.fix

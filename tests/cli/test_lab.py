@@ -1,4 +1,4 @@
-"""``unibuild lab``: what its words do; the box itself is tested in tests/lab."""
+"""``unibuild lab``: what its subcommands do; tests/lab tests the lab VM itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unibuild.lab.paths import LabPaths
 
 @pytest.fixture
 def asked(monkeypatch, tmp_path) -> list[object]:
-    """What the box was asked for, in a folder without a project."""
+    """The calls of ``unibuild.lab.vm``, in a folder without a project."""
     calls: list[object] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(vm, "up", lambda settings, progress: calls.append(settings))
@@ -22,12 +22,12 @@ def asked(monkeypatch, tmp_path) -> list[object]:
     return calls
 
 
-def test_up_takes_settings_of_the_command_line(asked):
+def test_up_uses_settings_on_the_command_line(asked):
     assert lab.main(["up", "lab.memory=600", 'lab.forward=["8080:80"]']) == 0
     assert (asked[0].memory, asked[0].forward) == (600, ("8080:80",))
 
 
-def test_a_lab_vm_file_is_sought_from_the_projects_folder(asked, tmp_path, monkeypatch):
+def test_lab_image_is_relative_to_the_project(asked, tmp_path, monkeypatch):
     (tmp_path / "unibuild.toml").write_text('[lab]\nimage = "xen.box"\n')
     (tmp_path / "below").mkdir()
     monkeypatch.chdir(tmp_path / "below")
@@ -35,7 +35,7 @@ def test_a_lab_vm_file_is_sought_from_the_projects_folder(asked, tmp_path, monke
     assert asked[0].image == str(tmp_path / "xen.box")
 
 
-def test_down_tells_whether_there_was_one(asked, capsys):
+def test_down_reports_whether_the_lab_was_up(asked, capsys):
     lab.main(["down"])
     lab.main(["down"])
     assert capsys.readouterr().out == "The lab is down.\nThe lab was down already.\n"
@@ -54,13 +54,13 @@ def test_pack_names_the_setting_that_uses_the_file(asked, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("state", "code"), [("up", 0), ("down", 1), ("broken", 1)])
-def test_status_tells_by_its_exit_code(monkeypatch, capsys, state, code):
+def test_status_sets_the_exit_code(monkeypatch, capsys, state, code):
     monkeypatch.setattr(vm, "status", lambda: vm.Status(state, {"process": "7"}))
     assert lab.main(["status"]) == code
     assert capsys.readouterr().out == f"The lab is {state}.\n  process  7\n"
 
 
-def test_words_that_are_no_setting_are_refused(asked):
+def test_words_that_are_not_settings_are_refused(asked):
     with pytest.raises(InputError, match='"memory" is no setting'):
         lab.main(["up", "memory"])
     with pytest.raises(SettingsError, match="memori"):
@@ -71,7 +71,7 @@ def test_words_that_are_no_setting_are_refused(asked):
 @pytest.mark.parametrize(
     ("words", "remote"), [([], []), (["xl", "list"], ["xl list"]), (["--", "echo a; b"], ["echo a; b"])]
 )
-def test_ssh_runs_in_whatever_lab_vm_there_is(monkeypatch, tmp_path, words, remote):
+def test_ssh_uses_the_running_lab_vm(monkeypatch, tmp_path, words, remote):
     there = vm.LabVm(LabPaths(tmp_path, tmp_path))
     ran = []
     monkeypatch.setattr(vm, "running", lambda: there)
@@ -80,7 +80,7 @@ def test_ssh_runs_in_whatever_lab_vm_there_is(monkeypatch, tmp_path, words, remo
     assert [word for word in ran[0] if word != "-t"] == ["ssh", "-F", str(there.ssh_config), "box", *remote]
 
 
-def test_without_a_verb_the_verbs_are_told(capsys):
+def test_missing_subcommand_is_an_error_that_lists_them(capsys):
     with pytest.raises(SystemExit):
         lab.main([])
     assert "up | down | status | ssh | reset | pack" in capsys.readouterr().err

@@ -20,7 +20,7 @@ def test_help_fits_the_terminal(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     pages = [cli._usage(), *map(goal_page, GOALS)]
     assert max(len(line) for page in pages for line in page.splitlines()) <= min(columns, 100)
-    assert " ".join(cli._usage().split()).count(" ".join(GOALS["launch_ami"].split())) == 1  # no word is broken
+    assert " ".join(cli._usage().split()).count(" ".join(GOALS["launch_ami"].split())) == 1  # no word is split
 
 
 @pytest.mark.parametrize("goal", GOALS)
@@ -65,11 +65,11 @@ def test_version(tree):
         (("-C",), "-C needs a folder"),
     ],
 )
-def test_what_a_person_mistypes_is_told_with_what_is_nearest(tree, argv, said):
+def test_mistyped_word_is_reported_with_the_nearest_one(tree, argv, said):
     assert said in tree.run("unibuild", *argv, code=2)
 
 
-def test_without_a_project_it_says_how_to_make_one(tree, tmp_path):
+def test_missing_project_is_reported_with_a_hint(tree, tmp_path):
     assert "run `unibuild init`, which writes one" in tree.run("unibuild", "build", cwd=tmp_path, code=2)
 
 
@@ -101,7 +101,7 @@ def test_another_folder(tree, tmp_path):
 
 
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
-def test_a_traceback_only_where_it_is_asked_for(tree, door):
+def test_traceback_is_printed_only_on_request(tree, door):
     tree.write("Makefile", "hello.xen:\n\tfalse\n")
     said = tree.run(door, "build", code=1)
     assert "error: `make` failed with exit code 2" in said
@@ -115,11 +115,11 @@ def test_debug_is_an_option_too(tree):
     assert (program.returncode, "there is no goal" in said) == (2, True)
 
 
-def test_a_reader_that_goes_away_is_no_error(tree):
+def test_closed_output_is_not_an_error(tree):
     assert tree.run("sh", "-c", f"{tree.bin}/unibuild list | true") == ""
 
 
-def test_an_empty_word_is_passed_over(tree):
+def test_empty_word_is_ignored(tree):
     tree.run("unibuild", "build", "")
     assert tree.log == ["built"]
 
@@ -127,7 +127,7 @@ def test_an_empty_word_is_passed_over(tree):
 # --- plan
 
 
-def test_plan_tells_what_would_run_and_why_and_runs_nothing(tree):
+def test_plan_prints_what_would_run_and_why_and_runs_nothing(tree):
     said = tree.run("unibuild", "plan", "build")
     assert said == "build: would run: not done yet\n  make\n"
     assert said == tree.run("unibuild", "--dry-run", "build") == tree.run("unibuild", "build", "--dry-run")
@@ -135,11 +135,11 @@ def test_plan_tells_what_would_run_and_why_and_runs_nothing(tree):
     assert not (tree.root / ".unibuild").exists()
 
 
-def test_plan_takes_settings_for_this_time(tree):
+def test_plan_uses_settings_on_the_command_line(tree):
     assert "  make -j2\n" in tree.run("unibuild", "plan", "build", "build.jobs=2")
 
 
-def test_plan_of_boot_tells_what_comes_after_a_stale_stage(tree):
+def test_plan_of_boot_prints_what_follows_a_stale_stage(tree):
     tree.run("unibuild", "build")
     tree.write("main.c", "two")
     said = tree.run("unibuild", "plan")
@@ -156,7 +156,7 @@ def test_plan_shows_the_difference_in_the_xl(tree, hello_kernels):
     assert "  -memory = 32\n  +memory = 64\n" in said
 
 
-def test_plan_tells_of_a_stage_that_failed(tree):
+def test_plan_shows_a_failed_stage(tree):
     tree.write("Makefile", "hello.xen: main.c\n\tfalse\n")
     tree.run("unibuild", "build", code=1)
     assert "build: would run: failed the last time" in tree.run("unibuild", "plan", "build")
@@ -165,7 +165,7 @@ def test_plan_tells_of_a_stage_that_failed(tree):
     assert tree.run("unibuild", "plan", "build") == "build: up to date\n"
 
 
-def test_plan_of_nothing_stale(tree):
+def test_plan_when_everything_is_up_to_date(tree):
     tree.run("unibuild", "build")
     assert tree.run("unibuild", "plan", "build") == "build: up to date\n"
 
@@ -175,10 +175,10 @@ def test_plan_of_console_and_destroy(tree):
 
 
 @pytest.mark.parametrize("word", ["build", "list"])
-def test_a_folder_that_is_gone_is_a_sentence(tree, tmp_path, word):
+def test_deleted_current_folder_is_an_error(tree, tmp_path, word):
     script = f"mkdir gone; cd gone; rmdir ../gone; {tree.bin}/unibuild {word}"
     assert tree.run("sh", "-c", script, cwd=tmp_path, code=3) == "error: No such file or directory\n"
 
 
-def test_a_full_disk_for_our_own_words_is_a_sentence(tree):
+def test_full_disk_for_standard_output_is_an_error(tree):
     assert "No space left" in tree.run("sh", "-c", f"{tree.bin}/unibuild list >/dev/full", code=3)

@@ -1,4 +1,4 @@
-"""`unibuild test` from the build to the exit code, on a host that stands in for Xen."""
+"""`unibuild test` from the build to the exit code, on a stand-in for a Xen host."""
 
 import http.server
 import json
@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def project(tree, xen, hello_kernels):
-    """A tree whose build copies a real kernel; what it does when booted is `does`."""
+    """A tree with a build that copies a real kernel; `does` is the kernel's behaviour."""
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c base.bin\n\tcp base.bin $@\n\techo built >> log\n")
     tree.write("unibuild.toml", 'name = "hello"\n' + tree.read("unibuild.toml"))
@@ -30,7 +30,7 @@ def does(xen):
 
 @pytest.fixture
 def test(project):
-    """Write the tests, and run them."""
+    """Write the ``[test]`` tables and run them."""
 
     def test(toml: str, *words: str, code: int = 0) -> str:
         project.write("unibuild.toml", project.read("unibuild.toml") + toml)
@@ -41,7 +41,7 @@ def test(project):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(project, xen):
-    """Every test here leaves no domain, no copy of a file and none of ours in the project."""
+    """Check that each test leaves no domain, no copy of a file and no file of unibuild in the project."""
     yield
     assert [domain["name"] for domain in xen.domains().values() if "-test-" in domain["name"]] == []
     assert [path.name for path in (project.root / ".unibuild" / "test").glob("*-test-*")] == []
@@ -56,7 +56,7 @@ def test_three_lines_of_toml(test, does, project, xen):
     assert not (project.root / ".unibuild" / "domain.json").exists()
 
 
-def test_a_failure_says_what_was_wanted_and_what_came(test, does):
+def test_failure_shows_expected_and_actual_output(test, does):
     does("say hello world", "say bye", "poweroff")
     said = test('[test.boots]\nconsole = ["hello wirld"]\n[test.other]\nconsole = ["bye"]\n', code=1)
     assert "failed  boots" in said
@@ -65,13 +65,13 @@ def test_a_failure_says_what_was_wanted_and_what_came(test, does):
     assert "ok      other" in said and said.endswith("1 of 2 passed\n")
 
 
-def test_a_crash_fails(test, does):
+def test_crash_fails_the_test(test, does):
     does("say hello", "crash")
     assert "it crashed" in test('[test.boots]\nconsole = ["hello"]\n', code=1)
     assert "ok" in test("", "boots", "test.boots.exit=crash")
 
 
-def test_a_failure_says_what_the_console_tells_of_the_crash(test, does):
+def test_failure_shows_the_crash_on_the_console(test, does):
     does(
         "say Solo5: trap: type=#PF ec=0x2 rip=0x1089c5 rsp=0x3ffe50 rflags=0x10002", "say Solo5: trap: cr2=0x0", "crash"
     )
@@ -79,37 +79,37 @@ def test_a_failure_says_what_the_console_tells_of_the_crash(test, does):
     assert "it crashed\n          " in said and "0x1089c5" in said.partition("| Solo5")[0]
 
 
-def test_one_host_at_a_time(test):
+def test_host_all_is_refused(test):
     assert "one host at a time" in test("", "--host", "all", code=2)
 
 
-def test_a_project_without_tests_has_one(test, does):
+def test_project_without_tests_has_one(test, does):
     does("say hello", "poweroff")
     assert "ok      boots" in test("")
     does("say hello", "crash")
     assert "failed  boots" in test("", code=1)
 
 
-def test_the_time_is_up(test, does):
+def test_timeout_fails_the_test(test, does):
     does("say hello", "stay")
     assert '0.5 s passed before it printed "bye"' in test('[test.boots]\nconsole = ["bye"]\ntimeout = 0.5\n', code=1)
 
 
-def test_named_ones_only(test, does):
+def test_only_named_tests_run(test, does):
     does("say hello", "poweroff")
     said = test('[test.one]\nconsole = ["hello"]\n[test.two]\nconsole = ["hello"]\n', "two")
     assert "two" in said and "one," not in said
     assert "did you mean `two`?" in test("", "twe", code=2)
 
 
-def test_arguments_of_a_test_are_its_own(test, does, project, xen):
+def test_arguments_of_a_test_apply_to_it_alone(test, does, project, xen):
     does("say hello", "poweroff")
     test('[xl]\ncmdline = "a=b"\n[test.one]\nargs = ["c=d"]\n[test.two]\n')
     assert "a=b" in project.read(".unibuild/hello.xl")
     assert len([call for call in xen.calls("xl") if call[0] == "create"]) == 2
 
 
-def test_the_domain_that_runs_is_left_alone(test, does, project, xen):
+def test_running_domain_is_left_alone(test, does, project, xen):
     does("say hello", "stay")
     project.run("unibuild", "boot", "host=local", "boot.console=none")
     before, record = xen.domains(), project.read(".unibuild/domain.json")
@@ -117,7 +117,7 @@ def test_the_domain_that_runs_is_left_alone(test, does, project, xen):
     assert (xen.domains(), project.read(".unibuild/domain.json")) == (before, record)
 
 
-def test_a_disk_that_is_written_to_is_a_copy(test, does, project, xen):
+def test_writable_disk_is_a_copy(test, does, project, xen):
     does("say hello", "poweroff")
     project.write("data.img", "dear")
     said = test('[xl.disk.xvda]\ntarget = "data.img"\n[test.one]\n[test.two]\n')
@@ -128,7 +128,7 @@ def test_a_disk_that_is_written_to_is_a_copy(test, does, project, xen):
     assert [path.name for path in (project.root / ".unibuild/test").iterdir() if path.suffix != ".log"] == []
 
 
-def test_answers(test, does):
+def test_http_and_tcp_answers(test, does):
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200 if self.path == "/" else 404)
@@ -150,32 +150,32 @@ def test_answers(test, does):
             server.shutdown()
 
 
-def test_the_results_for_other_programs(test, does, project):
+def test_results_as_json_and_junit(test, does, project):
     does("say hello", "poweroff")
     test('[test.a]\nconsole = ["hello"]\n[test.b]\nconsole = ["no"]\n', "--junit", "t.xml", "--json", "t.json", code=1)
     assert [case.get("name") for case in ElementTree.fromstring(project.read("t.xml")).iter("testcase")] == ["a", "b"]
     assert [one["outcome"] for one in json.loads(project.read("t.json"))["tests"]] == ["passed", "failed"]
 
 
-def test_standard_output_is_only_the_json(project, does):
+def test_json_is_alone_on_standard_output(project, does):
     does("say hello", "poweroff")
     said = project.run("sh", "-c", f"{project.bin}/unibuild test --host local --json - 2>/dev/null")
     assert json.loads(said)["passed"] is True
 
 
-def test_what_cannot_be_tried_is_an_error(test, does, project, xen):
+def test_test_that_cannot_run_is_an_error(test, does, project, xen):
     said = test("[xl]\nmemory = 4096\n[test.boots]\n[test.more]\n", "--junit", "t.xml", code=5)
     assert "error   boots" in said and "error   more" in said
     assert ElementTree.fromstring(project.read("t.xml")).get("errors") == "2"
 
 
-def test_a_build_that_fails_has_its_own_exit_code(test, project):
+def test_failed_build_has_its_own_exit_code(test, project):
     project.write("Makefile", "hello.xen:\n\tfalse\n")
     assert "test:" not in test("", code=1)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_leaves_nothing(project, does, xen, number, code):
+def test_signal_leaves_nothing(project, does, xen, number, code):
     does("say hello", "stay")
     project.write("unibuild.toml", project.read("unibuild.toml") + '[test.boots]\nconsole = ["never"]\n')
     program = project.start("unibuild", "test", "--host", "local")
@@ -200,16 +200,16 @@ def test_ready_is_part_of_a_test(test, does):
     assert "failed  one" in said and "it was not ready" in said
 
 
-def test_a_test_of_the_end_does_not_wait_for_ready(test, does):
+def test_test_of_the_shutdown_does_not_wait_for_readiness(test, does):
     does("say hello", "poweroff")
     assert "ok      one" in test(READY + "[test.one]\nexit = 0\n")
 
 
-def test_ready_within_needs_a_ready(test):
+def test_ready_within_needs_a_readiness_table(test):
     assert "[boot.ready] does not define" in test("[test.one]\nready_within = 1\n", code=2)
 
 
-def test_what_a_killed_run_has_left_goes_with_the_next_one(test, does, project, xen):
+def test_next_run_removes_what_a_killed_run_left(test, does, project, xen):
     does("say hello", "stay")
     project.write("unibuild.toml", project.read("unibuild.toml") + '[test.boots]\nconsole = ["bye"]\n')
     killed = project.start("unibuild", "test", "--host", "local")

@@ -1,6 +1,6 @@
-"""The graph from its three front doors: what runs, what does not, and what a killed or failed run leaves.
+"""Builds by `unibuild`, `doit` and `make`: which steps run, and what a killed or failed run leaves.
 
-Black box: every test runs the programs that a person runs.
+Every test runs the programs as the user does.
 """
 
 import os
@@ -28,7 +28,7 @@ depend = "depend"
 
 @pytest.fixture(params=["unibuild", "dodo.py", "loader"])
 def door(request, tree):
-    """A tree with one of the front doors; returns the command's name."""
+    """Set a tree up for one of the three commands; return the command's name."""
     if request.param != "dodo.py":
         (tree.root / "dodo.py").unlink()
     if request.param == "loader":
@@ -38,7 +38,7 @@ def door(request, tree):
 
 @pytest.fixture
 def steps(tree):
-    """A tree with all three steps, each of which writes its name into ``log``."""
+    """A tree with all three steps; each step writes its name into ``log``."""
     tree.write("unibuild.toml", STEPS)
     tree.write("configure", "echo configured >> log; cp Makefile.in Makefile\n")
     tree.write("Makefile.in", tree.read("Makefile") + "depend:\n\techo fetched >> log\n")
@@ -68,7 +68,7 @@ def children(pid):
 # --- what runs
 
 
-def test_only_what_is_stale_runs(tree, door):
+def test_only_stale_steps_run(tree, door):
     assert "hello.xen" in tree.run(door, "build")
     assert tree.run(door, "build") == "build: up to date\n"
     tree.write("main.c", "two")
@@ -76,7 +76,7 @@ def test_only_what_is_stale_runs(tree, door):
     assert (tree.log, tree.read("hello.xen")) == (["built", "built"], "two")
 
 
-def test_steps_run_in_their_order_and_each_by_itself(steps):
+def test_steps_run_in_order_and_one_by_one(steps):
     steps.run("unibuild", "build")
     assert steps.log == ["configured", "fetched", "built"]
     steps.write("main.c", "two")
@@ -84,7 +84,7 @@ def test_steps_run_in_their_order_and_each_by_itself(steps):
     assert steps.log[3:] == ["built"]
 
 
-def test_a_step_that_writes_the_same_makes_nothing_after_it_stale(steps):
+def test_unchanged_output_makes_later_steps_not_stale(steps):
     steps.run("unibuild", "build")
     steps.write("configure", steps.read("configure") + "# a comment\n")
     steps.run("unibuild", "build")
@@ -92,7 +92,7 @@ def test_a_step_that_writes_the_same_makes_nothing_after_it_stale(steps):
     assert steps.run("unibuild", "build") == "build: up to date\n"
 
 
-def test_a_kernel_that_is_built_the_same_leaves_the_xl_alone(tree, hello_kernels):
+def test_unchanged_kernel_leaves_the_xl_alone(tree, hello_kernels):
     shutil.copy(hello_kernels.pv, tree.root / "base.bin")
     tree.write("Makefile", "hello.xen: main.c\n\tcp base.bin $@\n")
     tree.run("unibuild", "xl")
@@ -104,16 +104,16 @@ def test_a_kernel_that_is_built_the_same_leaves_the_xl_alone(tree, hello_kernels
     assert fingerprint.take(str(tree.root / ".unibuild" / "hello.xl")) == written
 
 
-def test_a_setting_on_the_command_line_wins_and_is_named_as_the_reason(tree, door):
+def test_setting_on_the_command_line_is_used_and_named_as_the_reason(tree, door):
     tree.run(door, "build")
     assert "build: arguments changed" in tree.run(door, "build.jobs=2", "build")
 
 
-def test_an_unknown_setting_is_refused(tree, door):
+def test_unknown_setting_is_refused(tree, door):
     assert "`nmae` is unknown" in tree.run(door, "build", "nmae=x", code=2)
 
 
-def test_a_dodo_file_can_have_variables_and_tasks_of_its_own(tree):
+def test_dodo_file_can_have_its_own_variables_and_tasks(tree):
     tree.write(
         "dodo.py",
         "from doit import get_var\nfrom unibuild import DOIT_CONFIG, unikernel\n"
@@ -125,16 +125,16 @@ def test_a_dodo_file_can_have_variables_and_tasks_of_its_own(tree):
 
 
 @pytest.mark.parametrize("argv", [("unibuild", "build"), ("doit", "-k", "build")])
-def test_a_goal_works_from_a_folder_below(tree, argv):
+def test_goal_works_in_a_folder_below(tree, argv):
     (tree.root / "lib").mkdir()
     tree.run(*argv, cwd=tree.root / "lib")
     assert tree.log == ["built"]
 
 
-# --- the three holes of plain doit
+# --- three cases that plain doit misses
 
 
-def test_an_edit_during_the_build_is_built_the_next_time(tree, door):
+def test_edit_during_a_build_is_built_next_time(tree, door):
     tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c .o; sh edit; mv .o $@\n")
     tree.write("edit", "echo two > main.c; sleep 0.1; : > edit\n")  # once
     tree.run(door, "build")
@@ -143,7 +143,7 @@ def test_an_edit_during_the_build_is_built_the_next_time(tree, door):
     assert tree.run(door, "build") == "build: up to date\n"
 
 
-def test_an_edit_during_a_build_that_fails_is_built_the_next_time(tree):
+def test_edit_during_a_failed_build_is_built_next_time(tree):
     tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c $@; sh edit\n")
     tree.write("edit", "echo two > main.c; sleep 0.1; touch main.o; : > edit; false\n")
     tree.run("unibuild", "build", code=1)
@@ -151,7 +151,7 @@ def test_an_edit_during_a_build_that_fails_is_built_the_next_time(tree):
     assert tree.read("hello.xen") == "two\n"
 
 
-def test_an_edit_during_a_build_that_is_killed_is_built_the_next_time(tree):
+def test_edit_during_a_killed_build_is_built_next_time(tree):
     tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c $@; sh edit\n")
     tree.write("edit", "echo two > main.c; sleep 0.1; touch main.o; : > edit; echo > ready; exec sleep 60\n")
     run = tree.start("unibuild", "build")
@@ -164,7 +164,7 @@ def test_an_edit_during_a_build_that_is_killed_is_built_the_next_time(tree):
     assert tree.read("hello.xen") == "two\n"
 
 
-def test_an_older_file_put_in_the_place_of_a_source_is_built(tree):
+def test_source_replaced_by_an_older_file_is_built(tree):
     tree.write("older.c", "older")
     tree.run("unibuild", "build")
     (tree.root / "older.c").rename(tree.root / "main.c")
@@ -173,26 +173,26 @@ def test_an_older_file_put_in_the_place_of_a_source_is_built(tree):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_a_killed_run_keeps_what_had_finished(steps, door, number):
+def test_killed_run_keeps_finished_steps(steps, door, number):
     whole = steps.read("Makefile.in")
     steps.write("Makefile.in", HANG + "depend:\n\techo fetched >> log\n")
     run = steps.start(door, "build")
     steps.wait_for("pid")
     run.send_signal(number)
     if number == signal.SIGKILL:
-        os.kill(int(steps.read("pid")), number)  # nobody is left to end it
+        os.kill(int(steps.read("pid")), number)  # the killed run cannot end it
     said, _ = run.communicate(timeout=60)
     assert run.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert gone(int(steps.read("pid")))
     assert "Traceback" not in said
-    steps.write("Makefile", whole)  # as if the makefile did not hang
+    steps.write("Makefile", whole)  # this Makefile does not hang
     steps.write("Makefile.in", whole)
     assert "configure: no earlier" not in steps.run(door, "build")
     assert steps.log.count("fetched") == 2, "the makefile is what depend reads"
     assert steps.log[-1] == "built"
 
 
-def test_a_build_from_scratch_keeps_what_configure_wrote(steps):
+def test_build_from_scratch_keeps_what_configure_wrote(steps):
     steps.write("configure", "echo first > config.h; cp Makefile.in Makefile\n")
     steps.write("Makefile.in", "hello.xen: main.c\n\tcat main.c config.h data.txt > $@\ndepend:\n")
     steps.write("data.txt", "one\n")
@@ -203,7 +203,7 @@ def test_a_build_from_scratch_keeps_what_configure_wrote(steps):
 
 
 @pytest.mark.parametrize("harm", ["edit", "cut", "delete"])
-def test_a_target_that_was_harmed_is_made_anew(tree, door, harm):
+def test_damaged_target_is_built_again(tree, door, harm):
     tree.run(door, "build")
     target = tree.root / "hello.xen"
     match harm:
@@ -220,7 +220,7 @@ def test_a_target_that_was_harmed_is_made_anew(tree, door, harm):
 # --- failures
 
 
-def test_a_failed_build_is_told_in_a_sentence_and_tried_again(tree, door):
+def test_failed_build_is_reported_and_tried_again(tree, door):
     tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@; false\n")
     assert "`make` failed with exit code 2" in tree.run(door, "build", code=1)
     assert not (tree.root / "hello.xen").exists(), "it is half made"
@@ -229,7 +229,7 @@ def test_a_failed_build_is_told_in_a_sentence_and_tried_again(tree, door):
     assert tree.read("hello.xen") == "one"
 
 
-def test_a_failed_build_leaves_the_kernel_before_it_but_it_does_not_pass_for_new(tree):
+def test_failed_build_leaves_the_old_kernel_which_is_not_up_to_date(tree):
     tree.run("unibuild", "build")
     good = tree.read("Makefile")
     tree.write("Makefile", "hello.xen: main.c\n\tfalse\n")
@@ -242,41 +242,41 @@ def test_a_failed_build_leaves_the_kernel_before_it_but_it_does_not_pass_for_new
     assert tree.log == ["built", "built"]
 
 
-def test_a_build_that_succeeds_without_a_kernel_fails(tree):
+def test_successful_build_without_a_kernel_fails(tree):
     tree.write("Makefile", "all:\n\ttrue\n")
     assert "left no" in tree.run("unibuild", "build", code=1)
 
 
-def test_a_file_that_the_build_does_not_make_is_put_back(tree):
+def test_file_that_the_build_does_not_make_is_put_back(tree):
     tree.write("hello.xen", "a person's own")
     tree.write("Makefile", "all:\n\ttrue\n")
     tree.run("unibuild", "build", code=1)
     assert tree.read("hello.xen") == "a person's own"
 
 
-def test_a_missing_program_has_its_exit_code(tree, door, tmp_path):
+def test_missing_program_has_its_exit_code(tree, door, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "apt install make" in tree.run(door, "build", code=3, PATH=str(empty))
 
 
-def test_disk_full_is_told_and_the_next_run_goes_on(tree):
+def test_full_disk_is_reported_and_the_next_run_continues(tree):
     tree.run("unibuild", "build")
     tree.write("main.c", "two")
     state = tree.root / ".unibuild" / "hello.xen"
     state.unlink()
-    state.mkdir()  # a file that cannot be written, even by root
+    state.mkdir()  # even root cannot write to this file
     assert "cannot" in tree.run("unibuild", "build", code=3)
     state.rmdir()
     tree.run("unibuild", "build")
     assert state.read_text() == "two"
 
 
-# --- an end by the person
+# --- interruption by the user
 
 
 @pytest.mark.parametrize("argv", [("unibuild", "build"), ("doit", "build"), ("doit", "-n", "2", "build")])
-def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
+def test_ctrl_c_ends_all_processes_and_the_next_run_continues(tree, argv):
     good = tree.read("Makefile")
     tree.write("Makefile", HANG)
     run = pexpect.spawn(str(tree.bin / argv[0]), list(argv[1:]), cwd=str(tree.root), encoding="utf-8", timeout=60)
@@ -285,7 +285,7 @@ def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
     run.expect(pexpect.EOF)
     run.close()
     assert run.exitstatus == 130
-    assert "error: interrupted\r\n" in run.before  # make may say more: of `-n 2` each process is interrupted
+    assert "error: interrupted\r\n" in run.before  # make may print more: with `-n 2` each process is interrupted
     assert "Traceback" not in run.before
     assert gone(int(tree.read("pid")))
     tree.write("Makefile", good)
@@ -294,7 +294,7 @@ def test_ctrl_c_ends_all_and_the_next_run_goes_on(tree, argv):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_us_alone_ends_the_children_too(tree, door, number):
+def test_signal_to_unibuild_alone_ends_the_children_too(tree, door, number):
     tree.write("Makefile", HANG)
     run = tree.start(door, "build")
     tree.wait_for("pid")
@@ -318,7 +318,7 @@ def test_workers_end_with_the_run(tree, number):
 
 
 def waiting(run: subprocess.Popen[str]) -> str:
-    """Return what a run reports of the one that it waits for."""
+    """Return what a run prints about the run that it waits for."""
     return next(line for line in run.stdout if "waiting for" in line)
 
 
@@ -328,7 +328,7 @@ GATED = f"\t@echo >> $$GATE/began; {WAIT}; cp $< $@\n"
 
 @pytest.mark.parametrize("argv", [("unibuild",), ("doit",), ("doit", "-n", "2")], ids=" ".join)
 @pytest.mark.parametrize("is_built", [False, True], ids=["first build", "after an edit"])
-def test_a_second_build_names_the_first_waits_for_it_and_builds_nothing_twice(tree, tmp_path, argv, is_built):
+def test_second_build_waits_for_the_first_and_builds_nothing_twice(tree, tmp_path, argv, is_built):
     gate = tmp_path / "gate"
     gate.mkdir()
     env = {"GATE": str(gate), "TESTS": str(os.getpid())}  # no files that the Makefile names
@@ -352,7 +352,7 @@ def test_a_second_build_names_the_first_waits_for_it_and_builds_nothing_twice(tr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_waits_can_be_ended(tree, number):
+def test_waiting_build_can_be_interrupted(tree, number):
     tree.write("Makefile", HANG)
     first = tree.start("unibuild", "build")
     tree.wait_for("pid")
@@ -365,13 +365,13 @@ def test_a_build_that_waits_can_be_ended(tree, number):
     first.communicate(timeout=60)
 
 
-def test_a_build_within_a_build_does_not_wait_for_itself(tree):
+def test_build_within_a_build_does_not_wait_for_itself(tree):
     tree.write("Makefile", "hello.xen: main.c\n\tunibuild build --force || echo $$? > inner; cp main.c $@\n")
     tree.run("unibuild", "build", PATH=f"{tree.bin}:{os.environ['PATH']}")
     assert tree.read("inner") == "3\n"
 
 
-# --- doit's own commands
+# --- commands of doit
 
 
 def test_list_info_and_dependencies(tree, door):
@@ -404,7 +404,7 @@ def test_list_with_states_and_plan_give_the_reason(tree):
     assert reasons() == ["failed the last time"] * 2
 
 
-def test_list_with_states_leaves_out_what_always_runs(tree):
+def test_list_with_states_omits_goals_that_always_run(tree):
     listed = [line[12:].split()[0] for line in tree.run("unibuild", "list", "-s").splitlines()]
     assert {"build", "boot"} <= {*listed}
     assert not {"console", "status", "watch"} & {*listed}
@@ -421,7 +421,7 @@ def test_reset_dep_records_a_kernel_that_a_plain_make_built(tree):
     assert tree.log == ["built", "built"]
 
 
-def test_clean_removes_what_we_made_and_nothing_else(tree, door):
+def test_clean_removes_only_files_that_unibuild_made(tree, door):
     tree.run(door, "build")
     before = {path.name for path in tree.root.iterdir()}
     assert "would remove hello.xen" in tree.run(door, "clean", "--dry-run")
@@ -431,20 +431,20 @@ def test_clean_removes_what_we_made_and_nothing_else(tree, door):
     assert tree.log == ["built", "built"]
 
 
-def test_the_state_of_another_version_counts_as_none(tree):
+def test_state_of_another_version_counts_as_empty(tree):
     tree.run("unibuild", "build")
     state = tree.root / ".unibuild" / "state.json"
     state.write_text(state.read_text().replace('"taken"', '"noted"'))
     assert "build: not done yet" in tree.run("unibuild", "build")
 
 
-def test_clean_leaves_a_kernel_that_we_did_not_make(tree, door):
+def test_clean_leaves_a_kernel_that_unibuild_did_not_make(tree, door):
     tree.write("hello.xen", "a person's own")
     tree.run(door, "clean")
     assert tree.read("hello.xen") == "a person's own"
 
 
-def test_clean_after_a_failed_build_removes_the_kernel_before_it(tree):
+def test_clean_after_a_failed_build_removes_the_old_kernel(tree):
     tree.run("unibuild", "build")
     tree.write("Makefile", "hello.xen: main.c\n\tfalse\n")
     tree.write("main.c", "two")
@@ -453,20 +453,20 @@ def test_clean_after_a_failed_build_removes_the_kernel_before_it(tree):
     assert not (tree.root / "hello.xen").exists()
 
 
-def test_forget_makes_stale(tree, door):
+def test_forget_makes_goals_stale(tree, door):
     tree.run(door, "build")
     tree.run(door, "forget", "build")
     tree.run(door, "build")
     assert tree.log == ["built", "built"]
 
 
-def test_always_runs_what_is_up_to_date(tree, door):
+def test_always_option_runs_goals_that_are_up_to_date(tree, door):
     tree.run(door, "build")
     assert "build: asked for" in tree.run(door, "-a", "build")
     assert tree.run(door, "build") == "build: up to date\n"
 
 
-def test_two_workers_build_as_one_does(steps, door):
+def test_two_workers_build_the_same_as_one(steps, door):
     steps.run(door, "run", "-n", "2", "build")
     assert steps.log == ["configured", "fetched", "built"]
     assert steps.run(door, "run", "-n", "2", "build") == "build: up to date\n"
@@ -483,7 +483,7 @@ def test_another_dodo_file_and_folder(tree, tmp_path):
 
 
 @pytest.mark.parametrize("argv", [("-f", "hello/dodo.py"), ("-d", "hello")])
-def test_the_loader_takes_the_same_options(tree, tmp_path, argv):
+def test_loader_accepts_the_same_options(tree, tmp_path, argv):
     (tmp_path / "pyproject.toml").write_text(LOADER)
     tree.run("doit", *argv, "build", cwd=tmp_path)
     assert tree.log == ["built"]
@@ -497,7 +497,7 @@ def test_other_reporters_work(tree):
 # --- make
 
 
-def test_the_jobserver_reaches_the_make_that_builds(tree):
+def test_jobserver_reaches_the_make_that_builds(tree):
     tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n\techo '$(MAKEFLAGS)' > flags\n")
     tree.write("outer.mk", f"all:\n\t+@{tree.bin}/doit build\n")
     said = tree.run("make", "-f", "outer.mk", "-j3")

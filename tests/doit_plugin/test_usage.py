@@ -16,12 +16,12 @@ from unibuild.errors import InputError
         ("boot --host a --host b", GoalOptions("b"), ["boot"]),
     ],
 )
-def test_they_are_taken_out_wherever_they_stand(words, asked, rest):
+def test_options_are_removed_from_any_position(words, asked, rest):
     assert split_options(words.split()) == (asked, rest)
 
 
 @pytest.mark.parametrize("words", [["boot", "--host"], ["boot", "--host="]])
-def test_a_host_without_a_name_is_refused(words):
+def test_host_option_without_a_name_is_refused(words):
     with pytest.raises(InputError, match="--host needs the name of a host"):
         split_options(words)
 
@@ -35,5 +35,5 @@ def test_a_host_without_a_name_is_refused(words):
         ("boot", GoalOptions()),
     ],
 )
-def test_of_doits_command_line_those_of_our_goals_count(words, asked):
+def test_only_options_after_goals_of_unibuild_count(words, asked):
     assert options_after_goal(words.split()) == asked

@@ -1,4 +1,4 @@
-"""launch_ami on the emulator: an instance that is made, proves itself, and is never forgotten."""
+"""launch_ami on the emulator: it starts an instance, waits until it is ready, and records it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def launches(project) -> Launches:
     return Launches(project)
 
 
-def test_an_instance_that_is_ready_is_marked_and_written_down(launches, capsys):
+def test_ready_instance_is_tagged_and_recorded(launches, capsys):
     ami = launches.project.ami()
     launches.run(ami)
     (instance,) = launches.alive
@@ -32,7 +32,7 @@ def test_an_instance_that_is_ready_is_marked_and_written_down(launches, capsys):
     assert "ready\n" in (launches.project.root / ".unibuild/console/hello@us-east-1.log").read_text()
 
 
-def test_the_console_is_never_asked_for_what_nitro_alone_has(launches):
+def test_console_is_read_without_the_option_that_only_nitro_has(launches):
     launches.run(launches.project.ami())
     assert all("Latest" not in call.params for call in launches.aws.calls.named("GetConsoleOutput"))
 
@@ -45,7 +45,7 @@ def test_the_console_is_never_asked_for_what_nitro_alone_has(launches):
         (("m1.small", "t1.micro"), "t1.micro"),
     ],
 )
-def test_the_default_type_is_the_smallest_that_is_offered(launches, monkeypatch, offered, taken):
+def test_default_type_is_the_smallest_offered(launches, monkeypatch, offered, taken):
     kinds = {name: one for name, one in types.TYPES.items() if name in offered}
     monkeypatch.setattr(types, "offered", lambda region: kinds)
     launches.run(launches.project.ami())
@@ -54,7 +54,7 @@ def test_the_default_type_is_the_smallest_that_is_offered(launches, monkeypatch,
 
 
 @pytest.mark.parametrize("metadata", ["off", "v2", "on"])
-def test_the_metadata_service(launches, metadata):
+def test_metadata_setting_sets_metadata_options(launches, metadata):
     launches.ready('console = "ready"', f'metadata = "{metadata}"')
     launches.run(launches.project.ami())
     [asked] = launches.aws.calls.named("RunInstances")
@@ -68,7 +68,7 @@ def test_the_metadata_service(launches, metadata):
     )
 
 
-def test_an_account_that_enforces_tokens(launches):
+def test_optional_tokens_are_refused_where_the_account_enforces_them(launches):
     launches.aws.region().http_tokens_enforced = True
     launches.run(launches.project.ami())
     launches.ready('console = "ready"', 'metadata = "on"')
@@ -78,7 +78,7 @@ def test_an_account_that_enforces_tokens(launches):
     assert "[launch] metadata" in caught.value.hint
 
 
-def test_ready_over_the_network(launches):
+def test_readiness_over_the_network(launches):
     with page("127.0.0.2") as port:
         launches.ready(f'http = {{ port = {port}, body = "hello" }}\ntcp = {port}')
         launches.aws.world.public_ips = iter(["127.0.0.2"])
@@ -87,7 +87,7 @@ def test_ready_over_the_network(launches):
 
 
 @pytest.mark.parametrize(("on_failure", "left"), [("terminate", 0), ("keep", 1)])
-def test_one_that_is_not_ready(launches, on_failure, left):
+def test_instance_that_is_not_ready_is_terminated_or_kept(launches, on_failure, left):
     launches.ready('console = "never"', f'timeout = 0.5\notherwise = "{on_failure}"')
     with pytest.raises(NotReadyError, match='no line of its console matches "never"') as caught:
         launches.run(launches.project.ami())
@@ -96,7 +96,7 @@ def test_one_that_is_not_ready(launches, on_failure, left):
     assert "us-east-1.log" in caught.value.hint
 
 
-def test_one_that_was_kept_is_taken_up(launches):
+def test_kept_instance_is_used_by_the_next_run(launches):
     ami = launches.project.ami()
     launches.ready('console = "ready"', 'timeout = 0.5\notherwise = "keep"')
     launches.aws.world.console = lambda instance: "booting\n"
@@ -108,14 +108,14 @@ def test_one_that_was_kept_is_taken_up(launches):
     assert list(launches.alive) == [launches.record.good.id]
 
 
-def test_one_that_crashes_is_not_waited_for(launches):
+def test_crash_ends_the_wait(launches):
     launches.aws.world.console = lambda instance: "Solo5: ABORT: main.c:1: assertion failed\n"
     with pytest.raises(NotReadyError, match="crashed before it was ready"):
         launches.run(launches.project.ami())
     assert launches.alive == {}
 
 
-def test_one_that_ends_is_not_waited_for(launches):
+def test_stopped_instance_ends_the_wait(launches):
     ami = launches.project.ami()
 
     def console(instance):
@@ -128,7 +128,7 @@ def test_one_that_ends_is_not_waited_for(launches):
     assert launches.alive == {}
 
 
-def test_it_is_launched_once(launches, capsys):
+def test_second_run_launches_nothing(launches, capsys):
     ami = launches.project.ami()
     launches.run(ami)
     launches.run(ami)
@@ -143,7 +143,7 @@ def test_another_ami_needs_a_redeploy(launches):
     assert "redeploy" in caught.value.hint and len(launches.alive) == 1
 
 
-def test_a_trial_ends_and_leaves_the_one_that_runs(launches):
+def test_launch_with_terminate_leaves_the_running_instance(launches):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.run(second, terminate=True)
@@ -151,39 +151,39 @@ def test_a_trial_ends_and_leaves_the_one_that_runs(launches):
     assert tags.VERIFIED in launches.tags(second)
 
 
-def test_without_anything_to_ask_it_counts_as_launched_and_not_as_verified(launches):
+def test_launch_without_readiness_checks_is_not_verified(launches):
     launches.ready("timeout = 9")
     ami = launches.project.ami()
     launches.run(ami)
     assert launches.record.good and tags.VERIFIED not in launches.tags(ami)
 
 
-def test_xenstore_is_out_of_reach(launches, capsys):
+def test_readiness_by_xenstore_is_not_checked(launches, capsys):
     launches.ready('xenstore = "data/ready"\nconsole = "ready"')
     launches.run(launches.project.ami())
     assert "xenstore is not checked" in capsys.readouterr().err
 
 
-def test_what_ec2_refuses_leaves_nothing(launches):
+def test_refused_launch_leaves_nothing(launches):
     launches.ready('console = "x"', 'type = "t3.micro"')
     with pytest.raises(AwsError, match="C1, C3"):
         launches.run(launches.project.ami())
     assert launches.alive == {} and launches.record == RegionLaunches("us-east-1")
 
 
-def test_no_capacity_is_said(launches):
+def test_missing_capacity_is_reported(launches):
     launches.aws.world.no_capacity.add("t1.micro")
     with pytest.raises(AwsError, match="no free instance of this type"):
         launches.run(launches.project.ami())
 
 
-def test_what_is_not_seen_at_once_is_waited_for(launches):
+def test_instance_that_appears_late_is_waited_for(launches):
     launches.aws.world.timing.instance_appears = Delay(calls=2)
     launches.run(launches.project.ami())
     assert launches.record.good
 
 
-def test_how_it_is_asked_for(launches, client):
+def test_run_instances_parameters(launches, client):
     client("ec2").import_key_pair(KeyName="ops", PublicKeyMaterial=b"ssh-ed25519 AAAA")
     (launches.project.root / "data").write_bytes(b"secret")
     launches.ready('console = "ready"', 'type = "m3.medium"\nkey = "ops"\nuser_data = "data"\ntags = { team = "blue" }')
@@ -202,7 +202,7 @@ def test_a_lost_answer_makes_no_second_instance(launches, fault):
     assert len(launches.aws.region().instances) == 1
 
 
-def test_an_interrupt_ends_what_was_started(launches):
+def test_interrupt_terminates_the_started_instance(launches):
     ami = launches.project.ami()
     seen = []
 
@@ -229,7 +229,7 @@ def test_a_killed_launch_is_continued(launches, operation, moment):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_a_killed_launch_of_something_else_is_cleaned_up(launches, moment):
+def test_killed_launch_of_another_ami_is_cleaned_up(launches, moment):
     first, second = launches.project.ami(), launches.project.ami()
     launches.killed(first, "RunInstances", moment)
     launches.run(second)

@@ -1,4 +1,4 @@
-"""`unibuild publish_ami`, as a person runs it, against the emulator."""
+"""`unibuild publish_ami` on the command line, against the emulator."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ region = "us-east-1"
 
 
 class Project:
-    """A project whose kernel is made by `make`, and its AWS."""
+    """A project that builds its kernel with `make`, and its AWS emulator."""
 
     def __init__(self, root: Path, emulator: Emulator) -> None:
         self.root, self.emulator = root, emulator
@@ -44,7 +44,7 @@ class Project:
         return said
 
     def killed(self, operation: str, moment: str, how: signal.Signals) -> int:
-        """Publish in a process that gets a signal before or after an operation has its effect; return its exit code."""
+        """Publish in a process that gets a signal before or after an operation takes effect; return its exit code."""
         argv = [str(BIN / "unibuild"), "publish_ami"]
         program = subprocess.Popen(argv, cwd=self.root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -63,7 +63,7 @@ class Project:
 
     @property
     def calls(self):
-        """What was called since the last look, but for what reads and what was refused."""
+        """The calls since the last use of this property, without calls that read and refused calls."""
         done = [call for call in self.emulator.calls if call.done and not is_reading(call.operation, call.params)]
         self.emulator.calls.clear()
         return [call.operation for call in done]
@@ -79,7 +79,7 @@ def project(aws: Emulator, tmp_path: Path, hello_kernels) -> Project:
     return found
 
 
-def test_from_sources_to_an_ami_and_again(project: Project) -> None:
+def test_publish_from_sources_and_publish_again(project: Project) -> None:
     planned = project.run("publish_ami", "--plan")
     assert project.calls == []
     assert "ebs:StartSnapshot in us-east-1" in planned
@@ -110,7 +110,7 @@ def test_from_sources_to_an_ami_and_again(project: Project) -> None:
     assert project.emulator.owner.secret_key.encode() not in held
 
 
-def test_what_cannot_be_published_is_told_with_a_hint(project: Project, hello_kernels) -> None:
+def test_refused_publish_has_a_hint(project: Project, hello_kernels) -> None:
     told = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
     assert "[publish] name has `{nome}`, which is not a placeholder" in told
     assert "[publish] name gives 'x'" in project.run("publish_ami", "publish.name=x", code=2)
@@ -121,7 +121,7 @@ def test_what_cannot_be_published_is_told_with_a_hint(project: Project, hello_ke
     assert project.calls == []
 
 
-def test_by_way_of_s3(project: Project, client) -> None:
+def test_publish_via_s3(project: Project, client) -> None:
     client("s3").create_bucket(Bucket="images")
     project.emulator.world.roles["vmimport"] = "images"
     assert "needs a bucket" in project.run("publish_ami", "--via", "s3", code=2)
@@ -136,7 +136,7 @@ def test_unibuild_plan_knows_the_goal(project: Project) -> None:
     assert "publish_ami: would run" in told
 
 
-def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
+def test_only_ec2_goals_import_boto3(project: Project) -> None:
     project.run("xl")
     code = "import sys; from unibuild.cli.main import main; main(GOAL); print(sorted(sys.modules))"
     for goal in ("['list', '-s']", "['xl']", "['plan', 'boot']"):
@@ -156,7 +156,7 @@ def test_only_the_goals_of_ec2_import_boto3(project: Project) -> None:
         ("CopyImage", "after", signal.SIGKILL, -9),
     ],
 )
-def test_a_run_that_was_killed_is_finished_by_the_next_one(project: Project, client, operation, moment, how, code):
+def test_next_run_finishes_a_killed_run(project: Project, client, operation, moment, how, code):
     client("s3").create_bucket(Bucket="images")
     project.emulator.world.roles["vmimport"] = "images"
     more = {"ImportSnapshot": 'via = "s3"\nbucket = "images"\n', "CopyImage": 'regions = ["eu-west-1"]\n'}

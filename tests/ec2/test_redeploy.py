@@ -1,4 +1,4 @@
-"""redeploy and rollback on the emulator: the old instance serves until the new one does."""
+"""redeploy and rollback on the emulator: the old instance serves until the new one is ready."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def launches(project) -> Launches:
 
 @pytest.fixture
 def address(launches) -> str:
-    """An Elastic IP that the project's instances get."""
+    """An Elastic IP for the project's instances."""
     launches.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 250))
     made = launches.project.call.address()
     launches.ready('console = "^ready$"', f'elastic_ip = "{made}"')
     return made
 
 
-def test_the_new_one_takes_the_place_of_the_old_one(launches, address, capsys):
+def test_new_instance_replaces_the_old_one(launches, address, capsys):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     old = launches.record.good.id
@@ -40,26 +40,26 @@ def test_the_new_one_takes_the_place_of_the_old_one(launches, address, capsys):
     assert calls.index("TerminateInstances") > len(calls) - 1 - calls[::-1].index("AssociateAddress")
 
 
-def test_without_an_elastic_ip_the_old_one_is_ended_last(launches):
+def test_without_an_elastic_ip_the_old_instance_is_terminated_last(launches):
     launches.run(launches.project.ami())
     second = launches.project.ami()
     launches.run(second, replace=True)
     assert list(launches.alive.values()) == [second]
 
 
-def test_the_first_redeploy_is_a_launch(launches):
+def test_first_redeploy_is_a_launch(launches):
     launches.run(launches.project.ami(), replace=True)
     assert len(launches.alive) == 1
 
 
-def test_an_elastic_ip_may_be_named_by_its_address(launches, address):
+def test_elastic_ip_is_found_by_its_address(launches, address):
     ip = launches.aws.region().network.addresses[address].ip
     launches.ready('console = "ready"', f'elastic_ip = "{ip}"')
     launches.run(launches.project.ami())
     assert launches.leads_to(address) == launches.record.good.id
 
 
-def test_an_elastic_ip_that_is_set_later_leads_to_what_runs(launches):
+def test_elastic_ip_that_is_set_later_is_moved_to_the_running_instance(launches):
     ami, address = launches.project.ami(), launches.project.call.address()
     launches.run(ami)
     launches.ready('console = "ready"', f'elastic_ip = "{address}"')
@@ -68,7 +68,7 @@ def test_an_elastic_ip_that_is_set_later_leads_to_what_runs(launches):
     assert launches.aws.calls.count("RunInstances") == 1
 
 
-def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
+def test_old_instance_stays_if_the_new_one_is_not_ready(launches, address):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     old = launches.record.good.id
@@ -80,11 +80,11 @@ def test_the_old_one_stays_where_the_new_one_is_not_ready(launches, address):
     assert launches.record.good.id == old and launches.record.pending is None
 
 
-def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, address, monkeypatch):
+def test_elastic_ip_moves_back_if_the_service_is_not_reachable_through_it(launches, address, monkeypatch):
     monkeypatch.setattr("unibuild.ec2.launch._ADDRESS", 1.0)
     launches.run(launches.project.ami())
     old = launches.record.good.id
-    with page("127.0.0.4") as port:  # the new instance serves there, and not at the Elastic IP
+    with page("127.0.0.4") as port:  # the new instance serves at this address, and not at the Elastic IP
         launches.ready(f"tcp = {port}", f'elastic_ip = "{address}"')
         with pytest.raises(NotReadyError, match=r"at 127\.0\.0\.2"):
             launches.run(launches.project.ami(), replace=True)
@@ -92,7 +92,7 @@ def test_the_address_goes_back_where_it_does_not_lead_to_the_service(launches, a
 
 
 @pytest.mark.parametrize("operation", ["RunInstances", "AssociateAddress", "TerminateInstances"])
-def test_a_killed_redeploy_is_finished(launches, address, operation):
+def test_next_run_finishes_a_killed_redeploy(launches, address, operation):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.killed(second, operation, "after")
@@ -102,7 +102,7 @@ def test_a_killed_redeploy_is_finished(launches, address, operation):
     assert launches.record.ending == () and launches.record.pending is None
 
 
-def test_a_killed_redeploy_is_undone_by_going_on_with_the_old_one(launches, address):
+def test_redeploy_of_the_old_ami_undoes_a_killed_redeploy(launches, address):
     first, second, third = (launches.project.ami() for _ in range(3))
     launches.run(first)
     old = launches.record.good.id
@@ -113,7 +113,7 @@ def test_a_killed_redeploy_is_undone_by_going_on_with_the_old_one(launches, addr
     assert list(launches.alive) == [old] and launches.leads_to(address) == old
 
 
-def test_rollback_takes_the_verified_one_before(launches):
+def test_rollback_launches_the_previous_verified_ami(launches):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.run(second, replace=True)
@@ -123,7 +123,7 @@ def test_rollback_takes_the_verified_one_before(launches):
         command.main(["rollback"])
 
 
-def test_rollback_passes_over_what_was_never_verified(launches):
+def test_rollback_skips_an_ami_that_was_never_verified(launches):
     first, untried, second = (launches.project.ami() for _ in range(3))
     launches.run(first)
     launches.run(second, replace=True)
@@ -134,7 +134,7 @@ def test_rollback_passes_over_what_was_never_verified(launches):
     assert tags.VERIFIED in launches.tags(untried)
 
 
-def test_the_plan_of_a_rollback_sends_nothing(launches, address):
+def test_rollback_plan_calls_nothing_that_changes(launches, address):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.run(second, replace=True)
@@ -149,7 +149,7 @@ def test_the_plan_of_a_rollback_sends_nothing(launches, address):
     assert told["ami"]["id"] == first and [call["operation"] for call in told["calls"]] == operations
 
 
-def test_end_ends_what_runs_and_what_was_begun(launches):
+def test_terminate_includes_running_and_pending_instances(launches):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.killed(second, "RunInstances", "after")
@@ -163,13 +163,13 @@ def test_end_ends_what_runs_and_what_was_begun(launches):
 
 @pytest.fixture
 def built(launches, hello_kernels) -> Launches:
-    """The project has a kernel, which a Makefile copies to its place."""
+    """A project with a Makefile that copies a finished kernel."""
     launches.kernel(hello_kernels.pv.read_bytes())
     return launches
 
 
 @pytest.mark.long
-def test_the_goals(built):
+def test_goals_launch_and_redeploy(built):
     built.goal("launch_ami")
     (first,) = built.alive.values()
     assert "runs hello-" in built.goal("launch_ami")
@@ -187,7 +187,7 @@ def test_the_goals(built):
     assert len(built.alive) == 1 and first not in built.alive.values()
 
 
-def test_the_plan_of_the_first_launch_is_all_that_would_be_called(built):
+def test_plan_of_the_first_launch_has_every_call(built):
     built.ready('console = "ready"', 'open = ["80"]')
     said = built.goal("launch_ami", "--plan")
     planned = [line.split()[0] for line in said.splitlines() if line.startswith(("ec2:", "ebs:"))]
@@ -202,7 +202,7 @@ def test_the_plan_of_the_first_launch_is_all_that_would_be_called(built):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_what_was_started(built, number, code):
+def test_signal_terminates_the_started_instance(built, number, code):
     built.ready('console = "never"')
     program = built.start("launch_ami")
     asked = threading.Event()

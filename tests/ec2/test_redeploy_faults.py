@@ -1,7 +1,7 @@
-"""Whatever goes wrong at AWS, on the way there, or with us: a redeploy ends in one instance, which serves.
+"""Redeploy with random faults of AWS, the network and the run itself: in the end one instance serves.
 
-Each seed is a story: an AMI is launched for the first time or in the place of another one, with faults and delays of
-AWS, and in three of ten the run is ended at some call by SIGINT or SIGKILL; the next one finishes.
+Each seed makes a story: an AMI is launched for the first time or replaces another one, with faults and delays of AWS.
+In three of ten stories SIGINT or SIGKILL ends the run at some call, and the next run finishes.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SEEDS, AT_ONCE = 20, 5
 
 @dataclass
 class Story:
-    """What happens to the launch of an AMI.
+    """The events of a launch of an AMI.
 
     Attributes:
-        replaces: Another one runs before.
-        kinds: The faults, and how often they happen.
-        appears: How many questions it takes until EC2 knows the new instance.
-        runs: How many seconds it takes to run.
-        kill: The end of the first run.
+        replaces: Whether another AMI runs before.
+        kinds: The kinds of faults, and their rates.
+        appears: How many calls it takes until EC2 shows the new instance.
+        runs: How many seconds pass until the instance runs.
+        kill: How and when the first run is killed.
     """
 
     replaces: bool
@@ -65,13 +65,13 @@ class Story:
 
 @dataclass
 class Stage:
-    """A project with an Elastic IP on the emulator, and the program that launches its AMIs."""
+    """A project with an Elastic IP on the emulator, and the processes that launch its AMIs."""
 
     launches: Launches
     tasks: TaskRunner
 
     def play(self, story: Story) -> None:
-        """Let a story happen, and see how it ended."""
+        """Run a story and check its end."""
         launches, region = self.launches, self.launches.aws.region()
         address, amis = launches.project.call.address(), [launches.project.ami() for _ in range(1 + story.replaces)]
         launches.ready('console = "^ready$"', f'elastic_ip = "{address}"')
@@ -103,7 +103,7 @@ def program(emulator_server: Emulator) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def play(aws, call, program, tmp_path, capsys):
-    """Play a story in a world of its own."""
+    """Run a story in a new emulated world."""
 
     def play(story: Story, seed: int) -> None:
         folder = tmp_path / str(seed)
@@ -126,5 +126,5 @@ def test_every_story_ends_in_one_instance(play, first):
         play(Story.of(seed), seed)
 
 
-def test_an_instance_that_ec2_does_not_know_yet_is_ended_too(play):
+def test_instance_that_ec2_does_not_show_yet_is_terminated_too(play):
     play(Story(replaces=True, kinds={}, appears=3, runs=2.0, kill=Kill(4, "before", signal.SIGINT, "nothing")), 0)

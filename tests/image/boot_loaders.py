@@ -1,4 +1,4 @@
-"""Boot loaders that are run on this machine, out of its distribution's packages: nothing is installed for them."""
+"""Run boot loaders on this machine from unpacked packages of its distribution, without installing them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _WANTED = re.compile(
 
 @dataclass(frozen=True)
 class Loaders:
-    """The folder that they are unpacked in."""
+    """The folder with the unpacked packages."""
 
     root: Path
 
     @property
     def pygrub(self) -> list[str]:
-        """The start of a command line: with the distribution's Python, for which pygrub's library is compiled."""
+        """The first words of a pygrub command: the distribution's Python, for which pygrub's library is compiled."""
         (program,) = self.root.glob("usr/lib/xen-*/bin/pygrub")
         xen = program.parents[1]
         libraries = f"{xen}/lib/x86_64-linux-gnu"
@@ -41,15 +41,15 @@ class Loaders:
 
     @property
     def grub(self) -> list[str]:
-        """The same for GRUB 0.97's shell, which is a program of 32 bits."""
+        """The first words of a command of GRUB 0.97's shell, a 32-bit program."""
         (interpreter,) = self.root.glob("**/ld-linux.so.2")
         return [str(interpreter), "--library-path", str(interpreter.parent), str(self.root / "usr/sbin/grub")]
 
 
 def fetch(cache: Path) -> Loaders:
-    """Return them, unpacked in a folder that outlives the run; apt is asked where they are not there yet.
+    """Return the boot loaders, unpacked in a folder that is kept between runs; apt downloads missing packages.
 
-    Where there is neither apt nor network the test is skipped; in CI it fails.
+    Without apt or a network the test is skipped; in CI it fails.
     """
     try:
         here = packages.this_machines()

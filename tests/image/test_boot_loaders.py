@@ -1,7 +1,8 @@
-"""Boot loaders that run on this machine: pygrub, GRUB 0.97's shell, GRUB 2's parser.
+"""Images are read by the real boot loaders: pygrub, GRUB 0.97's shell, GRUB 2's parser.
 
-GRUB 0.97 as PV-GRUB has it takes an ext2 on a whole disk; as everybody else has it only on a whole floppy disk, so that
-here (fd0) stands for PV-GRUB's (hd0): stubdom/grub.patches/50fs_fulldisk.diff of Xen 4.14 is that difference.
+PV-GRUB's version of GRUB 0.97 accepts an ext2 file system on a whole disk; other versions accept it only on a whole
+floppy disk. So here (fd0) stands for PV-GRUB's (hd0); the difference is stubdom/grub.patches/50fs_fulldisk.diff of
+Xen 4.14.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def image(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_pygrub_hands_over_kernel_ramdisk_and_line(loaders, image, tmp_path, line):
+def test_pygrub_finds_kernel_ramdisk_and_command_line(loaders, image, tmp_path, line):
     (tmp_path / "out").mkdir()
     argv = [*loaders.pygrub, "-q", "--output-format=simple0", f"--output-directory={tmp_path / 'out'}", image(line)]
     said = subprocess.run(argv, capture_output=True, check=True).stdout.decode()
@@ -71,8 +72,8 @@ def test_pygrub_hands_over_kernel_ramdisk_and_line(loaders, image, tmp_path, lin
     assert Path(found["ramdisk"]).read_bytes() == b"the ramdisk"
 
 
-def test_pygrub_starts_nothing_where_it_would_hand_over_another_line(loaders, image, tmp_path):
-    (tmp_path / "out").mkdir()  # its own one, /var/run/xen, is root's
+def test_pygrub_fails_where_it_would_change_the_command_line(loaders, image, tmp_path):
+    (tmp_path / "out").mkdir()  # the default, /var/run/xen, belongs to root
     argv = [*loaders.pygrub, "-q", "--not-really", f"--output-directory={tmp_path / 'out'}"]
     argv.append(image("""it's "$x" """.strip()))
     done = subprocess.run(argv, capture_output=True, text=True)

@@ -30,7 +30,7 @@ def image(kernel: Path, line: str = "hello", **kwargs: object) -> DiskImage:
     return make(kernel, CommandLine(line), "pvh", project=kernel.parent, **kwargs)
 
 
-def test_a_block_is_a_piece_of_the_kernel(kernel: Path) -> None:
+def test_block_is_a_piece_of_the_kernel(kernel: Path) -> None:
     made = image(kernel)
     assert (made.size, made.volume_gib, made.indices) == (6 * BLOCK, 1, (0, 1, 2, 4, 5))
     assert made.read(2) == b"\2" * BLOCK
@@ -38,13 +38,13 @@ def test_a_block_is_a_piece_of_the_kernel(kernel: Path) -> None:
     assert made.read(3) == made.read(6) == made.read(2047) == bytes(BLOCK)
 
 
-def test_the_sums_are_those_of_what_is_read(kernel: Path) -> None:
+def test_checksums_match_the_blocks(kernel: Path) -> None:
     made = image(kernel)
     assert made.checksums == {index: hashlib.sha256(made.read(index)).digest() for index in made.indices}
     assert made.digest == hashlib.sha256(b"".join(made.blocks())).hexdigest()
 
 
-def test_the_same_kernel_gives_the_same_image_in_another_process(kernel: Path) -> None:
+def test_same_kernel_gives_same_image_in_another_process(kernel: Path) -> None:
     code = (
         "import sys, pathlib; from unibuild.image import disk as image, grub_config as menu;"
         "kernel = pathlib.Path(sys.argv[1]);"
@@ -54,18 +54,18 @@ def test_the_same_kernel_gives_the_same_image_in_another_process(kernel: Path) -
     assert said.stdout.strip() == image(kernel).digest
 
 
-def test_the_command_line_changes_the_first_block_alone(kernel: Path) -> None:
+def test_command_line_changes_only_the_first_block(kernel: Path) -> None:
     one, other = image(kernel).checksums, image(kernel, "bye").checksums
     assert [index for index in one if one[index] != other[index]] == [0]
 
 
-def test_a_module_begins_at_a_block(kernel: Path, tmp_path: Path) -> None:
+def test_module_begins_at_a_block(kernel: Path, tmp_path: Path) -> None:
     (tmp_path / "disk.img").write_bytes(b"module")
     assert image(kernel, modules=[tmp_path / "disk.img"]).read(6) == b"module".ljust(BLOCK, b"\0")
 
 
 @pytest.mark.parametrize("change", [b"", b"other", None])
-def test_a_kernel_that_was_changed_meanwhile_is_not_read(kernel: Path, change: bytes | None) -> None:
+def test_kernel_that_changes_meanwhile_is_refused(kernel: Path, change: bytes | None) -> None:
     made = image(kernel)
     made.read(1)
     kernel.unlink()
@@ -75,7 +75,7 @@ def test_a_kernel_that_was_changed_meanwhile_is_not_read(kernel: Path, change: b
         made.read(1)
 
 
-def test_it_is_never_wholly_in_memory(tmp_path: Path) -> None:
+def test_image_is_never_entirely_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "large.xen"
     with path.open("wb") as file:
         file.truncate(900 << 20)

@@ -1,4 +1,4 @@
-"""The file system against e2fsprogs, which defines what ext2 is, and against a loop mount where that is allowed."""
+"""Check the ext2 file system with e2fsprogs, its reference, and with a loop mount where that is allowed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ needs_e2fsprogs = pytest.mark.skipif(DEBUGFS is None, reason="e2fsprogs is not i
 
 
 def write(path: Path, small: Mapping[str, bytes], large: Mapping[str, tuple[bytes, int]]) -> None:
-    """Write a file system whose large files begin with some bytes and go on as zeros to their size."""
+    """Write a file system; its large files begin with some bytes, and zeros fill them up to their size."""
     system = lay_out(small, [(name, size) for name, (_, size) in large.items()])
     starts = [start for start, _ in large.values()]
     with path.open("wb") as file:
@@ -39,14 +39,14 @@ def write(path: Path, small: Mapping[str, bytes], large: Mapping[str, tuple[byte
 
 
 def check(path: Path) -> str:
-    """Return what e2fsck says; it must find nothing to repair."""
+    """Return the output of e2fsck, which must find nothing to repair."""
     done = subprocess.run([DEBUGFS.replace("debugfs", "e2fsck"), "-fn", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def read(path: Path, *names: str) -> list[bytes]:
-    """Return what debugfs reads of files."""
+    """Return the content of files as debugfs reads it."""
     found = []
     for name in names:
         copy = path.with_name("read")
@@ -83,7 +83,7 @@ def test_any_files_are_read_back(tmp_path: Path, small: dict[str, bytes], large:
 
 @needs_e2fsprogs
 @pytest.mark.parametrize("size", [0, 1, GROUP - UNIT, GROUP - UNIT + 1, 2 * GROUP, 300 << 20, (2 << 30) - 1])
-def test_a_kernel_of_any_size_has_room(tmp_path: Path, size: int) -> None:
+def test_kernel_of_any_size_fits(tmp_path: Path, size: int) -> None:
     path = tmp_path / "fs"
     write(path, {"/boot/grub/menu.lst": b"x"}, {"/kernel": (b"\x7fELF"[:size], size), "/module-1": (b"m", 1)})
     said = check(path)
@@ -92,11 +92,11 @@ def test_a_kernel_of_any_size_has_room(tmp_path: Path, size: int) -> None:
     assert re.search(rf"Size: {size}\b", where)
 
 
-def test_the_first_large_file_lies_block_after_block_from_512_kib_on() -> None:
+def test_first_large_file_is_contiguous_from_512_kib_on() -> None:
     assert lay_out({}, [("/kernel", 3 * UNIT + 1)]).data == {unit: (0, (unit - 1) * UNIT) for unit in (1, 2, 3, 4)}
 
 
-def test_a_file_of_several_groups_leaves_out_only_the_groups_first_units() -> None:
+def test_file_of_several_groups_skips_only_their_first_units() -> None:
     system = lay_out({}, [("/kernel", 2 * GROUP)])
     assert list(system.metadata) == [0, 256, 512]
     assert [offset // UNIT for _, offset in system.data.values()] == list(range(512))
@@ -112,12 +112,12 @@ def test_a_folder_may_have_many_entries(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["kernel", "/", "/a//b", "/a/../b", "/" + "n" * 256, "/a\0"])
-def test_what_is_no_path_is_refused(path: str) -> None:
+def test_wrong_path_is_refused(path: str) -> None:
     with pytest.raises(InputError, match="no path"):
         lay_out({}, [(path, 1)])
 
 
-def test_what_has_no_room_is_refused() -> None:
+def test_files_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="do not fit into its first 512 KiB"):
         lay_out({"/a": bytes(UNIT)}, [])
     with pytest.raises(InputError, match="2 GiB"):

@@ -26,7 +26,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def refusal(settings, tmp_path):
-    """Return a function that gives the error of such a project, with its folder taken out of the sentence."""
+    """Return a function that returns the error of such a project, without the folder in its message."""
 
     def read(toml="", words=None, **environ):
         with pytest.raises(SettingsError) as caught:
@@ -36,14 +36,14 @@ def refusal(settings, tmp_path):
     return read
 
 
-# --- the chain
+# --- the source chain
 
 
-def test_an_empty_file_gives_the_defaults(settings):
+def test_empty_file_gives_the_defaults(settings):
     assert settings() == Settings()
 
 
-def test_each_source_wins_over_the_one_before(settings):
+def test_each_source_overrides_the_one_before(settings):
     toml = "[lab]\nmemory = 600"
     assert settings(toml).lab.memory == 600
     assert settings(toml, UNIBUILD_LAB_MEMORY="700").lab.memory == 700
@@ -56,15 +56,15 @@ def test_tables_are_merged_key_by_key(settings):
     assert found.xl.vif == {"0": {"bridge": "br1", "mac": "00:16:3e:00:00:01"}, "1": {"bridge": "br2"}}
 
 
-def test_a_list_replaces_the_earlier_one(settings):
+def test_list_replaces_the_earlier_one(settings):
     assert settings('[build]\nsources = ["*.c"]', {"build.sources": "*.h *.S"}).build.sources == ("*.h", "*.S")
 
 
-def test_an_empty_table_is_kept_because_it_adds_a_device(settings):
+def test_empty_table_is_kept_because_it_adds_a_device(settings):
     assert settings("[xl.vif.0]").xl.vif == {"0": {}}
 
 
-def test_the_file_is_found_upward(tmp_path):
+def test_file_is_found_in_a_folder_above(tmp_path):
     (tmp_path / "unibuild.toml").write_text('name = "www"')
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
@@ -73,18 +73,18 @@ def test_the_file_is_found_upward(tmp_path):
     assert project.settings.name == "www"
 
 
-def test_a_relative_start_gives_an_absolute_root(tmp_path, monkeypatch):
+def test_relative_start_gives_an_absolute_root(tmp_path, monkeypatch):
     (tmp_path / "unibuild.toml").touch()
     monkeypatch.chdir(tmp_path)
     assert load(type(tmp_path)(), {}, {}).root == tmp_path
 
 
-def test_without_a_file_the_hint_is_init(tmp_path):
+def test_missing_file_has_the_hint_init(tmp_path):
     with pytest.raises(SettingsError, match=r"no unibuild\.toml in .* or a folder above it\n.*unibuild init"):
         load(tmp_path, {}, {})
 
 
-def test_a_file_that_cannot_be_read_is_a_file_error(tmp_path, monkeypatch):
+def test_unreadable_file_is_a_file_error(tmp_path, monkeypatch):
     (tmp_path / "unibuild.toml").touch()
 
     def refuse(_):
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_read_is_a_file_error(tmp_path, monkeypatch):
         ("x = 1\ny = 2", "x = 1\ny = 2"),
     ],
 )
-def test_text_where_any_scalar_is_welcome(settings, text, value):
+def test_text_for_any_scalar(settings, text, value):
     assert settings("", {"xl.set.some_key": text}).xl.set == {"some_key": value}
 
 
@@ -144,7 +144,7 @@ def test_text_for_numbers_and_choices(settings):
     assert (found.boot.wait, found.xl.memory, found.boot.console) == (2.5, 64, "none")
 
 
-def test_variables_reach_into_tables(settings):
+def test_variables_set_keys_of_tables(settings):
     found = settings("", UNIBUILD_XL_SET_ON_CRASH="preserve", UNIBUILD_XL_DISK_XVDA_TARGET="a.img", UNIBUILD_HOST="lab")
     assert (found.xl.set, found.xl.disk, found.host) == (
         {"on_crash": "preserve"},
@@ -153,16 +153,16 @@ def test_variables_reach_into_tables(settings):
     )
 
 
-def test_the_names_of_build_env_keep_their_case(settings):
+def test_names_in_build_env_keep_their_case(settings):
     found = settings("", {"build.env.A": "1"}, UNIBUILD_BUILD_ENV_CFLAGS="-O2", UNIBUILD_BUILD_ENV_my_Var="x")
     assert found.build.env == {"CFLAGS": "-O2", "my_Var": "x", "A": "1"}
 
 
-def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings):
+def test_empty_and_reserved_variables_are_ignored(settings):
     assert settings("", UNIBUILD_HOST="", UNIBUILD_ARGS="host=lab", UNIBUILD="unibuild", HOME="/") == Settings()
 
 
-# --- what is refused, to the letter
+# --- refused settings, with the exact message
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_an_empty_variable_is_not_set_and_reserved_ones_are_left_alone(settings)
         ),
     ],
 )
-def test_what_a_file_gets_wrong(refusal, toml, sentence):
+def test_errors_in_a_file(refusal, toml, sentence):
     assert refusal(toml) == sentence
 
 
@@ -286,7 +286,7 @@ def test_what_a_file_gets_wrong(refusal, toml, sentence):
         ),
     ],
 )
-def test_what_a_word_gets_wrong(refusal, word, text, sentence):
+def test_errors_on_the_command_line(refusal, word, text, sentence):
     assert refusal("", {word: text}) == sentence
 
 
@@ -317,7 +317,7 @@ def test_what_a_word_gets_wrong(refusal, word, text, sentence):
         ),
     ],
 )
-def test_what_a_variable_gets_wrong(refusal, name, text, sentence):
+def test_errors_in_a_variable(refusal, name, text, sentence):
     assert refusal("", {}, **{name: text}) == sentence
 
 
@@ -331,11 +331,11 @@ def test_what_a_variable_gets_wrong(refusal, name, text, sentence):
         ("a = " + "[" * 100_000, "unibuild.toml: the values are nested too deep"),
     ],
 )
-def test_what_is_no_toml(refusal, toml, start):
+def test_file_that_is_not_toml(refusal, toml, start):
     assert refusal(toml).startswith(start)
 
 
-def test_what_is_no_utf8(tmp_path):
+def test_file_that_is_not_utf8(tmp_path):
     (tmp_path / "unibuild.toml").write_bytes(b'host = "lab"\nname = "\xff"\n')
     with pytest.raises(SettingsError, match=r"unibuild\.toml:2: this is not UTF-8"):
         load(tmp_path, {}, {})
@@ -350,7 +350,7 @@ def test_what_is_no_utf8(tmp_path):
         ("[lab]\naccel = 'tcg'\n[boot]\n[xl]\n[mirage]\nmemroy = 1", 6),
     ],
 )
-def test_the_line_is_that_of_the_key(refusal, toml, line):
+def test_error_names_the_line_of_the_key(refusal, toml, line):
     assert refusal(toml).startswith(f"unibuild.toml:{line}: ")
 
 
@@ -362,7 +362,7 @@ def test_the_line_is_that_of_the_key(refusal, toml, line):
     text=st.text(max_size=20),
     toml=st.one_of(st.just(""), st.text(max_size=30)),
 )
-def test_any_input_gives_settings_or_a_sentence(tmp_path_factory, key, text, toml):
+def test_any_input_gives_settings_or_an_error(tmp_path_factory, key, text, toml):
     folder = tmp_path_factory.mktemp("project")
     (folder / "unibuild.toml").write_text(toml, encoding="utf-8", newline="")
     variable = "UNIBUILD_" + key.replace(".", "_").upper()
@@ -377,7 +377,7 @@ DEFAULTS = [leaf for leaf in leaves() if "<" not in leaf.dotted and leaf.default
 
 
 @pytest.mark.parametrize("leaf", DEFAULTS, ids=lambda leaf: leaf.dotted)
-def test_a_default_given_as_text_is_the_default(settings, leaf):
+def test_default_given_as_text_is_the_default(settings, leaf):
     def value(found):
         return functools.reduce(getattr, leaf.path, found)
 
@@ -387,18 +387,18 @@ def test_a_default_given_as_text_is_the_default(settings, leaf):
 
 
 @pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.dotted)
-def test_every_setting_is_documented_and_its_type_can_be_said(leaf):
+def test_every_setting_has_documentation_and_a_type_name(leaf):
     assert leaf.doc.endswith((".", ")"))
     assert expected(leaf.type)
 
 
-def test_the_state_folder_is_kept_out_of_git(tmp_path):
+def test_state_folder_is_ignored_by_git(tmp_path):
     folder = state_dir(tmp_path)
     assert (folder, (folder / ".gitignore").read_text()) == (tmp_path / ".unibuild", "*\n")
     assert state_dir(tmp_path) == folder
 
 
-def test_devices_by_the_names_that_the_unikernel_has(settings):
+def test_devices_are_found_by_the_names_in_the_unikernel(settings):
     found = settings(
         '[xl.disk."disk.img"]\ntarget = "/a"', {'xl.disk."disk.img".target': "/b", "xl.vif.service.mtu": "9"}
     )
@@ -433,12 +433,12 @@ def test_arguments_are_a_list_or_a_table(settings, toml, words, args):
         ),
     ],
 )
-def test_arguments_that_are_none(refusal, toml, sentence):
+def test_wrong_arguments(refusal, toml, sentence):
     assert refusal(toml) == sentence
 
 
 @pytest.mark.parametrize(("kind", "words", "change"), [("vif", VIF_KEYS, change_vif), ("disk", DISK_KEYS, change_disk)])
-def test_the_sub_keys_are_those_that_the_patcher_knows(kind, words, change):
+def test_sub_keys_are_those_of_the_patcher(kind, words, change):
     with pytest.raises(SettingsError, match=f"unknown sub-key of a {kind}: sub-key"):
         change("", {"sub-key": "x"})
     for word in words:
@@ -448,7 +448,7 @@ def test_the_sub_keys_are_those_that_the_patcher_knows(kind, words, change):
             assert not error.message.startswith(f"a {kind} has no")
 
 
-# --- tables with names of their own, lists of tables, patterns
+# --- named tables, lists of tables, patterns
 
 
 def test_named_hosts_come_from_every_source(settings):
@@ -464,7 +464,7 @@ def test_named_hosts_come_from_every_source(settings):
     assert found.hosts["xen1"].xl.vif == {"0": {"bridge": "b"}}
 
 
-def test_a_list_of_tables(settings):
+def test_list_of_tables(settings):
     toml = '[[test.boots.http]]\nport = 8080\n[[test.boots.http]]\npath = "/a"'
     words = {"test.boots.http": '[{port = 8080}, {path = "/a"}]'}
     assert [(one.port, one.path) for one in settings(toml).test["boots"].http] == [(8080, "/"), (80, "/a")]
@@ -472,7 +472,7 @@ def test_a_list_of_tables(settings):
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("poweroff", "poweroff"), ("'crash'", "crash")])
-def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
+def test_exit_of_a_test_is_a_number_or_a_word(settings, text, value):
     assert settings("", {"test.a.exit": text}).test["a"].exit == value
 
 
@@ -518,13 +518,13 @@ def test_how_a_test_ends_is_a_number_or_a_word(settings, text, value):
         ),
     ],
 )
-def test_what_named_tables_get_wrong(refusal, toml, sentence):
+def test_errors_in_named_tables(refusal, toml, sentence):
     assert refusal(toml) == sentence
 
 
-def test_what_may_hold_secrets_is_for_the_user_alone(tree):
+def test_files_that_may_contain_secrets_are_private(tree):
     (tree.root / ".unibuild").mkdir()
-    (tree.root / ".unibuild").chmod(0o755)  # of an older unibuild
+    (tree.root / ".unibuild").chmod(0o755)  # an older unibuild left these permissions
     tree.run("unibuild", "build")
     folder = tree.root / ".unibuild"
     made = [path for path in folder.rglob("*") if path.is_file()]
@@ -532,6 +532,6 @@ def test_what_may_hold_secrets_is_for_the_user_alone(tree):
     assert [path.name for path in made if path.stat().st_size and path.stat().st_mode & 0o077] == []
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path):
+def test_byte_order_mark_is_ignored(tmp_path):
     (tmp_path / "unibuild.toml").write_bytes(b'\xef\xbb\xbfname = "www"\n')
     assert load(tmp_path, {}, {}).settings.name == "www"

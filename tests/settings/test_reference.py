@@ -1,4 +1,4 @@
-"""The reference page and the schema say what the model says."""
+"""The reference page and the schema match the model."""
 
 import json
 from pathlib import Path
@@ -12,11 +12,11 @@ FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 MEND = "run: python -m unibuild.settings.reference"
 
 
-def test_the_page_is_in_step():
+def test_page_matches_the_model():
     assert (FOLDER / "settings.md").read_text() == reference.markdown(), MEND
 
 
-def test_the_schema_is_in_step():
+def test_schema_matches_the_model():
     assert (FOLDER / "unibuild.schema.json").read_text() == reference.schema(), MEND
 
 
@@ -26,7 +26,7 @@ def test_main_writes_both(tmp_path):
 
 
 @pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.dotted)
-def test_every_setting_stands_on_the_page_and_in_the_schema(leaf):
+def test_every_setting_is_on_the_page_and_in_the_schema(leaf):
     assert f"### `{leaf.dotted}`" in reference.markdown()
     node = json.loads(reference.schema())
     for key in leaf.path:
@@ -34,6 +34,6 @@ def test_every_setting_stands_on_the_page_and_in_the_schema(leaf):
     assert {"type", "enum", "anyOf"} & node.keys()
 
 
-def test_the_schema_has_neither_null_nor_references():
+def test_schema_has_neither_null_nor_references():
     assert "null" not in reference.schema()
     assert "$ref" not in reference.schema()

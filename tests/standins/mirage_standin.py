@@ -1,9 +1,9 @@
-"""Stands in for ``mirage`` and what it calls: behaves as the released tools did when we ran them.
+"""Stand-in for ``mirage`` and the programs that it calls, with the observed behaviour of the released tools.
 
-``install(folder, version)`` writes the programs into a folder for PATH. What one release does that another does not is
-a field of its row in ``VERSIONS``. Each call is appended to the file that STANDIN_LOG names, as one line. The kernel
-that comes out is a real one for PV or PVH, as the release's, examples/hello's or the file that STANDIN_PV or
-STANDIN_PVH names, with a hash of the sources behind its end, where no loader looks.
+``install(folder, version)`` writes the programs into a folder for PATH. The differences between releases are fields of
+the rows in ``VERSIONS``. Each call is appended as one line to the file that STANDIN_LOG names. The resulting kernel is
+a real one, for PV or PVH as in the release: that of examples/hello or the file that STANDIN_PV or STANDIN_PVH names.
+A hash of the sources is appended to it, where no loader looks.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from typing import NamedTuple
 HELLO = Path(__file__).parents[2] / "examples" / "hello"
 TYPE_ERROR = 'let x : int = "s"'
 SYNTAX_ERROR = "let = "
-DIGEST = 66  # bytes behind the end of a kernel: the hash, in a line of its own
+DIGEST = 66  # bytes appended to a kernel: the hash, on a line of its own
 
 
 class Version(NamedTuple):
-    """What one release does.
+    """The behaviour of one release.
 
-    era: 1 and 2 write into the tree's top, with a date in line 1; 3 too, and opam and cache files; 4 into mirage/ and
-        dist/, without a date.
-    says: what --version prints.
+    era: 1 and 2 write into the top folder, with a date in line 1; 3 too, and also writes opam and cache files; 4 writes
+        into mirage/ and dist/, without a date.
+    says: the output of --version.
     type: the line of the .xl with the domain's type.
-    target: whether -t is known; else --xen alone. From 3 on --xen is not known any more.
-    file: how another configuration file is named.
+    target: whether it accepts -t; otherwise it accepts only --xen, which 3 and later do not accept any more.
+    file: the option that names another configuration file.
     flags: the options of configure that take no value.
-    installs: configure has opam install the packages.
-    depend: the Makefile has depend.
-    extra: what is written beside the era's files.
-    dune: config.ml is compiled by dune, which every subcommand writes files for.
+    installs: configure makes opam install the packages.
+    depend: the Makefile has the target depend.
+    extra: files that are written in addition to the era's.
+    dune: dune compiles config.ml; every subcommand writes files for it.
     built_by: the command in the Makefile's build rule.
     """
 
@@ -80,7 +80,7 @@ VERSIONS = {
 def install(folder: Path, version: str) -> None:
     """Write the programs of one version into ``folder``.
 
-    The shell answers what needs no Python, because starting that takes 20 times as long.
+    Calls that do not need Python are answered by the shell, which starts 20 times as fast.
     """
     says = shlex.quote(VERSIONS[version].says)
     answers = {"ocamlc": "*) echo 4.14.2 ;;", "mirage": f"--version) echo {says} ;;", "opam": "repo\\ *) ;;"}
@@ -121,7 +121,7 @@ CONFIGURE, DEPEND, BUILD = "configure", "depend", "build"
 
 
 def steps(calls: list[str]) -> list[str]:
-    """Return which steps ran, in order, by what the programs were called with; one called twice is told once."""
+    """Return the steps that ran, in order, according to the log of calls; repeated calls count once."""
     begins = {"mirage configure": CONFIGURE, "opam": DEPEND, "mirage build": BUILD, "dune": BUILD, "ocamlbuild": BUILD}
     ran = [step for call in calls for begin, step in begins.items() if call.startswith(begin)]
     return [step for at, step in enumerate(ran) if at == 0 or ran[at - 1] != step]
@@ -136,7 +136,7 @@ def fail(*lines: str) -> int:
 
 
 class Mirage:
-    """What the two eras have in common."""
+    """The common behaviour of the two eras."""
 
     def __init__(self, row: Version) -> None:
         self.row = row
@@ -149,7 +149,7 @@ class Mirage:
         return {"configure": self.configure, "clean": self.clean, "build": self.build}.get(argv[0], self.other)(argv)
 
     def options(self, argv: list[str]) -> list[str]:
-        """Take the known options of configure off ``argv``; return what is left."""
+        """Return ``argv`` without the known options of configure."""
         left, words = [], iter(argv)
         for word in words:
             if word in ("-f", "--file") and self.row.file == "-f":
@@ -169,7 +169,7 @@ class Mirage:
         return left
 
     def registered(self) -> str:
-        """Return the name; a computed one is what stands in the comment (* name: ... *)."""
+        """Return the name; config.ml gives a computed one in a comment (* name: ... *)."""
         text = self.config.read_text()
         said = re.search(r"\(\* name: (\S+) \*\)", text) or re.search(r'register\s+"([^"]*)"', text)
         assert said
@@ -188,7 +188,7 @@ class Mirage:
             )
 
     def link(self, target: Path) -> int:
-        """Link what main.ml needs: not what another release generated."""
+        """Link what main.ml needs, and nothing that another release generated."""
         others = {"myocamlbuild.ml", *([] if self.row.era == 3 else ["config.ml"])}
         others |= {"static1.ml"} if 'crunch "' not in self.config.read_text() else set()
         others |= {"key_gen.ml"} if self.row.era < 3 and "key_gen.ml" not in self.row.extra else set()
@@ -198,7 +198,7 @@ class Mirage:
         return kernel(target, inputs, self.row.type, promoted=False)
 
     def depends(self) -> list[str]:
-        """Return the packages: those in ``package "..."``, and what every unikernel needs."""
+        """Return the packages: those in ``package "..."``, and those that every unikernel needs."""
         return ["lwt", "mirage-runtime", *re.findall(r'package "([^"]*)"', self.config.read_text())]
 
 
@@ -220,7 +220,7 @@ class Mirage2(Mirage):
             log(" ".join(("opam", "install", *self.depends())))
             if status := opam(["install", "--yes", *self.depends()]):
                 return status
-        if self.row.installs and (missing := self.missing()):  # the flags for the linker are asked of ocamlfind
+        if self.row.installs and (missing := self.missing()):  # ocamlfind prints the flags for the linker
             return fail(f"ocamlfind: Package `{missing[0]}' not found")
         self.generate()
         return 0
@@ -264,7 +264,7 @@ class Mirage4(Mirage):
         return super().main(argv)
 
     def filegen(self, path: Path, text: str) -> None:
-        """Write a file unless a person took it over, as lib/functoria/filegen.ml."""
+        """Write a file unless the user took it over, as lib/functoria/filegen.ml does."""
         if path.exists() and "Generated by" not in path.read_text():
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -275,7 +275,7 @@ class Mirage4(Mirage):
             path.write_text(f"{mark} {self.header}\n\n{text}")
 
     def skeleton(self, context: list[str] | None) -> int:
-        """Write what config.ml is compiled with, and compile it."""
+        """Write the files that config.ml is compiled with, and compile it."""
         sub = self.config.parent
         (sub / "mirage").mkdir(exist_ok=True)
         self.filegen(sub / "mirage/dune-workspace.config", "(lang dune 2.9)\n(context default)\n")
@@ -333,7 +333,7 @@ class Mirage4(Mirage):
         self.filegen(sub / "dist/dune", copied)
 
     def other(self, argv: list[str]) -> int:
-        """``describe``, ``query``, ``help``: they write the skeleton over what configure wrote."""
+        """Run ``describe``, ``query`` or ``help``, which overwrite the output of configure with the skeleton."""
         if status := self.skeleton(None):
             return status
         print("Name      ", self.registered())
@@ -367,7 +367,7 @@ class Mirage3(Mirage):
         return re.sub(r"[^A-Za-z0-9_]", "", self.registered().replace("-", "_"))
 
     def dune_files(self) -> None:
-        """From 3.7 on, write what config.ml is compiled with: by every subcommand, always the same."""
+        """Write the files that config.ml is compiled with: every subcommand of 3.7 and later writes the same ones."""
         texts = {
             "dune": self.MARK + "\n(include dune.config)\n\n(include dune.build)\n",
             "dune.build": self.MARK,
@@ -454,7 +454,7 @@ class Mirage3(Mirage):
 
 
 def locked(lock: Path) -> int:
-    """Return 1 where another dune has the build directory locked."""
+    """Return 1 if another dune has locked the build directory."""
     lock.parent.mkdir(exist_ok=True)
     with lock.open("a+") as file:
         try:
@@ -466,11 +466,11 @@ def locked(lock: Path) -> int:
 
 
 def dune_build(sub: Path) -> int:
-    """``dune build --profile release --root . DIR/dist`` of a tree that mirage 4 configured."""
+    """Run ``dune build --profile release --root . DIR/dist`` in a tree that mirage 4 configured."""
     if status := locked(Path("_build/.lock")):
         return status
     if "(include dune.build)" not in (sub / "dune").read_text():
-        return 0  # dist is a folder of data then: nothing to build
+        return 0  # then dist is a folder of data, with nothing to build
     copied = re.findall(r"\(target ([^\s()]+)", (sub / "dist/dune").read_text())
     promote(sub / "mirage" / copied[1], sub / "dist" / copied[1])
     build = (sub / "dune.build").read_text()
@@ -523,7 +523,7 @@ def depends(text: str) -> list[str]:
 
 
 def switch() -> Path:
-    """Return the folder that stands for what is installed."""
+    """Return the folder that represents the installed packages."""
     return Path(os.environ["STANDIN_SWITCH"])
 
 
@@ -559,7 +559,7 @@ def undated(path: Path) -> bytes:
 
 
 def kernel(target: Path, inputs: list[tuple[Path, bytes]], kind: str, *, promoted: bool) -> int:
-    """Compile: leave a kernel that differs wherever an input does. ``promoted``: the same one is not written again."""
+    """Write a kernel that depends on all inputs. ``promoted``: an unchanged kernel is not written again."""
     for path, content in inputs:
         if TYPE_ERROR.encode() in content:
             return fail(f'File "{path}", line 12, characters 14-17:', "Error: This expression has type string")
@@ -577,7 +577,7 @@ def hello(kind: str) -> bytes:
     if ready := os.environ.get(f"STANDIN_{kind.upper()}"):
         return Path(ready).read_bytes()
     import shutil
-    import subprocess  # costs half as much as all the rest of a call
+    import subprocess  # takes half as long as all the rest of a call
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -600,7 +600,7 @@ def xl(name: str, kernel: str, root: str, config: str, kind: str) -> str:
 
 
 def xl_in(config: str, kind: str, default: str = "0") -> str:
-    """Return the .xl.in, where a name stands for each thing that the .xl has."""
+    """Return the .xl.in, which has a variable for each value in the .xl."""
     disks = [f"@BLOCK:{file}@" for file in blocks(config)]
     return xl_text("@NAME@", "@KERNEL@", kind, "@MEMORY@", disks, [f"@NETWORK:{n}@" for n in networks(config, default)])
 
@@ -627,7 +627,7 @@ def opam_file(depends: list[str], rest: str) -> str:
 
 
 def branch() -> str:
-    """Return the line with the branch of the git tree that we are in."""
+    """Return the line with the branch of the current git tree."""
     if not any((folder / ".git").exists() for folder in (Path.cwd(), *Path.cwd().parents)):
         return ""
     import subprocess

@@ -1,4 +1,4 @@
-"""A domain that runs: it does what the lines of its kernel say, one after the other. See xen.py for the words."""
+"""A running domain: it executes the lines of its kernel one after the other. xen.py lists the commands."""
 
 import time
 
@@ -9,7 +9,7 @@ REASONS = {"poweroff": 0, "reboot": 1, "crash": 3}
 
 
 def live(domid):
-    """Be the domain."""
+    """Run the domain."""
     with world() as state:
         script = state["domains"][domid]["script"]
     with (WORLD / f"{domid}.out").open("ab", buffering=0) as out:
@@ -24,8 +24,8 @@ def live(domid):
 
 
 def is_alive(domid):
-    """Say whether the domain lives; while it is paused, wait."""
-    while not is_over():  # else so is the test
+    """Return whether the domain is alive; while it is paused, wait."""
+    while not is_over():  # otherwise the test has ended too
         domain = reader.read()["domains"].get(domid)
         if domain is None or not domain["paused"]:
             return domain is not None

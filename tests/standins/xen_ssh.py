@@ -6,7 +6,7 @@ from xen_world import WORLD, fail, is_over, note
 
 
 def sudo(*args):
-    """$STANDIN/sudo says how it is set up: "ok", or its words of refusal."""
+    """Stand in for sudo; $STANDIN/sudo has its configuration: "ok", or the message with which it refuses."""
     args = list(args)
     note("sudo", *args)
     if args[0] == "-n":
@@ -29,7 +29,7 @@ def sudo(*args):
         fail(f"sudo: {args[0]}: command not found")
 
 
-OPTIONS = {  # ssh_config(5): those that unibuild gives, with the values that it may give them
+OPTIONS = {  # ssh_config(5): the options that unibuild passes, with the values that it may pass
     "BatchMode": ("yes",),
     "ClearAllForwardings": ("yes",),
     "ConnectTimeout": (),
@@ -49,7 +49,7 @@ OPTIONS = {  # ssh_config(5): those that unibuild gives, with the values that it
 
 
 def ssh(*args):
-    """$STANDIN/ssh says what a failing connection says; $STANDIN/ssh-config what `ssh -G` says.
+    """Stand in for ssh; $STANDIN/ssh has the error of a failing connection, $STANDIN/ssh-config the output of `ssh -G`.
 
     The account's login shell is $STANDIN/shell, or /bin/sh, and prints to both streams before it runs the command.
     """
@@ -94,7 +94,7 @@ def ssh(*args):
 
 
 def greet(fd):
-    """Print what a login shell's own files print."""
+    """Print the output of a login shell's startup files."""
     os.write(fd, b"Welcome to xen1!\nbash: line 1: starship-init: command not found\nstty: standard input\n")
 
 
@@ -104,7 +104,7 @@ def configuration(host):
 
 
 def refuse(config, options):
-    """Fail as ssh does where its configuration is one for people, and no option says otherwise."""
+    """Fail as ssh does if its configuration is for interactive use and no option overrides it."""
     says = dict(line.partition(" ")[::2] for line in reversed(config.splitlines())) | options
     if says.get("remotecommand", "none") != "none":
         fail("Cannot execute command-line and remote command.", 255)
@@ -119,10 +119,10 @@ def refuse(config, options):
 
 
 def with_tty(command):
-    """Run a command on a terminal over there; give it what comes, and return its status.
+    """Run a command on a remote terminal; pass the input on to it, and return its status.
 
-    The connection is a kept one, so the far side hears nothing of the end of this process: the terminal does not hang
-    up, the command runs on, and what it says is thrown away.
+    The connection is persistent, so the remote side does not notice the end of this process: the terminal does not hang
+    up, the command continues, and its output is lost.
     """
     import contextlib
     import select
@@ -180,11 +180,11 @@ def far_side(command, modes, keys, words):
             try:
                 data = os.read(source, 4096)
             except OSError:
-                data = b""  # of a terminal that nobody has open any more
+                data = b""  # no process has the terminal open any more
             if source == keys:
                 os.write(fd, data) if data else sources.remove(keys)
             elif data:
-                with contextlib.suppress(BrokenPipeError):  # the client is gone
+                with contextlib.suppress(BrokenPipeError):  # the client has ended
                     os.write(words, data)
             else:
                 os.close(words)

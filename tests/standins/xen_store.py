@@ -1,6 +1,6 @@
 """Stand-ins for xenstore-read, -write, -ls, -list, -rm, -exists and -watch (tools/xenstore/xenstore_client.c).
 
-The store is {path: value}. What changed is listed under "events"; a watch is told of its path and what is below it.
+The store is {path: value}. "events" lists the changed paths; a watch reports changes of its path and of paths below it.
 """
 
 import os
@@ -12,7 +12,7 @@ LETTERS = {*"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@-"}
 
 
 def put(state, path, value):
-    """Write a node, and its parents where they are missing."""
+    """Write a node and its missing parents."""
     parts = path.split("/")
     for count in range(2, len(parts)):
         state["store"].setdefault("/".join(parts[:count]), "")
@@ -27,7 +27,7 @@ def remove(state, path):
 
 
 def below(state, path):
-    """Return the paths below one, parents first, as xenstored orders them: by age."""
+    """Return the paths below a path, parents first, in the order of xenstored: by age."""
     found = []
     for child in children(state, path):
         found += [child, *below(state, child)]
@@ -40,7 +40,7 @@ def children(state, path):
 
 
 def is_valid(path):
-    """xenstored knows letters, digits and -/_@, and no empty name (xenstored_core.c, is_valid_nodename)."""
+    """Refuse what xenstored refuses: it accepts letters, digits and -/_@, and no empty name (is_valid_nodename)."""
     first, *parts = path.split("/")
     return path == "/" or bool(not first and parts and all(part and not set(part) - LETTERS for part in parts))
 
@@ -105,7 +105,7 @@ def xenstore_list(*args):
 
 
 def xenstore_rm(*args):
-    """A node that is missing is removed without a word where its parent is there."""
+    """Remove nodes; a missing node is not an error if its parent exists."""
     _, paths = parse("xenstore-rm", args, "st")
     with world() as state:
         for path in paths:
@@ -121,7 +121,7 @@ def xenstore_exists(*args):
 
 
 def xenstore_watch(*args):
-    """Each path is told once at the start, and whenever it or what is below it changes."""
+    """Print each path once at the start, and whenever it or a path below it changes."""
     _, paths = parse("xenstore-watch", args, "s")
     seen = len(reader.read()["events"])
     for path in paths:

@@ -1,4 +1,4 @@
-"""What xl and xenctx say: read in the lab, where nothing else is noted. ``{0}`` is the domain's number."""
+"""Output of xl and xenctx, recorded in the lab unless noted otherwise. ``{0}`` is the domain's number."""
 
 NO_XEN = (
     "xencall: error: Could not obtain handle on privileged command interface: Permission denied\n"
@@ -30,7 +30,7 @@ NAME_TAKEN = 'libxl: error: libxl_domain.c:81:libxl__domain_rename: Domain {0}:D
 NOT_MADE = (
     "libxl: error: libxl_create.c:1296:initiate_domain_create: Domain {0}:cannot make domain: -6\n" + NOT_DESTROYED
 )
-NO_LOGFILE = (  # the domain is there all the same
+NO_LOGFILE = (  # the domain exists nevertheless
     "xl: fatal error: xl_utils.c:277: {}: logfile = open(fullname, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)\n"
     "libxl: error: libxl_exec.c:117:libxl_report_child_exitstatus: domain monitoring daemonizing child [196] exited "
     "with error status 1"

@@ -1,4 +1,4 @@
-"""The world of the stand-ins: the folder $STANDIN with its domains and its store, held by one program at a time."""
+"""The state of the stand-ins: the folder $STANDIN with domains and store, locked by one program at a time."""
 
 import fcntl
 import marshal
@@ -7,7 +7,7 @@ import sys
 
 
 class Place(str):
-    """A path, with as much of pathlib as is needed here."""
+    """A path, with the few methods of pathlib that are needed here."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ class Place(str):
 
 
 class _World:
-    """The folder, looked up whenever it is used: tests play the programs in their own process too."""
+    """The folder, looked up at each use, because tests also run the programs in their own process."""
 
     def __truediv__(self, name):
         return Place(os.environ["STANDIN"]) / name
@@ -51,7 +51,7 @@ WORLD = _World()
 
 
 class world:  # noqa: N801 (it is called as a function is)
-    """The state, held and then written; one that failed is not."""
+    """Lock the state during the block and write it afterwards, unless the block failed."""
 
     def __enter__(self):
         self.lock = (WORLD / "lock").open("w")
@@ -80,16 +80,16 @@ class world:  # noqa: N801 (it is called as a function is)
 
 
 class Reader:
-    """Reads the state without keeping anybody waiting, and only where it has changed.
+    """Reads the state without locking it, and only if it has changed.
 
-    The file is replaced as a whole, never written to. While it is open here, no other file gets its inode.
+    The file is always replaced as a whole. While it is open here, no other file gets its inode.
     """
 
     def __init__(self):
         self.forget()
 
     def forget(self):
-        """Start over, as a process does that has closed its files."""
+        """Forget the open file, as a process does that has closed its files."""
         self.fd, self.inode, self.path, self.state = -1, None, None, None
 
     def read(self):
@@ -113,7 +113,7 @@ reader = Reader()
 
 
 def note(program, *args):
-    """Write a call down, for tests to read."""
+    """Record a call for the tests to read."""
     words = ("'" + arg.replace("'", "'\"'\"'") + "'" for arg in args)
     with (WORLD / f"{program}.log").open("a") as log:
         log.write(" ".join(words) + "\n")
@@ -123,7 +123,7 @@ _tests = {}
 
 
 def is_over():
-    """Say whether the test has ended that this is the world of, or was killed."""
+    """Return whether the test that owns this state has ended, or was killed."""
     folder = os.environ["STANDIN"]
     if os.path.exists(f"{folder}/over") or not os.path.exists(folder):
         return True
@@ -131,7 +131,7 @@ def is_over():
         if folder not in _tests:
             _tests[folder] = int((WORLD / "test").read_text())
         os.kill(_tests[folder], 0)
-    except (FileNotFoundError, PermissionError):  # a test that is another user's lives too
+    except (FileNotFoundError, PermissionError):  # another user's process is alive too
         return False
     except OSError:
         return True
@@ -144,7 +144,7 @@ def fail(text, status=1):
 
 
 def canned(name):
-    """Do as the test wants it: $STANDIN/NAME holds words of refusal, $STANDIN/NAME.says an answer."""
+    """Fail or answer on the test's request: $STANDIN/NAME has an error message, $STANDIN/NAME.says an output."""
     if (WORLD / name).exists():
         fail((WORLD / name).read_text().rstrip())
     if (WORLD / f"{name}.says").exists():

@@ -14,7 +14,7 @@ from unibuild.errors import BusyError, FileError
 from unibuild.util import files
 
 
-def test_same_bytes_leave_the_file_and_its_stamp_alone(tmp_path):
+def test_same_bytes_leave_the_file_and_its_mtime_alone(tmp_path):
     path = tmp_path / "a"
     assert files.write_atomic(path, b"x")
     before = fingerprint.take(str(path))
@@ -22,7 +22,7 @@ def test_same_bytes_leave_the_file_and_its_stamp_alone(tmp_path):
     assert fingerprint.take(str(path)) == before
 
 
-def test_new_bytes_come_by_rename(tmp_path):
+def test_new_bytes_are_written_by_rename(tmp_path):
     path = tmp_path / "a"
     files.write_atomic(path, b"x")
     inode = path.stat().st_ino
@@ -32,7 +32,7 @@ def test_new_bytes_come_by_rename(tmp_path):
     assert (path.read_bytes(), path.stat().st_ino == inode) == (b"yy", False)
 
 
-def test_the_mode_is_exact_whatever_the_umask(tmp_path):
+def test_mode_is_exact_whatever_the_umask(tmp_path):
     before = os.umask(0o077)
     try:
         files.write_atomic(tmp_path / "open", b"", mode=0o644)
@@ -42,7 +42,7 @@ def test_the_mode_is_exact_whatever_the_umask(tmp_path):
     assert [oct((tmp_path / name).stat().st_mode & 0o777) for name in ("open", "key")] == ["0o644", "0o600"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"old")
     with pytest.raises(FileError, match="disk is full"), files.writing(path) as beside:
@@ -51,13 +51,13 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
     assert (path.read_bytes(), [p.name for p in tmp_path.iterdir()]) == (b"old", ["a"])
 
 
-def test_a_full_disk_is_a_sentence():
+def test_full_disk_is_an_error():
     full = Path("/dev/full")
     with pytest.raises(FileError, match="disk is full"), files.writing_errors(full):
         full.write_bytes(b"x")
 
 
-def test_copy_whole_tells_whether_it_changed_anything(tmp_path):
+def test_copy_returns_whether_the_target_changed(tmp_path):
     source, target = tmp_path / "s", tmp_path / "t"
     source.write_bytes(b"kernel")
     assert [files.copy_atomic(source, target), files.copy_atomic(source, target)] == [True, False]
@@ -66,12 +66,12 @@ def test_copy_whole_tells_whether_it_changed_anything(tmp_path):
     assert target.read_bytes() == b"KERNEL"
 
 
-def test_a_missing_source_is_a_sentence(tmp_path):
+def test_missing_source_is_an_error(tmp_path):
     with pytest.raises(FileError, match=r"there is no file .*nothing"):
         files.copy_atomic(tmp_path / "nothing", tmp_path / "t")
 
 
-def test_find_upward_takes_the_nearest(tmp_path):
+def test_find_upward_returns_the_nearest(tmp_path):
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     (tmp_path / "here.toml").touch()
@@ -80,7 +80,7 @@ def test_find_upward_takes_the_nearest(tmp_path):
     assert files.find_upward("not-there.toml", deep) is None
 
 
-def test_a_lock_held_elsewhere_names_its_holder_and_dies_with_it(tmp_path):
+def test_lock_names_its_holder_and_is_released_when_it_ends(tmp_path):
     path = tmp_path / "lock"
     script = textwrap.dedent("""
         import sys, pathlib, unibuild.util.files
@@ -102,7 +102,7 @@ def test_a_lock_held_elsewhere_names_its_holder_and_dies_with_it(tmp_path):
         pass
 
 
-def test_a_lock_is_free_once_the_child_that_a_killed_holder_was_starting_begins_its_program(tmp_path):
+def test_lock_of_a_killed_holder_is_free_once_its_child_begins_its_program(tmp_path):
     path = tmp_path / "lock"
     script = textwrap.dedent("""
         import os, pathlib, signal, sys, time, unibuild.util.files
@@ -117,7 +117,7 @@ def test_a_lock_is_free_once_the_child_that_a_killed_holder_was_starting_begins_
         pass
 
 
-def test_it_is_told_whether_a_lock_is_held(tmp_path):
+def test_is_locked_without_creating_the_file(tmp_path):
     path = tmp_path / "x.lock"
     assert not files.is_locked(path)
     with files.lock(path, "x"):

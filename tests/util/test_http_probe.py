@@ -13,7 +13,7 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 @pytest.fixture
 def ask():
-    """Answer one request with these bytes; return what was asked and the response's body."""
+    """Answer one request with these bytes; return the request and the response's body."""
     sockets = []
 
     def ask(answer, path="/", *, partial=False, timeout=10.0, host="10.0.0.2", stays=False):

@@ -41,7 +41,7 @@ sys.exit(code)
 
 @pytest.fixture
 def ends(tmp_path):
-    """Run Python until it ends; return its exit status and what it wrote."""
+    """Run Python until it ends; return its exit status and output."""
 
     def run(program, **modules):
         for name, text in modules.items():
@@ -94,7 +94,7 @@ def test_handlers_of_the_program_are_left_alone(ends):
 
 
 def test_ctrl_c_at_many_moments_of_a_build(tree):
-    """Send Ctrl-C at the Nth call that the main thread makes: this depends on no clock."""
+    """Send Ctrl-C at the Nth call that the main thread makes, so that the test does not depend on time."""
 
     def build(number):
         tree.write("main.c", str(number))

@@ -32,6 +32,6 @@ def test_table_in_a_pipe_is_whole(monkeypatch):
         ("- one\n- two", ["error: a.xl:1: no value", "  - one", "  - two"]),
     ],
 )
-def test_an_error_has_a_prefix_and_a_single_line_of_help_is_a_hint(capsys, hint, lines):
+def test_error_has_a_prefix_and_a_single_line_of_help_is_a_hint(capsys, hint, lines):
     assert print_error(InputError("a.xl:1: no value", hint=hint)) == InputError.exit_code
     assert capsys.readouterr().err.splitlines() == lines

@@ -1,4 +1,4 @@
-"""unibuild/util/process.py: children end when they must, and nothing that they said is lost."""
+"""unibuild/util/process.py: children end in time, and none of their output is lost."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def python(code, *args):
 
 
 def alive(pid):
-    """Whether the process runs: a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -48,7 +48,7 @@ def test_run_feeds_input_and_environment(tmp_path):
 
 
 @pytest.mark.parametrize("env", [None, {"A": "b"}])
-def test_a_child_in_another_folder_has_its_pwd(tmp_path, monkeypatch, env):
+def test_child_in_another_folder_has_its_pwd(tmp_path, monkeypatch, env):
     monkeypatch.setenv("PWD", "/")
     done = process.run(
         ["sh", "-c", "echo $PWD; make -s -f /dev/stdin"], input=b"all:;@echo $(PWD)\n", cwd=tmp_path, env=env
@@ -56,20 +56,20 @@ def test_a_child_in_another_folder_has_its_pwd(tmp_path, monkeypatch, env):
     assert done.text.split() == [str(tmp_path)] * 2
 
 
-def test_a_pwd_through_a_link_stays(tmp_path, monkeypatch):
+def test_pwd_through_a_link_is_kept(tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     monkeypatch.setenv("PWD", str(tmp_path / "link"))
     assert process.run(["printenv", "PWD"], cwd=tmp_path / "real").text == f"{tmp_path}/link\n"
 
 
-def test_a_failure_tells_the_command_the_status_and_what_was_said():
+def test_failure_has_the_command_the_status_and_the_output():
     with pytest.raises(CommandError, match=r"exit code 4:\nno such bridge") as caught:
         process.run(python("import sys; sys.exit(print('no such bridge', file=sys.stderr) or 4)"))
     assert caught.value.returncode == 4
 
 
-def test_a_missing_program_names_its_package(monkeypatch, tmp_path):
+def test_missing_program_names_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingError, match="qemu-system-x86_64 is not installed") as caught:
         process.run(["qemu-system-x86_64"])
@@ -77,7 +77,7 @@ def test_a_missing_program_names_its_package(monkeypatch, tmp_path):
 
 
 def test_missing_program_is_reported_past_folder_that_cannot_be_searched(monkeypatch, tmp_path):
-    (tmp_path / "loop").symlink_to("loop")  # as another user's folder for one who is not root
+    (tmp_path / "loop").symlink_to("loop")  # fails even for root, as another user's folder does for a user
     monkeypatch.setenv("PATH", f"{tmp_path / 'loop'}:{tmp_path}")
     with pytest.raises(MissingError):
         process.run(["no-such-program"])
@@ -86,31 +86,31 @@ def test_missing_program_is_reported_past_folder_that_cannot_be_searched(monkeyp
         process.run(["no-such-program"])
 
 
-def test_a_missing_folder_is_not_taken_for_a_missing_program(tmp_path):
+def test_missing_folder_is_not_reported_as_a_missing_program(tmp_path):
     with pytest.raises(MissingError, match="there is no folder"):
         process.run(["true"], cwd=tmp_path / "gone")
 
 
-def test_a_child_that_takes_too_long_is_ended_and_what_it_said_is_kept():
+def test_child_is_ended_after_the_timeout_and_its_output_is_kept():
     with pytest.raises(CommandError, match=r"halfway\n\(no end after 1 s\)"):
         process.run(["sh", "-c", "echo halfway; exec sleep 60"], timeout=1)
 
 
-def test_stop_ends_what_the_child_started_too():
+def test_stop_ends_grandchildren_too():
     code = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
     with process.start(python(code)) as child:
         grandchild = int(child.stdout.readline())
     wait_for(lambda: not alive(grandchild))
 
 
-def test_stop_kills_what_does_not_listen():
+def test_stop_kills_a_child_that_ignores_signals():
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     with process.start(python(code)) as child:
         child.stdout.readline()
         assert child.stop(patience=0.1) == -signal.SIGKILL
 
 
-def test_the_jobserver_is_handed_on(monkeypatch):
+def test_jobserver_is_passed_on(monkeypatch):
     read, write = os.pipe()
     os.write(write, b"+")
     monkeypatch.setenv("MAKEFLAGS", f" -j --jobserver-auth={read},{write}")
@@ -119,7 +119,7 @@ def test_the_jobserver_is_handed_on(monkeypatch):
     os.close(write)
 
 
-def test_make_shares_its_jobs_with_the_make_that_we_run(tmp_path):
+def test_make_shares_its_jobs_with_the_make_that_unibuild_runs(tmp_path):
     (tmp_path / "outer.mk").write_text(
         f"all:\n\t+@{sys.executable} -c 'from unibuild.util.process import run_interactive as run; "
         'run(["make", "-f", "inner.mk"])\'\n'
@@ -131,7 +131,7 @@ def test_make_shares_its_jobs_with_the_make_that_we_run(tmp_path):
 
 @pytest.fixture
 def terminal(on_terminals):
-    """Start Python code under a terminal of its own; it has `process` at hand."""
+    """Start Python code under a new terminal; the code can use the module `process`."""
 
     def begin(code):
         child = pexpect.spawn(sys.executable, ["-c", "from unibuild.util import process\n" + textwrap.dedent(code)])
@@ -143,7 +143,7 @@ def terminal(on_terminals):
 
 
 @pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
-def test_a_child_can_ask_on_the_terminal(terminal, call):
+def test_child_can_ask_on_the_terminal(terminal, call):
     ask = ["bash", "-c", "read -p 'password: ' x </dev/tty 2>/dev/tty; echo got $x >/dev/tty"]
     child = terminal(call.format(ask))
     child.expect_exact("password: ")
@@ -153,7 +153,7 @@ def test_a_child_can_ask_on_the_terminal(terminal, call):
 
 
 @pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
-def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
+def test_ctrl_c_ends_the_child_and_is_raised_here(terminal, call):
     asleep = ["bash", "-c", "echo pid $$ >/dev/tty; exec sleep 60"]
     child = terminal(f"try: {call.format(asleep)}\nexcept KeyboardInterrupt: print('interrupted')")
     child.expect(r"pid (\d+)")
@@ -163,9 +163,9 @@ def test_ctrl_c_ends_the_child_and_is_ours_too(terminal, call):
     assert not alive(pid)
 
 
-@pytest.mark.parametrize("code", [2, 255])  # of make, of ssh
+@pytest.mark.parametrize("code", [2, 255])  # exit codes of make and ssh
 @pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({}, check=False)"])
-def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal, call, code):
+def test_ctrl_c_is_raised_even_if_the_child_exits_with_a_code(terminal, call, code):
     handles = ["bash", "-c", f"trap 'exit {code}' INT; echo ready >/dev/tty; while :; do sleep 0.1; done"]
     child = terminal(f"try: {call.format(handles)}\nexcept KeyboardInterrupt: print('interrupted')")
     child.expect_exact("ready")
@@ -176,17 +176,19 @@ def test_ctrl_c_is_ours_too_where_the_child_ends_otherwise(terminal, call, code)
 @pytest.mark.parametrize(
     "call", ["process.run_interactive(['false'])", "process.run(['false'], check=False).returncode"]
 )
-def test_a_failure_on_a_terminal_is_no_ctrl_c(terminal, call):
+def test_failure_on_a_terminal_is_not_taken_for_ctrl_c(terminal, call):
     child = terminal(f"print('code', {call})")
     child.expect_exact("code 1")
 
 
 @pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({})"])
-def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path, wait_in_shell):
+def test_ctrl_z_stops_unibuild_and_the_child_and_fg_continues_both(call, tmp_path, wait_in_shell):
     script = tmp_path / "script.py"
     slow = ["bash", "-c", f"echo up >/dev/tty; {wait_in_shell(tmp_path / 'go')}; echo down >/dev/tty"]
     script.write_text(f"from unibuild.util import process\n{call.format(slow)}\nprint('end')")
-    with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60) as shell:  # what follows is job control
+    with pexpect.spawn(
+        "bash", ["--norc", "--noprofile", "-i"], timeout=60
+    ) as shell:  # from here on the shell does job control
         shell.sendline(f"{sys.executable} {script}")
         shell.expect_exact("up\r\n")
         shell.sendcontrol("z")
@@ -198,7 +200,7 @@ def test_ctrl_z_stops_us_with_the_child_and_fg_goes_on(call, tmp_path, wait_in_s
 
 
 def group(number):
-    """Return the processes of a group that have not ended."""
+    """Return the running processes of a group."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -224,7 +226,7 @@ def test_killed_run_on_a_terminal_leaves_no_process(tmp_path):
             assert time.monotonic() < deadline, left
 
 
-def test_ctrl_z_at_any_moment_stops_us(tmp_path):
+def test_ctrl_z_at_any_moment_stops_unibuild(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("from unibuild.util import process\nprint('go')\nwhile True: process.run(['true'])")
     with pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], timeout=60) as shell:
@@ -234,7 +236,7 @@ def test_ctrl_z_at_any_moment_stops_us(tmp_path):
             time.sleep(moment / 10_000)
             shell.sendcontrol("z")
             while shell.expect_exact(["Stopped", pexpect.TIMEOUT], timeout=2):
-                shell.sendcontrol("z")  # one may be lost between two children
+                shell.sendcontrol("z")  # one signal may be lost between two children
             shell.sendline("fg")
             shell.expect(r"fg\r\n.*script.py\r\n")
 
@@ -244,7 +246,7 @@ def test_output_held_by_a_grandchild_is_waited_for_on_a_terminal(terminal):
     child.expect_exact(r"b'soon\nlate\n'")
 
 
-def test_a_signal_is_put_off_and_the_second_one_is_not():
+def test_signal_is_deferred_and_the_second_one_is_not():
     done = []
     with pytest.raises(KeyboardInterrupt), job_control.defer_signals(first_only=True):
         signal.raise_signal(signal.SIGINT)
@@ -256,7 +258,7 @@ def test_a_signal_is_put_off_and_the_second_one_is_not():
     assert done == ["first"]
 
 
-def test_a_signal_that_comes_while_it_is_put_off_waits_too(monkeypatch):
+def test_signal_that_arrives_while_another_is_deferred_waits_too(monkeypatch):
     install, done = signal.signal, []
 
     def at_once(number, handler):
@@ -271,7 +273,7 @@ def test_a_signal_that_comes_while_it_is_put_off_waits_too(monkeypatch):
     assert (done, signal.getsignal(signal.SIGINT)) == (["the block"], signal.default_int_handler)
 
 
-def test_a_program_ends_where_unibuild_ignores_termination():
+def test_program_ends_even_if_unibuild_ignores_termination():
     code = "import signal\nfrom unibuild.util import process\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     child = pexpect.spawn(sys.executable, ["-c", code + "process.run(['true'])\nprint('the end')"], timeout=60)
     child.expect("the end")

@@ -1,4 +1,4 @@
-"""Processes and machines, told apart by more than a number and a name."""
+"""Processes and machines are identified by more than a number and a name."""
 
 import dataclasses
 import os
@@ -15,24 +15,24 @@ def a_known_machine(monkeypatch):
     monkeypatch.setattr(identity, "_hardware", lambda: "0123456789ab")
 
 
-def test_a_process_is_read_as_it_is_written():
+def test_process_identity_is_read_as_written():
     assert identity.parse(str(identity.here())) == identity.here()
     assert identity.parse("0.1 of another version") is None
 
 
-def test_this_process_and_its_parent_live():
+def test_this_process_and_its_parent_are_alive():
     parent = dataclasses.replace(identity.here(), pid=os.getppid(), start=identity._start_time(os.getppid()))
     assert not identity.here().is_dead
     assert not parent.is_dead
 
 
-def test_a_process_that_ended_is_dead():
+def test_ended_process_is_dead():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     assert dataclasses.replace(identity.here(), pid=child.pid).is_dead
 
 
-def test_another_process_with_its_number_is_not_it():
+def test_another_process_with_the_same_number_differs():
     assert dataclasses.replace(identity.here(), start=identity.here().start - 1).is_dead
 
 
@@ -41,11 +41,11 @@ def test_another_process_with_its_number_is_not_it():
     [("0123456789ab", True), ("ba9876543210", False), (identity._UNKNOWN, False)],
     ids=["before the machine booted again", "on another machine", "in a container"],
 )
-def test_a_process_of_another_boot(hardware, is_dead):
+def test_process_of_another_boot_is_dead_only_on_the_same_machine(hardware, is_dead):
     assert dataclasses.replace(identity.here(), boot="f" * 12, hardware=hardware).is_dead is is_dead
 
 
-def test_a_container_is_not_the_machine_that_its_image_was_made_on(monkeypatch, tmp_path):
+def test_container_differs_from_the_machine_that_built_its_image(monkeypatch, tmp_path):
     def machine() -> str:
         identity.machine.cache_clear()
         return identity.machine()

@@ -27,7 +27,7 @@ def test_without_a_terminal_each_step_is_a_line():
     assert out.getvalue() == "download\nunpack\n"
 
 
-def test_where_nothing_takes_long_nothing_is_written():
+def test_nothing_is_written_without_a_report():
     out = Terminal()
     with shown(out):
         pass
@@ -44,7 +44,7 @@ def test_on_a_terminal_a_finished_step_is_ticked():
     assert last[0].rstrip().endswith("✓\x1b[0m")
 
 
-def test_on_a_terminal_a_step_that_is_left_before_its_end_is_crossed_out():
+def test_on_a_terminal_an_unfinished_step_is_crossed_out():
     out = Terminal()
     with shown(out) as tell:
         tell("boot under KVM", 0.0)
@@ -54,7 +54,7 @@ def test_on_a_terminal_a_step_that_is_left_before_its_end_is_crossed_out():
     assert "✓" in last[2]
 
 
-def test_a_detail_stands_beside_the_bar_only():
+def test_detail_is_shown_only_next_to_the_bar():
     out, terminal = io.StringIO(), Terminal()
     for file in (out, terminal):
         with shown(file) as tell:
@@ -63,7 +63,7 @@ def test_a_detail_stands_beside_the_bar_only():
     assert "5.0 of [10.0] MiB" in terminal.getvalue()
 
 
-def test_the_terminal_is_given_back_after_an_error():
+def test_terminal_is_restored_after_an_error():
     out = Terminal()
     with pytest.raises(KeyboardInterrupt), shown(out) as tell:
         tell("download", 0.1)
@@ -71,7 +71,7 @@ def test_the_terminal_is_given_back_after_an_error():
     assert "\x1b[?25h" in out.getvalue()
 
 
-def test_a_note_is_a_line_among_the_steps(capsys):
+def test_note_is_a_line_among_the_steps(capsys):
     out = io.StringIO()
     with shown(out) as tell:
         note("before")
@@ -82,7 +82,7 @@ def test_a_note_is_a_line_among_the_steps(capsys):
     assert capsys.readouterr().err == "after\n"
 
 
-def test_a_note_on_a_terminal_keeps_the_bar():
+def test_note_on_a_terminal_keeps_the_bar():
     out = Terminal()
     with shown(out) as tell:
         tell("upload", 0.5)

@@ -1,4 +1,4 @@
-"""What one unibuild hands to the one that started it: fields, never sentences that are read again."""
+"""A child unibuild passes its result to its parent as fields, never as messages to parse."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ERRORS = [
 
 @pytest.fixture
 def child(monkeypatch):
-    """Begin as a child does; return what the parent gets when it ends."""
+    """Start a result as a child does; return a function that ends it and returns what the parent receives."""
     monkeypatch.setattr(run_result, "_result", run_result.Result())
     pipe, theirs = os.pipe()
     monkeypatch.setenv(run_result.DESCRIPTOR, str(theirs))
@@ -35,14 +35,14 @@ def child(monkeypatch):
     return end
 
 
-def test_a_domain_and_the_last_sentence(child):
+def test_result_has_the_domain_and_the_last_message(child):
     run_result.note(sentence="one")
     run_result.note(sentence="two", domid=7)
     assert child() == run_result.Result("two", 7, None)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.kind)
-def test_an_error_crosses_as_its_kind_and_fields(child, error):
+def test_error_is_sent_as_its_kind_and_fields(child, error):
     run_result.note_failure(error)
     run_result.note_failure(errors.UnibuildError("what came of it"))
     failure = child().failure
@@ -51,7 +51,7 @@ def test_an_error_crosses_as_its_kind_and_fields(child, error):
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.kind)
-def test_doit_hands_on_an_error_as_what_it_was(error):
+def test_doit_passes_errors_on_unchanged(error):
     handed_on = Failed(error).error()
     assert (type(handed_on), handed_on.fields, handed_on.exit_code) == (type(error), error.fields, error.exit_code)
     assert (handed_on.message, handed_on.hint) == (error.message, error.hint)
@@ -91,7 +91,7 @@ def test_result_that_cannot_be_read_is_a_failure(content):
     assert sent(content).failure.kind == "UnibuildError"
 
 
-def test_nobody_asks(monkeypatch):
+def test_nothing_is_written_without_a_parent(monkeypatch):
     monkeypatch.delenv(run_result.DESCRIPTOR, raising=False)
     run_result.begin()
     run_result.send()

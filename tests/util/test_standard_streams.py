@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or gone: the command does its work, and its exit code says what was lost."""
+"""Standard streams that are closed, full or gone: the command does its work, and the exit code reports lost output."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import pytest
 from unibuild.util import job_control, standard_streams
 
 BIN = Path(sys.executable).parent
-QUIET = "hello.xen: main.c\n\t@cp main.c $@; echo built >> log\n"  # make itself fails where it cannot print
+QUIET = "hello.xen: main.c\n\t@cp main.c $@; echo built >> log\n"  # make itself fails if it cannot print
 
 
 def shell(tree, command: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -31,34 +31,34 @@ def shell(tree, command: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("first", [True, False], ids=["stale", "up to date"])
-def test_a_closed_stream_is_no_failure(tree, closed, first):
+def test_closed_stream_is_not_a_failure(tree, closed, first):
     if not first:
         tree.run("unibuild", "build")
     done = shell(tree, f"unibuild build {closed}")
     assert (done.returncode, tree.log, "Traceback" in done.stderr) == (0, ["built"], False)
 
 
-def test_a_file_never_gets_the_number_of_a_closed_stream(tree):
+def test_file_never_gets_the_number_of_a_closed_stream(tree):
     shell(tree, "unibuild build >&- 2>&-")
     files = [path for path in (tree.root / ".unibuild").rglob("*") if path.is_file()]
     assert not [path for path in files if b"build: done" in path.read_bytes()]
 
 
 @pytest.mark.parametrize(("to", "code"), [("> /dev/full", 3), ("2> /dev/full", 0), ("2>&1 | true", 141)])
-def test_what_cannot_be_written_is_told_after_the_work(tree, to, code):
+def test_lost_output_is_reported_after_the_work(tree, to, code):
     tree.write("Makefile", QUIET)
     done = shell(tree, f"unibuild build {to}")
     assert (done.returncode, tree.log, "Traceback" in done.stderr) == (code, ["built"], False)
     assert tree.run("unibuild", "build") == "build: up to date\n"
 
 
-def test_a_character_that_the_encoding_lacks_is_escaped(tree):
+def test_character_that_the_encoding_lacks_is_escaped(tree):
     tree.write("unibuild.toml", tree.read("unibuild.toml") + '[hosts."ä"]\naddress = "ssh://none.invalid"\n')
     done = shell(tree, "unibuild plan boot --host ä", PYTHONIOENCODING="ascii")
     assert "UnicodeEncodeError" not in done.stderr
 
 
-def test_a_stream_never_raises_once_it_is_installed(tmp_path):
+def test_installed_stream_never_raises(tmp_path):
     script = "import sys; from unibuild.util import standard_streams as output; output.install(); "
     script += "print('\\u20ac' * 9999); sys.stdout.flush()"
     tail = "print(repr(output.failure()), file=sys.stderr)"
@@ -70,7 +70,7 @@ def test_a_stream_never_raises_once_it_is_installed(tmp_path):
     assert b"No space left" in done.stderr
 
 
-def test_a_terminal_that_closes_does_not_stop_what_must_be_whole(tmp_path):
+def test_closed_terminal_does_not_interrupt_a_protected_block(tmp_path):
     done = tmp_path / "done"
     pid, terminal = pty.fork()
     if pid == 0:
@@ -92,7 +92,7 @@ def test_a_terminal_that_closes_does_not_stop_what_must_be_whole(tmp_path):
     assert (os.waitstatus_to_exitcode(status), "Input" in done.read_text()) == (129, True), done.read_text()
 
 
-def test_a_signal_within_two_blocks_is_put_off_to_the_end_of_the_outer_one():
+def test_signal_in_nested_blocks_is_deferred_to_the_end_of_the_outer_one():
     seen = []
     with pytest.raises(KeyboardInterrupt), job_control.defer_signals(first_only=True):
         with job_control.defer_signals(first_only=True):

@@ -1,4 +1,4 @@
-"""The choice of templates, and the errors of wrong ones."""
+"""The choice of templates, and the errors for wrong ones."""
 
 import tomllib
 
@@ -12,7 +12,7 @@ from unibuild.util.templates import folder, render
 
 @pytest.fixture
 def own(tmp_path):
-    """Return a function that renders a template of the project's own with this text."""
+    """Return a function that renders a template of the project with this text."""
 
     def fill(text, **values):
         (tmp_path / "dodo_templates").mkdir(exist_ok=True)
@@ -29,7 +29,7 @@ def test_each_template_is_found(name):
     assert (folder() / name).is_file()
 
 
-def test_the_last_line_end_is_kept(own):
+def test_last_line_end_is_kept(own):
     assert own("{% if x %}\na\n{% endif %}\n", x=True) == "a\n"
 
 
@@ -43,7 +43,7 @@ def test_the_last_line_end_is_kept(own):
         ("{% include 'other.j2' %}", r"no template other\.j2 in "),
     ],
 )
-def test_a_wrong_template_is_a_sentence(own, text, sentence):
+def test_wrong_template_is_an_error(own, text, sentence):
     with pytest.raises(InputError, match=sentence):
         own(text, x=set())
 

@@ -16,7 +16,7 @@ def times(gaps):
 
 
 @given(GAPS, st.floats(0.001, 0.5), st.floats(0.001, 2))
-def test_it_is_due_a_while_after_the_last_change_and_a_longer_while_after_the_first_at_the_latest(gaps, quiet, longest):
+def test_burst_ends_after_a_quiet_time_or_the_longest_wait(gaps, quiet, longest):
     debounce = Debounce(quiet, longest)
     assert debounce.due is None
     found = list(times(gaps))
@@ -28,7 +28,7 @@ def test_it_is_due_a_while_after_the_last_change_and_a_longer_while_after_the_fi
 
 
 @given(GAPS, st.floats(0.001, 0.5))
-def test_after_a_reset_there_was_no_change(gaps, quiet):
+def test_reset_forgets_the_changes(gaps, quiet):
     debounce = Debounce(quiet, 1.0)
     for now in times(gaps):
         debounce = debounce.saw(now)
@@ -37,7 +37,7 @@ def test_after_a_reset_there_was_no_change(gaps, quiet):
     assert not debounce.over(1e9)
 
 
-def test_changes_that_never_pause_are_over_after_the_longest_wait():
+def test_changes_without_a_pause_end_after_the_longest_wait():
     debounce = Debounce(0.02, 0.5)
     for now in times([0.01] * 1000):
         if debounce.over(now):

@@ -1,4 +1,4 @@
-"""Signals whose handlers raise, at any moment of a wait of the main thread: nothing is left broken."""
+"""A signal handler that raises at any moment of a wait in the main thread leaves nothing broken."""
 
 import contextlib
 import queue
@@ -17,12 +17,12 @@ SIGNALS = 400
 
 
 class SignalError(Exception):
-    """What the handler raises."""
+    """The exception that the handler raises."""
 
 
 @pytest.fixture
 def storm():
-    """Run a function again and again, each time ended by a signal a moment later than the time before."""
+    """Run a function repeatedly; each time a signal ends it a moment later than the time before."""
 
     def strike(number, frame):
         raise SignalError
@@ -43,14 +43,14 @@ def storm():
     signal.signal(signal.SIGALRM, before)
 
 
-def test_an_event_can_be_waited_for_and_set_afterwards(storm):
+def test_event_can_be_waited_for_and_set_afterwards(storm):
     event = threading.Event()
     storm(lambda: waits.wait(event, 0.0005))
     event.set()
     assert waits.wait(event, 0)
 
 
-def test_a_simple_queue_can_be_read_afterwards(storm):
+def test_simple_queue_can_be_read_afterwards(storm):
     answers = queue.SimpleQueue()
 
     def get():
@@ -62,7 +62,7 @@ def test_a_simple_queue_can_be_read_afterwards(storm):
     assert answers.get(timeout=60) == "one"
 
 
-def test_a_thread_runs_on_and_can_be_joined_afterwards(storm):
+def test_thread_continues_and_can_be_joined_afterwards(storm):
     over = threading.Event()
     thread = threading.Thread(target=over.wait, daemon=True)
     thread.start()
@@ -72,7 +72,7 @@ def test_a_thread_runs_on_and_can_be_joined_afterwards(storm):
     assert waits.join(thread, 60)
 
 
-def test_other_threads_wait_as_ever():
+def test_other_threads_wait_as_usual():
     event, found = threading.Event(), []
     thread = threading.Thread(target=lambda: found.append(waits.wait(event, 60)))
     thread.start()
@@ -80,6 +80,6 @@ def test_other_threads_wait_as_ever():
     assert (waits.join(thread, 60), found) == (True, [True])
 
 
-def test_no_module_has_a_queue_that_a_signal_can_break():
+def test_no_module_uses_a_queue_that_a_signal_can_break():
     modules = Path(unibuild.__file__).parent.rglob("*.py")
     assert [path.name for path in modules if re.search(r"queue\.Queue\(|\bLifoQueue\(", path.read_text())] == []
