@@ -110,6 +110,21 @@ def test_a_touched_kernel_is_still_current(tree):
     assert tree.is_current()
 
 
+def test_a_changed_ramdisk_replaces_the_domain(tree_anywhere):
+    ramdisk = tree_anywhere.root / "initrd.img"
+    ramdisk.write_bytes(b"one")
+    tree_anywhere.write("say up", "stay", xl=(f"ramdisk = '{ramdisk}'",))
+    tree_anywhere.boot()
+    before = tree_anywhere.running()
+    ramdisk.write_bytes(b"one")
+    assert tree_anywhere.is_current()
+    ramdisk.write_bytes(b"two")
+    assert not tree_anywhere.is_current()
+    tree_anywhere.boot()
+    assert len(tree_anywhere.running()) == 1
+    assert tree_anywhere.running() != before
+
+
 def test_a_changed_kernel_replaces_the_domain(tree_anywhere):
     tree_anywhere.boot()
     before = tree_anywhere.running()

@@ -56,7 +56,9 @@ class Life:
             process.run(["xl", "create", "-p", str(xl), f"uuid='{asked}'"])
             if not paused:
                 process.run(["xl", "unpause", [*self.xen.domains()][-1]])
-        made = records.DomainRecord(asked, "hello", number, identify(kernel), identify(xl), "2026-11-23T10:00:00.000Z")
+        made = records.DomainRecord(
+            asked, "hello", number, records.BootFiles(identify(kernel), identify(xl)), "2026-11-23T10:00:00.000Z"
+        )
         old = records.load(self.state, host)
         records.save(self.state, dataclasses.replace(old, **{"pending" if pending else "good": made}))
         self.store.started(number, host, asked, None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from unibuild.domain import swap
 from unibuild.domain.preflight import HostCapacity
-from unibuild.domain.records import DomainRecord, FileIdentity, HostRecord
+from unibuild.domain.records import BootFiles, DomainRecord, FileIdentity, HostRecord
 from unibuild.host import toolstack
 from unibuild.host.xl import XlToolstack
 from unibuild.xlcfg import parser
@@ -18,7 +18,9 @@ ROOM = HostCapacity(domains=(), free=100, facts={}, needed=33)
 
 
 def instance(uuid: str) -> DomainRecord:
-    return DomainRecord(uuid, "hello", 1, FileIdentity("", ""), FileIdentity("", ""), "2026-11-23T10:00:00+00:00")
+    return DomainRecord(
+        uuid, "hello", 1, BootFiles(FileIdentity("", ""), FileIdentity("", "")), "2026-11-23T10:00:00+00:00"
+    )
 
 
 GOOD, NEW = instance("good"), instance("new")

@@ -10,7 +10,7 @@ from unibuild.deploy import argument_check, crash_report, hosts, readiness
 from unibuild.deploy.console_output import open_output
 from unibuild.deploy.console_session import AttachedDomain, follow, runs
 from unibuild.deploy.replacement import locked, replacing
-from unibuild.deploy.up_to_date import identify, identify_xl, running, was_seen
+from unibuild.deploy.up_to_date import identify_all, running, was_seen
 from unibuild.domain import records
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import NotReadyError, UnibuildError
@@ -85,7 +85,7 @@ def boot_in_place(
     """
     state = state_dir(project.root)
     with locked(project.root, host.name):
-        made_from = (identify(kernel), identify_xl(xl_file, project.root))
+        made_from = identify_all(kernel, xl_file, project.root)
         if not force and _reuse_running(state, host, made_from, screen):
             return None
         argument_check.check(project.settings.boot, project.root, host, xl_file, kernel)
@@ -107,23 +107,25 @@ def boot_generation(project: Project, generation: Generation) -> None:
     host = hosts.open_host(project.settings)
     with contextlib.ExitStack() as reading:
         with locked(project.root, host.name):
-            made_from = (identify(generation.kernel), identify_xl(generation.xl, project.root))
+            made_from = _identify_kept(generation, project)
             made = _replace(project, host, generation, made_from, screen, reading)
         _watch(project, host, made, screen, attached=attached)
 
 
-def _reuse_running(
-    state: Path, host: Host, made_from: tuple[records.FileIdentity, records.FileIdentity], screen: ConsoleOutput
-) -> bool:
+def _identify_kept(generation: Generation, project: Project) -> records.BootFiles:
+    """Return the identities of the files that a generation keeps."""
+    return identify_all(generation.kernel, generation.xl, project.root, generation.ramdisk)
+
+
+def _reuse_running(state: Path, host: Host, made_from: records.BootFiles, screen: ConsoleOutput) -> bool:
     """Return whether the domain runs from these very files already, and report that."""
     known = records.load(state, host.name)
     good = known.good
-    kernel, xl_file = made_from
-    if not good or known.pending or not (good.kernel.is_same(kernel) and good.xl.is_same(xl_file)):
+    if not good or known.pending or not good.files.is_same(made_from):
         return False
     domain = running(host, known)
     if domain and was_seen(state, good):
-        records.save(state, records.HostRecord(host.name, dataclasses.replace(good, kernel=kernel, xl=xl_file)))
+        records.save(state, records.HostRecord(host.name, dataclasses.replace(good, files=made_from)))
         screen.say(f"{domain.name} runs on {host.name} already, unchanged (domain {domain.domid})")
         run_result.note(domid=domain.domid)
         return True
@@ -134,7 +136,7 @@ def _replace(
     project: Project,
     host: Host,
     generation: Generation,
-    made_from: tuple[records.FileIdentity, records.FileIdentity],
+    made_from: records.BootFiles,
     screen: ConsoleOutput,
     reading: contextlib.ExitStack,
     observer: ReplaceObserver | None = None,
@@ -149,7 +151,7 @@ def _replace(
         if project.settings.boot.ready.is_set:
             readiness.check(project.settings.boot.ready, parser.parse(xlfile.read(generation.xl), str(generation.xl)))
         try:
-            made = change.replace(generation, *made_from)
+            made = change.replace(generation, made_from)
         except UnibuildError as error:
             _restore_previous(change, before, error)
             raise
@@ -229,7 +231,7 @@ def _restore_previous(
         return
     change.screen.say(f"booting generation {before.number} again, which was good")
     try:
-        made = change.replace(before, identify(before.kernel), identify_xl(before.xl, change.project.root))
+        made = change.replace(before, _identify_kept(before, change.project))
         change.accept(made, "running", "booted again")
         error.add(f"generation {before.number} runs again as domain {made.domain.domid}")
     except UnibuildError as again:

@@ -287,7 +287,7 @@ def _reboot(attached: AttachedDomain, output: ConsoleOutput, readers: contextlib
         generation = store.get(known.generation)
         outcome = "running" if store.is_proven(known.uuid) else "not ready"
         with replacing(project, host, known.name, output, readers) as change:
-            made = change.replace(generation, known.kernel, known.xl)
+            made = change.replace(generation, known.files)
             change.accept(made, outcome, "rebooted")
     return dataclasses.replace(attached, domain=made.domain, reader=made.reader) if made.reader else None
 

@@ -34,8 +34,7 @@ def prepare(
     host: Host,
     project: Project,
     generation: Generation,
-    kernel: records.FileIdentity,
-    xl_identity: records.FileIdentity,
+    made_from: records.BootFiles,
     leaving: Collection[str],
     facts: HostFacts | None = None,
 ) -> tuple[HostFiles, preflight.HostCapacity, records.DomainRecord]:
@@ -47,8 +46,7 @@ def prepare(
         host: the host.
         project: the project.
         generation: the generation to boot.
-        kernel: identity of the tree's kernel.
-        xl_identity: identity of the tree's ``.xl``.
+        made_from: identities of the project's files.
         leaving: uuids of the domains that it replaces.
         facts: what is known of the host already; None: ask it.
 
@@ -66,8 +64,7 @@ def prepare(
         uuid=asked if isinstance(asked, str) else str(uuid.uuid4()),
         name=deployed.name,
         generation=generation.number,
-        kernel=kernel,
-        xl=xl_identity,
+        files=made_from,
         since=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return deployed, seen, instance

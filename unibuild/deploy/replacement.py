@@ -186,13 +186,12 @@ class Replacement:
             self.old = self.old or domain
         self._clear_stale_owners(domains)
 
-    def replace(self, generation: Generation, kernel: records.FileIdentity, xl: records.FileIdentity) -> NewDomain:
+    def replace(self, generation: Generation, made_from: records.BootFiles) -> NewDomain:
         """Replace the old domain with a generation's, and stop the old one.
 
         Args:
             generation: the generation to boot.
-            kernel: identity of the tree's kernel.
-            xl: identity of the tree's ``.xl``.
+            made_from: identities of the project's files.
 
         Raises:
             DomainError: the host cannot take it, or xl refused. The old domain runs on unless the hint says otherwise.
@@ -200,7 +199,7 @@ class Replacement:
         self.observer.phase_began("copy")
         leaving = (self.old.uuid,) if self.old else ()
         facts, self.facts = self.facts, None
-        deployed, seen, new = host_files.prepare(self.host, self.project, generation, kernel, xl, leaving, facts)
+        deployed, seen, new = host_files.prepare(self.host, self.project, generation, made_from, leaving, facts)
         text = xl_file.read(generation.xl)
         overlap = self._can_overlap(parser.parse(text, str(generation.xl)), seen)
         before = {host_files.host_folder(self.project.root, self.known.good.name)} if self.known.good else set()

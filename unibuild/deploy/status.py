@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from unibuild.deploy import hosts
-from unibuild.deploy.up_to_date import identify, identify_xl, is_same
+from unibuild.deploy.up_to_date import has_same_ramdisk, identify, identify_xl, is_same
 from unibuild.domain import records as record
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
@@ -178,8 +178,8 @@ def _host(
         "age": max(0, round((now - since).total_seconds())) if since and state == "running" else None,
         "generation": one.generation if one else None,
         "revision": known.get(one.generation, {}).get("revision") if one else None,
-        "kernel_sha256": one.kernel.sha256 if one else None,
-        "xl_sha256": one.xl.sha256 if one else None,
+        "kernel_sha256": one.files.kernel.sha256 if one else None,
+        "xl_sha256": one.files.xl.sha256 if one else None,
         "differs": _differs(apply_host(at(project, made.host)), one) if one else [],
         "pending": _pending(project, made, answer),
     }
@@ -220,11 +220,12 @@ def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
 
 
 def _differs(project: Project, one: DomainRecord) -> list[str]:
-    """Return which of ``kernel`` and ``.xl`` were built differently than the domain has them; none if none is built."""
+    """Return which of ``kernel``, ``.xl`` and ``ramdisk`` differ from the domain's; none if none is built."""
     try:
         found = graph(project)
     except UnibuildError:
         return []
     look = functools.partial(identify_xl, root=project.root)
-    trio = (("kernel", found.kernel, one.kernel, identify), (".xl", found.xl, one.xl, look))
-    return [name for name, path, before, read in trio if path.exists() and not is_same(before, path, read)]
+    pairs = (("kernel", found.kernel, one.files.kernel, identify), (".xl", found.xl, one.files.xl, look))
+    names = [name for name, path, before, read in pairs if path.exists() and not is_same(before, path, read)]
+    return names if has_same_ramdisk(one.files, project.root) else [*names, "ramdisk"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from typing import TYPE_CHECKING
 
 from unibuild import fingerprint
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import Domain
     from unibuild.settings.loader import Project
 
-__all__ = ["identify", "identify_xl", "is_current", "is_same", "running", "was_seen"]
+__all__ = ["identify", "identify_all", "identify_xl", "is_current", "is_same", "running", "was_seen"]
 
 
 def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
@@ -40,7 +41,9 @@ def is_current(project: Project, xl_file: Path, kernel: Path) -> bool:
     if good is None or known.pending:
         return False
     look = functools.partial(identify_xl, root=project.root)
-    if not (is_same(good.xl, xl_file, look) and is_same(good.kernel, kernel, identify)):
+    if not (is_same(good.files.xl, xl_file, look) and is_same(good.files.kernel, kernel, identify)):
+        return False
+    if not has_same_ramdisk(good.files, project.root):
         return False
     if not was_seen(state_dir(project.root), good):
         return False
@@ -69,6 +72,35 @@ def identify_xl(path: Path, root: Path) -> records.FileIdentity:
     from unibuild.graph import xl_file
 
     return dataclasses.replace(identify(path), movable=xl_file.digest(path, root))
+
+
+def identify_all(kernel: Path, xl_file: Path, root: Path, ramdisk: Path | None = None) -> records.BootFiles:
+    """Return the identities of the files that a domain is created from.
+
+    Args:
+        kernel: the kernel.
+        xl_file: the ``.xl``.
+        root: the project's folder.
+        ramdisk: the copy of the ramdisk that a generation keeps; None: the ramdisk is where the ``.xl`` names it.
+
+    Raises:
+        FileError: a file cannot be read.
+        XlSyntaxError: xl would refuse the ``.xl``.
+    """
+    from unibuild.graph import xl_file as xl
+    from unibuild.xlcfg import parser
+
+    named = parser.parse(xl.read(xl_file), str(xl_file)).get("ramdisk")
+    found = None
+    if isinstance(named, str) and named:
+        path = os.path.relpath(root / named, root)
+        found = dataclasses.replace(identify(ramdisk or root / path), path=path)
+    return records.BootFiles(identify(kernel), identify_xl(xl_file, root), found)
+
+
+def has_same_ramdisk(before: records.BootFiles, root: Path) -> bool:
+    """Say whether the ramdisk of a domain, if it has one, has the content that it had before."""
+    return before.ramdisk is None or is_same(before.ramdisk, root / before.ramdisk.path, identify)
 
 
 def is_same(before: records.FileIdentity, path: Path, look: Callable[[Path], records.FileIdentity]) -> bool:

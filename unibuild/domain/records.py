@@ -17,7 +17,7 @@ from unibuild.util.files import lock, refuse_newer, write_atomic
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DomainRecord", "FileIdentity", "HostRecord", "forget", "load", "load_all", "lock_path", "save"]
+__all__ = ["BootFiles", "DomainRecord", "FileIdentity", "HostRecord", "forget", "load", "load_all", "lock_path", "save"]
 
 _FILE = "domain.json"
 _VERSION = 2
@@ -27,16 +27,41 @@ _VERSION = 2
 class FileIdentity:
     """A file's identity at one time: its fingerprint (``fingerprint.take``) and the SHA-256 of its bytes.
 
-    Of an ``.xl`` file ``movable`` is the hash that a move of the project does not change (``xl_file.digest``).
+    Of an ``.xl`` file ``movable`` is the hash that a move of the project does not change (``xl_file.digest``). Of a
+    ramdisk ``path`` is where the ``.xl`` names it, relative to the project's folder.
     """
 
     stamp: str
     sha256: str
     movable: str = ""
+    path: str = ""
 
     def is_same(self, other: FileIdentity) -> bool:
         """Say whether both have the same content."""
         return self.sha256 == other.sha256 or ("" != self.movable == other.movable)
+
+
+@dataclass(frozen=True)
+class BootFiles:
+    """The project's files that a domain is created from.
+
+    Attributes:
+        kernel: the kernel.
+        xl: the ``.xl``.
+        ramdisk: the ramdisk that the ``.xl`` names, if any.
+    """
+
+    kernel: FileIdentity
+    xl: FileIdentity
+    ramdisk: FileIdentity | None = None
+
+    def is_same(self, other: BootFiles) -> bool:
+        """Say whether all files have the same content."""
+        if self.ramdisk is None or other.ramdisk is None:
+            same_ramdisk = self.ramdisk is other.ramdisk
+        else:
+            same_ramdisk = self.ramdisk.is_same(other.ramdisk)
+        return same_ramdisk and self.kernel.is_same(other.kernel) and self.xl.is_same(other.xl)
 
 
 @dataclass(frozen=True)
@@ -47,16 +72,14 @@ class DomainRecord:
         uuid: the domain's uuid.
         name: its name, once it runs.
         generation: the number of the generation that it was created from.
-        kernel: the kernel that it was created from.
-        xl: the ``.xl`` that it was created from.
+        files: the files that it was created from.
         since: when it was created: UTC, in ISO 8601.
     """
 
     uuid: str
     name: str
     generation: int
-    kernel: FileIdentity
-    xl: FileIdentity
+    files: BootFiles
     since: str
 
 
@@ -123,11 +146,18 @@ def forget(state: Path, host: str) -> None:
 def _domain(tree: dict[str, Any] | None) -> DomainRecord | None:
     if tree is None:
         return None
-    return DomainRecord(**{**tree, "kernel": FileIdentity(**tree["kernel"]), "xl": FileIdentity(**tree["xl"])})
+    rest = dict(tree)
+    kernel, xl, ramdisk = rest.pop("kernel"), rest.pop("xl"), rest.pop("ramdisk", None)
+    files = BootFiles(FileIdentity(**kernel), FileIdentity(**xl), FileIdentity(**ramdisk) if ramdisk else None)
+    return DomainRecord(**rest, files=files)
 
 
 def _tree(instance: DomainRecord | None) -> dict[str, Any] | None:
-    return dataclasses.asdict(instance) if instance else None
+    if instance is None:
+        return None
+    tree = dataclasses.asdict(instance)
+    files = tree.pop("files")
+    return {**tree, **files}
 
 
 def _read(state: Path) -> dict[str, dict[str, Any]]:
