@@ -37,7 +37,7 @@ def line_of(kernels, text: str) -> int:
 
 
 def test_write_to_unmapped_memory_is_explained(start, tmp_path, hello_kernels):
-    with pytest.raises(DomainError, match=r"crash crashed: it (wrote to 0x4|faulted, and has no)") as error:
+    with pytest.raises(DomainError, match=r"crash crashed: it (wrote to 0x4|faulted and has no)") as error:
         start("fault=1")
     first, second, *_ = error.value.hint.splitlines()
     assert first.endswith(f"main.c:{line_of(hello_kernels, '*(volatile int *)')}")

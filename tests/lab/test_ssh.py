@@ -46,8 +46,7 @@ def test_changed_host_key_is_reported_with_the_fix(altered, new_key, tmp_path):
     known.write_text("box " + " ".join(new_key.with_suffix(".pub").read_text().split()[:2]) + "\n")
     with pytest.raises(HostError, match="the key of lab has changed") as error:
         altered(UserKnownHostsFile=f'"{known}"').run(["true"])
-    hint = error.value.hint.partition(": ")[2]
-    assert hint == f"ssh-keygen -f '{known}' -R box"
+    assert error.value.hint.endswith(f" ssh-keygen -f '{known}' -R box")
 
 
 def test_an_unknown_host_key(altered):
