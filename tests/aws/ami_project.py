@@ -1,4 +1,4 @@
-"""A project with AMIs in the emulator, and `unibuild ami`, run in the test's own process."""
+"""A project with AMIs in the emulator; `unibuild ami` runs in the test's own process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class AmiProject:
-    """A project called hello whose AMIs are in us-east-1, and its commands."""
+    """A project called hello with AMIs in us-east-1, and its commands."""
 
     def __init__(self, aws: Emulator, call: Caller, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.aws, self.call, self.root = aws, call, root
@@ -41,7 +41,7 @@ class AmiProject:
         return self.call.start(Tags=marked)
 
     def ami(self, blocks: dict[int, bytes] | None = None, unikernel: str = "hello", **marks: str) -> str:
-        """Make an AMI, a second after the one before."""
+        """Create an AMI, a second after the previous one."""
         self._count += 1
         self.aws.world.clock.sleep(1)
         given = {tags.SHA256: f"{self._count:064x}", **marks}

@@ -1,4 +1,4 @@
-"""What the tests of the emulator ask AWS over and over."""
+"""Frequent AWS calls in the tests of the emulator."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bdm(snapshot: str, **ebs: Any) -> list[dict[str, Any]]:
 
 
 class Caller:
-    """What the tests do over and over, with the clients of the services."""
+    """Methods for frequent calls, with the clients of the services."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -78,7 +78,7 @@ class Caller:
         return self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
 
     def copy(self, image: str, region: str = "eu-west-1", **params: Any) -> dict[str, Any]:
-        """Copy an AMI of us-east-1; return it as the other region tells it."""
+        """Copy an AMI of us-east-1; return the copy as the other region describes it."""
         ec2 = self.client("ec2", region)
         made = ec2.copy_image(**{"SourceImageId": image, "SourceRegion": "us-east-1", "Name": "copy", **params})
         return ec2.describe_images(ImageIds=[made["ImageId"]])["Images"][0]
@@ -103,7 +103,7 @@ class Caller:
 
 
 def code(function, *args, **params) -> str:
-    """Return the code with which AWS refuses a call, and the reason where it gives one."""
+    """Return the code with which AWS refuses a call, and the reason if it gives one."""
     with pytest.raises(ClientError) as caught:
         function(*args, **params)
     reason = caught.value.response.get("Reason")

@@ -40,7 +40,7 @@ def aws(emulator_server: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 
 @pytest.fixture(scope="session")
 def clients(emulator_server: Emulator) -> Iterator[Callable[..., Any]]:
-    """Make each client once: the client of EC2 takes a quarter of a second to make."""
+    """Create each client only once: EC2's client takes a quarter of a second."""
     owner, made = emulator_server.owner, []
     session = boto3.session.Session(owner.access_key, owner.secret_key)
 
@@ -57,13 +57,13 @@ def clients(emulator_server: Emulator) -> Iterator[Callable[..., Any]]:
 
 @pytest.fixture
 def client(aws: Emulator, clients: Callable[..., Any]) -> Callable[..., Any]:
-    """Return boto3 clients of the owner that try once: ``client("ec2", "eu-west-1")``."""
+    """Return a function for the owner's boto3 clients, which do not retry: ``client("ec2", "eu-west-1")``."""
     return clients
 
 
 @pytest.fixture
 def call(client: Callable[..., Any]) -> Caller:
-    """Make whole snapshots, AMIs and instances, each by one method."""
+    """Create complete snapshots, AMIs and instances with one method each."""
     return Caller(client)
 
 
@@ -75,7 +75,7 @@ def project(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> AmiProject:
-    """A project whose AMIs are in us-east-1, with a clock that is stopped, two days ago."""
+    """A project with AMIs in us-east-1, with a clock stopped at two days ago."""
     aws.reset(World(ManualClock(time.time() - 48 * 3600)))
     monkeypatch.setattr(boto3, "Session", SharedSession)
     made = AmiProject(aws, call, tmp_path / "hello", capsys)

@@ -1,4 +1,4 @@
-"""A small disk to publish: what `Uploader` takes, without a kernel behind it."""
+"""A small disk to publish, which `Uploader` accepts like the image of a kernel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Disk:
-    """Blocks by index, each written as one number, which its bytes come from; 0: zeros."""
+    """Blocks by index; each is given as a number that determines its bytes; 0: zeros."""
 
     numbers: dict[int, int]
     volume_gib: int = 1
@@ -44,7 +44,7 @@ class Disk:
 
     @property
     def content(self) -> dict[int, bytes]:
-        """What the volume must hold, as the emulator tells it."""
+        """The expected content of the volume, in the form that the emulator returns."""
         return {index: self.read(index) for index in self.checksums}
 
     @property
@@ -59,14 +59,14 @@ class Disk:
 def publish_disk(
     aws: Aws, disk: Disk, folder: Path, bucket: str | None = None, regions: Sequence[str] = ()
 ) -> publish.Published:
-    """Publish a disk as the goal ``publish_ami`` does it with a kernel's image.
+    """Publish a disk as the goal ``publish_ami`` publishes a kernel's image.
 
     Args:
         aws: the account.
         disk: the disk.
-        folder: where the journal is.
-        bucket: it goes through S3.
-        regions: where copies shall be.
+        folder: the folder of the journal.
+        bucket: the S3 bucket of the import; None: by EBS direct.
+        regions: the regions to copy to.
     """
     about, journal = publish.KernelInfo("hello", publish.identity(disk.digest, "")), UploadJournal(folder)
     wanted = publish.AmiSpec(f"hello-{disk.digest[:12]}", "a disk", "paravirtual", "gp2", "", about, {})

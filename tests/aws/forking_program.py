@@ -1,9 +1,9 @@
-"""A program that does a task for each line on its standard input, in a process that it forks for that.
+"""A program that runs a task for each line on its standard input, in a forked process.
 
-They are real processes, which signals reach and end, and boto3, of which the import and EC2's client take a second, is
-there already. A line is a JSON object: "task" (one of ``TASKS``), "log" (where its output goes), and the task's
-arguments. The answer is the number of the process at once, and a second line when it has ended: its exit code, negative
-where a signal ended it. Waits of the AWS client take no time, but are seen on its clock.
+The forks are real processes that signals reach and end, and they have boto3 already, because its import and EC2's
+client take a second. A line is a JSON object: "task" (one of ``TASKS``), "log" (where its output goes), and the task's
+arguments. The program answers at once with the number of the process, and at its end with a second line: the exit code,
+negative if a signal ended it. Waits of the AWS client take no time, but advance its clock.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ make_client = boto3.Session.client
 
 
 class Hurried(Clock):
-    """A clock whose waits pass at once."""
+    """A clock with waits that take no time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Hurried(Clock):
 
 
 def shared_client(self, service, region_name=None, config=None):
-    """Make a client once for all forked processes; each opens connections of its own."""
+    """Create a client once for all forked processes; each process opens its own connections."""
     key = (service, region_name, config.read_timeout)
     if key not in MADE:
         MADE[key] = make_client(self, service, region_name=region_name, config=config)
@@ -63,12 +63,12 @@ def shared_client(self, service, region_name=None, config=None):
 
 
 def publish(disk: list[int], folder: str, bucket: str | None = None, regions: Sequence[str] = ()) -> None:
-    """Publish a disk, as `unibuild publish_ami` does; ``folder`` is its journal's."""
+    """Publish a disk as `unibuild publish_ami` does; ``folder`` is the folder of its journal."""
     publish_disk(Aws(clock=Hurried()), Disk.of(*disk), Path(folder), bucket, regions)
 
 
 def gc(now: float) -> None:
-    """Remove what nobody comes back to, as `unibuild ami gc` does; ``now`` is the world's time."""
+    """Remove abandoned imports as `unibuild ami gc` does; ``now`` is the world's time."""
     aws = Aws(clock=Hurried())
     found = inventory.take_inventory(aws, aws.region)
     errors = execute(aws, plan_collection(found, "hello", 99, datetime.fromtimestamp(now, UTC), timedelta()))
@@ -77,7 +77,7 @@ def gc(now: float) -> None:
 
 
 def launch(folder: str, image: str) -> None:
-    """Put an instance of an AMI in the place of what runs, as `unibuild redeploy` does in this folder."""
+    """Replace the running instance by one of an AMI, as `unibuild redeploy` does in this folder."""
     project = load(Path(folder))
     aws = Aws(region=project.settings.publish.region, clock=Hurried())
     ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == image)
@@ -89,7 +89,7 @@ TASKS = {"publish": publish, "gc": gc, "launch": launch}
 
 
 def run(task: str, **asked: Any) -> int:
-    """Do a task; return the exit code."""
+    """Run a task; return its exit code."""
     try:
         TASKS[task](**asked)
     except UnibuildError:
@@ -101,7 +101,7 @@ def run(task: str, **asked: Any) -> int:
 
 
 def child(log: str, **asked: Any) -> int:
-    """Be a process of its own; return the exit code."""
+    """Run a task in the forked process; return the exit code."""
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
     os.dup2(1, 2)
     try:
@@ -120,7 +120,7 @@ def child(log: str, **asked: Any) -> int:
 
 
 def warm_up() -> None:
-    """Publish once, so that all is imported and each operation's model is read; leave no thread and no connection."""
+    """Publish once, to import all modules and read each operation's model; leave no thread and no connection."""
     with tempfile.TemporaryDirectory() as folder:
         for how in ({}, {"bucket": "nowhere"}, {"regions": ["eu-west-1"]}):
             run("publish", disk=[1], folder=folder, **how)
@@ -129,11 +129,11 @@ def warm_up() -> None:
         time.sleep(0.01)
     for client in MADE.values():
         client.close()
-    garbage.freeze()  # what is there now stays, so that no collection makes a fork copy it
+    garbage.freeze()  # a collection in a fork would touch, and so copy, all existing objects
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the forked ones
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the forked processes
     boto3.Session.client = shared_client
     warm_up()
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""Launches of AMIs in the emulator, in the test's own process or in one that can be killed."""
+"""Launch AMIs in the emulator, in the test's own process or in a process that can be killed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ with locked_launch(project, aws, aws.region) as launch:
 
 
 class Launches:
-    """What a project launches in us-east-1."""
+    """The launches of a project in us-east-1."""
 
     def __init__(self, project: AmiProject) -> None:
         self.project, self.aws = project, project.aws
@@ -54,7 +54,7 @@ class Launches:
         self.project.settings(f"{build}[boot.ready]\n{text}\n[launch]\n{launch}\n")
 
     def kernel(self, data: bytes) -> None:
-        """Let the project's Makefile make this kernel."""
+        """Make the project's Makefile build this kernel."""
         (self.project.root / "made.xen").write_bytes(data)
         (self.project.root / "Makefile").write_text("hello.xen: made.xen\n\tcp made.xen $@\n")
 
@@ -66,7 +66,7 @@ class Launches:
             launch.run(ami, replace=replace, terminate=terminate)
 
     def killed(self, image: str, operation: str, moment: str) -> None:
-        """Redeploy an AMI in a process that is killed when AWS has, or has not yet, done an operation."""
+        """Redeploy an AMI in a process that is killed before or after AWS does an operation."""
         program = subprocess.Popen([sys.executable, "-c", RUN, image], cwd=self.project.root, text=True)
 
         def watch(call: Call, now: str) -> None:
@@ -79,13 +79,13 @@ class Launches:
         self.aws.faults.watch = None
 
     def goal(self, *words: str, code: int = 0) -> str:
-        """Run a goal of unibuild and return what it said."""
+        """Run a goal of unibuild and return its output."""
         found, said = warm_cli.run("unibuild", *words, cwd=self.project.root)
         assert found == code, said
         return said
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """Start ``unibuild`` as a process of its own."""
+        """Start ``unibuild`` in a new process."""
         argv = [str(Path(sys.executable).parent / "unibuild"), *words]
         return subprocess.Popen(
             argv,
@@ -102,7 +102,7 @@ class Launches:
 
     @property
     def alive(self) -> dict[str, str]:
-        """The AMIs of the instances that run or start, by the instances' ids."""
+        """The AMIs of the running and starting instances, by instance id."""
         region = self.aws.region()
         return {
             name: one.image.id
@@ -119,7 +119,7 @@ class Launches:
 
 @contextlib.contextmanager
 def page(address: str) -> Iterator[int]:
-    """Serve HTTP at a loopback address; give the port."""
+    """Serve HTTP at a loopback address; yield the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

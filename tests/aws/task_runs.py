@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Kill:
-    """The end of a run: at which of its calls, before or after that has its effect, by which signal, and what then."""
+    """The kill of a run: at which call, before or after its effect, by which signal, and what follows."""
 
     call: int
     moment: str
@@ -38,7 +38,7 @@ class TaskRunner:
     folder: Path
 
     def run_task(self, task: str, kill: Kill | None = None, **how: object) -> int:
-        """Do a task of forking_program.py; each call takes a second of the world. Return the exit code."""
+        """Run a task of forking_program.py and return its exit code; each call takes a second on the world's clock."""
         start, started, process = len(self.emulator.calls), threading.Event(), 0
 
         def watch(call, moment):
@@ -62,7 +62,7 @@ class TaskRunner:
         return int(self.process.stdout.readline())
 
     def wait(self) -> int:
-        """Return the exit code of what was started."""
+        """Return the exit code of the started task."""
         return int(self.process.stdout.readline())
 
     @property
@@ -73,7 +73,7 @@ class TaskRunner:
 
 @contextlib.contextmanager
 def forking_program(emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
-    """Run forking_program.py; give its process."""
+    """Run forking_program.py; yield its process."""
     with subprocess.Popen(
         [sys.executable, Path(__file__).with_name("forking_program.py")],
         env={**os.environ, **emulator.environment()},

@@ -22,7 +22,7 @@ REGION = "us-east-1"
 
 
 class Hasty(Clock):
-    """A clock whose waits are a hundredth as long."""
+    """A clock with waits a hundredth as long."""
 
     def sleep(self, seconds: float) -> None:
         super().sleep(seconds / 100)
@@ -30,12 +30,12 @@ class Hasty(Clock):
 
 @functools.cache
 def owner(retries: RetryPolicy) -> Aws:
-    """The owner of the account, made once for each retries: clients take their time."""
+    """The account's owner, created once for each setting of retries, because clients are slow to create."""
     return Aws(region=REGION, clock=Hasty(), retries=retries)
 
 
 class Uploads:
-    """Uploads to one emulator, each as a process of its own would do it."""
+    """Uploads to one emulator, each as in a new process."""
 
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self.emulator, self.folder = emulator, folder

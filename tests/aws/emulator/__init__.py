@@ -1,7 +1,7 @@
-"""A strict emulator of EC2, EBS direct and what goes with them, as an HTTP server on 127.0.0.1.
+"""A strict emulator of EC2, EBS direct and related services, as an HTTP server on 127.0.0.1.
 
 It checks signatures, decodes requests and encodes answers by botocore's own service models, and refuses what AWS
-refuses. ``Emulator`` is the server, ``World`` what is in it.
+refuses. ``Emulator`` is the server, ``World`` its state.
 """
 
 from __future__ import annotations

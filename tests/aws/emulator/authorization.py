@@ -1,8 +1,8 @@
-"""Whether who calls may do so: the actions that a call needs, and what it touches by each of them.
+"""Check the caller's permissions: the actions that a call needs, and the resources that each action uses.
 
-Which kinds of resources an action touches, and whether it makes or names them, is in ``iam_actions.json``. Not
-documented, and assumed here: what is not there has no tags; a StartSnapshot of EBS direct that gives tags needs
-ec2:CreateTags with an ec2:CreateAction of its name; where a default subnet or group is taken, its tags count as none.
+``iam_actions.json`` lists the kinds of resources of each action, and whether the action creates or names them. Not
+documented, and assumed here: a missing resource has no tags; a StartSnapshot of EBS direct with tags needs
+ec2:CreateTags with an ec2:CreateAction of its name; a default subnet or group counts as having no tags.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REFUSED = {"ec2": "UnauthorizedOperation", "ebs": "AccessDeniedException"}
 FREE = ("sts:GetCallerIdentity",)
-"""What needs no permission."""
+"""Actions that need no permission."""
 KNOWN = json.loads((Path(__file__).parents[1] / "iam_actions.json").read_text())
 S3_ACTIONS = {
     "CreateMultipartUpload": "PutObject",
@@ -35,7 +35,7 @@ S3_ACTIONS = {
     "ListObjectsV2": "ListBucket",
     "ListMultipartUploads": "ListBucketMultipartUploads",
 }
-"""The actions of S3's operations that are not called as the operation is."""
+"""The actions of S3's operations with other names than the operation."""
 MEMBERS = {
     "AllocationId": "elastic-ip",
     "GroupId": "security-group",
@@ -49,12 +49,12 @@ MEMBERS = {
     "SubnetId": "subnet",
     "VpcId": "vpc",
 }
-"""The kinds of what parameters name."""
+"""The kinds of resources that parameters name."""
 INNER = ("BlockDeviceMappings", "Ebs", "NetworkInterfaces")
 WITHOUT_ACCOUNT = ("image", "snapshot")
-"""Kinds whose ARNs name no account."""
+"""Kinds of resources with ARNs that do not name an account."""
 KINDS = {"ami": "image", "snap": "snapshot", "i": "instance", "sg": "security-group", "sgr": "security-group-rule"}
-"""The kinds of ids, as far as CreateTags is called for them."""
+"""The kinds of resources by the prefix of their ids, as far as CreateTags is called for them."""
 
 
 class Need(NamedTuple):
@@ -66,7 +66,7 @@ class Need(NamedTuple):
 
 
 def authorize(principal: Principal, region: Region, service: str, operation: str, params: Params) -> None:
-    """Refuse what the policy does not allow, in the service's own words."""
+    """Refuse a call that the policy does not allow, with the service's own code and message."""
     if principal.policy is None:
         return
     keys = {"aws:RequestedRegion": region.name, "ec2:Region": region.name}
@@ -80,7 +80,7 @@ def authorize(principal: Principal, region: Region, service: str, operation: str
 
 
 def needs(region: Region, service: str, operation: str, params: Params) -> Iterator[Need]:
-    """Return what a call needs: tags that are given with a new thing need ec2:CreateTags too."""
+    """Return the permissions that a call needs; creating something with tags needs ec2:CreateTags too."""
     action = f"{service}:{S3_ACTIONS.get(operation, operation) if service == 's3' else operation}"
     if operation in ("CreateTags", "DeleteTags"):
         touched = list(_tagged(region, params))
@@ -109,7 +109,7 @@ def _of_key(region: Region, action: str, params: Params) -> Need:
 
 
 def _touched(region: Region, action: str, params: Params) -> Iterator[Resource]:
-    """Return what an action makes or names; of a kind that it always touches, any one where none is named."""
+    """Return the resources that an action creates or names; a kind that it always uses counts even if none is named."""
     known = KNOWN.get(action, {"resources": {}})
     named = list(_named(params))
     for kind, keys in known["resources"].items():
@@ -133,7 +133,7 @@ def _named(params: Params) -> Iterator[tuple[str, str]]:
 
 
 def _new(region: Region, kind: str, params: Params) -> Resource:
-    """Return something that a call makes, with the tags that it gives it: EBS direct's, or those of its kind."""
+    """Return a resource that a call creates, with the tags in the call: EBS direct's, or those for its kind."""
     given = [one for one in params.get("TagSpecifications", []) if one.get("ResourceType") == kind]
     return Resource(arn(region, kind, "*"), asked=_tags(params, *given))
 

@@ -1,4 +1,4 @@
-"""Auto Scaling, as far as whether a group names an AMI; no group starts instances."""
+"""Auto Scaling, as far as groups name AMIs; groups do not start instances."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def describe_launch_configurations(region: Region, params: Params) -> Params:
 
 
 def _page(items: list[Params], params: Params, member: str) -> Params:
-    """Return a page: 50 where nobody says otherwise, 100 at most."""
+    """Return a page: 50 items by default, 100 at most."""
     start, size = int(base64.b64decode(params.get("NextToken", "")) or 0), min(params.get("MaxRecords", 50), 100)
     token = base64.b64encode(str(start + size).encode()).decode() if len(items) > start + size else None
     return {member: items[start : start + size], "NextToken": token}

@@ -1,4 +1,4 @@
-"""What the server was asked: one record a request, for the tests to count and to read."""
+"""The log of calls: one record for each request, which tests count and read."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Call:
     """One request.
 
     Attributes:
-        params: Decoded; BlockData and Body are their sizes in bytes.
-        error: The code of the refusal, None for a success, "" where no answer was sent.
+        params: The decoded parameters; BlockData and Body are their sizes in bytes.
+        error: The code of the refusal, None for a success, "" if no answer was sent.
         fault: The kind of fault that was injected, None for none.
-        began: Seconds of ``time.monotonic``; ``ended`` too.
-        done: The operation took effect.
+        began: The beginning in seconds of ``time.monotonic``, as ``ended``.
+        done: Whether the operation took effect.
     """
 
     service: str
@@ -47,7 +47,7 @@ class Log(list[Call]):
         return [call for call in self if call.operation in operations]
 
     def count(self, *operations: str) -> int:
-        """Count the calls of these operations; all calls where none is named."""
+        """Return the number of calls of these operations, or of all calls if none is named."""
         return len(self.named(*operations) if operations else self)
 
     @property

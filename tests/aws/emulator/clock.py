@@ -1,4 +1,4 @@
-"""The clocks on which the states of the emulator advance."""
+"""Clocks for the emulator: the states of resources advance with them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
 
 
 class ManualClock(Clock):
-    """Stands still until somebody sleeps on it or advances it: for tests in which hours pass."""
+    """A clock that only advances by ``sleep`` or ``advance``, for tests in which hours pass."""
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self._now = start
@@ -31,6 +31,6 @@ class ManualClock(Clock):
             self._now += max(0.0, seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Advance at once; give other threads a turn, as a real sleep would."""
+        """Advance at once, and let other threads run as a real sleep does."""
         self.advance(seconds)
         time.sleep(0)

@@ -1,8 +1,7 @@
 """EBS direct: the six operations, with the rules of its API reference.
 
 Not documented, and assumed here: a wrong ChangedBlocksCount and an index behind the end of the volume are refused with
-a ValidationException; a volume may not be smaller than its parent; a ClientToken of a snapshot that was deleted since
-finds no snapshot.
+a ValidationException; a volume may not be smaller than its parent; the ClientToken of a deleted snapshot finds nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ if TYPE_CHECKING:
 
 EBS = Service("ebs")
 MAX_SIZE = 65536
-"""GiB of the largest volume."""
+"""The size of the largest volume, in GiB."""
 TOKEN_LIFE = 7 * 86400.0
-"""Seconds that a block token can be used."""
+"""Seconds for which a block token is valid."""
 
 
 def encoded(digest: bytes) -> str:
@@ -34,7 +33,7 @@ def encoded(digest: bytes) -> str:
 
 
 def find(region: Region, snapshot_id: str, *, writing: bool = False) -> Snapshot:
-    """Return a snapshot; one that was just started may not be there yet for who writes to it."""
+    """Return a snapshot; a write may not find one that was just started."""
     missing = snapshot_id not in region.snapshots
     if missing or (writing and region.unseen.hides(snapshot_id)):
         raise AwsError(
@@ -115,7 +114,7 @@ def _key(region: Region, params: Params, parent: Snapshot | None) -> str | None:
 
 @EBS.operation(locked=False)
 def put_snapshot_block(region: Region, params: Params) -> Params:
-    """Check, hash without the lock, and keep a block. To put a block again is allowed: the last one counts."""
+    """Check a block, hash it without the lock, and store it. A block may be put again: the last one counts."""
     with region.world.lock:
         snapshot = _writable(region, params)
         _count(region, snapshot)
@@ -183,7 +182,7 @@ def list_snapshot_blocks(region: Region, params: Params) -> Params:
 
 @EBS.operation
 def list_changed_blocks(region: Region, params: Params) -> Params:
-    """List where two snapshots differ; all blocks of the second, where no first one is given."""
+    """List the blocks in which two snapshots differ; without a first snapshot, all blocks of the second."""
     second = _readable(region, params["SecondSnapshotId"])
     first = _readable(region, params["FirstSnapshotId"]) if "FirstSnapshotId" in params else None
     if first is not None and not second.descends_from(first):
@@ -208,7 +207,7 @@ def _about(region: Region, snapshot: Snapshot) -> Params:
 
 
 def _page(indices: list[int], params: Params) -> tuple[list[int], Params]:
-    """Return a page of block indices, and the token of the next: the index that it begins with."""
+    """Return a page of block indices, and the token of the next page: the index that it begins with."""
     start = params.get("StartingBlockIndex", 0)
     if "NextToken" in params:
         try:
@@ -222,7 +221,7 @@ def _page(indices: list[int], params: Params) -> tuple[list[int], Params]:
 
 
 def _token(region: Region, snapshot: Snapshot, index: int, issued: int | None = None) -> str:
-    """Return what lets its holder read one block: when it was given, and a seal that nobody else can make."""
+    """Return the token for reading one block: its time, and a signature."""
     issued = int(region.now) if issued is None else issued
     seal = hmac.digest(region.world.seal, f"{snapshot.id}/{index}/{issued}".encode(), "sha256")
     return encoded(issued.to_bytes(8, "big") + seal)

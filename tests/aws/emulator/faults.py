@@ -1,4 +1,4 @@
-"""Faults that are injected: seeded, and the same for the same requests whatever the order of threads."""
+"""Injected faults: they depend on the seed and the request, not on the order of threads."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from .calls import Call
 
 BEFORE = ("throttle", "500", "503", "502", "cut-before", "stall")
-"""These keep the request from having an effect."""
+"""Kinds of faults that prevent the request's effect."""
 AFTER = ("cut-after", "cut-answer", "garbage", "slow")
-"""These spoil the answer of a request that had its effect."""
+"""Kinds of faults that damage or delay the answer of a request after its effect."""
 UPLOAD = "cut-upload"
-"""This ends the connection when half of the body has come, of services whose operations the first line tells."""
+"""The fault that cuts the connection after half of the body, for services with the operation in the first line."""
 KINDS = (*BEFORE, UPLOAD, *AFTER)
 
 _ERRORS = {
@@ -41,15 +41,15 @@ _ERRORS = {
 
 @dataclass
 class Rule:
-    """A fault, and what it happens to.
+    """A fault, and the requests that it hits.
 
     Attributes:
         kind: One of KINDS.
-        operations: A pattern of operations' names, as of fnmatch.
-        rate: Which part of the requests it hits.
+        operations: A pattern of operations' names, as in fnmatch.
+        rate: The fraction of the requests that it hits.
         skip: How many requests pass first.
-        times: How many it hits at most; None for no end.
-        error: What is answered instead of the kind's own error.
+        times: The largest number of requests that it hits; None: no limit.
+        error: The error to answer instead of the kind's own error.
     """
 
     kind: str
@@ -65,14 +65,14 @@ class Rule:
 
 @dataclass
 class Faults:
-    """What goes wrong, and how long everything takes.
+    """The injected faults and delays.
 
     Attributes:
         seed: Decides which requests are hit.
-        latency: Seconds that each request takes more; it is real time, whatever the world's clock.
+        latency: Seconds that are added to each request, in real time, whatever the world's clock.
         patience: Seconds of a "slow" answer, and of a "stall" until the connection is cut.
-        watch: Called with each Call and "before" or "after" it had its effect; may do anything, as to kill the client.
-        hits: How often each kind happened.
+        watch: Called with each Call and "before" or "after" its effect; may do anything, such as kill the client.
+        hits: How often each kind of fault happened.
     """
 
     seed: int = 1
@@ -98,7 +98,7 @@ class Faults:
     def choose(self, call: Call, *kinds: str) -> Rule | None:
         """Return the rule of one of these kinds that hits a request.
 
-        The n-th try of the same request has the same fate in every run.
+        The n-th try of the same request has the same result in every run.
         """
         if not any(rule.kind in kinds for rule in self.rules):
             return None
@@ -119,22 +119,22 @@ class Faults:
 
 
 def _dice(text: str) -> float:
-    """Return a number in 0..1 that only the text decides."""
+    """Return a number in 0..1 that depends only on the text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big") / (1 << 56)
 
 
 def error_of(rule: Rule, service: str) -> AwsError | None:
-    """Return what a rule answers, None where it answers nothing."""
+    """Return the answer of a rule; None: it sends none."""
     return rule.error or _ERRORS.get((rule.kind, service)) or _ERRORS.get((rule.kind, ""))
 
 
 BAD_GATEWAY = Answer(
     b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>", 502, type="text/html"
 )
-"""What a proxy on the way says."""
+"""The answer of a proxy between client and server."""
 
 
 def garbled(answer: Answer, seed: int) -> Answer:
-    """Return an answer of the same status whose body nobody can read; of an empty one the headers are lost."""
+    """Return an answer of the same status with an unreadable body; an empty answer loses its headers."""
     noise = hashlib.sha256(str(seed).encode()).digest() * 2
     return Answer(b"\xff\xfe<" + noise[: max(8, min(48, len(answer.body)))], answer.status, {}, answer.type)

@@ -1,4 +1,4 @@
-"""The bytes on the wire: reads requests, writes answers, and cuts connections where a fault says so."""
+"""HTTP connections: read requests, write answers, and cut connections for injected faults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CutError(Exception):
-    """The connection ends without an answer, or amidst it; ``sent`` is what went out."""
+    """The connection ends before or during the answer; ``sent`` are the bytes that were sent."""
 
     def __init__(self, sent: bytes = b"") -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class CutError(Exception):
 
 
 def wire(answer: Answer) -> bytes:
-    """Return an answer as it goes over the wire."""
+    """Return the bytes of an answer on the wire."""
     headers = {"Content-Type": answer.type, "Content-Length": str(len(answer.body)), **answer.headers}
     lines = [f"HTTP/1.1 {answer.status} -", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815
 
     def handle(self) -> None:
-        with contextlib.suppress(ConnectionError):  # the client went away
+        with contextlib.suppress(ConnectionError):  # the client closed the connection
             super().handle()
 
 
@@ -81,7 +81,7 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def end_connections(self) -> None:
-        """End what clients keep open, so that no thread of ours is left."""
+        """Close the clients' open connections, so that none of the server's threads is left."""
         for one in list(self._open):
-            with contextlib.suppress(OSError):  # it is closed already
+            with contextlib.suppress(OSError):  # already closed
                 one.shutdown(socket.SHUT_RDWR)

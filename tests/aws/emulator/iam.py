@@ -1,4 +1,4 @@
-"""IAM, as far as whether a role is there."""
+"""IAM, as far as the existence of roles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IAM = Service("iam")
 
 @IAM.operation
 def get_role(region: Region, params: Params) -> Params:
-    """Tell a role of ``world.roles``; each may be assumed by the import service."""
+    """Describe a role in ``world.roles``; the import service may assume each."""
     name = params["RoleName"]
     if name not in region.world.roles:
         raise AwsError("NoSuchEntity", f"The role with name {name} cannot be found.", 404)

@@ -1,4 +1,4 @@
-"""An image as EC2 knows it: a machine image (AMI) or a kernel image (AKI)."""
+"""An EC2 image: a machine image (AMI) or a kernel image (AKI)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Image:
         mappings: Block device mappings, in the shape of the API.
         settles: Seconds after ``created`` during which it is "pending".
         permissions: Launch permissions, in the shape of the API.
-        settings: Members that are told as they were given: BootMode, EnaSupport ...
+        settings: Members that are returned unchanged: BootMode, EnaSupport ...
         protected: The state of its deregistration protection.
-        source: Region and id of the AMI that it is a copy of.
+        source: Region and id of the AMI that it was copied from.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""An instance: its life as a line of states in time, where it is reached, and what it was started with."""
+"""An instance: its states over time, its addresses, and its launch parameters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Instance:
     """An instance; times are seconds on the world's clock.
 
     Attributes:
-        volume: The snapshot that its root volume was made of.
-        life: When it came into which state, in order; the last ones may lie in the future.
-        public_ip: None where it has none; an Elastic IP takes its place.
-        params: What RunInstances was asked.
+        volume: The snapshot that its root volume was made from.
+        life: Its states and their start times, in order; the last ones may lie in the future.
+        public_ip: None if it has none; an Elastic IP replaces it.
+        params: The parameters of RunInstances.
     """
 
     id: str
@@ -44,11 +44,11 @@ class Instance:
         return [state for when, state in self.life if when <= now][-1]
 
     def since(self, state: str) -> float | None:
-        """Return when it last came into a state, None where it never did or will."""
+        """Return when it last entered a state; None: it never did and never will."""
         return next((when for when, one in reversed(self.life) if one == state), None)
 
     def become(self, now: float, first: str, then: str, after: float) -> None:
-        """Go into a state now, and into the next one some seconds later."""
+        """Enter a state now, and the next one some seconds later."""
         self.life = [one for one in self.life if one[0] <= now]
         self.life += [(now, first), (now + after, then)]
 

@@ -1,6 +1,6 @@
-"""REST with JSON, EBS direct's protocol, and plain JSON, that of KMS.
+"""REST with JSON (EBS direct's protocol), and plain JSON (that of KMS).
 
-Where a member stands (path, query, header, body) is in botocore's model; of plain JSON all stand in the body.
+botocore's model defines the location of each member: path, query, header or body. In plain JSON all are in the body.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPES = {"string": str, "integer": int, "long": int, "boolean": bool, "structure
 
 
 def action(request: Request) -> str:
-    """Return the name of the operation that a request of plain JSON means."""
+    """Return the name of the operation of a plain JSON request."""
     return request.headers.get("x-amz-target", "").partition(".")[2]
 
 
@@ -72,7 +72,7 @@ def _from_json(shape: Shape, value: Any, path: str) -> Any:
 
 
 def answer(operation: OperationModel, result: Params | None, request_id: str) -> Answer:
-    """Write an answer: a payload member is the whole body, the others stand where the model puts them."""
+    """Write an answer: a payload member is the whole body, and the model defines the location of the others."""
     shape, result = operation.output_shape, result or {}
     unknown = result.keys() - shape.members.keys()
     if unknown:

@@ -1,7 +1,7 @@
 """Amazon's own kernel images: the releases of PV-GRUB, in the regions that have them.
 
-Source: "User provided kernels" of the EC2 user guide, which lists 1.05's ids; the ids of older releases are made up
-where that page has none.
+Source: "User provided kernels" of the EC2 user guide, which lists the ids of 1.05; ids of older releases that the page
+lacks are invented.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OLDER = {
     ("us-east-1", "pv-grub-hd0_1.04-x86_64.gz"): "aki-919dcaf8",
     ("us-west-2", "pv-grub-hd0_1.04-x86_64.gz"): "aki-fc8f11cc",
 }
-"""Ids of 1.04 that are known from scripts of that time."""
+"""Ids of 1.04 that are known from scripts of its time."""
 
 
 def add_kernels(region: Region) -> None:
@@ -45,7 +45,7 @@ def add_kernels(region: Region) -> None:
 
 
 def add_kernel(region: Region, name: str, kernel_id: str | None = None) -> Image:
-    """Add a kernel image of Amazon's; its architecture is in its name."""
+    """Add a kernel image owned by Amazon; its name contains its architecture."""
     made_up = hashlib.sha256(f"{region.name}/{name}".encode()).hexdigest()[:8]
     kernel = Image(
         kernel_id or f"aki-{made_up}", name, region.now, kind="kernel", owner=AMAZON, owner_alias="amazon",

@@ -1,4 +1,4 @@
-"""KMS, as far as which key an alias stands for."""
+"""KMS, as far as the key of an alias."""
 
 from __future__ import annotations
 

@@ -20,12 +20,12 @@ class Subnet:
     cidr: str
     default: bool
     public: bool
-    """Instances get a public address when nobody says otherwise."""
+    """Whether instances get a public address by default."""
 
 
 @dataclass(eq=False)
 class Group:
-    """A security group; its rules are single ones: protocol, ports, and one source."""
+    """A security group; each rule has a protocol, ports and one source."""
 
     id: str
     name: str
@@ -36,7 +36,7 @@ class Group:
 
 @dataclass(eq=False)
 class Address:
-    """An Elastic IP, and what it is associated with."""
+    """An Elastic IP, and the instance that it is associated with."""
 
     id: str
     ip: str
@@ -46,7 +46,7 @@ class Address:
 
 @dataclass
 class Network:
-    """All of it; ``vpcs`` tells of each VPC whether it is the default one."""
+    """The network of a region; ``vpcs`` has for each VPC whether it is the default one."""
 
     vpcs: dict[str, bool] = field(default_factory=dict)
     subnets: dict[str, Subnet] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Network:
 
 def add_vpc(region: Region, *, default: bool) -> str:
     """Add a VPC with a subnet in each zone and its default group; return its id."""
-    # networks for documentation only: no address that an instance gets is anybody's
+    # networks reserved for documentation: no instance gets an address that is in use somewhere
     vpc, network = region.new_id("vpc"), "192.0.2" if default else "198.51.100"
     region.network.vpcs[vpc] = default
     region.tags[vpc] = {}
@@ -88,7 +88,7 @@ def add_vpc(region: Region, *, default: bool) -> str:
 
 
 def remove_default_vpc(region: Region) -> None:
-    """Leave the region as that of an account whose default VPC somebody deleted."""
+    """Remove the default VPC, as in an account that has deleted it."""
     network, vpc = region.network, region.network.default_vpc
     network.vpcs.pop(str(vpc), None)
     network.subnets = {key: one for key, one in network.subnets.items() if one.vpc != vpc}
@@ -103,7 +103,7 @@ def add_group(region: Region, name: str, vpc: str, description: str) -> Group:
 
 
 def single_rules(params: Params) -> list[dict[str, Any]]:
-    """Return the rules of an IpPermissions parameter, or of the older parameters, one for each source."""
+    """Return the rules in an IpPermissions parameter or in the older parameters, one for each source."""
     if "IpPermissions" not in params:
         ports = {key: params[key] for key in ("IpProtocol", "FromPort", "ToPort") if key in params}
         return [{**ports, "CidrIp": params.get("CidrIp")}]

@@ -1,7 +1,8 @@
-"""What an IAM policy allows: pure, by the IAM user guide ("Policy evaluation logic", "Resource", "Condition").
+"""Evaluate an IAM policy by the IAM user guide ("Policy evaluation logic", "Resource", "Condition").
 
-What no statement allows is denied, and a Deny wins. A statement holds where its action, its resource and all of its
-conditions do. Known are the condition operators that policies of unibuild use: of strings, booleans, and Null.
+A call that no statement allows is denied, and a Deny overrides an Allow. A statement applies if its action, its
+resource and all of its conditions match. The known condition operators are those in unibuild's policies: of strings,
+booleans, and Null.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ EVERYTHING = "*"
 
 @dataclass(frozen=True)
 class Resource:
-    """What a call touches.
+    """A resource that a call uses.
 
     Attributes:
-        arn: Its ARN; of something that the call makes it ends in ``*``, as EC2 has it.
-        tags: Those that it has; a new one has none.
-        asked: Those that the call gives it.
+        arn: Its ARN, which ends in ``*`` for a resource that the call creates, as in EC2.
+        tags: Its existing tags; a new resource has none.
+        asked: The tags that the call sets.
     """
 
     arn: str = EVERYTHING
@@ -33,7 +34,7 @@ class Resource:
     asked: Mapping[str, str] = field(default_factory=dict)
 
     def keys(self) -> dict[str, list[str]]:
-        """Return the condition keys that it adds to those of the request, in small letters, as keys are compared."""
+        """Return the condition keys that it adds to those of the request, in lower case, as keys are compared."""
         held = {f"aws:resourcetag/{key}": [value] for key, value in self.tags.items()}
         given = {f"aws:requesttag/{key}": [value] for key, value in self.asked.items()}
         names = {"aws:tagkeys": list(self.asked)} if self.asked else {}
@@ -41,13 +42,13 @@ class Resource:
 
 
 def allows(policy: Mapping[str, Any], action: str, resource: Resource, keys: Mapping[str, str]) -> bool:
-    """Tell whether a policy allows an action on a resource; a call needs that for each one that it touches.
+    """Return whether a policy allows an action on a resource; a call needs this for each resource that it uses.
 
     Args:
-        policy: the document, as JSON has it.
-        action: as ``ec2:DeleteSnapshot``.
+        policy: the document, parsed from JSON.
+        action: such as ``ec2:DeleteSnapshot``.
         resource: the resource.
-        keys: the request's own condition keys, as ``aws:RequestedRegion``.
+        keys: the request's own condition keys, such as ``aws:RequestedRegion``.
     """
     known = {**{key.lower(): [value] for key, value in keys.items()}, **resource.keys()}
     effects = {
@@ -61,7 +62,7 @@ def allows(policy: Mapping[str, Any], action: str, resource: Resource, keys: Map
 
 
 def _names(pattern: str, arn: str) -> bool:
-    """Compare ARNs part by part: a wildcard does not reach over a colon, but for those of the last part."""
+    """Compare ARNs part by part: a wildcard does not match a colon, except in the last part."""
     if EVERYTHING in (pattern, arn):
         return pattern == EVERYTHING
     wanted, parts = pattern.split(":", 5), arn.split(":", 5)
@@ -79,7 +80,7 @@ def _holds(conditions: Mapping[str, Mapping[str, Any]], known: Mapping[str, Sequ
 
 
 def _compares(operator: str, values: Sequence[str] | None, wanted: Sequence[Any]) -> bool:
-    """Compare the values of a key, None where the request has no such key, with any of those that are wanted."""
+    """Compare the values of a key with any of the wanted ones; None: the request lacks the key."""
     quantifier, _, name = operator.rpartition(":")
     if name == "Null":
         return any((values is None) == (str(one).lower() == "true") for one in wanted)

@@ -1,4 +1,4 @@
-"""A request and an answer, as bytes on the wire have them."""
+"""An HTTP request and an HTTP answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Params = dict[str, Any]
-"""The parameters of an operation, by the names of botocore's model, with its types."""
+"""The parameters of an operation, with the names and types of botocore's model."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a client sent. ``headers`` have small names; ``path`` is as it was sent, still encoded."""
+    """A client's request. The names of ``headers`` are in lower case; ``path`` is still encoded."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What is sent back."""
+    """The server's answer."""
 
     body: bytes = b""
     status: int = 200

@@ -1,4 +1,4 @@
-"""What the REST protocols share: which operation a request means, and the parameters outside of its body."""
+"""Common part of the REST protocols: the operation of a request, and the parameters outside of its body."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def refuse(path: str, why: str) -> AwsError:
 
 
 def find(service: Service, request: Request) -> tuple[str, dict[str, str]]:
-    """Return the name of the operation that a request means, and what stands in its path.
+    """Return the name of the operation of a request, and the parameters in its path.
 
-    Where several fit, it is the one that asks for most of the query (UploadPart, not PutObject).
+    If several operations match, it is the one that uses most of the query (UploadPart, not PutObject).
     """
     found = []
     for name, operation in service.operations.items():
@@ -41,7 +41,7 @@ def find(service: Service, request: Request) -> tuple[str, dict[str, str]]:
 
 
 def _pattern(template: str) -> str:
-    """Return the regular expression of a path: ``{Key+}`` may hold slashes."""
+    """Return the regular expression of a path: ``{Key+}`` may contain slashes."""
     many = re.sub(r"\\\{(\w+)\\\+\\\}", r"(?P<\1>.+)", re.escape(template))
     return re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", many) + "/?"
 
@@ -53,7 +53,7 @@ def _required_in_query(operation: OperationModel) -> set[str]:
 
 
 def located(operation: OperationModel, in_path: dict[str, str], request: Request) -> tuple[Params, dict[str, str]]:
-    """Return the parameters of the path, the query and the headers, and what of the query is none of them."""
+    """Return the parameters of the path, the query and the headers, and the unknown part of the query."""
     query, decoded = dict(request.query), {}
     for key, member in operation.input_shape.members.items():
         location, name = member.serialization.get("location"), member.serialization.get("name", key)

@@ -23,7 +23,7 @@ NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 def decode(operation: OperationModel, in_path: dict[str, str], request: Request) -> Params:
     """Return the parameters of an operation by the names and with the types of its model."""
     shape = operation.input_shape
-    decoded, _ = located(operation, in_path, request)  # S3 does not mind what it does not know in a query
+    decoded, _ = located(operation, in_path, request)  # S3 ignores unknown parameters in a query
     payload = shape.serialization.get("payload")
     if payload and shape.members[payload].type_name == "blob":
         decoded[payload] = request.body
@@ -56,7 +56,7 @@ def _element(shape: Shape, element: ElementTree.Element) -> Any:
 
 
 def answer(operation: OperationModel, result: Params | None, request_id: str) -> Answer:
-    """Write an answer: headers, and a body that is a payload, or XML of what has no other place."""
+    """Write an answer: headers, and a body that is a payload or XML of the other members."""
     shape, result = operation.output_shape, result or {}
     headers, body = {"x-amz-request-id": request_id}, {}
     status = result.pop("Status", operation.http.get("responseCode", 200))

@@ -1,4 +1,4 @@
-"""S3, as far as a disk image is brought there: buckets, objects, multipart uploads."""
+"""S3, as far as the upload of a disk image needs it: buckets, objects, multipart uploads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 S3 = Service("s3")
 MIN_PART = 5 << 20
-"""Bytes of the smallest part that is not the last one."""
+"""The smallest size of a part, except for the last one, in bytes."""
 MAX_PARTS = 10000
 
 
@@ -31,7 +31,7 @@ class Upload:
 
 @dataclass
 class Bucket:
-    """A bucket; names are the world's, ``region`` is where it is."""
+    """A bucket; names are unique in all regions, ``region`` is its location."""
 
     region: str
     created: float
@@ -66,7 +66,7 @@ def etag(data: bytes) -> str:
 
 
 def check_sum(params: Params) -> None:
-    """Refuse a body whose checksum is not the one that was sent with it."""
+    """Refuse a body that does not match the checksum sent with it."""
     sent = params.get("ChecksumCRC32")
     crc = base64.b64encode(zlib.crc32(params["Body"]).to_bytes(4, "big")).decode()
     md5 = base64.b64encode(hashlib.md5(params["Body"]).digest()).decode()
@@ -132,7 +132,7 @@ def get_object(region: Region, params: Params) -> Params:
 
 @S3.operation
 def delete_object(region: Region, params: Params) -> None:
-    """Delete an object; one that is not there is deleted as well."""
+    """Delete an object; a missing object is not an error."""
     bucket_of(region, params).objects.pop(params["Key"], None)
 
 

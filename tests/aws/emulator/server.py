@@ -1,4 +1,4 @@
-"""The server: finds who signed a request and what it asks, lets the world do it, and answers."""
+"""The server: authenticate and decode a request, execute it in the world, and answer."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Emulator:
     """The server and its world.
 
     Attributes:
-        world: What is there; replaced by ``reset``.
-        calls: What was asked.
-        faults: What goes wrong.
-        principals: Who may call, by access key.
-        bugs: Tracebacks of what went wrong in the emulator itself; the ``aws`` fixture fails the test of it.
+        world: The state; replaced by ``reset``.
+        calls: The log of calls.
+        faults: The injected faults.
+        principals: The known callers, by access key.
+        bugs: Tracebacks of errors in the emulator itself; the ``aws`` fixture then fails the test.
     """
 
     def __init__(self, world: World | None = None, *, port: int = 0) -> None:
@@ -68,14 +68,14 @@ class Emulator:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def new_principal(self, policy: dict[str, Any] | None = None, **traits: Any) -> Principal:
-        """Make keys for somebody who may do what the policy says; everything where there is none."""
+        """Create keys for a caller with the permissions of the policy; without a policy everything is allowed."""
         made = uuid.uuid4().hex.upper()
         principal = Principal(f"AKIA{made[:16]}", uuid.uuid4().hex + made[:8], policy=policy, **traits)
         self.principals[principal.access_key] = principal
         return principal
 
     def environment(self, principal: Principal | None = None, region: str = "us-east-1") -> dict[str, str]:
-        """Return the variables with which boto3 finds us, and nobody else."""
+        """Return the environment variables with which boto3 calls this server and no other."""
         who = principal or self.owner
         token = {"AWS_SESSION_TOKEN": who.session_token} if who.session_token else {}
         return {
@@ -93,7 +93,7 @@ class Emulator:
         return self.world.region(name)
 
     def reset(self, world: World | None = None) -> None:
-        """Begin again with an empty world, no record and no faults."""
+        """Start again with an empty world, an empty log and no faults."""
         self.world, self.calls, self.faults, self.bugs = world or World(), Log(), Faults(), []
 
     def __enter__(self) -> Self:
@@ -106,13 +106,13 @@ class Emulator:
         self._server.server_close()
         self._thread.join()
 
-    # What one request goes through.
+    # The steps of handling a request.
 
     def handle(self, request: Request) -> Answer:
         """Answer a request.
 
         Raises:
-            CutError: where a fault says that there is no answer.
+            CutError: an injected fault cuts the connection.
         """
         scope = scope_of(request)
         service = SERVICES.get(scope.service) if scope else None
@@ -138,7 +138,7 @@ class Emulator:
         return answer
 
     def interrupts(self, head: Request) -> bool:
-        """Tell whether a fault cuts the connection amidst the body of this request; ``head`` has none yet."""
+        """Return whether a fault cuts the connection during the body of this request; ``head`` has no body yet."""
         scope = scope_of(head)
         service = SERVICES.get(scope.service) if scope else None
         if service is None or service.model.metadata["protocol"] not in REST:
@@ -222,7 +222,7 @@ _REGIONS: set[str] = set()
 
 
 def _find(service: Service, request: Request, call: Call) -> tuple[Operation, Callable[[], Params]]:
-    """Return the operation that a request means, and what decodes its parameters."""
+    """Return the operation of a request, and the function that decodes its parameters."""
     if service.model.metadata["protocol"] in REST:
         call.operation, in_path = rest.find(service, request)
         operation = service.find(call.operation)

@@ -1,4 +1,4 @@
-"""A service: botocore's model of it, and the functions of ours that carry its operations out."""
+"""A service: botocore's model of it, and the emulator's functions for its operations."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @functools.cache
 def model_of(service: str) -> ServiceModel:
-    """Return botocore's model; EC2's takes half a second to read."""
+    """Return botocore's model; reading EC2's takes half a second."""
     return botocore.session.get_session().get_service_model(service)
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A function of ours with its model.
+    """A function of the emulator with its model.
 
     Attributes:
-        validates: It looks at its parameters before it honours ``DryRun``, by ``commit``.
-        locked: It runs with the world's lock held.
+        validates: Whether it checks its parameters before ``DryRun`` stops it, by calling ``commit``.
+        locked: Whether it runs with the world's lock held.
     """
 
     run: Handler
@@ -44,7 +44,7 @@ class Operation:
 
 
 class Service:
-    """The operations of a service that the emulator knows; a function's name is its operation's in snake case."""
+    """The emulated operations of a service; a function's name is its operation's name in snake case."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -77,6 +77,6 @@ class Service:
 
 
 def commit(params: Params) -> None:
-    """Stop here where it was a dry run: nothing has been changed yet."""
+    """Stop a dry run here, before anything is changed."""
     if params.get("DryRun"):
         raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)

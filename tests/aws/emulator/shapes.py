@@ -1,6 +1,6 @@
-"""What all protocols check of a value, by botocore's model: required members, enumerations, ranges, patterns.
+"""Check values by botocore's model, in all protocols: required members, enumerations, ranges, patterns.
 
-botocore itself checks no pattern and no greatest length before it sends a request.
+botocore itself checks neither patterns nor maximum lengths before it sends a request.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     """Makes the refusal of a parameter, from its name and what is wrong with it."""
 
 OPEN = ("InstanceType",)
-"""Enumerations that each operation checks itself, with a code of its own."""
+"""Enumerations that each operation checks itself, with its own error code."""
 
 
 def check_members(shape: Shape, value: dict[str, Any], path: str, refuse: Refuse) -> None:
@@ -30,7 +30,7 @@ def check_members(shape: Shape, value: dict[str, Any], path: str, refuse: Refuse
 
 
 def check_scalar(shape: Shape, value: Any, path: str, refuse: Refuse) -> Any:
-    """Return a string or a number that the model allows. EC2's own server checks its enumerations, so we do."""
+    """Return a string or a number that the model allows. Enumerations are checked, as EC2's own server does."""
     allowed = () if shape.name in OPEN else getattr(shape, "enum", ())
     if allowed and value not in allowed:
         raise refuse(path, f"Invalid value '{value}'")
@@ -42,7 +42,7 @@ def check_scalar(shape: Shape, value: Any, path: str, refuse: Refuse) -> Any:
 
 
 def check_size(shape: Shape, value: Any, path: str, refuse: Refuse) -> None:
-    """See that a number, or the length of a string or a list, is one that the model allows."""
+    """Check that the model allows a number, or the length of a string or a list."""
     size = len(value) if isinstance(value, str | bytes | list) else value
     low, high = shape.metadata.get("min"), shape.metadata.get("max")
     if (low is not None and size < low) or (high is not None and size > high):
@@ -51,6 +51,6 @@ def check_size(shape: Shape, value: Any, path: str, refuse: Refuse) -> None:
 
 @functools.cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern of the models, which are Java's: pairs of surrogates, and classes of Unicode."""
+    """Compile a pattern of the models, which is in Java's syntax, with surrogate pairs and Unicode classes."""
     text = re.sub(r"\\u[dD]800\\u[dD][cC]00-\\u[dD][bB][fF]{2}\\u[dD][fF]{3}", r"\\U00010000-\\U0010FFFF", pattern)
     return re.compile(text.replace(r"\p{L}\p{Z}\p{N}", r"\w\s"))

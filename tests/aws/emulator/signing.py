@@ -1,7 +1,7 @@
-"""Signature Version 4, from the side that checks it.
+"""Check Signature Version 4 of requests.
 
-Source: "Create a signed AWS API request" of the IAM user guide. Written apart from botocore's signer, so that what
-signs and what checks are not the same code.
+Source: "Create a signed AWS API request" of the IAM user guide. This code is independent of botocore's signer, so that
+it would find an error there.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from .request import Request
 
 MAX_SKEW = 300.0
-"""Seconds that a client's clock may be wrong."""
+"""Seconds by which a client's clock may be wrong."""
 UNSIGNED = "UNSIGNED-PAYLOAD"
 CREDENTIAL = re.compile(r"Credential=([^/, ]+)/(\d{8})/([^/, ]+)/([^/, ]+)/aws4_request")
 
-# What each service calls the refusal; "" is any other service. Observed names: EC2 has one for all of them.
+# The error codes of each service, as observed; "" is any other service. EC2 has one code for all errors.
 REFUSALS: dict[str, dict[str, tuple[str, int]]] = {
     "unsigned": {"ec2": ("AuthFailure", 401), "s3": ("AccessDenied", 403), "": ("MissingAuthenticationToken", 403)},
     "unknown": {
@@ -64,7 +64,7 @@ SENTENCES = {
 
 @dataclass
 class Principal:
-    """Somebody who may call: their keys, and what their policy allows (None: everything)."""
+    """A caller: its keys and its policy (None: everything is allowed)."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -76,7 +76,7 @@ class Principal:
 
 @dataclass(frozen=True)
 class Scope:
-    """The credential scope of a request: who, where, what."""
+    """The credential scope of a request: access key, region, service."""
 
     access_key: str
     date: str
@@ -94,7 +94,7 @@ def refusal(kind: str, service: str) -> AwsError:
 
 
 def scope_of(request: Request) -> Scope | None:
-    """Return what an Authorization header says of itself, unchecked."""
+    """Return the fields of an Authorization header, unchecked."""
     found = CREDENTIAL.search(request.headers.get("authorization", ""))
     return Scope(*found.groups()) if found else None
 
@@ -102,16 +102,16 @@ def scope_of(request: Request) -> Scope | None:
 def verify(
     request: Request, principals: Mapping[str, Principal], *, now: float, unsigned_body: bool = False
 ) -> Principal:
-    """Return who signed a request.
+    """Return the principal that signed a request.
 
     Args:
         request: The request with its raw path, query and body.
-        principals: Who may call, by access key.
+        principals: The known callers, by access key.
         now: The checker's time, in seconds since the epoch.
-        unsigned_body: The operation may leave its body out of the signature.
+        unsigned_body: Whether the signature may omit the body of this operation.
 
     Raises:
-        AwsError: with the service's own code, where it is unsigned, wrong, too old, or by nobody known.
+        AwsError: with the service's own code: it is unsigned, wrong, too old, or the caller is unknown.
     """
     scope = scope_of(request)
     signed = re.search(r"SignedHeaders=([^, ]+), *Signature=([0-9a-f]{64})", request.headers.get("authorization", ""))
@@ -136,7 +136,7 @@ def verify(
 
 
 def canonical(request: Request, names: list[str], service: str, *, unsigned_body: bool) -> str:
-    """Return the canonical request. S3 takes the path as it is sent, the others encode it once more."""
+    """Return the canonical request. S3 uses the path as sent, the other services encode it once more."""
     path = request.path if service == "s3" else urllib.parse.quote(request.path, safe="/~-._")
     query = "&".join(f"{quoted(key)}={quoted(value)}" for key, value in sorted(request.query))
     headers = "".join(f"{name}:{' '.join(request.headers.get(name, '').split())}\n" for name in names)

@@ -28,11 +28,11 @@ class Snapshot:
     """A snapshot of ``size`` GiB; times are seconds on the world's clock.
 
     Attributes:
-        own: The blocks that were put into this one, by index; the others come from ``parent``.
-        touched: When it was last written to: it ends in "error" when ``timeout`` seconds have gone by since.
+        own: The blocks that were put into this snapshot, by index; the others come from ``parent``.
+        touched: When it was last written to; ``timeout`` seconds later its state becomes "error".
         sealed: When it was completed (EBS direct), copied or imported; None while it can be written to.
-        settles: How many seconds after that it is "completed".
-        permissions: Who may make volumes of it: account ids, and "all".
+        settles: How many seconds after that its state becomes "completed".
+        permissions: The accounts that may create volumes from it: account ids, and "all".
     """
 
     id: str
@@ -69,17 +69,17 @@ class Snapshot:
 
     @property
     def blocks(self) -> dict[int, Block]:
-        """All blocks that somebody put, by index, in order: its own and its ancestors'."""
+        """All blocks that were put, by index, in order: its own and its ancestors'."""
         merged = {**self.parent.blocks, **self.own} if self.parent else self.own
         return dict(sorted(merged.items()))
 
     @property
     def content(self) -> dict[int, bytes]:
-        """What is in the volume: the blocks that are not all zeros, by index, in order."""
+        """The content of the volume: the blocks that are not all zeros, by index, in order."""
         return {index: block.data for index, block in self.blocks.items() if block.data.strip(b"\0")}
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return bytes of the volume; what was never put is zeros, as on a volume of EBS."""
+        """Return bytes of the volume; blocks that were never put are zeros, as on an EBS volume."""
         out = bytearray()
         while size > 0:
             index, start = divmod(offset, BLOCK)
@@ -90,7 +90,7 @@ class Snapshot:
         return bytes(out)
 
     def write_to(self, path: Path) -> None:
-        """Write the volume as a sparse file of its whole size."""
+        """Write the volume to a sparse file of its full size."""
         with path.open("wb") as file:
             for index, data in self.content.items():
                 file.seek(index * BLOCK)
@@ -104,5 +104,5 @@ class Snapshot:
         return ancestor is other
 
     def orphan(self) -> None:
-        """Take the blocks of the parent over: EBS keeps what others share when a snapshot is deleted."""
+        """Take over the parent's blocks: when EBS deletes a snapshot, its children keep the shared blocks."""
         self.own, self.parent = self.blocks, None

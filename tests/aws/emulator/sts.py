@@ -1,4 +1,4 @@
-"""STS: who is calling, and the keys of a role for a while."""
+"""STS: the caller's identity, and temporary keys of a role."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def get_caller_identity(region: Region, params: Params) -> Params:
 
 @STS.operation
 def assume_role(region: Region, params: Params) -> Params:
-    """Give who asks the keys of a role of ``world.trusting``, for as long as they want (an hour)."""
+    """Return temporary keys of a role in ``world.trusting``, for the requested time (an hour by default)."""
     world, name, session = region.world, params["RoleArn"].rpartition("/")[2], params["RoleSessionName"]
     if name not in world.trusting:
         message = f"User: {world.caller.arn} is not authorized to perform: sts:AssumeRole on {params['RoleArn']}"

@@ -33,7 +33,7 @@ def read_tags(tags: list[dict[str, str]], code: str = "InvalidParameterValue") -
 
 
 def specified(params: Params, *kinds: str) -> dict[str, dict[str, str]]:
-    """Return the tags of TagSpecifications for each kind of resource; another kind is refused, as EC2 does."""
+    """Return the tags of TagSpecifications for each kind of resource; other kinds are refused, as in EC2."""
     found: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
     for one in params.get("TagSpecifications", []):
         kind = one.get("ResourceType", "")

@@ -1,4 +1,4 @@
-"""The world of the emulator: an account, its regions, and what is in them. The services' modules act on it."""
+"""The state of the emulator: an account, its regions and their resources. The services' modules change it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ACCOUNT = "123456789012"
 
 @dataclass(frozen=True)
 class Delay:
-    """How long something is not to be seen after it was made: so many seconds, and so many questions."""
+    """How long a new resource is not visible: a number of seconds, and a number of calls that ask for it."""
 
     seconds: float = 0.0
     calls: int = 0
@@ -36,7 +36,7 @@ class Delay:
 
 @dataclass
 class Timing:
-    """How long AWS takes, in seconds on the world's clock; nothing takes time unless a test says so."""
+    """The durations in AWS, in seconds on the world's clock; all are zero by default."""
 
     snapshot_appears: Delay = Delay()
     """Until EBS direct's PutSnapshotBlock no longer says that the new snapshot does not exist."""
@@ -45,23 +45,23 @@ class Timing:
     """Until DescribeImages and RunInstances know an AMI that RegisterImage or CopyImage returned."""
     image_available: float = 0.0
     tags_appear: Delay = Delay()
-    """Until a new snapshot or AMI is found by its tags or its name; by its id it is."""
+    """Until a new snapshot or AMI is found by its tags or name; by its id it is found at once."""
     copy_completes: float = 0.0
-    """Until the AMI and the snapshots of CopyImage are there."""
+    """Until the AMI and the snapshots of CopyImage are available."""
     instance_appears: Delay = Delay()
-    """Until DescribeInstances knows what RunInstances returned."""
+    """Until DescribeInstances knows an instance that RunInstances returned."""
     instance_runs: float = 0.0
     instance_checks: float = 0.0
     """Until the status checks of a running instance say "ok"."""
     console_appears: float = 0.0
     import_completes: float = 0.0
     instance_ends: float = 0.0
-    """Until an instance that is stopped or terminated is so."""
+    """Until the stop or termination of an instance is complete."""
 
 
 @dataclass
 class Quotas:
-    """What AWS allows; the defaults are those of a new account's documentation."""
+    """The quotas; the defaults are the documented ones of a new account."""
 
     pending_snapshots: int = 100
     puts_per_second: int = 1000
@@ -70,7 +70,7 @@ class Quotas:
 
 
 class Unseen:
-    """Things that were made, and are not to be seen everywhere yet."""
+    """New resources that are not visible everywhere yet."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -81,11 +81,11 @@ class Unseen:
             self._until[name] = (self._clock.now() + delay.seconds, delay.calls)
 
     def end(self) -> None:
-        """Let everything be seen, as it is after a while."""
+        """Make all resources visible, as they are after a while."""
         self._until.clear()
 
     def hides(self, name: str) -> bool:
-        """Tell whether it is still not to be seen; each question counts."""
+        """Return whether a resource is still not visible; each call counts."""
         if name not in self._until:
             return False
         until, calls = self._until[name]
@@ -98,7 +98,7 @@ class Unseen:
 
 @dataclass
 class Region:
-    """What is in one region. ``tokens`` remembers ClientTokens: what was asked, and the id that was made."""
+    """The resources of one region. ``tokens`` has for each ClientToken the parameters and the new id."""
 
     name: str
     world: World = field(repr=False)
@@ -115,13 +115,13 @@ class Region:
     launch_configurations: dict[str, Params] = field(default_factory=dict)
     imports: dict[str, Params] = field(default_factory=dict)
     references: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    """What names an AMI, by its id: types and ARNs of resources that no service of the emulator has."""
+    """Resources that name an AMI, by its id: types and ARNs of resources in services that are not emulated."""
     encrypts_by_default: bool = False
-    """The account's setting that every new snapshot and volume is encrypted."""
+    """The account's setting to encrypt every new snapshot and volume."""
     http_tokens_enforced: bool = False
-    """The account's setting that every instance asks its metadata service with tokens (IMDSv2)."""
+    """The account's setting to require tokens for every instance's metadata service (IMDSv2)."""
     block_snapshot_access: bool = False
-    """Snapshots may not be shared with all."""
+    """The account's setting to forbid public snapshots."""
 
     def __post_init__(self) -> None:
         self.kms["alias/aws/ebs"] = self.arn("kms", "key/" + self.world.hex(8))
@@ -153,14 +153,14 @@ class Region:
 
     @property
     def own_images(self) -> dict[str, Image]:
-        """The AMIs of the account itself, by id."""
+        """The account's own AMIs, by id."""
         return {name: image for name, image in self.images.items() if image.owner == ACCOUNT}
 
     def once(self, operation: str, params: Params, make: Callable[[], str], mismatch: AwsError) -> str:
-        """Return the id that a ClientToken stands for: of an earlier call, or what ``make`` makes now.
+        """Return the id for a ClientToken: that of an earlier call, or of the resource that ``make`` creates now.
 
         Raises:
-            AwsError: ``mismatch``, where the earlier call had other parameters.
+            AwsError: ``mismatch``, if the earlier call had other parameters.
         """
         token = params.get("ClientToken")
         asked = {key: value for key, value in params.items() if key not in ("ClientToken", "DryRun")}
@@ -174,7 +174,7 @@ class Region:
         return made
 
     def kms_key(self, named: str | None) -> str:
-        """Return the ARN of a KMS key by its ARN, id or alias; the account's default key where none is named."""
+        """Return the ARN of a KMS key by its ARN, id or alias; without a name, that of the account's default key."""
         for alias, arn in self.kms.items():
             if (named or "alias/aws/ebs") in (alias, arn, arn.rpartition("/")[2], self.arn("kms", alias)):
                 return arn
@@ -185,17 +185,16 @@ class World:
     """An account in all its regions.
 
     Attributes:
-        console: What an instance has said on its console: called with the Instance, returns text. Its ``volume`` is
-            what it was booted from.
-        caller: Who is calling; only while an operation runs.
-        public_ips: The public and Elastic IPs that come next; of 203.0.113.0/24, which is for documentation only, where
-            a test gives no others. Only loopback addresses and those for documentation are given out.
-        no_capacity: Instance types of which there are none left.
-        block_public_access: AMIs may not be shared with all.
-        buckets: By name, those of all regions; ``taken_buckets`` are names that others have.
-        trusting: Roles that whoever has keys may assume, with their policies (None: everything).
-        sessions: Who has assumed one, by access key.
-        roles: What the import service may assume ("vmimport"), with a pattern of the buckets that each may read.
+        console: Called with an Instance, returns the text on its console. The instance booted from its ``volume``.
+        caller: The caller of the running operation.
+        public_ips: The next public and Elastic IPs, by default those of 203.0.113.0/24, which is reserved for
+            documentation. Only loopback and documentation addresses are allowed.
+        no_capacity: Instance types without free capacity.
+        block_public_access: Whether public AMIs are forbidden.
+        buckets: The buckets of all regions, by name; ``taken_buckets`` are names that belong to other accounts.
+        trusting: Roles that any known caller may assume, with their policies (None: everything).
+        sessions: The principals that have assumed a role, by access key.
+        roles: Roles for the import service ("vmimport"), with a pattern of the buckets that each may read.
     """
 
     def __init__(self, clock: Clock | None = None, seed: int = 1) -> None:
@@ -237,10 +236,10 @@ class World:
         return f"{self._random.getrandbits(4 * digits):0{digits}x}"
 
     def keep(self, block: Block) -> Block:
-        """Return the one of equal blocks that is kept."""
+        """Return the stored block that equals a block, and store it first if there is none."""
         return self._blocks.setdefault(block.digest, block)
 
     @property
     def stored(self) -> int:
-        """Bytes of all the different blocks that were ever put."""
+        """The size of all different blocks that were ever put, in bytes."""
         return len(self._blocks) * BLOCK

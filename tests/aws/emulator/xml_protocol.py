@@ -1,6 +1,6 @@
-"""The query protocols: form parameters in, XML out; EC2's, and the older one of STS, IAM and Auto Scaling.
+"""The query protocols, with form parameters and XML answers: EC2's, and the older one of STS, IAM and Auto Scaling.
 
-Both are botocore's serializers turned round. An unknown parameter is refused, as AWS does.
+Both invert botocore's serializers. An unknown parameter is refused, as in AWS.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class _Decoder:
 
 def _scalar(kind: str, text: str) -> Any:
     if kind == "boolean":
-        return ("false", "true").index(text.lower()) == 1  # ValueError where it is neither
+        return ("false", "true").index(text.lower()) == 1  # ValueError if it is neither
     if kind in ("integer", "long"):
         return int(text)
     if kind in ("float", "double"):
@@ -112,7 +112,7 @@ def _scalar(kind: str, text: str) -> Any:
 
 
 def encode(shape: Shape, value: Any) -> str:
-    """Return a value as XML; a member that an older botocore's model does not have is left out."""
+    """Return a value as XML, without members that an older botocore's model lacks."""
     kind = shape.type_name
     if kind == "structure":
         return "".join(_member(key, member, value.get(key)) for key, member in shape.members.items())
@@ -138,7 +138,7 @@ def _member(key: str, shape: Shape, value: Any) -> str:
 
 
 def iso(seconds: float) -> str:
-    """Return a time as EC2 writes it."""
+    """Return a time in EC2's format."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 

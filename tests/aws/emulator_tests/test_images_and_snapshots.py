@@ -1,4 +1,4 @@
-"""The emulator holds what AWS documents: one line a rule. What is refused, with which code, and what is told."""
+"""The emulator follows AWS's documentation, one line for each rule: error codes and answers."""
 
 # ruff: noqa: E501 (one line a rule)
 
@@ -216,11 +216,11 @@ TOLD = {
 
 
 @pytest.mark.parametrize("rule", TOLD)
-def test_told(call, rule):
+def test_answers(call, rule):
     assert TOLD[rule](call) is not False
 
 
-def test_a_deregistered_ami_takes_its_snapshot_with_it_where_asked_for(call):
+def test_deregistration_deletes_the_snapshot_on_request(call):
     if (
         "DeleteAssociatedSnapshots"
         not in call.ec2.meta.service_model.operation_model("DeregisterImage").input_shape.members

@@ -1,4 +1,4 @@
-"""The emulator's AMIs and instances hold what AWS documents: one line a rule."""
+"""The emulator's AMIs and instances follow AWS's documentation, one line for each rule."""
 
 # ruff: noqa: E501 (one line a rule)
 
@@ -74,7 +74,7 @@ def test_refused(call, rule):
     assert code(asked, call) == expected
 
 
-def test_a_copy_has_the_kernel_of_its_region_and_a_snapshot_of_its_own(call, aws):
+def test_copy_has_the_kernel_of_its_region_and_its_own_snapshot(call, aws):
     copy = call.copy(made := call.ami(), Encrypted=True)
     assert (copy["KernelId"], copy["SourceImageId"], copy["Public"]) == ("aki-dc9ed9af", made, False)
     (snapshot,) = aws.region("eu-west-1").snapshots.values()
@@ -84,12 +84,12 @@ def test_a_copy_has_the_kernel_of_its_region_and_a_snapshot_of_its_own(call, aws
     assert snapshot.content == {0: DATA}
 
 
-def test_the_same_token_copies_once(call):
+def test_same_token_copies_once(call):
     image = call.ami()
     assert call.copy(image, ClientToken="t")["ImageId"] == call.copy(image, ClientToken="t")["ImageId"]
 
 
-def test_a_copy_takes_its_time(call, aws):
+def test_copy_is_pending_at_first(call, aws):
     aws.reset(World(clock := ManualClock()))
     aws.world.timing.copy_completes = 600
     copy = call.copy(call.ami())
@@ -100,7 +100,7 @@ def test_a_copy_takes_its_time(call, aws):
     )
 
 
-def test_sharing(call):
+def test_sharing_an_ami(call):
     image = call.ami()
     call.ec2.modify_image_attribute(ImageId=image, LaunchPermission={"Add": [{"UserId": "1" * 12}, {"Group": "all"}]})
     assert call.image(image)["Public"]
@@ -111,7 +111,7 @@ def test_sharing(call):
     assert (told["LaunchPermissions"], call.image(image)["Public"]) == ([{"UserId": "1" * 12}], False)
 
 
-def test_a_snapshot_is_shared(call):
+def test_sharing_a_snapshot(call):
     snapshot = call.snapshot()
     call.ec2.modify_snapshot_attribute(
         SnapshotId=snapshot, Attribute="createVolumePermission", OperationType="add", UserIds=["1" * 12]
@@ -120,13 +120,13 @@ def test_a_snapshot_is_shared(call):
     assert told["CreateVolumePermissions"] == [{"UserId": "1" * 12}]
 
 
-def test_deprecation_is_told_to_the_minute(call):
+def test_deprecation_time_is_rounded_to_the_minute(call):
     image = call.ami()
     call.ec2.enable_image_deprecation(ImageId=image, DeprecateAt=datetime(2030, 1, 1, 10, 20, 30, tzinfo=UTC))
     assert call.image(image)["DeprecationTime"] == "2030-01-01T10:20:00.000Z"
 
 
-def test_protection(call):
+def test_deregistration_protection(call):
     image = call.ami()
     call.ec2.enable_image_deregistration_protection(ImageId=image)
     assert call.image(image)["DeregistrationProtection"] == "enabled-without-cooldown"
@@ -134,7 +134,7 @@ def test_protection(call):
     call.ec2.deregister_image(ImageId=image)
 
 
-def test_life_of_an_instance(call, aws):
+def test_states_of_an_instance(call, aws):
     aws.reset(World(clock := ManualClock()))
     aws.world.timing.instance_runs = aws.world.timing.instance_ends = 20
     made = call.run(
@@ -158,26 +158,26 @@ def test_life_of_an_instance(call, aws):
     assert code(call.instance, made) == "InvalidInstanceID.NotFound"
 
 
-def test_the_same_token_starts_one_instance(call):
+def test_same_token_starts_one_instance(call):
     image = call.ami()
     assert call.run(image, ClientToken="t") == call.run(image, ClientToken="t")
 
 
-def test_an_instance_that_is_not_seen_at_once(call, aws):
+def test_instance_appears_late(call, aws):
     aws.world.timing.instance_appears = Delay(calls=1)
     made = call.run()
     assert code(call.instance, made) == "InvalidInstanceID.NotFound"
     assert call.instance(made)["InstanceId"] == made
 
 
-def test_an_image_that_is_not_seen_at_once(call, aws):
+def test_image_appears_late(call, aws):
     aws.world.timing.image_appears = Delay(calls=1)
     made = call.ami()
     assert code(call.run, made) == "InvalidAMIID.NotFound"
     assert call.run(made)
 
 
-def test_console_comes_late_and_of_the_volume(call, aws):
+def test_console_appears_late_and_depends_on_the_volume(call, aws):
     aws.reset(World(clock := ManualClock()))
     aws.world.timing.console_appears = 120
     aws.world.console = lambda instance: f"{len(instance.volume.content)} blocks\n"
@@ -228,7 +228,7 @@ def test_block_public_access(call, aws):
     )
 
 
-def test_an_address_moves(call):
+def test_address_moves_between_instances(call):
     old, new = (call.run(image) for image in [call.ami()] * 2)
     address = call.address()
     for instance in (old, new):

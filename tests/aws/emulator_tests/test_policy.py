@@ -14,12 +14,12 @@ def allowed(statement, resource=TAGGED, action="ec2:DeleteSnapshot", keys=None):
     return allows({"Statement": given}, action, resource, keys or {})
 
 
-def test_what_no_statement_allows_is_denied():
+def test_call_that_no_statement_allows_is_denied():
     assert not allows({"Statement": []}, "ec2:DeleteSnapshot", TAGGED, {})
     assert not allowed({"Action": "ec2:DescribeSnapshots"})
 
 
-def test_a_deny_wins():
+def test_deny_overrides_allow():
     both = [{"Effect": effect, "Action": "ec2:*", "Resource": "*"} for effect in ("Allow", "Deny")]
     assert not allows({"Statement": both}, "ec2:DeleteSnapshot", TAGGED, {})
 
@@ -47,7 +47,7 @@ def test_resources(pattern, holds):
     assert allowed({"Resource": ["arn:aws:s3:::bucket/*", pattern]}) == holds
 
 
-def test_an_action_without_resources_takes_a_star_only():
+def test_action_without_resources_needs_a_star():
     assert allowed({}, Resource(), "ec2:DescribeImages")
     assert not allowed({"Resource": "arn:aws:ec2:*:*:*"}, Resource(), "ec2:DescribeImages")
 

@@ -31,7 +31,7 @@ def detail(call, task):
     return told["SnapshotTaskDetail"]
 
 
-def test_multipart(s3):
+def test_multipart_upload(s3):
     small = TransferConfig(multipart_threshold=MIB, multipart_chunksize=5 * MIB)
     s3.upload_fileobj(io.BytesIO(DISK), "disks", "a/b", Config=small)
     assert s3.head_object(Bucket="disks", Key="a/b")["ContentLength"] == len(DISK)
@@ -42,7 +42,7 @@ def test_multipart(s3):
     assert "Contents" not in s3.list_objects_v2(Bucket="disks")
 
 
-def test_parts_that_are_too_small(s3):
+def test_parts_that_are_too_small_are_refused(s3):
     upload = s3.create_multipart_upload(Bucket="disks", Key="k")["UploadId"]
     where = {"Bucket": "disks", "Key": "k", "UploadId": upload}
     parts = [{"PartNumber": n, "ETag": s3.upload_part(**where, PartNumber=n, Body=b"x")["ETag"]} for n in (1, 2)]
@@ -68,7 +68,7 @@ def test_refused(aws, s3, expected, operation, params):
     assert code(getattr(s3, operation), **params) == expected
 
 
-def test_import(call, aws, s3):
+def test_import_of_a_snapshot(call, aws, s3):
     aws.reset(World(clock := ManualClock()))
     aws.world.roles["vmimport"], aws.world.timing.import_completes = "disks", 300
     s3.create_bucket(Bucket="disks")
@@ -85,13 +85,13 @@ def test_import_without_the_role(call, s3):
 
 
 @pytest.mark.parametrize("buckets", ["disks", "others"])
-def test_import_of_what_cannot_be_read(call, aws, s3, buckets):
+def test_import_of_an_unreadable_object(call, aws, s3, buckets):
     aws.world.roles["vmimport"] = buckets
     told = detail(call, bring(call))
     assert (told["Status"], "Disk validation failed" in told["StatusMessage"]) == ("deleted", True)
 
 
-def test_role(client, aws):
+def test_role_exists_only_if_it_was_created(client, aws):
     assert code(client("iam").get_role, RoleName="vmimport") == "NoSuchEntity"
     aws.world.roles["vmimport"] = "*"
     assert client("iam").get_role(RoleName="vmimport")["Role"]["Arn"].endswith(":role/vmimport")

@@ -28,26 +28,26 @@ def refusal(function, **params):
         ("sts", "get_caller_identity", "SignatureDoesNotMatch"),
     ],
 )
-def test_wrong_secret(aws, service, operation, expected):
+def test_wrong_secret_is_refused(aws, service, operation, expected):
     params = {"SecondSnapshotId": "snap-1"} if service == "ebs" else {}
     keys = {"aws_access_key_id": aws.owner.access_key, "aws_secret_access_key": "x" * 40}
     stranger = boto3.client(service, **keys, config=ONCE)
     assert refusal(getattr(stranger, operation), **params) == expected
 
 
-def test_unknown_key(aws):
+def test_unknown_key_is_refused(aws):
     stranger = boto3.client("sts", aws_access_key_id="AKIAX", aws_secret_access_key="x", config=ONCE)
     assert refusal(stranger.get_caller_identity) == "InvalidClientTokenId"
 
 
-def test_session_token_that_expired(aws):
+def test_expired_session_token_is_refused(aws):
     guest = aws.new_principal(session_token="token", expires=time.time() - 1)
     keys = {"aws_access_key_id": guest.access_key, "aws_secret_access_key": guest.secret_key}
     stranger = boto3.client("sts", **keys, aws_session_token="token", config=ONCE)
     assert refusal(stranger.get_caller_identity) == "ExpiredToken"
 
 
-def test_policy(aws):
+def test_policy_is_enforced(aws):
     policy = {"Statement": [{"Effect": "Allow", "Action": ["ebs:Start*"], "Resource": "*"}]}
     guest = aws.new_principal(policy)
     keys = {"aws_access_key_id": guest.access_key, "aws_secret_access_key": guest.secret_key}
@@ -58,7 +58,7 @@ def test_policy(aws):
     assert refusal(ec2.describe_images, DryRun=True) == "UnauthorizedOperation"
 
 
-def test_record(aws, client):
+def test_calls_are_recorded(aws, client):
     client("ebs").start_snapshot(VolumeSize=1)
     assert refusal(client("ec2").delete_snapshot, SnapshotId="snap-1") == "InvalidSnapshot.NotFound"
     assert aws.calls.counts == {"StartSnapshot": 1, "DeleteSnapshot": 1}
@@ -76,12 +76,12 @@ def test_record(aws, client):
         ("stall", BotoCoreError, 0),
         ("cut-upload", BotoCoreError, 0),
         ("cut-after", BotoCoreError, 1),
-        ("cut-answer", (KeyError, BotoCoreError), 1),  # newer ones take half of an answer for a whole one
+        ("cut-answer", (KeyError, BotoCoreError), 1),  # newer botocore versions accept half of an answer
         ("garbage", UnicodeDecodeError, 1),
         ("slow", None, 1),
     ],
 )
-def test_fault(aws, client, kind, expected, made):
+def test_fault_has_its_error_and_effect(aws, client, kind, expected, made):
     ebs = client("ebs")
     aws.faults.add(kind, "StartSnapshot", times=1)
     if isinstance(expected, str):
@@ -95,7 +95,7 @@ def test_fault(aws, client, kind, expected, made):
     assert ebs.start_snapshot(VolumeSize=1)["Status"] == "pending"
 
 
-def test_the_same_requests_have_the_same_fate(aws, client):
+def test_same_requests_get_the_same_faults(aws, client):
     def fates():
         aws.reset()
         aws.faults.add("500", rate=0.5)
@@ -109,7 +109,7 @@ def test_the_same_requests_have_the_same_fate(aws, client):
     assert set(first) == {None, "InternalServerException"}
 
 
-def test_what_was_made_is_not_seen_at_once(aws, client):
+def test_new_snapshot_appears_late(aws, client):
     aws.reset(World(clock := ManualClock()))
     aws.world.timing.snapshot_completes = 60
     aws.world.timing.tags_appear = Delay(calls=2)
@@ -122,7 +122,7 @@ def test_what_was_made_is_not_seen_at_once(aws, client):
     assert ec2.describe_snapshots(SnapshotIds=[made])["Snapshots"][0]["State"] == "completed"
 
 
-def test_a_snapshot_that_nobody_writes_to_ends(aws, client):
+def test_pending_snapshot_without_writes_fails(aws, client):
     aws.reset(World(clock := ManualClock()))
     made = client("ebs").start_snapshot(VolumeSize=1, Timeout=10)["SnapshotId"]
     clock.advance(601)

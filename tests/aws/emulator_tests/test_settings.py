@@ -1,4 +1,4 @@
-"""The emulator knows settings of the account that change what other calls do, and checks what botocore does not."""
+"""The emulator's account settings change other calls, and its checks cover what botocore does not check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def patterns():
                 yield pytest.param(shape.metadata["pattern"], id=f"{name}-{shape.name}")
 
 
-def test_every_pattern_of_the_models_can_be_checked():
+def test_every_pattern_of_the_models_compiles():
     found = [one.values[0] for one in patterns()]
     assert len(found) > 100
     for pattern in found:
@@ -42,14 +42,14 @@ def refuse(path, why):
         ("BlockIndex", 0, -1),
     ],
 )
-def test_a_value_is_what_the_model_allows(name, good, bad):
+def test_values_are_checked_by_the_model(name, good, bad):
     shape = service.model_of("ebs").shape_for(name)
     assert check_scalar(shape, good, name, refuse) == good
     with pytest.raises(ValueError, match=name):
         check_scalar(shape, bad, name, refuse)
 
 
-def test_a_list_is_as_long_as_the_model_allows():
+def test_length_of_a_list_is_checked_by_the_model():
     shape = service.model_of("ec2").operation_model("DescribeImageReferences").input_shape.members["ImageIds"]
     check_size(shape, ["ami-1"] * 10, "ImageIds", refuse)
     with pytest.raises(ValueError, match="ImageIds"):
@@ -70,13 +70,13 @@ def test_encryption_by_default(aws, call, client):
     assert copied["BlockDeviceMappings"][0]["Ebs"]["Encrypted"]
 
 
-def test_a_snapshot_under_the_default_key_is_shared_with_nobody(call):
+def test_snapshot_under_the_default_key_cannot_be_shared(call):
     shared = {"Attribute": "createVolumePermission", "OperationType": "add", "UserIds": ["111122223333"]}
     made = call.snapshot(Encrypted=True)
     assert code(call.ec2.modify_snapshot_attribute, SnapshotId=made, **shared) == "OperationNotPermitted"
 
 
-def test_blocked_access_to_snapshots(aws, call):
+def test_blocked_public_access_to_snapshots(aws, call):
     aws.region().block_snapshot_access = True
     shared = {"Attribute": "createVolumePermission", "OperationType": "add", "GroupNames": ["all"]}
     assert call.ec2.get_snapshot_block_public_access_state()["State"] == "block-new-sharing"
@@ -92,12 +92,12 @@ def test_enforced_tokens_of_the_metadata_service(aws, call):
     call.run(of_hvm, InstanceType="t2.micro")
 
 
-def test_no_option_goes_with_a_disabled_metadata_service(call):
+def test_disabled_metadata_service_has_no_further_options(call):
     options = {"HttpEndpoint": "disabled", "HttpTokens": "required"}
     assert code(call.run, MetadataOptions=options) == "InvalidParameterCombination"
 
 
-def test_kms_tells_what_an_alias_stands_for(aws, client):
+def test_kms_finds_the_key_of_an_alias(aws, client):
     region = aws.region()
     region.kms["alias/ours"] = KEY
     for name in ("alias/ours", region.arn("kms", "alias/ours"), KEY, "ours"):
@@ -105,7 +105,7 @@ def test_kms_tells_what_an_alias_stands_for(aws, client):
     assert code(client("kms").describe_key, KeyId="alias/none") == "NotFoundException"
 
 
-def test_no_address_is_anybodys(aws, call):
+def test_addresses_are_reserved_for_documentation(aws, call):
     made = call.instance(call.run())
     assert made["PublicIpAddress"].startswith("203.0.113.")
     assert made["PrivateIpAddress"].startswith("192.0.2.")

@@ -1,4 +1,4 @@
-"""A snapshot's volume is what a plain dict of blocks says, through any history of children and deleted parents."""
+"""A snapshot's volume equals a dict of its blocks, after any history of children and deleted parents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PUTS = st.dictionaries(st.integers(0, 5), st.sampled_from([b"\0", b"a", b"b"]), 
 
 
 def line(generations):
-    """Return the snapshots of a line, each the child of the one before it, and what each volume should hold."""
+    """Return a chain of snapshots, each the child of the previous one, and the expected content of each volume."""
     snapshots, held, parent = [], [], None
     for puts in generations:
         own = {index: Block.of(byte * BLOCK) for index, byte in puts.items()}
@@ -21,7 +21,7 @@ def line(generations):
 
 
 @given(st.lists(PUTS, min_size=1, max_size=4), st.data())
-def test_volume(generations, data):
+def test_volume_has_the_expected_blocks(generations, data):
     snapshots, held = line(generations)
     for deleted in data.draw(st.sets(st.integers(0, len(snapshots) - 1))):
         for one in snapshots:
@@ -35,13 +35,13 @@ def test_volume(generations, data):
         assert list(one.content) == sorted(index for index, byte in blocks.items() if byte != b"\0")
 
 
-def test_reading_across_blocks():
+def test_read_across_blocks():
     one = Snapshot("snap-1", 1, 0.0, own={1: Block.of(b"x" * BLOCK)})
     assert one.read(BLOCK - 2, 4) == b"\0\0xx"
     assert one.read(2 * BLOCK - 2, 4) == b"xx\0\0"
 
 
-def test_file(tmp_path):
+def test_volume_as_a_file(tmp_path):
     one = Snapshot("snap-1", 1, 0.0, own={1: Block.of(b"x" * BLOCK)})
     one.write_to(tmp_path / "volume")
     assert (tmp_path / "volume").stat().st_size == 1 << 30

@@ -1,4 +1,4 @@
-"""The rules of our own security group."""
+"""The rules of unibuild's own security group."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ WEB = PortRule("tcp", 80, 80, "0.0.0.0/0")
 DNS = PortRule("udp", 53, 53, "0.0.0.0/0")
 
 
-def test_what_is_wanted():
+def test_open_setting_gives_the_wanted_rules():
     assert port_rules(["80", "53/udp", "8000-8010/tcp", "icmp"], ["0.0.0.0/0"]) == (
         WEB,
         DNS,
@@ -35,14 +35,14 @@ def test_what_is_wanted():
     assert port_rules(["icmp"], ["::/0"]) == (PortRule("icmpv6", -1, -1, "::/0"),)
 
 
-def test_only_our_own_rules_are_closed():
+def test_only_rules_of_unibuild_are_closed():
     there = [said("sgr-1", DNS), said("sgr-2", PortRule("tcp", 22, 22, "192.0.2.1/32"), ours=False)]
     there.append(said("sgr-3", PortRule("-1", -1, -1, "0.0.0.0/0"), egress=True))
     assert compare_rules([WEB], there) == ((WEB,), ("sgr-1",))
     assert compare_rules([DNS], there) == ((), ())
 
 
-def test_how_ec2_is_asked():
+def test_parameters_for_ec2():
     assert ip_permission(WEB) == {
         "IpProtocol": "tcp",
         "FromPort": 80,
@@ -58,7 +58,7 @@ rules = st.builds(
 
 
 @given(st.sets(rules), st.lists(rules, unique=True))
-def test_once_changed_nothing_more_is_to_change(asked, before):
+def test_changes_are_complete(asked, before):
     there = {f"sgr-{number}": said(f"sgr-{number}", rule) for number, rule in enumerate(before)}
     missing, surplus = compare_rules(asked, there.values())
     after = [rule for name, rule in there.items() if name not in surplus]

@@ -1,4 +1,4 @@
-"""What we write down of the instances that we start."""
+"""The records of the instances that unibuild starts."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ OLD = LaunchRecord("t1", "ami-1", "asked-1", "2026-11-24T12:00:00Z", "i-1")
 NEW = LaunchRecord("t2", "ami-2", "asked-2", "2026-11-24T12:01:00Z")
 
 
-def test_a_launch_from_its_token_to_the_end_of_the_one_before():
+def test_records_from_the_token_to_the_termination_of_the_old_instance():
     record = RegionLaunches("eu-west-1", good=OLD).begin(NEW)
     assert record.pending == NEW
     known = LaunchRecord(NEW.token, NEW.ami, NEW.asked, NEW.since, "i-2")
@@ -18,18 +18,18 @@ def test_a_launch_from_its_token_to_the_end_of_the_one_before():
     assert accepted.ended("i-1") == RegionLaunches("eu-west-1", good=known)
 
 
-def test_a_launch_that_fails_leaves_the_one_before():
+def test_failed_launch_leaves_the_previous_one():
     assert RegionLaunches("eu-west-1", good=OLD).begin(NEW).reject() == RegionLaunches("eu-west-1", good=OLD)
 
 
-def test_what_a_launch_does_first():
+def test_first_step_of_a_launch():
     record = RegionLaunches("eu-west-1")
     assert next_step(record, "asked-2") == "begin"
     assert next_step(record.begin(NEW), "asked-2") == "continue"
     assert next_step(record.begin(NEW), "asked-3") == "abandon"
 
 
-def test_each_region_is_kept_by_itself(tmp_path):
+def test_each_region_has_its_own_record(tmp_path):
     one, other = RegionLaunches("eu-west-1", good=OLD, ending=("i-9",)), RegionLaunches("us-east-1", pending=NEW)
     save(tmp_path, one)
     save(tmp_path, other)
@@ -39,7 +39,7 @@ def test_each_region_is_kept_by_itself(tmp_path):
 
 
 @given(st.lists(st.sampled_from(["begin", "accept", "reject"]), max_size=12))
-def test_no_instance_is_ever_forgotten(events):
+def test_no_instance_is_ever_lost(events):
     record, started, ended = RegionLaunches("eu-west-1"), [], []
     for number, event in enumerate(events):
         if event == "begin" and not record.pending:
@@ -48,7 +48,7 @@ def test_no_instance_is_ever_forgotten(events):
         elif event == "accept" and record.pending:
             record = record.accept()
         elif event == "reject" and record.pending:
-            ended.append(record.pending.id)  # it is ended before it is crossed out
+            ended.append(record.pending.id)  # it is terminated before it is removed from the record
             record = record.reject()
     known = [one.id for one in (record.good, record.pending) if one]
     assert sorted([*known, *record.ending, *ended]) == sorted(started)

@@ -1,4 +1,4 @@
-"""Our own security group on the emulator: made once, its ports kept as [launch] open says."""
+"""unibuild's own security group on the emulator: created once, with the ports of the setting [launch] open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_no_ports_need_no_group(project, groups):
     assert len(project.aws.calls) == 0
 
 
-def test_it_is_made_once(project, groups, client):
+def test_group_is_created_once(project, groups, client):
     (group,) = groups(open=("80", "53/udp"))
     assert rules(client, group) == [("tcp", 80, 80, "0.0.0.0/0"), ("udp", 53, 53, "0.0.0.0/0")]
     assert groups(open=("80", "53/udp")) == [group]
@@ -40,7 +40,7 @@ def test_it_is_made_once(project, groups, client):
     )
 
 
-def test_ports_follow_the_settings_and_what_a_person_opened_stays(groups, client):
+def test_ports_follow_the_settings_and_other_rules_are_kept(groups, client):
     (group,) = groups(open=("80",))
     client("ec2").authorize_security_group_ingress(
         GroupId=group, IpProtocol="tcp", FromPort=22, ToPort=22, CidrIp="192.0.2.1/32"
@@ -49,28 +49,28 @@ def test_ports_follow_the_settings_and_what_a_person_opened_stays(groups, client
     assert rules(client, group) == [("tcp", 22, 22, "192.0.2.1/32"), ("tcp", 443, 443, "198.51.100.0/24")]
 
 
-def test_a_group_of_that_name_that_is_not_ours_is_not_touched(project, groups, client):
+def test_group_of_another_owner_with_the_same_name_is_refused(project, groups, client):
     client("ec2").create_security_group(GroupName="unibuild-hello", Description="mine")
     with pytest.raises(AwsError, match="unibuild did not make it"):
         groups(open=("80",))
     assert project.aws.calls.count("AuthorizeSecurityGroupIngress") == 0
 
 
-def test_it_is_made_in_the_vpc_of_the_subnet(project, groups):
+def test_group_is_created_in_the_vpc_of_the_subnet(project, groups):
     vpc = add_vpc(project.aws.region(), default=False)
     subnet = next(one.id for one in project.aws.region().network.subnets.values() if one.vpc == vpc)
     (group,) = groups(open=("80",), subnet=subnet)
     assert project.aws.region().network.groups[group].vpc == vpc
 
 
-def test_without_a_default_vpc_a_subnet_is_asked_for(project, groups):
+def test_subnet_is_required_without_a_default_vpc(project, groups):
     remove_default_vpc(project.aws.region())
     with pytest.raises(AwsError, match="no default VPC") as caught:
         groups(open=("80",))
     assert "subnet" in caught.value.hint
 
 
-def test_it_is_removed_with_the_instance(project, client):
+def test_group_is_removed_with_the_instance(project, client):
     launches = Launches(project)
     launches.ready('console = "ready"', 'open = ["80"]')
     launches.run(project.ami())
@@ -78,7 +78,7 @@ def test_it_is_removed_with_the_instance(project, client):
     assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
-def test_it_is_removed_where_the_launch_was_refused(project, client):
+def test_group_is_removed_after_a_refused_launch(project, client):
     launches = Launches(project)
     launches.ready('console = "ready"', 'open = ["80"]')
     project.aws.world.quotas.vcpus = 0
@@ -88,7 +88,7 @@ def test_it_is_removed_where_the_launch_was_refused(project, client):
     assert [one["GroupName"] for one in client("ec2").describe_security_groups()["SecurityGroups"]] == ["default"]
 
 
-def test_it_stays_where_something_else_uses_it(project, groups):
+def test_group_in_use_is_kept(project, groups):
     (group,) = groups(open=("80",))
     project.call.run(SecurityGroupIds=[group])
     with pytest.raises(AwsError) as caught:

@@ -1,4 +1,4 @@
-"""How two blocks differ."""
+"""Compare the blocks of two snapshots."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ blocks = st.one_of(st.none(), st.binary(min_size=SIZE, max_size=SIZE))
 
 
 @given(st.integers(0, 9), blocks, blocks)
-def test_what_is_counted_is_what_differs(index, first, second):
+def test_counts_are_those_of_different_bytes(index, first, second):
     pairs = list(zip(first or bytes(SIZE), second or bytes(SIZE), strict=True))
     different = [place for place, (one, other) in enumerate(pairs) if one != other]
     found = compare_block(index, SIZE, first, second)
@@ -21,5 +21,5 @@ def test_what_is_counted_is_what_differs(index, first, second):
     assert found.how == ("first" if second is None else "second" if first is None else "changed")
 
 
-def test_a_block_of_zeros_is_as_good_as_none():
+def test_block_of_zeros_equals_a_missing_block():
     assert compare_block(3, SIZE, bytes(SIZE), None) is None

@@ -1,4 +1,4 @@
-"""What every publisher must do. docs/how-to/add-a-publisher.md says how to add one."""
+"""The contract of every publisher. docs/how-to/add-a-publisher.md describes how to add one."""
 
 from __future__ import annotations
 

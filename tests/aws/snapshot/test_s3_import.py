@@ -1,4 +1,4 @@
-"""Snapshots by way of S3, against the emulator."""
+"""Snapshots via S3, against the emulator."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Imports:
 
     @property
     def left(self) -> list[object]:
-        """What is left in the bucket: objects, and uploads that did not end."""
+        """The rest in the bucket: objects, and unfinished uploads."""
         bucket = self.emulator.world.buckets["images"]
         return [*bucket.objects, *bucket.uploads]
 
@@ -50,7 +50,7 @@ def imports(aws: Emulator, client) -> Imports:
     return Imports(aws, client)
 
 
-def test_the_image_becomes_a_snapshot_and_the_object_goes(imports: Imports) -> None:
+def test_image_becomes_a_snapshot_and_the_object_is_removed(imports: Imports) -> None:
     made = imports.make(LARGE)
     assert imports.snapshots[made.id].content == LARGE.content
     assert imports.emulator.calls.count("UploadPart") == 2
@@ -60,7 +60,7 @@ def test_the_image_becomes_a_snapshot_and_the_object_goes(imports: Imports) -> N
 
 
 @pytest.mark.parametrize("kind", ["throttle", "502", "cut-after", "cut-answer", "garbage"])
-def test_faults_on_the_way(imports: Imports, kind: str) -> None:
+def test_faults_during_the_import(imports: Imports, kind: str) -> None:
     imports.emulator.faults.add(kind, rate=0.34)
     made = imports.make()
     assert imports.snapshots[made.id].content == SMALL.content
@@ -69,14 +69,14 @@ def test_faults_on_the_way(imports: Imports, kind: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload", "ImportSnapshot"])
-def test_the_object_goes_also_after_a_failure(imports: Imports, operation: str) -> None:
+def test_object_is_removed_after_a_failure_too(imports: Imports, operation: str) -> None:
     imports.emulator.faults.add("500", operation, error=Refused("AccessDenied", "No.", 403))
     with pytest.raises(AwsError, match="may not do this"):
         imports.make()
     assert imports.left == []
 
 
-def test_an_import_that_fails_is_told_and_can_be_tried_again(imports: Imports) -> None:
+def test_failed_import_is_reported_and_can_be_tried_again(imports: Imports) -> None:
     imports.emulator.world.roles["vmimport"] = "other"
     with pytest.raises(AwsError, match="403 Forbidden") as caught:
         imports.make()
@@ -85,17 +85,17 @@ def test_an_import_that_fails_is_told_and_can_be_tried_again(imports: Imports) -
     assert imports.snapshots[imports.make().id].content == SMALL.content
 
 
-def test_a_snapshot_that_was_deleted_meanwhile_is_imported_again(imports: Imports) -> None:
+def test_snapshot_that_was_deleted_meanwhile_is_imported_again(imports: Imports) -> None:
     imports.snapshots.pop(imports.make().id)
     assert imports.snapshots[imports.make().id].content == SMALL.content
 
 
-def test_an_import_that_a_killed_run_began_is_taken_up(imports: Imports) -> None:
+def test_import_of_a_killed_run_is_continued(imports: Imports) -> None:
     def watch(call, moment):
         if call.operation == "ImportSnapshot" and moment == "after":
             imports.emulator.faults.add("500", error=Refused("AccessDenied", "No.", 403))
 
-    imports.emulator.faults.watch = watch  # from there on the run can do nothing any more
+    imports.emulator.faults.watch = watch  # from then on the run can call nothing
     with pytest.raises(AwsError):
         imports.make()
     imports.emulator.faults.clear()
@@ -107,7 +107,7 @@ def test_an_import_that_a_killed_run_began_is_taken_up(imports: Imports) -> None
     assert imports.left == []
 
 
-def test_what_other_runs_left_in_the_bucket_goes_after_a_day(imports: Imports, client) -> None:
+def test_leftovers_of_other_runs_are_removed_after_a_day(imports: Imports, client) -> None:
     s3, bucket = client("s3"), imports.emulator.world.buckets["images"]
     for key in ("unibuild/hello/old.raw", "unibuild/hello/young.raw", "unibuild/other/old.raw", "old.raw"):
         s3.put_object(Bucket="images", Key=key, Body=b"")
@@ -122,7 +122,7 @@ def test_what_other_runs_left_in_the_bucket_goes_after_a_day(imports: Imports, c
     assert [upload.key for upload in bucket.uploads.values()] == kept
 
 
-def test_every_abandoned_upload_goes_also_after_a_lost_answer(imports: Imports) -> None:
+def test_every_abandoned_upload_is_removed_even_after_a_lost_answer(imports: Imports) -> None:
     faults = imports.emulator.faults
     faults.add("cut-after", "CreateMultipartUpload", times=2)
     faults.add("cut-after", "AbortMultipartUpload", times=1)
@@ -134,6 +134,6 @@ def test_encryption(imports: Imports) -> None:
     assert imports.snapshots[imports.make(encryption="aws/ebs").id].key.startswith("arn:aws:kms:")
 
 
-def test_a_bucket_that_is_not_there(imports: Imports) -> None:
+def test_missing_bucket_is_an_error(imports: Imports) -> None:
     with pytest.raises(AwsError, match="the bucket does not exist"):
         imports.make(bucket="nowhere-to-be-found")

@@ -29,7 +29,7 @@ def uploads(aws: Emulator, tmp_path: Path) -> Uploads:
     return Uploads(aws, tmp_path)
 
 
-def test_only_what_is_not_zeros_is_put_and_the_volume_is_the_image(uploads: Uploads) -> None:
+def test_only_blocks_with_data_are_put_and_the_volume_equals_the_image(uploads: Uploads) -> None:
     disk = Disk.of(1, 0, 2, 3)
     made = uploads.make(disk, tags={"unibuild:unikernel": "hello"})
     assert made.puts == uploads.count("PutSnapshotBlock") == 3
@@ -38,7 +38,7 @@ def test_only_what_is_not_zeros_is_put_and_the_volume_is_the_image(uploads: Uplo
     assert UploadJournal(uploads.folder).begun == ()
 
 
-def test_a_change_puts_one_block_on_top_of_the_parent(uploads: Uploads) -> None:
+def test_change_puts_one_block_on_top_of_the_parent(uploads: Uploads) -> None:
     old, new = Disk.of(1, 2, 3, 4), Disk.of(1, 2, 3, 99)
     base = uploads.base(uploads.make(old), old)
     uploads.emulator.calls.clear()
@@ -47,21 +47,21 @@ def test_a_change_puts_one_block_on_top_of_the_parent(uploads: Uploads) -> None:
     assert uploads.there(made).content == new.content
 
 
-def test_a_smaller_image_puts_zeros_over_what_the_parent_had(uploads: Uploads) -> None:
+def test_smaller_image_puts_zeros_over_the_parents_blocks(uploads: Uploads) -> None:
     old, new = Disk.of(*range(1, 8)), Disk.of(*range(1, 5))
     made = uploads.make(new, uploads.base(uploads.make(old), old))
     assert made.puts == 3
     assert uploads.there(made).content == new.content
 
 
-def test_a_parent_that_is_gone_is_done_without(uploads: Uploads) -> None:
+def test_missing_parent_is_not_used(uploads: Uploads) -> None:
     disk = Disk.of(1, 2, 3)
     made = uploads.make(disk, BaseSnapshot("snap-0123456789abcdef0", 1, {0: disk.checksums[0]}))
     assert (made.parent, made.puts) == (None, 3)
     assert uploads.there(made).content == disk.content
 
 
-def test_an_image_that_is_there_needs_no_call(uploads: Uploads) -> None:
+def test_existing_image_needs_no_call(uploads: Uploads) -> None:
     disk = Disk.of(1, 2)
     first = uploads.make(disk)
     uploads.emulator.calls.clear()
@@ -78,7 +78,7 @@ FAULTS = ["throttle", "500", "503", "502", "cut-before", "cut-upload", "cut-afte
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_third_of_all_calls_fail(uploads: Uploads, kind: str) -> None:
+def test_upload_completes_if_a_third_of_all_calls_fail(uploads: Uploads, kind: str) -> None:
     uploads.emulator.faults.add(kind, rate=0.34)
     disk = Disk.of(*range(1, 16))
     made = uploads.make(disk)
@@ -87,7 +87,7 @@ def test_a_third_of_all_calls_fail(uploads: Uploads, kind: str) -> None:
     assert list(uploads.snapshots) == [made.id]
 
 
-def test_a_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
+def test_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
     uploads.retries = RetryPolicy(read=(0.2, 10.0))
     uploads.emulator.faults.patience = 1.0
     uploads.emulator.faults.add("stall", "PutSnapshotBlock", times=2)
@@ -96,7 +96,7 @@ def test_a_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
     assert uploads.emulator.faults.hits == {"stall": 2}
 
 
-def test_a_new_snapshot_may_not_be_there_for_minutes(uploads: Uploads) -> None:
+def test_new_snapshot_may_be_missing_for_minutes(uploads: Uploads) -> None:
     clock = ManualClock()
     uploads.emulator.reset(World(clock))
     uploads.emulator.world.timing.snapshot_appears = Delay(seconds=120, calls=20)
@@ -107,14 +107,14 @@ def test_a_new_snapshot_may_not_be_there_for_minutes(uploads: Uploads) -> None:
 
 @pytest.mark.parametrize("kind", ["cut-after", "garbage", "cut-answer"])
 @pytest.mark.parametrize("operation", ["StartSnapshot", "CompleteSnapshot"])
-def test_an_answer_that_was_lost_is_found_again(uploads: Uploads, operation: str, kind: str) -> None:
+def test_lost_answer_is_found_again(uploads: Uploads, operation: str, kind: str) -> None:
     uploads.emulator.faults.add(kind, operation, times=1)
     made = uploads.make(Disk.of(1, 2))
     assert list(uploads.snapshots) == [made.id]
     assert uploads.there(made).content == Disk.of(1, 2).content
 
 
-def test_an_error_for_good_deletes_the_pending_snapshot(uploads: Uploads) -> None:
+def test_permanent_error_deletes_the_pending_snapshot(uploads: Uploads) -> None:
     from emulator.errors import AwsError as Refused
 
     denied = Refused("AccessDeniedException", "No.", 403)
@@ -125,7 +125,7 @@ def test_an_error_for_good_deletes_the_pending_snapshot(uploads: Uploads) -> Non
     assert UploadJournal(uploads.folder).begun == ()
 
 
-def test_a_fault_that_does_not_pass_keeps_what_is_there_for_the_next_run(uploads: Uploads) -> None:
+def test_lasting_fault_keeps_the_upload_for_the_next_run(uploads: Uploads) -> None:
     uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=2)
     with pytest.raises(AwsError):
@@ -137,7 +137,7 @@ def test_a_fault_that_does_not_pass_keeps_what_is_there_for_the_next_run(uploads
     assert uploads.there(made).content == Disk.of(1, 2, 3).content
 
 
-def test_an_image_that_changes_under_way_leaves_nothing(uploads: Uploads) -> None:
+def test_image_that_changes_during_the_upload_leaves_nothing(uploads: Uploads) -> None:
     class Changing(Disk):
         def read(self, index: int) -> bytes:
             if uploads.snapshots:
@@ -149,7 +149,7 @@ def test_an_image_that_changes_under_way_leaves_nothing(uploads: Uploads) -> Non
     assert uploads.snapshots == {}
 
 
-def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
+def test_expired_snapshot_is_started_again(uploads: Uploads) -> None:
     clock = ManualClock()
     uploads.emulator.reset(World(clock))
     uploads.retries = RetryPolicy(budget=0.2, tries=2)
@@ -164,7 +164,7 @@ def test_a_snapshot_that_expired_is_begun_again(uploads: Uploads) -> None:
     assert list(uploads.snapshots) == [made.id]
 
 
-def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads) -> None:
+def test_deleted_pending_snapshot_is_started_again(uploads: Uploads) -> None:
     uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
@@ -175,7 +175,7 @@ def test_a_begun_snapshot_that_somebody_deleted_is_begun_again(uploads: Uploads)
     assert uploads.there(made).content == Disk.of(1, 2, 3).content
 
 
-def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:
+def test_unfinished_upload_of_another_image_is_removed(uploads: Uploads) -> None:
     uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
@@ -185,7 +185,7 @@ def test_a_begun_upload_of_another_image_is_removed(uploads: Uploads) -> None:
     assert list(uploads.snapshots) == [made.id]
 
 
-def test_without_the_journal_the_token_finds_the_snapshot(uploads: Uploads) -> None:
+def test_token_finds_the_snapshot_without_the_journal(uploads: Uploads) -> None:
     uploads.retries = RetryPolicy(budget=0.2, tries=2)
     uploads.emulator.faults.add("500", "PutSnapshotBlock", skip=1)
     with pytest.raises(AwsError):
@@ -196,13 +196,13 @@ def test_without_the_journal_the_token_finds_the_snapshot(uploads: Uploads) -> N
     assert list(uploads.snapshots) == [made.id]
 
 
-def test_a_journal_that_is_broken_counts_as_empty(uploads: Uploads) -> None:
+def test_damaged_journal_counts_as_empty(uploads: Uploads) -> None:
     (uploads.folder / "aws.json").write_bytes(b'{"version": 0}')
     uploads.make(Disk.of(1))
     assert b'"version":1' in (uploads.folder / "aws.json").read_bytes()
 
 
-def test_the_progress_tells_bytes_and_the_time_left(uploads: Uploads) -> None:
+def test_progress_shows_bytes_and_remaining_time(uploads: Uploads) -> None:
     uploads.make(Disk.of(1, 2, 3, 4))
     shown = [(fraction, detail) for what, fraction, detail in uploads.told if what.startswith("upload")]
     assert shown[0] == (0.0, "0.0 of 2.0 MiB")
@@ -221,7 +221,7 @@ print(json.dumps(Uploads(None, Path({folder!r})).make(Disk.of(*range(1, 21)))))
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_upload_goes_on_where_it_stopped(uploads: Uploads, blow: signal.Signals) -> None:
+def test_killed_upload_continues_where_it_stopped(uploads: Uploads, blow: signal.Signals) -> None:
     code = UPLOAD.format(here=str(Path(__file__).parents[1]), folder=str(uploads.folder))
 
     def run() -> subprocess.Popen[bytes]:
@@ -244,5 +244,5 @@ def test_a_killed_upload_goes_on_where_it_stopped(uploads: Uploads, blow: signal
         assert child.wait(200) == 0
     [made] = uploads.snapshots.values()
     assert made.content == Disk.of(*range(1, 21)).content
-    if blow is signal.SIGINT:  # what was answered is written down; a killed run may lose half a second
-        assert uploads.count("PutSnapshotBlock") <= 18  # the 11th is sent once two are answered: see Pace
+    if blow is signal.SIGINT:  # answered calls are in the journal; a killed run may lose half a second
+        assert uploads.count("PutSnapshotBlock") <= 18  # the 11th is sent after two answers: see Pace

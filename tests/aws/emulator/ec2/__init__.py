@@ -1,4 +1,4 @@
-"""EC2: each module has the operations of one kind of thing; to import them is to register them."""
+"""EC2: each module has the operations on one kind of resource, and registers them on import."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def _address(region: Region, params: Params) -> Address:
 
 @EC2.operation
 def associate_address(region: Region, params: Params) -> Params:
-    """Give an address to an instance: it is taken from another one, where that was not forbidden."""
+    """Associate an address with an instance; unless forbidden, it is taken from another instance."""
     address, (instance,) = _address(region, params), find(region, [params["InstanceId"]])
     state = instance.state(region.now)
     if state not in ("running", "stopped", "stopping"):
@@ -73,7 +73,7 @@ def associate_address(region: Region, params: Params) -> Params:
 
 
 def _renew(region: Region, instance_id: str | None) -> None:
-    """An instance that loses its Elastic IP gets another public address, where it was launched with one."""
+    """Give an instance that loses its Elastic IP another public address, if it was launched with one."""
     if instance_id is not None and region.instances[instance_id].public:
         region.instances[instance_id].public_ip = region.world.new_public_ip()
 

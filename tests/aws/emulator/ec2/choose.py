@@ -1,4 +1,4 @@
-"""How EC2's Describe operations choose: ids, filters with wildcards, pages."""
+"""Selection in EC2's Describe operations: ids, filters with wildcards, pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def matches(value: Any, patterns: Iterable[str]) -> bool:
-    """Tell whether a value is one of the patterns: ``*`` is any text, ``?`` a character, ``\\`` takes their meaning."""
+    """Return whether a value matches one of the patterns: ``*`` is any text, ``?`` a character, ``\\`` escapes them."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return any(_pattern(pattern).fullmatch(text) for pattern in patterns)
 
@@ -32,7 +32,7 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 
 def filtered(items: list[Params], filters: list[Params] | None, fields: Fields) -> list[Params]:
-    """Return the items that all filters keep; an item's tags are its member ``Tags``."""
+    """Return the items that match all filters; an item's tags are its member ``Tags``."""
     for one in filters or []:
         name, patterns = one.get("Name", ""), one.get("Values", [])
         tags = [item.get("Tags", []) for item in items]
@@ -55,7 +55,7 @@ def _holds(item: Params, field: str | Callable[[Params], Any], patterns: list[st
 
 
 def known(ids: list[str] | None, there: Iterable[str], kind: str, prefixes: str) -> None:
-    """Refuse ids that are none (``prefixes`` is a regular expression), and those that nothing has."""
+    """Refuse malformed ids (``prefixes`` is a regular expression), and ids that do not exist."""
     for one in ids or []:
         if not re.fullmatch(rf"({prefixes})-[0-9a-f]+", one):
             code = f"Invalid{kind}.Malformed" if kind in ("AMIID", "InstanceID") else "InvalidParameterValue"
@@ -67,7 +67,7 @@ def known(ids: list[str] | None, there: Iterable[str], kind: str, prefixes: str)
 def page(
     items: list[Params], params: Params, ids: str, *, low: int = 5, high: int = 1000
 ) -> tuple[list[Params], Params]:
-    """Return a page, and the answer's NextToken where there are more; ``ids`` names the parameter with the ids."""
+    """Return a page, and the answer's NextToken if more follow; ``ids`` names the parameter with the ids."""
     size = params.get("MaxResults")
     if size is None:
         return items, {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PORTS = ("IpProtocol", "FromPort", "ToPort")
 SOURCES = {"CidrIp": "IpRanges", "CidrIpv6": "Ipv6Ranges", "GroupId": "UserIdGroupPairs"}
-"""The member that says where from, and the list of IpPermission that it belongs into."""
+"""The member with a rule's source, and its list in IpPermission."""
 EGRESS = {"IpProtocol": "-1", "CidrIp": "0.0.0.0/0", "IsEgress": True}
 GROUP_FILTERS = {
     "description": "Description",
@@ -60,7 +60,7 @@ def delete_security_group(region: Region, params: Params) -> Params:
 
 
 def _group(region: Region, params: Params) -> Group:
-    """Return the group of an id, or of a name in the default VPC."""
+    """Return the group with an id, or with a name in the default VPC."""
     if "GroupId" in params:
         return region.network.group(params["GroupId"])
     for one in region.network.groups.values():
@@ -97,7 +97,7 @@ def _check_rule(rule: Params) -> None:
 
 
 def _bare(rule: Params) -> Params:
-    """Return what makes a rule the same as another one."""
+    """Return the fields by which two rules are the same."""
     return {key: rule.get(key) for key in (*PORTS, *SOURCES)}
 
 
@@ -123,7 +123,7 @@ def revoke_security_group_ingress(region: Region, params: Params) -> Params:
 
 @EC2.operation
 def describe_security_group_rules(region: Region, params: Params) -> Params:
-    """List single rules, among them the one that lets everything out, which each group has from the beginning."""
+    """List single rules, including the rule for all outgoing traffic that each new group has."""
     told = []
     for group in region.network.groups.values():
         egress = {**EGRESS, "Id": group.id.replace("sg-", "sgr-")}

@@ -1,4 +1,4 @@
-"""What becomes of an AMI: copies, sharing, deprecation, protection."""
+"""Operations on existing AMIs: copies, sharing, deprecation, protection."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _same_kernel(region: Region, name: str) -> str:
 
 
 def _copied(region: Region, there: Region, mapping: dict[str, Any], description: str, params: Params) -> dict[str, Any]:
-    """Return a mapping to a copy of its snapshot, made in this region."""
+    """Return a mapping with a copy of its snapshot in this region."""
     if "SnapshotId" not in mapping.get("Ebs", {}):
         return mapping
     old = there.snapshot(mapping["Ebs"]["SnapshotId"])
@@ -104,7 +104,7 @@ def modify_image_attribute(region: Region, params: Params) -> None:
 
 
 def _permissions(params: Params) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Return the permissions to add and those to remove, of either way to say them."""
+    """Return the permissions to add and those to remove, from either form of the parameters."""
     if "LaunchPermission" in params:
         return params["LaunchPermission"].get("Add", []), params["LaunchPermission"].get("Remove", [])
     lists = {
@@ -159,7 +159,7 @@ def describe_image_attribute(region: Region, params: Params) -> Params:
 
 @EC2.operation
 def describe_image_references(region: Region, params: Params) -> Params:
-    """List what names an AMI: only what a test has put into ``region.references``."""
+    """List the resources that name an AMI: those that a test has put into ``region.references``."""
     if params.get("IncludeAllResourceTypes") == bool(params.get("ResourceTypes")):
         raise AwsError("InvalidParameterCombination", "Either ResourceTypes or IncludeAllResourceTypes is needed.")
     kinds = [one["ResourceType"] for one in params.get("ResourceTypes", [])]
@@ -181,7 +181,7 @@ def get_image_block_public_access_state(region: Region, params: Params) -> Param
 
 @EC2.operation
 def enable_image_deprecation(region: Region, params: Params) -> Params:
-    """Say from when on an AMI is deprecated: a time to come, at most ten years away, told to the minute."""
+    """Set the time of an AMI's deprecation: in the future, at most ten years away, rounded down to the minute."""
     image, when = own_image(region, params["ImageId"]), params["DeprecateAt"].timestamp()
     if not region.now < when < region.now + LATEST_DEPRECATION:
         raise AwsError(

@@ -1,4 +1,4 @@
-"""AMIs: how they are registered, found and ended."""
+"""AMIs: registration, description and deregistration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9()\[\] ./\-'@_]{3,128}")
 ONLY_HVM = ("EnaSupport", "SriovNetSupport", "BootMode", "TpmSupport", "ImdsSupport", "UefiData")
-"""What makes instances of a paravirtual AMI unreachable, by the user guide: refused here."""
+"""Settings that make instances of a paravirtual AMI unreachable, by the user guide; they are refused here."""
 
 
 def _ebs(member: str) -> Any:
@@ -97,7 +97,7 @@ def register_image(region: Region, params: Params) -> Params:
 
 
 def add(region: Region, image: Image, tags: dict[str, dict[str, str]]) -> str:
-    """Put a new AMI into its region, with its tags and its snapshots'; return its id."""
+    """Add a new AMI to its region, with tags for it and for its snapshots; return its id."""
     region.images[image.id] = image
     region.tags[image.id] = tags["image"]
     for snapshot in image.snapshot_ids:
@@ -175,7 +175,7 @@ def own_image(region: Region, image_id: str) -> Image:
 
 
 PROTECTION_COOLDOWN = 86400.0
-"""Seconds for which an AMI stays protected after its protection with a cooldown was taken away."""
+"""Seconds for which an AMI stays protected after its protection with a cooldown was disabled."""
 
 
 @EC2.operation

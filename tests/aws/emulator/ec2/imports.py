@@ -30,7 +30,7 @@ def import_snapshot(region: Region, params: Params) -> Params:
 
 
 def _import(region: Region, params: Params) -> str:
-    """Begin a task. Without a role it is refused at once; what is wrong with the object comes out later."""
+    """Begin a task. A missing role is refused at once; an error in the object is reported later."""
     disk, role = params.get("DiskContainer", {}), params.get("RoleName", "vmimport")
     bucket, key = _source(disk)
     if role not in region.world.roles:

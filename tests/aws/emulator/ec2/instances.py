@@ -1,4 +1,4 @@
-"""Instances once they run: what is told of them, their console, their end."""
+"""Operations on running instances: description, console, stop and termination."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emulator.world import Region
 
 REMEMBERED = 3600.0
-"""Seconds that an instance is told of after it was terminated."""
+"""Seconds for which a terminated instance is described."""
 CONSOLE_SIZE = 65536
 
 FILTERS = {
@@ -82,7 +82,7 @@ def elastic_ip(region: Region, one: Instance) -> str | None:
 
 
 def reservations(region: Region, instances: list[Instance]) -> list[Params]:
-    """Return instances in the shape of DescribeInstances, those that were started together in one reservation."""
+    """Return instances in the shape of DescribeInstances; those of one RunInstances share a reservation."""
     ids = dict.fromkeys(one.reservation for one in instances)
     return [
         {
@@ -95,7 +95,7 @@ def reservations(region: Region, instances: list[Instance]) -> list[Params]:
 
 
 def find(region: Region, ids: list[str] | None) -> list[Instance]:
-    """Return the instances of these ids, all of them where there are none; those of long ago are forgotten."""
+    """Return the instances with these ids, or all if none is given, without those terminated long ago."""
     ended = {one.id: one.since("terminated") for one in region.instances.values()}
     there = {
         key: one
@@ -120,7 +120,7 @@ def describe_instances(region: Region, params: Params) -> Params:
 
 @EC2.operation
 def describe_instance_status(region: Region, params: Params) -> Params:
-    """Tell the checks of the running instances, or of all that are asked for by ``IncludeAllInstances``."""
+    """Return the status checks of the running instances, or of all with ``IncludeAllInstances``."""
     told = [_status(region, one) for one in find(region, params.get("InstanceIds"))]
     if not params.get("IncludeAllInstances"):
         told = [one for one in told if one["InstanceState"]["Name"] == "running"]
@@ -130,7 +130,7 @@ def describe_instance_status(region: Region, params: Params) -> Params:
 
 
 def _status(region: Region, one: Instance) -> Params:
-    """Return the checks of an instance: "initializing" until ``timing.instance_checks`` seconds after it runs."""
+    """Return the status checks of an instance: "initializing" in its first ``timing.instance_checks`` seconds."""
     state = one.state(region.now)
     waits = state == "pending" or not _runs_for(region, one, region.world.timing.instance_checks)
     status = {"Status": "not-applicable" if state not in ("pending", "running") else "initializing" if waits else "ok"}
@@ -150,7 +150,7 @@ def _runs_for(region: Region, one: Instance, seconds: float) -> bool:
 
 @EC2.operation
 def get_console_output(region: Region, params: Params) -> Params:
-    """Tell what ``world.console`` says, ``timing.console_appears`` seconds after it runs; nothing before."""
+    """Return the output of ``world.console``, and nothing in the first ``timing.console_appears`` seconds."""
     (one,) = find(region, [params["InstanceId"]])
     if params.get("Latest") and TYPES[one.type].hypervisor == "xen":
         raise AwsError(
@@ -165,7 +165,7 @@ def get_console_output(region: Region, params: Params) -> Params:
 def _change(
     region: Region, params: Params, allowed: tuple[str, ...], states: tuple[str, str], after: float
 ) -> list[Params]:
-    """Let instances go through two states; those that are in them already stay, any other state is refused."""
+    """Take instances through two states; those already in one of them stay, and any other state is refused."""
     told = []
     for one in find(region, params["InstanceIds"]):
         before = one.state(region.now)

@@ -1,4 +1,4 @@
-"""RunInstances: what may be launched where."""
+"""RunInstances: launch instances, and refuse combinations that EC2 refuses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from emulator.world import Region
 
 MAX_USER_DATA = 16384
-"""Bytes, before they are encoded."""
+"""The largest user data, in bytes before encoding."""
 
 
 @EC2.operation(validates=True)
 def run_instances(region: Region, params: Params) -> Params:
-    """Start instances. The same ClientToken gives the same ones, whatever became of them."""
+    """Start instances. The same ClientToken returns the same instances, whatever their state is now."""
     mismatch = AwsError("IdempotentParameterMismatch", "The client token was used with other parameters.")
     reservation = region.once("RunInstances", params, lambda: _run(region, params), mismatch)
     made = [one for one in region.instances.values() if one.reservation == reservation]
@@ -78,7 +78,7 @@ def _instance(
 
 
 def check_type(region: Region, image: Image, kind: Type) -> None:
-    """Refuse an AMI that is not there yet, and one that this instance type cannot run."""
+    """Refuse an AMI that is not available yet, and one that this instance type cannot run."""
     if image.kind != "machine" or image.state(region.now) != "available":
         raise AwsError("InvalidAMIID.Unavailable", f"The image ID '{image.id}' is not available")
     if image.architecture not in kind.architectures:
@@ -95,9 +95,9 @@ def check_type(region: Region, image: Image, kind: Type) -> None:
 
 
 def _check_metadata(region: Region, image: Image, options: Params) -> None:
-    """Refuse what does not go together, and instances without tokens where the account enforces them.
+    """Refuse conflicting metadata options, and instances without required tokens if the account enforces them.
 
-    Not documented, and assumed here: the enforcement asks for tokens also where the endpoint is disabled.
+    Not documented, and assumed here: the enforcement requires tokens even if the endpoint is disabled.
     """
     if options.get("HttpEndpoint") == "disabled" and len(options) > 1:
         raise AwsError("InvalidParameterCombination", "HttpEndpoint must be enabled to set other metadata options.")
@@ -118,7 +118,7 @@ def _check_user_data(text: str | None) -> None:
 
 
 def _place(region: Region, params: Params) -> tuple[Subnet, list[str], bool]:
-    """Return the subnet, the groups, and whether there is a public address."""
+    """Return the subnet, the groups, and whether the instance gets a public address."""
     interface = (params.get("NetworkInterfaces") or [{}])[0]
     if interface and any(key in params for key in ("SubnetId", "SecurityGroupIds", "SecurityGroups")):
         raise AwsError(

@@ -29,7 +29,7 @@ OPEN_REGIONS = (
     "ap-northeast-1",
     "sa-east-1",
 )
-"""Regions that every account has."""
+"""Regions that are enabled in every account."""
 
 
 @EC2.operation

@@ -1,4 +1,4 @@
-"""Snapshots, as EC2 shows them."""
+"""Snapshots: EC2's operations on them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def delete_snapshot(region: Region, params: Params) -> None:
 
 
 def remove(region: Region, snapshot_id: str) -> None:
-    """Delete a snapshot that no AMI needs; those that were begun from it keep the blocks they share."""
+    """Delete a snapshot that no AMI needs; its children keep the shared blocks."""
     snapshot = region.snapshot(snapshot_id)
     for image in region.images.values():
         if snapshot_id in image.snapshot_ids:
@@ -84,7 +84,7 @@ def remove(region: Region, snapshot_id: str) -> None:
 
 @EC2.operation
 def modify_snapshot_attribute(region: Region, params: Params) -> None:
-    """Share a snapshot with accounts, or no longer."""
+    """Share a snapshot with accounts, or stop sharing it."""
     known([params["SnapshotId"]], region.snapshots, "Snapshot", "snap")
     snapshot, change = region.snapshot(params["SnapshotId"]), params.get("CreateVolumePermission", {})
     if params.get("OperationType"):

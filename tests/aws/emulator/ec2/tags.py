@@ -1,4 +1,4 @@
-"""Tags of whatever has an id."""
+"""Tags of any resource with an id."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def create_tags(region: Region, params: Params) -> None:
 
 @EC2.operation
 def delete_tags(region: Region, params: Params) -> None:
-    """Take tags away: those of a key, or only where the value is that one too; all of them where none is named."""
+    """Delete tags by key, or by key and value; without any tag in the call, delete all."""
     _check(region, params["Resources"])
     for one in params["Resources"]:
         tags = region.tags[one]

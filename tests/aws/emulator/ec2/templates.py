@@ -1,4 +1,4 @@
-"""Launch templates, as far as whether one names an AMI."""
+"""Launch templates, as far as they name AMIs."""
 
 from __future__ import annotations
 

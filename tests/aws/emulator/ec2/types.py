@@ -1,7 +1,7 @@
 """Instance types: what each can run, and where it is offered.
 
-Source: DescribeInstanceTypes and the tables of the EC2 instance type guide; a choice of types, with all that run
-paravirtual AMIs.
+Source: DescribeInstanceTypes and the tables of the EC2 instance type guide. This is a selection that includes all types
+for paravirtual AMIs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from emulator.request import Params
     from emulator.world import Region
 
-# Name, virtual CPUs, MiB, virtualization types. Those without a number of CPUs in the guide's tables are left out.
+# Name, virtual CPUs, MiB, virtualization types. Types without a number of CPUs in the guide's tables are omitted.
 _TABLE = """
 t1.micro 1 627 pv       m1.small 1 1740 pv      m1.medium 1 3788 pv     m1.large 2 7680 pv      m1.xlarge 4 15360 pv
 c1.medium 2 1740 pv     c1.xlarge 8 7168 pv     m2.xlarge 2 17510 pv    m2.2xlarge 4 35020 pv   m2.4xlarge 8 70041 pv
@@ -106,7 +106,7 @@ TYPE_FILTERS = {
 
 
 def offered(region: Region) -> dict[str, Type]:
-    """Return the types of a region: those for paravirtual AMIs are only where PV-GRUB is."""
+    """Return the types of a region; only regions with PV-GRUB have those for paravirtual AMIs."""
     old = region.name in NEWEST
     return {name: one for name, one in TYPES.items() if old or "paravirtual" not in one.virtualization}
 
@@ -138,7 +138,7 @@ def describe_instance_types(region: Region, params: Params) -> Params:
 
 @EC2.operation
 def describe_instance_type_offerings(region: Region, params: Params) -> Params:
-    """List where types are offered. The old ones are not in the last zone, as in the older regions."""
+    """List where types are offered. The last zone lacks the old types, as in the older regions."""
     kind = params.get("LocationType", "region")
     places = [region.name] if kind == "region" else region.zones
     listed = [
