@@ -68,7 +68,7 @@ class AmiProject:
 
 
 class SharedSession(boto3.Session):
-    """A session whose clients are made once for an emulator: each takes a quarter of a second."""
+    """A session that creates each client once for an emulator, because that takes a quarter of a second."""
 
     made: dict[object, Any] = {}  # noqa: RUF012
 

@@ -23,7 +23,7 @@ NONE = "<DescribeImagesResponse><requestId>r</requestId><imagesSet/></DescribeIm
 
 
 class Hurried(Clock):
-    """A clock whose waits take no time but are seen on it."""
+    """A clock with waits that take no time and advance it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Hurried(Clock):
 
 @dataclass
 class Scripted:
-    """A server that gives its answers in turn, the last one again and again; None: it hangs up."""
+    """A server that sends its answers in turn and repeats the last one; None: it closes the connection."""
 
     url: str
     script: list[tuple[int, str] | None] = field(default_factory=lambda: [(200, NONE)])
@@ -56,7 +56,7 @@ class Scripted:
         return self.script.pop(0) if len(self.script) > 1 else self.script[0]
 
     def aws(self, **how: object) -> Aws:
-        """An account that nobody has asked yet; EC2's client, which takes its time, is made once."""
+        """Return a new account; EC2's client, which is slow to create, is shared."""
         self.account = self.account or Aws(region="eu-west-1")
         return self.account.like(clock=Hurried(), **how)
 
@@ -128,20 +128,20 @@ def test_every_kind_of_fault_is_tried_again(server: Scripted, fault: tuple[int, 
     assert server.asked == 3
 
 
-def test_an_answer_without_what_it_must_have_was_damaged(server: Scripted) -> None:
+def test_answer_without_a_required_member_counts_as_lost(server: Scripted) -> None:
     server.script = [(200, "<RegisterImageResponse><requestId>r</requestId></RegisterImageResponse>"), (200, NONE)]
     with pytest.raises(AwsLostError):
         server.aws().client("ec2").call("RegisterImage", idempotent=False, wants=("ImageId",), Name="hello")
     assert server.asked == 1
 
 
-def test_a_throttled_call_was_not_made_so_it_may_be_tried_again(server: Scripted) -> None:
+def test_throttled_call_is_tried_again_even_if_not_idempotent(server: Scripted) -> None:
     server.script = [refusal("RequestLimitExceeded", status=503), (200, NONE)]
     server.aws().client("ec2").call("RegisterImage", idempotent=False, Name="hello")
     assert server.asked == 2
 
 
-def test_the_patience_ends(server: Scripted) -> None:
+def test_retries_end_after_the_budget(server: Scripted) -> None:
     server.script = [refusal("InternalError", status=500)]
     aws = server.aws(retries=RetryPolicy(budget=60))
     with pytest.raises(AwsError, match=r"DescribeImages in eu-west-1") as caught:
@@ -151,7 +151,7 @@ def test_the_patience_ends(server: Scripted) -> None:
     assert f"was tried {server.asked} times" in caught.value.hint
 
 
-def test_what_does_not_exist_may_only_not_exist_yet(server: Scripted) -> None:
+def test_missing_resource_is_waited_for_if_it_may_appear(server: Scripted) -> None:
     gone = refusal("InvalidAMIID.NotFound")
     server.script = [gone, gone, (200, NONE)]
     server.aws().client("ec2").call("DescribeImages", appears=180)
@@ -160,7 +160,7 @@ def test_what_does_not_exist_may_only_not_exist_yet(server: Scripted) -> None:
         server.aws().client("ec2").call("DescribeImages")
 
 
-def test_capacity_is_a_500_and_no_fault(server: Scripted) -> None:
+def test_missing_capacity_is_not_retried(server: Scripted) -> None:
     server.script = [refusal("InsufficientInstanceCapacity", status=500)]
     with pytest.raises(AwsError, match="no free instance") as caught:
         server.aws().client("ec2").call("DescribeImages")
@@ -169,7 +169,7 @@ def test_capacity_is_a_500_and_no_fault(server: Scripted) -> None:
     assert server.asked == 1
 
 
-def test_an_endpoint_that_never_answered_gets_less_patience(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_that_never_answered_times_out_early(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     aws = Aws(region="eu-west-1", clock=Hurried())
     with pytest.raises(AwsError, match="cannot be reached"):
@@ -177,14 +177,14 @@ def test_an_endpoint_that_never_answered_gets_less_patience(server: Scripted, mo
     assert aws.clock.now() < 30
 
 
-def test_a_stall_gets_a_longer_time(server: Scripted) -> None:
+def test_stalled_call_gets_a_longer_timeout(server: Scripted) -> None:
     aws = server.aws(retries=RetryPolicy(read=(0.5, 7.0)))
     assert aws.raw("ec2", "eu-west-1", 0).meta.config.read_timeout == 0.5
     assert aws.raw("ec2", "eu-west-1", 5).meta.config.read_timeout == 7.0
     assert aws.raw("ec2", "eu-west-1", 5) is aws.raw("ec2", "eu-west-1", 1)
 
 
-def test_stop_ends_the_tries(server: Scripted) -> None:
+def test_stop_ends_the_retries(server: Scripted) -> None:
     server.script = [refusal("InternalError", status=500)]
     aws = server.aws()
     with pytest.raises(Stopped):
@@ -192,7 +192,7 @@ def test_stop_ends_the_tries(server: Scripted) -> None:
     assert server.asked == 1
 
 
-def test_each_fault_is_told_and_each_try_has_its_turn(server: Scripted) -> None:
+def test_each_fault_is_reported_and_the_semaphore_is_released(server: Scripted) -> None:
     server.script = [refusal("RequestLimitExceeded", status=503), (200, NONE)]
     told: list[Kind] = []
     turn = threading.Semaphore(1)
@@ -210,7 +210,7 @@ def test_dry_run(server: Scripted) -> None:
     assert "iam-policy" in caught.value.hint
 
 
-def test_nothing_secret_is_told(server: Scripted, tmp_path: Path) -> None:
+def test_errors_contain_no_secrets(server: Scripted, tmp_path: Path) -> None:
     text = f"Canonical String: host:ec2 x-amz-security-token:{SECRET * 2} AKIAIOSFODNN7EXAMPLE"
     for code in ("SignatureDoesNotMatch", "AuthFailure", "UnauthorizedOperation", "Nonsense"):
         server.script = [refusal(code, text, 403)]
@@ -228,7 +228,7 @@ def test_nothing_secret_is_told(server: Scripted, tmp_path: Path) -> None:
         ({"AWS_SECRET_ACCESS_KEY": ""}, "the credentials are incomplete"),
     ],
 )
-def test_what_is_wrong_with_the_chain_is_said(
+def test_errors_of_the_credential_chain_are_reported(
     server: Scripted, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], sentence: str
 ) -> None:
     for name, value in environment.items():
@@ -238,7 +238,7 @@ def test_what_is_wrong_with_the_chain_is_said(
     assert server.asked == 0
 
 
-def test_a_region_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_region_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AwsError, match="no region is set") as caught:
         Aws().client("ec2")
     (variable,) = re.findall(r"AWS_\w+", caught.value.hint)
@@ -246,7 +246,7 @@ def test_a_region_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Aws().client("ec2").region == "eu-west-1"
 
 
-def test_a_plan_writes_down_what_would_change_something(server: Scripted) -> None:
+def test_plan_records_calls_that_would_change_something(server: Scripted) -> None:
     aws = server.aws(plan=CallPlan())
     ec2, ebs = aws.client("ec2"), aws.client("ebs")
     assert ec2.call("DescribeImages")["Images"] == []
@@ -263,7 +263,7 @@ def test_a_plan_writes_down_what_would_change_something(server: Scripted) -> Non
     assert len(told) == 2
 
 
-def test_a_plan_checks_the_parameters(server: Scripted) -> None:
+def test_plan_checks_the_parameters(server: Scripted) -> None:
     with pytest.raises(AwsError, match="Nam"):
         server.aws(plan=CallPlan()).client("ec2").call("RegisterImage", Nam="hello")
 
@@ -280,7 +280,7 @@ def test_a_plan_checks_the_parameters(server: Scripted) -> None:
         refusal("InvalidAction"),
     ],
 )
-def test_an_operation_that_the_endpoint_lacks_is_not_tried_again(server: Scripted, answer: tuple[int, str]) -> None:
+def test_operation_that_the_endpoint_lacks_is_not_retried(server: Scripted, answer: tuple[int, str]) -> None:
     server.script = [answer]
     with pytest.raises(AwsError) as caught:
         server.aws().client("ec2").call("DescribeImages")
@@ -288,7 +288,7 @@ def test_an_operation_that_the_endpoint_lacks_is_not_tried_again(server: Scripte
     assert "AWS_ENDPOINT_URL" in caught.value.hint
 
 
-def test_without_ebs_direct_the_hint_is_s3() -> None:
+def test_missing_ebs_direct_has_the_hint_s3() -> None:
     error = explain("StartSnapshot", "eu-west-1", "InternalFailure", "no license", status=501)
     assert error.code == NOT_IMPLEMENTED
     assert 'via = "s3"' in error.hint
@@ -297,7 +297,7 @@ def test_without_ebs_direct_the_hint_is_s3() -> None:
 @pytest.mark.parametrize(
     "page", ["<html><title>500</title></html>", "<!doctype html>\n<title>500 Oops</title>\x1b[2J<p>a"]
 )
-def test_a_web_page_of_status_500_is_tried_a_few_times_only(server: Scripted, page: str) -> None:
+def test_web_page_with_status_500_is_retried_only_a_few_times(server: Scripted, page: str) -> None:
     server.script = [(500, page)]
     aws = server.aws()
     with pytest.raises(AwsError) as caught:
@@ -308,20 +308,20 @@ def test_a_web_page_of_status_500_is_tried_a_few_times_only(server: Scripted, pa
     assert "\x1b" not in str(caught.value)
 
 
-def test_an_answer_that_cannot_be_understood_is_quoted(server: Scripted) -> None:
+def test_unreadable_error_answer_is_quoted(server: Scripted) -> None:
     server.script = [(502, "<!doctype html>\n<title>502 Bad Gateway</title>\n<p>the proxy has no upstream")]
     with pytest.raises(AwsError, match=r'HTTP 502, "502 Bad Gateway the proxy has no upstream"'):
         server.aws(retries=RetryPolicy(budget=1, tries=1)).client("ec2").call("DescribeImages")
 
 
-def test_a_good_answer_that_cannot_be_understood_is_not_quoted(server: Scripted) -> None:
+def test_unreadable_good_answer_is_not_quoted(server: Scripted) -> None:
     server.script = [(200, f"<AssumeRole><SecretAccessKey>{SECRET}")]
     with pytest.raises(AwsError, match="HTTP 200, 69 bytes") as caught:
         server.aws(retries=RetryPolicy(budget=1, tries=1)).client("ec2").call("DescribeImages")
     assert SECRET not in str(caught.value)
 
 
-def test_the_user_is_informed_while_a_call_is_tried_for_long(server: Scripted) -> None:
+def test_long_retries_are_reported(server: Scripted) -> None:
     server.script = [refusal("InternalError", status=500)]
     lines: list[str] = []
     aws = Aws(region="eu-west-1", clock=Hurried(), retries=RetryPolicy(budget=60), notify=lines.append)
@@ -331,7 +331,7 @@ def test_the_user_is_informed_while_a_call_is_tried_for_long(server: Scripted) -
     assert all("DescribeImages in eu-west-1" in line and "of 60 s" in line for line in lines)
 
 
-def test_a_short_disturbance_is_not_reported(server: Scripted) -> None:
+def test_short_disturbance_is_not_reported(server: Scripted) -> None:
     server.script = [*[refusal("RequestLimitExceeded", status=503)] * 3, (200, NONE)]
     lines: list[str] = []
     Aws(region="eu-west-1", clock=Hurried(), notify=lines.append).client("ec2").call("DescribeImages")
@@ -352,7 +352,7 @@ def test_a_short_disturbance_is_not_reported(server: Scripted) -> None:
         ("Whatever", 403, "", Kind.FATAL),
     ],
 )
-def test_the_kinds_of_errors(code: str, status: int, reason: str, kind: Kind) -> None:
+def test_kinds_of_errors(code: str, status: int, reason: str, kind: Kind) -> None:
     assert kind_of(code, status, reason) is kind
 
 
@@ -364,11 +364,11 @@ def test_the_kinds_of_errors(code: str, status: int, reason: str, kind: Kind) ->
         ("The operation is not supported for this volume", "the message of AWS"),
     ],
 )
-def test_the_hint_of_a_code_of_many_meanings_is_by_its_message(message: str, hint: str) -> None:
+def test_hint_for_an_ambiguous_code_depends_on_its_message(message: str, hint: str) -> None:
     assert hint in explain("RunInstances", "eu-west-1", "UnsupportedOperation", message).hint
 
 
-def test_the_encoded_part_of_a_refusal_is_left_out() -> None:
+def test_encoded_part_of_a_refusal_is_omitted() -> None:
     coded = base64.b64encode(b"x" * 100).decode()
     error = explain(
         "RunInstances", "eu-west-1", "UnauthorizedOperation", f"No. Encoded authorization failure message: {coded}"

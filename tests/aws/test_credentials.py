@@ -1,4 +1,4 @@
-"""Who we are, by boto3's usual chain: a role that a profile assumes, a program that tells keys, sessions of SSO."""
+"""Credentials from boto3's usual chain: a role that a profile assumes, a program that prints keys, SSO sessions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ sso_start_url = {START}
 
 
 class Home:
-    """A home with a ``~/.aws``, in which no keys are in the environment."""
+    """A home folder with ``~/.aws``, and an environment without keys."""
 
     def __init__(self, aws: Emulator, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.aws, self.folder = aws, folder
@@ -51,13 +51,13 @@ class Home:
             file.write(f"[profile {name}]\nregion = us-east-1\n{text}\n")
 
     def keys(self) -> None:
-        """Let the profile ``keys`` have those of the account's owner."""
+        """Put the keys of the account's owner into the profile ``keys``."""
         who = self.aws.owner
         keys = f"aws_access_key_id = {who.access_key}\naws_secret_access_key = {who.secret_key}\n"
         (self.folder / "credentials").write_text(f"[keys]\n{keys}")
 
     def ask(self, profile: str) -> str:
-        """Return who AWS says that a profile is."""
+        """Return the identity of a profile according to AWS."""
         return str(Aws(profile).client("sts").call("GetCallerIdentity")["Arn"])
 
 
@@ -66,7 +66,7 @@ def home(aws: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home
     return Home(aws, tmp_path, monkeypatch)
 
 
-def test_a_role_that_a_profile_assumes(home: Home) -> None:
+def test_profile_assumes_a_role(home: Home) -> None:
     home.keys()
     home.profile("deploy", f"role_arn = {ROLE}\nsource_profile = keys\nrole_session_name = ci")
     home.aws.world.trusting["publisher"] = None
@@ -74,7 +74,7 @@ def test_a_role_that_a_profile_assumes(home: Home) -> None:
     assert home.aws.calls.counts == {"AssumeRole": 1, "GetCallerIdentity": 1}
 
 
-def test_a_role_that_does_not_trust_us(home: Home) -> None:
+def test_role_that_does_not_trust_the_caller(home: Home) -> None:
     home.keys()
     home.profile("deploy", f"role_arn = {ROLE}\nsource_profile = keys")
     with pytest.raises(AwsError, match="AssumeRole in us-east-1: the account may not do this") as caught:
@@ -82,7 +82,7 @@ def test_a_role_that_does_not_trust_us(home: Home) -> None:
     assert "its trust policy must name the caller" in caught.value.hint
 
 
-def test_the_policy_of_a_role_counts(home: Home) -> None:
+def test_policy_of_the_role_applies(home: Home) -> None:
     home.keys()
     home.profile("deploy", f"role_arn = {ROLE}\nsource_profile = keys")
     home.aws.world.trusting["publisher"] = {"Version": "2012-10-17", "Statement": []}
@@ -91,7 +91,7 @@ def test_the_policy_of_a_role_counts(home: Home) -> None:
     assert "unibuild iam-policy" in caught.value.hint
 
 
-def test_a_session_that_is_over(home: Home) -> None:
+def test_expired_session(home: Home) -> None:
     home.keys()
     home.profile("deploy", f"role_arn = {ROLE}\nsource_profile = keys")
     home.aws.world.trusting["publisher"] = None
@@ -104,7 +104,7 @@ def test_a_session_that_is_over(home: Home) -> None:
     assert "`aws sts get-caller-identity --profile deploy` must work" in caught.value.hint
 
 
-def test_a_program_tells_the_keys(home: Home) -> None:
+def test_program_prints_the_keys(home: Home) -> None:
     who = home.aws.new_principal(arn="arn:aws:iam::123456789012:user/of-a-program")
     told = {"Version": 1, "AccessKeyId": who.access_key, "SecretAccessKey": who.secret_key}
     program = home.folder / "tell.py"
@@ -125,7 +125,7 @@ def test_a_program_tells_the_keys(home: Home) -> None:
     ],
     ids=["expired", "never", "expired, of an sso-session"],
 )
-def test_sso_without_a_session_is_told_with_a_hint(home, monkeypatch, settings, cached, sentence) -> None:
+def test_sso_without_a_session_has_a_hint(home, monkeypatch, settings, cached, sentence) -> None:
     monkeypatch.setattr("botocore.tokens.SSOTokenProvider._SSO_TOKEN_CACHE_DIR", str(home.folder))
     monkeypatch.setattr("botocore.credentials.SSOProvider._SSO_TOKEN_CACHE_DIR", str(home.folder))
     held = {"accessToken": TOKEN, "expiresAt": "2020-01-01T00:00:00Z", "region": "us-east-1", "startUrl": START}

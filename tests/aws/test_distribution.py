@@ -18,7 +18,7 @@ ACCOUNT = "111122223333"
 
 @pytest.fixture
 def finish(project):
-    """Do with an AMI what the settings say; what was told is kept in ``finish.told``."""
+    """Return a function that distributes an AMI by the settings; ``finish.told`` has the printed lines."""
 
     def finish(image, **settings):
         return distribution.distribute(Aws(), Publish(**settings), "us-east-1", image, finish.told.append)
@@ -32,7 +32,7 @@ def there(project, region):
     return image
 
 
-def test_all_regions_get_a_copy_with_its_tags_and_its_kernel(project, finish):
+def test_all_regions_get_a_copy_with_tags_and_the_regions_kernel(project, finish):
     image = project.ami(**{tags.REVISION: "v1"})
     found = finish(image, regions=("eu-west-1", "us-west-2", "us-east-1"))
     assert list(found) == ["us-east-1", "eu-west-1", "us-west-2"]
@@ -45,8 +45,8 @@ def test_all_regions_get_a_copy_with_its_tags_and_its_kernel(project, finish):
     assert sorted(finish.told) == ["copying hello-1 to eu-west-1", "copying hello-1 to us-west-2"]
 
 
-def test_copies_are_made_at_the_same_time(project, finish):
-    meeting = threading.Barrier(3, timeout=120)  # none goes on before all have come
+def test_copies_run_in_parallel(project, finish):
+    meeting = threading.Barrier(3, timeout=120)  # each waits until all have begun
 
     def watch(call, moment):
         if call.operation == "CopyImage" and moment == "before":
@@ -56,7 +56,7 @@ def test_copies_are_made_at_the_same_time(project, finish):
     assert len(finish(project.ami(), regions=("eu-west-1", "us-west-2", "eu-central-1"))) == 4
 
 
-def test_again_copies_nothing(project, finish):
+def test_second_run_copies_nothing(project, finish):
     image = project.ami()
     finish(image, regions=("eu-west-1",))
     finish(image, regions=("eu-west-1",))
@@ -64,27 +64,27 @@ def test_again_copies_nothing(project, finish):
 
 
 @pytest.mark.parametrize("fault", ["cut-after", "garbage", "500"])
-def test_a_lost_answer_makes_no_second_copy(project, finish, fault):
+def test_lost_answer_makes_no_second_copy(project, finish, fault):
     project.aws.faults.add(fault, "CopyImage", times=1)
     finish(project.ami(), regions=("eu-west-1",))
     assert there(project, "eu-west-1")
 
 
-def test_a_region_without_that_kernel_is_refused_and_the_others_are_done(project, finish):
+def test_region_without_the_kernel_fails_and_the_others_succeed(project, finish):
     with pytest.raises(AwsError, match="the region lacks the kernel image pv-grub") as caught:
         finish(project.ami(), regions=("eu-north-1", "eu-west-1"))
     assert there(project, "eu-west-1").id in caught.value.hint
     assert project.aws.calls.named("CopyImage")[0].region == "eu-west-1"
 
 
-def test_another_ami_of_that_name_is_left_alone(project, finish):
+def test_another_ami_with_the_same_name_is_left_alone(project, finish):
     other = project.call.ami(Name="other")
     project.call.copy(other, Name="hello-1")
     with pytest.raises(AwsError, match="already has the name hello-1"):
         finish(project.ami(), regions=("eu-west-1",))
 
 
-def test_a_copy_that_is_still_pending_is_waited_for(project, finish):
+def test_pending_copy_is_waited_for(project, finish):
     project.aws.world.timing.copy_completes = 3600
     project.aws.faults.watch = lambda call, moment: project.aws.world.clock.advance(1200)
     assert finish(project.ami(), regions=("eu-west-1",))["eu-west-1"].state == "available"
@@ -99,7 +99,7 @@ def test_copies_are_encrypted_with_the_key_of_their_region(project, finish):
     assert region.snapshots[there(project, "eu-west-1").snapshot_ids[0]].key == region.arn("kms", "key/eu-west-1")
 
 
-def test_the_plan_of_an_ami_that_is_not_there_yet(project):
+def test_plan_for_an_ami_that_does_not_exist_yet(project):
     plan = CallPlan()
     settings = Publish(regions=("eu-west-1",), share=(ACCOUNT,), deprecate_after=3, protect=True)
     distribution.distribute(Aws(plan=plan), settings, "us-east-1", "<ImageId>", print)
@@ -124,7 +124,7 @@ def test_all_copies_are_shared_deprecated_and_protected(project, finish):
     assert project.aws.calls.count("ModifySnapshotAttribute") == 2
 
 
-def test_what_is_so_already_is_not_asked_for_again(project, finish):
+def test_existing_state_is_not_set_again(project, finish):
     image = project.ami()
     settings = {"share": ("all",), "deprecate_after": 30, "protect": True}
     finish(image, **settings)
@@ -133,14 +133,14 @@ def test_what_is_so_already_is_not_asked_for_again(project, finish):
     assert project.aws.calls.counts == {"DescribeImages": 1}
 
 
-def test_public_images_may_be_blocked_in_the_account(project, finish):
+def test_account_that_blocks_public_images(project, finish):
     project.aws.world.block_public_access = True
     with pytest.raises(AwsError) as caught:
         finish(project.ami(), share=("all",))
     assert "block" in str(caught.value).lower()
 
 
-def test_a_region_that_fails_does_not_keep_the_others_from_their_copy(project, finish):
+def test_failed_region_does_not_stop_copies_to_the_others(project, finish):
     refusal = Refusal("ResourceLimitExceeded", "Too many copies.", 400)
     project.aws.faults.add("500", "CopyImage", times=1, error=refusal)
     with pytest.raises(AwsError, match="limit"):
@@ -149,7 +149,7 @@ def test_a_region_that_fails_does_not_keep_the_others_from_their_copy(project, f
     assert sum(made) == 1
 
 
-def test_what_was_removed_from_the_settings_is_taken_back_in_all_regions(project, finish):
+def test_removed_settings_are_undone_in_all_regions(project, finish):
     image = project.ami()
     finish(image, regions=("eu-west-1",), share=(ACCOUNT,), deprecate_after=9, protect=True)
     copy = there(project, "eu-west-1")
@@ -163,7 +163,7 @@ def test_what_was_removed_from_the_settings_is_taken_back_in_all_regions(project
     assert all(is_reading(call.operation, call.params) for call in project.aws.calls)
 
 
-def test_what_the_policy_does_not_let_take_back_is_reported(project, finish):
+def test_undo_that_the_policy_forbids_is_reported(project, finish):
     image = project.ami()
     finish(image, protect=True)
     no = Refusal("UnauthorizedOperation", "No.", 403)
@@ -173,7 +173,7 @@ def test_what_the_policy_does_not_let_take_back_is_reported(project, finish):
     assert project.aws.region().images[image].protected != "disabled"
 
 
-def test_changed_tags_and_description_reach_an_ami_and_its_copies(project, finish):
+def test_changed_tags_and_description_are_applied_to_ami_and_copies(project, finish):
     image = project.ami()
     finish(image, regions=("eu-west-1",))
     settings = Publish(regions=("eu-west-1",), tags={"Owner": "me"}, volume="gp3")

@@ -1,4 +1,4 @@
-"""What ``unibuild ami gc`` and ``rm`` would remove: decided from what is there."""
+"""Decide what ``unibuild ami gc`` and ``rm`` remove, from a list of AMIs and snapshots."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def removed(removal) -> list[str]:
     return [next(iter(step.call.params.values())) for step in removal.steps]
 
 
-def test_the_newest_stay_and_an_ami_goes_before_its_snapshot():
+def test_newest_are_kept_and_an_ami_is_removed_before_its_snapshot():
     found = Inventory("eu-west-1", tuple(ami(n, f"snap-{n}") for n in range(3)), tuple(map(snapshot, SNAPS[:3])))
     removal = plan_collection(found, "hello", 2, NOW)
     assert removed(removal) == ["ami-0", "snap-0"]
@@ -47,7 +47,7 @@ def test_the_newest_stay_and_an_ami_goes_before_its_snapshot():
     assert "2 publishes of hello are newer" in removal.steps[0].why
 
 
-def test_one_publish_that_is_newer_is_one():
+def test_newer_publish_counts_once():
     removal = plan_collection(Inventory("eu-west-1", tuple(map(ami, range(2)))), "hello", 1, NOW)
     assert removal.steps[0].why == "hello-0: 1 publish of hello is newer"
 
@@ -62,13 +62,13 @@ def test_one_publish_that_is_newer_is_one():
         ({"is_public": True}, False, None, False),
     ],
 )
-def test_a_shared_ami_stays_that_was_launched_lately(facts, is_sharing, launched, stays):
+def test_recently_launched_shared_ami_is_kept(facts, is_sharing, launched, stays):
     found = Inventory("eu-west-1", (ami(0, last_launched=launched, **facts), ami(1)))
     removal = plan_collection(found, "hello", 1, NOW, is_sharing=is_sharing)
     assert (removed(removal) == [], len(removal.kept)) == (stays, int(stays))
 
 
-def test_an_ami_that_unibuild_shared_stays_as_shared():
+def test_ami_that_unibuild_shared_counts_as_shared():
     shared = ami(0, last_launched="2026-11-23T00:00:00.000Z")
     shared = replace(shared, tags={**shared.tags, tags.SHARED: "111122223333"})
     removal = plan_collection(Inventory("eu-west-1", (shared, ami(1))), "hello", 1, NOW)
@@ -78,47 +78,47 @@ def test_an_ami_that_unibuild_shared_stays_as_shared():
 SNAPS = [f"snap-{n}" for n in range(6)]
 
 
-def test_what_is_used_stays_and_the_reason_is_told():
+def test_used_ami_is_kept_with_a_reason():
     found = Inventory("eu-west-1", tuple(map(ami, range(3))), users={"ami-0": ("instance i-1",)})
     removal = plan_collection(found, "hello", 1, NOW)
     assert removed(removal) == ["ami-1"]
     assert [(one.ami.id, one.why) for one in removal.kept] == [("ami-0", "it is used by instance i-1")]
 
 
-def test_a_protected_ami_stays():
+def test_protected_ami_is_kept():
     found = Inventory("eu-west-1", (ami(0, is_protected=True), ami(1)))
     assert removed(plan_collection(found, "hello", 1, NOW)) == []
 
 
-def test_a_snapshot_that_another_ami_uses_stays():
+def test_snapshot_that_another_ami_uses_is_kept():
     found = Inventory("eu-west-1", (ami(0, "snap-0"), ami(9, "snap-0", unikernel=None), ami(2)), (snapshot("snap-0"),))
     assert removed(plan_collection(found, "hello", 1, NOW)) == ["ami-0"]
 
 
-def test_a_snapshot_of_another_unikernel_stays():
+def test_snapshot_of_another_unikernel_is_kept():
     found = Inventory("eu-west-1", (ami(0, "snap-0"), ami(1)), (snapshot("snap-0", unikernel="other"),))
     assert removed(plan_collection(found, "hello", 1, NOW)) == ["ami-0"]
 
 
-def test_copies_of_one_content_are_one_publish():
+def test_copies_with_the_same_content_are_one_publish():
     same = "f" * 64
     found = Inventory("eu-west-1", (ami(0), ami(1, sha256=same), ami(2, sha256=same)))
     assert removed(plan_collection(found, "hello", 2, NOW)) == []
     assert removed(plan_collection(found, "hello", 1, NOW)) == ["ami-0"]
 
 
-def test_each_unikernel_is_counted_by_itself():
+def test_each_unikernel_is_counted_separately():
     found = Inventory("eu-west-1", (ami(0, unikernel="other"), ami(1), ami(2)))
     assert removed(plan_collection(found, None, 1, NOW)) == ["ami-1"]
     assert removed(plan_collection(found, "other", 1, NOW)) == []
 
 
-def test_a_broken_ami_goes_and_is_none_of_the_newest():
+def test_broken_ami_is_removed_and_not_counted():
     found = Inventory("eu-west-1", (ami(0), ami(1), ami(2, state="failed")))
     assert removed(plan_collection(found, "hello", 2, NOW)) == ["ami-2"]
 
 
-def test_an_ami_that_is_being_copied_stays_and_counts_for_nothing():
+def test_pending_copy_is_kept_and_not_counted():
     found = Inventory("eu-west-1", (ami(0), ami(1, state="pending")))
     assert removed(plan_collection(found, "hello", 1, NOW)) == []
 
@@ -135,11 +135,11 @@ def test_an_ami_that_is_being_copied_stays_and_counts_for_nothing():
         (snapshot("snap-0", unikernel="other"), False),
     ],
 )
-def test_orphans(one, goes):
+def test_orphaned_snapshots_are_removed(one, goes):
     assert removed(plan_collection(Inventory("eu-west-1", (), (one,)), "hello", 3, NOW)) == (["snap-0"] if goes else [])
 
 
-def test_rm_refuses_what_is_used_unless_forced():
+def test_rm_refuses_a_used_ami_without_force():
     found = Inventory("eu-west-1", (ami(0, "snap-0"),), (snapshot("snap-0"),), {"ami-0": ("instance i-1",)})
     assert removed(plan_removal(found, found.amis, force=False)) == []
     assert removed(plan_removal(found, found.amis, force=True)) == ["ami-0", "snap-0"]
@@ -173,7 +173,7 @@ snapshots = st.builds(
     st.sampled_from(["hello", None]),
     st.integers(1, 3),
 )
-def test_gc_never_removes_what_is_in_use_or_not_ours(images, snaps, used, unikernel, keep):
+def test_gc_never_removes_used_or_foreign_resources(images, snaps, used, unikernel, keep):
     found = Inventory("eu-west-1", tuple(images), tuple(snaps), dict.fromkeys(used, ("instance i-1",)))
     gone = removed(plan_collection(found, unikernel, keep, NOW))
     assert len(gone) == len(set(gone))
@@ -188,7 +188,7 @@ def test_gc_never_removes_what_is_in_use_or_not_ours(images, snaps, used, uniker
         assert not {one.id for one in newest} & set(gone)
 
 
-def test_users_in_words():
+def test_users_are_described_in_words():
     instances = [
         {"InstanceId": f"i-{number}", "ImageId": "ami-1", "State": {"Name": state}}
         for number, state in enumerate(("stopped", "terminated"), 1)

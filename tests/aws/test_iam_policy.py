@@ -1,10 +1,9 @@
-"""The IAM policy of a configuration: AWS knows all that it names, it is enough for what the configuration does, and
-of no use to touch what is not project.
+"""The IAM policy for a configuration is valid, sufficient for the configuration's calls, and forbids other changes.
 
-``iam_actions.json`` is an extract of AWS's Service Authorization Reference (October 2026): of each action that we use
-the condition keys, the resource types that it knows, theirs, and which of them it always touches. Two of its entries
-are not of that extract but written by hand, after those of their neighbours: that of
-ec2:DisableImageDeregistrationProtection and that of s3:ListBucket.
+``iam_actions.json`` is an extract of AWS's Service Authorization Reference (October 2026). For each action of unibuild
+it lists the condition keys, the resource types with the condition keys of each, and the types that the action always
+uses. Two entries are not from that extract and were written by hand like their neighbours:
+ec2:DisableImageDeregistrationProtection and s3:ListBucket.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def kinds(statement) -> set[str]:
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_aws_knows_what_it_names(settings):
+def test_policy_names_only_what_aws_knows(settings):
     touched = defaultdict(set)
     for one in statements(settings):
         asked = {re.sub("/.*", "/${TagKey}", key) for keys in one.get("Condition", {}).values() for key in keys}
@@ -89,14 +88,14 @@ def test_aws_knows_what_it_names(settings):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_statements_have_names_of_their_own(settings):
+def test_statements_have_unique_names(settings):
     names = [one["Sid"] for one in statements(settings)]
     assert len(names) == len(set(names))
     assert all(re.fullmatch("[A-Za-z0-9]+", name) for name in names)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_what_can_be_destroyed_carries_our_tag(settings):
+def test_destructive_actions_require_the_tag_of_unibuild(settings):
     for one in statements(settings):
         destroying = [action for action in one["Action"] if re.search(":(Delete|Deregister|Terminate|Modify)", action)]
         if any(action.startswith("ec2:") for action in destroying):
@@ -115,7 +114,7 @@ def test_actions_follow_from_the_settings():
     assert "s3:PutObject" in by_s3 and not any(action.startswith("ebs:Put") for action in by_s3)
 
 
-def test_the_key_of_each_region():
+def test_key_of_each_region_is_allowed():
     found = {one["Sid"]: one for one in statements(SETTINGS[1])}["UseKey"]
     assert found["Resource"] == ["arn:aws:kms:*:111122223333:key/*"]
     assert found["Condition"]["StringEquals"]["aws:RequestedRegion"] == ["eu-west-1", "us-east-1"]
@@ -123,7 +122,7 @@ def test_the_key_of_each_region():
     assert {one["Sid"]: one for one in statements(SETTINGS[2])}["UseKey"]["Resource"] == [KEY]
 
 
-def test_parts_can_be_left_out():
+def test_parts_can_be_omitted():
     publishing = actions(Settings(), launch=False, clean=False)
     assert not {"ec2:RunInstances", "ec2:TerminateInstances", "ec2:DeregisterImage"} & publishing
     assert "ec2:DeregisterImage" in actions(Settings(), launch=False)
@@ -134,7 +133,7 @@ def test_other_partitions_have_other_arns():
     assert "arn:aws-us-gov:ec2:us-gov-west-1::image/*" in told and "arn:aws:" not in told
 
 
-def test_the_command_prints_it(tmp_path, monkeypatch, capsys):
+def test_command_prints_the_policy(tmp_path, monkeypatch, capsys):
     (tmp_path / "unibuild.toml").write_text('name = "hello"\n[publish]\nregion = "eu-west-1"\n')
     monkeypatch.chdir(tmp_path)
     assert iam_policy.main(["publish.protect=true"]) == 0
@@ -145,7 +144,7 @@ PAGES = sorted((Path(__file__).parents[2] / "docs").rglob("*.md"))
 
 
 def shown():
-    """Give the settings of each page: all that its pieces of unibuild.toml and its `iam-policy` lines say."""
+    """Yield the settings on each page: those in its fragments of unibuild.toml and its `iam-policy` lines."""
     for page in PAGES:
         text, tree, words = page.read_text(), {}, {}
         for block in re.findall(r"(?:^(?: {4}.*)?\n)+", text, re.MULTILINE):
@@ -159,7 +158,7 @@ def shown():
 
 
 @pytest.mark.parametrize(("tree", "words"), list(shown()))
-def test_a_documented_configuration_is_one_managed_policy(tmp_path, monkeypatch, tree, words):
+def test_documented_configuration_fits_into_one_managed_policy(tmp_path, monkeypatch, tree, words):
     settings = msgspec.convert(tree, Settings)
     assert size(policy(settings, "a-unikernel-of-a-longer-name", "ap-northeast-1")) <= LIMIT
     (tmp_path / "unibuild.toml").touch()
@@ -179,7 +178,7 @@ LARGEST = Publish(
 
 @pytest.mark.parametrize("publish", [LARGEST, msgspec.structs.replace(LARGEST, via="s3", bucket="b" * 63)])
 @pytest.mark.parametrize("regions", [0, 6, 34])
-def test_the_largest_configuration_is_one_managed_policy_up_to_all_regions(publish, regions):
+def test_largest_configuration_fits_into_one_policy_except_for_all_regions(publish, regions):
     launch = Launch(open=("80",), elastic_ip="eipalloc-0123456789abcdef0", key="ops")
     settings = Settings(publish=msgspec.structs.replace(publish, regions=REGIONS[:regions]), launch=launch)
     told = policy(settings, "a-unikernel-of-a-longer-name", "eu-west-1")
@@ -189,7 +188,7 @@ def test_the_largest_configuration_is_one_managed_policy_up_to_all_regions(publi
     assert all(size(part) <= LIMIT for part in parts)
 
 
-def test_several_documents_are_written_where_one_is_too_long(tmp_path, monkeypatch, capsys):
+def test_several_documents_are_written_if_one_is_too_long(tmp_path, monkeypatch, capsys):
     regions = ", ".join(f'"{one}"' for one in REGIONS)
     (tmp_path / "unibuild.toml").write_text(
         f'[publish]\nregion = "eu-west-1"\nregions = [{regions}]\nkms_key = "{ALIAS}"\nprotect = true\n'
@@ -214,7 +213,7 @@ def session():
 
 @pytest.fixture
 def guest(project, session, monkeypatch):
-    """Go on as somebody who may do what the policy of these settings says; return what makes clients of theirs."""
+    """Become a caller with the policy for some settings; return a function that creates the caller's clients."""
 
     def guest(**settings):
         who = project.aws.new_principal(policy(Settings(**settings), "hello", "us-east-1"))
@@ -230,13 +229,13 @@ def guest(project, session, monkeypatch):
 
 @pytest.fixture
 def enough(project, guest):
-    """Go on as that guest, who is not to be refused anything."""
+    """Become the caller of ``guest``, and fail the test if any call is refused."""
     yield guest
     refused = [str(call) for call in project.aws.calls if call.error in DENIED]
     assert refused == []
 
 
-def test_it_is_enough_for_the_commands(project, enough):
+def test_policy_is_sufficient_for_the_commands(project, enough):
     amis = [project.ami() for _ in range(3)]
     enough()
     project.run("list")
@@ -247,7 +246,7 @@ def test_it_is_enough_for_the_commands(project, enough):
     assert project.images == amis[2:]
 
 
-def test_it_is_enough_to_publish_and_to_launch(project, enough, tmp_path):
+def test_policy_is_sufficient_to_publish_and_launch(project, enough, tmp_path):
     launches = Launches(project)
     project.aws.world.public_ips = iter(f"127.0.0.{number}" for number in range(2, 9))
     wanted = Launch(open=("80",), elastic_ip=project.call.address())
@@ -263,7 +262,7 @@ def test_it_is_enough_to_publish_and_to_launch(project, enough, tmp_path):
     assert list(launches.alive.values()) == [after.image]
 
 
-def test_it_is_enough_to_publish_through_s3(project, enough, tmp_path):
+def test_policy_is_sufficient_to_publish_via_s3(project, enough, tmp_path):
     project.aws.world.buckets["images"], project.aws.world.roles["vmimport"] = Bucket("us-east-1", 0.0), "images"
     enough(publish=Publish(via="s3", bucket="images"))
     made = publish_disk(Aws(), Disk.of(1, 2), tmp_path, "images")
@@ -272,7 +271,7 @@ def test_it_is_enough_to_publish_through_s3(project, enough, tmp_path):
 
 @pytest.fixture
 def changes(project):
-    """Make an AMI and an instance of it, with the tag of a unikernel or none; return calls that change or end them."""
+    """Create an AMI and an instance, with a unikernel's tag or none; return calls that change or remove them."""
 
     def changes(unikernel):
         marks = tags.write({tags.UNIKERNEL: unikernel} if unikernel else {"Name": "precious"})
@@ -295,7 +294,7 @@ def changes(project):
 
 
 @pytest.mark.parametrize("unikernel", ["", "another"])
-def test_what_is_not_ours_cannot_be_changed(project, guest, changes, unikernel):
+def test_resources_of_others_cannot_be_changed(project, guest, changes, unikernel):
     calls, ec2 = changes(unikernel), guest(publish=Publish(**ALL))("ec2")
     project.aws.calls.clear()
     for operation, params in calls:
@@ -304,7 +303,7 @@ def test_what_is_not_ours_cannot_be_changed(project, guest, changes, unikernel):
     assert not any(call.done for call in project.aws.calls)
 
 
-def test_what_is_ours_can(guest, changes):
+def test_own_resources_can_be_changed(guest, changes):
     calls, ec2 = changes("hello"), guest(publish=Publish(**ALL))("ec2")
     for operation, params in calls:
         assert code(getattr(ec2, operation), **params, DryRun=True) == "DryRunOperation"
@@ -312,7 +311,7 @@ def test_what_is_ours_can(guest, changes):
 
 @pytest.mark.parametrize("publish", [Publish(), Publish(**ALL, encrypt=True, kms_key=ALIAS)])
 @pytest.mark.parametrize("held", [{}, {"Name": "db-backup"}, {tags.UNIKERNEL: "another"}])
-def test_nothing_else_becomes_the_unikernels(project, guest, publish, held):
+def test_resources_of_others_cannot_be_tagged_as_own(project, guest, publish, held):
     mark = {"Tags": tags.write({tags.UNIKERNEL: "hello"})}
     snapshot = project.call.snapshot(Tags=tags.write(held))
     others = [snapshot, project.call.register(snapshot, Name="other"), project.call.run()]
@@ -326,8 +325,8 @@ def test_nothing_else_becomes_the_unikernels(project, guest, publish, held):
     assert code(client("ec2").register_image, **asked, TagSpecifications=registered) == "UnauthorizedOperation"
 
 
-def test_an_import_needs_to_tag_what_nobody_has_tagged(project, guest):
-    """docs/reference/ami.md says that this is so: a snapshot of an import cannot be told from another one."""
+def test_import_may_tag_any_untagged_snapshot(project, guest):
+    """docs/reference/ami.md documents this: a policy cannot distinguish a snapshot of an import from other ones."""
     ec2, mark = guest(publish=Publish(via="s3", bucket="images"))("ec2"), tags.write({tags.UNIKERNEL: "hello"})
     assert (
         code(ec2.create_tags, Resources=[project.snapshot(unikernel="another")], Tags=mark) == "UnauthorizedOperation"
@@ -335,7 +334,7 @@ def test_an_import_needs_to_tag_what_nobody_has_tagged(project, guest):
     ec2.create_tags(Resources=[project.call.snapshot()], Tags=mark)
 
 
-def test_no_port_of_another_group_is_opened_and_no_other_snapshot_launched(project, guest):
+def test_other_groups_cannot_be_opened_and_other_snapshots_not_launched(project, guest):
     ec2 = guest(launch=Launch(open=("80",)))("ec2")
     [group] = project.call.ec2.describe_security_groups()["SecurityGroups"]
     rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
@@ -349,7 +348,7 @@ def test_no_port_of_another_group_is_opened_and_no_other_snapshot_launched(proje
     ec2.run_instances(**asked, TagSpecifications=launched)
 
 
-def test_an_elastic_ip_of_another_stays_where_it_is(project, guest):
+def test_other_elastic_ips_cannot_be_moved(project, guest):
     wanted, other = project.call.address(), project.call.address()
     instance = project.call.run(TagSpecifications=[{"ResourceType": "instance", "Tags": tags.write(project.marks())}])
     ec2 = guest(launch=Launch(elastic_ip=wanted))("ec2")
@@ -357,14 +356,14 @@ def test_an_elastic_ip_of_another_stays_where_it_is(project, guest):
     ec2.associate_address(AllocationId=wanted, InstanceId=instance)
 
 
-def test_the_blocks_of_another_unikernel_are_out_of_reach(project, guest):
+def test_blocks_of_another_unikernel_cannot_be_read(project, guest):
     ebs = guest()("ebs")
     done, begun = project.snapshot(unikernel="another"), project.snapshot(unikernel="another", done=False)
     assert code(ebs.list_snapshot_blocks, SnapshotId=done) == "AccessDeniedException"
     assert code(ebs.complete_snapshot, SnapshotId=begun, ChangedBlocksCount=0) == "AccessDeniedException"
 
 
-def test_it_reaches_no_other_region(guest):
+def test_other_regions_are_denied(guest):
     client = guest()
     assert code(client("ec2").describe_images, DryRun=True) == "DryRunOperation"
     assert code(client("ec2", region_name="eu-west-1").describe_images, DryRun=True) == "UnauthorizedOperation"

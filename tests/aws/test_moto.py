@@ -1,8 +1,7 @@
-"""A publish against moto's server, which somebody else wrote: that we are not tuned to our own emulator.
+"""Publish to moto's server, an independent emulator, to check that unibuild does not depend on its own emulator.
 
-moto 5.2 has gaps without which nothing can be published; what is patched here is in ``_patch_gaps``. What it does
-not keep of what it is told cannot be asked of it: checksums, ClientTokens and parents, and of an AMI all but its name
-and description.
+moto 5.2 lacks features that publishing needs; ``_patch_gaps`` adds them. The test cannot check what moto does not
+store: checksums, ClientTokens, parents, and all of an AMI except its name and description.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ REGION, OWNER = "us-east-1", "123456789012"
 
 
 def _patch_gaps(patch: pytest.MonkeyPatch) -> None:
-    """Give moto EBS direct's size of blocks (it says 512 bytes) and a PV-GRUB (it has no kernel images)."""
+    """Give moto EBS direct's block size (it has 512 bytes) and a PV-GRUB (it lacks kernel images)."""
     from moto.ebs.models import EBSSnapshot
     from moto.ec2.models import ec2_backends
     from moto.ec2.models.amis import Ami
@@ -50,7 +49,7 @@ def _patch_gaps(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def moto() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # they take seconds
+        patch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # loading them takes seconds
         from moto.server import ThreadedMotoServer
 
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -86,8 +85,8 @@ def test_publish(moto, tmp_path):
     assert [held(one["SnapshotId"]) for one in ours] == [disk.content]
 
 
-def test_a_change(moto, tmp_path):
-    """moto knows no parents: what would be one block on top of one is a snapshot with that block alone."""
+def test_publish_of_a_change(moto, tmp_path):
+    """moto ignores parents: a snapshot with one block on top of a parent has only that block."""
     make(Disk.of(4, 5, 6), tmp_path)
     made = make(Disk.of(4, 5, 7), tmp_path)
     assert (made.puts, made.parent is not None) == (1, True)

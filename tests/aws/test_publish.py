@@ -1,4 +1,4 @@
-"""From an image to an AMI, against the emulator."""
+"""Publish an image as an AMI, against the emulator."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ OLD, NEW = Disk.of(1, 2, 0, 4, 5), Disk.of(1, 2, 0, 4, 99)
 
 @functools.cache
 def account(region: str, plan: CallPlan | None) -> Aws:
-    """The owner, made once: EC2's client takes a quarter of a second."""
+    """The account's owner, created once: EC2's client takes a quarter of a second."""
     return Aws(region=region, clock=Hasty(), plan=plan)
 
 
 class Publisher:
-    """Publishes disks to one emulator, each time as a process of its own would do it."""
+    """Publishes disks to one emulator, each time as in a new process."""
 
     def __init__(self, emulator: Emulator, folder: Path, region: str = REGION) -> None:
         self.emulator, self.folder, self.region = emulator, folder, region
@@ -70,7 +70,7 @@ def publisher(aws: Emulator, tmp_path: Path) -> Publisher:
     return Publisher(aws, tmp_path)
 
 
-def test_a_paravirtual_ami(publisher: Publisher) -> None:
+def test_paravirtual_ami(publisher: Publisher) -> None:
     made = publisher.run(OLD)
     [call] = [call for call in publisher.emulator.calls.named("RegisterImage") if call.done]
     image = publisher.images[made.image]
@@ -82,7 +82,7 @@ def test_a_paravirtual_ami(publisher: Publisher) -> None:
     assert publisher.snapshots[image.snapshot_ids[0]].content == OLD.content
 
 
-def test_what_it_is_made_of_is_in_the_tags_of_both(publisher: Publisher) -> None:
+def test_tags_of_ami_and_snapshot_name_the_sources(publisher: Publisher) -> None:
     made = publisher.run(OLD)
     for resource in (made.image, made.snapshot):
         tags = publisher.tags(resource)
@@ -94,7 +94,7 @@ def test_what_it_is_made_of_is_in_the_tags_of_both(publisher: Publisher) -> None
         assert (tags["team"], tags["Name"]) == ("edge", made.name)
 
 
-def test_nothing_changed_is_one_call_and_nothing_sent(publisher: Publisher) -> None:
+def test_unchanged_image_needs_one_call_and_no_upload(publisher: Publisher) -> None:
     first = publisher.run(OLD)
     publisher.emulator.calls.clear()
     again = publisher.run(OLD)
@@ -102,7 +102,7 @@ def test_nothing_changed_is_one_call_and_nothing_sent(publisher: Publisher) -> N
     assert publisher.emulator.calls.counts == {"DescribeImages": 1}
 
 
-def test_a_change_of_one_block_puts_one_block_also_from_another_machine(publisher: Publisher, tmp_path: Path) -> None:
+def test_change_of_one_block_puts_one_block_even_from_another_machine(publisher: Publisher, tmp_path: Path) -> None:
     first = publisher.run(OLD)
     publisher.emulator.calls.clear()
     elsewhere = Publisher(publisher.emulator, tmp_path / "elsewhere")
@@ -112,14 +112,14 @@ def test_a_change_of_one_block_puts_one_block_also_from_another_machine(publishe
     assert publisher.snapshots[made.snapshot].content == NEW.content
 
 
-def test_an_hvm_ami(publisher: Publisher) -> None:
+def test_hvm_ami(publisher: Publisher) -> None:
     made = publisher.run(OLD, virtualization="hvm")
     image = publisher.images[made.image]
     assert (image.virtualization, image.kernel) == ("hvm", None)
     assert image.settings["ImdsSupport"] == "v2.0"
 
 
-def test_a_kernel_that_cannot_be_started_so_is_refused_with_the_reason() -> None:
+def test_kernel_of_the_wrong_type_is_refused_with_the_reason() -> None:
     with pytest.raises(InputError, match="PV-GRUB, which loads PV kernels only") as caught:
         xen_support.check_kind("pvh", "paravirtual")
     assert 'virtualization = "hvm"' in caught.value.hint
@@ -141,11 +141,11 @@ def names(*versions: str) -> list[dict[str, str]]:
         ([], None),
     ],
 )
-def test_the_newest_pv_grub_is_the_greatest_number(found: list[str], newest: str | None) -> None:
+def test_newest_pv_grub_has_the_greatest_version(found: list[str], newest: str | None) -> None:
     assert xen_support.newest(names(*found)) == newest
 
 
-def test_a_pv_grub_that_is_deprecated_or_not_shown_is_used_all_the_same(publisher: Publisher) -> None:
+def test_deprecated_or_hidden_pv_grub_is_used(publisher: Publisher) -> None:
     region = publisher.emulator.region(REGION)
     for image in region.images.values():
         image.deprecated = "2018-01-01T00:00:00.000Z"
@@ -166,14 +166,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_is_refused_before_anything_is_sent(publisher: Publisher, case: str) -> None:
+def test_impossible_settings_are_refused_before_the_upload(publisher: Publisher, case: str) -> None:
     how, publisher.region, sentence = REFUSED[case]
     with pytest.raises(AwsError, match=sentence):
         publisher.run(OLD, **how)
     assert publisher.emulator.calls.count("StartSnapshot", "PutSnapshotBlock") == 0
 
 
-def test_who_may_not_register_learns_it_before_anything_is_sent(
+def test_missing_permission_to_register_is_reported_before_the_upload(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed = ["ec2:Describe*", "ebs:*", "ec2:CreateTags", "ec2:DeleteSnapshot"]
@@ -189,7 +189,7 @@ def test_who_may_not_register_learns_it_before_anything_is_sent(
     assert publisher.emulator.calls.count("StartSnapshot") == 0
 
 
-def test_a_name_that_another_image_has_is_told_before_anything_is_sent(publisher: Publisher) -> None:
+def test_name_of_another_image_is_refused_before_the_upload(publisher: Publisher) -> None:
     publisher.run(OLD, name="hello")
     publisher.emulator.calls.clear()
     with pytest.raises(AwsError, match="already has the name hello"):
@@ -198,7 +198,7 @@ def test_a_name_that_another_image_has_is_told_before_anything_is_sent(publisher
 
 
 @pytest.mark.parametrize("kind", ["cut-after", "garbage", "cut-answer", "502"])
-def test_a_lost_answer_of_register_image_is_one_ami(publisher: Publisher, kind: str) -> None:
+def test_lost_answer_of_register_image_leaves_one_ami(publisher: Publisher, kind: str) -> None:
     publisher.emulator.world.timing.tags_appear = Delay(calls=2)
     publisher.emulator.faults.add(kind, "RegisterImage", skip=1, times=1)
     made = publisher.run(OLD)
@@ -206,7 +206,7 @@ def test_a_lost_answer_of_register_image_is_one_ami(publisher: Publisher, kind: 
     assert list(publisher.snapshots) == [made.snapshot]
 
 
-def test_another_machine_that_was_faster_leaves_one_ami_and_one_snapshot(publisher: Publisher, tmp_path: Path) -> None:
+def test_faster_run_on_another_machine_leaves_one_ami_and_one_snapshot(publisher: Publisher, tmp_path: Path) -> None:
     elsewhere = Publisher(publisher.emulator, tmp_path / "elsewhere")
     faster = []
 
@@ -223,7 +223,7 @@ def test_another_machine_that_was_faster_leaves_one_ami_and_one_snapshot(publish
 
 
 def interrupted(publisher: Publisher, step: str) -> None:
-    """Publish, and end the run as Ctrl-C does once it reports this step."""
+    """Publish, and interrupt the run as Ctrl-C does when it reports this step."""
     wanted, journal, aws = publisher.wanted(OLD), UploadJournal(publisher.folder), account(REGION, None)
 
     def interrupt(what: str, *_: object) -> None:
@@ -234,21 +234,19 @@ def interrupted(publisher: Publisher, step: str) -> None:
         publish.create(aws, OLD, wanted, publish.check_prerequisites(aws, wanted), journal, interrupt)
 
 
-def test_a_resumed_upload_whose_snapshot_is_complete_leaves_none_when_another_run_was_faster(
-    publisher: Publisher, tmp_path: Path
-) -> None:
+def test_resumed_upload_removes_its_snapshot_if_another_run_was_faster(publisher: Publisher, tmp_path: Path) -> None:
     wanted, aws = publisher.wanted(OLD), account(REGION, None)
     interrupted(publisher, "EC2 completes the snapshot")
     region = publisher.emulator.region(REGION)
     [begun] = region.snapshots
-    region.unseen.hide(f"tags:{begun}", Delay(calls=99))  # so the other machine makes a snapshot of its own
+    region.unseen.hide(f"tags:{begun}", Delay(calls=99))  # so that the other machine creates its own snapshot
     known = publish.check_prerequisites(aws, wanted)
     faster = Publisher(publisher.emulator, tmp_path / "elsewhere").run(OLD, description="of another machine")
     made = publish.create(aws, OLD, wanted, known, UploadJournal(publisher.folder), lambda *_: None)
     assert (made.image, list(region.snapshots)) == (faster.image, [faster.snapshot])
 
 
-def test_a_complete_snapshot_without_an_ami_is_taken_by_the_next_run(publisher: Publisher) -> None:
+def test_next_run_uses_a_complete_snapshot_without_an_ami(publisher: Publisher) -> None:
     publisher.emulator.faults.add("500", "RegisterImage", skip=1, error=Refused("ResourceLimitExceeded", "No."))
     with pytest.raises(AwsError, match="a limit of the account") as caught:
         publisher.run(OLD)
@@ -260,7 +258,7 @@ def test_a_complete_snapshot_without_an_ami_is_taken_by_the_next_run(publisher: 
     assert publisher.emulator.calls.count("PutSnapshotBlock", "StartSnapshot") == 0
 
 
-def test_what_a_killed_run_had_begun_goes_once_the_ami_is_there(publisher: Publisher) -> None:
+def test_unfinished_upload_of_a_killed_run_is_removed_once_the_ami_exists(publisher: Publisher) -> None:
     publisher.run(OLD)
     journal = UploadJournal(publisher.folder)
     journal.begin(PendingUpload(REGION, OLD.digest, None, snapshot=publisher.run(NEW, name="pending").snapshot))
@@ -272,7 +270,7 @@ def test_what_a_killed_run_had_begun_goes_once_the_ami_is_there(publisher: Publi
     assert len(publisher.snapshots) == 1
 
 
-def test_a_publish_through_s3_removes_what_ebs_direct_had_begun(publisher: Publisher, client) -> None:
+def test_publish_via_s3_removes_an_unfinished_upload_by_ebs_direct(publisher: Publisher, client) -> None:
     client("s3").create_bucket(Bucket="images")
     publisher.emulator.world.roles["vmimport"] = "images"
     interrupted(publisher, "upload to us-east-1")
@@ -282,12 +280,12 @@ def test_a_publish_through_s3_removes_what_ebs_direct_had_begun(publisher: Publi
     assert list(publisher.snapshots) == [made.snapshot]
 
 
-def test_an_empty_description_is_left_out(publisher: Publisher) -> None:
+def test_empty_description_is_omitted(publisher: Publisher) -> None:
     made = publisher.run(OLD, description="")
     assert publisher.images[made.image].description == ""
 
 
-def test_ec2_may_be_slow_to_see_what_there_is(publisher: Publisher) -> None:
+def test_resources_may_appear_late_in_ec2(publisher: Publisher) -> None:
     clock = ManualClock()
     publisher.emulator.reset(World(clock))
     timing = publisher.emulator.world.timing
@@ -298,7 +296,7 @@ def test_ec2_may_be_slow_to_see_what_there_is(publisher: Publisher) -> None:
     assert publisher.snapshots[made.snapshot].content == OLD.content
 
 
-def test_a_plan_prints_every_call_and_makes_none(publisher: Publisher) -> None:
+def test_plan_prints_every_call_and_makes_none(publisher: Publisher) -> None:
     publisher.run(OLD)
     publisher.emulator.calls.clear()
     plan = CallPlan()
@@ -317,7 +315,7 @@ def test_a_plan_prints_every_call_and_makes_none(publisher: Publisher) -> None:
 
 
 @pytest.mark.parametrize("encryption", ["aws/ebs", "arn"])
-def test_an_encrypted_ami_has_a_parent_of_the_same_key_only(publisher: Publisher, encryption: str) -> None:
+def test_encrypted_ami_has_only_a_parent_with_the_same_key(publisher: Publisher, encryption: str) -> None:
     key = publisher.emulator.region(REGION).kms_key(None) if encryption == "arn" else encryption
     publisher.run(OLD)
     first = publisher.run(OLD, encryption=key, name="hello-secret")
@@ -329,7 +327,7 @@ def test_an_encrypted_ami_has_a_parent_of_the_same_key_only(publisher: Publisher
 ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/ours"
 
 
-def test_an_account_that_encrypts_by_default_publishes_changes(publisher: Publisher) -> None:
+def test_account_that_encrypts_by_default_publishes_changes(publisher: Publisher) -> None:
     publisher.run(OLD)
     publisher.emulator.region(REGION).encrypts_by_default = True
     first = publisher.run(NEW)
@@ -341,8 +339,8 @@ def test_an_account_that_encrypts_by_default_publishes_changes(publisher: Publis
     assert publisher.snapshots[third.snapshot].key is None
 
 
-def test_a_parent_that_ebs_refuses_is_left_out(publisher: Publisher) -> None:
-    """As when the policy does not allow to ask whether the account encrypts by default."""
+def test_parent_that_ebs_refuses_is_omitted(publisher: Publisher) -> None:
+    """This happens if the policy does not allow reading the account's setting for encryption by default."""
     publisher.run(OLD)
     publisher.emulator.region(REGION).encrypts_by_default = True
     no = Refused("UnauthorizedOperation", "No.", 403)
@@ -352,24 +350,24 @@ def test_a_parent_that_ebs_refuses_is_left_out(publisher: Publisher) -> None:
     assert len(publisher.snapshots) == 2
 
 
-def test_an_alias_is_resolved_for_ebs_direct(publisher: Publisher) -> None:
+def test_alias_is_resolved_for_ebs_direct(publisher: Publisher) -> None:
     region = publisher.emulator.region(REGION)
     region.kms["alias/ours"] = region.arn("kms", "key/ours")
     made = publisher.run(OLD, encryption=ALIAS)
     assert publisher.snapshots[made.snapshot].key == region.kms["alias/ours"]
-    region.kms["alias/ours"] = region.arn("kms", "key/next")  # what was encrypted with the old key is no parent
+    region.kms["alias/ours"] = region.arn("kms", "key/next")  # a snapshot under the old key is not a parent
     after = publisher.run(NEW, encryption=ALIAS)
     assert (after.parent, publisher.snapshots[after.snapshot].key) == (None, region.kms["alias/ours"])
     assert publisher.run(Disk.of(1, 2, 0, 4, 77), encryption=ALIAS).parent == after.snapshot
 
 
-def test_an_alias_of_no_key_is_refused_before_anything_is_sent(publisher: Publisher) -> None:
+def test_alias_without_a_key_is_refused_before_the_upload(publisher: Publisher) -> None:
     with pytest.raises(AwsError, match="the KMS key does not exist"):
         publisher.run(OLD, encryption=ALIAS)
     assert publisher.emulator.calls.count("StartSnapshot") == 0
 
 
-def test_an_ami_that_lost_its_snapshot_is_not_published(publisher: Publisher) -> None:
+def test_ami_without_its_snapshot_does_not_count_as_published(publisher: Publisher) -> None:
     made = publisher.run(OLD)
     publisher.images[made.image].mappings = []
     with pytest.raises(AwsError, match="no root snapshot") as caught:
@@ -377,7 +375,7 @@ def test_an_ami_that_lost_its_snapshot_is_not_published(publisher: Publisher) ->
     assert f"unibuild ami rm {made.image}" in caught.value.hint
 
 
-def test_an_ami_that_lost_its_tags_is_reported_as_such(publisher: Publisher) -> None:
+def test_ami_that_lost_its_tags_is_reported(publisher: Publisher) -> None:
     made = publisher.run(OLD)
     publisher.emulator.region(REGION).tags[made.image].clear()
     with pytest.raises(AwsError, match="lacks the tag unibuild:sha256") as caught:
@@ -385,7 +383,7 @@ def test_an_ami_that_lost_its_tags_is_reported_as_such(publisher: Publisher) -> 
     assert "{hash}" not in caught.value.hint
 
 
-def test_the_dry_run_is_of_another_name_and_content(publisher: Publisher) -> None:
+def test_dry_run_uses_another_name_and_content(publisher: Publisher) -> None:
     name = "n" * 128
     publisher.run(OLD, name=name)
     [asked] = [call for call in publisher.emulator.calls.named("RegisterImage") if call.params.get("DryRun")]
@@ -402,9 +400,7 @@ SHARING = {
 
 
 @pytest.mark.parametrize("case", SHARING)
-def test_sharing_that_the_account_does_not_allow_is_refused_before_anything_is_sent(
-    publisher: Publisher, case: str
-) -> None:
+def test_forbidden_sharing_is_refused_before_the_upload(publisher: Publisher, case: str) -> None:
     traits, share, sentence = SHARING[case]
     for name, value in traits.items():
         setattr(publisher.emulator.region(REGION), name, value)
@@ -425,14 +421,14 @@ def test_blocked_public_access_is_found_in_every_region(publisher: Publisher) ->
     assert publisher.run(OLD, share=("111122223333",), regions=("eu-west-1",)).is_new
 
 
-def test_a_cold_publish_makes_few_calls(publisher: Publisher) -> None:
+def test_first_publish_makes_few_calls(publisher: Publisher) -> None:
     publisher.run(OLD)
     counts = publisher.emulator.calls.counts
     assert counts.pop("PutSnapshotBlock") == 4
     assert counts.total() <= 12
 
 
-def test_a_large_image_and_long_values_fit_into_tags(publisher: Publisher) -> None:
+def test_large_image_and_long_values_fit_into_tags(publisher: Publisher) -> None:
     large = Disk({0: 1, 240: 2})
     about = publish.KernelInfo("hello", large.digest, "v" * 300)
     made = publisher.run(large, about=about)

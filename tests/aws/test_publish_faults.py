@@ -1,8 +1,8 @@
-"""Whatever goes wrong at AWS, on the way there, or with us: the run that is not ended ends in one right AMI.
+"""Publish with random faults of AWS, the network and the run: the first run that is not killed leaves one right AMI.
 
-Each seed is a story: a disk that is published for the first time or after another one, faults and delays of AWS, and
-runs that are ended at some call by SIGINT or SIGKILL. Of four disks one goes through S3, and one is copied to another
-region. Nothing may be left but the AMIs and their snapshots, and of an import what `unibuild ami gc` finds.
+Each seed makes a story: a disk that is published for the first time or after another one, faults and delays of AWS, and
+runs that SIGINT or SIGKILL ends at some call. One disk of four goes through S3, and one is copied to another region.
+Nothing may be left but the AMIs and their snapshots, and leftovers of imports that `unibuild ami gc` finds.
 
 AWS_STORIES is the number of seeds; `nox -s faults` plays 1,000.
 """
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 SEEDS, AT_ONCE = int(os.environ.get("AWS_STORIES", "100")), 10
 HERE, ELSEWHERE = "us-east-1", "eu-west-1"
 HOUR = 3601.0
-"""Seconds after which EBS gives up a pending snapshot that nobody writes to."""
+"""Seconds without a write after which EBS gives up a pending snapshot."""
 
 
 @dataclass
 class Story:
-    """What happens to the publishing of one disk."""
+    """The events while one disk is published."""
 
     seed: int
     old: list[int] | None
@@ -84,7 +84,7 @@ class Publisher(TaskRunner):
     """Publish disks to an emulator, in processes that can be killed."""
 
     def begin(self, story: Story) -> None:
-        """Let the world be as the story begins."""
+        """Set the world to the beginning of the story."""
         self.emulator.reset(World(ManualClock(), seed=story.seed))
         self.emulator.faults.watch = lambda call, moment: self.emulator.world.clock.advance(0.5)
         self.folder.mkdir()
@@ -99,7 +99,7 @@ class Publisher(TaskRunner):
             setattr(self.emulator.world.timing, name, delay)
 
     def play(self, story: Story) -> None:
-        """Let a story happen; return when a run has ended by itself."""
+        """Run a story until a run ends by itself."""
         self.begin(story)
         for kill in story.kills:
             if self.run(story, story.new, kill) == 0:
@@ -112,14 +112,14 @@ class Publisher(TaskRunner):
         return self.run_task("publish", kill, **self._how(story, disk))
 
     def start(self, story: Story, disk: list[int]) -> int:
-        """Begin to publish a disk; return the number of the process."""
+        """Start publishing a disk; return the number of the process."""
         return self.start_task("publish", **self._how(story, disk))
 
     def _how(self, story: Story, disk: list[int]) -> dict[str, object]:
         return {"disk": disk, "folder": str(self.folder), "bucket": story.bucket, "regions": story.regions}
 
     def meanwhile(self, what: str) -> None:
-        """Let something happen between two runs."""
+        """Apply the story's event between two runs."""
         region = self.emulator.region()
         if what == "time passes":
             self.emulator.world.clock.advance(HOUR)
@@ -128,7 +128,7 @@ class Publisher(TaskRunner):
                 del region.snapshots[snapshot.id], region.tags[snapshot.id]
 
     def collect(self, bucket: str) -> None:
-        """Let `ami gc` remove what imports have left; see that nothing is left in the bucket."""
+        """Remove leftovers of imports with `ami gc`; check that nothing is left in the bucket."""
         assert self.emulator.world.buckets[bucket] == Bucket(HERE, 0.0)
         self.emulator.faults.clear()
         self.emulator.region().unseen.end()
@@ -137,7 +137,7 @@ class Publisher(TaskRunner):
         assert self.wait() == 0, self.log
 
     def check(self, story: Story) -> None:
-        """See that there is one AMI of each disk, with that disk, and nothing else."""
+        """Check that there is one AMI with the content of each disk, and nothing else."""
         if story.bucket:
             self.collect(story.bucket)
         told = [Disk.of(*numbers).content for numbers in (story.old, story.new) if numbers is not None]
@@ -147,7 +147,7 @@ class Publisher(TaskRunner):
             assert [region.snapshots[image.root["SnapshotId"]].content for image in images] == disks
             assert {image.state(region.now) for image in images} == {"available"}
             assert region.snapshots.keys() == {image.root["SnapshotId"] for image in images}
-        journal = self.folder / "aws.json"  # there is none where the AMI was found at once
+        journal = self.folder / "aws.json"  # there is none if the AMI was found at once
         assert not journal.exists() or json.loads(journal.read_text())["begun"] == []
         assert not self.emulator.bugs
 
@@ -165,7 +165,7 @@ def program(emulator: Emulator) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_ONCE))
-def test_every_story_ends_in_one_right_ami(emulator, program, tmp_path, first):
+def test_every_story_ends_with_one_right_ami(emulator, program, tmp_path, first):
     for seed in range(first, first + AT_ONCE):
         story = Story.of(seed)
         publisher = Publisher(emulator, program, tmp_path / str(seed))
@@ -178,7 +178,7 @@ def test_every_story_ends_in_one_right_ami(emulator, program, tmp_path, first):
 
 
 @pytest.mark.long
-def test_two_machines_that_publish_the_same_at_the_same_time_make_one_ami(emulator, program, tmp_path):
+def test_two_machines_that_publish_the_same_disk_create_one_ami(emulator, program, tmp_path):
     with forking_program(emulator) as another:
         for seed in range(1000, 1000 + AT_ONCE // 2):
             story = Story.of(seed)

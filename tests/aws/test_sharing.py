@@ -1,4 +1,4 @@
-"""Which calls share, deprecate and protect an AMI, and which of them EC2 would refuse."""
+"""The calls that share, deprecate and protect an AMI, and those that EC2 would refuse."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -22,11 +22,11 @@ def planned(**settings):
     return {call.operation: dict(call.params) for call in attribute_calls(Publish(**settings), AMI, NOW)}
 
 
-def test_nothing_is_called_where_nothing_is_set():
+def test_default_settings_need_no_call():
     assert planned() == {}
 
 
-def test_accounts_get_the_snapshot_too():
+def test_sharing_with_accounts_includes_the_snapshot():
     calls = planned(share=("111122223333",))
     assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Add": [{"UserId": "111122223333"}]}
     assert calls["ModifySnapshotAttribute"] == {
@@ -37,13 +37,13 @@ def test_accounts_get_the_snapshot_too():
     }
 
 
-def test_everybody_gets_the_snapshot_too():
+def test_public_sharing_includes_the_snapshot():
     calls = planned(share=("all",))
     assert calls["ModifyImageAttribute"]["LaunchPermission"] == {"Add": [{"Group": "all"}]}
     assert calls["ModifySnapshotAttribute"]["GroupNames"] == ["all"]
 
 
-def test_an_organization_gets_the_ami_alone():
+def test_sharing_with_an_organization_excludes_the_snapshot():
     calls = planned(share=(ORGANIZATION, UNIT))
     assert calls.keys() == {"CreateTags", "ModifyImageAttribute"}
     wanted = [{"OrganizationArn": ORGANIZATION}, {"OrganizationalUnitArn": UNIT}]
@@ -56,13 +56,13 @@ def test_deprecation_counts_from_now_in_whole_minutes():
     assert calls["EnableImageDeregistrationProtection"] == {"ImageId": "ami-1", "WithCooldown": False}
 
 
-def test_what_is_so_already_is_left():
+def test_existing_state_is_not_changed():
     done = Ami(*list(vars(AMI).values())[:6], is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
     assert attribute_calls(Publish(share=("all",), deprecate_after=90, protect=True), done, NOW) == ()
 
 
 def after(settings: Publish, ami: Ami = AMI) -> Ami:
-    """Return the AMI as it is once all of its calls were made."""
+    """Return the AMI as it is after all its calls."""
     held = dict(ami.tags)
     for call in (*attribute_calls(settings, ami, NOW), *reset_calls(settings, ami)):
         match call.operation:
@@ -75,7 +75,7 @@ def after(settings: Publish, ami: Ami = AMI) -> Ami:
     return dataclasses.replace(ami, tags=held)
 
 
-def test_what_unibuild_set_is_taken_back():
+def test_settings_made_by_unibuild_are_undone():
     done = after(Publish(share=("111122223333", ORGANIZATION), deprecate_after=90, protect=True))
     assert (done.is_protected, done.deprecated is not None) == (True, True)
     calls = {call.operation: dict(call.params) for call in reset_calls(Publish(share=(ORGANIZATION,)), done)}
@@ -87,13 +87,13 @@ def test_what_unibuild_set_is_taken_back():
     assert reset_calls(Publish(share=(ORGANIZATION,)), undone) == ()
 
 
-def test_what_somebody_else_set_stays():
+def test_settings_made_by_others_are_kept():
     theirs = dataclasses.replace(AMI, is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
     assert reset_calls(Publish(), theirs) == ()
     assert reset_calls(Publish(), after(Publish(share=("all",), deprecate_after=90, protect=True), theirs)) == ()
 
 
-def test_another_number_of_days_is_applied_to_what_unibuild_deprecated():
+def test_changed_number_of_days_is_applied_to_unibuilds_deprecation():
     done = after(Publish(deprecate_after=90))
     assert attribute_calls(Publish(deprecate_after=90), done, NOW) == ()
     assert {call.operation for call in attribute_calls(Publish(deprecate_after=30), done, NOW)} == {
@@ -103,7 +103,7 @@ def test_another_number_of_days_is_applied_to_what_unibuild_deprecated():
 
 
 @pytest.mark.parametrize("count", [1, 19, 20, 60])
-def test_the_record_holds_many_accounts_in_tags_that_ec2_takes(count):
+def test_record_stores_many_accounts_in_valid_tags(count):
     accounts = tuple(f"{number:012}" for number in range(count))
     done = after(Publish(share=accounts))
     assert shared_with(done) == list(accounts)
@@ -130,13 +130,13 @@ def test_changed_tags_and_description_are_applied():
         ({"share": ("111122223333",), "encrypt": True}, "default key"),
     ],
 )
-def test_what_cannot_be_shared_is_refused(settings, reason):
+def test_ami_that_cannot_be_shared_is_refused(settings, reason):
     with pytest.raises(SettingsError, match=reason):
         check_sharing(Publish(**settings))
 
 
 @pytest.mark.parametrize("settings", [{}, {"encrypt": True}, {"share": ("111122223333",), "kms_key": KEY + "1"}])
-def test_what_can_be_shared_passes(settings):
+def test_ami_that_can_be_shared_is_accepted(settings):
     check_sharing(Publish(**settings))
 
 
@@ -149,7 +149,7 @@ def test_what_can_be_shared_passes(settings):
         (KEY + "mrk-1", KEY.replace("eu-west-1", "us-east-1") + "mrk-1"),
     ],
 )
-def test_the_key_of_another_region(key, there):
+def test_key_of_another_region(key, there):
     settings = Publish(encrypt=True, kms_key=key)
     assert kms_key_in(settings, "us-east-1", "eu-west-1") == there
     assert kms_key_in(settings, "eu-west-1", "eu-west-1") == key
