@@ -1,4 +1,4 @@
-"""An error as it crosses to another process: kind and fields, from which the other side makes the same error."""
+"""Send an error to another process: its kind and fields, from which the receiver rebuilds the same error."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Failure(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, error: errors.UnibuildError) -> Failure:
-        """Return what to send of an error."""
+        """Return the fields of an error to send."""
         return cls(error.kind, error.message, error.hint, error.exit_code, error.fields)
 
     def rebuild(self) -> errors.UnibuildError:
-        """Return the error, of the same class; ``UnibuildError`` where this unibuild has no such class."""
+        """Return the error with its class, or as ``UnibuildError`` if this unibuild lacks that class."""
         kind = errors.KINDS.get(self.kind, errors.UnibuildError)
         error = kind.__new__(kind)
         errors.UnibuildError.__init__(error, self.message, hint=self.hint)

@@ -160,7 +160,7 @@ def _is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def writing_errors(path: Path | str) -> Iterator[None]:
-    """Turn the errors of writing ``path`` into ``FileError``."""
+    """Turn errors of writing ``path`` into ``FileError``."""
     try:
         yield
     except OSError as error:
@@ -171,7 +171,7 @@ def writing_errors(path: Path | str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn the errors of opening and reading ``path`` into ``FileError``."""
+    """Turn errors of opening and reading ``path`` into ``FileError``."""
     try:
         yield
     except FileNotFoundError:

@@ -96,7 +96,7 @@ def follow_stop(group: int) -> None:
         if os.tcgetpgrp(terminal) == os.getpgrp():
             os.tcsetpgrp(terminal, group)
     except OSError:
-        pass  # the terminal is gone; the child still has to be continued
+        pass  # the terminal was closed; the child still has to be continued
     finally:
         os.close(terminal)
     signal_group(group, signal.SIGCONT)
@@ -122,7 +122,7 @@ class _InterruptDetector(contextlib.AbstractContextManager["_InterruptDetector"]
     def __init__(self, group: int) -> None:
         self._popen: subprocess.Popen[bytes] | None = None
         null, pipe = subprocess.DEVNULL, subprocess.PIPE
-        with contextlib.suppress(OSError), spawning():  # the child may have gone already
+        with contextlib.suppress(OSError), spawning():  # the child may have ended already
             # It reads until unibuild closes the pipe or is killed.
             self._popen = subprocess.Popen(["cat"], stdin=pipe, stdout=null, stderr=null, process_group=group)
 

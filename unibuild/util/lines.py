@@ -13,7 +13,7 @@ LONGEST = 65536  # bytes or characters after which a line without an end is cut
 
 
 class LineSplitter(Generic[AnyStr]):
-    """Splits what it is fed into lines.
+    """Splits its input into lines.
 
     Args:
         newline: what ends a line, and is not part of it.

@@ -53,7 +53,7 @@ def _unwatched(pid: int) -> contextlib.AbstractContextManager[object]:  # noqa: 
 
 @dataclass(frozen=True)
 class Completed:
-    """How a child ended; ``returncode`` is minus the signal's number where a signal ended it."""
+    """The result of a child; ``returncode`` is minus the signal's number if a signal ended it."""
 
     argv: tuple[str, ...]
     returncode: int
@@ -75,17 +75,17 @@ class Child(contextlib.AbstractContextManager["Child"]):
 
     @property
     def stdin(self) -> IO[bytes] | None:
-        """The pipe to its standard input, where one was asked for."""
+        """The pipe to its standard input, if ``start`` created one."""
         return self.popen.stdin
 
     @property
     def stdout(self) -> IO[bytes] | None:
-        """The pipe from its standard output, where one was asked for."""
+        """The pipe from its standard output, if ``start`` created one."""
         return self.popen.stdout
 
     @property
     def stderr(self) -> IO[bytes] | None:
-        """The pipe from its standard error, where one was asked for."""
+        """The pipe from its standard error, if ``start`` created one."""
         return self.popen.stderr
 
     def poll(self) -> int | None:
@@ -100,7 +100,7 @@ class Child(contextlib.AbstractContextManager["Child"]):
             return None
 
     def end(self, patience: float = PATIENCE) -> int:
-        """End its whole process group: TERM, then KILL after ``patience`` seconds. What it said can still be read."""
+        """End its whole process group: TERM, then KILL after ``patience`` seconds. Its output can still be read."""
         if self.popen.poll() is None:
             job_control.signal_group(self.popen.pid, signal.SIGTERM)
             job_control.signal_group(self.popen.pid, signal.SIGCONT)
@@ -211,7 +211,7 @@ def run_interactive(
                 break
             job_control.follow_stop(child.popen.pid)
         status = child.popen.wait()
-    if status == -signal.SIGINT or (status and loan.interrupted):  # one that goes on after Ctrl-C may do so
+    if status == -signal.SIGINT or (status and loan.interrupted):  # a child may handle Ctrl-C and succeed
         raise KeyboardInterrupt
     return status
 
@@ -284,7 +284,7 @@ def _environment(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, s
 
 
 def _is_anywhere(program: str, env: Mapping[str, str]) -> bool:
-    """Say whether a program is in a folder of PATH that can be searched, or named by a path.
+    """Return whether a program is in a folder of PATH that can be searched, or is named by a path.
 
     A folder of PATH that cannot be searched (another user's, a loop of links) gives exec's error instead of ENOENT.
     """
@@ -300,7 +300,7 @@ def _missing(program: str, hint: str | None) -> MissingError:
 
 
 def _jobserver() -> tuple[int, ...]:
-    """Return the file descriptors of the jobserver that MAKEFLAGS names, where they are open here.
+    """Return the file descriptors of the jobserver that MAKEFLAGS names, if they are open in this process.
 
     Format: "--jobserver-auth=R,W", before GNU make 4.2 "--jobserver-fds=R,W" (GNU make manual, "POSIX Jobserver");
     the newer "fifo:PATH" needs no descriptor.
@@ -327,12 +327,12 @@ class Fork:
         return self._fd
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to its process group, and let what was stopped there go on."""
+        """Send a signal to its process group, and continue stopped processes there."""
         job_control.signal_group(self.pid, number)
         job_control.signal_group(self.pid, signal.SIGCONT)
 
     def reap(self) -> int:
-        """Wait for its end; return its exit code, minus the signal's number where one ended it."""
+        """Wait for its end; return its exit code, or minus the signal's number if one ended it."""
         _, status = os.waitpid(self.pid, 0)
         os.close(self._fd)
         return os.waitstatus_to_exitcode(status)
@@ -355,7 +355,7 @@ def fork(act: Callable[[], int]) -> Fork:
     sys.stderr.flush()
     pid = os.fork()
     if pid:
-        with contextlib.suppress(OSError):  # the copy was faster, or has ended
+        with contextlib.suppress(OSError):  # the copy has done it already, or has ended
             os.setpgid(pid, 0)
         return Fork(pid)
     code = 1
@@ -364,7 +364,7 @@ def fork(act: Callable[[], int]) -> Fork:
         code = act()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:  # whatever was raised: nothing of it is for the caller of the copied function
+    finally:  # no exception may reach the caller's code in the copy
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

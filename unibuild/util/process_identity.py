@@ -17,7 +17,7 @@ from pathlib import Path
 __all__ = ["Process", "here", "machine", "parse", "user_and_host"]
 
 _MACHINE_ID = Path("/etc/machine-id")
-_CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))  # such a machine-id is of the image
+_CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))  # a container has its image's machine-id
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _INTERFACES = Path("/sys/class/net")
 _UNKNOWN = "0" * 12
@@ -49,11 +49,11 @@ class Process:
         this = here()
         if self.boot == this.boot:
             return not _is_alive(self.pid, self.start)
-        return self.hardware == this.hardware != _UNKNOWN  # the machine has booted since
+        return self.hardware == this.hardware != _UNKNOWN  # the machine has booted again since then
 
 
 def parse(text: str) -> Process | None:
-    """Read what ``str`` makes of a process; None: it is something else."""
+    """Parse the text that ``str`` returns for a process; None: it has another form."""
     found = _FORM.fullmatch(text)
     return Process(found[1], found[2], int(found[3]), int(found[4])) if found else None
 
@@ -78,14 +78,14 @@ def user_and_host() -> str:
     """Return ``user@machine`` for messages."""
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
+    except (KeyError, OSError):  # a container's user may have no name
         user = str(os.getuid())
     return f"{user}@{os.uname().nodename}"
 
 
 @functools.cache
 def _hardware() -> str:
-    """Identify the machine for its next boot too; clones of one image differ in their network cards' addresses."""
+    """Identify the machine across boots; clones of one image differ in their network cards' addresses."""
     try:
         cards = sorted((card / "address").read_text() for card in _INTERFACES.iterdir() if (card / "device").exists())
     except OSError:
@@ -99,7 +99,7 @@ def _boot() -> str:
     try:
         boot = _BOOT_ID.read_text()
         space = Path("/proc/self/ns/pid").readlink()
-    except OSError:  # without /proc: at least the machines differ
+    except OSError:  # without /proc, at least machines are distinguished
         return _hash("boot", os.uname().nodename)
     return _hash("boot", boot, str(space))
 
@@ -111,11 +111,11 @@ def _machine_id() -> str | None:
         said = _MACHINE_ID.read_text().strip()
     except (OSError, ValueError):
         return None
-    return said if re.fullmatch("[0-9a-f]{32}", said) else None  # machine-id(5): else "uninitialized", or empty
+    return said if re.fullmatch("[0-9a-f]{32}", said) else None  # machine-id(5): may be "uninitialized" or empty
 
 
 def _hash(*parts: str) -> str:
-    """Hash what machine-id(5) asks not to be published."""
+    """Hash values that, by machine-id(5), must not be published."""
     return hashlib.sha256("\0".join(("unibuild", *parts)).encode()).hexdigest()[:12]
 
 
@@ -127,7 +127,7 @@ def _is_alive(pid: int, start: int) -> bool:
     except PermissionError:
         pass
     now = _start_time(pid)
-    return now is None or now == start  # None: /proc hides the processes of others
+    return now is None or now == start  # None: /proc hides other users' processes
 
 
 def _start_time(pid: int) -> int | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["note", "shown"]
 
-_displays: list[_Display] = []  # those of the ``shown`` blocks that are open, the innermost last
+_displays: list[_Display] = []  # those of the open ``shown`` blocks, the innermost last
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def shown(file: TextIO | None = None) -> Iterator[Tell]:
 
 
 def note(line: str) -> None:
-    """Print a line above the progress that is shown, or on standard error where none is."""
+    """Print a line above the shown progress, or on standard error if none is shown."""
     display = _displays[-1] if _displays else _Lines(sys.stderr)
     display.note(line)
 

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "failure", "hang_up", "install", "note", "text", "write"]
 
-_GONE = (errno.EPIPE, errno.EIO)  # the reader has gone; the terminal was closed
+_GONE = (errno.EPIPE, errno.EIO)  # the reader has ended; the terminal was closed
 
 _failures: dict[int, OSError] = {}  # the first one of each file descriptor
 
 
 class _Raw(io.FileIO):
-    """A file descriptor that takes everything; what cannot be written is dropped."""
+    """A file descriptor that accepts all output; what cannot be written is dropped."""
 
     def write(self, data: Buffer, /) -> int:
-        """Return the number of bytes that were written, or all of them where there was a failure."""
+        """Return the number of bytes that were written; after a failure, the number of all bytes."""
         try:
             while (written := super().write(data)) is None:  # a pipe that another program made non-blocking
                 select.select([], [self.fileno()], [])
@@ -39,7 +39,7 @@ class _Raw(io.FileIO):
 
 
 def install() -> None:
-    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise, neither for a disk nor for a character."""
+    """Replace ``sys.stdout`` and ``sys.stderr`` by streams that never raise for a full disk or an unknown character."""
     for name, fd in (("stdout", 1), ("stderr", 2)):
         old = getattr(sys, name)
         if not isinstance(old, io.TextIOWrapper) or isinstance(getattr(old.buffer, "raw", None), _Raw):
@@ -81,7 +81,7 @@ def text(fd: Literal[1, 2], text: str) -> None:
 
 
 def note(fd: int, error: OSError) -> None:
-    """Remember that a standard stream could not be written; one that has gone leads to /dev/null from now on."""
+    """Remember that a standard stream could not be written; redirect a closed one to /dev/null from now on."""
     _failures.setdefault(fd, error)
     if error.errno in _GONE:
         _redirect(fd)
@@ -106,10 +106,10 @@ def failure(fd: int | None = None) -> OSError | None:
 
 
 def check(fd: int | None = None) -> None:
-    """Raise the failure of a standard stream, or of either, where there was one.
+    """Raise the failure of a standard stream, or of either, if there was one.
 
     Raises:
-        BrokenPipeError: its reader has gone, or its terminal was closed.
+        BrokenPipeError: its reader has ended, or its terminal was closed.
         OSError: it could not be written for another reason.
     """
     error = failure(fd)
