@@ -1,4 +1,4 @@
-"""What a publish costs: calls, bytes, time and memory, beside two other ways to make the same snapshot.
+"""What a publish costs: calls, bytes, time and memory, next to two other ways to make the same snapshot.
 
 Run: python benchmarks/publish.py [--quick | MIB]
 
@@ -9,7 +9,7 @@ the fastest is shown: client and emulator share the machine.
 
 Each client is a process of its own; its memory is the peak of its resident set over that of `import boto3`. A round
 trip is the median time of a PutSnapshotBlock as the emulator sees it, at least the 30 ms. The exit code is 1 where a
-figure that we claim is missed.
+claimed figure is missed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MEMORY = 80  # MB over the import of boto3
 COMMON = """
 import json, re, sys, time
 from pathlib import Path
-def peak():  # of this program: what getrusage tells begins with that of the process that started us
+def peak():  # of this program: what getrusage returns begins with that of the process that started us
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
 import boto3
 bare = peak()

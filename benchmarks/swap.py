@@ -2,7 +2,7 @@
 
 Run: python benchmarks/swap.py [--quick | ROUNDS]
 
-One observer in dom0 sees both ways: from the moment at which Xen tells that the old domain has ended
+One observer in dom0 sees both ways: from the moment at which Xen reports that the old domain has ended
 (`xenstore-watch @releaseDomain`, which rings for one that shut down and for one that was destroyed) to the first byte
 of the new one in xenconsoled's log. `xl destroy` stops the domain as its first act and rings as its last, so the time
 from its start is what somebody waits who does it by hand, and the one that the aim is of; both are given. A swap is not
@@ -41,11 +41,11 @@ NAME = "swap-bench"
 OBSERVE = """
 rm -f /var/log/xen/console/guest-$1*.log
 xenstore-watch @releaseDomain | {
-    tell() { read -r now rest < /proc/uptime; echo "$1 $now"; }
-    read -r _; tell ready; read -r _; tell ended
+    note() { read -r now rest < /proc/uptime; echo "$1 $now"; }
+    read -r _; note ready; read -r _; note ended
     while :; do
         for log in /var/log/xen/console/guest-"$1"*.log; do
-            if [ -s "$log" ]; then tell spoke; exit; fi
+            if [ -s "$log" ]; then note spoke; exit; fi
         done
         read -r -t 0.02 _
     done
@@ -54,7 +54,7 @@ xenstore-watch @releaseDomain | {
 
 
 class Tree:
-    """A project whose kernel is built; each ``.xl`` differs from the one before."""
+    """A project with a built kernel; each ``.xl`` differs from the one before."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -101,7 +101,7 @@ class Observer:
             raise SystemExit(f"dom0 did not see that it was {word}")
         return float(said[1])
 
-    def outage(self) -> float:
+    def downtime(self) -> float:
         ended = self.wait_for("ended")
         spoke = self.wait_for("spoke")
         self._child.stop()
@@ -109,18 +109,18 @@ class Observer:
 
 
 def by_hand(host: Host, path: str) -> tuple[float, float]:
-    """Return the outage of destroy and create, and the time from their start."""
+    """Return the downtime of destroy and create, and the time from their start."""
     seen = Observer(host, "by-hand")
     began = time.monotonic()
     host.run(["sh", "-c", f"xl destroy by-hand && xl create {path}"])
-    outage = seen.outage()
-    return outage, time.monotonic() - began
+    downtime = seen.downtime()
+    return downtime, time.monotonic() - began
 
 
 def by_swap(host: Host, tree: Tree, path: Path) -> float:
     seen = Observer(host, NAME)
     tree.boot(path)
-    return seen.outage()
+    return seen.downtime()
 
 
 def measure(rounds: int, tree: Tree) -> dict[str, list[float]]:
@@ -136,9 +136,9 @@ def measure(rounds: int, tree: Tree) -> dict[str, list[float]]:
     try:
         for number in range(1, rounds + 1):
             seconds["swap"].append(by_swap(host, tree, tree.render(number)))
-            outage, whole = by_hand(host, path)
+            downtime, whole = by_hand(host, path)
             seconds["destroy, create"].append(whole)
-            seconds["  from the ring"].append(outage)
+            seconds["  from the ring"].append(downtime)
     finally:
         destroy(tree.project())
         host.run(["xl", "destroy", "by-hand"])

@@ -4,8 +4,8 @@ Run: python benchmarks/watch.py [--quick | ROUNDS [SAVES [FILES]]]
 
 Each tool watches a tree of its own and runs a command that notes the time; the saves go round among them. entr is
 taken from PATH (apt install entr), watchfiles is installed into a venv of its own; one that is absent is said to be.
-Then: the processor time of an idle watch over FILES files, and its memory after SAVES saves, in one of which per 4 s
-an hour has 900. The host of the domain is the stand-in of the tests.
+Then: the processor time of an idle watch over FILES files, and its memory after SAVES saves, one per 4 s: an hour
+has 900. The host of the domain is the stand-in of the tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent.parent
 NOTE = 'date +%s%N >> "$PWD/started"'
-PATIENCE = 60.0
+TIMEOUT = 60.0
 QUICK = "--quick" in sys.argv  # one round without the other tools, to see that this script works
 IDLE = 0.5 if QUICK else 30.0
 PAUSE = 0.1 if QUICK else 1.0  # of the times that a tool gets to come to rest
@@ -48,7 +48,7 @@ class Watched:
 
     def begun(self) -> None:
         """Wait for the first run of the command, where this is unibuild: it builds when it starts."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while "unibuild" in self.process.args[0] and not self.starts() and time.monotonic() < deadline:
             time.sleep(0.05)
 
@@ -57,10 +57,10 @@ class Watched:
         before = len(self.starts())
         began = time.time_ns()
         (self.root / "main.c").write_text(text)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while len(found := self.starts()) <= before:
             if time.monotonic() > deadline or self.process.poll() is not None:
-                raise SystemExit(f"{self.root.name} did not see a save; {self.said.name} tells more")
+                raise SystemExit(f"{self.root.name} did not see a save; {self.said.name} has more")
             time.sleep(0.002)
         return (found[before] - began) / 1e9
 
@@ -96,7 +96,7 @@ def tree(root: Path, kernel: Path, files: int = 0) -> Path:
     return root
 
 
-def ours(root: Path, env: dict[str, str]) -> Watched:
+def unibuild_watch(root: Path, env: dict[str, str]) -> Watched:
     program = str(Path(sys.executable).with_name("unibuild"))
     return Watched(root, [program, "watch", "--json", "watch.debounce=0.01"], env)
 
@@ -130,7 +130,7 @@ def processor(pids: list[int]) -> float:
     return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
 
 
-def ours_of(pid: int) -> list[int]:
+def own_processes(pid: int) -> list[int]:
     """Return the processes of a watch: itself and its builder, and not what stands in for Xen."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [
@@ -164,7 +164,7 @@ def main() -> None:
 
 def latency(folder: Path, kernel: Path, env: dict[str, str], rounds: int) -> None:
     watched = {
-        "unibuild": ours(tree(folder / "unibuild", kernel), env),
+        "unibuild": unibuild_watch(tree(folder / "unibuild", kernel), env),
         **({} if QUICK else others(folder, kernel, env)),
     }
     for one in watched.values():
@@ -189,12 +189,12 @@ def latency(folder: Path, kernel: Path, env: dict[str, str], rounds: int) -> Non
 
 
 def cost(folder: Path, kernel: Path, env: dict[str, str], saves: int, files: int) -> None:
-    one = ours(tree(folder / "large", kernel, files), env)
+    one = unibuild_watch(tree(folder / "large", kernel, files), env)
     one.begun()
     time.sleep(8 * PAUSE)
     one.save("first")
     time.sleep(5 * PAUSE)
-    pids = ours_of(one.process.pid)
+    pids = own_processes(one.process.pid)
     before = processor(pids)
     time.sleep(IDLE)
     print(f"idle over {files} files: {(processor(pids) - before) / IDLE:.2%} of a core")
@@ -203,7 +203,7 @@ def cost(folder: Path, kernel: Path, env: dict[str, str], saves: int, files: int
         one.save(f"save {number}")
         if number in (max(1, saves // 4), saves):
             time.sleep(2 * PAUSE)
-            marks[number] = sum(memory(pid) for pid in ours_of(one.process.pid))
+            marks[number] = sum(memory(pid) for pid in own_processes(one.process.pid))
     told = ", ".join(f"{kib / 1024:.1f} MiB after {number} saves" for number, kib in marks.items())
     print(f"memory of the loop and its builder: {told}")
     one.end()

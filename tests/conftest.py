@@ -21,7 +21,7 @@ from hypothesis import settings
 from unibuild.util import process
 
 sys.path.insert(0, str(Path(__file__).parent))
-from network_guard import Guard
+from network_block import NetworkBlock
 from warm_cli import WARM, run
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LAB_TIMEOUT = 900.0  # seconds; on a busy machine the emulated processor is slow
 SECOND_LAB = "tests/lab/test_e"  # the tests from here on take about as long as those before
 ROOM = 4 << 30  # bytes; the files of a whole run are a quarter of it
 
-GUARD = Guard()
+GUARD = NetworkBlock()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -86,7 +86,7 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def network_guard() -> Iterator[Guard]:
+def network_block() -> Iterator[NetworkBlock]:
     """Fail a test if something tried to reach another machine while it ran."""
     yield GUARD
     assert GUARD.take() == []
@@ -329,9 +329,9 @@ class Tree:
         """Write a file atomically, so that no reader on a busy machine sees it half written."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.root.with_name(f"{self.root.name}.beside")
-        beside.write_text(text)
-        beside.replace(path)
+        neighbor = self.root.with_name(f"{self.root.name}.neighbor")
+        neighbor.write_text(text)
+        neighbor.replace(path)
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()

@@ -63,7 +63,7 @@ CHANGES = {
     "a source that is gone": lambda tree: (tree.root / "lib" / "part.c").unlink(),
     "a kernel cut off": lambda tree: os.truncate(tree.root / "hello.xen", 1),
     "a kernel that is gone": lambda tree: (tree.root / "hello.xen").unlink(),
-    "our copy of the kernel harmed": lambda tree: tree.write(".unibuild/hello.xen", "x"),
+    "the kept kernel harmed": lambda tree: tree.write(".unibuild/hello.xen", "x"),
     "a setting": lambda tree: tree.write("unibuild.toml", tree.read("unibuild.toml") + "jobs = 2\n"),
     "doit forget": lambda tree: tree.run("doit", "forget", "build"),
     "another state": lambda tree: (tree.root / ".unibuild" / "state.json").unlink(),

@@ -128,11 +128,11 @@ class TestRealKernels:
         assert (types(kernel), kernel.symbols) == ({"pvh"}, False)
 
     def test_object_file(self, hello_kernels):
-        with pytest.raises(KernelError, match="is no linked kernel: it has nothing to load"):
+        with pytest.raises(KernelError, match="is not a linked kernel: it has nothing to load"):
             inspect(hello_kernels.pv.parent / "build" / "boot_pv.S.o")
 
     def test_program_of_this_machine(self):
-        with pytest.raises(KernelError, match="is no Xen kernel"):
+        with pytest.raises(KernelError, match="is not a Xen kernel"):
             inspect(Path("/bin/sh")).type_for(None)
 
     def test_xen_agrees(self, hello_kernels, xen_builder):
@@ -261,12 +261,12 @@ class TestNoKernel:
     def test_folder_and_pipe(self, tmp_path):
         os.mkfifo(tmp_path / "pipe")
         for path in (tmp_path, tmp_path / "pipe", Path("/dev/zero")):
-            with pytest.raises(KernelError, match="is no file that a kernel could be in"):
+            with pytest.raises(KernelError, match="is not a file that can hold a kernel"):
                 inspect(path)
 
     @pytest.mark.parametrize("data", [b"", b"\x7fEL", b"#!/bin/sh\n", b"\0" * 5000])
     def test_no_elf(self, kernel_of, data):
-        with pytest.raises(KernelError, match="is no ELF file"):
+        with pytest.raises(KernelError, match="not an ELF file"):
             kernel_of(data)
 
     def test_every_truncation_is_an_error(self, kernel_of):

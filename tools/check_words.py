@@ -45,7 +45,7 @@ def load(path: Path) -> tuple[list[Rule], list[str], list[str]]:
     """Return the rules, the paths to check and the paths to skip."""
     data = tomllib.loads(path.read_text())
     rules = [Rule(re.compile(word["pattern"], re.IGNORECASE), word["say"]) for word in data["word"]]
-    return rules, data["clean"], data["skip"] + data["pending"]
+    return rules, data["clean"], data["skip"] + data["quoting"]
 
 
 def markdown(text: str) -> Iterator[tuple[int, str]]:

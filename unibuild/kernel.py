@@ -106,7 +106,7 @@ class Kernel:
         if self.solo5_abi is not None:
             what = f"was built for Solo5's {self.solo5_abi.split()[0]}, not for Xen"
         else:
-            what = "is no Xen kernel: it has no Xen notes that the domain builder accepts and no __xen_guest section"
+            what = "is not a Xen kernel: it has no Xen notes that the domain builder accepts and no __xen_guest section"
         return KernelError(
             f"{self.path} {what}",
             hint="build it for Xen (`mirage configure -t xen`), or name another kernel under [build] in unibuild.toml",
@@ -125,14 +125,14 @@ def inspect(path: Path) -> Kernel:
     with reading(path):
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
-            raise KernelError(f"{path} is no file that a kernel could be in", hint="name the kernel itself")
+            raise KernelError(f"{path} is not a file that can hold a kernel", hint="name the kernel itself")
         with path.open("rb") as file:
             start = file.read(max(map(len, _MAGIC)))
             compression = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), None)
             image = file if compression is None else _unpacked(path, file, compression)
             stream = _BoundedReader(image)
             if stream.read(4) != b"\x7fELF":
-                raise KernelError(f"{path} is no kernel: it is no ELF file", hint="name the file that the build links")
+                raise KernelError(f"{path} is not a kernel: not an ELF file", hint="name the file that the build links")
             try:
                 return _kernel(path, about.st_size, compression, ELFFile(cast("BinaryIO", stream)), stream)
             except _UnfitError as error:
@@ -147,7 +147,7 @@ class _UnfitError(Exception):
     """An ELF file is incomplete or not linked. The message is a sentence without its subject, the file's path."""
 
 
-class _BoundedReader:
+class _BoundedReader(io.RawIOBase):
     """A seekable stream for pyelftools that keeps to the limits above, whatever sizes the file claims."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -159,16 +159,13 @@ class _BoundedReader:
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         return self._position
 
-    def tell(self) -> int:
-        return self._position
-
     def read(self, size: int = -1) -> bytes:
         left = max(0, self.size - self._position)
         size = min(size if size >= 0 else left, left, _READ)
         self._reads += 1
         self._bytes += size
         if self._reads > _READS or self._bytes > _BYTES:
-            raise _UnfitError("is no kernel: its tables are larger than those of any")
+            raise _UnfitError("is not a kernel: its tables are larger than those of any")
         if not size:
             return b""
         self._file.seek(self._position)
@@ -255,7 +252,7 @@ def _all_notes(elf: ELFFile, sections: list[Section], stream: _BoundedReader, or
     """Return the notes of all PT_NOTE segments; if none is Xen's, add those of the sections."""
     loads = [segment for segment in elf.iter_segments() if segment["p_type"] == "PT_LOAD"]
     if not loads:
-        raise _UnfitError("is no linked kernel: it has nothing to load")
+        raise _UnfitError("is not a linked kernel: it has nothing to load")
     for load in loads:
         stream.check("code and data", load["p_offset"], load["p_filesz"])
     notes: list[Note] = []
@@ -277,7 +274,7 @@ def _add_notes(notes: list[Note], data: bytes, order: str) -> None:
         name, value = position + 12, position + 12 + (name_size + 3) // 4 * 4
         notes.append((data[name : name + name_size].rstrip(b"\0"), number, data[value : value + value_size]))
         if len(notes) > _NOTES:
-            raise _UnfitError(f"is no kernel: it has more than {_NOTES} notes")
+            raise _UnfitError(f"is not a kernel: it has more than {_NOTES} notes")
         position = value + (value_size + 3) // 4 * 4
 
 

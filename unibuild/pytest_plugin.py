@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["boot_domain", "domain"]
 
 _BOOTED = pytest.StashKey[list["DomainHandle"]]()
-_BUILD_PATIENCE = 1800.0  # seconds to wait for another process of the same test run (pytest-xdist) that builds
+_BUILD_LOCK_TIMEOUT = 1800.0  # seconds to wait for another process of the same test run (pytest-xdist) that builds
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -87,7 +87,7 @@ class _Builds:
         root = load(folder, words).root
         if root not in self._built:
             run = "import sys; from unibuild._fast_path import main; sys.exit(main())"
-            with files.lock(state_dir(root) / "test" / "lock", f"the build in {root}", patience=_BUILD_PATIENCE):
+            with files.lock(state_dir(root) / "test" / "lock", f"the build in {root}", timeout=_BUILD_LOCK_TIMEOUT):
                 process.run([sys.executable, "-c", run, "xl", "--host", self._host], cwd=root)
             project = load(root, words)
             self._built[root] = graph(project), scratch_domain.open_host(project.settings)

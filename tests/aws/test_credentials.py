@@ -29,8 +29,8 @@ sso_start_url = {START}
 OF_SESSION = f"""
 sso_account_id = 123456789012
 sso_role_name = Publisher
-sso_session = ours
-[sso-session ours]
+sso_session = team
+[sso-session team]
 sso_region = us-east-1
 sso_start_url = {START}
 """
@@ -107,7 +107,7 @@ def test_expired_session(home: Home) -> None:
 def test_program_prints_the_keys(home: Home) -> None:
     who = home.aws.new_principal(arn="arn:aws:iam::123456789012:user/of-a-program")
     told = {"Version": 1, "AccessKeyId": who.access_key, "SecretAccessKey": who.secret_key}
-    program = home.folder / "tell.py"
+    program = home.folder / "report.py"
     program.write_text(f"print({json.dumps(told)!r})")
     home.profile("told", f"credential_process = {sys.executable} {program}")
     home.profile("broken", f"credential_process = {sys.executable} {home.folder / 'nothing.py'}")
@@ -121,7 +121,7 @@ def test_program_prints_the_keys(home: Home) -> None:
     [
         (SSO, START, "the SSO session has expired"),
         (SSO, "another", "there is no SSO session"),
-        (OF_SESSION, "ours", "the SSO session has expired"),
+        (OF_SESSION, "team", "the SSO session has expired"),
     ],
     ids=["expired", "never", "expired, of an sso-session"],
 )

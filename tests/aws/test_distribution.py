@@ -93,8 +93,8 @@ def test_pending_copy_is_waited_for(project, finish):
 def test_copies_are_encrypted_with_the_key_of_their_region(project, finish):
     for name in ("us-east-1", "eu-west-1"):
         region = project.aws.region(name)
-        region.kms[region.arn("kms", "alias/ours")] = region.arn("kms", f"key/{name}")
-    finish(project.ami(), regions=("eu-west-1",), kms_key=project.aws.region().arn("kms", "alias/ours"))
+        region.kms[region.arn("kms", "alias/team")] = region.arn("kms", f"key/{name}")
+    finish(project.ami(), regions=("eu-west-1",), kms_key=project.aws.region().arn("kms", "alias/team"))
     region = project.aws.region("eu-west-1")
     assert region.snapshots[there(project, "eu-west-1").snapshot_ids[0]].key == region.arn("kms", "key/eu-west-1")
 

@@ -36,7 +36,7 @@ from unibuild.settings.model import Settings
 
 KNOWN = json.loads((Path(__file__).parent / "iam_actions.json").read_text())
 KEY = "arn:aws:kms:eu-west-1:111122223333:key/1"
-ALIAS = "arn:aws:kms:eu-west-1:111122223333:alias/ours"
+ALIAS = "arn:aws:kms:eu-west-1:111122223333:alias/team"
 ALL = {"regions": ("us-east-1",), "share": ("111122223333",), "deprecate_after": 9, "protect": True}
 SETTINGS = [
     Settings(),
@@ -118,7 +118,7 @@ def test_key_of_each_region_is_allowed():
     found = {one["Sid"]: one for one in statements(SETTINGS[1])}["UseKey"]
     assert found["Resource"] == ["arn:aws:kms:*:111122223333:key/*"]
     assert found["Condition"]["StringEquals"]["aws:RequestedRegion"] == ["eu-west-1", "us-east-1"]
-    assert found["Condition"]["ForAnyValue:StringEquals"] == {"kms:ResourceAliases": "alias/ours"}
+    assert found["Condition"]["ForAnyValue:StringEquals"] == {"kms:ResourceAliases": "alias/team"}
     assert {one["Sid"]: one for one in statements(SETTINGS[2])}["UseKey"]["Resource"] == [KEY]
 
 

@@ -324,7 +324,7 @@ def test_encrypted_ami_has_only_a_parent_with_the_same_key(publisher: Publisher,
     assert (second.puts, second.parent) == (1, first.snapshot)
 
 
-ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/ours"
+ALIAS = "arn:aws:kms:us-east-1:123456789012:alias/team"
 
 
 def test_account_that_encrypts_by_default_publishes_changes(publisher: Publisher) -> None:
@@ -352,12 +352,12 @@ def test_parent_that_ebs_refuses_is_omitted(publisher: Publisher) -> None:
 
 def test_alias_is_resolved_for_ebs_direct(publisher: Publisher) -> None:
     region = publisher.emulator.region(REGION)
-    region.kms["alias/ours"] = region.arn("kms", "key/ours")
+    region.kms["alias/team"] = region.arn("kms", "key/team")
     made = publisher.run(OLD, encryption=ALIAS)
-    assert publisher.snapshots[made.snapshot].key == region.kms["alias/ours"]
-    region.kms["alias/ours"] = region.arn("kms", "key/next")  # a snapshot under the old key is not a parent
+    assert publisher.snapshots[made.snapshot].key == region.kms["alias/team"]
+    region.kms["alias/team"] = region.arn("kms", "key/next")  # a snapshot under the old key is not a parent
     after = publisher.run(NEW, encryption=ALIAS)
-    assert (after.parent, publisher.snapshots[after.snapshot].key) == (None, region.kms["alias/ours"])
+    assert (after.parent, publisher.snapshots[after.snapshot].key) == (None, region.kms["alias/team"])
     assert publisher.run(Disk.of(1, 2, 0, 4, 77), encryption=ALIAS).parent == after.snapshot
 
 

@@ -92,7 +92,7 @@ class Publisher(TaskRunner):
         self.emulator.world.roles["vmimport"] = "images"
         if story.old is not None:
             assert self.run(story, story.old) == 0, self.log
-        self.emulator.faults.seed, self.emulator.faults.patience = story.seed, 0.02
+        self.emulator.faults.seed, self.emulator.faults.timeout = story.seed, 0.02
         for kind, rate in story.kinds.items():
             self.emulator.faults.add(kind, rate=rate)
         for name, delay in story.delays.items():

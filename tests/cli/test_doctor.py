@@ -165,14 +165,14 @@ def test_programs_are_found_where_sudo_finds_them(project, xen):
 def test_free_space_check_ends_for_any_folder_name(xen, folder):
     host = Ssh("there")
     host.__dict__["folder"] = folder
-    assert doctor_checks._room(host).what == "room"
+    assert doctor_checks._check_space(host).what == "room"
 
 
 @pytest.mark.parametrize("said", ["", "Welcome\n1 2\n", "1 2 /elsewhere\n", "x y /\n"])
 def test_unexpected_output_of_stat_is_a_note(xen, said):
     (xen.world / "bin" / "stat").write_text(f"#!/bin/sh\nprintf '{said}'\n")
     (xen.world / "bin" / "stat").chmod(0o755)
-    assert doctor_checks._room(Ssh("there")).state == "note"
+    assert doctor_checks._check_space(Ssh("there")).state == "note"
 
 
 @pytest.fixture

@@ -315,7 +315,7 @@ def test_existing_target_of_the_tree_is_kept(tree):
     code, said = tree(Makefile=PLAIN + "boot:\n\t@echo plain boot\n").init("--make")
     assert (code, said.splitlines()[-1]) == (
         0,
-        "Makefile has its own boot, which stays: for ours call unibuild itself",
+        "Makefile has its own boot, which stays: run `unibuild` for these goals",
     )
     assert tree.make("boot", "destroy") == (0, "plain boot\nunibuild destroy\n")
 

@@ -61,7 +61,7 @@ def test_status_sets_the_exit_code(monkeypatch, capsys, state, code):
 
 
 def test_words_that_are_not_settings_are_refused(asked):
-    with pytest.raises(InputError, match='"memory" is no setting'):
+    with pytest.raises(InputError, match='"memory" is not a setting'):
         lab.main(["up", "memory"])
     with pytest.raises(SettingsError, match="memori"):
         lab.main(["up", "lab.memori=1"])

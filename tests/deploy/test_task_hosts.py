@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,16 @@ def test_host_may_ask_unless_told_by_the_caller_or_the_parent_process(monkeypatc
     monkeypatch.setenv(BATCH, variable)
     host = hosts.open_host(named("xen1"), batch=batch)
     assert host.is_batch == (batch or bool(variable))
+
+
+def test_report_of_waiting_survives_a_full_stderr():
+    script = "hosts._report_waiting(Local())._show('xl list'); print('went on')"
+    imports = "from unibuild.deploy import hosts; from unibuild.host.local import Local"
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", f"{imports}; {script}"], stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert done.stdout == b"went on\n"
 
 
 def test_no_module_changes_the_environment_of_its_own_process():

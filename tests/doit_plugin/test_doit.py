@@ -27,7 +27,7 @@ depend = "depend"
 
 
 @pytest.fixture(params=["unibuild", "dodo.py", "loader"])
-def door(request, tree):
+def command(request, tree):
     """Set a tree up for one of the three commands; return the command's name."""
     if request.param != "dodo.py":
         (tree.root / "dodo.py").unlink()
@@ -68,11 +68,11 @@ def children(pid):
 # --- what runs
 
 
-def test_only_stale_steps_run(tree, door):
-    assert "hello.xen" in tree.run(door, "build")
-    assert tree.run(door, "build") == "build: up to date\n"
+def test_only_stale_steps_run(tree, command):
+    assert "hello.xen" in tree.run(command, "build")
+    assert tree.run(command, "build") == "build: up to date\n"
     tree.write("main.c", "two")
-    assert "build: main.c changed" in tree.run(door, "build")
+    assert "build: main.c changed" in tree.run(command, "build")
     assert (tree.log, tree.read("hello.xen")) == (["built", "built"], "two")
 
 
@@ -104,13 +104,13 @@ def test_unchanged_kernel_leaves_the_xl_alone(tree, hello_kernels):
     assert fingerprint.take(str(tree.root / ".unibuild" / "hello.xl")) == written
 
 
-def test_setting_on_the_command_line_is_used_and_named_as_the_reason(tree, door):
-    tree.run(door, "build")
-    assert "build: arguments changed" in tree.run(door, "build.jobs=2", "build")
+def test_setting_on_the_command_line_is_used_and_named_as_the_reason(tree, command):
+    tree.run(command, "build")
+    assert "build: arguments changed" in tree.run(command, "build.jobs=2", "build")
 
 
-def test_unknown_setting_is_refused(tree, door):
-    assert "`nmae` is unknown" in tree.run(door, "build", "nmae=x", code=2)
+def test_unknown_setting_is_refused(tree, command):
+    assert "`nmae` is unknown" in tree.run(command, "build", "nmae=x", code=2)
 
 
 def test_dodo_file_can_have_its_own_variables_and_tasks(tree):
@@ -134,13 +134,13 @@ def test_goal_works_in_a_folder_below(tree, argv):
 # --- three cases that plain doit misses
 
 
-def test_edit_during_a_build_is_built_next_time(tree, door):
+def test_edit_during_a_build_is_built_next_time(tree, command):
     tree.write("Makefile", "hello.xen: main.o\n\tcp main.o $@\nmain.o: main.c\n\tcp main.c .o; sh edit; mv .o $@\n")
     tree.write("edit", "echo two > main.c; sleep 0.1; : > edit\n")  # once
-    tree.run(door, "build")
-    assert "changed" in tree.run(door, "build")
+    tree.run(command, "build")
+    assert "changed" in tree.run(command, "build")
     assert tree.read("hello.xen") == "two\n", "make has to build it too, though main.o is newer than the edit"
-    assert tree.run(door, "build") == "build: up to date\n"
+    assert tree.run(command, "build") == "build: up to date\n"
 
 
 def test_edit_during_a_failed_build_is_built_next_time(tree):
@@ -173,10 +173,10 @@ def test_source_replaced_by_an_older_file_is_built(tree):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_killed_run_keeps_finished_steps(steps, door, number):
+def test_killed_run_keeps_finished_steps(steps, command, number):
     whole = steps.read("Makefile.in")
     steps.write("Makefile.in", HANG + "depend:\n\techo fetched >> log\n")
-    run = steps.start(door, "build")
+    run = steps.start(command, "build")
     steps.wait_for("pid")
     run.send_signal(number)
     if number == signal.SIGKILL:
@@ -187,7 +187,7 @@ def test_killed_run_keeps_finished_steps(steps, door, number):
     assert "Traceback" not in said
     steps.write("Makefile", whole)  # this Makefile does not hang
     steps.write("Makefile.in", whole)
-    assert "configure: no earlier" not in steps.run(door, "build")
+    assert "configure: no earlier" not in steps.run(command, "build")
     assert steps.log.count("fetched") == 2, "the makefile is what depend reads"
     assert steps.log[-1] == "built"
 
@@ -203,8 +203,8 @@ def test_build_from_scratch_keeps_what_configure_wrote(steps):
 
 
 @pytest.mark.parametrize("harm", ["edit", "cut", "delete"])
-def test_damaged_target_is_built_again(tree, door, harm):
-    tree.run(door, "build")
+def test_damaged_target_is_built_again(tree, command, harm):
+    tree.run(command, "build")
     target = tree.root / "hello.xen"
     match harm:
         case "edit":
@@ -213,19 +213,19 @@ def test_damaged_target_is_built_again(tree, door, harm):
             os.truncate(target, 1)
         case "delete":
             target.unlink()
-    assert "build: hello.xen is" in tree.run(door, "build")
+    assert "build: hello.xen is" in tree.run(command, "build")
     assert tree.read("hello.xen") == "one"
 
 
 # --- failures
 
 
-def test_failed_build_is_reported_and_tried_again(tree, door):
+def test_failed_build_is_reported_and_tried_again(tree, command):
     tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@; false\n")
-    assert "`make` failed with exit code 2" in tree.run(door, "build", code=1)
+    assert "`make` failed with exit code 2" in tree.run(command, "build", code=1)
     assert not (tree.root / "hello.xen").exists(), "it is half made"
     tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n")
-    tree.run(door, "build")
+    tree.run(command, "build")
     assert tree.read("hello.xen") == "one"
 
 
@@ -248,16 +248,16 @@ def test_successful_build_without_a_kernel_fails(tree):
 
 
 def test_file_that_the_build_does_not_make_is_put_back(tree):
-    tree.write("hello.xen", "a person's own")
+    tree.write("hello.xen", "edited by hand")
     tree.write("Makefile", "all:\n\ttrue\n")
     tree.run("unibuild", "build", code=1)
-    assert tree.read("hello.xen") == "a person's own"
+    assert tree.read("hello.xen") == "edited by hand"
 
 
-def test_missing_program_has_its_exit_code(tree, door, tmp_path):
+def test_missing_program_has_its_exit_code(tree, command, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "apt install make" in tree.run(door, "build", code=3, PATH=str(empty))
+    assert "apt install make" in tree.run(command, "build", code=3, PATH=str(empty))
 
 
 def test_full_disk_is_reported_and_the_next_run_continues(tree):
@@ -294,9 +294,9 @@ def test_ctrl_c_ends_all_processes_and_the_next_run_continues(tree, argv):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_to_unibuild_alone_ends_the_children_too(tree, door, number):
+def test_signal_to_unibuild_alone_ends_the_children_too(tree, command, number):
     tree.write("Makefile", HANG)
-    run = tree.start(door, "build")
+    run = tree.start(command, "build")
     tree.wait_for("pid")
     run.send_signal(number)
     said, _ = run.communicate(timeout=60)
@@ -374,14 +374,14 @@ def test_build_within_a_build_does_not_wait_for_itself(tree):
 # --- commands of doit
 
 
-def test_list_info_and_dependencies(tree, door):
-    stale, fresh = ("R", "U") if door == "doit" else ("to run", "up to date")
-    assert f"{stale} build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
-    assert "not done yet" in tree.run(door, "info", "build", code=1)
-    tree.run(door, "build")
-    assert f"{fresh} build" in tree.run(door, "list", "-s", "--template", "{status} {name}")
-    assert str(tree.root / "main.c") in tree.run(door, "info", "build")
-    assert str(tree.root / "main.c") in tree.run(door, "list", "--deps")
+def test_list_info_and_dependencies(tree, command):
+    stale, fresh = ("R", "U") if command == "doit" else ("to run", "up to date")
+    assert f"{stale} build" in tree.run(command, "list", "-s", "--template", "{status} {name}")
+    assert "not done yet" in tree.run(command, "info", "build", code=1)
+    tree.run(command, "build")
+    assert f"{fresh} build" in tree.run(command, "list", "-s", "--template", "{status} {name}")
+    assert str(tree.root / "main.c") in tree.run(command, "info", "build")
+    assert str(tree.root / "main.c") in tree.run(command, "list", "--deps")
 
 
 def test_list_with_states_and_plan_give_the_reason(tree):
@@ -421,13 +421,13 @@ def test_reset_dep_records_a_kernel_that_a_plain_make_built(tree):
     assert tree.log == ["built", "built"]
 
 
-def test_clean_removes_only_files_that_unibuild_made(tree, door):
-    tree.run(door, "build")
+def test_clean_removes_only_files_that_unibuild_made(tree, command):
+    tree.run(command, "build")
     before = {path.name for path in tree.root.iterdir()}
-    assert "would remove hello.xen" in tree.run(door, "clean", "--dry-run")
-    tree.run(door, "clean")
+    assert "would remove hello.xen" in tree.run(command, "clean", "--dry-run")
+    tree.run(command, "clean")
     assert before - {path.name for path in tree.root.iterdir()} == {"hello.xen"}
-    tree.run(door, "build")
+    tree.run(command, "build")
     assert tree.log == ["built", "built"]
 
 
@@ -438,10 +438,10 @@ def test_state_of_another_version_counts_as_empty(tree):
     assert "build: not done yet" in tree.run("unibuild", "build")
 
 
-def test_clean_leaves_a_kernel_that_unibuild_did_not_make(tree, door):
-    tree.write("hello.xen", "a person's own")
-    tree.run(door, "clean")
-    assert tree.read("hello.xen") == "a person's own"
+def test_clean_leaves_a_kernel_that_unibuild_did_not_make(tree, command):
+    tree.write("hello.xen", "edited by hand")
+    tree.run(command, "clean")
+    assert tree.read("hello.xen") == "edited by hand"
 
 
 def test_clean_after_a_failed_build_removes_the_old_kernel(tree):
@@ -453,25 +453,25 @@ def test_clean_after_a_failed_build_removes_the_old_kernel(tree):
     assert not (tree.root / "hello.xen").exists()
 
 
-def test_forget_makes_goals_stale(tree, door):
-    tree.run(door, "build")
-    tree.run(door, "forget", "build")
-    tree.run(door, "build")
+def test_forget_makes_goals_stale(tree, command):
+    tree.run(command, "build")
+    tree.run(command, "forget", "build")
+    tree.run(command, "build")
     assert tree.log == ["built", "built"]
 
 
-def test_always_option_runs_goals_that_are_up_to_date(tree, door):
-    tree.run(door, "build")
-    assert "build: asked for" in tree.run(door, "-a", "build")
-    assert tree.run(door, "build") == "build: up to date\n"
+def test_always_option_runs_goals_that_are_up_to_date(tree, command):
+    tree.run(command, "build")
+    assert "build: asked for" in tree.run(command, "-a", "build")
+    assert tree.run(command, "build") == "build: up to date\n"
 
 
-def test_two_workers_build_the_same_as_one(steps, door):
-    steps.run(door, "run", "-n", "2", "build")
+def test_two_workers_build_the_same_as_one(steps, command):
+    steps.run(command, "run", "-n", "2", "build")
     assert steps.log == ["configured", "fetched", "built"]
-    assert steps.run(door, "run", "-n", "2", "build") == "build: up to date\n"
+    assert steps.run(command, "run", "-n", "2", "build") == "build: up to date\n"
     (steps.root / "hello.xen").write_text("xxx")
-    assert "hello.xen is not what was made" in steps.run(door, "run", "-n", "2", "build")
+    assert "hello.xen is not what was made" in steps.run(command, "run", "-n", "2", "build")
     assert steps.read("hello.xen") == "one"
 
 

@@ -109,7 +109,7 @@ def play(aws, call, program, tmp_path, capsys):
         folder = tmp_path / str(seed)
         folder.mkdir()
         aws.reset(World(ManualClock(), seed=seed))
-        aws.faults.seed, aws.faults.patience = seed, 0.02
+        aws.faults.seed, aws.faults.timeout = seed, 0.02
         stage = Stage(Launches(AmiProject(aws, call, folder, capsys)), TaskRunner(aws, program, folder))
         try:
             stage.play(story)

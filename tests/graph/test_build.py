@@ -137,7 +137,7 @@ def lock(tmp_path):
 
 
 def test_a_tool_that_others_keep_waiting_for_ever_has_failed(run, lock, monkeypatch, capfd):
-    monkeypatch.setattr("unibuild.graph.run_stage.LOCK_PATIENCE", 0.2)
+    monkeypatch.setattr("unibuild.graph.run_stage.LOCK_TIMEOUT", 0.2)
     with pytest.raises(BuildError) as error:
         run(FAIL, lock=lock)
     assert "process 4711 still has" in error.value.hint

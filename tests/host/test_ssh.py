@@ -144,6 +144,15 @@ def test_put_copies_once(xen, tmp_path):
     assert len(xen.calls("ssh")) == before + 1
 
 
+def test_copies_are_for_the_user_alone(xen, tmp_path):
+    kernel = tmp_path / "k"
+    kernel.write_bytes(b"kernel")
+    folder = xen.world / "home/.cache/unibuild"
+    folder.mkdir(parents=True, mode=0o755)
+    there = Path(Ssh("there").put(kernel))
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, there)] == ["0o700", "0o600"]
+
+
 def test_put_replaces_an_incomplete_copy(xen, tmp_path):
     kernel = tmp_path / "k"
     kernel.write_bytes(b"kernel")

@@ -54,7 +54,7 @@ def fetch(cache: Path) -> Loaders:
     try:
         here = packages.this_machines()
         root = cache / str(here).replace(" ", "-")
-        with files.lock(cache / "lock", "the boot loaders", patience=250):
+        with files.lock(cache / "lock", "the boot loaders", timeout=250):
             if not root.is_dir():
                 with tempfile.TemporaryDirectory(dir=cache) as scratch:
                     _unpack(here, Path(scratch))
@@ -67,12 +67,12 @@ def fetch(cache: Path) -> Loaders:
 
 
 def _unpack(here: packages.Distribution, scratch: Path) -> None:
-    def tell(what: str, fraction: float | None) -> None:
+    def report(what: str, fraction: float | None) -> None:
         if fraction is None:
             print(f"boot loaders: {what}", file=sys.stderr)
 
     root = scratch / "root"
-    for package in packages.fetch(here, scratch, tell, roots=_ROOTS, follow=_FOLLOW):
+    for package in packages.fetch(here, scratch, report, roots=_ROOTS, follow=_FOLLOW):
         for name, member in packages.members(package, lambda name: _WANTED.fullmatch(name) is not None):
             target = root / name
             target.parent.mkdir(parents=True, exist_ok=True)

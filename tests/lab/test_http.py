@@ -40,15 +40,15 @@ class Server:
         fixed = ["host=lab", f"lab.accel={accel}", f'lab.forward=["{self.port}:80"]', "boot.console=none"]
         return process.run([str(program), goal, *fixed, *words], cwd=self.root, timeout=120).text
 
-    def get(self, path: str, patience: float = 60) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=patience) as answer:
+    def get(self, path: str, timeout: float = 60) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=timeout) as answer:
             return answer.read().decode()
 
     def wait(self) -> str:
         """The first answer, once the domain has its address."""
         for _ in range(60):
             with contextlib.suppress(OSError):
-                return self.get("/", patience=2)
+                return self.get("/", timeout=2)
             time.sleep(0.5)
         raise AssertionError("no answer")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import socket
 import struct
 import tempfile
 from pathlib import Path
@@ -120,3 +121,15 @@ def test_uncreatable_cache_is_reported(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot create the lab's folder"):
         LabPaths(tmp_path / "file" / "cache", tmp_path).make_cache()
+
+
+def test_hanging_shared_connection_is_not_waited_for(monkeypatch):
+    with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as silent:
+        paths = LabPaths(Path(name), Path(name))
+        silent.bind(str(paths.ssh_socket))
+        silent.listen()
+        run = process.run
+        monkeypatch.setattr(process, "run", lambda *args, **how: run(*args, **{**how, "timeout": 0.2}))
+        assert not ssh.answers(paths, port=1)
+        ssh.close(paths)
+        assert not paths.ssh_socket.exists()

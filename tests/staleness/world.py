@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 SERVER = Path(__file__).with_name("server.py")
 REAL_MAKE = shutil.which("make") or "/usr/bin/make"
-PATIENCE = 60.0  # seconds
+TIMEOUT = 60.0  # seconds
 NAME = "hello"
 
 MAKE = """\
@@ -95,7 +95,7 @@ class Server:
 
     def stop(self) -> None:
         self.process.stdin.close()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
         self.process.stdout.close()
 
 
@@ -126,7 +126,7 @@ class Running(NamedTuple):
         Raises:
             BrokenRuleError: it does not end.
         """
-        ready, _, _ = select.select([self.server.process.stdout], [], [], PATIENCE)
+        ready, _, _ = select.select([self.server.process.stdout], [], [], TIMEOUT)
         if not ready:
             self.kill_all()
         code = int(self.server.process.stdout.readline())
@@ -276,7 +276,7 @@ class World:
 
     def paused(self, running: Running) -> bool:
         """Wait until a ``see`` waits; False: unibuild ended and none did."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not (self.top / "paused").exists():
             if running.has_ended():
                 break
@@ -290,7 +290,7 @@ class World:
 
     def rest(self) -> None:
         """Wait until no make of this project runs, for one goes on after unibuild was killed."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while _processes_in(self.root):
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -322,7 +322,7 @@ class World:
         environment = self.variables | {"PWD": str(folder)}
         self.said = ""
         for argv in self.commands:
-            done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, timeout=PATIENCE)
+            done = subprocess.run(argv, cwd=folder, env=environment, capture_output=True, timeout=TIMEOUT)
             self.said += (done.stdout + done.stderr).decode(errors="replace")
             if done.returncode:
                 return None

@@ -98,7 +98,7 @@ def test_lock_names_its_holder_and_is_released_when_it_ends(tmp_path):
         ):
             pass
         holder.kill()
-    with files.lock(path, "the test", patience=30):
+    with files.lock(path, "the test", timeout=30):
         pass
 
 

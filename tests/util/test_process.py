@@ -107,7 +107,7 @@ def test_stop_kills_a_child_that_ignores_signals():
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(60)"
     with process.start(python(code)) as child:
         child.stdout.readline()
-        assert child.stop(patience=0.1) == -signal.SIGKILL
+        assert child.stop(timeout=0.1) == -signal.SIGKILL
 
 
 def test_jobserver_is_passed_on(monkeypatch):

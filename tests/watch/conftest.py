@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE = 60.0  # seconds; a busy machine passes, a lost save does not
+TIMEOUT = 60.0  # seconds; a busy machine passes, a lost save does not
 
 
 @dataclass
@@ -50,9 +50,9 @@ class Watch:
         with self._more:
             self._more.notify_all()
 
-    def until(self, kind: type, test: Callable[[object], bool] = lambda _: True, patience: float = PATIENCE):
+    def until(self, kind: type, test: Callable[[object], bool] = lambda _: True, timeout: float = TIMEOUT):
         """Wait for an event of a kind, after the one of this kind that was waited for last."""
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + timeout
         with self._more:
             while True:
                 for place in range(self.at.get(kind, 0), len(self.told)):
@@ -76,7 +76,7 @@ class Watch:
 
     def wait_for(self, test: Callable[[], bool], what: str) -> None:
         """Wait until a test is true, and try it again after each cycle."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not test():
             assert time.monotonic() < deadline, self.report(what)
             with self._more:
@@ -91,7 +91,7 @@ class Watch:
 
     def rests(self, seconds: float = 1.5) -> None:
         """Wait until no cycle begins for a while: a save during a build starts another one."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         before = -1
         while before != (before := self.count(events.Changed)):
             assert time.monotonic() < deadline, self.report("rest")
@@ -108,8 +108,8 @@ class Watch:
     def end(self, how: signal.Signals = signal.SIGINT) -> int:
         """End the watch by a signal; return its exit code."""
         self.process.send_signal(how)
-        code = self.process.wait(PATIENCE)
-        self._reader.join(PATIENCE)
+        code = self.process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
         return code
 
 
@@ -165,7 +165,7 @@ class Played(pexpect.spawn):
         for name in ("NO_COLOR", "FORCE_COLOR", "TERM_PROGRAM", "VTE_VERSION", "KONSOLE_VERSION", "WT_SESSION"):
             env.setdefault(name, "")
         super().__init__(
-            command[0], command[1:], cwd=folder, env=env, dimensions=(24, columns), timeout=PATIENCE, encoding="utf-8"
+            command[0], command[1:], cwd=folder, env=env, dimensions=(24, columns), timeout=TIMEOUT, encoding="utf-8"
         )
         self.delaybeforesend = None
 

@@ -12,7 +12,7 @@ import pytest
 from unibuild.watch import inotify
 from unibuild.watch.inotify import InotifyWatcher
 
-PATIENCE = 20
+TIMEOUT = 20
 
 
 class Woken:
@@ -26,7 +26,7 @@ class Woken:
         """Return whether an action wakes the loop."""
         self.event.clear()
         act()
-        return self.event.wait(PATIENCE)
+        return self.event.wait(TIMEOUT)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_nothing_is_watched_with_poll(tmp_path, woken):
 
 def test_death_of_the_thread_is_a_failure(tmp_path, woken, watched):
     watched._fd.stop()
-    watched._fd.join(PATIENCE)
+    watched._fd.join(TIMEOUT)
     watched.check()
     assert "thread" in watched.failure
 

@@ -14,7 +14,7 @@ import pytest
 from unibuild.watch import events
 
 PLAYER = Path(__file__).with_name("player.py")
-PATIENCE = 60
+TIMEOUT = 60
 STARTED = '{"event":"started","root":"%s","goal":"boot","host":"lab","pid":1}'
 RUNS = '{"event":"domain","name":"hello","host":"lab","state":"ready","domid":3,"generation":2}'
 ERROR = '{"event":"output","origin":"build","text":"main.c:12:5: \\u001b[31merror: no"}'
@@ -44,20 +44,25 @@ def play(tmp_path):
 
 def lines_to(played, last):
     """Read lines up to one that holds ``last``."""
+    return lines_with(played, last)
+
+
+def lines_with(played, *wanted):
+    """Read lines until each of ``wanted`` is in one of them, in any order: each hook has a thread of its own."""
     found = []
-    limit = threading.Timer(PATIENCE, played.kill)
+    limit = threading.Timer(TIMEOUT, played.kill)
     limit.start()
     try:
-        while not found or last not in found[-1]:
+        while not all(any(one in line for line in found) for one in wanted):
             found.append(played.stdout.readline().decode())
-            assert found[-1], f"{last!r} is missing: {found}"
+            assert found[-1], f"{wanted!r} are missing: {found}"
     finally:
         limit.cancel()
     return found
 
 
 def wait_for(path):
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not path.exists():
         assert time.monotonic() < deadline, f"there never was {path}"
         time.sleep(0.01)
@@ -65,7 +70,7 @@ def wait_for(path):
 
 def end(played):
     played.send_signal(signal.SIGTERM)
-    rest, _ = played.communicate(timeout=PATIENCE)
+    rest, _ = played.communicate(timeout=TIMEOUT)
     return rest.decode().splitlines()
 
 
@@ -110,7 +115,7 @@ def test_closed_reader_ends_the_screen_without_an_error(play):
     lines_to(played, "started")
     played.stdout.close()
     played.send_signal(signal.SIGTERM)
-    assert played.wait(PATIENCE) == 143
+    assert played.wait(TIMEOUT) == 143
 
 
 def hook(folder, name, text):
@@ -123,16 +128,14 @@ def hook(folder, name, text):
 def test_hook_gets_its_variables_and_its_output_is_shown(play, tmp_path):
     script = hook(tmp_path, "hook", 'echo "$1 $UNIBUILD_CYCLE_OUTCOME $UNIBUILD_CYCLE_NUMBER $UNIBUILD_CYCLE_DOMID"')
     wanted = {"on_ready": [script, "up"], "on_fail": [script, "down"]}
-    played = play(RUNS, FAILED, "wait 0.5", READY, PLAYER_SETTINGS=json.dumps(wanted))
-    lines_to(played, "on_fail: down failed 7 3")
-    lines_to(played, "on_ready: up ready 8 3")
+    played = play(RUNS, FAILED, READY, PLAYER_SETTINGS=json.dumps(wanted))
+    assert lines_with(played, "on_fail: down failed 7 3", "on_ready: up ready 8 3")
 
 
 def test_failing_or_missing_hook_is_reported_and_changes_nothing(play, tmp_path):
     wanted = {"on_ready": ["no-such-hook"], "on_fail": [hook(tmp_path, "hook", "exit 3")]}
-    played = play(FAILED, "wait 0.5", READY, PLAYER_SETTINGS=json.dumps(wanted))
-    found = "".join(lines_to(played, "no-such-hook is not installed"))
-    assert f"on_fail: `{tmp_path}/hook` exit code 3" in found
+    played = play(FAILED, READY, PLAYER_SETTINGS=json.dumps(wanted))
+    assert lines_with(played, "no-such-hook is not installed", f"on_fail: `{tmp_path}/hook` exit code 3")
 
 
 def test_hook_that_does_not_end_is_stopped(play, tmp_path):

@@ -199,7 +199,7 @@ def _launch_targets(scope: _Scope) -> list[Statement]:
         given = settings.elastic_ip if settings.elastic_ip.startswith("eipalloc-") else "*"
         places += [*scope.arns("elastic-ip", home=True, name=given), *scope.arns("network-interface", home=True)]
         actions.append("ec2:AssociateAddress")
-    return [*found, _allow("LabPaths", actions, places)] if actions else found
+    return [*found, _allow("LaunchTargets", actions, places)] if actions else found
 
 
 def _s3(scope: _Scope) -> list[Statement]:

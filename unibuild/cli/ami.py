@@ -142,7 +142,7 @@ def _list(asked: _Asked) -> int:
     elif amis:
         print("\n".join(table(render.TABLE_HEAD, [render.table_row(one, used) for one, used in told])))
     else:
-        print(f"no AMI of ours is in {', '.join(asked.regions)}; `unibuild publish_ami` makes one")
+        print(f"no AMI of this project is in {', '.join(asked.regions)}; run `unibuild publish_ami` to publish one")
     return 0
 
 

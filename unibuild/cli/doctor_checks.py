@@ -77,7 +77,7 @@ def _look(host: Host) -> Iterator[Finding]:
     else:
         yield Finding("XenStore", "ok", "its tools are there")
     yield _bridges(host)
-    yield _room(host)
+    yield _check_space(host)
 
 
 def _rights(host: Host, paths: Mapping[str, str], *, is_xl_refused: bool) -> Finding:
@@ -147,7 +147,7 @@ def _bridges(host: Host) -> Finding:
     )
 
 
-def _room(host: Host) -> Finding:
+def _check_space(host: Host) -> Finding:
     """Check the free space for copies of kernels; on a host without copies, that of the root folder."""
     wanted = PurePosixPath("/" + getattr(host, "folder", "/").strip("/"))
     folders = [str(folder) for folder in (wanted, *wanted.parents)]
@@ -156,7 +156,7 @@ def _room(host: Host) -> Finding:
     room = {row[2]: row[:2] for row in found if len(row) == 3 and row[0].isdecimal() and row[1].isdecimal()}
     folder = next((one for one in folders if one in room), None)
     if folder is None:
-        return Finding("room", "note", "stat does not tell it")
+        return Finding("room", "note", "stat does not report it")
     numbers = room[folder]
     free = int(numbers[0]) * int(numbers[1])
     if free < _ROOM:
@@ -194,14 +194,14 @@ _PROGRAMS = {  # the purpose of each program that the project does not need
     "gcc": "compiles C",
     "opam": "fetches what Mirage unikernels are made of",
     "mirage": "configures Mirage unikernels",
-    "git": "tells a kernel's source revision",
+    "git": "finds a kernel's source revision",
     "addr2line": "finds the lines of a crash",
     "qemu-system-x86_64": "runs the lab",
     "ssh": "reaches the lab and other hosts",
 }
 _FIXES = {"mirage": "with opam: opam install mirage && eval $(opam env)", "git": "apt install git"}
 _VERSION_OF = {"ssh": ("-V",), "mirage": None}  # Debian has another program called mirage, an image viewer
-_PATIENCE = 10.0  # seconds for a program to print its version
+_LOCK_TIMEOUT = 10.0  # seconds for a program to print its version
 
 
 def machine(needed: Collection[str]) -> list[Finding]:
@@ -226,7 +226,7 @@ def _program(name: str, *, is_needed: bool) -> Finding:
     said = ""
     if asks is not None:
         try:
-            done = process.run([path, *asks], timeout=_PATIENCE, check=False)
+            done = process.run([path, *asks], timeout=_LOCK_TIMEOUT, check=False)
             said = (done.stdout or done.stderr).decode(errors="replace")
         except UnibuildError:  # it exists, and its version does not matter
             pass
@@ -286,8 +286,8 @@ def _image(settings: Lab, root: Path, lacking: State) -> Finding:
     if settings.image:
         file = root / files.expand_user(settings.image)
         if file.is_file():
-            return Finding("image", "ok", f"box file {file}")
-        return Finding("image", lacking, f"there is no box file {file}", packages.ELSEWHERE)
+            return Finding("image", "ok", f"image file {file}")
+        return Finding("image", lacking, f"the image file is missing: {file}", packages.ELSEWHERE)
     if image.find(LabPaths.of().image):
         return Finding("image", "ok", "made of this machine's packages")
     try:

@@ -195,4 +195,4 @@ def _advise(tree: Tree, *, make: bool) -> None:
         command = "make boot" if tree.makefile else "make -f Makefile.user boot"  # Mirage has not generated its own yet
         print("Next: unibuild boot" + (f" (or {command})" if make and "boot" not in taken else ""))
     if make and taken:
-        print(f"{tree.makefile} has its own {', '.join(taken)}, which stays: for ours call unibuild itself")
+        print(f"{tree.makefile} has its own {', '.join(taken)}, which stays: run `unibuild` for these goals")

@@ -61,7 +61,7 @@ def _settings(overrides: list[str]) -> Lab:
     for override in overrides:
         key, found, value = override.partition("=")
         if not found:
-            raise InputError(f'"{override}" is no setting', hint="write KEY=VALUE, such as lab.memory=2048")
+            raise InputError(f'"{override}" is not a setting', hint="write KEY=VALUE, such as lab.memory=2048")
         pairs[key] = value
     project = loader.load(Path.cwd(), pairs, required=False)
     lab = project.settings.lab

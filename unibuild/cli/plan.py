@@ -102,7 +102,7 @@ def _commands(found: Graph, stage: Stage) -> Iterator[str]:
 def _difference(found: Graph) -> Iterator[str]:
     """Yield the difference between the current ``.xl`` and the one that the run would write."""
     if not found.kernel.exists() or (found.start is not None and not found.start.exists()):
-        yield "  (the .xl can be told when the kernel is built)"
+        yield "  (the change of the .xl is known once the kernel is built)"
         return
     try:
         after = found.render()

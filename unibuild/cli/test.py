@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         code, name, host, results = _run(words, cases)
         if code:
             return code
-        _report(asked, out, name, host, results)
+        _write_reports(asked, out, name, host, results)
     errors = [result.exit_code for result in results if result.outcome == "error"]
     return errors[0] if errors else int(any(result.outcome != "passed" for result in results))
 
@@ -101,10 +101,10 @@ def _run(words: Mapping[str, str], cases: Mapping[str, Case]) -> tuple[int, str,
     host = scratch_domain.open_host(found.project.settings)
     name = xl_file.domain_name(found.project, found.start)
     print(f"test: {name} on {host.name}", flush=True)
-    return 0, name, host.name, runner.run(found, host, scratch_domain.fresh_name(name), cases, _tell)
+    return 0, name, host.name, runner.run(found, host, scratch_domain.fresh_name(name), cases, _print_result)
 
 
-def _tell(result: CaseResult) -> None:
+def _print_result(result: CaseResult) -> None:
     word = {"passed": "ok"}.get(result.outcome, result.outcome)
     why = f": {result.message}" if result.message else ""
     print(f"  {word:<7} {result.name}, {result.seconds:.1f} s{why}")
@@ -120,7 +120,7 @@ def _printable(line: str) -> str:
     return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in line)
 
 
-def _report(asked: argparse.Namespace, out: int, name: str, host: str, results: list[CaseResult]) -> None:
+def _write_reports(asked: argparse.Namespace, out: int, name: str, host: str, results: list[CaseResult]) -> None:
     from unibuild.testing import results as junit
 
     if asked.junit:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _LAST_LINES = 5.0  # seconds to read what an exited child left in its pipe
-PATIENCE = 60.0  # seconds to stop after Ctrl-C: no domain is left half created
+TIMEOUT = 60.0  # seconds to stop after Ctrl-C: no domain is left half created
 _UNIBUILD = ("-P", "-c", "import sys; from unibuild._fast_path import main; sys.exit(main())")
 _OUTCOMES = {0: "done", 2: "wrong input", 3: "missing", 4: "no host", 5: "failed", 6: "not ready", 130: "interrupted"}
 
@@ -157,6 +157,6 @@ def _end(runs: Sequence[_Run]) -> None:
     for one in runs:
         if one.child.poll() is None:
             job_control.signal_group(one.child.popen.pid, SIGTERM)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     for one in runs:
         one.child.wait(max(0.0, deadline - time.monotonic()))

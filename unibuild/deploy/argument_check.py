@@ -52,7 +52,7 @@ def parse_help(said: bytes) -> frozenset[str] | None:
 
 
 HELP = 63  # MirageOS's exit code after --help (its functoria_runtime.ml)
-PATIENCE = 15.0  # seconds for a kernel that does something else
+TIMEOUT = 15.0  # seconds for a kernel that does something else
 _FILE = "arguments.json"
 _KEEP = 20  # kernels
 _VERSION = 1
@@ -169,7 +169,7 @@ def _ask(lab: Host, root: Path, xl_file: Path, kernel_file: Path, *, stays: bool
             return None
         with Reader(lab, domain, Log(log), output.extend) as reader:
             lab.toolstack.unpause(domain)
-            end = reader.follow(wait=PATIENCE)
+            end = reader.follow(wait=TIMEOUT)
     is_help = isinstance(end, DomainExit) and end.code == HELP
     return parse_help(bytes(output)) if is_help else None
 

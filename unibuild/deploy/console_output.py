@@ -97,10 +97,10 @@ def open_output(settings: Settings) -> tuple[ConsoleOutput, bool]:
         InputError: the keyboard shall go to the console, but there is no terminal.
     """
     asked = settings.boot.console
-    if asked == "attach" and not terminal.is_ours():
+    if asked == "attach" and not terminal.is_interactive():
         raise InputError(
             'boot.console = "attach" needs a terminal, and this is not one',
             hint='set boot.console = "print" to print the lines',
         )
-    attached = asked == "attach" or (asked == "auto" and terminal.is_ours())
+    attached = asked == "attach" or (asked == "auto" and terminal.is_interactive())
     return ConsoleOutput(raw=attached, escapes=settings.boot.escapes), attached

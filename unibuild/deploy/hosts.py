@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import sys
 from typing import TYPE_CHECKING
 
 from unibuild.domain import records
@@ -14,6 +13,7 @@ from unibuild.host import local, resolve, ssh
 from unibuild.host.base import BATCH
 from unibuild.host.toolstack import open_toolstack
 from unibuild.settings.loader import state_dir
+from unibuild.util import standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -131,7 +131,7 @@ def _report_waiting(host: Host) -> Host:
     def show(what: str | None) -> None:
         nonlocal is_shown
         if what and not is_shown:
-            print(f"unibuild: waiting for {what}", file=sys.stderr, flush=True)
+            standard_streams.text(2, f"unibuild: waiting for {what}\n")  # inside a swap, so a failure must not raise
         is_shown = what is not None
 
     host.show_waiting(show, after=_LONG)

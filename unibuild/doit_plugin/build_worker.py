@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_PATIENCE = 5.0  # seconds for a build to end after the loop has closed the socket
+_LOCK_TIMEOUT = 5.0  # seconds for a build to end after the loop has closed the socket
 _TRACE = 12  # lines of a traceback that are reported
 
 
@@ -78,7 +78,7 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
             if task.actions:
                 self._began[task.name] = time.monotonic()
                 item = item_of(task)
-                _tell(loop, worker_protocol.Task(name=task.name, state="running", reason=item.reason if item else None))
+                _send(loop, worker_protocol.Task(name=task.name, state="running", reason=item.reason if item else None))
 
         def _took(self, task: Task) -> float | None:
             began = self._began.get(task.name)
@@ -86,14 +86,14 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
 
         def add_success(self, task: Task) -> None:
             if task.actions:
-                settled = task.meta.get("settled") if isinstance(task.meta, dict) else None
-                _tell(
+                written = task.meta.get("written") if isinstance(task.meta, dict) else None
+                _send(
                     loop,
-                    worker_protocol.Task(name=task.name, state="done", seconds=self._took(task), settled=settled or {}),
+                    worker_protocol.Task(name=task.name, state="done", seconds=self._took(task), written=written or {}),
                 )
 
         def skip_uptodate(self, task: Task) -> None:
-            _tell(loop, worker_protocol.Task(name=task.name, state="current"))
+            _send(loop, worker_protocol.Task(name=task.name, state="current"))
 
         def add_failure(self, task: Task, fail: BaseFail) -> None:
             if isinstance(fail, Failed):
@@ -103,10 +103,10 @@ def _reporter(loop: socket.socket) -> type[Reporter]:
                 said = fail.get_msg().strip().splitlines()
                 text, hint = f"{task.title()}: {said[-1] if said else 'failed'}", "\n".join(said[:-1][-_TRACE:])
                 failure = Failure.of(UnibuildError(text, hint=hint or None))
-            _tell(loop, worker_protocol.WorkerFailure(name=task.name, failure=failure, seconds=self._took(task)))
+            _send(loop, worker_protocol.WorkerFailure(name=task.name, failure=failure, seconds=self._took(task)))
 
         def runtime_error(self, msg: str) -> None:
-            _tell(loop, worker_protocol.WorkerFailure(name="", failure=Failure.of(InputError(msg.strip()))))
+            _send(loop, worker_protocol.WorkerFailure(name="", failure=Failure.of(InputError(msg.strip()))))
 
         def complete_run(self) -> None:
             if self._exit_code and not isinstance(sys.exception(), SystemExit):
@@ -169,7 +169,7 @@ class BuildWorkerServer:
             found = error
         except Exception as error:  # whatever a dodo.py raises
             found = _traced(error)
-        _tell(self.loop, worker_protocol.WorkerFailure(name="", failure=Failure.of(found)))
+        _send(self.loop, worker_protocol.WorkerFailure(name="", failure=Failure.of(found)))
         return found.exit_code
 
 
@@ -191,12 +191,12 @@ def main(argv: Sequence[str]) -> int:
         return _refuse(loop, InputError(f"loading the tasks ended with exit code {error.code}"))
     except Exception as error:  # whatever a dodo.py raises
         return _refuse(loop, _traced(error))
-    _tell(loop, worker_protocol.Loaded(goals=builder.goals, modules=_modules(root), inputs=builder.inputs))
+    _send(loop, worker_protocol.Loaded(goals=builder.goals, modules=_modules(root), inputs=builder.inputs))
     _serve(builder)
     return 0
 
 
-def _tell(loop: socket.socket, message: worker_protocol.Message) -> None:
+def _send(loop: socket.socket, message: worker_protocol.Message) -> None:
     """Send a message to the loop, and mark in the output where it was sent."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -205,7 +205,7 @@ def _tell(loop: socket.socket, message: worker_protocol.Message) -> None:
 
 
 def _refuse(loop: socket.socket, error: UnibuildError) -> int:
-    _tell(loop, worker_protocol.Refused(failure=Failure.of(error)))
+    _send(loop, worker_protocol.Refused(failure=Failure.of(error)))
     return error.exit_code
 
 
@@ -217,7 +217,7 @@ def _serve(builder: BuildWorkerServer) -> None:
         waited: list[socket.socket | Fork] = [builder.loop, *([running] if running else [])]
         ready = select.select(waited, [], [], _until(deadline))[0]
         if running and running in ready:
-            _tell(builder.loop, worker_protocol.Built(exit_code=running.reap()))
+            _send(builder.loop, worker_protocol.Built(exit_code=running.reap()))
             running, deadline = None, None
         elif running and deadline is not None and time.monotonic() >= deadline:
             running.signal(signal.SIGKILL)
@@ -229,12 +229,12 @@ def _serve(builder: BuildWorkerServer) -> None:
             match message:
                 case worker_protocol.BuildRequest() if running is None:
                     running = fork(builder.build)
-                case worker_protocol.Stop(patience=patience) if running:
+                case worker_protocol.Stop(timeout=timeout) if running:
                     running.signal(signal.SIGTERM)
-                    deadline = time.monotonic() + patience
+                    deadline = time.monotonic() + timeout
         if not data:
             if running:
-                running.stop(_PATIENCE)
+                running.stop(_LOCK_TIMEOUT)
             return
 
 

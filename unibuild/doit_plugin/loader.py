@@ -285,7 +285,7 @@ class _ResetDep(ResetDep):  # type: ignore[misc]
     """doit's ``reset-dep``: record the existing files as up to date, without running anything."""
 
     doc_purpose = "record what is there as up to date, without building"
-    doc_description = "The kernel is copied to .unibuild as after a build. A goal whose file is missing is left alone."
+    doc_description = "The kernel is copied to .unibuild as after a build. A goal without its file is skipped."
 
     def _execute(self, pos_args: list[str] | None = None) -> None:
         names = pos_args or [task.name for task in self.task_list if not _is_export(task)]

@@ -44,7 +44,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if task.actions:
             self._began[task.name] = time.monotonic()
         item = item_of(task)
-        if item is None and not _ours(task):
+        if item is None and not _is_goal(task):
             super().execute_task(task)
         elif item is not None:
             self._line(f"{task.name}: {item.reason or 'asked for'}")
@@ -59,7 +59,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if isinstance(item_of(task), DomainUpToDate):
             self._line(f"{task.name}: the domain runs already, and nothing has changed")
             run_result.note(sentence="the domain runs already, and nothing has changed")
-        elif _ours(task):
+        elif _is_goal(task):
             self._fresh.append(task.name)
         else:
             super().skip_uptodate(task)
@@ -105,5 +105,5 @@ def item_of(task: Task) -> StageUpToDate | DomainUpToDate | None:
     return None
 
 
-def _ours(task: Task) -> bool:
+def _is_goal(task: Task) -> bool:
     return task.name.partition(":")[0] in GOALS

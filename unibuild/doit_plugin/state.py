@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "StateFile"]
 
 VERSION = 1
-_PATIENCE = 30.0  # seconds to wait for another doit that is writing
+_LOCK_TIMEOUT = 30.0  # seconds to wait for another doit that is writing
 _LAST = "deps:"  # the key that doit sets last when it saves a task's success
 
 Tasks = dict[str, dict[str, Any]]
@@ -110,7 +110,7 @@ class StateFile:
             return
         try:
             if self._merged() is not None:
-                with files.lock(self.path.with_suffix(".lock"), f"the state in {self.path}", patience=_PATIENCE):
+                with files.lock(self.path.with_suffix(".lock"), f"the state in {self.path}", timeout=_LOCK_TIMEOUT):
                     text = self._merged()
                     if text is not None:
                         files.write_atomic(self.path, text.encode())
@@ -127,7 +127,7 @@ class StateFile:
         there = self._read()
         tasks = {} if self.emptied else {name: task for name, task in there.items() if name not in self.removed}
         changed = {name: self.tasks[name] for name in self.changed}
-        tasks.update({name: task for name, task in changed.items() if name in tasks or _tells(task)})
+        tasks.update({name: task for name, task in changed.items() if name in tasks or _has_results(task)})
         text = self._encode(tasks)
         return None if text == self._encode(there) else text
 
@@ -152,6 +152,6 @@ class StateFile:
         raise SystemExit(print_error(error))
 
 
-def _tells(task: dict[str, Any]) -> bool:
+def _has_results(task: dict[str, Any]) -> bool:
     """Return whether the state has more about a task than that it ran: a task that always runs leaves nothing else."""
     return any(value for key, value in task.items() if key != "checker:")

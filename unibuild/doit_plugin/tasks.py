@@ -120,7 +120,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         except UnibuildError as error:
             raise SystemExit(print_error(error)) from None
         self.reason = verdict.reason
-        # doit's workers get this with the task, and "settled" and "record" come back with it.
+        # doit's workers get this with the task, and "written" and "record" come back with it.
         task.meta = {"judged": verdict, "taken": _taken(values)}
 
         def save() -> dict[str, fingerprint.StageRecord]:
@@ -128,7 +128,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
                 self._state.set(_MADE, path, True)
             now = watch if self.stage.step is None else renewed(self.graph, self.stage).watch
             meta = task.meta or {}
-            return {"record": fingerprint.seal(now, meta.get("record", verdict.record), meta.get("settled", ()))}
+            return {"record": fingerprint.seal(now, meta.get("record", verdict.record), meta.get("written", ()))}
 
         task.value_savers.append(save)
         if verdict.reason is None:
@@ -195,7 +195,7 @@ class StageTask(Task):  # type: ignore[misc]
         """
         from unibuild.graph.run_stage import accept
 
-        self.meta: dict[str, Any] = {"settled": {}}
+        self.meta: dict[str, Any] = {"written": {}}
         return accept(self.fresh.graph, self.fresh.stage)
 
     def clean(self, outstream: TextIO, dryrun: bool) -> None:
@@ -260,10 +260,10 @@ def _stage_task(graph: Graph, stage: Stage, guard: TreeLock, before: str | None)
             verdict = staleness.verdict(folder, now, values, fingerprint.clock(str(folder)))
             is_done = verdict.reason is None and not is_forced
         judged = Judged(verdict.record, verdict.suspects, verdict.changes, verdict.others)
-        settled = {} if is_done else run_stage(graph, now, judged)
+        written = {} if is_done else run_stage(graph, now, judged)
         if is_done:
             print("  another run did it meanwhile", flush=True)
-        task.meta = {"settled": settled, "record": verdict.record}
+        task.meta = {"written": written, "record": verdict.record}
 
     return StageTask(
         stage.name,

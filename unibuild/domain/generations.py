@@ -441,7 +441,7 @@ class GenerationStore:
     def _writing(self) -> Iterator[None]:
         """Lock the store, and remove what a killed run left half written or half removed."""
         where = self.folder.with_suffix(".lock")
-        with lock(where, f"the generations in {self.folder}", patience=30.0):
+        with lock(where, f"the generations in {self.folder}", timeout=30.0):
             for path in self.folder.glob(".[0-9]*.*"):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)

@@ -41,7 +41,7 @@ __all__ = [
 NET = "/sys/class/net"
 SCRIPTS = "/etc/xen/scripts"
 _BDF = re.compile(r"(?:([0-9a-f]{4}):)?([0-9a-f]{2}:[0-9a-f]{2}\.[0-7])\b", re.IGNORECASE)
-DEFAULT_MEMORY = 128  # libxl_create.c, libxl__domain_build_info_setdefault()
+DEFAULT_MEMORY = 32  # libxl_create.c, libxl__domain_build_info_setdefault()
 """MiB of a domain with neither ``memory`` nor ``maxmem`` in its ``.xl``."""
 _PVH_EXTRA = 2  # MiB for second-level page tables (LIBXL_HVM_EXTRA_MEMORY, measured too); a PV domain needs no extra
 

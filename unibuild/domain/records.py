@@ -171,7 +171,7 @@ def _read(state: Path) -> dict[str, dict[str, Any]]:
 
 def _change(state: Path, host: str, tree: dict[str, Any] | None) -> None:
     """Replace a host's part of the file under a lock: several runs may write, each for its own host."""
-    with lock(state / "records.lock", f"the records in {state}", patience=10.0):
+    with lock(state / "records.lock", f"the records in {state}", timeout=10.0):
         records = {key: value for key, value in _read(state).items() if key != host}
         if tree is not None:
             records[host] = tree

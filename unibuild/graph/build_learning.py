@@ -197,7 +197,7 @@ class _Learner:
         learned, before = self.learned, self.seen.before["inputs"]
         known = {*learned.known}
         made_before = self.made_before.union(learned.makefiles, *(step.made for step in learned.prepared.values()))
-        settled: list[str] = []
+        written: list[str] = []
         doubts: dict[str, tuple[str, int]] = {}
         for name, path in self.names.items():
             old, stamp = before.get(name), fingerprint.take(path)
@@ -207,17 +207,17 @@ class _Learner:
             if is_product and (old is None or name not in known):
                 learned.outputs[name] = old is None
             elif not self.matters(name, old, path):
-                settled.append(path)
+                written.append(path)
             else:
                 last, count = learned.doubts.get(name, ("", 0))
                 doubts[name] = (stamp, count + 1 if old and last == old[0] else 0)
                 if doubts[name][1] >= OFTEN and name not in known:
-                    settled.append(path)
+                    written.append(path)
         learned.doubts = doubts
-        own = {key(self.root, path) for path in settled} | {*learned.written}
+        own = {key(self.root, path) for path in written} | {*learned.written}
         own |= {name for name in doubts if name not in known and text_references.is_written(name, self.scripts())}
         learned.written = sorted((own & self.names.keys()) - learned.outputs.keys())
-        return settled
+        return written
 
     def matters(self, name: str, old: Seen | None, path: str) -> bool:
         """Say whether the build may depend on a change of a file during the build; ``old`` is what it was before."""

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unibuild.domain.preflight import DEFAULT_MEMORY
 from unibuild.errors import InputError
 from unibuild.util import templates
 from unibuild.xlcfg import cmdline, devices, parser
@@ -46,7 +47,6 @@ _VIF = ("backend", "bridge", "ip", "mac", "mtu", "script", "vifname")
 _DISK = ("access", "backend", "backendtype", "devtype", "format", "target", "vdev")
 _BRIDGE = "xenbr0"  # xl's own choice (xl.conf(5), vif.default.bridge)
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, "Char"
-_MEMORY = 32  # MiB of a domain that does not say how many (libxl__domain_build_info_setdefault in libxl_create.c)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def describe(text: str, path: str = "the .xl file") -> Description:
     kind = config.get("type")
     if kind not in _TYPES:
         raise InputError(f"{path}: a domain of type {kind} is described for libvirt only where it is pv or pvh")
-    memory, vcpus = _number(config, "memory", _MEMORY), _number(config, "vcpus", 1)
+    memory, vcpus = _number(config, "memory", DEFAULT_MEMORY), _number(config, "vcpus", 1)
     machine, os = _TYPES[str(kind)]
     left_out = [key for key in config.keys() if key not in (*_KEYS, *_ENDS)]  # noqa: SIM118 (a Config is not a dict)
     ends = [(key, str(config.get(key))) for key in _ENDS if config.get(key) is not None]

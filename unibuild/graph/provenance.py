@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["facts", "revision"]
 
-_PATIENCE = 10.0  # seconds for git: a large tree on a cold disk
+_LOCK_TIMEOUT = 10.0  # seconds for git: a large tree on a cold disk
 _QUIET = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}  # it looks, and leaves the index as it is
 _COMPILER = re.compile(rb"GCC: \([^)\0]*\) \d[\w.]*|clang version \d[\w.]*")  # as they sign in ELF's .comment
 
@@ -73,7 +73,7 @@ def revision(root: Path) -> dict[str, str]:
 
 
 def _git(root: Path, *args: str) -> str:
-    return process.run(["git", "-C", str(root), *args], env=_QUIET, timeout=_PATIENCE).text
+    return process.run(["git", "-C", str(root), *args], env=_QUIET, timeout=_LOCK_TIMEOUT).text
 
 
 def _compiler(kernel: Path) -> str:

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from unibuild.graph.staleness import Attempt
     from unibuild.toolchain.base import Step
 
-__all__ = ["LOCK_PATIENCE", "Judged", "accept", "run_stage"]
+__all__ = ["LOCK_TIMEOUT", "Judged", "accept", "run_stage"]
 
 _STASH = "stash"  # a folder in `.unibuild` for files that are out of the way while a step runs
-LOCK_PATIENCE = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
+LOCK_TIMEOUT = 120.0  # seconds; a whole build by the editor's dune takes no longer as a rule, a watching one for ever
 
 
 class Judged(NamedTuple):
@@ -104,10 +104,10 @@ def _prepare(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
         _carry_out(graph, stage, judged.suspects, trace)
     finally:
         learned = Learned.load(graph.project.root)
-        settled = learn_step(learned, stage, before, _files(graph, build), trace)
+        written = learn_step(learned, stage, before, _files(graph, build), trace)
         learned.save(graph.project.root)
-    settled += _found_first(renewed(graph, stage), (), judged.record, began)
-    return {path: fingerprint.take(path) for path in settled}
+    written += _found_first(renewed(graph, stage), (), judged.record, began)
+    return {path: fingerprint.take(path) for path in written}
 
 
 def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> dict[str, str]:
@@ -143,15 +143,15 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
                 learned.unfinished = plan.extent == "all" and not is_finished
                 seen = Observation(judged.record, trace, _database(graph, stage), plan.extent == "all", is_finished)
                 walked = _files(graph, stage)
-                settled = learn(learned, stage, walked, seen)
+                written = learn(learned, stage, walked, seen)
                 if is_finished:
-                    own = {key(str(root), path) for path in settled}
+                    own = {key(str(root), path) for path in written}
                     note_build(learned, str(root), own.union(judged.record["inputs"]))
                 learned.save(root)
                 if not is_finished:  # what the build turned out to depend on does not count as a change
                     judged.record["fingerprint"] = dict(renewed(graph, stage).watch.fingerprint)
-    settled += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
-    return {path: fingerprint.take(path) for path in settled}
+    written += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
+    return {path: fingerprint.take(path) for path in written}
 
 
 def _found_first(stage: Stage, walked: Collection[str], before: StageRecord, began: int) -> list[str]:
@@ -301,9 +301,9 @@ def _command(stage: Stage, step: Step, argv: Sequence[str]) -> None:
     limit = RestartLimit()
     status = process.run_interactive(argv, cwd=step.cwd, env=step.env, watched=limit.watch)
     limit.check(stage)
-    deadline = time.monotonic() + LOCK_PATIENCE
+    deadline = time.monotonic() + LOCK_TIMEOUT
     while status > 0 and step.lock is not None and (holder := _holder(step.lock)) and time.monotonic() < deadline:
-        print(f"  waiting, at most {LOCK_PATIENCE:.0f} s, for {holder}, which has {step.lock} locked", flush=True)
+        print(f"  waiting, at most {LOCK_TIMEOUT:.0f} s, for {holder}, which has {step.lock} locked", flush=True)
         while _holder(step.lock) and time.monotonic() < deadline:
             time.sleep(0.1)
         if not _holder(step.lock):

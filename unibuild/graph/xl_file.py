@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from unibuild import kernel as kernels
-from unibuild.domain.preflight import DEFAULT_MEMORY
 from unibuild.errors import InputError, SettingsError
 from unibuild.util.files import reading
 from unibuild.xlcfg import cmdline, devices, edit, parser
@@ -27,6 +26,7 @@ __all__ = ["ENDS", "NAME_MAX", "Disk", "digest", "disks", "domain_name", "notes"
 # if it reboots, which is a loop during development.
 ENDS = ("on_poweroff", "on_reboot", "on_crash", "on_watchdog")
 NAME_MAX = 200  # bytes of a domain's name: xl and unibuild name files after it, with what they add at most 255
+_PVH_MEMORY = 128  # MiB: libxl 4.17 computes the page tables of a PVH domain wrongly if the .xl names no memory
 _PROTOCOL = re.compile(r"[^/:]+:")  # QEMU's block.c, path_has_protocol()
 _PV_BUILDERS = ("linux", "generic")  # xl.cfg(5): `builder` is the older way to say `type`
 
@@ -106,7 +106,7 @@ def render(
     kind = _type(config, about, wanted.type)
     last: dict[str, edit.Setting] = {"type": kind} if kind else {}
     if kind == "pvh" and config.get("memory") is None and config.get("maxmem") is None:
-        last["memory"] = DEFAULT_MEMORY  # libxl 4.17 has the same default, but computes its page tables without it
+        last["memory"] = _PVH_MEMORY
     text = edit.apply(text, edit.Changes(last), path)
     _check_length(parser.parse(text, path))
     return _anchor(text, (*((generated.parent,) if generated else ()), project.root))

@@ -137,11 +137,11 @@ class _RootChild(HostChild):
         super().__init__(popen, call, read)
         self._sudo = sudo
 
-    def end(self, patience: float = process.PATIENCE) -> int:
+    def end(self, timeout: float = process.KILL_TIMEOUT) -> int:
         for name in ("TERM", "KILL"):
             if self.poll() is None:
                 process.run([*self._sudo, "--", "kill", f"-{name}", "--", str(-self.popen.pid)], check=False)
-                self.wait(patience)
+                self.wait(timeout)
         status = self.poll()
         return -signal.SIGPIPE if status is None else status  # sudo's rules forbid `kill`: its next write ends it
 

@@ -59,7 +59,8 @@ _UPLOAD = """\
 t=$1.$3.tmp
 trap 'rm -f "$t"' EXIT
 trap 'exit 3' HUP INT TERM
-mkdir -p -m 700 "${1%/*}" && dd of="$t" bs=64k || exit 3
+umask 077
+mkdir -p "${1%/*}" && { chmod 700 "${1%/*}" || :; } && dd of="$t" bs=64k || exit 3
 sum=$(sha256sum "$t") || exit 3
 [ "${sum%% *}" = "$2" ] || exit 4
 mv -f "$t" "$1"

@@ -59,7 +59,7 @@ def find(lab: Lab, progress: Callable[[str, float | None], None]) -> Path:
     paths = LabPaths.of()
     facts = json.loads(image.current(lab).manifest)
     kept = paths.cache / f"device-model-{facts['xen']}.tar.gz"
-    with files.lock(paths.cache / "device-model.lock", "building the device model", patience=600):
+    with files.lock(paths.cache / "device-model.lock", "building the device model", timeout=600):
         if not kept.is_file():
             with tempfile.TemporaryDirectory(prefix=".device-model.", dir=paths.cache) as scratch:
                 tree = _fetch(str(facts["xen"]), Path(scratch), progress)

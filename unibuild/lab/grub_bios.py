@@ -41,7 +41,7 @@ def find(progress: Callable[[str, float | None], None]) -> BiosLoader:
     paths = LabPaths.of()
     paths.make_cache()
     kept = paths.cache / f"bios-{hashlib.sha256(' '.join((PREFIX, *MODULES)).encode()).hexdigest()[:8]}"
-    with files.lock(paths.cache / "bios.lock", "building GRUB", patience=600):
+    with files.lock(paths.cache / "bios.lock", "building GRUB", timeout=600):
         if not all((kept / name).is_file() for name in _KEPT):
             with tempfile.TemporaryDirectory(prefix=".bios.", dir=paths.cache) as scratch:
                 _make(Path(scratch), kept, progress)

@@ -135,7 +135,7 @@ def cpu_time(paths: LabPaths) -> float:
 
 def stop(paths: LabPaths) -> None:
     """Stop the lab's QEMU, and any that a killed unibuild left: TERM, then KILL."""
-    deadline = time.monotonic() + process.PATIENCE
+    deadline = time.monotonic() + process.KILL_TIMEOUT
     while (pid := find(paths)) is not None:
         late = time.monotonic() >= deadline
         with contextlib.suppress(ProcessLookupError):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unibuild.errors import LabError, MissingError
+from unibuild.errors import CommandError, LabError, MissingError
 from unibuild.lab.initrd import Cpio
 from unibuild.lab.qmp import Monitor
 from unibuild.util import files, process
@@ -160,7 +160,9 @@ def run(paths: LabPaths, argv: list[str], timeout: float = 60.0, data: bytes = b
 def close(paths: LabPaths) -> None:
     """Close the shared connection, if there is one."""
     if paths.ssh_socket.exists():  # without the configuration, which may have been removed
-        process.run(["ssh", "-F", "none", "-S", str(paths.ssh_socket), "-O", "exit", "box"], check=False, timeout=10)
+        argv = ["ssh", "-F", "none", "-S", str(paths.ssh_socket), "-O", "exit", "box"]
+        with contextlib.suppress(CommandError, MissingError):  # it hangs, and ends with QEMU
+            process.run(argv, check=False, timeout=10)
     paths.ssh_socket.unlink(missing_ok=True)
 
 
@@ -171,7 +173,7 @@ def answers(paths: LabPaths, port: int) -> bool:
     send its greeting. An accepted connection proves nothing, because QEMU accepts it for a dead dom0 too.
     """
     check = ["ssh", "-F", str(paths.ssh_config), "-O", "check", "box"]
-    with contextlib.suppress(MissingError):  # without ssh the greeting still decides
+    with contextlib.suppress(CommandError, MissingError):  # without an answer the greeting still decides
         if paths.ssh_socket.exists() and process.run(check, check=False, timeout=10).returncode == 0:
             return True
     server = ("127.0.0.1", port)

@@ -213,7 +213,7 @@ def status() -> Status:
         return Status("broken" if qemu.find(paths) is not None else "down")
     kept = {"cache": f"{paths.cache} ({_used(paths.cache) >> 20} MiB)"}
     try:
-        with files.lock(paths.lock, "the lab", patience=1.0):
+        with files.lock(paths.lock, "the lab", timeout=1.0):
             found = _running(paths)
             if found is None:
                 return Status("broken" if qemu.find(paths) is not None else "down", kept)
@@ -343,7 +343,7 @@ def _locked(paths: LabPaths, progress: Callable[[str, float | None], None]) -> I
             stack.enter_context(files.lock(paths.lock, "the lab"))
         except BusyError as error:
             progress(error.message, None)
-            stack.enter_context(files.lock(paths.lock, "the lab", patience=LOCK_TIMEOUT))
+            stack.enter_context(files.lock(paths.lock, "the lab", timeout=LOCK_TIMEOUT))
         yield
 
 

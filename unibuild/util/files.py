@@ -278,7 +278,7 @@ class Lock:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
+def lock(path: Path, what: str, *, timeout: float = 0.0) -> Iterator[None]:
     """Hold a ``Lock`` during a block; the arguments are those of ``Lock`` and ``Lock.acquire``.
 
     Raises:
@@ -287,7 +287,7 @@ def lock(path: Path, what: str, *, patience: float = 0.0) -> Iterator[None]:
     """
     held = Lock(path, what)
     try:
-        held.acquire(patience)
+        held.acquire(timeout)
         yield
     finally:
         held.close()

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     Watch = Callable[[int], contextlib.AbstractContextManager[object]]
 
-__all__ = ["PATIENCE", "Child", "Completed", "Fork", "fork", "need", "run", "run_interactive", "start"]
+__all__ = ["KILL_TIMEOUT", "Child", "Completed", "Fork", "fork", "need", "run", "run_interactive", "start"]
 
-PATIENCE = 5.0  # seconds from TERM to KILL: a package manager needs a few to put its files right
+KILL_TIMEOUT = 5.0  # seconds from TERM to KILL: a package manager needs a few to put its files right
 PACKAGES = {  # the Debian package of each program that unibuild calls by name
     "addr2line": "binutils",
     "apt-get": "apt",
@@ -99,18 +99,18 @@ class Child(contextlib.AbstractContextManager["Child"]):
         except subprocess.TimeoutExpired:
             return None
 
-    def end(self, patience: float = PATIENCE) -> int:
-        """End its whole process group: TERM, then KILL after ``patience`` seconds. Its output can still be read."""
+    def end(self, timeout: float = KILL_TIMEOUT) -> int:
+        """End its whole process group: TERM, then KILL after ``timeout`` seconds. Its output can still be read."""
         if self.popen.poll() is None:
             job_control.signal_group(self.popen.pid, signal.SIGTERM)
             job_control.signal_group(self.popen.pid, signal.SIGCONT)
-            if self.wait(patience) is None:
+            if self.wait(timeout) is None:
                 job_control.signal_group(self.popen.pid, signal.SIGKILL)
         return self.popen.wait()
 
-    def stop(self, patience: float = PATIENCE) -> int:
+    def stop(self, timeout: float = KILL_TIMEOUT) -> int:
         """End it as ``end`` does, and close its pipes."""
-        status = self.end(patience)
+        status = self.end(timeout)
         for pipe in (self.popen.stdin, self.popen.stdout, self.popen.stderr):
             if pipe is not None:
                 with contextlib.suppress(OSError):
@@ -337,10 +337,10 @@ class Fork:
         os.close(self._fd)
         return os.waitstatus_to_exitcode(status)
 
-    def stop(self, patience: float = PATIENCE) -> int:
-        """End its process group: TERM, then KILL after ``patience`` seconds; return as ``reap`` does."""
+    def stop(self, timeout: float = KILL_TIMEOUT) -> int:
+        """End its process group: TERM, then KILL after ``timeout`` seconds; return as ``reap`` does."""
         self.signal(signal.SIGTERM)
-        if not select.select([self], [], [], patience)[0]:
+        if not select.select([self], [], [], timeout)[0]:
             self.signal(signal.SIGKILL)
         return self.reap()
 

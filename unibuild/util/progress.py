@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     class _Display(Protocol):
         def note(self, line: str) -> None: ...
 
-    class Tell(Protocol):
+    class ReportProgress(Protocol):
         """The function that reports the progress of steps."""
 
         def __call__(self, what: str, fraction: float | None, detail: str = "", /) -> None: ...
@@ -26,7 +26,7 @@ _displays: list[_Display] = []  # those of the open ``shown`` blocks, the innerm
 
 
 @contextmanager
-def shown(file: TextIO | None = None) -> Iterator[Tell]:
+def shown(file: TextIO | None = None) -> Iterator[ReportProgress]:
     """Yield the function that reports progress: ``report(what, fraction)`` or ``report(what, fraction, detail)``.
 
     A step begins with the first call that names it and ends with the next step or the block. Its fraction is from 0 to
@@ -40,7 +40,7 @@ def shown(file: TextIO | None = None) -> Iterator[Tell]:
     display = _Bars(out) if out.isatty() else _Lines(out)
     _displays.append(display)
     try:
-        yield display.tell
+        yield display.report
     except BaseException:
         display.end(done=False)
         raise
@@ -61,7 +61,7 @@ class _Lines:
         self._file = file
         self._now: str | None = None
 
-    def tell(self, what: str, fraction: float | None, detail: str = "") -> None:
+    def report(self, what: str, fraction: float | None, detail: str = "") -> None:
         del fraction, detail
         if what != self._now:
             print(what, file=self._file, flush=True)
@@ -82,7 +82,7 @@ class _Bars:
         self._now: str | None = None
         self._fraction: float | None = None
 
-    def tell(self, what: str, fraction: float | None, detail: str = "") -> None:
+    def report(self, what: str, fraction: float | None, detail: str = "") -> None:
         if self._progress is None:
             self._progress = _progress(self._file)
             self._progress.start()

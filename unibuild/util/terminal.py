@@ -26,7 +26,7 @@ __all__ = [
     "as_usual",
     "columns",
     "end_by_key",
-    "is_ours",
+    "is_interactive",
     "key_by_key",
     "raw",
     "undisturbed",
@@ -60,7 +60,7 @@ def end_by_key(child: Child, keys: int, key: bytes) -> None:
         child.wait(0.5)
 
 
-def is_ours() -> bool:
+def is_interactive() -> bool:
     """Return whether standard input and output are a terminal and this process is in its foreground."""
     try:
         return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()

@@ -165,7 +165,7 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
 
     def __exit__(self, *_: object) -> None:
         self.talk.close()  # the worker then stops its build, and ends
-        self._child.wait(2 * process.PATIENCE)
+        self._child.wait(2 * process.KILL_TIMEOUT)
         self._child.stop()
         os.close(self.output)
 
@@ -176,7 +176,7 @@ class BuildWorker(contextlib.AbstractContextManager["BuildWorker"]):
 
     def stop(self, timeout: float) -> None:
         """Stop the build: TERM, then KILL after ``timeout`` seconds."""
-        self._send(worker_protocol.Stop(patience=timeout))
+        self._send(worker_protocol.Stop(timeout=timeout))
 
     def hear(self) -> list[str | worker_protocol.Message]:
         """Return the lines that the worker and its commands wrote, and its messages, in their order.

@@ -71,7 +71,7 @@ class CycleState:
     def add_task(self, task: Task) -> CycleState:
         """Return the cycle after a task began or ended."""
         return replace(
-            self, written={**self.written, **task.settled}, phases=self._phases_with(task.name, task.seconds)
+            self, written={**self.written, **task.written}, phases=self._phases_with(task.name, task.seconds)
         )
 
     def add_failure(self, failure: WorkerFailure) -> CycleState:

@@ -45,7 +45,7 @@ def watch(project: Project, *, dodo: str, keep: bool, as_json: bool) -> None:
     with _alone(project.root):
         tree = InputTracker(dataclasses.replace(project, batch=True))  # the screen has the terminal
         host = hosts.open_host(project.settings)  # a lab that starts may use the terminal, which is still free
-        if terminal.is_ours():
+        if terminal.is_interactive():
             with contextlib.suppress(UnibuildError):  # the loop reports it, and tries again
                 host.toolstack.list_domains()  # sudo and ssh may ask for a password
         with WakeableQueue() as inbox, open_screen(inbox, project.settings.watch, as_json=as_json) as screen:

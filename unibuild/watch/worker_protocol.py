@@ -45,9 +45,9 @@ class BuildRequest(_Message, frozen=True, kw_only=True):
 
 
 class Stop(_Message, frozen=True, kw_only=True):
-    """To the worker: stop the build; ``patience`` is the time in seconds until it is killed."""
+    """To the worker: stop the build; ``timeout`` is the time in seconds until it is killed."""
 
-    patience: float
+    timeout: float
 
 
 class Loaded(_Message, frozen=True, kw_only=True):
@@ -71,13 +71,13 @@ class Refused(_Message, frozen=True, kw_only=True):
 
 
 class Task(_Message, frozen=True, kw_only=True):
-    """A task begins or has succeeded; ``settled`` are inputs that the build wrote, with their fingerprints."""
+    """A task begins or has succeeded; ``written`` are inputs that the build wrote, with their fingerprints."""
 
     name: str
     state: Literal["running", "done", "failed", "current"]
     seconds: float | None = None
     reason: str | None = None
-    settled: dict[str, str] = {}
+    written: dict[str, str] = {}
 
 
 class WorkerFailure(_Message, frozen=True, kw_only=True):

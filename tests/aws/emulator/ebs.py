@@ -161,7 +161,7 @@ def complete_snapshot(region: Region, params: Params) -> Params:
         digests = b"".join(snapshot.own[index].digest for index in sorted(snapshot.own))
         if params["Checksum"] != encoded(hashlib.sha256(digests).digest()):
             raise invalid("The checksum of the snapshot does not match.")
-    snapshot.sealed, snapshot.settles = region.now, region.world.timing.snapshot_completes
+    snapshot.sealed, snapshot.delay = region.now, region.world.timing.snapshot_completes
     return {"Status": "pending"}
 
 

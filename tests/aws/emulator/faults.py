@@ -70,14 +70,14 @@ class Faults:
     Attributes:
         seed: Decides which requests are hit.
         latency: Seconds that are added to each request, in real time, whatever the world's clock.
-        patience: Seconds of a "slow" answer, and of a "stall" until the connection is cut.
+        timeout: Seconds of a "slow" answer, and of a "stall" until the connection is cut.
         watch: Called with each Call and "before" or "after" its effect; may do anything, such as kill the client.
         hits: How often each kind of fault happened.
     """
 
     seed: int = 1
     latency: float = 0.0
-    patience: float = 0.3
+    timeout: float = 0.3
     rules: list[Rule] = field(default_factory=list)
     watch: Callable[[Call, str], None] | None = None
     hits: Counter[str] = field(default_factory=Counter)

@@ -19,7 +19,7 @@ class Image:
 
     Attributes:
         mappings: Block device mappings, in the shape of the API.
-        settles: Seconds after ``created`` during which it is "pending".
+        delay: Seconds after ``created`` during which it is "pending".
         permissions: Launch permissions, in the shape of the API.
         settings: Members that are returned unchanged: BootMode, EnaSupport ...
         protected: The state of its deregistration protection.
@@ -40,7 +40,7 @@ class Image:
     root_device: str | None = None
     root_type: str = "ebs"
     mappings: list[dict[str, Any]] = field(default_factory=list)
-    settles: float = 0.0
+    delay: float = 0.0
     public: bool = False
     permissions: list[dict[str, str]] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Image:
     source: tuple[str, str] | None = None
 
     def state(self, now: float) -> str:
-        return "available" if now >= self.created + self.settles else "pending"
+        return "available" if now >= self.created + self.delay else "pending"
 
     def is_deprecated(self, now: float) -> bool:
         return self.deprecated is not None and self.deprecated <= iso(now)

@@ -40,7 +40,7 @@ def decode(operation: OperationModel, in_path: dict[str, str], request: Request)
         if "location" not in member.serialization and key != payload and name in body:
             decoded[key] = _from_json(member, body.pop(name), name)
     for name in (*rest, *body):
-        raise invalid(f"{name} is no parameter of {operation.name}")
+        raise invalid(f"{name} is not a parameter of {operation.name}")
     check_members(shape, decoded, "", refuse)
     return decoded
 

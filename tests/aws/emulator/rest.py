@@ -77,5 +77,5 @@ def _from_text(shape: Shape, text: str, path: str) -> Any:
     if shape.type_name not in ("integer", "long"):
         return check_scalar(shape, text, path, refuse)
     if not re.fullmatch(r"-?\d+", text):
-        raise refuse(path, f"{text!r} is no number")
+        raise refuse(path, f"{text!r} is not a number")
     return check_scalar(shape, int(text), path, refuse)

@@ -164,7 +164,7 @@ class Emulator:
         call.params = {key: len(value) if isinstance(value, bytes) else value for key, value in params.items()}
         rule = self.faults.choose(call, *BEFORE, *AFTER)
         if rule and rule.kind in ("cut-before", "stall"):
-            time.sleep(self.faults.patience if rule.kind == "stall" else 0)
+            time.sleep(self.faults.timeout if rule.kind == "stall" else 0)
             raise CutError
         if rule and (injected := error_of(rule, service.name)):
             raise injected
@@ -175,7 +175,7 @@ class Emulator:
         self._watch(call, "after")
         answer = _protocol(service).answer(operation.model, result, request_id)
         if rule and rule.kind == "slow":
-            time.sleep(self.faults.patience)
+            time.sleep(self.faults.timeout)
         if rule and rule.kind == "cut-after":
             raise CutError
         if rule and rule.kind == "cut-answer":

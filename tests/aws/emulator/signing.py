@@ -115,8 +115,8 @@ def verify(
     """
     scope = scope_of(request)
     signed = re.search(r"SignedHeaders=([^, ]+), *Signature=([0-9a-f]{64})", request.headers.get("authorization", ""))
-    stamp = request.headers.get("x-amz-date", "")
-    if scope is None or signed is None or not re.fullmatch(r"\d{8}T\d{6}Z", stamp):
+    date = request.headers.get("x-amz-date", "")
+    if scope is None or signed is None or not re.fullmatch(r"\d{8}T\d{6}Z", date):
         raise refusal("unsigned", scope.service if scope else "ec2")
     principal = principals.get(scope.access_key)
     if principal is None or request.headers.get("x-amz-security-token") != principal.session_token:
@@ -125,10 +125,10 @@ def verify(
     if "host" not in names or any(name.startswith("x-amz-") and name not in names for name in request.headers):
         raise refusal("wrong", scope.service)
     text = canonical(request, names, scope.service, unsigned_body=unsigned_body)
-    if not hmac.compare_digest(signature(principal.secret_key, scope, stamp, text), signed[2]):
+    if not hmac.compare_digest(signature(principal.secret_key, scope, date, text), signed[2]):
         raise refusal("wrong", scope.service)
-    when = datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
-    if abs(now - when) > MAX_SKEW or not stamp.startswith(scope.date):
+    when = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    if abs(now - when) > MAX_SKEW or not date.startswith(scope.date):
         raise refusal("skewed", scope.service)
     if principal.expires is not None and now > principal.expires:
         raise refusal("expired", scope.service)
@@ -151,9 +151,9 @@ def quoted(text: str) -> str:
     return urllib.parse.quote(text, safe="~-._")
 
 
-def signature(secret: str, scope: Scope, stamp: str, text: str) -> str:
+def signature(secret: str, scope: Scope, date: str, text: str) -> str:
     where = f"{scope.date}/{scope.region}/{scope.service}/aws4_request"
-    to_sign = f"AWS4-HMAC-SHA256\n{stamp}\n{where}\n{hashlib.sha256(text.encode()).hexdigest()}"
+    to_sign = f"AWS4-HMAC-SHA256\n{date}\n{where}\n{hashlib.sha256(text.encode()).hexdigest()}"
     key = f"AWS4{secret}".encode()
     for part in (scope.date, scope.region, scope.service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")

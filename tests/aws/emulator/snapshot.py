@@ -31,7 +31,7 @@ class Snapshot:
         own: The blocks that were put into this snapshot, by index; the others come from ``parent``.
         touched: When it was last written to; ``timeout`` seconds later its state becomes "error".
         sealed: When it was completed (EBS direct), copied or imported; None while it can be written to.
-        settles: How many seconds after that its state becomes "completed".
+        delay: How many seconds after that its state becomes "completed".
         permissions: The accounts that may create volumes from it: account ids, and "all".
     """
 
@@ -44,7 +44,7 @@ class Snapshot:
     timeout: float = 3600.0
     touched: float = 0.0
     sealed: float | None = None
-    settles: float = 0.0
+    delay: float = 0.0
     key: str | None = None
     permissions: list[str] = field(default_factory=list)
     puts: int = 0
@@ -52,7 +52,7 @@ class Snapshot:
 
     def state(self, now: float) -> str:
         if self.sealed is not None:
-            return "completed" if now >= self.sealed + self.settles else "pending"
+            return "completed" if now >= self.sealed + self.delay else "pending"
         return "error" if now - self.touched > self.timeout else "pending"
 
     def writable(self, now: float) -> bool:

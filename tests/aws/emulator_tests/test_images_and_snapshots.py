@@ -42,7 +42,7 @@ REFUSED = {
         lambda c: c.start(Encrypted=True, KmsKeyArn="arn:aws:kms:us-east-1:123456789012:key/a"),
     ),
     "start: the 101st that is pending": ("ConcurrentLimitExceededException", lambda c: [c.start() for _ in range(101)]),
-    "start: an alias is no key": (
+    "start: an alias is not a key": (
         VALIDATION,
         lambda c: c.start(Encrypted=True, KmsKeyArn="arn:aws:kms:us-east-1:123456789012:alias/aws/ebs"),
     ),
@@ -154,7 +154,7 @@ KERNELS = [{"Name": "image-type", "Values": ["kernel"]}, {"Name": "name", "Value
 TOLD = {
     "a token gives the same snapshot": lambda c: c.start(ClientToken="t") == c.start(ClientToken="t"),
     "a block has 512 KiB": lambda c: c.ebs.start_snapshot(VolumeSize=1)["BlockSize"] == BLOCK,
-    "a put tells its checksum": lambda c: c.put(c.start(), 0)["Checksum"] == checksum(DATA),
+    "a put returns its checksum": lambda c: c.put(c.start(), 0)["Checksum"] == checksum(DATA),
     "blocks come back": lambda c: c.read(c.snapshot({3: DATA}), 3) == DATA,
     "the last put of a block counts": lambda c: (
         s := c.start(), c.put(s, 0), c.put(s, 0, OTHER), c.complete(s, 1), c.read(s, 0) == OTHER
@@ -185,7 +185,7 @@ TOLD = {
     "the releases of PV-GRUB": lambda c: sorted(
         one["Name"] for one in c.ec2.describe_images(Owners=["amazon"], Filters=KERNELS)["Images"]
     ) == [f"pv-grub-hd0_1.0{release}-x86_64.gz" for release in (3, 4, 5)],
-    "an AMI is told as it was registered": lambda c: (
+    "an AMI is described as it was registered": lambda c: (
         s := c.snapshot(), image := c.image(c.register(s)),
         {key: image[key] for key in ("Name", "State", "Architecture", "VirtualizationType", "KernelId", "RootDeviceName",
                                      "RootDeviceType", "ImageType", "OwnerId", "Public")} == {

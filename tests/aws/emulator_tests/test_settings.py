@@ -8,7 +8,7 @@ from emulator import service
 from emulator.server import SERVICES
 from emulator.shapes import check_scalar, check_size, compiled
 
-KEY = "arn:aws:kms:us-east-1:123456789012:key/ours"
+KEY = "arn:aws:kms:us-east-1:123456789012:key/team"
 
 
 def patterns():
@@ -99,8 +99,8 @@ def test_disabled_metadata_service_has_no_further_options(call):
 
 def test_kms_finds_the_key_of_an_alias(aws, client):
     region = aws.region()
-    region.kms["alias/ours"] = KEY
-    for name in ("alias/ours", region.arn("kms", "alias/ours"), KEY, "ours"):
+    region.kms["alias/team"] = KEY
+    for name in ("alias/team", region.arn("kms", "alias/team"), KEY, "team"):
         assert client("kms").describe_key(KeyId=name)["KeyMetadata"]["Arn"] == KEY
     assert code(client("kms").describe_key, KeyId="alias/none") == "NotFoundException"
 

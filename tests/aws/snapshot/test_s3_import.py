@@ -30,7 +30,7 @@ class Imports:
 
     def make(self, disk: Disk = SMALL, bucket: str = "images", encryption: str = "") -> FinishedSnapshot:
         importer = S3Importer(
-            owner(RetryPolicy()), REGION, bucket, "vmimport", "we", lambda *said: self.told.append(said)
+            owner(RetryPolicy()), REGION, bucket, "vmimport", "owner", lambda *said: self.told.append(said)
         )
         return importer.make(disk, SnapshotSpec(disk.digest, "hello", TAGS, encryption))
 

@@ -89,7 +89,7 @@ def test_upload_completes_if_a_third_of_all_calls_fail(uploads: Uploads, kind: s
 
 def test_stall_is_cut_and_tried_again(uploads: Uploads) -> None:
     uploads.retries = RetryPolicy(read=(0.2, 10.0))
-    uploads.emulator.faults.patience = 1.0
+    uploads.emulator.faults.timeout = 1.0
     uploads.emulator.faults.add("stall", "PutSnapshotBlock", times=2)
     made = uploads.make(Disk.of(1, 2, 3))
     assert uploads.there(made).content == Disk.of(1, 2, 3).content

@@ -4,7 +4,7 @@
 #include "kernel.h"
 #include "page.h"
 
-/* Solo5's ABI note (elf_abi.h): target 6 is xen, version 1. It stands where the linker script keeps Xen's own. */
+/* Solo5's ABI note (elf_abi.h): target 6 is xen, version 1. It is where the linker script keeps Xen's own. */
 __asm__(".pushsection .note.Xen, \"a\", @note\n"
         ".long 6, 8, 0x31494241\n"
         ".asciz \"Solo5\"\n"

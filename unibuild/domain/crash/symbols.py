@@ -32,7 +32,7 @@ __all__ = ["Code", "load", "readable", "same_build", "unstripped"]
 
 _LARGEST = 256 << 20  # bytes of a kernel, decompressed
 _MOST = 40  # files that are searched for one of the same build
-_PATIENCE = 30.0  # seconds for addr2line
+_LOCK_TIMEOUT = 30.0  # seconds for addr2line
 _EXECUTABLE = 4  # SHF_EXECINSTR, elf.h
 # Below the project's folder, where an unstripped kernel may be: dune's build of Mirage 4, and usual names.
 _PLACES = ("_build/*/*.exe", "_build/*/*.xen", "_build/*/dist/*.xen", "dist/*", "*.debug", "*.xen", "_build/*.native")
@@ -105,7 +105,7 @@ class Code:
         try:
             with self._plain() as path:
                 argv = ["addr2line", "-a", "-f", "-i", "-C", "-e", str(path), *words]
-                done = process.run(argv, env={"LC_ALL": "C"}, timeout=_PATIENCE)
+                done = process.run(argv, env={"LC_ALL": "C"}, timeout=_LOCK_TIMEOUT)
         except UnibuildError as error:
             hint = f" ({error.hint})" if error.hint else ""
             missing.append(f"source lines: {error.message.splitlines()[0]}{hint}")

@@ -58,7 +58,7 @@ def _copy(region: Region, params: Params) -> str:
     copy = replace(
         source, id=made, name=params["Name"], created=region.now, kernel=kernel, mappings=mappings, permissions=[],
         description=params.get("Description", f"[Copied {source.id} from {there.name}] {source.name}"), public=False,
-        settles=region.world.timing.copy_completes, deprecated=None, protected="disabled", unprotected=None,
+        delay=region.world.timing.copy_completes, deprecated=None, protected="disabled", unprotected=None,
         launched=None, source=(there.name, source.id), settings=dict(source.settings),
     )  # fmt: skip
     return add(region, copy, tags)
@@ -79,7 +79,7 @@ def _copied(region: Region, there: Region, mapping: dict[str, Any], description:
     is_encrypted = params.get("Encrypted") or old.key or region.encrypts_by_default
     key = region.kms_key(params.get("KmsKeyId")) if is_encrypted else None
     new = Snapshot(region.new_id("snap"), old.size, region.now, description, own=old.blocks, sealed=region.now, key=key)
-    new.settles = region.world.timing.copy_completes
+    new.delay = region.world.timing.copy_completes
     region.snapshots[new.id] = new
     region.tags[new.id] = {}
     return {**mapping, "Ebs": {**mapping["Ebs"], "SnapshotId": new.id, "Encrypted": key is not None}}

@@ -90,7 +90,7 @@ def register_image(region: Region, params: Params) -> Params:
     image = Image(
         region.new_id("ami"), name, region.now, params.get("Description", ""), architecture=architecture,
         virtualization=virtualization, kernel=params.get("KernelId"), ramdisk=params.get("RamdiskId"),
-        root_device=params["RootDeviceName"], mappings=mappings, settles=region.world.timing.image_available,
+        root_device=params["RootDeviceName"], mappings=mappings, delay=region.world.timing.image_available,
         settings={key: params[key] for key in ONLY_HVM if key in params and key != "UefiData"},
     )  # fmt: skip
     return {"ImageId": add(region, image, tags)}

@@ -76,7 +76,7 @@ def _snapshot(region: Region, task: str, data: bytes, params: Params) -> Snapsho
     for index in range(-(-len(data) // BLOCK)):
         block = Block.of(data[index * BLOCK : (index + 1) * BLOCK].ljust(BLOCK, b"\0"))
         snapshot.own[index] = region.world.keep(block)
-    snapshot.sealed, snapshot.settles = region.now, region.world.timing.import_completes
+    snapshot.sealed, snapshot.delay = region.now, region.world.timing.import_completes
     region.snapshots[snapshot.id] = snapshot
     region.tags[snapshot.id] = {}
     return snapshot

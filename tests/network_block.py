@@ -20,7 +20,7 @@ SOURCE = Path(__file__).with_name("network_guard.c")
 LOG = "NETWORK_GUARD_LOG"
 
 
-class Guard:
+class NetworkBlock:
     """Refuses connections, and records the refused ones.
 
     Attributes:
@@ -28,7 +28,7 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="unibuild-guard-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="unibuild-block-"))
         self._folder.chmod(0o755)  # programs of other users load the library too
         self._log = self._folder / "refused"
         self._log.touch()
@@ -41,7 +41,7 @@ class Guard:
         """Refuse connections of this process and of those that it starts from now on."""
         sys.addaudithook(self._hook)
         compiler = shutil.which("cc")
-        library = self._folder / "guard.so"
+        library = self._folder / "block.so"
         if compiler is None:
             return
         argv = [compiler, "-O1", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"]

@@ -35,9 +35,9 @@ def record(watch):
 
 def rewrite(path):
     """Replace a file by a new one with the same bytes."""
-    beside = path.with_name("beside")
-    beside.write_bytes(path.read_bytes())
-    beside.replace(path)
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
 
 
 SECOND = 10**9  # ns
@@ -47,8 +47,8 @@ def replace(path, text):
     """Replace a file by another one of the same size and date."""
     before = path.stat().st_mtime_ns
     (path.parent / "keep").hardlink_to(path)  # otherwise the new file might get the old one's inode
-    path.with_name("beside").write_text(text)
-    path.with_name("beside").replace(path)
+    path.with_name("other").write_text(text)
+    path.with_name("other").replace(path)
     os.utime(path, ns=(before, before))
 
 
@@ -82,7 +82,7 @@ def test_input_that_is_made_again_with_the_same_bytes_is_up_to_date(watch, recor
     rewrite(tmp_path / name)
     verdict = judge(watch, record)
     assert (verdict.reason, verdict.suspects) == (None, ())
-    assert verdict.record != record, "the new stamps are worth keeping: the next look need not read the file"
+    assert verdict.record != record, "the new fingerprints are worth keeping: the next run need not read the file"
 
 
 def test_setting_makes_it_stale_and_is_named(watch, record):
