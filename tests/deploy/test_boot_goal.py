@@ -1,5 +1,6 @@
 """`doit boot` and `unibuild boot` from the build to the domain, on a host that stands in for Xen."""
 
+import os
 import shutil
 
 import pexpect
@@ -117,7 +118,8 @@ case "$*" in *'xl)\\042 {verb}'*) {first};; esac
 {real}"""
 
 
-CAUGHT = "trap 'exit 255' INT; echo here >/dev/tty; while :; do sleep 0.1; done"
+# Until Ctrl-C, or the end of the tests.
+CAUGHT = f"trap 'exit 255' INT; echo here >/dev/tty; while test -d /proc/{os.getpid()}; do sleep 0.1; done; exit 1"
 
 
 def interrupted(project, xen, program, verb, first):

@@ -166,7 +166,8 @@ def test_ctrl_c_ends_the_child_and_is_raised_here(terminal, call):
 @pytest.mark.parametrize("code", [2, 255])  # exit codes of make and ssh
 @pytest.mark.parametrize("call", ["process.run_interactive({})", "process.run({}, check=False)"])
 def test_ctrl_c_is_raised_even_if_the_child_exits_with_a_code(terminal, call, code):
-    handles = ["bash", "-c", f"trap 'exit {code}' INT; echo ready >/dev/tty; while :; do sleep 0.1; done"]
+    waits = f"while test -d /proc/{os.getpid()}; do sleep 0.1; done"
+    handles = ["bash", "-c", f"trap 'exit {code}' INT; echo ready >/dev/tty; {waits}"]
     child = terminal(f"try: {call.format(handles)}\nexcept KeyboardInterrupt: print('interrupted')")
     child.expect_exact("ready")
     child.sendintr()
