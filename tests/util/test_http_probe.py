@@ -1,5 +1,6 @@
 """util/http_probe.py: one GET request, and a body that is short, endless or binary."""
 
+import contextlib
 import http.client
 import socket
 import threading
@@ -22,10 +23,11 @@ def ask():
         asked = []
 
         def serve():
-            asked.append(server.recv(65536))
-            server.sendall(answer)
-            if not stays:
-                server.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # the one who asked has given up
+                asked.append(server.recv(65536))
+                server.sendall(answer)
+                if not stays:
+                    server.shutdown(socket.SHUT_WR)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -96,10 +96,13 @@ def test_saves_while_watch_was_stopped_are_built_once(watching, project):
 def test_host_out_of_reach_is_reported_and_tried_again_until_it_is_back(watching, project, xen, patient):
     watch = watching("host=ssh://there")
     watch.cycle("booted")
+
+    def readers():
+        return [pid for pid, words in children(watch.process.pid).items() if "xl console" in " ".join(words)]
+
+    patient(readers, "no console is read")  # ssh becomes `xl console` in several steps
     xen.refuse("ssh", "ssh: connect to host there port 22: Connection refused")
-    readers = [pid for pid, words in children(watch.process.pid).items() if "xl console" in " ".join(words)]
-    assert readers
-    for pid in readers:
+    for pid in readers():
         with contextlib.suppress(ProcessLookupError):  # it ended with another one of them
             os.kill(pid, signal.SIGKILL)
     assert watch.until(events.DomainEvent, lambda event: event.state == "gone").host
