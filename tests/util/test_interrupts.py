@@ -104,7 +104,10 @@ def test_ctrl_c_at_many_moments_of_a_build(tree):
         return run.returncode, said
 
     calls = int(build(0)[1].rpartition("calls:")[2])
+    codes = []
     for part in range(1, 8):
         code, said = build(calls * part // 8)
-        assert code in (130, -signal.SIGINT), said
+        codes.append(code)
+        assert code in (0, 130, -signal.SIGINT), said
         assert not {"Traceback", "ignored"} & {*said.replace(":", " ").split()}, said
+    assert codes.count(0) <= 1, "an import postpones the signal, and the build may end before it is sent again"
