@@ -3,13 +3,13 @@
 import pytest
 
 from unibuild.errors import HostError, LostError, MissingError, NoAnswerError, ProgramDiedError
-from unibuild.host.batch import Step
+from unibuild.host.batch import BatchStep
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 
 
-def sh(script: str, *args: str, **how) -> Step:
-    return Step(("sh", "-c", script, "sh", *args), root=False, **how)
+def sh(script: str, *args: str, **how) -> BatchStep:
+    return BatchStep(("sh", "-c", script, "sh", *args), root=False, **how)
 
 
 @pytest.fixture(params=["local", "ssh"])
@@ -39,26 +39,26 @@ def test_the_input_is_that_of_the_first_command(host):
 
 def test_a_batch_is_one_exchange(xen):
     host = Ssh("there")
-    host.run_all([Step(("xl", "list")), Step(("xl", "info")), sh("true")])
+    host.run_all([BatchStep(("xl", "list")), BatchStep(("xl", "info")), sh("true")])
     assert len(xen.remote()) == 1
     assert [call[-1] for call in xen.calls("sudo")] == ["list", "info"]
 
 
 def test_sudo_runs_the_program_itself_and_no_shell(xen):
-    Ssh("there").run_all([Step(("xl", "list")), Step(("xenstore-write", "/unibuild/a", "b"))])
+    Ssh("there").run_all([BatchStep(("xl", "list")), BatchStep(("xenstore-write", "/unibuild/a", "b"))])
     assert [call[2].rpartition("/")[2] for call in xen.calls("sudo")] == ["xl", "xenstore-write"]
 
 
 def test_a_program_that_is_missing_is_named(xen):
     (xen.world / "bin" / "xl").unlink()
     with pytest.raises(MissingError, match="the program xl is not installed on ssh://there"):
-        Ssh("there").run_all([sh("true"), Step(("xl", "list"))])
+        Ssh("there").run_all([sh("true"), BatchStep(("xl", "list"))])
 
 
 def test_sudo_that_refuses_one_command_is_an_error(xen):
     xen.refuse("sudo", "sudo: a password is required")
     with pytest.raises(HostError, match="sudo"):
-        Ssh("there").run_all([sh("true"), Step(("xl", "list"), may_fail=True)])
+        Ssh("there").run_all([sh("true"), BatchStep(("xl", "list"), may_fail=True)])
 
 
 def test_a_program_that_died_is_named(host):
@@ -68,7 +68,7 @@ def test_a_program_that_died_is_named(host):
 
 
 def test_each_command_has_its_own_time(host):
-    steps = [sh("true"), Step(("sleep", "600"), root=False, seconds=0.3), sh("true")]
+    steps = [sh("true"), BatchStep(("sleep", "600"), root=False, seconds=0.3), sh("true")]
     with pytest.raises(NoAnswerError, match=f"`sleep 600` on {host.name}") as error:
         host.run_all(steps)
     assert error.value.seconds == 0.3
@@ -111,7 +111,7 @@ def test_debug_output_has_the_time_of_each_exchange(xen, monkeypatch, capfd):
     monkeypatch.setenv("UNIBUILD_DEBUG", "1")
     host = Ssh("there")
     host.run(["xl", "info"])
-    host.run_all([Step(("xl", "list")), Step(("xl", "dmesg"))])
+    host.run_all([BatchStep(("xl", "list")), BatchStep(("xl", "dmesg"))])
     lines = [line.split(" ms on ssh://there: ") for line in capfd.readouterr().err.splitlines()]
     assert [commands for _, commands in lines] == ["`xl info`", "`xl list`, `xl dmesg`"]
     assert all(int(ms) >= 0 for ms, _ in lines)

@@ -65,7 +65,7 @@ class World:
 
     def perform(self, action):
         match action:
-            case of.Report(event=event):
+            case of.ReportEvent(event=event):
                 self.told.append(event)
             case of.Scan():
                 moved, self.scanned = self.scanned != self.saved, self.saved
@@ -89,7 +89,7 @@ class World:
 
     def tick(self, seconds=0.0):
         self.now += seconds
-        self.dispatch(of.Tick())
+        self.dispatch(of.TimerDue())
 
     def save(self):
         self.saved += 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from unibuild.host.batch import Step
+    from unibuild.host.batch import BatchStep
     from unibuild.host.exchange import Call
     from unibuild.host.toolstack import Toolstack
 
@@ -30,7 +30,7 @@ __all__ = [
     "FOLDERS",
     "SBIN",
     "Host",
-    "Waiting",
+    "WaitStatus",
     "check_sudo",
     "is_question",
     "limit",
@@ -89,7 +89,7 @@ def limit(argv: Sequence[str]) -> float:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitStatus:
     """What a command that runs is waited for.
 
     Attributes:
@@ -206,7 +206,7 @@ class Host(ABC):
         """Return the path on the host that ``put`` returns for a file; copy nothing. See ``put``."""
         return self.put(path, folder=folder, own=own)
 
-    def put_step(self, path: Path, *, folder: str) -> Step | None:  # noqa: ARG002 (nothing is copied here)
+    def put_step(self, path: Path, *, folder: str) -> BatchStep | None:  # noqa: ARG002 (nothing is copied here)
         """Return the command that does what ``put`` does, given the file as its input; None: the file is there."""
         return None
 
@@ -217,7 +217,7 @@ class Host(ABC):
             HostError: the file did not arrive.
         """
 
-    def list_copies(self, folder: str) -> Step | None:  # noqa: ARG002
+    def list_copies(self, folder: str) -> BatchStep | None:  # noqa: ARG002
         """Return the command that lists the copies in a folder, for ``note_copies``; None: there are none here."""
         return None
 
@@ -289,7 +289,7 @@ class Host(ABC):
 
     def run_all(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[BatchStep],
         *,
         data: bytes | None = None,
         background: bool = False,
@@ -331,7 +331,7 @@ class Host(ABC):
         *,
         data: bytes | None = None,
         file: IO[bytes] | None = None,
-        progress: Callable[[bytearray], Waiting] | None = None,
+        progress: Callable[[bytearray], WaitStatus] | None = None,
         root: bool = True,
         background: bool = False,
         name: str | None = None,
@@ -358,8 +358,8 @@ class Host(ABC):
         child = self._start(self.call(argv, root=root, background=background), stdin, subprocess.PIPE)
         told, began = "", time.monotonic()
 
-        def waiting() -> Waiting:
-            return progress(child.out.data) if progress else Waiting(0, name, f"{name} on {self.name}")
+        def waiting() -> WaitStatus:
+            return progress(child.out.data) if progress else WaitStatus(0, name, f"{name} on {self.name}")
 
         def show(passed: float) -> None:
             nonlocal told

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Batch", "Step"]
+__all__ = ["Batch", "BatchStep"]
 
 
 @dataclass(frozen=True)
-class Step:
+class BatchStep:
     """A command of a batch.
 
     Attributes:
@@ -42,7 +42,7 @@ class Batch:
         token: is in these marks only; drawn at random.
     """
 
-    steps: Sequence[Step]
+    steps: Sequence[BatchStep]
     token: str = field(default_factory=lambda: f"b{secrets.token_hex(8)}")
 
     def script(self, commands: Sequence[str]) -> str:

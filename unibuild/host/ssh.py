@@ -25,13 +25,13 @@ from unibuild.host.base import (
     FOLDERS,
     SBIN,
     Host,
-    Waiting,
+    WaitStatus,
     check_sudo,
     limit,
     shown,
     twice,
 )
-from unibuild.host.batch import Batch, Step
+from unibuild.host.batch import Batch, BatchStep
 from unibuild.host.exchange import Call, HostChild, Limits
 from unibuild.host.frame import Frame, quote
 from unibuild.host.ssh_errors import SshTarget, explain
@@ -208,7 +208,7 @@ class Ssh(Host):
 
     def run_all(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[BatchStep],
         *,
         data: bytes | None = None,
         background: bool = False,
@@ -225,7 +225,7 @@ class Ssh(Host):
 
     def _run_all(
         self,
-        steps: Sequence[Step],
+        steps: Sequence[BatchStep],
         data: bytes | None,
         on_done: Callable[[int], object] | None,
         *,
@@ -236,7 +236,7 @@ class Ssh(Host):
         script = batch.script([self._command(step.argv, root=step.root) for step in steps])
         before = 0
 
-        def progress(output: bytearray) -> Waiting:
+        def progress(output: bytearray) -> WaitStatus:
             nonlocal before
             number = batch.done(output)
             if on_done and number > before:
@@ -245,7 +245,7 @@ class Ssh(Host):
             step = steps[min(number, len(steps) - 1)]
             usual = _ANSWER if question else limit(step.argv)
             seconds = self.limits(step.seconds or usual, background=background).answer
-            return Waiting(number, shown(step.argv), f"{shown(step.argv)} on {self.name}", seconds)
+            return WaitStatus(number, shown(step.argv), f"{shown(step.argv)} on {self.name}", seconds)
 
         limits = self.limits(limit(steps[0].argv), background=background)
         name = ", ".join(shown(step.argv) for step in steps)
@@ -345,10 +345,10 @@ class Ssh(Host):
         if folder in self._copies:
             self._copies[folder][posixpath.basename(target)] = size
 
-    def list_copies(self, folder: str) -> Step:
+    def list_copies(self, folder: str) -> BatchStep:
         """See ``Host.list_copies``."""
         root = _ROOT_FOLDER if self.is_root else ""
-        return Step(("sh", "-c", _LIST_COPIES, "sh", root, folder), root=False, may_fail=True)
+        return BatchStep(("sh", "-c", _LIST_COPIES, "sh", root, folder), root=False, may_fail=True)
 
     def note_copies(self, folder: str, done: process.Completed) -> None:
         """See ``Host.note_copies``; the home folder is in the answer too."""
@@ -402,13 +402,13 @@ class Ssh(Host):
         home = self.run(["sh", "-c", "cd; pwd"], root=False, question=True).text.removesuffix("\n")
         return posixpath.join(home, _HOME_FOLDER)
 
-    def put_step(self, path: Path, *, folder: str) -> Step | None:
+    def put_step(self, path: Path, *, folder: str) -> BatchStep | None:
         """See ``Host.put_step``."""
         target, digest = self._target(path, folder, None)
         if folder in self._copies and self._size(target, folder) == path.stat().st_size:
             return None
         self._note_copy(target, folder, path.stat().st_size)  # what fails leaves nothing that bears this name
-        return Step(_upload(target, digest), root=False)
+        return BatchStep(_upload(target, digest), root=False)
 
     def check_put(self, path: Path, done: process.Completed) -> None:
         """See ``Host.check_put``."""
@@ -424,10 +424,10 @@ class Ssh(Host):
         limits = Limits(_STALL + size / _CHECKED, _ANSWER)
         with files.reading(path), path.open("rb") as file:
 
-            def progress(_: bytearray) -> Waiting:
+            def progress(_: bytearray) -> WaitStatus:
                 at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
                 percent = f"{100 * at // size} %"
-                return Waiting(at, f"the copy of {path}", f"copying {path.name} to {self.name} ({percent})")
+                return WaitStatus(at, f"the copy of {path}", f"copying {path.name} to {self.name} ({percent})")
 
             done = self.exchange(argv, limits, file=file, progress=progress, root=False, background=True)
         self.check_put(path, done)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, HostError
-from unibuild.host.batch import Step
+from unibuild.host.batch import BatchStep
 from unibuild.host.toolstack import Listing, Store
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ class XenStore(Store):
         self._host.run(["xenstore-write", path, f"{before} {time.time() + seconds:.0f} {after}"])
         return self.list(root)
 
-    def lease_step(self, lease: Lease) -> Step:
+    def lease_step(self, lease: Lease) -> BatchStep:
         """Return the command of ``write_lease`` for a host behind SSH; ``read_listing`` reads its answer."""
         words = (lease.root, lease.path, lease.before, f"{lease.seconds:.0f}", lease.after)
         return self._step(_WRITE_LEASE, *words)
 
-    def _step(self, script: str, *args: str) -> Step:
+    def _step(self, script: str, *args: str) -> BatchStep:
         host = self._host
-        return Step(("sh", "-c", script, "sh", *args, *host.as_root), root=not host.needs_sudo)
+        return BatchStep(("sh", "-c", script, "sh", *args, *host.as_root), root=not host.needs_sudo)
 
     def _script(self, script: str, *args: str) -> Listing:
         step = self._step(script, *args)

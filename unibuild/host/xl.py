@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, DomainError, HostError, LostError, MissingError, NoAnswerError
-from unibuild.host.batch import Step
+from unibuild.host.batch import BatchStep
 from unibuild.host.sudoers import find_xenctx
 from unibuild.host.toolstack import Device, Diagnostic, Domain, HostFacts, Toolstack
 from unibuild.host.xenstore import XenStore
@@ -106,7 +106,7 @@ class XlToolstack(Toolstack):
         if not host.has_ttys:
             return super().survey(lease, folder)
         lister = host.list_copies(folder)
-        steps = [self.store.lease_step(lease), Step(_LIST), Step(_INFO), *([lister] if lister else [])]
+        steps = [self.store.lease_step(lease), BatchStep(_LIST), BatchStep(_INFO), *([lister] if lister else [])]
         found = host.run_all(steps, question=True)
         listing = self.store.read_listing(found[0])
         for done in found[1:3]:
@@ -128,10 +128,10 @@ class XlToolstack(Toolstack):
         upload = host.put_step(new.config, folder=new.folder)
         steps = [
             *([upload] if upload else []),
-            Step(("xenstore-write", *new.entry)),
-            Step(_create(config, new.name, new.uuid)),
-            *(Step(("xl", "rename", *pair)) for pair in new.renames),
-            Step(_LIST),
+            BatchStep(("xenstore-write", *new.entry)),
+            BatchStep(_create(config, new.name, new.uuid)),
+            *(BatchStep(("xl", "rename", *pair)) for pair in new.renames),
+            BatchStep(_LIST),
         ]
         data = new.config.read_bytes() if upload else None
         with job_control.defer_signals(first_only=True):
@@ -191,9 +191,9 @@ class XlToolstack(Toolstack):
         done_at: dict[int, float] = {}
         path = f"/local/domain/{old.domid}/control/feature-poweroff"
         steps = [
-            Step(("sh", "-c", _IS_ONE, "sh", path, *host.as_root), root=not host.needs_sudo, seconds=_ANSWER),
-            Step(("xl", "shutdown", "-w", str(old.domid)), seconds=timeout),
-            Step(("xl", "unpause", str(new.domid))),
+            BatchStep(("sh", "-c", _IS_ONE, "sh", path, *host.as_root), root=not host.needs_sudo, seconds=_ANSWER),
+            BatchStep(("xl", "shutdown", "-w", str(old.domid)), seconds=timeout),
+            BatchStep(("xl", "unpause", str(new.domid))),
         ]
         try:
             found = host.run_all(steps, background=True, on_done=lambda n: done_at.setdefault(n, time.monotonic()))
@@ -319,9 +319,9 @@ class XlToolstack(Toolstack):
         copies = [host.leftovers(folder, tuple(keep)) for folder, keep in folders.items()]
         gone = [path for found, _ in copies for path in found]
         steps = [
-            *(Step(("xl", "destroy", str(domain.domid)), may_fail=True) for domain in domains),
-            *(Step(("xenstore-rm", entry), may_fail=True) for entry in entries),
-            *([Step(("rm", "-f", *gone), root=False, may_fail=True)] if gone else []),
+            *(BatchStep(("xl", "destroy", str(domain.domid)), may_fail=True) for domain in domains),
+            *(BatchStep(("xenstore-rm", entry), may_fail=True) for entry in entries),
+            *([BatchStep(("rm", "-f", *gone), root=False, may_fail=True)] if gone else []),
         ]
         with job_control.defer_signals(first_only=True):
             found = host.run_all(steps, background=True) if steps else ()

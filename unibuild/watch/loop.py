@@ -87,7 +87,7 @@ class Loop:
             while self.state.activity != "ended":
                 self._wait()
                 self._collect()
-                self._dispatch(of.Tick())
+                self._dispatch(of.TimerDue())
                 if self._sink.is_unread and not self.state.is_screen_closed:
                     self._dispatch(of.ScreenClosed())
             self._report_end()
@@ -171,7 +171,7 @@ class Loop:
     def _perform(self, action: of.Action) -> Iterator[of.Input]:
         """Perform an action; yield what it leads to at once."""
         match action:
-            case of.Report(event=event):
+            case of.ReportEvent(event=event):
                 self._sink.report(event)
             case of.Scan():
                 yield self._scanner.scan(action)

@@ -20,7 +20,7 @@ from unibuild.watch.ui.base import Command
 if TYPE_CHECKING:
     from unibuild.settings.model import Watch
     from unibuild.watch.cycle import Cause, Moment
-    from unibuild.watch.state import Action, Input, State
+    from unibuild.watch.state import Action, Input, WatchState
 
 __all__ = ["next_wakeup", "reduce"]
 
@@ -31,13 +31,13 @@ _PAUSE = 0.005  # seconds between two scans that were asked for
 _MINUTE = 60.0  # seconds for which the death of a worker counts
 _LONGEST = 30.0  # seconds between the death of a worker and the start of the next, at most
 
-Step = tuple["State", tuple["Action", ...]]
+Transition = tuple["WatchState", tuple["Action", ...]]
 
 
-def reduce(state: State, happened: Input, now: Moment) -> Step:
+def reduce(state: WatchState, happened: Input, now: Moment) -> Transition:
     """Return the state after what happened, and the actions that it asks for, in their order."""
     match happened:
-        case of.Tick():
+        case of.TimerDue():
             return _tick(state, now)
         case of.FilesTouched():
             return _scan_soon(state), ()
@@ -61,7 +61,7 @@ def reduce(state: State, happened: Input, now: Moment) -> Step:
             return _job_finished(state, error, now)
         case of.DomainReported(event=event):
             runs = event.state in ("running", "ready")
-            return replace(state, domain=event if runs else None), (of.Report(event),)
+            return replace(state, domain=event if runs else None), (of.ReportEvent(event),)
         case of.DomainLost():
             return _domain_lost(state, happened, now)
         case of.WatchesFailed(failure=failure, hint=hint):
@@ -70,8 +70,8 @@ def reduce(state: State, happened: Input, now: Moment) -> Step:
             return _worker(state, happened, now)
 
 
-def next_wakeup(state: State) -> float | None:
-    """Return when, of the monotonic clock, the next ``Tick`` has something to do; None: only after another input."""
+def next_wakeup(state: WatchState) -> float | None:
+    """Return when, by the monotonic clock, the next ``TimerDue`` matters; None: only after another input."""
     if state.stop_reason is not None:
         return 0.0 if state.activity == "idle" else None
     moments = [state.config.due, state.worker.restart_at]
@@ -87,14 +87,14 @@ def next_wakeup(state: State) -> float | None:
 # Time
 
 
-def _tick(state: State, now: Moment) -> Step:
+def _tick(state: WatchState, now: Moment) -> Transition:
     """Scan if that is due, otherwise do what is due."""
     if state.may_scan and now.clock >= _scan_due(state):
         return state, (of.Scan("check", only_edits=state.activity != "idle"),)
     return _do_due(state, now)
 
 
-def _do_due(state: State, now: Moment) -> Step:
+def _do_due(state: WatchState, now: Moment) -> Transition:
     """Start, stop or reload what is due."""
     actions: list[Action] = []
     if state.stop_reason is None:
@@ -115,7 +115,7 @@ def _do_due(state: State, now: Moment) -> Step:
     return state, tuple(actions)
 
 
-def _next_scan(state: State, now: Moment) -> list[Action]:
+def _next_scan(state: WatchState, now: Moment) -> list[Action]:
     """Return the scan with which the next cycle begins, if one is due."""
     if state.requested:
         return [of.Scan("build", what=state.requested)]
@@ -130,7 +130,7 @@ def _next_scan(state: State, now: Moment) -> list[Action]:
     return []
 
 
-def _end(state: State) -> Step:
+def _end(state: WatchState) -> Transition:
     """End the loop: give the terminal back, then shut the domain down or leave it."""
     if state.is_terminal_lent:
         return replace(state, is_terminal_lent=False), (of.TakeTerminalBack(),)
@@ -142,16 +142,16 @@ def _end(state: State) -> Step:
 # Files
 
 
-def _scan_due(state: State) -> float:
+def _scan_due(state: WatchState) -> float:
     scan = state.scan
     return scan.last + max(_PAUSE, 2 * scan.cost) if scan.is_requested else scan.next
 
 
-def _scan_soon(state: State) -> State:
+def _scan_soon(state: WatchState) -> WatchState:
     return replace(state, scan=replace(state.scan, is_requested=True))
 
 
-def _scanned(state: State, found: of.Scanned, now: Moment) -> Step:
+def _scanned(state: WatchState, found: of.Scanned, now: Moment) -> Transition:
     state, actions = _tree_found(state, found.error, now)
     if found.scan.purpose == "build":
         return _begin(state, found, actions, now)
@@ -174,7 +174,7 @@ def _scanned(state: State, found: of.Scanned, now: Moment) -> Step:
     return state, (*actions, *more)
 
 
-def _tree_found(state: State, error: UnibuildError | None, now: Moment) -> Step:
+def _tree_found(state: WatchState, error: UnibuildError | None, now: Moment) -> Transition:
     """Note whether the inputs could be found; report once that they cannot."""
     if error is None:
         return replace(state, tree_error=""), ()
@@ -184,7 +184,7 @@ def _tree_found(state: State, error: UnibuildError | None, now: Moment) -> Step:
     return replace(state, tree_error=error.message), (_problem(error, now, kept=state.still_runs),)
 
 
-def _confirm(state: State, found: of.Scanned, actions: tuple[Action, ...], now: Moment) -> Step:
+def _confirm(state: WatchState, found: of.Scanned, actions: tuple[Action, ...], now: Moment) -> Transition:
     """Begin a cycle if the save is complete, and is still there."""
     if found.error is not None:
         return state, actions
@@ -196,7 +196,7 @@ def _confirm(state: State, found: of.Scanned, actions: tuple[Action, ...], now: 
     return replace(state, save=save.reset()), actions
 
 
-def _watches_failed(state: State, failure: str, hint: str | None, now: Moment) -> Step:
+def _watches_failed(state: WatchState, failure: str, hint: str | None, now: Moment) -> Transition:
     if failure == state.watch_error:
         return state, ()
     error = UnibuildError(f"{failure}: scanning for saves about once a second instead", hint=hint)
@@ -207,7 +207,7 @@ def _watches_failed(state: State, failure: str, hint: str | None, now: Moment) -
 # Keys and the end
 
 
-def _key(state: State, command: Command, now: Moment) -> Step:
+def _key(state: WatchState, command: Command, now: Moment) -> Transition:
     match command:
         case Command.REBUILD:
             return replace(state, requested=state.requested or "rebuild"), ()
@@ -216,25 +216,25 @@ def _key(state: State, command: Command, now: Moment) -> Step:
         case Command.PAUSE:
             state = replace(_scan_soon(state), is_paused=not state.is_paused)
             event = events.Paused(at=now.wall) if state.is_paused else events.Resumed(at=now.wall)
-            return state, (of.Report(event),)
+            return state, (of.ReportEvent(event),)
         case Command.CONSOLE:
             return state, () if state.is_terminal_lent else (of.LendTerminal(),)
         case Command.QUIT:
             return _stop(state, "q", now)
 
 
-def _stop(state: State, why: str, now: Moment) -> Step:
+def _stop(state: WatchState, why: str, now: Moment) -> Transition:
     """End the loop once what may not be interrupted is done."""
     if state.stop_reason is not None:
         return state, ()
     note = events.Note(at=now.wall, message="finishing the swap first; press Ctrl-C twice to end at once")
-    return replace(state, stop_reason=why), (of.Report(note),) if state.activity == "swapping" else ()
+    return replace(state, stop_reason=why), (of.ReportEvent(note),) if state.activity == "swapping" else ()
 
 
 # The build
 
 
-def _begin(state: State, found: of.Scanned, actions: tuple[Action, ...], now: Moment) -> Step:
+def _begin(state: WatchState, found: of.Scanned, actions: tuple[Action, ...], now: Moment) -> Transition:
     """Begin a cycle."""
     if state.activity != "idle" or not state.worker.is_ready or state.stop_reason is not None:
         return state, actions
@@ -253,10 +253,12 @@ def _begin(state: State, found: of.Scanned, actions: tuple[Action, ...], now: Mo
         save=state.save.reset(),
         backoff=state.backoff.started(),
     )
-    return state, (*actions, of.StartBuild(), of.Report(cycle.changed(now)), of.SyncWatches())
+    return state, (*actions, of.StartBuild(), of.ReportEvent(cycle.changed(now)), of.SyncWatches())
 
 
-def _build_progress(state: State, happened: of.TaskReported | of.TaskFailed | of.BuildFinished, now: Moment) -> Step:
+def _build_progress(
+    state: WatchState, happened: of.TaskReported | of.TaskFailed | of.BuildFinished, now: Moment
+) -> Transition:
     cycle = state.cycle
     if cycle is None or state.activity not in ("building", "stopping"):
         return state, ()
@@ -265,18 +267,18 @@ def _build_progress(state: State, happened: of.TaskReported | of.TaskFailed | of
             event = events.StageEvent(
                 at=now.wall, name=task.name, state=task.state, seconds=task.seconds, reason=task.reason
             )
-            return replace(state, cycle=cycle.add_task(task)), (of.Report(event),)
+            return replace(state, cycle=cycle.add_task(task)), (of.ReportEvent(event),)
         case of.TaskFailed(failure=failure):
             state = replace(state, cycle=cycle.add_failure(failure))
             if not failure.name:  # the scan before the first task failed
                 return state, ()
             event = events.StageEvent(at=now.wall, name=failure.name, state="failed", seconds=failure.seconds)
-            return state, (of.Report(event),)
+            return state, (of.ReportEvent(event),)
         case of.BuildFinished(exit_code=code):
             return _built(state, cycle, code, now)
 
 
-def _built(state: State, cycle: CycleState, code: int, now: Moment) -> Step:
+def _built(state: WatchState, cycle: CycleState, code: int, now: Moment) -> Transition:
     """Replace the domain if the build succeeded, otherwise end the cycle."""
     record = of.RecordBuild({**cycle.written})
     is_stopped = state.activity == "stopping" and code != 0
@@ -291,7 +293,7 @@ def _built(state: State, cycle: CycleState, code: int, now: Moment) -> Step:
     return replace(state, activity="swapping"), (record, of.ReplaceDomain(force=cycle.what == "reboot"))
 
 
-def _build_failed(state: State, cycle: CycleState, code: int, now: Moment) -> Step:
+def _build_failed(state: WatchState, cycle: CycleState, code: int, now: Moment) -> Transition:
     actions: list[Action] = []
     for failure in cycle.failures:
         error = failure.failure.rebuild()
@@ -307,15 +309,15 @@ def _build_failed(state: State, cycle: CycleState, code: int, now: Moment) -> St
     return state, (*actions, *more)
 
 
-def _end_cycle(state: State, cycle: CycleState, outcome: events.Outcome, why: str, now: Moment) -> Step:
+def _end_cycle(state: WatchState, cycle: CycleState, outcome: events.Outcome, why: str, now: Moment) -> Transition:
     event = cycle.ended(now, outcome, why, state.exit_code)
-    return replace(state, activity="idle", cycle=None), (of.Report(event),)
+    return replace(state, activity="idle", cycle=None), (of.ReportEvent(event),)
 
 
 # The domain
 
 
-def _swapped(state: State, result: of.SwapResult, now: Moment) -> Step:
+def _swapped(state: WatchState, result: of.SwapResult, now: Moment) -> Transition:
     """End the cycle after the attempt to replace the domain."""
     if state.cycle is None or state.activity != "swapping":
         return state, ()
@@ -337,7 +339,7 @@ def _swapped(state: State, result: of.SwapResult, now: Moment) -> Step:
     return state, (problem, *actions)
 
 
-def _job_finished(state: State, error: UnibuildError | None, now: Moment) -> Step:
+def _job_finished(state: WatchState, error: UnibuildError | None, now: Moment) -> Transition:
     """A job that attached to a domain or shut it down has ended."""
     if state.activity not in ("attaching", "shutting down"):
         return state, ()
@@ -347,7 +349,7 @@ def _job_finished(state: State, error: UnibuildError | None, now: Moment) -> Ste
     return replace(state, exit_code=state.exit_code or error.exit_code), (_problem(error, now),)
 
 
-def _domain_lost(state: State, lost: of.DomainLost, now: Moment) -> Step:
+def _domain_lost(state: WatchState, lost: of.DomainLost, now: Moment) -> Transition:
     """The domain is not followed any more: report why, and look for another one."""
     actions: list[Action] = [of.TakeTerminalBack()] if state.is_terminal_lent else []  # its console is silent now
     state = replace(state, domain=None, is_terminal_lent=False)
@@ -366,10 +368,10 @@ def _domain_lost(state: State, lost: of.DomainLost, now: Moment) -> Step:
 
 
 def _worker(
-    state: State,
+    state: WatchState,
     happened: of.WorkerStarted | of.WorkerReady | of.WorkerRefused | of.WorkerDied | of.ReloadRefused,
     now: Moment,
-) -> Step:
+) -> Transition:
     worker = state.worker
     match happened:
         case of.WorkerStarted():
@@ -394,7 +396,7 @@ def _worker(
             return state, (problem, *actions)
 
 
-def _worker_ready(state: State, settings: Watch, paths: tuple[str, ...], now: Moment) -> Step:
+def _worker_ready(state: WatchState, settings: Watch, paths: tuple[str, ...], now: Moment) -> Transition:
     """Use the settings that the worker has loaded."""
     limits = {"quiet": settings.debounce, "longest": settings.max_wait}
     state = replace(
@@ -405,10 +407,10 @@ def _worker_ready(state: State, settings: Watch, paths: tuple[str, ...], now: Mo
         config=replace(state.config, **limits),
         reloaded=paths or state.reloaded,
     )
-    return state, (of.Report(events.Reloaded(at=now.wall, paths=paths)),) if paths else ()
+    return state, (of.ReportEvent(events.Reloaded(at=now.wall, paths=paths)),) if paths else ()
 
 
-def _restart_worker(state: State, now: Moment) -> tuple[State, str]:
+def _restart_worker(state: WatchState, now: Moment) -> tuple[WatchState, str]:
     """Plan the start of another worker: at once after the first death, later after each one within a minute.
 
     Returns:
@@ -422,8 +424,8 @@ def _restart_worker(state: State, now: Moment) -> tuple[State, str]:
     return state, f"starting it again{f' in {pause:g} s' if pause else ''}"
 
 
-def _problem(error: UnibuildError, now: Moment, kept: str | None = None, hint: str | None = None) -> of.Report:
-    return of.Report(
+def _problem(error: UnibuildError, now: Moment, kept: str | None = None, hint: str | None = None) -> of.ReportEvent:
+    return of.ReportEvent(
         events.ProblemEvent(
             at=now.wall, message=error.message, hint=hint or error.hint, exit_code=error.exit_code, kept=kept
         )

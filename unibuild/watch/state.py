@@ -33,7 +33,7 @@ __all__ = [
     "ReloadRefused",
     "ReloadSettings",
     "ReplaceDomain",
-    "Report",
+    "ReportEvent",
     "Scan",
     "ScanSchedule",
     "Scanned",
@@ -41,7 +41,6 @@ __all__ = [
     "ShutDownDomain",
     "StartBuild",
     "StartWorker",
-    "State",
     "StopBuild",
     "StopRequested",
     "SwapResult",
@@ -51,7 +50,8 @@ __all__ = [
     "TaskReported",
     "TerminalLent",
     "TerminalReturned",
-    "Tick",
+    "TimerDue",
+    "WatchState",
     "WatchesFailed",
     "WorkerDied",
     "WorkerReady",
@@ -104,7 +104,7 @@ class WorkerState:
 
 
 @dataclass(frozen=True)
-class State:
+class WatchState:
     """Everything that the decisions of the watch loop depend on.
 
     Attributes:
@@ -175,9 +175,9 @@ class State:
 
 def initial_state(
     settings: Watch, root: str, now: float, *, keep_domain: bool, watch_error: str | None = None
-) -> State:
+) -> WatchState:
     """Return the state of a loop that starts ``now``, of the monotonic clock: a first cycle is requested."""
-    return State(
+    return WatchState(
         settings=settings,
         root=root,
         keep_domain=keep_domain,
@@ -192,7 +192,7 @@ def initial_state(
 
 
 @dataclass(frozen=True)
-class Tick:
+class TimerDue:
     """Time passed, or everything that happened was handed over: do what is due."""
 
 
@@ -376,7 +376,7 @@ class DomainLost:
 
 
 Input = (
-    Tick
+    TimerDue
     | FilesTouched
     | Scanned
     | WatchesFailed
@@ -405,7 +405,7 @@ Input = (
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportEvent:
     """Show an event to the user."""
 
     event: events.AnyEvent
@@ -505,7 +505,7 @@ class Fail:
 
 
 Action = (
-    Report
+    ReportEvent
     | Scan
     | SyncWatches
     | StartWorker
