@@ -124,7 +124,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
             ["chmod", "-R", "a+rwX", self.world, self.folder / "tests", self.folder / "unibuild"], check=True
         )
         for name in ("xl", "xenctx", *STORE, "sudo"):
-            _script(there / name, f'umask 0; exec {_python()} -S {self.folder}/tests/standins/xen.py {name} "$@"')
+            _script(there / name, f'umask 0; exec {open_python()} -S {self.folder}/tests/standins/xen.py {name} "$@"')
         (self.world / "test").write_text(str(os.getpid()))
         _script(self.bin / "ssh", f'exec {shutil.which("ssh")} -F {self.bin}/config "$@"')
 
@@ -203,7 +203,7 @@ def _script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _python() -> str:
+def open_python() -> str:
     """Return a Python that every account can run: the present one may be in a private home."""
     ours = Path(sys.executable).resolve()
     is_open = all(folder.stat().st_mode & 0o005 == 0o005 for folder in (ours, *ours.parents))

@@ -7,12 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pexpect
 import pytest
 
 import unibuild
 from unibuild.errors import HostError, MissingError
 from unibuild.host.local import Local, is_dom0
+
+from .sshd import open_python
 
 USER = f"unibuild-{os.getpid()}"
 RUN = """
@@ -101,7 +104,8 @@ def user(tmp_path_factory):
     if not shutil.which("sudo"):
         pytest.skip("sudo is not installed")
     folder = Path("/tmp") / f"unibuild-sudo-{os.getpid()}"  # a folder that the user can reach
-    shutil.copytree(Path(unibuild.__file__).parent, folder / "package" / "unibuild")
+    for package in (unibuild, msgspec):  # the environment of the tests may be closed to the user
+        shutil.copytree(Path(package.__file__).parent, folder / "package" / package.__name__)
     (folder / "bin").mkdir()
     (folder / "bin" / "xl").write_text(
         f"#!{sys.base_prefix}/bin/python3\nimport os, sys, time\n"
@@ -125,11 +129,10 @@ def terminal(user):
     """Run the user's program on a terminal."""
     about = pwd.getpwnam(USER)
     argv = [f"--reuid={about.pw_uid}", f"--regid={about.pw_gid}", "--init-groups", "--inh-caps=-all"]
-    python = shutil.which("python3", path="/usr/bin") or "python3"
     code = RUN.format(package=str(user / "package"))
     with pexpect.spawn(
         "setpriv",
-        [*argv, python, "-c", code],
+        [*argv, open_python(), "-I", "-c", code],
         env={"PATH": f"{user}/bin:/usr/bin:/bin", "HOME": about.pw_dir},
         cwd="/",
         encoding="utf-8",
