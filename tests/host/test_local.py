@@ -10,12 +10,11 @@ from pathlib import Path
 import msgspec
 import pexpect
 import pytest
+from sshd import open_python
 
 import unibuild
 from unibuild.errors import HostError, MissingError
 from unibuild.host.local import Local, is_dom0
-
-from .sshd import open_python
 
 USER = f"unibuild-{os.getpid()}"
 RUN = """
