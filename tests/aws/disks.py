@@ -57,7 +57,7 @@ class Disk:
 
 
 def publish_disk(
-    aws: Aws, disk: Disk, folder: Path, bucket: str | None = None, regions: Sequence[str] = ()
+    aws: Aws, disk: Disk, folder: Path, bucket: str | None = None, regions: Sequence[str] = (), via: str | None = None
 ) -> publish.Published:
     """Publish a disk as the goal ``publish_ami`` publishes a kernel's image.
 
@@ -67,10 +67,11 @@ def publish_disk(
         folder: the folder of the journal.
         bucket: the S3 bucket of the import; None: by EBS direct.
         regions: the regions to copy to.
+        via: the publisher; None: as ``bucket`` says.
     """
     about, journal = publish.KernelInfo("hello", publish.identity(disk.digest, "")), UploadJournal(folder)
     wanted = publish.AmiSpec(f"hello-{disk.digest[:12]}", "a disk", "paravirtual", "gp2", "", about, {})
-    wanted = dataclasses.replace(wanted, via="s3" if bucket else "ebs", bucket=bucket, role="vmimport")
+    wanted = dataclasses.replace(wanted, via=via or ("s3" if bucket else "ebs"), bucket=bucket, role="vmimport")
     made = publish.find_published(aws, wanted, journal)
     made = made or publish.create(aws, disk, wanted, publish.check_prerequisites(aws, wanted), journal, lambda *_: None)
     distribution.distribute(aws, Publish(regions=tuple(regions)), made.region, made.image, lambda _: None)

@@ -14,20 +14,20 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from unibuild.aws import distribution, tags
+from unibuild.aws import distribution
+from unibuild.aws.iam_statement import PolicyScope, Statement, allow
+from unibuild.aws.snapshot import publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from unibuild.aws.snapshot.publisher import PublisherPermissions
     from unibuild.settings.model import Settings
 
 __all__ = ["LIMIT", "policy", "size", "split"]
 
 LIMIT = 6144
 """Characters of a managed policy, without white space (IAM and STS quotas)."""
-
-Statement = dict[str, Any]
-_PARTITIONS = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
 
 
 def policy(settings: Settings, unikernel: str, region: str, *, launch: bool = True, clean: bool = True) -> Statement:
@@ -40,13 +40,14 @@ def policy(settings: Settings, unikernel: str, region: str, *, launch: bool = Tr
         launch: whether to allow what ``launch_ami`` and ``redeploy`` need.
         clean: whether to allow what ``unibuild ami gc`` and ``rm`` need.
     """
-    scope = _Scope(unikernel, region, settings)
+    scope = PolicyScope(unikernel, region, settings)
+    needed = publisher.find(settings.publish.via).permissions(scope)
     statements = [
-        _reading(scope, launch=launch, clean=clean),
-        _changing(scope, launch=launch, clean=clean),
-        *_creating(scope, launch=launch),
+        _reading(scope, needed, launch=launch, clean=clean),
+        _changing(scope, needed, launch=launch, clean=clean),
+        *_creating(scope, needed, launch=launch),
         *(_launch_targets(scope) if launch else ()),
-        *(_s3(scope) if settings.publish.via == "s3" else ()),
+        *needed.statements,
         *(_kms(scope) if distribution.is_encrypted(settings.publish) and settings.publish.kms_key else ()),
     ]
     return _document(statements)
@@ -74,49 +75,7 @@ def _document(statements: list[Statement]) -> Statement:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-class _Scope:
-    """The regions and resources that a configuration acts on.
-
-    Attributes:
-        owned: the condition that a resource has unibuild's tag with the unikernel's name.
-        asked: the condition that a call creates it with that tag.
-        regions: all regions of the configuration.
-        in_regions: the condition that a call is for one of them; empty if the ARNs name the only region.
-    """
-
-    def __init__(self, unikernel: str, region: str, settings: Settings) -> None:
-        self.settings = settings
-        self.home = region
-        self.regions = list(dict.fromkeys((region, *settings.publish.regions)))
-        many = len(self.regions) > 1
-        self.in_regions = {"aws:RequestedRegion": self.regions} if many else {}
-        self.owned = {f"aws:ResourceTag/{tags.UNIKERNEL}": unikernel}
-        self.asked = {f"aws:RequestTag/{tags.UNIKERNEL}": unikernel}
-        self._everywhere = "*" if many else region
-
-    @property
-    def partition(self) -> str:
-        return next((name for start, name in _PARTITIONS.items() if self.home.startswith(start)), "aws")
-
-    def arns(self, *kinds: str, home: bool = False, name: str = "*") -> list[str]:
-        """Return the ARNs of resources of these types; those of AMIs and snapshots have no account.
-
-        Args:
-            kinds: resource types of EC2.
-            home: only in the AMI's region; else in all regions, which ``in_regions`` limits.
-            name: their id; ``*``: all.
-        """
-        owner = {"image": "", "snapshot": ""}
-        region = self.home if home else self._everywhere
-        return [f"arn:{self.partition}:ec2:{region}:{owner.get(kind, '*')}:{kind}/{name}" for kind in kinds]
-
-    @property
-    def has_group(self) -> bool:
-        """Whether unibuild creates a security group."""
-        return self.settings.launch.security_group is None and bool(self.settings.launch.open)
-
-
-def _reading(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
+def _reading(scope: PolicyScope, needed: PublisherPermissions, *, launch: bool, clean: bool) -> Statement:
     """Return the statement for all calls that only read, which do not support resources."""
     publish = scope.settings.publish
     is_public = distribution.ALL in publish.share
@@ -125,7 +84,7 @@ def _reading(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
         *("ec2:DescribeInstanceTypeOfferings", "ec2:GetEbsEncryptionByDefault"),
         *(("ec2:GetImageBlockPublicAccessState", "ec2:GetSnapshotBlockPublicAccessState") if is_public else ()),
         *(("ec2:GetEbsDefaultKmsKeyId",) if publish.share else ()),
-        *(("ec2:DescribeImportSnapshotTasks",) if clean or publish.via == "s3" else ()),
+        *needed.read,
     }
     if launch:
         actions |= {"ec2:DescribeInstances", "ec2:DescribeAddresses", "ec2:DescribeSubnets"}
@@ -133,12 +92,12 @@ def _reading(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
         actions |= {"ec2:DescribeSecurityGroupRules", "ec2:DescribeVpcs"} if scope.has_group else set()
     if clean:
         actions |= {"ec2:DescribeInstances", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions"}
-        actions |= {"ec2:DescribeImageReferences"}
+        actions |= {"ec2:DescribeImageReferences", "ec2:DescribeImportSnapshotTasks"}
         actions |= {"autoscaling:DescribeLaunchConfigurations", "autoscaling:DescribeAutoScalingGroups"}
-    return _allow("Look", actions, ["*"], {"StringEquals": {"aws:RequestedRegion": scope.regions}})
+    return allow("Look", actions, ["*"], {"StringEquals": {"aws:RequestedRegion": scope.regions}})
 
 
-def _changing(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
+def _changing(scope: PolicyScope, needed: PublisherPermissions, *, launch: bool, clean: bool) -> Statement:
     """Return the statement for changes of resources that have unibuild's tag with the unikernel's name."""
     publish = scope.settings.publish
     kinds = ["image", "snapshot"]
@@ -147,9 +106,7 @@ def _changing(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
     actions |= {"ec2:ModifySnapshotAttribute"} if publish.share else set()
     actions |= {"ec2:EnableImageDeprecation"} if publish.deprecate_after else set()
     actions |= {"ec2:EnableImageDeregistrationProtection"} if publish.protect else set()
-    if publish.via == "ebs":
-        actions |= {"ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"}
-    actions |= {"ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"}
+    actions |= {*needed.change, "ebs:ListSnapshotBlocks", "ebs:GetSnapshotBlock"}
     if clean:
         actions |= {"ec2:DeregisterImage"}
         actions |= {"ec2:DisableImageDeregistrationProtection"} if publish.protect else set()
@@ -161,37 +118,35 @@ def _changing(scope: _Scope, *, launch: bool, clean: bool) -> Statement:
             kinds.append("security-group")
             actions |= {"ec2:AuthorizeSecurityGroupIngress", "ec2:RevokeSecurityGroupIngress"}
             actions |= {"ec2:DeleteSecurityGroup"}
-    return _allow("Own", actions, scope.arns(*kinds), {"StringEquals": {**scope.owned, **scope.in_regions}})
+    return allow("Own", actions, scope.arns(*kinds), {"StringEquals": {**scope.owned, **scope.in_regions}})
 
 
-def _creating(scope: _Scope, *, launch: bool) -> list[Statement]:
+def _creating(scope: PolicyScope, needed: PublisherPermissions, *, launch: bool) -> list[Statement]:
     """Return the statements for creating resources, only with unibuild's tag and tagged by the creating call."""
     publish, has_group = scope.settings.publish, launch and scope.has_group
     copying = ["ec2:CopyImage"] if publish.regions else []
-    starting = ["ebs:StartSnapshot"] if publish.via == "ebs" else []
     asked = {"StringEquals": {**scope.asked, **scope.in_regions}}
     tagged = ["image", "snapshot"]
     found = []
     images = scope.arns("image", *(["security-group"] if has_group else []))
     actions = ["ec2:RegisterImage", *copying, *(["ec2:CreateSecurityGroup"] if has_group else [])]
-    found.append(_allow("Make", actions, images, asked))
-    if starting or copying:
-        found.append(_allow("MakeSnapshots", [*starting, *copying], scope.arns("snapshot"), asked))
+    found.append(allow("Make", actions, images, asked))
+    if needed.create or copying:
+        found.append(allow("MakeSnapshots", [*needed.create, *copying], scope.arns("snapshot"), asked))
     if launch:
         kinds = ["instance", "volume", *(["security-group-rule"] if has_group else [])]
         tagged += [*kinds, *(["security-group"] if has_group else [])]
         actions = ["ec2:RunInstances", *(["ec2:AuthorizeSecurityGroupIngress"] if has_group else [])]
-        found.append(_allow("Launch", actions, scope.arns(*kinds, home=True), {"StringEquals": scope.asked}))
-    tagged += ["import-snapshot-task"] if publish.via == "s3" else []
+        found.append(allow("Launch", actions, scope.arns(*kinds, home=True), {"StringEquals": scope.asked}))
     made = {**asked, "Null": {"ec2:CreateAction": "false"}}
-    return [*found, _allow("TagNew", ["ec2:CreateTags"], scope.arns(*tagged), made)]
+    return [*found, allow("TagNew", ["ec2:CreateTags"], scope.arns(*tagged, *needed.tagged), made)]
 
 
-def _launch_targets(scope: _Scope) -> list[Statement]:
+def _launch_targets(scope: PolicyScope) -> list[Statement]:
     """Return the statements for what an instance is launched into. None of this has unibuild's tag."""
     settings = scope.settings.launch
     kinds = ["network-interface", "subnet", "security-group", *(["key-pair"] if settings.key else [])]
-    found = [_allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*kinds, home=True))]
+    found = [allow("LaunchIn", ["ec2:RunInstances"], scope.arns(*kinds, home=True))]
     places, actions = [], []
     if scope.has_group:
         places, actions = scope.arns("vpc", home=True), ["ec2:CreateSecurityGroup"]
@@ -199,23 +154,10 @@ def _launch_targets(scope: _Scope) -> list[Statement]:
         given = settings.elastic_ip if settings.elastic_ip.startswith("eipalloc-") else "*"
         places += [*scope.arns("elastic-ip", home=True, name=given), *scope.arns("network-interface", home=True)]
         actions.append("ec2:AssociateAddress")
-    return [*found, _allow("LaunchTargets", actions, places)] if actions else found
+    return [*found, allow("LaunchTargets", actions, places)] if actions else found
 
 
-def _s3(scope: _Scope) -> list[Statement]:
-    """Return the statements for an import. Its snapshot is tagged later, because an import cannot tag it."""
-    bucket = f"arn:{scope.partition}:s3:::{scope.settings.publish.bucket or '*'}"
-    objects = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
-    not_of_another = {"StringEquals": scope.asked, "StringEqualsIfExists": scope.owned}
-    return [
-        _allow("Upload", objects, [f"{bucket}/*"]),
-        _allow("FindUploads", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
-        _allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", home=True)),
-        _allow("TagImported", ["ec2:CreateTags"], scope.arns("snapshot", home=True), not_of_another),
-    ]
-
-
-def _kms(scope: _Scope) -> list[Statement]:
+def _kms(scope: PolicyScope) -> list[Statement]:
     """Return the statements for EC2's use of a key for the account; a statement cannot name an alias as a resource."""
     using = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*"]
     found = (distribution.kms_key_in(scope.settings.publish, region, scope.home) for region in scope.regions)
@@ -230,14 +172,7 @@ def _kms(scope: _Scope) -> list[Statement]:
     through = {**services, **named}
     grant = {**through, "Bool": {"kms:GrantIsForAWSResource": "true"}}
     return [
-        _allow("UseKey", using, keys, through),
-        _allow("GrantKey", ["kms:CreateGrant"], keys, grant),
-        _allow("FindKey", ["kms:DescribeKey"], keys, named),
+        allow("UseKey", using, keys, through),
+        allow("GrantKey", ["kms:CreateGrant"], keys, grant),
+        allow("FindKey", ["kms:DescribeKey"], keys, named),
     ]
-
-
-def _allow(
-    sid: str, actions: Iterable[str], resources: Iterable[str], condition: Mapping[str, Any] | None = None
-) -> Statement:
-    found: Statement = {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": list(resources)}
-    return {**found, "Condition": dict(condition)} if condition else found

@@ -231,8 +231,7 @@ def create(
     )
     context = PublisherContext(aws, ec2.region, journal, wanted.bucket, wanted.role, report)
     made = publishers.find(wanted.via).open(context).make(source, about, found.bases)
-    if wanted.via != "ebs":
-        snapshot.Uploader(aws, ec2.region, journal).discard_all()  # unfinished uploads by the EBS direct API
+    snapshot.Uploader(aws, ec2.region, journal).discard_all()  # of earlier runs with another publisher
     report("register the AMI", None, wanted.name)
     registration = ami.AmiRegistration(
         wanted.name, wanted.description, wanted.virtualization, found.kernel, wanted.volume_type, wanted.all_tags

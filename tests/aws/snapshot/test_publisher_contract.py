@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import typing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from disks import Disk
+import toy_publisher
+from disks import Disk, publish_disk
 from uploads import REGION, owner
 
-from unibuild.aws.client import RetryPolicy
+import unibuild
+from unibuild.aws.client import Aws, RetryPolicy
+from unibuild.aws.errors import DENIED
+from unibuild.aws.iam_policy import policy
 from unibuild.aws.snapshot import publisher
 from unibuild.aws.snapshot.journal import UploadJournal
 from unibuild.aws.snapshot.publisher import FinishedSnapshot, PublisherContext, SnapshotSpec
 from unibuild.doit_plugin import usage
 from unibuild.errors import AwsError, SettingsError
 from unibuild.settings.ami import Publish
+from unibuild.settings.model import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from emulator import Emulator
 
 
@@ -28,9 +33,13 @@ def tags(disk: Disk) -> dict[str, str]:
 
 
 DISK = Disk({0: 1, 1: 0, 2: 2})
-COMPLETE = {"ebs": Publish(via="ebs"), "s3": Publish(via="s3", bucket="images")}
+COMPLETE = {"ebs": Publish(via="ebs"), "s3": Publish(via="s3", bucket="images"), "toy": Publish(via="toy")}
 """Settings that each publisher accepts."""
-INCOMPLETE = {"ebs": Publish(via="ebs", kms_key="alias/mine"), "s3": Publish(via="s3")}
+INCOMPLETE = {
+    "ebs": Publish(via="ebs", kms_key="alias/mine"),
+    "s3": Publish(via="s3"),
+    "toy": Publish(via="toy", bucket="images"),
+}
 """Settings that each publisher refuses."""
 
 
@@ -39,10 +48,10 @@ class Contract:
         self.emulator, self.folder, self.via = emulator, folder, via
         self.steps: list[tuple[str, float | None, str]] = []
 
-    def make(self, disk: Disk = DISK, encryption: str = "") -> FinishedSnapshot:
+    def make(self, disk: Disk = DISK, encryption: str = "", aws: Aws | None = None) -> FinishedSnapshot:
         settings = COMPLETE[self.via]
         context = PublisherContext(
-            aws=owner(RetryPolicy()),
+            aws=aws or owner(RetryPolicy()),
             region=REGION,
             journal=UploadJournal(self.folder),
             bucket=settings.bucket,
@@ -62,8 +71,14 @@ class Contract:
         return {snapshot.state(now) for snapshot in self.snapshots.values()}
 
 
-@pytest.fixture(params=sorted(publisher.PUBLISHERS))
-def contract(request, aws: Emulator, client, tmp_path: Path) -> Contract:
+@pytest.fixture
+def toy(monkeypatch) -> None:
+    """Register a publisher as docs/how-to/add-a-publisher.md describes."""
+    monkeypatch.setitem(publisher.PUBLISHERS, "toy", toy_publisher.ENTRY)
+
+
+@pytest.fixture(params=sorted(COMPLETE))
+def contract(request, toy, aws: Emulator, client, tmp_path: Path) -> Contract:
     client("s3").create_bucket(Bucket="images")
     aws.world.roles["vmimport"] = "images"
     return Contract(aws, tmp_path, request.param)
@@ -71,7 +86,8 @@ def contract(request, aws: Emulator, client, tmp_path: Path) -> Contract:
 
 def test_setting_offers_every_publisher() -> None:
     values = typing.get_type_hints(Publish)["via"]
-    assert set(typing.get_args(values)) == set(publisher.PUBLISHERS) == set(COMPLETE) == set(INCOMPLETE)
+    assert set(typing.get_args(values)) == set(publisher.PUBLISHERS)
+    assert set(COMPLETE) == set(INCOMPLETE) == {*publisher.PUBLISHERS, "toy"}
 
 
 def test_option_offers_every_publisher() -> None:
@@ -112,8 +128,30 @@ def test_refusal_leaves_nothing_unfinished(contract: Contract) -> None:
     assert UploadJournal(contract.folder).begun == ()
 
 
-@pytest.mark.parametrize("via", sorted(publisher.PUBLISHERS))
-def test_settings_are_checked(via: str) -> None:
+def test_policy_allows_the_calls_of_the_publisher(contract: Contract, monkeypatch) -> None:
+    who = contract.emulator.new_principal(policy(Settings(publish=COMPLETE[contract.via]), "hello", REGION))
+    for name, value in contract.emulator.environment(who).items():
+        monkeypatch.setenv(name, value)
+    contract.emulator.calls.clear()
+    contract.make(aws=Aws(region=REGION))
+    assert [str(call) for call in contract.emulator.calls if call.error in DENIED] == []
+
+
+def test_toy_publishes_an_ami(aws: Emulator, toy, tmp_path: Path) -> None:
+    made = publish_disk(owner(RetryPolicy()), DISK, tmp_path, via="toy")
+    region = aws.region(REGION)
+    assert region.snapshots[region.own_images[made.image].snapshot_ids[0]].content == DISK.content
+
+
+def test_only_the_registry_and_the_settings_name_publishers() -> None:
+    sources = [path.read_text() for path in Path(unibuild.__file__).parent.rglob("*.py")]
+    naming = [text for text in sources if re.search(r"\bvia (?:==|!=|in) ", text)]
+    importing = [text for text in sources if re.search(r"^ *(?:from|import) .*s3_import", text, re.MULTILINE)]
+    assert (naming, importing) == ([], [])
+
+
+@pytest.mark.parametrize("via", sorted(COMPLETE))
+def test_settings_are_checked(toy, via: str) -> None:
     publisher.find(via).check_settings(COMPLETE[via])
     with pytest.raises(SettingsError) as caught:
         publisher.find(via).check_settings(INCOMPLETE[via])

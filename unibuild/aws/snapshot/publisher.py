@@ -10,12 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from unibuild.aws.client import Aws
+    from unibuild.aws.iam_statement import PolicyScope, Statement
     from unibuild.aws.snapshot.blocks import BaseSnapshot
     from unibuild.aws.snapshot.journal import UploadJournal
     from unibuild.aws.snapshot.workers import BlockSource
     from unibuild.settings.ami import Publish
 
-__all__ = ["DEFAULT_KEY", "PUBLISHERS", "FinishedSnapshot", "Publisher", "PublisherContext", "SnapshotSpec", "find"]
+__all__ = [
+    "DEFAULT_KEY",
+    "PUBLISHERS",
+    "FinishedSnapshot",
+    "Publisher",
+    "PublisherContext",
+    "PublisherEntry",
+    "PublisherPermissions",
+    "SnapshotSpec",
+    "find",
+]
 
 DEFAULT_KEY = "aws/ebs"
 """The value that means the account's default key for EBS."""
@@ -68,6 +79,24 @@ class FinishedSnapshot(NamedTuple):
     is_found: bool = False
 
 
+class PublisherPermissions(NamedTuple):
+    """The IAM actions that a publisher needs in addition to those of every publisher.
+
+    Attributes:
+        read: they change nothing and support no resources.
+        change: they change snapshots with unibuild's tag for this unikernel.
+        create: they create a snapshot, and tag it.
+        tagged: types of other resources of EC2 that are tagged by the call that creates them.
+        statements: what the policy allows for other resources.
+    """
+
+    read: Sequence[str] = ()
+    change: Sequence[str] = ()
+    create: Sequence[str] = ()
+    tagged: Sequence[str] = ()
+    statements: Sequence[Statement] = ()
+
+
 @dataclass(frozen=True)
 class PublisherContext:
     """Where a publisher works.
@@ -101,6 +130,14 @@ class Publisher(Protocol):
 
         Raises:
             SettingsError: one is missing.
+        """
+
+    @classmethod
+    def permissions(cls, scope: PolicyScope) -> PublisherPermissions:
+        """Return the permissions that ``unibuild iam-policy`` grants for this publisher.
+
+        Args:
+            scope: the settings, and the resources of the configuration.
         """
 
     @classmethod

@@ -19,14 +19,22 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from unibuild.aws import tags
 from unibuild.aws.garbage_collection import ORPHAN_AGE
+from unibuild.aws.iam_statement import allow
 from unibuild.aws.snapshot.blocks import BLOCK
-from unibuild.aws.snapshot.publisher import DEFAULT_KEY, FinishedSnapshot, PublisherContext, SnapshotSpec
+from unibuild.aws.snapshot.publisher import (
+    DEFAULT_KEY,
+    FinishedSnapshot,
+    PublisherContext,
+    PublisherPermissions,
+    SnapshotSpec,
+)
 from unibuild.errors import AwsError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from unibuild.aws.client import Aws
+    from unibuild.aws.iam_statement import PolicyScope
     from unibuild.aws.snapshot.blocks import BaseSnapshot
     from unibuild.aws.snapshot.workers import BlockSource
     from unibuild.settings.ami import Publish
@@ -71,6 +79,26 @@ class S3Importer:
             raise SettingsError(
                 '[publish] via = "s3" needs a bucket', hint="set [publish] bucket to one of the AMI's region"
             )
+
+    @classmethod
+    def permissions(cls, scope: PolicyScope) -> PublisherPermissions:
+        """Return the permissions for the bucket and the import.
+
+        The snapshot is tagged later, because an import cannot tag it.
+        """
+        bucket = f"arn:{scope.partition}:s3:::{scope.settings.publish.bucket or '*'}"
+        objects = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+        not_of_another = {"StringEquals": scope.asked, "StringEqualsIfExists": scope.owned}
+        return PublisherPermissions(
+            read=("ec2:DescribeImportSnapshotTasks",),
+            tagged=("import-snapshot-task",),
+            statements=(
+                allow("Upload", objects, [f"{bucket}/*"]),
+                allow("FindUploads", ["s3:ListBucket", "s3:ListBucketMultipartUploads"], [bucket]),
+                allow("Import", ["ec2:ImportSnapshot"], scope.arns("import-snapshot-task", "snapshot", home=True)),
+                allow("TagImported", ["ec2:CreateTags"], scope.arns("snapshot", home=True), not_of_another),
+            ),
+        )
 
     @classmethod
     def open(cls, context: PublisherContext) -> S3Importer:

@@ -16,13 +16,20 @@ from unibuild.aws.client import Aws, RetryPolicy
 from unibuild.aws.snapshot import blocks
 from unibuild.aws.snapshot.blocks import BLOCK, BaseSnapshot, UploadPlan
 from unibuild.aws.snapshot.journal import PendingUpload, UploadJournal
-from unibuild.aws.snapshot.publisher import DEFAULT_KEY, FinishedSnapshot, PublisherContext, SnapshotSpec
+from unibuild.aws.snapshot.publisher import (
+    DEFAULT_KEY,
+    FinishedSnapshot,
+    PublisherContext,
+    PublisherPermissions,
+    SnapshotSpec,
+)
 from unibuild.aws.snapshot.workers import BlockSource, put_blocks
 from unibuild.errors import AwsError, SettingsError, UnibuildError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unibuild.aws.iam_statement import PolicyScope
     from unibuild.settings.ami import Publish
 
 __all__ = ["TIMEOUT", "Uploader"]
@@ -76,6 +83,13 @@ class Uploader:
                 f"[publish] kms_key must be the ARN of a key for the EBS direct API: {settings.kms_key}",
                 hint="run `aws kms describe-key --key-id ...`, which prints it: arn:aws:kms:...:key/...",
             )
+
+    @classmethod
+    def permissions(cls, scope: PolicyScope) -> PublisherPermissions:  # noqa: ARG003 (the same for all settings)
+        """Return the permissions for the EBS direct API."""
+        return PublisherPermissions(
+            change=("ebs:PutSnapshotBlock", "ebs:CompleteSnapshot"), create=("ebs:StartSnapshot",)
+        )
 
     @classmethod
     def open(cls, context: PublisherContext) -> Uploader:
