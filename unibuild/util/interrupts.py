@@ -28,7 +28,8 @@ _LONGEST = 2.0  # seconds that imports may postpone a signal: a dodo.py may do a
 _NUMBERS = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP)
 _IMPORT = "<frozen importlib._bootstrap>"
 
-_postponed: dict[int, float] = {}  # signals that wait, and since when (time.monotonic)
+_postponed: dict[int, float] = {}  # signals that imports postpone, and since when (time.monotonic)
+_waiting: set[int] = set()  # signals that a thread is about to send again
 
 
 def install() -> None:
@@ -56,10 +57,24 @@ def exit_on_termination() -> None:
 
 
 def restore() -> None:
-    """Let the signals end the process at once: it has done its work, and an exception would only be printed."""
+    """Let the signals end the process at once: it has done its work, and an exception would only be printed.
+
+    A signal that came before and still waits ends the process here, so that it is not lost.
+    """
     for number in _NUMBERS:
         if _signal.getsignal(number) in (_interrupt, _terminate):
             _signal.signal(number, _signal.SIG_DFL)
+            if number in _waiting:
+                _flush()
+                _signal.raise_signal(number)
+
+
+def _flush() -> None:
+    from contextlib import suppress  # late: few runs come here
+
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there is none, its reader has gone, it is closed
+            stream.flush()
 
 
 def _is_main_thread() -> bool:
@@ -80,6 +95,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _postpone(number: int, frame: FrameType | None) -> bool:
     """Send a signal again a moment later where the main thread imports a module; return whether it does."""
+    _waiting.discard(number)
     while frame is not None and frame.f_code.co_filename != _IMPORT:
         frame = frame.f_back
     if frame is None or time.monotonic() - _postponed.setdefault(number, time.monotonic()) > _LONGEST:
@@ -99,6 +115,7 @@ def _send_later(number: int) -> bool:
         _thread.start_new_thread(send, ())
     except RuntimeError:  # the interpreter is exiting, or no more threads can be started
         return False
+    _waiting.add(number)
     return True
 
 
