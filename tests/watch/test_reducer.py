@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unibuild.errors import BuildError, HostError, UnibuildError
+from unibuild.errors import BuildError, HostError, LostError, UnibuildError
 from unibuild.settings.model import Watch
 from unibuild.util.failure import Failure
 from unibuild.watch import events, worker_protocol
@@ -207,6 +207,15 @@ def test_failed_build_reports_the_domain_that_still_runs_and_leaves_it(world):
     problem = next(one for one in world.told if isinstance(one, events.ProblemEvent))
     assert (problem.kept, problem.exit_code) == ("hello runs on (domain 1)", 1)
     assert (world.state.exit_code, world.count(of.ReplaceDomain)) == (1, 1)
+
+
+def test_connection_that_breaks_during_a_swap_leaves_open_whether_the_domain_runs(world):
+    world.press(Command.REBOOT)
+    world.tick()
+    world.finish_build()
+    world.dispatch(of.SwapResult("failed", error=LostError("the connection broke"), is_again=True))
+    problem = next(one for one in world.told if isinstance(one, events.ProblemEvent))
+    assert problem.kept == "hello ran when it was last seen (domain 1)"
 
 
 def test_unreachable_host_is_tried_again_and_less_and_less_often(world):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from unibuild.errors import BusyError, UnibuildError
+from unibuild.errors import BusyError, LostError, UnibuildError
 from unibuild.util.timing import backoff_delay
 from unibuild.watch import events
 from unibuild.watch import state as of
@@ -332,7 +332,8 @@ def _swapped(state: WatchState, result: of.SwapResult, now: Moment) -> Transitio
             state, cycle, result.outcome, f"{same}: no reboot" if result.outcome == "unchanged" else "", now
         )
     state = replace(state, exit_code=result.error.exit_code)
-    problem = _problem(result.error, now, kept=state.still_runs)
+    kept = state.last_seen if isinstance(result.error, LostError) else state.still_runs
+    problem = _problem(result.error, now, kept=kept)
     if result.is_again:
         state = replace(state, backoff=state.backoff.failed(now.clock))
     state, actions = _end_cycle(state, cycle, result.outcome, result.error.message, now)

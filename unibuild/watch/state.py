@@ -163,6 +163,13 @@ class WatchState:
         return f"{self.domain.name} runs on (domain {self.domain.domid})"
 
     @property
+    def last_seen(self) -> str:
+        """As ``still_runs``, where the host was lost: the domain may have been asked to shut down."""
+        if self.domain is None:
+            return self.still_runs
+        return f"{self.domain.name} ran when it was last seen (domain {self.domain.domid})"
+
+    @property
     def may_scan(self) -> bool:
         """Whether a change of the inputs means something now."""
         return self.stop_reason is None and (self.activity == "idle" or self.settings.on_save == "restart")
