@@ -325,12 +325,25 @@ def test_ctrl_c_while_xl_creates_leaves_no_domain(tree, monkeypatch):
     assert tree.running() == []
 
 
+def start_fails(patch: pytest.MonkeyPatch, failure: BaseException) -> None:
+    """Let no paused domain be started, whether alone or together with something else."""
+    clean_up = XlToolstack.clean_up
+
+    def without_start(self, *what, start=None):
+        if start:
+            raise failure
+        return clean_up(self, *what)
+
+    patch.setattr(XlToolstack, "unpause", lambda *_: fail(failure))
+    patch.setattr(XlToolstack, "clean_up", without_start)
+
+
 @pytest.mark.parametrize("failure", [HostError("gone", hint="look"), KeyboardInterrupt()])
 def test_failed_swap_reports_that_no_domain_runs(tree_anywhere, monkeypatch, capfd, failure):
     tree_anywhere.boot()
     tree_anywhere.write("say new", "stay")
     with monkeypatch.context() as patch, pytest.raises(type(failure)) as caught:
-        patch.setattr(XlToolstack, "unpause", lambda *_: (_ for _ in ()).throw(failure))
+        start_fails(patch, failure)
         tree_anywhere.boot()
     told = getattr(caught.value, "hint", "") + capfd.readouterr().err
     assert re.search("old hello was stopped; no domain runs on|generation 1 could not be booted again; no domain", told)
@@ -349,7 +362,7 @@ def test_failed_swap_boots_the_old_generation_again(tree_anywhere, monkeypatch):
     assert [domain["script"] for domain in tree_anywhere.xen.domains().values()] == [["say up", "stay"]]
 
 
-def fail(error: Exception) -> None:
+def fail(error: BaseException) -> None:
     raise error
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import threading
 import time
 
 import pytest
@@ -13,15 +14,17 @@ from unibuild.deploy.hosts import open_host
 from unibuild.domain import console
 from unibuild.settings.loader import load
 
-MOST = {"first boot": 5, "no-op boot": 1, "replacement": 7, "destroy": 4}
+MOST = {"first boot": 4, "no-op boot": 1, "replacement": 6, "destroy": 4}
 """The most exchanges that each may take; lower them when a change saves one."""
+DEVICES = ("vif = ['bridge=lo']", "disk = ['format=raw,vdev=xvda,access=ro,target=/dev/null']")
+"""Lines of an ``.xl`` that preflight checks on the host."""
 
 
 class Far:
     """A project with a domain on a host behind SSH, and the exchanges of each action."""
 
-    def __init__(self, root, xen) -> None:
-        self.root, self.xen = root, xen
+    def __init__(self, root, xen, devices) -> None:
+        self.root, self.xen, self.devices = root, xen, devices
         root.mkdir()
         (root / "unibuild.toml").write_text("")
         self.words = {"host": "ssh://there", "boot.grace": "60"}
@@ -30,11 +33,13 @@ class Far:
     def project(self):
         return load(self.root, self.words, {})
 
-    def boot(self, readers, *script: str) -> None:
+    def boot(self, readers, *script: str, show=lambda _: None, **how) -> None:
         kernel = self.xen.kernel(*script)
         project = self.project
         self.host = open_host(project.settings)
-        boot.boot_in_place(project, self.host, self.xen.xl_file(kernel), kernel, ConsoleOutput(raw=False), readers)
+        xl_file, output = self.xen.xl_file(kernel, *self.devices), ConsoleOutput(raw=False)
+        output.show = show
+        boot.boot_in_place(project, self.host, xl_file, kernel, output, readers, **how)
 
     def destroy(self) -> None:
         destroy(self.project)
@@ -56,15 +61,16 @@ class Far:
         return [command for command in self.xen.remote()[before:] if not re.search("UNIBUILD_READER|@release", command)]
 
 
-@pytest.fixture(params=["root", "ann"])
+@pytest.fixture(params=[("root", ()), ("ann", DEVICES)], ids=["root", "ann"])
 def far(request, tmp_path, xen, monkeypatch):
+    user, devices = request.param
     monkeypatch.setattr("unibuild.host.ssh._ROOT_FOLDER", str(tmp_path / "copies"))
     for module in (console, replacement):
         monkeypatch.setattr(module, "QUIET", 0.02)
         monkeypatch.setattr(module, "SILENT", 0.3)
     monkeypatch.setenv("STANDIN_ATTACH", "0")
-    (xen.world / "ssh-config").write_text(f"user {request.param}\nhostname there\n")
-    return Far(tmp_path / "tree", xen)
+    (xen.world / "ssh-config").write_text(f"user {user}\nhostname there\n")
+    return Far(tmp_path / "tree", xen, devices)
 
 
 @pytest.fixture
@@ -81,3 +87,29 @@ def test_exchanges_are_few(far, readers):
     found["destroy"] = far.exchanges(far.destroy)
     too_many = {what: sent for what, sent in found.items() if len(sent) > MOST[what]}
     assert too_many == {}, "\n".join(f"{what}, {len(sent)}:\n" + "\n".join(sent) for what, sent in too_many.items())
+
+
+class LastingDrain(replacement.ConsoleDrain):
+    """Reads the old console until the new domain's output was shown."""
+
+    def __init__(self, shown: threading.Event) -> None:
+        self.reader, self._shown, self._stack = None, shown, contextlib.ExitStack()
+
+    def drain(self) -> None:
+        assert self._shown.wait(60)
+
+
+class SlowObserver(replacement.ReplaceObserver):
+    def __init__(self, shown: threading.Event) -> None:
+        self._shown = shown
+
+    def drain_console(self, *_):
+        return LastingDrain(self._shown)
+
+
+def test_new_output_is_shown_while_the_old_console_is_read(far, readers):
+    shown = threading.Event()
+    far.boot(readers, "say old", "obey")
+    far.wait_until_it_obeys()
+    far.boot(readers, "say new", "obey", show=lambda data: b"new" in data and shown.set(), observer=SlowObserver(shown))
+    assert shown.is_set()

@@ -203,6 +203,33 @@ def test_pump_returns_when_it_is_woken(watch, log):
     os.close(rope)
 
 
+def test_reading_in_a_thread_leaves_the_end_and_the_rest_to_pump(watch, log):
+    domain = watch("say one", "say two", "poweroff")
+    with console.Reader(domain.host, domain.domain, Log(log), domain.show) as reader:
+        with reader.reading():
+            domain.host.toolstack.unpause(domain.domain)
+            wait_until(lambda: b"two" in domain.said)
+        assert reader.end is None
+        assert reader.pump() == DomainExit("powered off", None)
+    assert domain.said == b"one\r\ntwo\r\n"
+
+
+def test_failure_of_a_reading_thread_is_raised_by_the_next_pump(watch, log):
+    domain, failed = watch("say one", "stay"), threading.Event()
+
+    def show(data: bytes) -> None:
+        if b"one" in data:
+            failed.set()
+            raise BrokenPipeError
+
+    with console.Reader(domain.host, domain.domain, Log(log), show) as reader:
+        with reader.reading():
+            domain.host.toolstack.unpause(domain.domain)
+            assert failed.wait(60)
+        with pytest.raises(BrokenPipeError):
+            reader.pump(time.monotonic() + 60)
+
+
 class SignalError(Exception):
     """What a signal's handler raises."""
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Self
 import unibuild
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 STANDINS = Path(__file__).parents[1] / "standins"
 STORE = [f"xenstore-{verb}" for verb in ("read", "write", "ls", "list", "rm", "exists", "watch")]
@@ -55,6 +55,9 @@ def missing() -> list[str]:
 class Server(contextlib.AbstractContextManager["Server"]):
     """The server.
 
+    Args:
+        shells: the login shells to make an account for each.
+
     Attributes:
         folder: one that the accounts can read.
         world: that of the stand-ins.
@@ -64,7 +67,8 @@ class Server(contextlib.AbstractContextManager["Server"]):
         has_ttys: whether sshd can give out terminals: to an ordinary user only where devpts makes them tty's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shells: Iterable[str] = NOISE) -> None:
+        self._shells = shells
         self.is_root = os.geteuid() == 0
         self.has_ttys = self.is_root or _makes_ttys()
         self._stack = contextlib.ExitStack()
@@ -82,7 +86,7 @@ class Server(contextlib.AbstractContextManager["Server"]):
             self._install_standins()
             if self.is_root:
                 self._sweep()
-            self.accounts = {shell: self._account(shell) for shell in NOISE}
+            self.accounts = {shell: self._account(shell) for shell in self._shells}
             self._start()
             self._stack = stack.pop_all()
         return self

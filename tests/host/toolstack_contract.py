@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unibuild.errors import DomainError
-from unibuild.host.toolstack import Lease, NewDomainRequest
+from unibuild.host.toolstack import HostQueries, Lease, NewDomainRequest
 
 WAIT = 60.0
 
@@ -192,7 +192,9 @@ class ToolstackContract:
 
     def test_a_survey_takes_the_lease_and_reports_the_host(self, toolstack, start):
         domain = start("stay")
-        listing, facts = toolstack.survey(Lease("/unibuild/a/b", "before", 1000.0, "after", "/unibuild"), "guest")
+        listing, facts = toolstack.survey(
+            Lease("/unibuild/a/b", "before", 1000.0, "after", "/unibuild"), HostQueries("guest")
+        )
         assert listing.entries["/unibuild/a/b"].split()[::2] == ["before", "after"]
         assert domain.uuid in {one.uuid for one in facts.domains}
         assert facts.info["free_memory"] == toolstack.info()["free_memory"]

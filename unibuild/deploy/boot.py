@@ -146,7 +146,7 @@ def _replace(
     Raises:
         NotReadyError: it was not ready.
     """
-    with replacing(project, host, generation.name, screen, reading, observer) as change:
+    with replacing(project, host, generation.name, screen, reading, observer, generation) as change:
         before = change.good_generation(generation.number)
         if project.settings.boot.ready.is_set:
             readiness.check(project.settings.boot.ready, parser.parse(xlfile.read(generation.xl), str(generation.xl)))

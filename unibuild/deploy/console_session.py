@@ -286,7 +286,7 @@ def _reboot(attached: AttachedDomain, output: ConsoleOutput, readers: contextlib
         store = GenerationStore(state)
         generation = store.get(known.generation)
         outcome = "running" if store.is_proven(known.uuid) else "not ready"
-        with replacing(project, host, known.name, output, readers) as change:
+        with replacing(project, host, known.name, output, readers, generation=generation) as change:
             made = change.replace(generation, known.files)
             change.accept(made, outcome, "rebooted")
     return dataclasses.replace(attached, domain=made.domain, reader=made.reader) if made.reader else None

@@ -15,19 +15,45 @@ from unibuild import kernel as kernels
 from unibuild.domain import preflight, records
 from unibuild.errors import KernelError
 from unibuild.graph import xl_file as xlfile
+from unibuild.host.toolstack import HostQueries
 from unibuild.settings.loader import state_dir
 from unibuild.util.files import write_atomic
 from unibuild.xlcfg import devices, edit, parser
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
     from unibuild.host.toolstack import HostFacts
     from unibuild.settings.loader import Project
 
-__all__ = ["HostFiles", "copy_to_host", "host_folder", "prepare"]
+__all__ = ["HostFiles", "copy_to_host", "host_folder", "prepare", "queries"]
+
+
+def queries(host: Host, project: Project, name: str, generation: Generation | None) -> HostQueries:
+    """Return what to ask the host before a domain is created there.
+
+    Args:
+        host: the host.
+        project: the project.
+        name: the domain's name.
+        generation: the generation to boot; None: only recover.
+
+    Raises:
+        FileError: its ``.xl`` cannot be read.
+        XlSyntaxError: xl would refuse it.
+    """
+    folder = host_folder(project.root, name)
+    if generation is None:
+        return HostQueries(folder)
+    config = parser.parse(xlfile.read(generation.xl), str(generation.xl))
+    return preflight.queries(host, config, _elsewhere(xlfile.disks(config)), folder)
+
+
+def _elsewhere(disks: Iterable[xlfile.Disk]) -> tuple[xlfile.Disk, ...]:
+    """Return the disks that are not files on this machine."""
+    return tuple(disk for disk in disks if not (disk.is_path and disk.target.is_file()))
 
 
 def prepare(
@@ -164,8 +190,7 @@ def _copy(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
         source = scratch / f"{xl_file.stem}@{name}.remote.xl"
         write_atomic(source, there.encode(errors="surrogateescape"))
     path = host.toolstack.place(source, folder=folder)
-    elsewhere = tuple(disk for disk in disks if disk.number not in moved)
-    return HostFiles(source, folder, path, parser.parse(there, path), (*copies.values(), path), elsewhere)
+    return HostFiles(source, folder, path, parser.parse(there, path), (*copies.values(), path), _elsewhere(disks))
 
 
 def _addresses(config: parser.Config, host: str) -> dict[str, dict[str, str]]:

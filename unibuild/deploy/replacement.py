@@ -25,7 +25,7 @@ from unibuild.util import files, job_control
 from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from unibuild.deploy.console_output import ConsoleOutput
@@ -144,10 +144,10 @@ class Replacement:
     screen: ConsoleOutput
     reading: contextlib.ExitStack
     known: records.HostRecord
-    marks: Mapping[str, str]
-    facts: HostFacts | None = None  # of the host, until something there is changed
+    lock: ownership.NameLock
     old: Domain | None = None
     lost: str | None = None
+    facts: HostFacts | None = field(init=False)  # of the host, until something there is changed
     store: GenerationStore = field(init=False)
     state: Path = field(init=False)
     has_ended_one: bool = False  # a domain of this project that ran
@@ -157,6 +157,7 @@ class Replacement:
     def __post_init__(self) -> None:
         self.state = state_dir(self.project.root)
         self.store = GenerationStore(self.state)
+        self.facts = self.lock.facts
 
     def save(self, good: records.DomainRecord | None, pending: records.DomainRecord | None = None) -> None:
         """Record the domains as they are now."""
@@ -180,7 +181,7 @@ class Replacement:
         for domain in domains:
             if domain.name != name or domain.uuid in self.known.uuids:
                 continue
-            owner = self.marks.get(domain.uuid)
+            owner = self.lock.owners.get(domain.uuid)
             if domain.domid == 0 or not (self.project.take_over or ownership.is_owned_by(owner, self.project.root)):
                 raise ownership.name_taken(self.host, domain, owner)
             self.old = self.old or domain
@@ -218,22 +219,20 @@ class Replacement:
                         self.is_running = True
                         self.observer.down_for(downtime)
                         self.screen.say(f"replaced {new.name}; downtime {downtime:.2f} s")
-                        console.drain()
-                        self._remove_old("replaced", copies)
-                        copies = {}
+                        with reader.reading() if reader else contextlib.nullcontext():
+                            console.drain()
+                            self._remove_old("replaced", copies)
             else:
                 ran, began = self._ran, time.monotonic()
                 if self.old:
                     self.host.toolstack.put(deployed.source, folder=deployed.folder)
                 self.end_old("replaced")
                 domain, reader = self._create(deployed, new)
-                self.host.toolstack.unpause(domain)
+                self._clean_up((), (), copies, start=domain)
                 undo.pop_all()
                 self.is_running = True
                 if ran:
                     self.observer.down_for(time.monotonic() - began)
-        if copies:
-            self.host.toolstack.clean_up((), (), copies)
         log = self._log(new.name)
         return NewDomain(dataclasses.replace(domain, name=new.name), new, deployed.config, reader, log)
 
@@ -284,12 +283,34 @@ class Replacement:
         self.store.prune(boot.keep, boot.keep_size, [one.generation for one in (self.known.good,) if one])
 
     def _remove_old(self, outcome: str, copies: Mapping[str, Collection[str]] | None = None) -> None:
-        """Remove the old domain, which has ended, and the copies of files but for those to keep in each folder."""
+        """Remove the old domain, which has ended.
+
+        Args:
+            outcome: of its boot.
+            copies: what to keep in each folder of copies of files; None: this is not the end of the replacement.
+        """
         assert self.old is not None
         self.has_ended_one |= self._ran
-        self.host.toolstack.clean_up([self.old], [ownership.entry(self.old.uuid)], copies or {})
+        if copies is None:
+            self.host.toolstack.clean_up([self.old], [ownership.entry(self.old.uuid)], {})
+        else:
+            self._clean_up([self.old], [ownership.entry(self.old.uuid)], copies)
         self.store.ended(self.old.uuid, outcome, "")
         self.old = None
+
+    def _clean_up(
+        self,
+        domains: Sequence[Domain],
+        entries: Sequence[str],
+        copies: Mapping[str, Collection[str]],
+        *,
+        start: Domain | None = None,
+    ) -> None:
+        """Clean up at the end of the replacement; release the lock with it where the host is not needed any more."""
+        last = not self.project.settings.boot.ready.is_set
+        unlock = [self.lock.path] if last else []
+        self.host.toolstack.clean_up(domains, [*entries, *unlock], copies, start=start)
+        self.lock.is_released |= last
 
     def _can_overlap(self, config: parser.Config, seen: HostCapacity) -> bool:
         """Return whether the new domain is created while the old one runs; report why not."""
@@ -368,7 +389,7 @@ class Replacement:
     def _clear_stale_owners(self, domains: tuple[Domain, ...]) -> None:
         """Remove this project's ownership records of domains that no longer exist."""
         there = {domain.uuid for domain in domains}
-        own = [one for one, owner in self.marks.items() if ownership.is_owned_by(owner, self.project.root)]
+        own = [one for one, owner in self.lock.owners.items() if ownership.is_owned_by(owner, self.project.root)]
         ownership.clear_owner(self.host, *(one for one in own if one not in there))
 
 
@@ -391,6 +412,7 @@ def replacing(
     screen: ConsoleOutput,
     reading: contextlib.ExitStack,
     observer: ReplaceObserver | None = None,
+    generation: Generation | None = None,
 ) -> Iterator[Replacement]:
     """Give the replacement of the project's domain on a host, under its lock there, after recovering interrupted runs.
 
@@ -403,6 +425,7 @@ def replacing(
         screen: reports progress.
         reading: holds the readers of consoles that outlast the block.
         observer: observes the replacement.
+        generation: the generation to boot, if there is one; the host is asked for what preflight needs of it.
 
     Raises:
         BusyError: another process changes a domain of that name.
@@ -411,14 +434,14 @@ def replacing(
     """
     boot = project.settings.boot
     seconds = 2 * (boot.grace + boot.ready.timeout) + _SPARE
-    owner, folder = ownership.owner_id(project.root), host_files.host_folder(project.root, name)
-    take_over = project.take_over
+    owner, take_over = ownership.owner_id(project.root), project.take_over
+    queries = host_files.queries(host, project, name, generation)
     with (
         job_control.defer_hangup(),
-        ownership.surveyed(host, name, owner, seconds=seconds, take_over=take_over, folder=folder) as (marks, facts),
+        ownership.surveyed(host, name, owner, seconds=seconds, take_over=take_over, queries=queries) as lock,
     ):
         now = records.load(state_dir(project.root), host.name)
         observer = observer or ReplaceObserver()
-        change = Replacement(project, host, screen, reading, now, marks, facts, observer=observer)
+        change = Replacement(project, host, screen, reading, now, lock, observer=observer)
         change.recover(name)
         yield change

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,8 +20,10 @@ from unibuild.domain.crash.host_queries import triple_faulted
 from unibuild.domain.exit_status import GONE, Detached, DomainExit, exit_code
 from unibuild.errors import DomainError
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
+from unibuild.util import waits
 from unibuild.util.lines import Lines
 from unibuild.util.terminal import LEAVE
+from unibuild.util.wakeup import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,6 +85,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._kind = kind
         self._released_by: float | None = None  # when a terminated reader must have released the console
         self._is_leaving = False
+        self._failed: Exception | None = None  # what the thread of ``reading`` met
         self._attach()
 
     def __exit__(self, *_: object) -> None:
@@ -123,6 +127,9 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             HostError: the host went out of reach.
             DomainError: the console cannot be read, or it ended before the domain.
         """
+        failed, self._failed = self._failed, None
+        if failed:
+            raise failed
         attached = self._attached
         console, watch = attached.fd, attached.watch_fd
         with selectors.DefaultSelector() as ready:
@@ -149,6 +156,30 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
                 if wake in events or (until is not None and time.monotonic() >= until):
                     break
         return self.end if self._attached is attached else self.pump(until, wake)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Read in a thread while the block runs; do not ask what became of the domain, the next ``pump`` does."""
+        with Waker() as waker:
+            thread = threading.Thread(target=self._read_until, args=(waker.fd,), name="unibuild new console")
+            thread.start()
+            try:
+                yield
+            finally:
+                waker.wake()
+                waits.join(thread)
+
+    def _read_until(self, wake: int) -> None:
+        """Read output until ``wake`` is readable or the console ends."""
+        console = self._attached.fd
+        with selectors.DefaultSelector() as ready:
+            for fd in (console, wake):
+                ready.register(fd, selectors.EVENT_READ)
+            try:
+                while wake not in {key.fd for key, _ in ready.select()} and self._read_available():
+                    pass
+            except Exception as error:  # of ``show``, or of the log: the next ``pump`` raises it
+                self._failed = error
 
     @contextlib.contextmanager
     def listen(self, on_line: Callable[[bytes], None]) -> Iterator[None]:
@@ -191,6 +222,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             pass
 
     def _read(self) -> bool:
+        """Read some output; return whether more can follow, after attaching again where that helps."""
+        return self._read_available() or self._replace_dead_reader()
+
+    def _read_available(self) -> bool:
         """Read some output; return whether more can follow."""
         data, goes_on = self._attached.read()
         self._count += len(data)
@@ -200,7 +235,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._show(data)
         for lines in self._listeners:
             lines.feed(data)
-        return goes_on or self._replace_dead_reader()
+        return goes_on
 
     def _replace_dead_reader(self) -> bool:
         """Attach again if nobody or a dead unibuild's reader holds the console; return whether. End that reader."""

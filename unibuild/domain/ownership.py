@@ -19,7 +19,7 @@ import random
 import re
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unibuild.errors import BusyError, DomainError, UnibuildError
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Domain, HostFacts, Listing, Toolstack
+    from unibuild.host.toolstack import Domain, HostFacts, HostQueries, Listing, Toolstack
 
 __all__ = [
     "LockToken",
+    "NameLock",
     "clear_owner",
     "entry",
     "is_owned_by",
@@ -176,15 +177,15 @@ def locked(
         BusyError: another process has the lock.
         HostError: the host cannot be reached, or XenStore does not answer.
     """
-    with surveyed(host, name, owner, seconds=seconds, take_over=take_over) as (marks, _):
-        yield marks
+    with surveyed(host, name, owner, seconds=seconds, take_over=take_over) as lock:
+        yield lock.owners
 
 
 @contextlib.contextmanager
 def surveyed(
-    host: Host, name: str, owner: str, *, seconds: float, take_over: bool = False, folder: str | None = None
-) -> Iterator[tuple[Mapping[str, str], HostFacts | None]]:
-    """Lock a domain's name as ``locked`` does, and yield the facts of the host under the lock besides.
+    host: Host, name: str, owner: str, *, seconds: float, take_over: bool = False, queries: HostQueries | None = None
+) -> Iterator[NameLock]:
+    """Lock a domain's name as ``locked`` does, and ask for facts of the host under the lock in the same exchange.
 
     Args:
         host: see ``locked``.
@@ -192,46 +193,50 @@ def surveyed(
         owner: see ``locked``.
         seconds: see ``locked``.
         take_over: see ``locked``.
-        folder: of the domain's files on the host; None: no facts are wanted.
-
-    Yields:
-        What ``owners`` returns, and the facts; None where no facts are wanted, or the lock was not free at once.
+        queries: what is asked of the host; None: no facts are wanted.
     """
     path = f"{_LOCKS}/{node(name)}/{uuid.uuid4().hex[:12]}"
+    lock = NameLock(host.toolstack, path, owner, seconds, queries)
     try:
-        yield _acquire(host, name, _Lock(host.toolstack, path, owner, seconds, folder), take_over=take_over)
+        _acquire(host, name, lock, take_over=take_over)
+        yield lock
     finally:
-        with contextlib.suppress(UnibuildError):  # if the host is out of reach, the token expires by itself
-            host.toolstack.store.remove(path)
+        if not lock.is_released:
+            with contextlib.suppress(UnibuildError):  # if the host is out of reach, the token expires by itself
+                host.toolstack.store.remove(path)
 
 
 @dataclass
-class _Lock:
-    """A token of this process on a host.
+class NameLock:
+    """A lock of this process on a domain's name.
 
     Attributes:
         toolstack: that of the host.
         path: of the token in the store.
         owner: the marker of the project.
         seconds: that the token counts from the moment of ``take``.
-        folder: see ``surveyed``.
-        facts: of the host, where ``take`` was the last query.
+        queries: see ``surveyed``.
+        facts: of the host; None where none are wanted, or the lock was not free at once.
+        owners: what the function ``owners`` returns.
+        is_released: whether the token was removed already, together with something else.
     """
 
     toolstack: Toolstack
     path: str
     owner: str
     seconds: float
-    folder: str | None
+    queries: HostQueries | None
     facts: HostFacts | None = None
+    owners: Mapping[str, str] = field(default_factory=dict)
+    is_released: bool = False
 
     def take(self) -> Listing:
         """Write the token; return the store's entries after that."""
         lease = Lease(self.path, f"{_FORMAT} {process_identity.here()}", self.seconds, self.owner, _ROOT)
-        if self.folder is None:
+        if self.queries is None:
             words = (lease.path, lease.before, lease.seconds, lease.after)
             return self.toolstack.store.write_lease(*words, root=lease.root)
-        listing, self.facts = self.toolstack.survey(lease, self.folder)
+        listing, self.facts = self.toolstack.survey(lease, self.queries)
         return listing
 
     def scan(self) -> Listing:
@@ -240,8 +245,8 @@ class _Lock:
         return self.toolstack.store.list(_ROOT)
 
 
-def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> tuple[Mapping[str, str], HostFacts | None]:
-    """Acquire the lock; return what ``surveyed`` yields."""
+def _acquire(host: Host, name: str, own: NameLock, *, take_over: bool) -> None:
+    """Acquire the lock, and set its ``owners``."""
     deadline = time.monotonic() + _LOCK_TIMEOUT
     others: Sequence[LockToken] = ()
     is_written, scans = False, 0
@@ -251,10 +256,10 @@ def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> tuple[Map
         else:
             found = own.take()
             is_written = True
-        ids, others = _others(host, own, found, take_over=take_over)
+        own.owners, others = _others(host, own, found, take_over=take_over)
         scans += 1
         if is_written and not others:
-            return ids, own.facts
+            return
         if is_written and own.path > min(one.path for one in others):
             host.toolstack.store.remove(own.path)
             is_written = False
@@ -264,7 +269,7 @@ def _acquire(host: Host, name: str, own: _Lock, *, take_over: bool) -> tuple[Map
 
 
 def _others(
-    host: Host, own: _Lock, found: Listing, *, take_over: bool
+    host: Host, own: NameLock, found: Listing, *, take_over: bool
 ) -> tuple[Mapping[str, str], Sequence[LockToken]]:
     """Return the owner ids, and the tokens of others that still count; remove those that do not."""
     ids, tokens = parse(found.entries)

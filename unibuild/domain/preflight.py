@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from unibuild.errors import DomainError, KernelError
-from unibuild.host.toolstack import Device
+from unibuild.host.toolstack import Device, HostQueries
 from unibuild.xlcfg import devices
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "check",
     "find_problems",
     "mac_address",
+    "queries",
     "requirements",
 ]
 
@@ -408,19 +409,15 @@ def check(
         DomainError: the host cannot take it; the error has all reasons.
         HostError: the host cannot be reached, or xl cannot talk to Xen there.
     """
-    wanted, disks = requirements(config), tuple(disks)
-    if host.address == "lab":
-        wanted = dataclasses.replace(wanted, bridges={})  # the lab's own vif-bridge script takes any name
+    wanted, disks = _requirements(host, config), tuple(disks)
     domains = facts.domains if facts else host.toolstack.list_domains()  # first: it may ask for a password
-    paths = [path for bridge in wanted.bridges.values() for path in bridge_paths(bridge)]
-    if wanted.scripts:
-        paths += [SCRIPTS, *wanted.scripts]
-    files = [str(disk.target) for disk in disks if disk.is_path]
+    paths, files = _paths(wanted), _files(disks)
+    found = facts.found if facts else None
     with ThreadPoolExecutor() as pool:
         asked_info = pool.submit(lambda: facts.info if facts else host.toolstack.info(background=True))
-        asked_paths = pool.submit(_missing, host, paths, root=False)
-        asked_files = pool.submit(_missing, host, files, root=True)
-        asked_backends = pool.submit(_backends, host, wanted)
+        asked_paths = pool.submit(_missing, host, paths, found, root=False)
+        asked_files = pool.submit(_missing, host, files, found, root=True)
+        asked_backends = pool.submit(_backends, host, wanted, facts)
         asked_pci = pool.submit(_assignable, host, wanted)
         missing = asked_paths.result()
         lost = any(path.startswith(NET) for path in missing)
@@ -448,19 +445,59 @@ def _refusal(problems: Sequence[PreflightProblem], host: str, name: str) -> Doma
     return DomainError(f"{host} cannot take {name} for {len(problems)} reasons", hint="\n".join(lines))
 
 
-def _missing(host: Host, paths: Sequence[str], *, root: bool) -> set[str]:
-    """Return the paths that do not exist; with ``root``, ask root about those that the user cannot see."""
-    unseen = set(paths)
-    for as_root in (False, True) if root else (False,):
+def queries(host: Host, config: Config, disks: Iterable[DiskSource], folder: str) -> HostQueries:
+    """Return what ``check`` will ask of a host, so that it can be asked together with something else.
+
+    Args:
+        host: the host.
+        config: the domain's ``.xl``; the paths in it may be those of this machine.
+        disks: see ``check``.
+        folder: see ``HostQueries``.
+    """
+    wanted = _requirements(host, config)
+    paths = (*_paths(wanted), *_files(disks))
+    return HostQueries(folder, paths, devices=bool(wanted.disks or config.get("vif")))  # deploy adds the addresses
+
+
+def _requirements(host: Host, config: Config) -> Requirements:
+    wanted = requirements(config)
+    if host.address == "lab":
+        return dataclasses.replace(wanted, bridges={})  # the lab's own vif-bridge script takes any name
+    return wanted
+
+
+def _paths(wanted: Requirements) -> tuple[str, ...]:
+    """Return the paths of bridges and scripts that anyone can see on the host."""
+    bridges = (path for bridge in wanted.bridges.values() for path in bridge_paths(bridge))
+    return (*bridges, *((SCRIPTS, *wanted.scripts) if wanted.scripts else ()))
+
+
+def _files(disks: Iterable[DiskSource]) -> tuple[str, ...]:
+    return tuple(str(disk.target) for disk in disks if disk.is_path)
+
+
+def _missing(host: Host, paths: Sequence[str], found: Collection[str] | None, *, root: bool) -> set[str]:
+    """Return the paths that do not exist; with ``root``, ask root about those that the user cannot see.
+
+    Args:
+        host: the host.
+        paths: absolute paths there.
+        found: those that the user can see; None: ask.
+        root: see above.
+    """
+    unseen = set(paths).difference(found or ())
+    for as_root in (*([] if found is not None else [False]), *([True] if root else [])):
         if unseen:
-            found = host.run(["ls", "-d", "--", *sorted(unseen)], check=False, root=as_root, background=True)
-            unseen -= set(found.text.splitlines())
+            said = host.run(["ls", "-d", "--", *sorted(unseen)], check=False, root=as_root, background=True)
+            unseen -= set(said.text.splitlines())
     return unseen
 
 
-def _backends(host: Host, wanted: Requirements) -> tuple[Device, ...]:
+def _backends(host: Host, wanted: Requirements, facts: HostFacts | None) -> tuple[Device, ...]:
     if not (wanted.disks or wanted.macs):
         return ()
+    if facts and facts.devices is not None:
+        return facts.devices
     return host.toolstack.list_devices()
 
 

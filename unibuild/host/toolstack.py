@@ -25,6 +25,7 @@ __all__ = [
     "Diagnostic",
     "Domain",
     "HostFacts",
+    "HostQueries",
     "Lease",
     "Listing",
     "NewDomainRequest",
@@ -139,16 +140,35 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class HostQueries:
+    """What ``Toolstack.survey`` asks a host.
+
+    Attributes:
+        folder: the files in this folder will be needed; see ``Toolstack.put``.
+        paths: absolute paths on the host: do they exist?
+        devices: whether the devices of all domains are wanted.
+    """
+
+    folder: str
+    paths: tuple[str, ...] = ()
+    devices: bool = False
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """What a host has, at one time.
 
     Attributes:
         domains: as ``Toolstack.list_domains`` returns them.
         info: as ``Toolstack.info`` returns it.
+        found: those of the queried paths that exist, as far as a user without root's rights sees; None: not known.
+        devices: as ``Toolstack.list_devices`` returns them; None: not known.
     """
 
     domains: tuple[Domain, ...]
     info: Mapping[str, str]
+    found: Collection[str] | None = None
+    devices: tuple[Device, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -322,12 +342,16 @@ class Toolstack(Protocol):
         """
         ...
 
-    def survey(self, lease: Lease, folder: str) -> tuple[Listing, HostFacts]:  # noqa: ARG002 (only put needs it)
+    def survey(
+        self,
+        lease: Lease,
+        queries: HostQueries,  # noqa: ARG002 (a toolstack may leave them unanswered)
+    ) -> tuple[Listing, HostFacts]:
         """Write a lease, then return the store's entries and the facts of the host.
 
         Args:
             lease: what is written.
-            folder: the files in it will be needed; see ``put``.
+            queries: what else is wanted; the facts lack what a toolstack saves nothing by asking for here.
 
         Raises:
             HostError: the store or the toolstack does not answer.
@@ -486,14 +510,20 @@ class Toolstack(Protocol):
         ...
 
     def clean_up(
-        self, domains: Sequence[Domain], entries: Collection[str], folders: Mapping[str, Collection[str]]
+        self,
+        domains: Sequence[Domain],
+        entries: Collection[str],
+        folders: Mapping[str, Collection[str]],
+        *,
+        start: Domain | None = None,
     ) -> tuple[str, ...]:
-        """Destroy domains, remove entries of the store, and discard files.
+        """Destroy domains, discard files, and remove entries of the store, in this order.
 
         Args:
             domains: as for ``destroy``.
-            entries: paths of the entries.
+            entries: paths of the entries; all are left if a domain is not destroyed.
             folders: what to keep in each folder; see ``discard``.
+            start: a paused domain that is unpaused first; nothing else is done if that fails.
 
         Returns:
             What ``discard`` returns for the folders.
@@ -501,11 +531,14 @@ class Toolstack(Protocol):
         Raises:
             DomainError: the toolstack refused.
         """
+        if start:
+            self.unpause(start)
         for domain in domains:
             self.destroy(domain)
+        stay = tuple(path for folder, keep in folders.items() for path in self.discard(folder, keep))
         for entry in entries:
             self.store.remove(entry)
-        return tuple(path for folder, keep in folders.items() for path in self.discard(folder, keep))
+        return stay
 
 
 def open_toolstack(name: str, host: Host) -> Toolstack:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from unibuild.errors import UnibuildError
     from unibuild.host.base import Host
-    from unibuild.host.toolstack import Console, Lease, Listing, NewDomainRequest
+    from unibuild.host.toolstack import Console, HostQueries, Lease, Listing, NewDomainRequest
     from unibuild.util.process import Completed
 
 __all__ = ["XlToolstack", "parse_devices", "parse_list"]
@@ -49,6 +49,7 @@ _PROGRAMS: Mapping[str, str] = {
 }
 _LIST = ("xl", "list", "-v")
 _INFO = ("xl", "info")
+_DEVICES = ("xenstore-ls", "-f", _BACKENDS)  # fails if there is no backend yet
 _IS_ONE = """p=$1; shift; [ "$("$@" xenstore-read "$p")" = 1 ]"""  # "$@" is sudo, or nothing
 _ANSWER = 30.0  # seconds for an answer of XenStore
 _POLL = 0.2  # seconds between queries for a domain that `xl shutdown -w` can no longer report on
@@ -100,20 +101,34 @@ class XlToolstack(Toolstack):
         """See ``Toolstack``."""
         return parse_list(self._xl(*_LIST[1:], name="Domain-0", background=background).text)
 
-    def survey(self, lease: Lease, folder: str) -> tuple[Listing, HostFacts]:
+    def survey(self, lease: Lease, queries: HostQueries) -> tuple[Listing, HostFacts]:
         """See ``Toolstack``; behind SSH this takes one exchange."""
         host = self._host
         if not host.has_ttys:
-            return super().survey(lease, folder)
-        lister = host.list_copies(folder)
-        steps = [self.store.lease_step(lease), BatchStep(_LIST), BatchStep(_INFO), *([lister] if lister else [])]
-        found = host.run_all(steps, question=True)
-        listing = self.store.read_listing(found[0])
-        for done in found[1:3]:
-            self._check(done, "Domain-0")
-        for done in found[3:]:
-            host.note_copies(folder, done)
-        return listing, HostFacts(parse_list(found[1].text), _parse_info(found[2].text))
+            return super().survey(lease, queries)
+        steps = {
+            "lease": self.store.lease_step(lease),
+            "domains": BatchStep(_LIST),
+            "info": BatchStep(_INFO),
+        }
+        if queries.paths:
+            steps["paths"] = BatchStep(("ls", "-d", "--", *queries.paths), root=False, may_fail=True)
+        if queries.devices:
+            steps["devices"] = BatchStep(_DEVICES, may_fail=True)
+        if lister := host.list_copies(queries.folder):
+            steps["copies"] = lister
+        found = dict(zip(steps, host.run_all(tuple(steps.values()), question=True), strict=False))
+        listing = self.store.read_listing(found["lease"])
+        for key in ("domains", "info"):
+            self._check(found[key], "Domain-0")
+        if "copies" in found:
+            host.note_copies(queries.folder, found["copies"])
+        return listing, HostFacts(
+            parse_list(found["domains"].text),
+            _parse_info(found["info"].text),
+            found=set(found["paths"].text.splitlines()) if "paths" in found else None,
+            devices=parse_devices(found["devices"].text) if "devices" in found else None,
+        )
 
     def create_paused(self, config: str, *, name: str, uuid: str) -> None:
         """See ``Toolstack``."""
@@ -257,10 +272,7 @@ class XlToolstack(Toolstack):
 
     def list_devices(self) -> tuple[Device, ...]:
         """See ``Toolstack``."""
-        argv = ["xenstore-ls", "-f", _BACKENDS]
-        return parse_devices(
-            self._host.run(argv, check=False, background=True).text
-        )  # fails if there is no backend yet
+        return parse_devices(self._host.run(_DEVICES, check=False, background=True).text)
 
     def assignable_pci(self) -> Collection[str]:
         """See ``Toolstack``."""
@@ -310,24 +322,33 @@ class XlToolstack(Toolstack):
         return self._host.discard(folder, tuple(keep))
 
     def clean_up(
-        self, domains: Sequence[Domain], entries: Collection[str], folders: Mapping[str, Collection[str]]
+        self,
+        domains: Sequence[Domain],
+        entries: Collection[str],
+        folders: Mapping[str, Collection[str]],
+        *,
+        start: Domain | None = None,
     ) -> tuple[str, ...]:
         """See ``Toolstack``; behind SSH this takes one exchange, or none where nothing is to be done."""
         host = self._host
         if not host.has_ttys or any(domain.domid == 0 for domain in domains):
-            return super().clean_up(domains, entries, folders)
+            return super().clean_up(domains, entries, folders, start=start)
         copies = [host.leftovers(folder, tuple(keep)) for folder, keep in folders.items()]
         gone = [path for found, _ in copies for path in found]
+        first = [start] if start else []
         steps = [
-            *(BatchStep(("xl", "destroy", str(domain.domid)), may_fail=True) for domain in domains),
-            *(BatchStep(("xenstore-rm", entry), may_fail=True) for entry in entries),
+            *(BatchStep(("xl", "unpause", str(domain.domid))) for domain in first),
+            *(BatchStep(("xl", "destroy", str(domain.domid))) for domain in domains),
             *([BatchStep(("rm", "-f", *gone), root=False, may_fail=True)] if gone else []),
+            *(BatchStep(("xenstore-rm", entry), may_fail=True) for entry in entries),
         ]
         with job_control.defer_signals(first_only=True):
             found = host.run_all(steps, background=True) if steps else ()
-        for domain, done in zip(domains, found, strict=False):
-            if done.returncode and self.find(uuid=domain.uuid):
-                raise self._error(done, domain.name)
+            for number, (domain, done) in enumerate(zip((*first, *domains), found, strict=False)):
+                if done.returncode and (domain is start or self.find(uuid=domain.uuid, background=True)):
+                    raise self._error(done, domain.name)
+                if done.returncode:  # it is gone already: do the rest
+                    self.clean_up(domains[number + 1 - len(first) :], entries, folders)
         return tuple(path for _, stay in copies for path in stay)
 
     def _xl(
