@@ -101,7 +101,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Report the results and costs of the random edits in tests/staleness."""
+    """Report the results and costs of the random edits in tests/staleness, and of the saves in tests/watch."""
     reports = [one for state in ("passed", "failed", "error") for one in terminalreporter.getreports(state)]
     stories = [one for one in reports if "::test_no_story_leaves_a_stale_kernel" in one.nodeid]
     if stories:
@@ -111,6 +111,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         cut_off = {"edits": 0, "builds": 0, "needless": 0, "questions": 0, "end": "was cut off"}
         terminalreporter.section("staleness")
         for line in summarize([dict(one.user_properties).get("staleness", cut_off) for one in stories]):
+            terminalreporter.line(line)
+    for one in reports:
+        if line := dict(one.user_properties).get("saves"):
+            terminalreporter.section("saves")
             terminalreporter.line(line)
 
 

@@ -111,11 +111,16 @@ HOSTILE = {
     "junk": b"\0junk",
     "marshal that asks for 4 GiB": b"(\xff\xff\xff\x1f",
     "no fields": _fast_path_file.pack([]),
-    "a count that is not there": _fast_path_file.pack(["0", "0", "", str(1 << 60)]),
-    "a negative count": _fast_path_file.pack(["-5", "0", "build", "-1"]),
-    "a number of a million digits": _fast_path_file.pack(["9" * 1000000]),
-    "no layers": _fast_path_file.pack(["0", "0"]),
-    "a folder for a path": _fast_path_file.pack(["0", "0", "", "1", "/", "0:0:0"]),
+}
+FIELDS = {  # after the environment; first how many paths may not be there
+    "no count": [],
+    "no layers": ["0"],
+    "a count that is not there": ["0", "", str(1 << 60)],
+    "a negative count": ["-1", "0", "build", "-1"],
+    "a negative count in a layer": ["0", "", "-1"],
+    "a number of a million digits": ["0", "", "9" * 1000000],
+    "a folder for a path": ["0", "", "1", "/", "0:0:0"],
+    "a path that is there": ["1", "/", "build", "0"],
 }
 
 
@@ -123,6 +128,18 @@ HOSTILE = {
 def test_damaged_snapshot_is_ignored(built, what):
     (built.root / ".unibuild" / "fast").write_bytes(HOSTILE[what])
     assert not took_fast_path(built)
+    assert took_fast_path(built)
+
+
+@pytest.mark.parametrize("what", FIELDS)
+def test_wrong_fields_are_ignored(built, what):
+    path = built.root / ".unibuild" / "fast"
+    fields = _fast_path_file.unpack(path.read_bytes())
+    environment = 2 + int(fields[1])
+    head = fields[: environment + 1 + int(fields[environment])]
+    path.write_bytes(_fast_path_file.pack([*head, *FIELDS[what]]))
+    assert not took_fast_path(built)
+    path.write_bytes(_fast_path_file.pack([*head, "0", "build", "0"]))
     assert took_fast_path(built)
 
 

@@ -15,7 +15,7 @@ import unibuild
 
 __all__ = ["FORMAT", "GOALS", "LIMIT", "PASSED_ON", "current", "pack", "signature", "unpack"]
 
-FORMAT = f"unibuild {unibuild.__version__} fast 4"
+FORMAT = f"unibuild {unibuild.__version__} fast 5"
 LIMIT = 64 << 20  # bytes of the file; 50,000 sources take 4 MiB
 GOALS = ("configure", "depend", "build", "xl")
 PASSED_ON = (  # what decides which programs run, and what `mirage configure` reads
@@ -51,8 +51,18 @@ def current(goal: str) -> bool:
         if fields[at + 1 : at + 1 + count] != environment:
             return False
         at += 1 + count
+        count = int(fields[at])
+        for path in fields[at + 1 : at + 1 + count]:
+            try:
+                stat(path)
+            except OSError:
+                continue
+            return False
+        at += 1 + count
         while True:
             name, count = fields[at], int(fields[at + 1])
+            if count < 0:
+                return False
             middle, at = at + 2 + count, at + 2 + 2 * count
             paths, stamps = fields[middle - count : middle], fields[middle:at]
             if [f"{s.st_mtime_ns}:{s.st_size}:{s.st_ino}:{s.st_ctime_ns}" for s in map(stat, paths)] != stamps:

@@ -1,8 +1,8 @@
 """Decide whether a task is stale: compare the files that it reads and writes with their state at its last success.
 
 A fingerprint is ``mtime_ns:size:inode:ctime_ns``. If it differs, a digest of the content decides. So a tree that was
-copied or checked out again is the same tree, and so is a file with another mode. No program can set the ctime, so it
-reveals an edit that kept date and size.
+copied or checked out again is the same tree. The digest also shows whether the owner may run the file. No program can
+set the ctime, so it reveals an edit that kept date and size.
 
 A file can be written within the file system's resolution of the moment when its fingerprint was taken. It can then
 change again and keep its fingerprint, so its digest decides too (git calls such a file "racily clean").
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
@@ -33,6 +34,8 @@ __all__ = [
     "clock",
     "content",
     "dated",
+    "describe",
+    "has_same_bytes",
     "is_older",
     "judge",
     "key",
@@ -51,6 +54,7 @@ TICK = 0.02  # seconds: two writes closer than the kernel's coarse clock (10 ms 
 _PROBE = 1_000_000_001_123_456_789  # ns since the epoch: an odd second with every digit after it
 _LARGE = 64 << 20  # bytes: unibuild does not read a disk image in each run
 _UNKNOWN = 2_000_000_000  # ns: the coarsest resolution of a file system in use (FAT)
+_EXECUTABLE = "+x"
 _LONGEST_TICK = 0.2  # seconds to wait for a clock to advance, at most
 
 Seen = list[str]
@@ -168,14 +172,24 @@ def dated(path: str) -> str:
 
 
 def content(path: str) -> str:
-    """Return the hash of a file's bytes, of a very large file its date, size and inode; empty: it cannot be read."""
+    """Return the hash of a file's bytes, of a very large file its date, size and inode; empty: it cannot be read.
+
+    It shows also whether the owner may run the file: the only part of its mode that git keeps.
+    """
     try:
-        if os.stat(path).st_size > _LARGE:  # noqa: PTH116
-            return dated(path)
+        status = os.stat(path)  # noqa: PTH116
+        mode = _EXECUTABLE if status.st_mode & stat.S_IXUSR else ""
+        if status.st_size > _LARGE:
+            return f"{dated(path)}{mode}"
         with open(path, "rb") as file:  # noqa: PTH123
-            return hashlib.file_digest(file, _hash).hexdigest()
+            return f"{hashlib.file_digest(file, _hash).hexdigest()}{mode}"
     except OSError:
         return ""
+
+
+def has_same_bytes(one: str, other: str) -> bool:
+    """Say whether two results of ``content`` are equal apart from the mode."""
+    return one.removesuffix(_EXECUTABLE) == other.removesuffix(_EXECUTABLE)
 
 
 def clock(folder: str) -> FileSystemClock:
@@ -331,6 +345,11 @@ def seal(watch: StageInputs, before: StageRecord, own: Iterable[str] = ()) -> St
         "targets": look.all(watch.targets, {}, watch.digest),
         "fingerprint": dict(watch.fingerprint),
     }
+
+
+def describe(watch: StageInputs, changes: Iterable[Change]) -> str:
+    """Return what happened to files, in a few words: the first one, and how many more there are."""
+    return _summary(_describe_changes(watch, changes)) or ""
 
 
 def see(path: str) -> Seen:

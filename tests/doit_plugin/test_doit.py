@@ -404,6 +404,20 @@ def test_list_with_states_and_plan_give_the_reason(tree):
     assert reasons() == ["failed the last time"] * 2
 
 
+def test_plan_list_and_status_leave_a_file_that_the_build_does_not_read_to_make(tree):
+    tree.write("README", "one")
+    tree.run("unibuild", "build")
+    tree.write("README", "two")
+    planned = tree.run("unibuild", "plan", "build")
+    reason = re.search("would run: (.*)\n  make -q\n$", planned)[1]
+    assert "README" in reason
+    assert f"({reason})" in tree.run("unibuild", "list", "-s")
+    assert tree.log == ["built"]
+    tree.write("main.c", "two")
+    planned = tree.run("unibuild", "plan", "build")
+    assert re.search("would run: (.*)\n  make\n$", planned)[1] == "main.c changed"
+
+
 def test_list_with_states_omits_goals_that_always_run(tree):
     listed = [line[12:].split()[0] for line in tree.run("unibuild", "list", "-s").splitlines()]
     assert {"build", "boot"} <= {*listed}

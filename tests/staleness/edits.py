@@ -161,6 +161,12 @@ def mode(world, kind, token):
     path.chmod(0o755)
 
 
+def executable(world, kind, token):
+    """Give the right to run the file, or take it; what packs files into an archive packs that too."""
+    path = world.path(kind.path)
+    path.chmod(path.stat().st_mode ^ 0o111)
+
+
 def removed(world, kind, token):
     world.path(kind.path).unlink()
 
@@ -180,6 +186,41 @@ def link_instead(world, kind, token):
     target.chmod(path.stat().st_mode)
     path.unlink()
     path.symlink_to(os.path.relpath(target, path.parent))
+
+
+def link_retargeted(world, kind, token):
+    """A symbolic link leads to another file, which is older than what was made."""
+    link_instead(world, kind, "abcd")
+    world.unibuild()
+    path, text = _new(world, kind, token)
+    target = world.around / f"other-target-of-{kind.name}"
+    target.write_text(text)
+    target.chmod(path.stat().st_mode)
+    os.utime(target, (1e9, 1e9))
+    path.unlink()
+    path.symlink_to(os.path.relpath(target, path.parent))
+
+
+def folder_instead(world, kind, token):
+    path = world.path(kind.path)
+    path.unlink()
+    path.mkdir()
+
+
+def folder_renamed_and_back(world, kind, token):
+    folder = world.path(kind.path).parent
+    if world.root.is_relative_to(folder.resolve()):
+        return renamed_and_back(world, kind, token)
+    away = folder.with_name("renamed")
+    folder.rename(away)
+    world.unibuild()
+    away.rename(folder)
+    return None
+
+
+def touched_back(world, kind, token):
+    """`touch -d`: an older date, and the same content."""
+    os.utime(world.path(kind.path), (1.3e9, 1.3e9))
 
 
 def unrelated(world, kind, token):
@@ -238,6 +279,19 @@ def copy_damaged(world, kind, token):
 
 def part_removed(world, kind, token):
     world.path(f"{kind.name}.part").unlink(missing_ok=True)
+
+
+def outputs_removed(world, kind, token):
+    """Remove what the rules of this kind leave, such as a generated header."""
+    for name in kind.outputs:
+        if world.path(name).is_file():
+            world.path(name).unlink()
+
+
+def output_edited(world, kind, token):
+    """Write to the part by hand, and then edit what it is made of."""
+    world.write(f"{kind.name}.part", "by hand")
+    same_size(world, kind, token)
 
 
 def state_removed(world, kind, token):
@@ -303,6 +357,20 @@ def _while_it_runs(when: str) -> Edit:
         running.wait()
 
     return edit
+
+
+def edited_twice(world, kind, token):
+    """Edit a file after it was read, and again after what was made of it was written."""
+    same_size(world, kind, "abcd")
+    world.pause("between")
+    world.pause("after")
+    running = world.start()
+    for text in ("efgh", token):
+        if world.paused(running):
+            same_size(world, kind, text)
+            (world.top / "paused").unlink()
+    running.wait()
+    world.resume()
 
 
 def edited_in_failed_build(world, kind, token):
@@ -394,7 +462,7 @@ def _table(*edits: Edit) -> dict[str, Edit]:
     return {edit.__name__.replace("_", "-"): edit for edit in edits}
 
 
-NOTHING = _table(touched, reverted, mode, unrelated, touched_all)
+NOTHING = _table(touched, touched_back, reverted, mode, unrelated, touched_all, outputs_removed)
 """Edits after which a build from nothing makes the same kernel."""
 
 EDITS = {
@@ -403,6 +471,7 @@ EDITS = {
     **_table(in_place, same_size, twice, atomic, vim, droppings, hard_link),
     **_table(older, older_replaces, copied_over, same_date, future, future_outputs),
     **_table(emptied, removed, renamed_and_back, link_instead, added, folder_replaced),
+    **_table(executable, link_retargeted, folder_instead, folder_renamed_and_back, output_edited),
     **_table(plain_make, plain_make_all, cleaned, kernel_removed, kernel_damaged, copy_damaged, part_removed),
     **_table(state_removed, makefile_touched, makefile_recipe, settings_changed, failed_then_fixed),
 }
@@ -410,7 +479,7 @@ EDITS = {
 
 SLOW = {
     **{f"edited-{when}": _while_it_runs(when) for when in ("before", "between", "after")},
-    **_table(edited_in_failed_build, reverted_while_it_runs, failed_in_source, killed, killed_with_make),
+    **_table(edited_twice, edited_in_failed_build, reverted_while_it_runs, failed_in_source, killed, killed_with_make),
 }
 """Edits of what ``see`` reads, while the build runs."""
 

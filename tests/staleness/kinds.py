@@ -231,6 +231,28 @@ def _of_make() -> Iterator[Kind]:
         {"tools/mk": "#!/bin/sh\necho TOKEN\n"},
         "script.part: tools/mk\n\ttools/mk > $@\n",
     )
+    yield Kind(
+        "packed",
+        {"disk/init": "TOKEN\n", "disk/etc/motd": "hello\n"},
+        "packed.part: $(wildcard disk/*) disk/etc/motd\n"
+        "\ttar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=g-w,o-w -cf $@ disk\n",
+        folder=True,
+    )
+    yield Kind(
+        "script-made-executable",
+        {"tools/plain": "#!/bin/sh\necho TOKEN\n"},
+        "script-made-executable.part: tools/plain\n\tchmod +x tools/plain\n\ttools/plain > $@\n",
+        prepare=lambda world: world.path("tools/plain").chmod(0o644),
+    )
+    yield Kind(
+        "recursive-own-folder",
+        {
+            "part/in.src": "TOKEN",
+            "part/Makefile": "$(OUT)/x.made: in.src\n\tmkdir -p $(OUT)\n\tcat in.src > $@\n",
+        },
+        "recursive-own-folder.part: FORCE\n\t+$(MAKE) -C part OUT=../made\n\tcp made/x.made $@\n" + FORCE,
+        outputs=("made",),
+    )
     yield Kind("with-space", {"my file.txt": "TOKEN"}, "with-space.part: my\\ file.txt\n\tcat 'my file.txt' > $@\n")
 
 

@@ -28,10 +28,22 @@ OF_THE_TREE = (
 )
 """Edits that need no file with content."""
 
-ALONE = ("removed", "emptied", "failed-then-fixed", "state-removed")
+ALONE = ("removed", "emptied", "folder-instead", "executable", "failed-then-fixed", "state-removed")
 """Edits after which another one may not come before the next build."""
 
-DAMAGE = ("plain-make-all", "kernel-removed", "kernel-damaged", "copy-damaged", "part-removed", "failed-then-fixed")
+SPOILS = ("removed", "emptied", "folder-instead", "executable")
+"""Edits after which a tree may not build."""
+
+DAMAGE = (
+    "plain-make-all",
+    "kernel-removed",
+    "kernel-damaged",
+    "copy-damaged",
+    "part-removed",
+    "outputs-removed",
+    "failed-then-fixed",
+    "output-edited",
+)
 """Edits after which a build is due though the kernel stays the same."""
 
 Step = tuple[tuple[str, str], ...]
@@ -134,9 +146,9 @@ def play(story: Story, folder: Path, server: Server, counts: Counts | None = Non
         if ran.built and same and not any(edit in DAMAGE for edit, _ in step):
             counts.needless += 1
             counts.causes.append("+".join(edit for edit, _ in step))
-        if any(edit in ("removed", "emptied") for edit, _ in step):  # so that the next step has a tree that builds
+        if any(edit in SPOILS for edit, _ in step):  # so that the next step has a tree that builds
             for edit, name in step:
-                if edit in ("removed", "emptied"):
+                if edit in SPOILS:
                     KINDS[name].edit(world, next(tokens))
                     if KINDS[name].files[KINDS[name].path].startswith("#!"):
                         world.path(KINDS[name].path).chmod(0o755)

@@ -33,17 +33,18 @@ def layer(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def ext3(tmp_path, server):
-    """A world on ext3 with inodes of 128 bytes, which keep whole seconds."""
+@pytest.fixture(params=[("mkfs.ext3", "-q", "-I", "128"), ("mkfs.vfat",)], ids=["ext3", "vfat"])
+def coarse(request, tmp_path, server):
+    """A world on ext3 with inodes of 128 bytes, which keep whole seconds, or on vfat, which keeps every second one."""
     image, place = tmp_path / "image", tmp_path / "mounted"
-    program = shutil.which("mkfs.ext3", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    name, *options = request.param
+    program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     if program is None:
-        pytest.skip("no mkfs.ext3")
+        pytest.skip(f"no {name}")
     place.mkdir()
     with image.open("wb") as file:
         file.truncate(16 << 20)
-    subprocess.run([program, "-q", "-I", "128", str(image)], check=True, capture_output=True)
+    subprocess.run([program, *options, str(image)], check=True, capture_output=True)
     mounted("-o", "loop", str(image), str(place))
     yield World(place / "world", server)
     subprocess.run(["umount", str(place)], check=True)
@@ -83,8 +84,8 @@ def edits_in_one_second(world):
     assert world.unibuild().built == 0
 
 
-def test_an_edit_within_a_second_is_seen_on_ext3(ext3):
-    edits_in_one_second(ext3)
+def test_an_edit_within_a_second_is_seen_on_a_mounted_file_system(coarse):
+    edits_in_one_second(coarse)
 
 
 def test_an_edit_within_a_second_is_seen_where_dates_are_coarse(layered):
@@ -101,6 +102,31 @@ def test_the_clock_is_that_of_the_file_system(layered):
     assert tick == step * 10**9
     assert now % 10**9 == 0
     assert (skew < 0) == (now < here)
+
+
+@pytest.mark.parametrize("skew", [3600, -3600], ids=["ahead", "behind"])
+def test_a_server_with_another_clock_makes_nothing_stale(tmp_path, layer, skew):
+    """Its clock may also be set while unibuild does not run: then all that was made has other dates."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    servers = []
+    for folder, other in ((here, 0), (there, skew)):
+        folder.mkdir()
+        servers.append(Server(folder, LD_PRELOAD=str(layer), COARSE_STEP="1", COARSE_SKEW=str(other)))
+    world = World(tmp_path / "world", servers[0])
+    source, header = (KINDS[name] for name in ("main-c", "generated-header"))
+    project(world, source, header)
+    assert world.unibuild().code == 0
+    world.server = servers[1]
+    ran = world.unibuild()
+    assert not ran.changed_xl, ran.output  # it may build: compilers have other dates too
+    for number, kind in enumerate((source, header, source)):
+        ran = world.unibuild()
+        assert (ran.built, ran.wrote_xl) == (0, False), ran.output
+        same_size(world, kind, f"{number}...")
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output
+    for server in servers:
+        server.stop()
 
 
 FEW = ("main-c", "generated-header", "outside", "wildcard", "cc-header")

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from edits import EDITS
 from kinds import GIT_TREES, KINDS, SIMPLE, project
 from world import World, stub
 
@@ -56,6 +57,21 @@ def test_a_touch_boots_nothing(world, name):
     ran = world.unibuild()
     assert not ran.wrote_xl
     assert world.kernel == world.fresh(), ran.output
+
+
+@pytest.mark.parametrize("name", ["packed", "script", "blind-script"])
+def test_the_right_to_run_a_file_is_seen(world, name):
+    """An archive of the tree records it, and without it a script does not run."""
+    project(world, KINDS[name])
+    assert world.unibuild().code == 0
+    for _ in range(2):
+        before = world.kernel
+        EDITS["executable"](world, KINDS[name], "")
+        ran = world.unibuild()
+        fresh = world.fresh()
+        assert (fresh is None) == (ran.code != 0), ran.output
+        assert fresh is None or world.kernel == fresh, ran.output
+        assert name != "packed" or world.kernel != before
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.folder])

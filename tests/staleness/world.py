@@ -13,7 +13,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SERVER = Path(__file__).with_name("server.py")
 REAL_MAKE = shutil.which("make") or "/usr/bin/make"
@@ -69,13 +72,13 @@ class BrokenRuleError(AssertionError):
 
 
 class Server:
-    """Runs unibuild in forks of one process; see server.py."""
+    """Runs unibuild in forks of one process; see server.py. ``front`` is the program that starts that one."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
+    def __init__(self, folder: Path, front: Sequence[str] = (), **environment: str) -> None:
         self.folder = folder
         self.environment = environment
         self.process = subprocess.Popen(
-            [sys.executable, str(SERVER)],
+            [*front, sys.executable, str(SERVER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,  # so that select sees whether there is a line to read
@@ -192,6 +195,8 @@ class World:
         """Write a file in place, as ``echo > FILE`` does."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            path.rmdir()
         path.write_text(text)
         return path
 
@@ -339,11 +344,16 @@ class World:
 
 def is_question(call: str) -> bool:
     """Whether make was called to ask only: -q, -n, or for its version or database."""
-    words = call.partition(": ")[2].split()
+    words = arguments(call)
     short = "".join(word[1:] for word in words if word.startswith("-") and word[1:2] not in "-WCfIojlO")
     return bool(set("qnpv") & set(short)) or any(
         word in ("--question", "--dry-run", "--just-print", "--version", "--print-data-base") for word in words
     )
+
+
+def arguments(call: str) -> list[str]:
+    """Return the arguments of a call of make."""
+    return call.partition(": ")[2].split()
 
 
 def _processes() -> list[int]:

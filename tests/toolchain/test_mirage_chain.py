@@ -205,6 +205,31 @@ def test_3_a_recreated_switch_is_filled_again(run, unikernel, monkeypatch):
     assert DEPEND in run()
 
 
+SWITCHES = {  # how each becomes the one in use; `opam switch set` writes its name into opam's config
+    "opam switch set": lambda root, opam, env: (opam / "config").write_text('switch: "second"\n'),
+    "OPAMSWITCH": lambda root, opam, env: env.setenv("OPAMSWITCH", "second"),
+    "OPAM_SWITCH_PREFIX": lambda root, opam, env: env.setenv("OPAM_SWITCH_PREFIX", str(opam / "second")),
+    "local": lambda root, opam, env: (root / "_opam/.opam-switch").mkdir(parents=True),
+    "local above": lambda root, opam, env: (root.parent / "_opam/.opam-switch").mkdir(parents=True),
+}
+
+
+@pytest.mark.parametrize("version", ["3.10.8", "4.11.1"])
+@pytest.mark.parametrize("way", SWITCHES)
+def test_another_switch_is_filled(run, unikernel, monkeypatch, tmp_path, way):
+    for name in ("OPAMSWITCH", "OPAM_SWITCH_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    opam = tmp_path / "opam root"
+    opam.mkdir()
+    (opam / "config").write_text('switch: "first"\n')
+    monkeypatch.setenv("OPAMROOT", str(opam))
+    run()
+    assert run() == []
+    SWITCHES[way](unikernel.root, opam, monkeypatch)
+    assert DEPEND in run()
+    assert run() == []
+
+
 def test_a_version_that_is_not_known_is_a_sentence(run, unikernel):
     (unikernel.programs / "mirage").write_text("#!/bin/sh\necho v4.12.0\n")
     assert run(exit_code=3) == []

@@ -52,7 +52,10 @@ def write(start: Path) -> None:
     if now.now - youngest >= now.tick:
         variables = tuple(sorted({name for stage in found.stages if stage.step for name in stage.step.variables}))
         environment = _fast_path_file.signature(os.environ, variables)
-        fields = [str(found.project.root), str(len(variables)), *variables, str(len(environment)), *environment]
+        absent = [path for path, stamp in zip(around, before, strict=True) if stamp == fingerprint.ABSENT]
+        fields = [str(found.project.root)]
+        for words in (variables, environment, absent):
+            fields += [str(len(words)), *words]
         for name, paths, stats in layers:
             fields += [name, str(len(paths)), *paths, *stats]
         content = _fast_path_file.pack(fields)

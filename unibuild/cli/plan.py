@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from unibuild.doit_plugin.state import StateFile
 from unibuild.errors import InputError, UnibuildError
 from unibuild.graph.graph import BUILT_ALREADY, EC2, GOALS, graph
+from unibuild.graph.rebuild_plan import explain
 from unibuild.graph.staleness import verdict
 from unibuild.host import resolve
 from unibuild.settings.loader import STATE, load
@@ -71,7 +72,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
     before = None
     for stage in stages:
         values = state.get(stage.name, "_values_:") or {}
-        reason = verdict(found.project.root / STATE, stage, values).reason
+        reason, is_question = explain(stage, verdict(found.project.root / STATE, stage, values))
         if reason is None and before is None:
             yield f"{stage.name}: up to date"
             continue
@@ -79,7 +80,7 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
             f"{stage.name}: would run: {reason}" if reason else f"{stage.name}: would run if {before} changes its input"
         )
         before = stage.name if stage in found.stages else before
-        yield from _commands(found, stage)
+        yield from _commands(found, stage, is_question=is_question)
     if boot:
         where = resolve.host_name(found.project.settings)
         if before:
@@ -88,12 +89,13 @@ def plan(found: Graph, stages: tuple[Stage, ...], *, boot: bool) -> Iterator[str
             yield f"boot: would run on {where}, if its domain does not run"
 
 
-def _commands(found: Graph, stage: Stage) -> Iterator[str]:
+def _commands(found: Graph, stage: Stage, *, is_question: bool) -> Iterator[str]:
     if stage.step is None:
         if stage.goal == "xl":
             yield from _difference(found)
         return
-    for argv in stage.step.commands:
+    question = found.toolchain.question(stage.name) if is_question else None
+    for argv in (question,) if question else stage.step.commands:
         yield f"  {shlex.join(argv)}"
     if stage.step.cwd != found.project.root:
         yield f"  (in {stage.step.cwd})"

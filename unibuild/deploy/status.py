@@ -20,6 +20,7 @@ from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
 from unibuild.graph import provenance
 from unibuild.graph.graph import graph
+from unibuild.graph.rebuild_plan import explain
 from unibuild.graph.staleness import verdict
 from unibuild.host.toolstack import SHUTDOWN_REASONS, Domain
 from unibuild.settings.hosts import apply_host, at
@@ -211,7 +212,7 @@ def _stale(project: Project, saved: Saved) -> dict[str, str | None]:
     """Return the first stage that is stale, and why; no stage if the graph cannot be computed."""
     try:
         for stage in graph(project).stages:
-            reason = verdict(project.root / STATE, stage, saved(stage.name) or {}).reason
+            reason = explain(stage, verdict(project.root / STATE, stage, saved(stage.name) or {})).reason
             if reason is not None:
                 return {"stage": stage.name, "reason": reason}
     except UnibuildError as error:

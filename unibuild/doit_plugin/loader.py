@@ -275,9 +275,9 @@ class _List(List):  # type: ignore[misc]
             finally:
                 self.outstream = out
             item = item_of(task) if status and own != template else None
-            if item is not None and item.reason:
+            if item is not None and (reason := item.explain()):
                 line, end, rest = text.partition("\n")
-                text = f"{line} ({item.reason}){end}{rest}"
+                text = f"{line} ({reason}){end}{rest}"
             self.outstream.write(text)
 
 

@@ -104,6 +104,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
         self.graph = graph
         self.stage = stage
         self.reason: str | None = None
+        self._verdict: fingerprint.Verdict | None = None
         self._state: Any = None
 
     def setup(self, dep_manager: Any, tasks_dict: dict[str, Task]) -> None:  # noqa: ANN401 (doit's)
@@ -119,7 +120,7 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
             verdict = staleness.verdict(folder, self.stage, values, fingerprint.clock(str(folder)))
         except UnibuildError as error:
             raise SystemExit(print_error(error)) from None
-        self.reason = verdict.reason
+        self.reason, self._verdict = verdict.reason, verdict
         # doit's workers get this with the task, and "written" and "record" come back with it.
         task.meta = {"judged": verdict, "taken": _taken(values)}
 
@@ -148,6 +149,12 @@ class StageUpToDate(UptodateCalculator):  # type: ignore[misc]
             self._state.set(task.name, path, "")
         self._state.set(task.name, "deps:", sorted(task.file_dep))
 
+    def explain(self) -> str | None:
+        """Return why the stage would run, as ``unibuild plan`` says it; None: it is up to date."""
+        from unibuild.graph.rebuild_plan import explain
+
+        return self._verdict and explain(self.stage, self._verdict).reason
+
     def __str__(self) -> str:
         return self.reason or "it is up to date"
 
@@ -173,6 +180,10 @@ class DomainUpToDate:
             current = False
         self.reason = None if current else "no domain runs this kernel and .xl"
         return current
+
+    def explain(self) -> str | None:
+        """Return why ``boot`` would run; None: it would not."""
+        return self.reason
 
     def __str__(self) -> str:
         return self.reason or "the domain runs"

@@ -8,21 +8,24 @@ changed the kernel, everything that earlier builds wrote is moved out of the way
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from unibuild.fingerprint import key, mtime, path_of
+from unibuild.fingerprint import describe, key, mtime, path_of
 from unibuild.graph.restart_limit import RestartLimit
+from unibuild.graph.staleness import attempt
+from unibuild.settings.loader import STATE
 from unibuild.toolchain import text_references
+from unibuild.toolchain.build_knowledge import Learned
 from unibuild.util import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from unibuild.fingerprint import Change
+    from unibuild.fingerprint import Change, Verdict
     from unibuild.graph.graph import Graph, Stage
-    from unibuild.toolchain.build_knowledge import Learned
 
-__all__ = ["Plan", "decide", "is_current"]
+__all__ = ["Explanation", "Plan", "decide", "explain", "is_current"]
 
 _ASSUMED_NEW = 200  # files that are named to make, at most
 
@@ -31,21 +34,47 @@ class Plan(NamedTuple):
     """What to run.
 
     Attributes:
-        extent: nothing, make by its own judgement, or a build from nothing.
+        extent: nothing, whatever ``make -q`` decides, make by its own judgement, or a build from nothing.
         why: the reason for a build from nothing, in words.
         assumed_new: files that make has to take for new, whatever their dates say.
     """
 
-    extent: Literal["nothing", "make", "all"]
+    extent: Literal["nothing", "question", "make", "all"]
     why: str = ""
     assumed_new: tuple[str, ...] = ()
 
 
-def decide(graph: Graph, stage: Stage, learned: Learned, changes: Sequence[Change], others: Sequence[str]) -> Plan:
+class Explanation(NamedTuple):
+    """Why a stage would run.
+
+    Attributes:
+        reason: in a few words; None: it is up to date.
+        is_question: whether it would first ask make whether there is anything to do.
+    """
+
+    reason: str | None
+    is_question: bool = False
+
+
+def explain(stage: Stage, found: Verdict) -> Explanation:
+    """Return why a stage would run, without the files that its build does not depend on, where others changed too."""
+    folder = Path(stage.watch.root) / STATE
+    is_in_order = not (found.others or found.suspects) and all(map(os.path.exists, stage.watch.targets))
+    if stage.step is None or not (stage.step.judge and found.changes and is_in_order and found.record["targets"]):
+        return Explanation(found.reason)
+    if attempt(folder, stage) is not None or stage.watch.why is not None:
+        return Explanation(found.reason)
+    known = _Known(stage.watch.root, Learned.load(Path(stage.watch.root)))
+    edits = [change for change in found.changes if change.kind != "touched" and known.matters(change)]
+    if edits or known.learned.unfinished:
+        return Explanation(describe(stage.watch, edits or found.changes))
+    return Explanation(f"{describe(stage.watch, found.changes)}; make decides", is_question=True)
+
+
+def decide(stage: Stage, learned: Learned, changes: Sequence[Change], others: Sequence[str]) -> Plan:
     """Return what a stale stage has to run; its targets are in order.
 
     Args:
-        graph: the graph that the stage belongs to.
         stage: the stage.
         learned: what earlier builds showed.
         changes: the inputs that are not what the last build saw.
@@ -60,7 +89,7 @@ def decide(graph: Graph, stage: Stage, learned: Learned, changes: Sequence[Chang
     if settings := [name for name in others if name != "arguments"]:
         return Plan("all", f"{settings[0]} changed", new)
     if all(change.kind == "touched" for change in relevant):
-        return Plan("nothing" if changes and not others and is_current(graph, stage) else "make")
+        return Plan("question" if changes and not others else "make")
     for change in relevant:
         if change.kind != "touched" and (why := known.distrust(change, stage)):
             return Plan("all", f"{stage.watch.name(change.path)} {why}", new)

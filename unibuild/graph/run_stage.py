@@ -183,11 +183,11 @@ def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: At
     is_first = not judged.record["targets"] and last is None
     if is_first:
         return Plan("all", "what the last build saw is not known") if learned.outputs else Plan("make")
-    plan = decide(graph, stage, learned, changes, judged.others)
-    is_forced = not (judged.changes or judged.others or judged.suspects)
-    if plan.extent == "nothing" and (is_forced or judged.suspects or not targets or last is not None):
-        return Plan("make")
-    return plan
+    plan = decide(stage, learned, changes, judged.others)
+    if plan.extent != "question":
+        return plan
+    is_due = bool(judged.suspects) or not targets or last is not None
+    return Plan("nothing" if not is_due and is_current(graph, stage) else "make")
 
 
 def _note_edited(stage: Stage, learned: Learned, others: Sequence[str]) -> set[str]:

@@ -19,7 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from unibuild.errors import SettingsError
+from unibuild.errors import FileError, SettingsError
 from unibuild.settings import deprecated
 from unibuild.settings.deprecated import old_variables
 from unibuild.settings.locations import PREFIX, CommandLineWord, Variable, read_toml
@@ -121,11 +121,16 @@ def state_dir(root: Path) -> Path:
     made readable for everybody is closed.
 
     Raises:
-        FileError: it cannot be created.
+        FileError: it cannot be created, or is private to another user.
     """
     folder = root / STATE
     with writing_errors(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise FileError(
+            f"cannot read {folder}: it is private to another user",
+            hint="only one user can run unibuild in a tree: clone it, or ask that user to remove the folder",
+        )
     with contextlib.suppress(OSError):  # of another user, or a file system without permissions
         if folder.stat().st_mode & 0o077:
             folder.chmod(0o700)

@@ -35,6 +35,7 @@ class InstalledTools(msgspec.Struct, frozen=True):
         ocamlc: path of the compiler; None: there is none.
         selection: path of the file that selects the switch; None: opam was never used.
         switch_state: path of the file in which opam keeps what is installed; None: there is none.
+        places: paths, there or not, that decide which switch is in use.
     """
 
     identities: dict[str, str]
@@ -42,10 +43,11 @@ class InstalledTools(msgspec.Struct, frozen=True):
     ocamlc: str | None
     selection: str | None
     switch_state: str | None
+    places: tuple[str, ...] = ()
 
     def folders(self) -> tuple[Path, ...]:
         """Return paths that get other fingerprints when the rest may have changed."""
-        return tuple(Path(path) for path in (self.ocamlc, self.selection) if path is not None)
+        return tuple(Path(path) for path in (self.ocamlc, self.selection, *self.places) if path is not None)
 
 
 def find_tools(root: Path, cwd: Path, env: Mapping[str, str], programs: Sequence[str]) -> InstalledTools:
@@ -77,7 +79,8 @@ def _find(cwd: Path, env: Mapping[str, str], programs: Sequence[str]) -> Install
     paths = (installed("ocamlc", env), opam.selection(seen), opam.switch_state(cwd, seen))
     ocamlc, selection, state = (None if path is None else str(path) for path in paths)
     identities = {program: program_fingerprint(program, env) for program in programs}
-    return InstalledTools(identities, opam.switch(cwd, seen), ocamlc, selection, state)
+    places = tuple(map(str, opam.places(cwd, seen)))
+    return InstalledTools(identities, opam.switch(cwd, seen), ocamlc, selection, state, places)
 
 
 GET_MIRAGE = "install it with opam, then bring it onto PATH: opam install mirage && eval $(opam env)"

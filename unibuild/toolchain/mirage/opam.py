@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["dependency_digest", "fields", "installed", "selection", "switch", "switch_state"]
+__all__ = ["dependency_digest", "fields", "installed", "places", "selection", "switch", "switch_state"]
 
 DEPENDENCY_FIELDS = ("depends", "pin-depends", "x-mirage-extra-repo", "x-opam-monorepo-opam-provided")
 """What ``make depend`` reads; the other fields name a branch, a command line or a date."""
@@ -80,6 +80,11 @@ def selection(env: Mapping[str, str]) -> Path | None:
     """Return the file that says which switch is selected for the user; None where opam was never used."""
     file = _root(env) / "config"
     return file if file.is_file() else None
+
+
+def places(folder: Path, env: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return the paths, there or not, that decide which switch is in use besides the environment."""
+    return (_root(env) / "config", *(above / "_opam" / ".opam-switch" for above in (folder, *folder.parents)))
 
 
 def switch_state(folder: Path, env: Mapping[str, str]) -> Path | None:
