@@ -164,8 +164,14 @@ def test_folder_name_that_is_not_a_domain_name(tree):
 
 
 def test_folder_with_nothing_to_build(tree):
-    with pytest.raises(InputError, match=r"neither a config\.ml \(Mirage\) nor a Makefile"):
+    with pytest.raises(InputError, match=r"neither a config\.ml \(Mirage\), nor a Makefile"):
         tree().init()
+
+
+def test_folder_with_one_kernel_is_a_project_of_it(tree):
+    tree(www_xen="", www_xl="").init()
+    settings = load(tree.root, {}, {}).settings
+    assert (settings.build.kernel, settings.xl.file) == ("www.xen", "www.xl")
 
 
 def test_folder_above_projects_names_them(tree):

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from unibuild.errors import InputError, XlSyntaxError
 from unibuild.settings.loader import FILE
+from unibuild.settings.model import Build
 from unibuild.toolchain import makefile
+from unibuild.toolchain.prebuilt import find_kernel
 from unibuild.util.files import PUBLIC, reading, write_atomic
 from unibuild.util.templates import render
 from unibuild.xlcfg import parser
@@ -91,8 +93,13 @@ def look(root: Path) -> Tree:
         return Tree(root, "mirage", _domain_name(name), makefile=found.name if found else None, targets=names)
     configure = ("./configure",) if (root / "configure").is_file() and not found else ()
     if not found and not configure:
+        prebuilt = find_kernel(root, Build())
+        if prebuilt is not None:
+            neighbor = prebuilt.with_suffix(".xl")
+            described = neighbor.name if neighbor.is_file() else None
+            return Tree(root, "prebuilt", _domain_name(prebuilt.stem), prebuilt.name, xl=described)
         raise InputError(
-            f"{root} has neither a config.ml (Mirage) nor a Makefile",
+            f"{root} has neither a config.ml (Mirage), nor a Makefile, nor one kernel (*.xen)",
             hint=_elsewhere(root),
         )
     domains = _kernels_of_domains(root)

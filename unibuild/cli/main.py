@@ -43,10 +43,11 @@ DOIT = {
 
 USAGE = """\
 usage: unibuild [-C DIR] [--debug] GOAL... [key=value...]
+       unibuild [-C DIR] [--debug] GOAL KERNEL [-- ARGUMENT...]
        unibuild [-C DIR] [--debug] COMMAND [...]
 """
 ABOUT = """Build a unikernel and boot it on Xen. Only out-of-date steps run. The project is the nearest folder with an
-unibuild.toml, from here upward."""
+unibuild.toml, from here upward; KERNEL, a path, needs none."""
 AFTER = (
     "key=value overrides a setting: `unibuild boot host=lab xl.memory=64`. `unibuild help settings` lists them.",
     "Exit code: 0 done, 1 a step failed, 2 wrong input, 3 something is missing, 4 the host, 5 the domain, 6 not ready, "
@@ -102,6 +103,7 @@ def _main(argv: list[str]) -> int:
             case _:
                 break
         argv.pop(0)
+    argv = _enter_project_of_kernel(argv)
     asked = GoalOptions()
     if argv and argv[0] not in COMMANDS:
         asked, argv = split_options(argv)
@@ -160,6 +162,17 @@ def _enter(folder: str) -> None:
         os.chdir(folder)
     except OSError as error:
         raise InputError(f"cannot enter the folder {folder}: {error.strerror}") from None
+
+
+def _enter_project_of_kernel(argv: list[str]) -> list[str]:
+    """Change to the project of the kernel that the words name by its path, if they do; return the other words."""
+    from unibuild.graph.graph import GOALS
+
+    if not argv or argv[0] not in (*GOALS, "plan", "test"):
+        return argv
+    from unibuild.cli import kernel_path
+
+    return kernel_path.enter_project(argv)
 
 
 def _doit(argv: list[str], asked: GoalOptions) -> int:

@@ -62,12 +62,18 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """How the kernel is built."""
 
     toolchain: Annotated[
-        Literal["auto", "mirage", "make"],
-        Meta(description="What builds the kernel. `auto`: `mirage` where there is a `config.ml`, else `make`."),
+        Literal["auto", "mirage", "make", "prebuilt"],
+        Meta(
+            description="What builds the kernel. `auto`: `mirage` where there is a `config.ml`, `make` where there is "
+            "a Makefile, else `prebuilt`: the kernel is there already."
+        ),
     ] = "auto"
     kernel: Annotated[
         str | None,
-        Meta(description="The kernel that the build makes, from the project's folder. `mirage` finds it by itself."),
+        Meta(
+            description="The kernel that the build makes, from the project's folder. `mirage` finds it by itself, and "
+            "`prebuilt` a single file `*.xen`."
+        ),
     ] = None
     sources: Annotated[
         tuple[str, ...],
