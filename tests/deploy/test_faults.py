@@ -228,9 +228,9 @@ class Case:
         self.words["boot.console"] = "print"
         pid = os.fork()
         if pid == 0:
-            lose = redirect(output, self.root / "said")
-            self.host.fuse = Fuse(at, show, commands_only=commands_only, kill_at=kill_at, log=steps)
             try:
+                lose = redirect(output, self.root / "said")
+                self.host.fuse = Fuse(at, show, commands_only=commands_only, kill_at=kill_at, log=steps)
                 self.boot()
             except UnibuildError as error:
                 print(error, flush=True)
@@ -367,6 +367,28 @@ def telling(step: str) -> Iterator[None]:
 
 
 SCENES = [(first_boot, 16), (alongside, 20), (stop_first, 18), (rollback, 24), (not_ready, 30)]
+
+
+FAILING_DOMAIN = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import xen
+try:
+    for call in (["create", "-p", sys.argv[2]], ["unpause", "hello"]):
+        xen.play("xl", *call)
+finally:
+    with open(sys.argv[3], "a") as processes:
+        print(os.getpid(), file=processes)
+    os.wait()
+"""
+
+
+def test_domain_that_fails_ends_its_process(xen, tmp_path):
+    xl = xen.xl_file(xen.kernel("unknown word"))
+    argv = [sys.executable, "-c", FAILING_DOMAIN, str(Path(standins.__file__).parent), str(xl), str(tmp_path / "pids")]
+    process.run(argv, cwd=tmp_path)
+    assert len((tmp_path / "pids").read_text().split()) == 1
+
 
 
 @pytest.mark.long

@@ -136,14 +136,16 @@ def with_tty(command):
     from_far, words = os.pipe()
     its_status, status = os.pipe()
     if os.fork() == 0:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR)
-        for fd in (0, 1, 2):
-            os.dup2(null, fd)
-        for fd in (to_far, from_far, its_status):
-            os.close(fd)
-        os.write(status, bytes([far_side(command, modes, keys, words) & 255]))
-        os._exit(0)
+        try:
+            os.setsid()
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            for fd in (to_far, from_far, its_status):
+                os.close(fd)
+            os.write(status, bytes([far_side(command, modes, keys, words) & 255]))
+        finally:
+            os._exit(0)
     for fd in (keys, words, status):
         os.close(fd)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
