@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+import shared_models  # noqa: F401 (before anything creates a session)
 from ami_project import AmiProject, SharedSession
 from aws_calls import Caller
 from botocore.config import Config

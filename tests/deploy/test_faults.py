@@ -390,7 +390,6 @@ def test_domain_that_fails_ends_its_process(xen, tmp_path):
     assert len((tmp_path / "pids").read_text().split()) == 1
 
 
-
 @pytest.mark.long
 @pytest.mark.parametrize(("scene", "steps"), SCENES)
 def test_a_run_that_is_killed_at_any_step(case, capfd, scene, steps):

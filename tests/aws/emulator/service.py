@@ -6,15 +6,16 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
 from botocore import xform_name
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
 
 from .errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from botocore.model import OperationModel, ServiceModel
+    from botocore.model import OperationModel
 
     from .request import Params
     from .world import Region
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 @functools.cache
 def model_of(service: str) -> ServiceModel:
-    """Return botocore's model; reading EC2's takes half a second."""
-    return botocore.session.get_session().get_service_model(service)
+    """Return botocore's model; reading EC2's takes half a second.
+
+    It comes from a loader of its own, because a client of S3 removes the bucket from the paths in its loader's model.
+    """
+    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
 
 
 @dataclass(frozen=True)
