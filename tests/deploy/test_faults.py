@@ -188,7 +188,7 @@ class Case:
         """Boot in a process that is killed at a step; return what that is, None where there is no such step."""
         return self._forked(at, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
-    def cut(self, at: int, how: str) -> str | None:
+    def cut(self, at: int, how: str, output: str = "kept") -> str | None:
         """Boot in a process that loses the host at a command; return what that is.
 
         It is lost before or after the command is done, for good or for a moment.
@@ -200,7 +200,7 @@ class Case:
                 raise LostError("the connection broke")
             self.host.is_back = how == "after, for a moment"
 
-        return self._forked(at, cut, commands_only=True)
+        return self._forked(at, cut, output=output, commands_only=True)
 
     def unread(self, output: str, at: int, kill_at: int = -1) -> int:
         """Boot in a process with output that cannot be written, or vanishes at a step; return the number of steps."""
@@ -454,6 +454,17 @@ def test_a_run_that_is_killed_while_nobody_reads_its_output(case, capfd, steps_o
         one = case()
         scene(one)
         one.unread(output, step // 2, kill_at=step)
+        with telling(f"step {step}"):
+            then_all_is_well(one, capfd)
+
+
+@pytest.mark.parametrize("output", ["closed", "full", "gone"])
+@pytest.mark.parametrize("how", ["before", "after", "before, for a moment", "after, for a moment"])
+def test_a_host_that_is_lost_while_nobody_reads_the_output(case, capfd, steps_of, how, output):
+    for step in steps_of(10, 1):
+        one = case()
+        alongside(one)
+        assert one.cut(step, how, output) is not None
         with telling(f"step {step}"):
             then_all_is_well(one, capfd)
 
