@@ -10,6 +10,7 @@ from unibuild.cli import doctor as command
 from unibuild.cli import doctor_checks
 from unibuild.host import sudoers
 from unibuild.host.ssh import Ssh
+from unibuild.host.xl import XlToolstack
 from unibuild.settings.model import Lab, Settings
 
 TOML = """
@@ -147,9 +148,9 @@ def test_wrong_setting_on_the_command_line_is_an_error(project):
 @pytest.mark.skipif(shutil.which("visudo") is None, reason="no sudo here")
 @pytest.mark.parametrize("user", ["ann", "#1000", "EXAMPLE\\ann"])
 def test_printed_lines_are_valid_sudoers(tmp_path, user):
-    (tmp_path / "lines").write_text(
-        "\n".join(sudoers.sudoers(user, {name: f"/usr/bin/{name}" for name in sudoers.PROGRAMS}))
-    )
+    programs = sudoers.root_programs(XlToolstack)
+    paths = {name: f"/usr/bin/{name}" for name in programs}
+    (tmp_path / "lines").write_text("\n".join(sudoers.sudoers(user, paths, programs)))
     (tmp_path / "lines").chmod(0o440)
     subprocess.run(["visudo", "-cf", tmp_path / "lines"], check=True)
 

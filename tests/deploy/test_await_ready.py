@@ -14,7 +14,7 @@ from unibuild.domain.console_log import Log
 from unibuild.errors import HostError, SettingsError
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
-from unibuild.lab import vm
+from unibuild.lab import network, vm
 from unibuild.settings.loader import load
 from unibuild.xlcfg import parser
 
@@ -132,7 +132,7 @@ def test_leased_address(xen, monkeypatch, tmp_path):
     leases.write_text(
         "start 10.0.2.50\nstatic_lease 00:16:3E:00:00:02 10.0.2.50\nstatic_lease 00:16:3e:00:00:01 10.0.2.51\n"
     )
-    monkeypatch.setattr(reach, "_LEASES", str(leases))
+    monkeypatch.setattr(network, "_LEASES", str(leases))
     assert reach.find_leased_address(lab_host(), config(VIF)) == "10.0.2.51"
     assert reach.find_leased_address(lab_host(), config("vif = ['mac=00:16:3e:00:00:03']")) is None
     assert reach.find_leased_address(Local(uid=0), config(VIF)) is None

@@ -12,9 +12,10 @@ import toy_toolstack
 from toolstack_contract import ToolstackContract
 
 import unibuild
+from unibuild.cli import doctor_checks
 from unibuild.deploy import hosts
 from unibuild.errors import SettingsError
-from unibuild.host import toolstack
+from unibuild.host import sudoers, toolstack
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
 from unibuild.host.xl import XlToolstack
@@ -72,6 +73,21 @@ def test_boot_uses_the_toolstack_of_the_settings_and_nothing_else(tree, xen, hel
     assert "it is a toy" in said
     assert "hello powered off" in said
     assert (xen.calls("xl"), (tree.root / ".unibuild/console").is_dir()) == ([], True)
+
+
+def test_doctor_looks_for_the_programs_of_the_toolstack(tmp_path, monkeypatch, xen):
+    monkeypatch.setitem(toolstack.TOOLSTACKS, "toy", "toy_toolstack:ToyToolstack")
+    (tmp_path / "unibuild.toml").write_text(TABLE)
+    found = doctor_checks.look(load(tmp_path).settings)
+    texts = " ".join(f"{one.what} {one.text} {one.fix}" for one in found)
+    assert not re.search(r"\bxl\b|xenstore", texts, re.IGNORECASE)
+    assert {one.state for one in found if one.what == "rights"} == {"ok"}
+
+
+def test_sudoers_lines_allow_what_the_toolstack_runs_as_root():
+    programs = sudoers.root_programs(toy_toolstack.ToyToolstack)
+    lines = sudoers.sudoers("ann", {"toy": "/bin/toy", "ls": "/bin/ls", "xl": "/bin/xl"}, programs)
+    assert lines == ("ann ALL=(root) NOPASSWD: /bin/toy destroy *, \\", "    /bin/ls -d -- /*")
 
 
 PROGRAM = re.compile(

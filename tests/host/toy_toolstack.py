@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from unibuild.errors import DomainError, UnibuildError
-from unibuild.host.toolstack import Console, Diagnostic, Domain, Listing, Store, Toolstack
+from unibuild.host.toolstack import Console, Diagnostic, Domain, Listing, RootProgram, Store, Toolstack
 from unibuild.xlcfg import parser
 
 REASONS = {"poweroff": 0, "reboot": 1, "crash": 3}
@@ -141,6 +141,7 @@ class ToyConsole(Console):
 class ToyToolstack(Toolstack):
     name = "toy"
     programs = {"toy": "toy-utils"}  # noqa: RUF012
+    root_programs = {"toy": RootProgram(arguments=(" destroy *",))}  # noqa: RUF012
 
     def __init__(self, host) -> None:
         self.host = host

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "State", "finding_from_error", "lab", "look", "machine", "project", "system"]
 
 _ROOM = 64 << 20  # bytes of free space that a few kernels and their copies need
-_AS_GOOD_AS_ROOT = "whoever may run xl is as good as root there: a domain can be given any disk of the host"
 
 
 def look(settings: Settings) -> list[Finding]:
@@ -63,7 +62,7 @@ def _look(host: Host) -> Iterator[Finding]:
         facts = host.toolstack.info(background=True)
     except UnibuildError as error:
         problem = finding_from_error(host.toolstack.name, error)
-    ours = _rights(host, paths, is_xl_refused=problem is not None)
+    ours = _rights(host, paths, is_toolstack_refused=problem is not None)
     yield ours
     if problem and ours.state == "ok":
         yield problem
@@ -74,34 +73,35 @@ def _look(host: Host) -> Iterator[Finding]:
     if lacking:
         packages = " ".join(dict.fromkeys(host.toolstack.programs[name] for name in lacking))
         yield Finding("XenStore", "missing", f"no {', '.join(lacking)}", f"install there: apt install {packages}")
-    else:
+    elif others:
         yield Finding("XenStore", "ok", "its tools are there")
     yield _bridges(host)
     yield _check_space(host)
 
 
-def _rights(host: Host, paths: Mapping[str, str], *, is_xl_refused: bool) -> Finding:
+def _rights(host: Host, paths: Mapping[str, str], *, is_toolstack_refused: bool) -> Finding:
     """Check whether unibuild has the rights that it needs on the host; with sudo, find the sudoers lines for them."""
+    main, package = next(iter(host.toolstack.programs.items()))
     if not host.needs_sudo:
         who = "root" if host.user == "root" else f"{host.user}, without sudo"
-        if host.user == "root" or not is_xl_refused:
+        if host.user == "root" or not is_toolstack_refused:
             return Finding("rights", "ok", who)
-        fix = 'let this account use xl, or set sudo = "auto" for this host'
-        return Finding("rights", "missing", f"{who}: xl does not work", fix)
+        fix = f'let this account use {main}, or set sudo = "auto" for this host'
+        return Finding("rights", "missing", f"{who}: {main} does not work", fix)
+    if main not in paths:
+        return Finding("rights", "missing", f"there is no {main}", f"install Xen there: apt install {package}")
+    programs = sudoers.root_programs(host.toolstack)
     lines = "\n".join(
         (
             "the lines for /etc/sudoers.d/unibuild there (visudo -f /etc/sudoers.d/unibuild):",
-            *(f"  {line}" for line in sudoers.sudoers(host.user, paths)),
-            _AS_GOOD_AS_ROOT,
+            *(f"  {line}" for line in sudoers.sudoers(host.user, paths, programs)),
+            f"whoever may run {main} is as good as root there: a domain can be given any disk of the host",
         )
     )
-    main, package = next(iter(host.toolstack.programs.items()))
-    if main not in paths:
-        return Finding("rights", "missing", f"there is no {main}", f"install Xen there: apt install {package}")
     refused = sudoers.refused(host, paths)
     if not refused:
         return Finding("rights", "ok", f"sudo lets {host.user} run all that is needed without a password", lines)
-    if host.address == "local" and refused == tuple(paths):
+    if host.address == "local" and set(refused) == programs.keys() & paths.keys():
         text = f"sudo asks {host.user} for a password, which unibuild passes on where there is a terminal"
         return Finding("rights", "note", text, f"to see more here, run `sudo -v` first; to boot without one, {lines}")
     return Finding("rights", "missing", f"sudo does not let {host.user} run {', '.join(refused)}", lines)

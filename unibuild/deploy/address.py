@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import re
 import socket
 from typing import TYPE_CHECKING
 
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
     from unibuild.xlcfg import parser
 
 __all__ = ["address", "find_leased_address", "forward_port", "set_address"]
-
-_LEASES = "/run/udhcpd.conf"  # lab/dom0/etc/xen/scripts/vif-bridge writes lines "static_lease MAC IP"
 
 
 def set_address(config: parser.Config, given: str | None) -> str | None:
@@ -41,9 +37,9 @@ def find_leased_address(host: Host, config: parser.Config) -> str | None:
     macs = [str(vif["mac"]) for vif in _vifs(config) if vif.get("mac")]
     if host.address != "lab" or not macs:
         return None
-    leases = host.run(["cat", _LEASES], check=False, background=True).text
-    found = (re.search(rf"(?mi)^static_lease {re.escape(mac)} (\S+)", leases) for mac in macs)
-    return next((lease[1] for lease in found if lease), None)
+    from unibuild.lab.network import find_lease
+
+    return find_lease(host, macs)
 
 
 def address(host: Host, config: parser.Config, given: str | None) -> str:
@@ -84,18 +80,17 @@ def forward_port(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> I
     Raises:
         HostError: the address is not in the lab's network.
         LabError: the lab is down, or has no free port.
-        LabError: the lab is down, or has no port left.
     """
     if host.address != "lab":
         yield to, port
         return
     from unibuild.lab import vm
-    from unibuild.lab.network import parse_forward
+    from unibuild.lab.network import has_address, parse_forward
 
     lab = vm.running()
     if lab is None:
         raise LabError("the lab went down", hint="run `unibuild lab status`")
-    if not _is_in_lab(to):
+    if not has_address(to):
         raise HostError(f"{to} is not in the lab's network, 10.0.2.*")
     for rule in rules:
         here, there = parse_forward(rule)
@@ -114,12 +109,6 @@ def forward_port(host: Host, to: str, port: int, rules: Sequence[str] = ()) -> I
 def _vifs(config: parser.Config) -> list[devices.Parsed]:
     specs = config.get("vif")
     return [devices.parse_vif(str(spec)) for spec in specs] if isinstance(specs, list) else []
-
-
-def _is_in_lab(address: str) -> bool:
-    with contextlib.suppress(ValueError):  # a name
-        return ipaddress.ip_address(address) in ipaddress.ip_network("10.0.2.0/24")
-    return False
 
 
 def _free_port() -> int:

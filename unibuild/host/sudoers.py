@@ -1,7 +1,7 @@
 """The programs that unibuild runs as root on a host, and the sudoers(5) lines that allow them and no more.
 
-Each line allows as little as possible. But a user who may run ``xl`` can start a domain with any disk of the host and
-write to all of XenStore: that right is as good as root's.
+Each line allows as little as possible. But a user who may start a domain can give it any disk of the host: that right
+is as good as root's.
 """
 
 from __future__ import annotations
@@ -9,25 +9,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from unibuild.host.toolstack import RootProgram
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from unibuild.host.base import Host
+    from unibuild.host.toolstack import Toolstack
 
-__all__ = ["PROGRAMS", "find", "find_xenctx", "refused", "sudoers"]
+__all__ = ["find", "find_program", "refused", "root_programs", "sudoers"]
 
-_ELSEWHERE = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/local")  # where distributions put xenctx
-_ANY = ("",)
-# Without arguments a line allows any. The digits are written out, because * would match spaces and slashes too.
-_ARGUMENTS: Mapping[str, Sequence[str]] = {
-    "xl": _ANY,
-    **dict.fromkeys(("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), _ANY),
-    "xenctx": _ANY,  # the registers of a domain that crashed
-    "ls": (" -d -- /*",),  # is a disk there?
-    "tee": tuple(f" -a /dev/pts/{'[0-9]' * digits}" for digits in (1, 2, 3)),  # keys for a console
-}
-PROGRAMS = tuple(_ARGUMENTS)
-"""The programs that run as root."""
+_LS = RootProgram(arguments=(" -d -- /*",), probe=("-d", "--", "/dev"))  # is a disk there?
 
 _ASK_SUDO = """\
 set -f
@@ -37,7 +29,11 @@ for words; do
 done
 :
 """
-_PROBES = {"ls": ("-d", "--", "/dev"), "tee": ("-a", "/dev/pts/0"), "xl": ("list",)}
+
+
+def root_programs(toolstack: Toolstack | type[Toolstack]) -> dict[str, RootProgram]:
+    """Return the programs that unibuild runs as root on a host with this toolstack."""
+    return {**toolstack.root_programs, "ls": _LS}
 
 
 def find(host: Host) -> dict[str, str]:
@@ -46,24 +42,29 @@ def find(host: Host) -> dict[str, str]:
     Raises:
         HostError: the host cannot be reached.
     """
-    found = host.locate(PROGRAMS)
-    xenctx = found.get("xenctx") or find_xenctx(host)
-    return {**found, "xenctx": xenctx} if xenctx else found
+    programs = root_programs(host.toolstack)
+    found = host.locate(list(dict.fromkeys((*programs, *host.toolstack.programs))))
+    for name, program in programs.items():
+        if name not in found and program.folders and (path := find_program(host, name, program.folders)):
+            found[name] = path
+    return found
 
 
-def find_xenctx(host: Host, timeout: float | None = None) -> str | None:
-    """Return the full path of ``xenctx`` on a host that lacks it on the path; None: it is not installed.
+def find_program(host: Host, name: str, folders: Sequence[str], timeout: float | None = None) -> str | None:
+    """Return the full path of a program on a host that lacks it on the path; None: it is not installed.
 
     Args:
         host: the host.
+        name: its name.
+        folders: where it may be, four levels deep.
         timeout: seconds that the host has to answer.
 
     Raises:
         HostError: the host cannot be reached.
     """
-    argv = ["find", *_ELSEWHERE, "-maxdepth", "4", "-name", "xenctx"]
-    said = host.run(argv, root=False, check=False, background=True, timeout=timeout).text
-    return max((line for line in said.splitlines() if line.startswith("/")), default=None)
+    argv = ["find", *folders, "-maxdepth", "4", "-name", name]
+    printed = host.run(argv, root=False, check=False, background=True, timeout=timeout).text
+    return max((line for line in printed.splitlines() if line.startswith("/")), default=None)
 
 
 def refused(host: Host, paths: Mapping[str, str]) -> tuple[str, ...]:
@@ -72,20 +73,22 @@ def refused(host: Host, paths: Mapping[str, str]) -> tuple[str, ...]:
     Raises:
         HostError: the host cannot be reached.
     """
-    asked = {name: "|".join((path, *_PROBES.get(name, ("/",)))) for name, path in paths.items()}
-    said = host.run(["sh", "-c", _ASK_SUDO, "sh", *asked.values()], root=False, background=True, question=True).text
-    allowed = said.splitlines()
+    programs = root_programs(host.toolstack)
+    asked = {name: "|".join((paths[name], *one.probe)) for name, one in programs.items() if name in paths}
+    argv = ["sh", "-c", _ASK_SUDO, "sh", *asked.values()]
+    allowed = host.run(argv, root=False, background=True, question=True).text.splitlines()
     return tuple(name for name, words in asked.items() if words not in allowed)
 
 
-def sudoers(user: str, paths: Mapping[str, str]) -> tuple[str, ...]:
+def sudoers(user: str, paths: Mapping[str, str], programs: Mapping[str, RootProgram]) -> tuple[str, ...]:
     """Return the sudoers lines that let a user run the programs as root without a password.
 
     Args:
         user: the user's name.
-        paths: the programs' full paths by name.
+        paths: the programs' full paths by name; at least one of ``programs``.
+        programs: the result of ``root_programs``.
     """
-    commands = [paths[program] + rest for program in PROGRAMS if program in paths for rest in _ARGUMENTS[program]]
+    commands = [paths[name] + rest for name, program in programs.items() if name in paths for rest in program.arguments]
     first, *others = commands
     name = re.sub(r"([,:=!\\])", r"\\\1", user)
     lines = [f"{name} ALL=(root) NOPASSWD: {first}", *(f"    {command}" for command in others)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from unibuild.errors import SettingsError
 
@@ -29,6 +29,7 @@ __all__ = [
     "Lease",
     "Listing",
     "NewDomainRequest",
+    "RootProgram",
     "Store",
     "Toolstack",
     "open_toolstack",
@@ -297,6 +298,20 @@ class Console(Protocol):
         ...
 
 
+class RootProgram(NamedTuple):
+    """A program that runs as root on a host.
+
+    Attributes:
+        arguments: what lines of sudoers(5) allow after its path; an empty one allows any arguments.
+        probe: arguments that the lines allow, to ask sudo(8) about.
+        folders: where it is on some hosts, apart from the path.
+    """
+
+    arguments: Sequence[str] = ("",)
+    probe: Sequence[str] = ("/",)
+    folders: Sequence[str] = ()
+
+
 class Toolstack(Protocol):
     """Manages the domains of one host.
 
@@ -308,11 +323,13 @@ class Toolstack(Protocol):
         name: as in ``TOOLSTACKS``.
         store: the host's store.
         programs: what must be installed on the host, with the Debian package that has it; the main program first.
+        root_programs: what it runs as root there.
     """
 
     name: str
     store: Store
     programs: Mapping[str, str]
+    root_programs: Mapping[str, RootProgram]
 
     def list_domains(self, *, background: bool = False) -> tuple[Domain, ...]:
         """Return all domains, the control domain included.

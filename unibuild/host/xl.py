@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from unibuild.errors import CommandError, DomainError, HostError, LostError, MissingError, NoAnswerError
 from unibuild.host.batch import BatchStep
-from unibuild.host.sudoers import find_xenctx
-from unibuild.host.toolstack import Device, Diagnostic, Domain, HostFacts, Toolstack
+from unibuild.host.sudoers import find_program
+from unibuild.host.toolstack import Device, Diagnostic, Domain, HostFacts, RootProgram, Toolstack
 from unibuild.host.xenstore import XenStore
 from unibuild.host.xenstore import parse as parse_store
 from unibuild.host.xl_errors import explain
@@ -46,6 +46,15 @@ _PROGRAMS: Mapping[str, str] = {
     **dict.fromkeys(
         ("xenstore-ls", "xenstore-read", "xenstore-rm", "xenstore-watch", "xenstore-write"), "xenstore-utils"
     ),
+}
+_XENCTX_FOLDERS = ("/usr/lib", "/usr/lib64", "/usr/libexec", "/usr/sbin", "/usr/local")  # of distributions
+# The digits are written out, because * in a line of sudoers would match spaces and slashes too.
+_KEYS = tuple(f" -a /dev/pts/{'[0-9]' * digits}" for digits in (1, 2, 3))
+_ROOT_PROGRAMS: Mapping[str, RootProgram] = {
+    **dict.fromkeys(_PROGRAMS, RootProgram()),
+    "xl": RootProgram(probe=("list",)),
+    "xenctx": RootProgram(folders=_XENCTX_FOLDERS),  # the registers of a domain that crashed
+    "tee": RootProgram(arguments=_KEYS, probe=("-a", "/dev/pts/0")),  # keys for a console
 }
 _LIST = ("xl", "list", "-v")
 _INFO = ("xl", "info")
@@ -90,6 +99,7 @@ class XlToolstack(Toolstack):
 
     name = "xl"
     programs = _PROGRAMS
+    root_programs = _ROOT_PROGRAMS
 
     store: XenStore
 
@@ -304,7 +314,7 @@ class XlToolstack(Toolstack):
         try:
             return self._host.run(["xenctx", *arguments], timeout=remaining()).text
         except MissingError:
-            path = find_xenctx(self._host, remaining())
+            path = find_program(self._host, "xenctx", _XENCTX_FOLDERS, remaining())
         if path is None:
             raise MissingError(f"{self._host.name} lacks the program xenctx, which is part of Xen's utilities")
         return self._host.run([path, *arguments], timeout=remaining()).text

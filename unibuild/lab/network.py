@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from pathlib import Path
@@ -10,12 +11,35 @@ from typing import TYPE_CHECKING
 from unibuild.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["FIRST_ADDRESS", "NETDEV", "local_networks", "parse_forward", "rules"]
+    from unibuild.host.base import Host
+
+__all__ = ["FIRST_ADDRESS", "NETDEV", "find_lease", "has_address", "local_networks", "parse_forward", "rules"]
 
 FIRST_ADDRESS = "10.0.2.50"
 """The first address that the lab VM leases."""
+
+_NETWORK = "10.0.2.0/24"
+_LEASES = "/run/udhcpd.conf"  # dom0/etc/xen/scripts/vif-bridge writes lines "static_lease MAC IP"
+
+
+def find_lease(host: Host, macs: Sequence[str]) -> str | None:
+    """Return the IP address that the lab's DHCP server gives to one of these MAC addresses, or None.
+
+    Raises:
+        HostError: the lab is out of reach.
+    """
+    leases = host.run(["cat", _LEASES], check=False, background=True).text
+    found = (re.search(rf"(?mi)^static_lease {re.escape(mac)} (\S+)", leases) for mac in macs)
+    return next((lease[1] for lease in found if lease), None)
+
+
+def has_address(address: str) -> bool:
+    """Return whether an IP address is in the lab's network; a name is not."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(address) in ipaddress.ip_network(_NETWORK)
+    return False
 
 
 def parse_forward(rule: str) -> tuple[int, str]:
