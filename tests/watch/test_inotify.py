@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from unibuild.util import inotify as inotify_events
 from unibuild.watch import inotify
 from unibuild.watch.inotify import InotifyWatcher
 
@@ -89,11 +90,41 @@ def test_nothing_is_watched_with_poll(tmp_path, woken):
         assert (watched.is_polling, watched.folders) == (True, frozenset())
 
 
-def test_death_of_the_thread_is_a_failure(tmp_path, woken, watched):
-    watched._fd.stop()
-    watched._fd.join(TIMEOUT)
-    watched.check()
-    assert "thread" in watched.failure
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_death_of_the_thread_is_a_failure(tmp_path):
+    with InotifyWatcher(sys.exit) as watched:
+        watched.watch([str(tmp_path)])
+        watched.check()
+        assert not watched.is_polling
+        (tmp_path / "a").touch()
+        watched._inotify._thread.join(TIMEOUT)
+        watched.check()
+        assert watched.is_polling
+
+
+def test_a_watch_that_was_removed_does_not_wake(tmp_path, woken, watched):
+    (tmp_path / "folder").mkdir()
+    watched.watch([str(tmp_path), str(tmp_path / "folder")])
+    woken.event.clear()
+    watched.watch([str(tmp_path / "folder")])
+    assert woken.by((tmp_path / "folder" / "a").touch)
+    assert not watched.is_stale
+
+
+def test_the_other_name_of_a_folder_stays_watched(tmp_path, woken, watched):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    watched.watch([str(tmp_path / "folder"), str(tmp_path / "link")])
+    watched.watch([str(tmp_path / "link")])
+    woken.event.wait(0.1)
+    assert woken.by((tmp_path / "folder" / "a").touch)
+
+
+def test_overflow_of_the_kernels_queue_wakes(woken, watched):
+    woken.event.clear()
+    watched._receive([inotify_events.Event(-1, inotify_events.OVERFLOW, "")])
+    assert woken.event.is_set()
+    assert not watched.is_stale
 
 
 LIMITED = """

@@ -76,7 +76,7 @@ class Scanner(contextlib.AbstractContextManager["Scanner"]):
         return WatchesFailed(failure, self.watcher.hint) if failure is not None else found
 
     def _touched(self) -> None:
-        """Wake the loop; called in watchdog's thread."""
+        """Wake the loop; called in the thread that reads inotify's events."""
         if not self.is_touched:
             self.is_touched = True
             self._wake()
