@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import toy_toolchain
 
+import unibuild
 from unibuild.errors import BuildError, SettingsError
 from unibuild.settings.loader import Project, load
 from unibuild.settings.model import Build, Settings
 from unibuild.toolchain import registry
-from unibuild.toolchain.base import Step
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAKE = {
     "unibuild.toml": '[build]\nkernel = "hello.xen"\ndepend = "deps"\n',
@@ -23,40 +25,7 @@ MAKE = {
 
 
 PREBUILT = {"unibuild.toml": "", "hello.xen": ""}
-
-
-class Toy:
-    """The smallest toolchain: it copies a file."""
-
-    name = "toy"
-    xl = None
-    xl_in = None
-
-    def __init__(self, project: Project) -> None:
-        self.root = project.root
-        self.kernel = self.root / "toy.xen"
-
-    def steps(self) -> tuple[Step, ...]:
-        argv = ("cp", "toy.txt", "toy.xen")
-        source = self.root / "toy.txt"
-        return (Step("build", "copy it", (argv,), self.root, inputs=(source,), targets=(self.kernel,)),)
-
-    def digest(self, path: Path, step: str) -> str:
-        return path.read_text()
-
-    def question(self, step: str) -> None:
-        return None
-
-    def database(self) -> None:
-        return None
-
-    def check(self, step: str) -> None:
-        if not self.kernel.is_file():
-            raise BuildError("no kernel")
-
-
 PROJECTS = {"make": MAKE, "prebuilt": PREBUILT, "toy": {"unibuild.toml": "", "toy.txt": "a"}}
-TOY = registry.Registration(lambda project: (project.root / "toy.txt").is_file(), Toy)
 
 
 @pytest.fixture
@@ -66,7 +35,7 @@ def version() -> str:
 
 @pytest.fixture(params=[*registry.TOOLCHAINS, "toy"])
 def project(request, tree, tmp_path, monkeypatch) -> Project:
-    monkeypatch.setitem(registry.TOOLCHAINS, "toy", TOY)
+    monkeypatch.setitem(registry.TOOLCHAINS, "toy", toy_toolchain.REGISTRATION)
     if request.param == "mirage":
         return load(request.getfixturevalue("unikernel").root)
     return load(tree(PROJECTS[request.param]))
@@ -137,7 +106,7 @@ def test_a_command_that_asks_or_prints_is_an_argument_list_or_none(toolchain):
 
 
 def test_auto_takes_the_first_that_matches(tree, monkeypatch):
-    monkeypatch.setitem(registry.TOOLCHAINS, "toy", TOY)
+    monkeypatch.setitem(registry.TOOLCHAINS, "toy", toy_toolchain.REGISTRATION)
     assert registry.choose(load(tree({**MAKE, "toy.txt": ""}))).name == "make"
 
 
@@ -145,3 +114,22 @@ def test_an_unknown_name_is_an_error(tmp_path):
     with pytest.raises(SettingsError) as caught:
         registry.choose(Project(tmp_path, None, Settings(build=Build(toolchain="cargo"))))
     assert "make" in caught.value.hint
+
+
+def test_command_builds_with_a_toolchain_of_the_registry(tree, hello_kernels):
+    root = tree({"unibuild.toml": 'name = "hello"\n', "toy.txt": ""})
+    (root / "toy.txt").write_bytes(hello_kernels.pv.read_bytes())
+    program = (
+        "import toy_toolchain; from unibuild.toolchain.registry import TOOLCHAINS; from unibuild import _fast_path; "
+        "TOOLCHAINS['toy'] = toy_toolchain.REGISTRATION; _fast_path.script()"
+    )
+    path = os.pathsep.join((str(Path(__file__).parent), *filter(None, sys.path)))
+    subprocess.run([sys.executable, "-c", program, "xl"], cwd=root, env={**os.environ, "PYTHONPATH": path}, check=True)
+    assert (root / ".unibuild/hello.xen").read_bytes() == hello_kernels.pv.read_bytes()
+    assert "hello.xen" in (root / ".unibuild/hello.xl").read_text()
+
+
+def test_no_module_asks_which_toolchain_it_is():
+    package = Path(unibuild.__file__).parent
+    asking = [path for path in package.rglob("*.py") if re.search(r"toolchain\.name (?:==|!=|in) ", path.read_text())]
+    assert asking == []

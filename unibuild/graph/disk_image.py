@@ -39,7 +39,7 @@ def plan(found: Graph) -> DiskImage:
     about = kernel.inspect(found.kernel)
     kind: Literal["pv", "pvh"] = "pv" if not about.pvh or config.get("type") == "pv" else "pvh"
     text = cmdline.effective(config) if settings.cmdline is None else settings.cmdline
-    is_mirage = found.toolchain.name == "mirage" or about.solo5_abi is not None
+    is_mirage = found.toolchain.has_mirage_cmdline or about.solo5_abi is not None
     is_old = kind == "pv" or re.match(r"3\.|4\.[0-3]\.", getattr(found.toolchain, "version", "")) is not None
     line = CommandLine(text, cmdline.split(text, old=is_old) if is_mirage else None)
     ramdisk = config.get("ramdisk")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from unibuild.settings.loader import Project
+    from unibuild.settings.model import Image, Settings, Xl
     from unibuild.toolchain.base import Step, Toolchain
 
 __all__ = ["BUILT_ALREADY", "EC2", "GOALS", "Graph", "Stage", "graph", "latest", "renewed"]
@@ -105,7 +106,7 @@ class Graph(NamedTuple):
         """Return the text of the patched ``.xl``; ``ends`` and the errors are those of ``xl_file.render``."""
         from unibuild.graph import xl_file
 
-        mirage = self.toolchain.name == "mirage"
+        mirage = self.toolchain.has_mirage_cmdline
         ends = xl_file.ENDS if ends is None else ends
         try:
             return xl_file.render(self.project, self.kernel, self.start, self.toolchain.xl_in, mirage=mirage, ends=ends)
@@ -135,7 +136,7 @@ def graph(project: Project) -> Graph:
     kernel, xl = folder / f"{name}.xen", folder / f"{name}{own}.xl"
 
     steps = toolchain.steps()
-    stages = [_stage(project, toolchain, kernel, step) for step in steps]
+    stages = [_stage(project.root, project.settings.image, toolchain, kernel, step) for step in steps]
     start = project.root / project.settings.xl.file if project.settings.xl.file else toolchain.xl
     by_step = any(start in step.targets for step in steps)
     xl_watch = StageInputs(
@@ -143,15 +144,20 @@ def graph(project: Project) -> Graph:
         inputs=_strings([start] if start and not by_step else []),
         made=_strings([path for path in (kernel, start if by_step else None, toolchain.xl_in) if path]),
         targets=(str(xl),),
-        fingerprint=_xl_fingerprint(project),
+        fingerprint=_xl_fingerprint(project.root, project.settings),
         digest=_digest(toolchain, folder, "xl"),
     )
     stages.append(Stage(f"xl{of}", f"write {STATE}/{xl.name}, what xl reads", xl_watch, (), None))
     exports = (
         _export(
-            f"libvirt{of}", "the domain for libvirt", project, xl_watch, xl.with_suffix(".xml"), ("libvirt.xml.j2",)
+            f"libvirt{of}",
+            "the domain for libvirt",
+            project.root,
+            xl_watch,
+            xl.with_suffix(".xml"),
+            ("libvirt.xml.j2",),
         ),
-        _image(f"image{of}", project, xl_watch, xl.with_suffix(".img"), start),
+        _image(f"image{of}", project.root, project.settings, xl_watch, xl.with_suffix(".img"), start),
     )
     return Graph(project, toolchain, tuple(stages), start, kernel, xl, exports)
 
@@ -165,27 +171,28 @@ def latest(found: Graph, stage: Stage) -> Stage:
 def renewed(found: Graph, stage: Stage) -> Stage:
     """Return a stage of a toolchain as it is now, after its build."""
     steps = {step.name: step for step in found.toolchain.steps()}
-    return _stage(found.project, found.toolchain, found.kernel, steps[stage.name])
+    project = found.project
+    return _stage(project.root, project.settings.image, found.toolchain, found.kernel, steps[stage.name])
 
 
-def _stage(project: Project, toolchain: Toolchain, kernel: Path, step: Step) -> Stage:
+def _stage(root: Path, image: Image, toolchain: Toolchain, kernel: Path, step: Step) -> Stage:
     """Return the stage of a toolchain's step; ``kernel`` is unibuild's copy, which the build leaves too."""
-    exported = {str(project.root / file) for file in (project.settings.image.file,) if file}
+    exported = {str(root / file) for file in (image.file,) if file}
     targets = (*step.targets, kernel) if step.name == "build" else step.targets
     watch = StageInputs(
-        root=str(project.root),
+        root=str(root),
         inputs=tuple(path for path in _strings(step.inputs) if path not in exported),
         made=_strings(step.made),
         targets=_strings(targets),
         fingerprint=step.fingerprint,
-        digest=_digest(toolchain, project.root / STATE, step.name),
+        digest=_digest(toolchain, root / STATE, step.name),
         left_over=_strings(step.left_over),
         why=step.why,
         outputs=_strings(step.outputs),
         touches=step.judge,
         gone=_strings(step.gone),
     )
-    return Stage(step.name, step.doc, watch, _strings((project.root, *step.folders)), step)
+    return Stage(step.name, step.doc, watch, _strings((root, *step.folders)), step)
 
 
 def _digest(toolchain: Toolchain, folder: Path, step: str) -> Callable[[str], str]:
@@ -197,41 +204,41 @@ def _digest(toolchain: Toolchain, folder: Path, step: str) -> Callable[[str], st
     return of
 
 
-def _export(name: str, what: str, project: Project, watch: StageInputs, path: Path, used: tuple[str, ...]) -> Stage:
+def _export(name: str, what: str, root: Path, watch: StageInputs, path: Path, used: tuple[str, ...]) -> Stage:
     """Return a stage that writes what the ``.xl`` says in another form, with templates that a project may have."""
-    own = [project.root / templates.FOLDER / template for template in used]
+    own = [root / templates.FOLDER / template for template in used]
     inputs = (*watch.inputs, *(str(template) for template in own if template.is_file()))
-    where = path.relative_to(project.root) if path.is_relative_to(project.root) else path
+    where = path.relative_to(root) if path.is_relative_to(root) else path
     return Stage(name, f"write {where}, {what}", watch._replace(inputs=inputs, targets=(str(path),)), (), None)
 
 
-def _image(name: str, project: Project, watch: StageInputs, path: Path, start: Path | None) -> Stage:
+def _image(name: str, root: Path, settings: Settings, watch: StageInputs, path: Path, start: Path | None) -> Stage:
     """Return the stage of the disk image."""
     import msgspec
 
-    wanted = project.settings.image
-    ramdisks = _ramdisk(project, start) if wanted.ramdisks is None else wanted.ramdisks
-    told = {f"image.{key}": json.dumps(value) for key, value in msgspec.to_builtins(wanted).items()}
-    told["publish.virtualization"] = project.settings.publish.virtualization
+    wanted = settings.image
+    ramdisks = _ramdisk(root, settings.xl, start) if wanted.ramdisks is None else wanted.ramdisks
+    values = {f"image.{key}": json.dumps(value) for key, value in msgspec.to_builtins(wanted).items()}
+    values["publish.virtualization"] = settings.publish.virtualization
     more = watch._replace(
-        inputs=(*watch.inputs, *(str(project.root / each) for each in ramdisks)),
-        fingerprint={**watch.fingerprint, **told},
+        inputs=(*watch.inputs, *(str(root / each) for each in ramdisks)),
+        fingerprint={**watch.fingerprint, **values},
     )
-    path = project.root / wanted.file if wanted.file else path
-    return _export(name, "a disk that boots the kernel", project, more, path, ("menu.lst.j2", "grub.cfg.j2"))
+    path = root / wanted.file if wanted.file else path
+    return _export(name, "a disk that boots the kernel", root, more, path, ("menu.lst.j2", "grub.cfg.j2"))
 
 
-def _ramdisk(project: Project, start: Path | None) -> list[Path]:
+def _ramdisk(root: Path, xl: Xl, start: Path | None) -> list[Path]:
     """Return the ramdisk that the ``.xl`` will name."""
-    said: object = project.settings.xl.set.get("ramdisk")
-    text = start.read_bytes() if said is None and start and start.is_file() else b""
+    named: object = xl.set.get("ramdisk")
+    text = start.read_bytes() if named is None and start and start.is_file() else b""
     if b"ramdisk" in text:  # the grammar costs too much for everybody
         from unibuild.xlcfg import parser
 
         with contextlib.suppress(InputError):  # the stage that writes the .xl reports it
-            said = parser.parse(text.decode(errors="surrogateescape")).get("ramdisk")
-    folders = [project.root, *([start.parent] if start else [])]
-    found = [folder / str(said) for folder in folders if said]
+            named = parser.parse(text.decode(errors="surrogateescape")).get("ramdisk")
+    folders = [root, *([start.parent] if start else [])]
+    found = [folder / str(named) for folder in folders if named]
     return [next((path for path in found if path.exists()), found[0])] if found else []
 
 
@@ -239,15 +246,14 @@ def _strings(paths: tuple[Path, ...] | list[Path]) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
-def _xl_fingerprint(project: Project) -> Mapping[str, str]:
+def _xl_fingerprint(root: Path, settings: Settings) -> Mapping[str, str]:
     """Return the settings that decide what is in the ``.xl``, and the version of the code that writes it."""
     import msgspec
 
-    settings = project.settings
-    told = {"name": settings.name, "unibuild": unibuild.__version__, "folder": str(project.root)}
-    told |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
-    told["boot.args"] = msgspec.to_builtins(settings.boot.args)
-    return {key: json.dumps(value, sort_keys=True) for key, value in told.items()}
+    values = {"name": settings.name, "unibuild": unibuild.__version__, "folder": str(root)}
+    values |= {f"xl.{key}": value for key, value in msgspec.to_builtins(settings.xl).items()}
+    values["boot.args"] = msgspec.to_builtins(settings.boot.args)
+    return {key: json.dumps(value, sort_keys=True) for key, value in values.items()}
 
 
 def _cut(name: str) -> str:

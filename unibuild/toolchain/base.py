@@ -121,6 +121,10 @@ class Toolchain(Protocol):
         """The absolute path of the kernel that the build writes."""
 
     @property
+    def has_mirage_cmdline(self) -> bool:
+        """Whether its kernels split their command line into words as Mirage's do."""
+
+    @property
     def xl(self) -> Path | None:
         """The absolute path of the ``.xl`` file that configure writes; None if it writes none."""
 

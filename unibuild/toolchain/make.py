@@ -57,6 +57,7 @@ class MakeToolchain:
     """
 
     name = "make"
+    has_mirage_cmdline = False
     xl: Path | None = None
     xl_in: Path | None = None
 

@@ -28,6 +28,7 @@ class PrebuiltToolchain:
     """
 
     name = "prebuilt"
+    has_mirage_cmdline = False
     xl_in: Path | None = None
 
     def __init__(self, root: Path, build: Build) -> None:

@@ -58,6 +58,7 @@ class MirageToolchain:
     """
 
     name = "mirage"
+    has_mirage_cmdline = True
 
     def __init__(self, root: Path, settings: Settings, version: str, program: str) -> None:
         self.root = root
