@@ -34,7 +34,7 @@ from unibuild.ec2.account import open_account
 from unibuild.ec2.launch import locked_launch
 
 project = load(Path.cwd())
-aws = open_account(project)
+aws = open_account(project.settings.publish)
 ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == sys.argv[1])
 with locked_launch(project, aws, aws.region) as launch:
     launch.run(ami, replace=True, terminate=False)
@@ -60,7 +60,7 @@ class Launches:
 
     def run(self, image: str, *, replace: bool = False, terminate: bool = False) -> None:
         project = load(self.project.root)
-        aws = open_account(project)
+        aws = open_account(project.settings.publish)
         ami = next(one for one in inventory.list_amis(aws, aws.region) if one.id == image)
         with locked_launch(project, aws, aws.region) as launch:
             launch.run(ami, replace=replace, terminate=terminate)

@@ -353,8 +353,8 @@ class Toolchain:
 def test_toolchain_and_arguments_are_recorded(life):
     life.tree.write("hello.xen", "\0GCC: (Debian 12.2.0-14) 12.2.0\0")
     project = load(life.tree.root, {"boot.args": "--port=80 '--hello=a b'"}, {})
-    told = provenance.facts(project, Toolchain(life.tree.root / "hello.xen"))
-    assert told == {
+    facts = provenance.facts(project.root, project.settings, Toolchain(life.tree.root / "hello.xen"))
+    assert facts == {
         "toolchain": "mirage 4.11.1",
         "compiler": "GCC: (Debian 12.2.0-14) 12.2.0",
         "arguments": "--port=80 '--hello=a b'",
@@ -364,4 +364,6 @@ def test_toolchain_and_arguments_are_recorded(life):
 def test_compiler_is_read_from_the_kernel(life):
     life.tree.write("k.c", "int main;")
     life.tree.run(shutil.which("gcc"), "-c", "k.c", "-o", "hello.xen")
-    assert provenance.facts(life.project, Toolchain(life.tree.root / "hello.xen"))["compiler"].startswith("GCC: (")
+    project = life.project
+    facts = provenance.facts(project.root, project.settings, Toolchain(life.tree.root / "hello.xen"))
+    assert facts["compiler"].startswith("GCC: (")

@@ -106,7 +106,7 @@ def test_uploaded_image_boots_and_launches(aws: Emulator, project) -> None:
     said = (project.project.root / ".unibuild/test/image.log").read_bytes().decode(errors="replace")
     assert any(row.rstrip().endswith(f"command line: {LINE}") for row in said.splitlines()), said
     aws.world.console = lambda instance: said if instance.volume is volume.snapshot else ""
-    client = open_account(project.project)
+    client = open_account(project.project.settings.publish)
     (ami,) = inventory.list_amis(client, client.region)
     with locked_launch(project.project, client, client.region) as launch:
         launch.run(ami, replace=False, terminate=False)

@@ -45,7 +45,7 @@ class _Asked:
 
     @property
     def regions(self) -> list[str]:
-        return account.regions(self.project, self.aws, self.words.region)
+        return account.regions(self.project.settings.publish, self.aws, self.words.region)
 
     @property
     def unikernel(self) -> str | None:
@@ -74,7 +74,7 @@ def main(argv: list[str]) -> int:
     if not least <= len(words.words) <= most:
         raise InputError(f"`unibuild ami {words.verb}` takes {_count(least, most)}, given: {len(words.words)}")
     project = load(Path.cwd(), overrides, required=False)
-    return int(words.act(_Asked(words, project, account.open_account(project))))
+    return int(words.act(_Asked(words, project, account.open_account(project.settings.publish))))
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
@@ -273,7 +273,7 @@ def _rollback(asked: _Asked) -> int:
     words = asked.words
     region = words.region[0] if words.region else asked.aws.region
     plan = CallPlan() if words.plan else None
-    aws = account.open_account(asked.project, region, plan)
+    aws = account.open_account(asked.project.settings.publish, region, plan)
     told = rollback(asked.project, aws, words.words[0] if words.words else None, show=not words.json)
     if plan is not None:
         if words.json:
@@ -291,13 +291,13 @@ def _terminate(asked: _Asked) -> int:
     from unibuild.ec2.launch import locked_launch
 
     words = asked.words
-    regions = account.regions(asked.project, asked.aws, words.region)
+    regions = account.regions(asked.project.settings.publish, asked.aws, words.region)
     plan = CallPlan() if words.plan else None
     terminated: list[str] = []
     if plan is None and not _confirmed(words, "Terminate the instance of this project?"):
         return 0
     for region in regions:
-        aws = account.open_account(asked.project, region, plan)
+        aws = account.open_account(asked.project.settings.publish, region, plan)
         with locked_launch(asked.project, aws, region, show=False) as launch:
             terminated += launch.terminate_all()
     if words.json:

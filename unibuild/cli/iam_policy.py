@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     )
     asked = parser.parse_intermixed_args(argv)
     project = load(Path.cwd(), dict(word.partition("=")[::2] for word in asked.settings), required=False)
-    region = account.open_account(project, asked.region).region
+    region = account.open_account(project.settings.publish, asked.region).region
     name = account.unikernel_name(project)
     told = iam_policy.policy(project.settings, name, region, launch=not asked.no_launch, clean=not asked.no_clean)
     if asked.split:

@@ -194,7 +194,7 @@ def _reject(change: Replacement, made: NewDomain, verdict: Readiness, before: Ge
     project, name = change.project, made.instance.name
     on_failure = project.settings.boot.ready.on_failure
     assert made.reader is not None
-    written = crash_report.write(project, change.host, made.domain, verdict.end, made.reader)
+    written = crash_report.write(state_dir(project.root), change.host, made.domain, verdict.end, made.reader)
     error = NotReadyError(f"{name} {verdict.why}", hint=crash_report.lines(written, made.reader))
     outcome = "crashed" if verdict.end and not verdict.end.is_good else "not ready"
     if on_failure == "keep" and verdict.end is None:
@@ -252,6 +252,6 @@ def _facts(project: Project) -> dict[str, str]:
     from unibuild.toolchain.registry import choose
 
     try:
-        return provenance.facts(project, choose(project))
+        return provenance.facts(project.root, project.settings, choose(project))
     except UnibuildError:  # no toolchain here builds the kernel
         return {}

@@ -342,7 +342,8 @@ def _finish(attached: AttachedDomain, end: DomainExit, output: ConsoleOutput) ->
     """
     host, domain = attached.host, attached.domain
     how = f"{domain.name} {end.why}" + ("" if end.code is None else f" with exit code {end.code}")
-    written = None if end.is_good else crash_report.write(attached.project, host, domain, end, attached.reader)
+    state = state_dir(attached.project.root)
+    written = None if end.is_good else crash_report.write(state, host, domain, end, attached.reader)
     _remove(attached, "ended" if end.is_good else "crashed", end.why)
     if end.is_good:
         output.say(how)

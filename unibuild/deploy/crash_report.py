@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from unibuild.domain import records
 from unibuild.domain.generations import GenerationStore
 from unibuild.errors import UnibuildError
-from unibuild.settings.loader import state_dir
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +17,15 @@ if TYPE_CHECKING:
     from unibuild.domain.generations import Generation
     from unibuild.host.base import Host
     from unibuild.host.toolstack import Domain
-    from unibuild.settings.loader import Project
 
 __all__ = ["lines", "write"]
 
 
-def write(project: Project, host: Host, domain: Domain, end: DomainExit | None, reader: Reader) -> Report | None:
+def write(state: Path, host: Host, domain: Domain, end: DomainExit | None, reader: Reader) -> Report | None:
     """Write the crash report of a domain that still exists; None: its generation is no longer known.
 
     Args:
-        project: the project.
+        state: the project's folder ``.unibuild``.
         host: the domain's host.
         domain: the domain.
         end: how it stopped; None: it still runs, but is not ready.
@@ -35,7 +33,6 @@ def write(project: Project, host: Host, domain: Domain, end: DomainExit | None, 
     """
     from unibuild.domain.crash import report
 
-    state = state_dir(project.root)
     generation = _generation(state, host, domain)
     if generation is None:
         return None

@@ -42,7 +42,7 @@ def collect(project: Project) -> dict[str, Any]:
     """Return what ``history --json`` prints; it queries each host that the records name."""
     state = project.root / STATE
     records = record.load_all(state)
-    answers = query_hosts(project, records)
+    answers = query_hosts(project.settings, records)
     runs: dict[int, list[str]] = {}
     for host, made in sorted(records.items()):
         if made.good and answers[host].state(made.good) == "running":

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from unibuild.deploy import hosts
 from unibuild.deploy.up_to_date import has_same_ramdisk, identify, identify_xl, is_same
 from unibuild.domain import records as record
@@ -30,9 +32,11 @@ from unibuild.util.output import age, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from pathlib import Path
 
     from unibuild.domain.records import DomainRecord, HostRecord
     from unibuild.settings.loader import Project
+    from unibuild.settings.model import Settings
 
     Saved = Callable[[str], Any]
 
@@ -87,24 +91,24 @@ def collect(project: Project, saved: Saved, now: datetime | None = None) -> dict
         now: the time, for tests.
     """
     records = record.load_all(project.root / STATE)
-    answers = query_hosts(project, records)
+    answers = query_hosts(project.settings, records)
     known = {one.number: one.facts for one in GenerationStore(project.root / STATE).all()}
     report = [_host(project, records[host], answers[host], known, now or datetime.now(UTC)) for host in sorted(records)]
     tree = {**_stale(project, saved), "revision": provenance.revision(project.root).get("revision")}
     return {"version": VERSION, "root": str(project.root), "tree": tree, "hosts": report}
 
 
-def query_hosts(project: Project, names: Collection[str]) -> dict[str, HostAnswer]:
+def query_hosts(settings: Settings, names: Collection[str]) -> dict[str, HostAnswer]:
     """Query several hosts for their domains at once; a host that cannot be queried is not an error.
 
     Args:
-        project: the project.
+        settings: all settings.
         names: the hosts' names in the records.
     """
     if len(names) == 1:  # only a single host may ask for a password
-        return {name: _query_host(project, name, background=False) for name in names}
+        return {name: _query_host(settings, name, background=False) for name in names}
     with ThreadPoolExecutor(max_workers=max(len(names), 1)) as pool:
-        return dict(zip(names, pool.map(lambda name: _query_host(project, name, background=True), names), strict=True))
+        return dict(zip(names, pool.map(lambda name: _query_host(settings, name, background=True), names), strict=True))
 
 
 def render(report: Mapping[str, Any]) -> Iterator[str]:
@@ -151,9 +155,9 @@ def _notes(one: Mapping[str, Any]) -> Iterator[str]:
         yield f"{one['host']}: the running domain differs from what was built: {' and '.join(one['differs'])}"
 
 
-def _query_host(project: Project, name: str, *, background: bool) -> HostAnswer:
+def _query_host(settings: Settings, name: str, *, background: bool) -> HostAnswer:
     try:
-        host = hosts.open_running(at(project, name).settings, any_lab=True)
+        host = hosts.open_running(msgspec.structs.replace(settings, host=name), any_lab=True)
         return HostAnswer(host.toolstack.list_domains(background=background)) if host else HostAnswer(is_down=True)
     except UnibuildError as error:
         return HostAnswer(problem=error.message)
@@ -182,7 +186,7 @@ def _host(
         "kernel_sha256": one.files.kernel.sha256 if one else None,
         "xl_sha256": one.files.xl.sha256 if one else None,
         "differs": _differs(apply_host(at(project, made.host)), one) if one else [],
-        "pending": _pending(project, made, answer),
+        "pending": _pending(project.root, made, answer),
     }
 
 
@@ -194,11 +198,11 @@ def _words(state: str, domain: Domain | None) -> str:
     return words.get(state, state)
 
 
-def _pending(project: Project, made: HostRecord, answer: HostAnswer) -> dict[str, Any] | None:
+def _pending(root: Path, made: HostRecord, answer: HostAnswer) -> dict[str, Any] | None:
     one = made.pending
     if one is None:
         return None
-    underway = files.is_locked(record.lock_path(project.root / STATE, made.host))
+    underway = files.is_locked(record.lock_path(root / STATE, made.host))
     return {
         "generation": one.generation,
         "uuid": one.uuid,

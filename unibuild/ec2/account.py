@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
     from unibuild.aws.dry_run import CallPlan
     from unibuild.aws.inventory import Ami
+    from unibuild.settings.ami import Publish
     from unibuild.settings.loader import Project
 
 __all__ = ["find_amis", "list_amis", "open_account", "regions", "unikernel_name"]
 
 
-def open_account(project: Project, region: str | None = None, plan: CallPlan | None = None) -> Aws:
+def open_account(publish: Publish, region: str | None = None, plan: CallPlan | None = None) -> Aws:
     """Return the account that the project's settings and boto3's credential chain give; no call is made yet.
 
     Args:
-        project: the project.
+        publish: the settings ``[publish]``.
         region: overrides the region in the settings.
         plan: records the calls that would change something, instead of making them.
     """
-    settings = project.settings.publish
-    return Aws(settings.profile, region or settings.region, plan=plan, notify=note)
+    return Aws(publish.profile, region or publish.region, plan=plan, notify=note)
 
 
 def unikernel_name(project: Project) -> str:
@@ -37,13 +37,13 @@ def unikernel_name(project: Project) -> str:
     return project.settings.name or project.root.name or "kernel"
 
 
-def regions(project: Project, aws: Aws, asked: Sequence[str] = ()) -> list[str]:
+def regions(publish: Publish, aws: Aws, asked: Sequence[str] = ()) -> list[str]:
     """Return the regions that were asked for, or all in the settings, with the one where AMIs are published first.
 
     Raises:
         AwsError: no region is set.
     """
-    return list(dict.fromkeys(asked or (aws.region, *project.settings.publish.regions)))
+    return list(dict.fromkeys(asked or (aws.region, *publish.regions)))
 
 
 def list_amis(aws: Aws, regions: Sequence[str], name: str | None) -> list[Ami]:

@@ -367,7 +367,7 @@ def launch_ami(found: Graph, *, replace: bool, terminate: bool, planned: bool = 
     """
     ami = next(iter(publish(found, planned=planned).values()))
     plan = CallPlan() if planned else None
-    aws = open_account(found.project, plan=plan)
+    aws = open_account(found.project.settings.publish, plan=plan)
     with locked_launch(found.project, aws, ami.region) as launch:
         launch.run(ami, replace=replace, terminate=terminate)
     if plan is not None:

@@ -70,7 +70,7 @@ def publish(found: Graph, *, planned: bool = False, via: Via | None = None) -> d
     image = images.plan(found)
     check_kind(image.kind, settings.virtualization)
     plan = CallPlan() if planned else None
-    aws = open_account(found.project, plan=plan)
+    aws = open_account(found.project.settings.publish, plan=plan)
     asked = ami_spec(found, image)
     state = state_dir(found.project.root)
     with files.lock(state / "aws.lock", f"the AMI of {found.project.root}"):
@@ -101,7 +101,7 @@ def ami_spec(found: Graph, image: DiskImage) -> ami.AmiSpec:
     project = found.project
     settings = project.settings.publish
     publisher.find(settings.via).check_settings(settings)
-    known = facts(project, found.toolchain)
+    known = facts(project.root, project.settings, found.toolchain)
     key = _encryption(settings)
     about = ami.KernelInfo(
         unikernel=unikernel_name(project),

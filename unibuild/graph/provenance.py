@@ -16,7 +16,7 @@ from unibuild.xlcfg import cmdline
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from unibuild.settings.loader import Project
+    from unibuild.settings.model import Settings
     from unibuild.toolchain.base import Toolchain
 
 __all__ = ["facts", "revision"]
@@ -26,7 +26,7 @@ _QUIET = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}  # it looks, and leaves the 
 _COMPILER = re.compile(rb"GCC: \([^)\0]*\) \d[\w.]*|clang version \d[\w.]*")  # as they sign in ELF's .comment
 
 
-def facts(project: Project, toolchain: Toolchain) -> dict[str, str]:
+def facts(root: Path, settings: Settings, toolchain: Toolchain) -> dict[str, str]:
     """Return what is known, by these names; what is not known is left out.
 
     - ``revision``, ``commit``, ``branch``, ``tree``: see ``revision``
@@ -35,16 +35,17 @@ def facts(project: Project, toolchain: Toolchain) -> dict[str, str]:
     - ``arguments``: those of ``[boot] args`` as words of a shell, or ``[xl] cmdline``
 
     Args:
-        project: the project.
+        root: the project's folder.
+        settings: its settings.
         toolchain: what built its kernel.
     """
     version = getattr(toolchain, "version", "")
-    words = shlex.join(cmdline.words(project.settings.boot.args))
+    words = shlex.join(cmdline.words(settings.boot.args))
     found = {
-        **revision(project.root),
+        **revision(root),
         "toolchain": f"{toolchain.name} {version}".strip(),
         "compiler": _compiler(toolchain.kernel),
-        "arguments": words or project.settings.xl.cmdline or "",
+        "arguments": words or settings.xl.cmdline or "",
     }
     return {key: value for key, value in found.items() if value}
 

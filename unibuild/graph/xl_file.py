@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from unibuild.settings.loader import Project
+    from unibuild.settings.model import Settings
 
 __all__ = ["ENDS", "NAME_MAX", "Disk", "digest", "disks", "domain_name", "notes", "render"]
 
@@ -89,7 +90,7 @@ def render(
     changes: dict[str, edit.Setting] = {"name": domain_name(project, generated), "kernel": str(kernel)}
     changes |= {key: value for key in _COPIED if (value := getattr(wanted, key)) is not None}
     if project.settings.boot.args:
-        changes["cmdline"] = _cmdline(project, mirage=mirage or about.solo5_abi is not None)
+        changes["cmdline"] = _cmdline(project.settings, mirage=mirage or about.solo5_abi is not None)
     changes |= {key: "preserve" for key in ends if before.get(key) is None}
     changes |= wanted.set
     vif = templates.by_number("vif", wanted.vif, named.vifs)
@@ -207,9 +208,9 @@ def _kept(changes: Mapping[str, devices.Device]) -> dict[str, devices.Device]:
     return {key: device for key, device in changes.items() if not device.get("remove")}
 
 
-def _cmdline(project: Project, *, mirage: bool) -> str:
+def _cmdline(settings: Settings, *, mirage: bool) -> str:
     """Return the command line of ``[boot] args``."""
-    wanted = project.settings.xl
+    wanted = settings.xl
     others = ["[xl] cmdline"] if wanted.cmdline is not None else []
     others += [f"[xl.set] {key}" for key in ("cmdline", "extra", "root") if key in wanted.set]
     if others:
@@ -217,7 +218,7 @@ def _cmdline(project: Project, *, mirage: bool) -> str:
             f"[boot] args and {others[0]} contradict each other: both are the kernel's command line",
             hint="[boot] args puts each argument into quotes as it needs them; keep one of the two",
         )
-    return cmdline.join(cmdline.words(project.settings.boot.args), mirage=mirage)
+    return cmdline.join(cmdline.words(settings.boot.args), mirage=mirage)
 
 
 def _check_name(config: parser.Config, path: str) -> None:
