@@ -38,7 +38,7 @@ class Event(NamedTuple):
 
 
 class Inotify:
-    """One inotify instance, whose events a thread reads between ``start`` and ``close``.
+    """One inotify instance. A thread reads its events between ``start`` and ``close``.
 
     Args:
         receive: called in the thread with the events that have come, in order.
