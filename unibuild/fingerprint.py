@@ -182,9 +182,20 @@ def content(path: str) -> str:
         if status.st_size > _LARGE:
             return f"{dated(path)}{mode}"
         with open(path, "rb") as file:  # noqa: PTH123
+            if path.endswith("/index"):
+                return f"{_index_digest(file.read())}{mode}"
             return f"{hashlib.file_digest(file, _hash).hexdigest()}{mode}"
     except OSError:
         return ""
+
+
+def _index_digest(data: bytes) -> str:
+    """Return the hash of a file that may be git's index: without the dates in it, which ``git status`` changes."""
+    from unibuild import git_index
+
+    digest = _hash()
+    digest.update(git_index.entries(data) if data.startswith(git_index.MAGIC) else data)
+    return str(digest.hexdigest())
 
 
 def has_same_bytes(one: str, other: str) -> bool:

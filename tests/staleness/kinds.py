@@ -492,6 +492,14 @@ def _of_git() -> Iterator[Kind]:
         change=tag,
     )
     yield Kind(
+        "git-dirty",
+        {"gy.src": "x"},
+        "DIRTY := $(shell git describe --always --dirty)\ngit-dirty.part:\n\techo $(DIRTY) > $@\n",
+        prepare=start,
+        change=commit,
+        blind=True,
+    )
+    yield Kind(
         "git-head",
         {"gh.src": "x"},
         "git-head.part: .git/refs/heads/main\n\tcat $< > $@\n",

@@ -219,7 +219,7 @@ def summarize(stories: Sequence[Mapping[str, Any]]) -> list[str]:
     ends = collections.Counter(story["end"] for story in stories if story["end"] != PASSED)
     return [
         f"{len(passed)} of {len(stories)} stories passed, with {total['edits']} edits: {total['builds']} builds, "
-        f"{total['needless']} of them needless, {total['questions']} calls of make -q",
+        f"{total['needless']} of them needless, {total['questions']} calls of make -q or -pn",
         *(f"{count} {'story' if count == 1 else 'stories'}: {end}" for end, count in sorted(ends.items())),
     ]
 

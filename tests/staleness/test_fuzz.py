@@ -33,7 +33,7 @@ def test_the_summary_counts_no_edit_of_a_story_that_failed():
     passed = {"edits": 10, "builds": 5, "needless": 1, "questions": 3, "end": "passed"}
     stale = {**passed, "end": "a stale kernel"}
     assert summarize([passed, passed, stale, {**passed, "end": "was cut off"}]) == [
-        "2 of 4 stories passed, with 20 edits: 10 builds, 2 of them needless, 6 calls of make -q",
+        "2 of 4 stories passed, with 20 edits: 10 builds, 2 of them needless, 6 calls of make -q or -pn",
         "1 story: a stale kernel",
         "1 story: was cut off",
     ]

@@ -59,6 +59,23 @@ def test_a_touch_boots_nothing(world, name):
     assert world.kernel == world.fresh(), ran.output
 
 
+def test_what_git_notes_for_itself_is_not_an_edit(world):
+    """git's index holds dates of files, which `git status` and the build's own `git describe` bring up to date."""
+    project(world, KINDS["git-dirty"], KINDS["main-c"])
+    for token in ("0001", "0000"):
+        assert world.unibuild().code == 0
+        os.utime(world.path("main.c"))
+        world.unibuild()
+        world.git("status")
+        ran = world.unibuild()
+        assert ran.built == 0, ran.output
+        KINDS["main-c"].edit(world, token)
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output
+        again = world.unibuild()
+        assert (again.built, again.asked) == (0, 0), again.output
+
+
 @pytest.mark.parametrize("name", ["packed", "script", "blind-script"])
 def test_the_right_to_run_a_file_is_seen(world, name):
     """An archive of the tree records it, and without it a script does not run."""

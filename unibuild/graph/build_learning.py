@@ -223,7 +223,8 @@ class _Learner:
     def matters(self, name: str, old: Seen | None, path: str) -> bool:
         """Say whether the build may depend on a change of a file during the build; ``old`` is what it was before."""
         read, is_new, goes_by_dates = self.learned.read, old is None, self.learned.git == "changes"
-        if old and not goes_by_dates and self.is_unchanged(old[1], fingerprint.content(path)):
+        is_dated = goes_by_dates and not _is_of_git(path)
+        if old and not is_dated and self.is_unchanged(old[1], fingerprint.content(path)):
             return False
         if read is None or name in self.learned.known or name in read or os.path.islink(path):  # noqa: PTH114
             return True
@@ -295,6 +296,10 @@ def _is_product(path: str) -> bool:
     targets = text_references.text_of(path)[:4096].decode(errors="replace").partition(":")[0].split()
     stem = os.path.basename(path).partition(".")[0]  # noqa: PTH119
     return bool(stem) and any(os.path.basename(target).startswith(stem) for target in targets)  # noqa: PTH119
+
+
+def _is_of_git(path: str) -> bool:
+    return "/.git/" in path
 
 
 def is_binary(path: str) -> bool:

@@ -27,6 +27,7 @@ from unibuild.settings.loader import STATE, state_dir
 from unibuild.toolchain.base import environment
 from unibuild.toolchain.build_knowledge import Learned
 from unibuild.toolchain.make_database import Database
+from unibuild.toolchain.sources import git_state
 from unibuild.util import files, job_control, process
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _prepare(graph: Graph, stage: Stage, judged: Judged) -> dict[str, str]:
         learned = Learned.load(graph.project.root)
         written = learn_step(learned, stage, before, _files(graph, build), trace)
         learned.save(graph.project.root)
-    written += _found_first(renewed(graph, stage), (), judged.record, began)
+    written += _found_first(renewed(graph, stage), (), judged.record, began, {})
     return {path: fingerprint.take(path) for path in written}
 
 
@@ -132,6 +133,8 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
         learned.save(root)
     trace = Trace((*stage.folders, *_path_folders(stage))) if stage.step and stage.step.judge else None
     is_finished = False
+    indexes = git_state(root, index=True).files if trace and learned.git != "changes" else ()
+    of_git = {str(path): fingerprint.content(str(path)) for path in indexes if path.name == "index"}
     began = fingerprint.boundary(str(state_dir(root)))
     try:
         with stash.replaced_kept(root / STATE / "replaced", root, kept):
@@ -150,11 +153,13 @@ def _build(graph: Graph, stage: Stage, judged: Judged, last: Attempt | None) -> 
                 learned.save(root)
                 if not is_finished:  # what the build turned out to depend on does not count as a change
                     judged.record["fingerprint"] = dict(renewed(graph, stage).watch.fingerprint)
-    written += _found_first(renewed(graph, stage), {*walked}, judged.record, began)
+    written += _found_first(renewed(graph, stage), {*walked}, judged.record, began, of_git)
     return {path: fingerprint.take(path) for path in written}
 
 
-def _found_first(stage: Stage, walked: Collection[str], before: StageRecord, began: int) -> list[str]:
+def _found_first(
+    stage: Stage, walked: Collection[str], before: StageRecord, began: int, contents: Mapping[str, str]
+) -> list[str]:
     """Return the inputs that only this build has led to, and that have not changed since it began.
 
     Args:
@@ -162,6 +167,7 @@ def _found_first(stage: Stage, walked: Collection[str], before: StageRecord, beg
         walked: the files of the project after the build.
         before: the files that were inputs before it.
         began: when the build began, from ``fingerprint.boundary``.
+        contents: digests of files from before the build; one with a new date and the same digest has not changed.
     """
     folder = str(Path(stage.watch.root) / STATE)
     new = [
@@ -169,7 +175,11 @@ def _found_first(stage: Stage, walked: Collection[str], before: StageRecord, beg
         for path in stage.watch.inputs
         if path not in walked and key(stage.watch.root, path) not in before["inputs"]
     ]
-    return [path for path in new if fingerprint.is_older(path, began, folder)]
+    return [
+        path
+        for path in new
+        if fingerprint.is_older(path, began, folder) or contents.get(path) == fingerprint.content(path)
+    ]
 
 
 def _plan(graph: Graph, stage: Stage, learned: Learned, judged: Judged, last: Attempt | None) -> Plan:
