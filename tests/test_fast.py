@@ -36,6 +36,32 @@ def test_fast_path_reports_that_nothing_is_stale(built):
     assert built.run("unibuild", "build") == "build: up to date\n"
 
 
+IMPORTED_BY_A_BUILD = """
+import os, socket, sys
+from pathlib import Path
+from unibuild.doit_plugin.build_worker import BuildWorkerServer
+from unibuild.graph import run_stage
+
+ends = socket.socketpair()
+server = BuildWorkerServer(ends[0], Path.cwd(), "", [])
+before = {*sys.modules}
+for name in ("main.c", "new.c"):
+    Path(name).write_text("edited")
+
+def make_starts(*_, **__):
+    sys.stdout.flush()
+    os.write(1, f"{sorted({*sys.modules} - before)}".encode())
+    os._exit(0)
+
+run_stage.process.run_interactive = make_starts
+server.build()
+"""
+
+
+def test_worker_of_watch_imports_before_a_save_what_a_build_needs(built):
+    assert built.run("python", "-c", IMPORTED_BY_A_BUILD).splitlines()[-1] == "[]"
+
+
 def test_script_ends_without_finalizing_the_interpreter(built):
     code = "import atexit, sys; atexit.register(print, 'late'); sys.argv = ['unibuild', 'build']\n"
     code += "from unibuild._fast_path import script; sys.exit(script())"
