@@ -31,10 +31,11 @@ def test_a_failure_ends_the_batch(host, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_input_is_that_of_the_first_command(host):
-    data = b"x" * 300_000
-    first, second = host.run_all([sh("cat"), sh("cat")], data=data)
-    assert (first.stdout, second.stdout) == (data, b"")
+def test_the_input_is_that_of_the_first_command(host, tmp_path):
+    data = tmp_path / "data"
+    data.write_bytes(b"x" * 300_000)
+    first, second = host.run_all([sh("cat"), sh("cat")], upload=data)
+    assert (first.stdout, second.stdout) == (data.read_bytes(), b"")
 
 
 def test_a_batch_is_one_exchange(xen):

@@ -1,6 +1,8 @@
 """SSH hosts against a stand-in of OpenSSH's client."""
 
+import os
 import tempfile
+import uuid
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from unibuild.errors import CommandError, HostError, LostError, MissingError, SettingsError
 from unibuild.host.ssh import Ssh, format_address, parse
 from unibuild.host.ssh_errors import SshTarget, explain
+from unibuild.host.toolstack import NewDomainRequest
 from unibuild.util import files, process
 
 
@@ -111,6 +114,33 @@ def test_action_is_not_repeated(fragile, xen):
 def test_copy_restarts_after_a_broken_connection(fragile, tmp_path):
     (tmp_path / "kernel").write_text("kernel")
     assert Path(fragile.put(tmp_path / "kernel")).read_text() == "kernel"
+
+
+def launch(host, xen, *lines: str, upload: Path | None = None):
+    """Create a domain on a host."""
+    xl_file = xen.xl_file(xen.kernel("stay"), *lines)
+    entry = ("/unibuild/domains/x", "ann")
+    return host.toolstack.launch(NewDomainRequest(xl_file, "guest", "hello", str(uuid.uuid4()), entry, upload=upload))
+
+
+@pytest.mark.parametrize("lines", [(), ("extra = '%s\\\\n $HOME `x` \xff'",), (f"extra = '{'x' * 40000}'",)], ids=len)
+def test_launch_copies_its_files(xen, tmp_path, lines):
+    (tmp_path / "kernel").write_bytes(os.urandom(300_000))
+    launch(Ssh("there"), xen, *lines, upload=tmp_path / "kernel")
+    copies = {path.read_bytes() for path in (xen.world / "home/.cache/unibuild/guest").iterdir()}
+    assert copies == {(tmp_path / "kernel").read_bytes(), (xen.world / "hello.xl").read_bytes()}
+
+
+def test_launch_restarts_an_interrupted_copy(xen, tmp_path):
+    (tmp_path / "kernel").write_text("kernel")
+    ssh, real = xen.world / "bin" / "ssh", xen.world / "bin" / "real-ssh"
+    host = Ssh("there")
+    host.toolstack.place(tmp_path / "kernel", folder="guest")
+    ssh.rename(real)
+    ssh.write_text(f'#!/bin/sh\ntest -e {xen.world}/cut && exec {real} "$@"\ntouch {xen.world}/cut; exit 255\n')
+    ssh.chmod(0o755)
+    assert launch(host, xen, upload=tmp_path / "kernel").name == "hello"
+    assert "kernel" in {path.read_text() for path in (xen.world / "home/.cache/unibuild/guest").iterdir()}
 
 
 def test_shared_connection_is_in_a_private_folder(xen, monkeypatch):

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from unibuild.host.toolstack import HostFacts
     from unibuild.settings.loader import Project
 
-__all__ = ["HostFiles", "copy_to_host", "host_folder", "prepare", "queries"]
+__all__ = ["SMALL", "HostFiles", "copy_to_host", "host_folder", "prepare", "queries"]
+
+SMALL = 2 << 20
+"""Bytes of a kernel that is copied in the exchange that creates the domain, which Ctrl-C does not interrupt."""
 
 
 def queries(host: Host, project: Project, name: str, generation: Generation | None) -> HostQueries:
@@ -66,7 +69,7 @@ def prepare(
 ) -> tuple[HostFiles, preflight.HostCapacity, records.DomainRecord]:
     """Copy a domain's files to its host, and check that the host can take it; create and stop nothing.
 
-    ``Toolstack.launch`` copies the ``.xl``.
+    ``Toolstack.launch`` copies the ``.xl``, and a kernel that is small.
 
     Args:
         host: the host.
@@ -82,7 +85,8 @@ def prepare(
         FileError: a file cannot be read.
     """
     files = {"kernel": generation.kernel, **({"ramdisk": generation.ramdisk} if generation.ramdisk else {})}
-    deployed = _copy(host, generation.xl, project.root, state_dir(project.root), files)
+    later = "kernel" if generation.kernel_size <= SMALL else None
+    deployed = _copy(host, generation.xl, project.root, state_dir(project.root), files, later=later)
     kernel_facts, disks = _inspect(generation.kernel), deployed.elsewhere
     seen = preflight.check(host, deployed.config, kernel=kernel_facts, disks=disks, replaced=leaving, facts=facts)
     asked = deployed.config.get("uuid")
@@ -114,6 +118,7 @@ class HostFiles:
         config: its content.
         files: paths of all copied files there.
         elsewhere: disks that are not files on this machine.
+        upload: a file on this machine that is to be put in the folder.
     """
 
     source: Path
@@ -122,6 +127,7 @@ class HostFiles:
     config: parser.Config
     files: tuple[str, ...]
     elsewhere: tuple[xlfile.Disk, ...] = ()
+    upload: Path | None = None
 
     @property
     def name(self) -> str:
@@ -160,19 +166,27 @@ def copy_to_host(
         FileError: a file cannot be read here.
         HostError: it cannot be written there.
     """
-    found = _copy(host, xl_file, root, scratch, instead or {})
+    found = _copy(host, xl_file, root, scratch, instead or {}, later=None)
     host.toolstack.put(found.source, folder=found.folder)
     return found
 
 
-def _copy(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path]) -> HostFiles:
-    """Do what ``copy_to_host`` does, but for the ``.xl`` itself, which is only written here."""
+def _copy(
+    host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping[str, Path], *, later: str | None
+) -> HostFiles:
+    """Do what ``copy_to_host`` does, but for the ``.xl`` itself, which is only written here.
+
+    The file with the key ``later`` is not copied either.
+    """
     text = xlfile.read(xl_file)
     config = parser.parse(text, str(xl_file))
     folder = host_folder(root, str(config.get("name")))
     named = ("kernel", "ramdisk")
     files = {key: Path(str(config.get(key))) for key in named if config.get(key)} | dict(instead)
-    copies = {key: host.toolstack.put(path, folder=folder) for key, path in files.items()}
+    copies = {
+        key: (host.toolstack.place if key == later else host.toolstack.put)(path, folder=folder)
+        for key, path in files.items()
+    }
     moved = {}
     disks = xlfile.disks(config)
     for disk in disks:
@@ -190,7 +204,8 @@ def _copy(host: Host, xl_file: Path, root: Path, scratch: Path, instead: Mapping
         source = scratch / f"{xl_file.stem}@{name}.remote.xl"
         write_atomic(source, there.encode(errors="surrogateescape"))
     path = host.toolstack.place(source, folder=folder)
-    return HostFiles(source, folder, path, parser.parse(there, path), (*copies.values(), path), _elsewhere(disks))
+    paths_there, upload = (*copies.values(), path), files.get(later or "")
+    return HostFiles(source, folder, path, parser.parse(there, path), paths_there, _elsewhere(disks), upload)
 
 
 def _addresses(config: parser.Config, host: str) -> dict[str, dict[str, str]]:

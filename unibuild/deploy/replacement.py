@@ -207,7 +207,6 @@ class Replacement:
         copies = {**dict.fromkeys(before, ()), deployed.folder: deployed.files}
         self.save(self.known.good, new)
         self.store.started(generation.number, self.host.name, new.uuid, self._log(new.name))
-        self.observer.phase_began(None)
         with contextlib.ExitStack() as undo:
             undo.callback(self._undo, new)
             if overlap and self.old:
@@ -224,8 +223,9 @@ class Replacement:
                             self._remove_old("replaced", copies)
             else:
                 ran, began = self._ran, time.monotonic()
-                if self.old:
-                    self.host.toolstack.put(deployed.source, folder=deployed.folder)
+                for path in (deployed.upload, deployed.source) if self.old else ():
+                    if path:
+                        self.host.toolstack.put(path, folder=deployed.folder)
                 self.end_old("replaced")
                 domain, reader = self._create(deployed, new)
                 self._clean_up((), (), copies, start=domain)
@@ -344,7 +344,6 @@ class Replacement:
         renames = (
             ((str(replaces.domid), swap.old_name(new.name, replaces.uuid)), (temporary, new.name)) if replaces else ()
         )
-        self.observer.phase_began("create")
         domain = self.host.toolstack.launch(
             NewDomainRequest(
                 config=deployed.source,
@@ -353,7 +352,9 @@ class Replacement:
                 uuid=new.uuid,
                 entry=(ownership.entry(new.uuid), ownership.owner_id(self.project.root)),
                 renames=renames,
-            )
+                upload=deployed.upload,
+            ),
+            lambda: self.observer.phase_began("create"),
         )
         self.observer.phase_began(None)
         if domain is None:

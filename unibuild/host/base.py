@@ -206,12 +206,29 @@ class Host(ABC):
         """Return the path on the host that ``put`` returns for a file; copy nothing. See ``put``."""
         return self.put(path, folder=folder, own=own)
 
-    def put_step(self, path: Path, *, folder: str) -> BatchStep | None:  # noqa: ARG002 (nothing is copied here)
-        """Return the command that does what ``put`` does, given the file as its input; None: the file is there."""
+    def put_step(
+        self,
+        path: Path,  # noqa: ARG002 (nothing is copied here)
+        *,
+        folder: str,  # noqa: ARG002
+        inline: bool = False,  # noqa: ARG002
+    ) -> BatchStep | None:
+        """Return the command that does what ``put`` does, given the file as its input; None: the file is there.
+
+        Args:
+            path: the local file.
+            folder: see ``put``.
+            inline: the command contains the file, which is small, and needs no input.
+        """
         return None
 
-    def check_put(self, path: Path, done: process.Completed) -> None:  # noqa: B027 (nothing is copied here)
-        """Raise the error of the command of ``put_step``, if it failed.
+    def check_put(self, path: Path, done: process.Completed, target: str) -> None:  # noqa: B027 (nothing is copied here)
+        """Raise the error of the command of ``put_step``, if it failed; else note that the copy is there.
+
+        Args:
+            path: the local file.
+            done: what became of the command.
+            target: what ``place`` returned.
 
         Raises:
             HostError: the file did not arrive.
@@ -291,7 +308,7 @@ class Host(ABC):
         self,
         steps: Sequence[BatchStep],
         *,
-        data: bytes | None = None,
+        upload: Path | None = None,
         background: bool = False,
         question: bool = False,
         on_done: Callable[[int], object] | None = None,
@@ -300,7 +317,7 @@ class Host(ABC):
 
         Args:
             steps: the commands.
-            data: bytes for the standard input of the first one; the others have none.
+            upload: the file that is the standard input of the first one; the others have none.
             background: see ``call``.
             question: whether they only ask, so that all can be asked again.
             on_done: is called with the number of commands that have ended, whenever it has grown.
@@ -314,7 +331,7 @@ class Host(ABC):
         """
         found: list[process.Completed] = []
         for step in steps:
-            first = data if not found else None
+            first = upload.read_bytes() if upload and not found else None
             how: dict[str, bool] = {"root": step.root, "background": background}
             ask, seconds = question or None, step.seconds
             found.append(self.run(step.argv, input=first, check=False, question=ask, timeout=seconds, **how))

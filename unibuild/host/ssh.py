@@ -17,7 +17,7 @@ import stat
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unibuild.errors import CommandError, FileError, HostError, LostError, MissingError, NoAnswerError, SettingsError
 from unibuild.host.base import (
@@ -39,6 +39,7 @@ from unibuild.util import files, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from io import BufferedReader
 
 __all__ = ["Ssh", "format_address", "parse"]
 
@@ -60,7 +61,8 @@ t=$1.$3.tmp
 trap 'rm -f "$t"' EXIT
 trap 'exit 3' HUP INT TERM
 umask 077
-mkdir -p "${1%/*}" && { chmod 700 "${1%/*}" || :; } && dd of="$t" bs=64k || exit 3
+mkdir -p "${1%/*}" && { chmod 700 "${1%/*}" || :; } || exit 3
+if [ $# = 3 ]; then dd of="$t" bs=64k; else printf %s "$4" >"$t"; fi || exit 3
 sum=$(sha256sum "$t") || exit 3
 [ "${sum%% *}" = "$2" ] || exit 4
 mv -f "$t" "$1"
@@ -210,7 +212,7 @@ class Ssh(Host):
         self,
         steps: Sequence[BatchStep],
         *,
-        data: bytes | None = None,
+        upload: Path | None = None,
         background: bool = False,
         question: bool = False,
         on_done: Callable[[int], object] | None = None,
@@ -219,14 +221,17 @@ class Ssh(Host):
         background = background or self.is_batch
 
         def once() -> tuple[process.Completed, ...]:
-            return self._run_all(steps, data, on_done, background=background, question=question)
+            if upload is None:
+                return self._run_all(steps, None, on_done, background=background, question=question)
+            with files.reading(upload), upload.open("rb") as file:
+                return self._run_all(steps, file, on_done, background=background, question=question)
 
         return twice(once) if question else once()
 
     def _run_all(
         self,
         steps: Sequence[BatchStep],
-        data: bytes | None,
+        upload: BufferedReader | None,
         on_done: Callable[[int], object] | None,
         *,
         background: bool,
@@ -242,15 +247,18 @@ class Ssh(Host):
             if on_done and number > before:
                 on_done(number)
             before = number
+            if upload and not number:
+                return self._copy_status(upload)
             step = steps[min(number, len(steps) - 1)]
             usual = _ANSWER if question else limit(step.argv)
             seconds = self.limits(step.seconds or usual, background=background).answer
-            return WaitStatus(number, shown(step.argv), f"{shown(step.argv)} on {self.name}", seconds)
+            return WaitStatus(number << 48, shown(step.argv), f"{shown(step.argv)} on {self.name}", seconds)
 
         limits = self.limits(limit(steps[0].argv), background=background)
         name = ", ".join(shown(step.argv) for step in steps)
         argv = ["sh", "-c", script]
-        done = self.exchange(argv, limits, data=data, progress=progress, root=False, background=background, name=name)
+        how: dict[str, Any] = {"root": False, "background": background, "name": name}
+        done = self.exchange(argv, limits, file=upload, progress=progress, **how)
         found = batch.split(done.stdout, done.stderr)
         if not found:
             said = done.stderr.decode(errors="replace").strip()
@@ -320,8 +328,7 @@ class Ssh(Host):
         target, digest = self._target(path, folder, own)
         size = self._size(target, folder)
         if size is None or not (own or size == path.stat().st_size):  # a working copy may have grown
-            self._copy(path, target, digest)
-            self._note_copy(target, folder, path.stat().st_size)
+            self.check_put(path, self._copy(path, target, digest), target)
         return target
 
     def place(self, path: Path, *, folder: str = "", own: str | None = None) -> str:
@@ -341,7 +348,8 @@ class Ssh(Host):
         size = "".join(found.text.split()[:1])
         return int(size) if found.returncode == 0 and size.isdecimal() else None
 
-    def _note_copy(self, target: str, folder: str, size: int) -> None:
+    def _note_copy(self, target: str, size: int) -> None:
+        folder = posixpath.basename(posixpath.dirname(target))
         if folder in self._copies:
             self._copies[folder][posixpath.basename(target)] = size
 
@@ -402,35 +410,36 @@ class Ssh(Host):
         home = self.run(["sh", "-c", "cd; pwd"], root=False, question=True).text.removesuffix("\n")
         return posixpath.join(home, _HOME_FOLDER)
 
-    def put_step(self, path: Path, *, folder: str) -> BatchStep | None:
+    def put_step(self, path: Path, *, folder: str, inline: bool = False) -> BatchStep | None:
         """See ``Host.put_step``."""
         target, digest = self._target(path, folder, None)
         if folder in self._copies and self._size(target, folder) == path.stat().st_size:
             return None
-        self._note_copy(target, folder, path.stat().st_size)  # what fails leaves nothing that bears this name
-        return BatchStep(_upload(target, digest), root=False)
+        content = (path.read_bytes().decode(errors="surrogateescape"),) if inline else ()
+        return BatchStep((*_upload(target, digest), *content), root=False)
 
-    def check_put(self, path: Path, done: process.Completed) -> None:
+    def check_put(self, path: Path, done: process.Completed, target: str) -> None:
         """See ``Host.check_put``."""
         if done.returncode == _DAMAGED:
             raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
         if done.returncode:
             raise self._copy_failed(path, max(1, path.stat().st_size), done.stderr.decode(errors="replace"))
+        self._note_copy(target, path.stat().st_size)
 
-    def _copy(self, path: Path, target: str, digest: str) -> None:
+    def _copy(self, path: Path, target: str, digest: str) -> process.Completed:
         """Write a file to ``target`` on the host; it appears there only once it is complete."""
-        size = max(1, path.stat().st_size)
-        argv = _upload(target, digest)
-        limits = Limits(_STALL + size / _CHECKED, _ANSWER)
         with files.reading(path), path.open("rb") as file:
+            status = self._copy_status(file)
+            limits = Limits(status.seconds or _ANSWER, _ANSWER)
+            how: dict[str, Any] = {"root": False, "background": True, "progress": lambda _: self._copy_status(file)}
+            return self.exchange(_upload(target, digest), limits, file=file, **how)
 
-            def progress(_: bytearray) -> WaitStatus:
-                at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
-                percent = f"{100 * at // size} %"
-                return WaitStatus(at, f"the copy of {path}", f"copying {path.name} to {self.name} ({percent})")
-
-            done = self.exchange(argv, limits, file=file, progress=progress, root=False, background=True)
-        self.check_put(path, done)
+    def _copy_status(self, file: BufferedReader) -> WaitStatus:
+        """Return how much of a file ssh has read."""
+        path, size = Path(file.name), max(1, os.fstat(file.fileno()).st_size)
+        at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
+        text = f"copying {path.name} to {self.name} ({100 * at // size} %)"
+        return WaitStatus(at, f"the copy of {path}", text, _STALL + size / _CHECKED)
 
     def _copy_failed(self, path: Path, size: int, said: str) -> HostError:
         if "No space left" in said or "Disk quota" in said:

@@ -183,6 +183,7 @@ class NewDomainRequest:
         uuid: its uuid.
         entry: path and value of an entry in the store that is written before.
         renames: then the domains with these names get the others.
+        upload: a file on this machine that is put in ``folder`` before.
     """
 
     config: Path
@@ -191,6 +192,7 @@ class NewDomainRequest:
     uuid: str
     entry: tuple[str, str]
     renames: tuple[tuple[str, str], ...] = ()
+    upload: Path | None = None
 
 
 class Store(Protocol):
@@ -376,18 +378,25 @@ class Toolstack(Protocol):
         listing = self.store.write_lease(lease.path, lease.before, lease.seconds, lease.after, root=lease.root)
         return listing, HostFacts(self.list_domains(), self.info())
 
-    def launch(self, new: NewDomainRequest) -> Domain | None:
-        """Put a domain's configuration on the host, write its entry in the store, create it paused, and find it.
+    def launch(self, new: NewDomainRequest, on_put: Callable[[], object] = lambda: None) -> Domain | None:
+        """Put a domain's files on the host, write its entry in the store, create it paused, and find it.
+
+        Args:
+            new: the domain.
+            on_put: called once the files are there.
 
         Returns:
             The domain; None: it was gone at once. Its name says whether ``renames`` were carried out: a toolstack that
             saves nothing by doing it here leaves them to the caller.
 
         Raises:
-            HostError: the configuration cannot be copied.
+            HostError: a file cannot be copied.
             DomainError: as those of ``create_paused`` and ``rename``; the domain may be there after a failed rename.
         """
+        if new.upload:
+            self.put(new.upload, folder=new.folder)
         config = self.put(new.config, folder=new.folder)
+        on_put()
         self.store.write(*new.entry)
         self.create_paused(config, name=new.name, uuid=new.uuid)
         return self.find(uuid=new.uuid)

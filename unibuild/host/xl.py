@@ -61,6 +61,7 @@ _INFO = ("xl", "info")
 _DEVICES = ("xenstore-ls", "-f", _BACKENDS)  # fails if there is no backend yet
 _IS_ONE = """p=$1; shift; [ "$("$@" xenstore-read "$p")" = 1 ]"""  # "$@" is sudo, or nothing
 _ANSWER = 30.0  # seconds for an answer of XenStore
+_INLINE = 32768  # bytes of a configuration that is part of a command; Linux allows 128 KiB a word
 _POLL = 0.2  # seconds between queries for a domain that `xl shutdown -w` can no longer report on
 _LATE = 5.0  # seconds for `xl shutdown -w` to notice that the domain was destroyed
 
@@ -144,27 +145,52 @@ class XlToolstack(Toolstack):
         """See ``Toolstack``."""
         self._xl(*_create(config, name, uuid)[1:], name=name, whole=True)
 
-    def launch(self, new: NewDomainRequest) -> Domain | None:
+    def launch(self, new: NewDomainRequest, on_put: Callable[[], object] = lambda: None) -> Domain | None:
         """See ``Toolstack``; behind SSH this takes one exchange."""
         host = self._host
         if not host.has_ttys:
-            return super().launch(new)
+            return super().launch(new, on_put)
+        if new.config.stat().st_size > _INLINE:
+            host.put(new.config, folder=new.folder)
         config = host.place(new.config, folder=new.folder)
-        upload = host.put_step(new.config, folder=new.folder)
+        files = {new.upload: host.put_step(new.upload, folder=new.folder)} if new.upload else {}
+        files[new.config] = host.put_step(new.config, folder=new.folder, inline=True)
+        puts = {path: step for path, step in files.items() if step}
         steps = [
-            *([upload] if upload else []),
+            *puts.values(),
             BatchStep(("xenstore-write", *new.entry)),
             BatchStep(_create(config, new.name, new.uuid)),
             *(BatchStep(("xl", "rename", *pair)) for pair in new.renames),
             BatchStep(_LIST),
         ]
-        data = new.config.read_bytes() if upload else None
-        with job_control.defer_signals(first_only=True):
-            found = host.run_all(steps, data=data, background=True)
-        for step, done in zip(steps, found, strict=False):
-            if step is upload:
-                host.check_put(new.config, done)
-            elif step.argv[0] == "xl":
+        ended = 0
+
+        def done_one(number: int) -> None:
+            nonlocal ended
+            if ended < len(puts) <= number:
+                on_put()
+            ended = number
+
+        def run(upload: Path | None) -> tuple[Completed, ...]:
+            with job_control.defer_signals(first_only=True):
+                return host.run_all(steps, upload=upload, background=True, on_done=done_one)
+
+        upload = new.upload if new.upload in puts else None
+        try:
+            found = run(upload)
+        except NoAnswerError:
+            raise
+        except LostError:
+            if upload is None or ended:
+                raise
+            host.put(upload, folder=new.folder)  # the copy was interrupted: start it again, once
+            puts.pop(upload)
+            steps.pop(0)
+            found = run(None)
+        for path, done in zip(puts, found, strict=False):
+            host.check_put(path, done, host.place(path, folder=new.folder))
+        for step, done in list(zip(steps, found, strict=False))[len(puts) :]:
+            if step.argv[0] == "xl":
                 self._check(done, new.name)
             elif done.returncode:
                 raise CommandError(step.argv, done.returncode, done.stderr.decode(errors="replace"))
