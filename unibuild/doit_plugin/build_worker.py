@@ -134,8 +134,8 @@ class BuildWorkerServer:
             self._command(List, dodo).parse_execute(["--quiet"])
         boot = next((task for task in self.loader.found if task.name == "boot"), None)
         self.goals = tuple(dict.fromkeys(boot.task_dep)) if boot else ("xl",)
-        for module in ("graph.run_stage", "graph.xl_file", "toolchain.gitignore"):
-            importlib.import_module(f"unibuild.{module}")  # a build would import it otherwise
+        for module in ("ctypes", "unibuild.graph.run_stage", "unibuild.graph.xl_file", "unibuild.toolchain.gitignore"):
+            importlib.import_module(module)  # a build would import it otherwise
 
     @property
     def inputs(self) -> tuple[str, ...]:
