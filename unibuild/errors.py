@@ -101,8 +101,8 @@ class CommandError(UnibuildError):
 
     def __init__(self, argv: Sequence[str], returncode: int, output: str = "", *, hint: str | None = None) -> None:
         how = f"was ended by signal {-returncode}" if returncode < 0 else f"failed with exit code {returncode}"
-        said = f":\n{output.rstrip()}" if output.strip() else ""
-        super().__init__(f"`{shlex.join(argv)}` {how}{said}", hint=hint)
+        printed = f":\n{output.rstrip()}" if output.strip() else ""
+        super().__init__(f"`{shlex.join(argv)}` {how}{printed}", hint=hint)
         self.argv = list(argv)
         self.returncode = returncode
         self.output = output

@@ -159,11 +159,11 @@ def _orderly_end() -> Iterator[None]:
         pytest.exit(f"ended by {signal.Signals(number).name}", returncode=128 + number)
 
     is_main = threading.current_thread() is threading.main_thread()
-    ours = [n for n in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(n) is signal.SIG_DFL]
-    for number in ours:
+    own = [n for n in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(n) is signal.SIG_DFL]
+    for number in own:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in ours:
+        for number in own:
             signal.signal(number, signal.SIG_DFL)

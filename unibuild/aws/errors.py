@@ -277,8 +277,8 @@ def explain(
         hint = _THROUGH_S3 if operation in _EBS_WRITING else _NOT_THERE
     if operation.startswith("AssumeRole") and code in DENIED:
         hint = _TRUST
-    said = "" if _QUIET.search(code) else _cleaned(message)
-    why = ": ".join(filter(None, (sentence, said))) or "no reason given"
+    cleaned = "" if _QUIET.search(code) else _cleaned(message)
+    why = ": ".join(filter(None, (sentence, cleaned))) or "no reason given"
     return AwsError(
         f"{operation} in {region}: {why} ({code})",
         hint=_of_profile(hint, profile),
@@ -298,10 +298,10 @@ def explain_local(operation: str, region: str, name: str, message: str, profile:
         profile: the profile that has the credentials; empty: the default one.
     """
     sentence, hint = _LOCAL.get(name, ("the answer cannot be parsed", _AGAIN))
-    said = "" if _QUIET.search(name) else _cleaned(message)
+    cleaned = "" if _QUIET.search(name) else _cleaned(message)
     where = f" in {region}" if region else ""
     return AwsError(
-        f"{operation}{where}: {sentence}" + (f": {said}" if said else ""),
+        f"{operation}{where}: {sentence}" + (f": {cleaned}" if cleaned else ""),
         hint=_of_profile(hint, profile),
         code=name,
     )

@@ -55,7 +55,7 @@ def list_amis(aws: Aws, region: str, *, tagged_only: bool = True) -> tuple[Ami, 
     Raises:
         AwsError: AWS refused.
     """
-    said = aws.client("ec2", region).pages(
+    pages = aws.client("ec2", region).pages(
         "DescribeImages",
         "Images",
         Owners=["self"],
@@ -63,7 +63,7 @@ def list_amis(aws: Aws, region: str, *, tagged_only: bool = True) -> tuple[Ami, 
         IncludeDisabled=True,
         **({"Filters": [_OWNED]} if tagged_only else {}),
     )
-    return tuple(parse_ami(region, one) for one in said)
+    return tuple(parse_ami(region, one) for one in pages)
 
 
 def take_inventory(aws: Aws, region: str) -> Inventory:
@@ -108,7 +108,7 @@ def list_references(aws: Aws, region: str, images: Sequence[str]) -> dict[str, t
     ec2 = aws.client("ec2", region)
     for start in range(0, len(images), _ASKED):
         try:
-            said = ec2.pages(
+            pages = ec2.pages(
                 "DescribeImageReferences",
                 "ImageReferences",
                 ImageIds=list(images[start : start + _ASKED]),
@@ -118,7 +118,7 @@ def list_references(aws: Aws, region: str, images: Sequence[str]) -> dict[str, t
             if error.code in (*DENIED, NOT_IMPLEMENTED, UNREADABLE):
                 return None
             raise
-        for one in said:
+        for one in pages:
             named = f"{_REFERRING[one['ResourceType']]} {one['Arn'].partition('/')[2]}"
             found[one["ImageId"]] = (*found.get(one["ImageId"], ()), named)
     return found

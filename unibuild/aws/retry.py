@@ -129,35 +129,35 @@ def classify_fault(operation: str, region: str, error: Exception, profile: str =
 
     name = type(error).__name__
     if isinstance(error, ClientError):
-        said, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
-        code, status = str(said.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
+        fields, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+        code, status = str(fields.get("Code", "")), int(meta.get("HTTPStatusCode", 0))
         reason = str(error.response.get("Reason", ""))
         kind, body = kind_of(code, status, reason), getattr(_last, "body", b"")
         asked = str(getattr(error, "operation_name", operation))  # AssumeRole, for a role's credentials
-        told = explain(asked, region, code, str(said.get("Message", "")), reason, profile, status)
+        explained = explain(asked, region, code, str(fields.get("Message", "")), reason, profile, status)
         doubtful = status == 500 and code == "500" and _is_page(body)
-        return Fault(kind, told, answered=True, lost=kind is Kind.TRANSIENT, doubtful=doubtful)
-    told = explain_local(operation, region, name, str(error), profile)
+        return Fault(kind, explained, answered=True, lost=kind is Kind.TRANSIENT, doubtful=doubtful)
+    explained = explain_local(operation, region, name, str(error), profile)
     if isinstance(error, HTTPClientError) or name in ("ResponseStreamingError", "IncompleteReadError"):
         unsent = name in ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "SSLError")
         kind = Kind.FATAL if name == "SSLError" else Kind.TRANSIENT
-        return Fault(kind, told, lost=not unsent, stalled=name == "ReadTimeoutError")
+        return Fault(kind, explained, lost=not unsent, stalled=name == "ReadTimeoutError")
     if isinstance(error, BotoCoreError) and name != UNREADABLE:
-        return Fault(Kind.FATAL, told)
+        return Fault(Kind.FATAL, explained)
     if name == UNREADABLE or isinstance(error, (ValueError, LookupError, TypeError, AttributeError)):
         return malformed_response(operation, region, "")  # botocore's parsers raise these on damaged bytes
     if isinstance(error, OSError):
-        return Fault(Kind.TRANSIENT, told, lost=True)
+        return Fault(Kind.TRANSIENT, explained, lost=True)
     raise error
 
 
 def malformed_response(operation: str, region: str, why: str) -> Fault:
     """Return the fault of an answer that was damaged on the way; the error gives its status and first words."""
     status, body = getattr(_last, "status", 0), getattr(_last, "body", b"")
-    told = [f"HTTP {status}"] if status else []
+    parts = [f"HTTP {status}"] if status else []
     # A successful answer may hold credentials (AssumeRole), a refusal does not.
-    told += [f'"{words}"'] if status >= 300 and (words := _words(body)) else [f"{len(body)} bytes"] if status else []
-    error = explain_local(operation, region, UNREADABLE, ", ".join(filter(None, (why, *told))))
+    parts += [f'"{words}"'] if status >= 300 and (words := _words(body)) else [f"{len(body)} bytes"] if status else []
+    error = explain_local(operation, region, UNREADABLE, ", ".join(filter(None, (why, *parts))))
     return Fault(Kind.TRANSIENT, error, lost=True, doubtful=status == 500 and _is_page(body))
 
 

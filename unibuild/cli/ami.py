@@ -135,12 +135,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentP
 def _list(asked: _Asked) -> int:
     amis = asked.amis
     users = {region: _users(asked.reading, region) for region in {one.region for one in amis}}
-    told = [(one, None if (used := users[one.region]) is None else used.get(one.id, ())) for one in amis]
+    rows = [(one, None if (used := users[one.region]) is None else used.get(one.id, ())) for one in amis]
     if asked.words.json:
-        objects = [{**render.ami_object(one), "used_by": used} for one, used in told]
+        objects = [{**render.ami_object(one), "used_by": used} for one, used in rows]
         _print({"version": render.VERSION, "amis": objects})
     elif amis:
-        print("\n".join(table(render.TABLE_HEAD, [render.table_row(one, used) for one, used in told])))
+        print("\n".join(table(render.TABLE_HEAD, [render.table_row(one, used) for one, used in rows])))
     else:
         print(f"no AMI of this project is in {', '.join(asked.regions)}; run `unibuild publish_ami` to publish one")
     return 0
@@ -159,14 +159,14 @@ def _users(aws: Aws, region: str) -> Mapping[str, tuple[str, ...]] | None:
 def _show(asked: _Asked) -> int:
     found = account.find_amis(asked.amis, asked.words.words[0])
     users = {region: inventory.list_users(asked.reading, region) for region in {one.region for one in found}}
-    told = []
+    rows = []
     for one in found:
         more = inventory.list_references(asked.reading, one.region, [one.id]) or {}
-        told.append((one, (*users[one.region].get(one.id, ()), *more.get(one.id, ()))))
+        rows.append((one, (*users[one.region].get(one.id, ()), *more.get(one.id, ()))))
     if asked.words.json:
-        _print({"version": render.VERSION, "amis": [render.ami_object(one, used) for one, used in told]})
+        _print({"version": render.VERSION, "amis": [render.ami_object(one, used) for one, used in rows]})
     else:
-        print("\n".join(line for one, used in told for line in render.detail_lines(one, used)))
+        print("\n".join(line for one, used in rows for line in render.detail_lines(one, used)))
     return 0
 
 
@@ -179,9 +179,9 @@ def _diff(asked: _Asked) -> int:
     first, second = (account.find_amis(amis, word)[0] for word in asked.words.words)
     blocks, found = compare_amis(asked.reading, first, second)
     if asked.words.json:
-        told = [dataclasses.asdict(one) for one in found]
+        rows = [dataclasses.asdict(one) for one in found]
         of = {"first": render.ami_object(first), "second": render.ami_object(second)}
-        _print({"version": render.VERSION, **of, "block_size": BLOCK, "blocks": blocks, "differences": told})
+        _print({"version": render.VERSION, **of, "block_size": BLOCK, "blocks": blocks, "differences": rows})
     else:
         print("\n".join(render.difference_lines(first, second, blocks, found, BLOCK)))
     return 0
@@ -274,15 +274,15 @@ def _rollback(asked: _Asked) -> int:
     region = words.region[0] if words.region else asked.aws.region
     plan = CallPlan() if words.plan else None
     aws = account.open_account(asked.project.settings.publish, region, plan)
-    told = rollback(asked.project, aws, words.words[0] if words.words else None, show=not words.json)
+    booted = rollback(asked.project, aws, words.words[0] if words.words else None, show=not words.json)
     if plan is not None:
         if words.json:
             calls = [dataclasses.asdict(call) for call in plan.calls]
-            _print({"version": render.VERSION, "planned": True, "ami": render.ami_object(told), "calls": calls})
+            _print({"version": render.VERSION, "planned": True, "ami": render.ami_object(booted), "calls": calls})
         else:
             print("\n".join(plan.lines()))
     elif words.json:
-        _print({"version": render.VERSION, "planned": False, "ami": render.ami_object(told), "calls": []})
+        _print({"version": render.VERSION, "planned": False, "ami": render.ami_object(booted), "calls": []})
     return 0
 
 

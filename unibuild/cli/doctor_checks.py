@@ -62,9 +62,9 @@ def _look(host: Host) -> Iterator[Finding]:
         facts = host.toolstack.info(background=True)
     except UnibuildError as error:
         problem = finding_from_error(host.toolstack.name, error)
-    ours = _rights(host, paths, is_toolstack_refused=problem is not None)
-    yield ours
-    if problem and ours.state == "ok":
+    own = _rights(host, paths, is_toolstack_refused=problem is not None)
+    yield own
+    if problem and own.state == "ok":
         yield problem
     if facts is not None:
         yield from _xen(host, facts)
@@ -135,8 +135,8 @@ def _xen(host: Host, facts: Mapping[str, str]) -> Iterator[Finding]:
 def _bridges(host: Host) -> Finding:
     names = host.run(["ls", "/sys/class/net"], root=False, check=False, background=True).text.split()
     asked = [f"/sys/class/net/{name}/bridge" for name in names]
-    said = host.run(["ls", "-d", *asked], root=False, check=False, background=True).text.split() if asked else []
-    bridges = [posixpath.basename(posixpath.dirname(path)) for path in said]
+    output = host.run(["ls", "-d", *asked], root=False, check=False, background=True).text.split() if asked else []
+    bridges = [posixpath.basename(posixpath.dirname(path)) for path in output]
     if bridges:
         return Finding("bridges", "ok", ", ".join(bridges))
     return Finding(
@@ -151,8 +151,8 @@ def _check_space(host: Host) -> Finding:
     """Check the free space for copies of kernels; on a host without copies, that of the root folder."""
     wanted = PurePosixPath("/" + getattr(host, "folder", "/").strip("/"))
     folders = [str(folder) for folder in (wanted, *wanted.parents)]
-    said = host.run(["stat", "-f", "-c", "%a %S %n", *folders], root=False, check=False, background=True)
-    found = [line.split(" ", 2) for line in said.text.splitlines()]
+    output = host.run(["stat", "-f", "-c", "%a %S %n", *folders], root=False, check=False, background=True)
+    found = [line.split(" ", 2) for line in output.text.splitlines()]
     room = {row[2]: row[:2] for row in found if len(row) == 3 and row[0].isdecimal() and row[1].isdecimal()}
     folder = next((one for one in folders if one in room), None)
     if folder is None:
@@ -223,14 +223,14 @@ def _program(name: str, *, is_needed: bool) -> Finding:
         text = "not on PATH" + ("" if is_needed else f"; it {_PROGRAMS[name]}, and is not needed now")
         return Finding(name, "missing" if is_needed else "note", text, fix)
     asks = _VERSION_OF.get(name, ("--version",))
-    said = ""
+    output = ""
     if asks is not None:
         try:
             done = process.run([path, *asks], timeout=_LOCK_TIMEOUT, check=False)
-            said = (done.stdout or done.stderr).decode(errors="replace")
+            output = (done.stdout or done.stderr).decode(errors="replace")
         except UnibuildError:  # it exists, and its version does not matter
             pass
-    version = re.search(r"\d+\.\d[\w.]*", said.partition("\n")[0])
+    version = re.search(r"\d+\.\d[\w.]*", output.partition("\n")[0])
     return Finding(name, "ok", f"{version[0]}, {path}" if version else path)
 
 

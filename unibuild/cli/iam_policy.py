@@ -41,15 +41,15 @@ def main(argv: list[str]) -> int:
     project = load(Path.cwd(), dict(word.partition("=")[::2] for word in asked.settings), required=False)
     region = account.open_account(project.settings.publish, asked.region).region
     name = account.unikernel_name(project)
-    told = iam_policy.policy(project.settings, name, region, launch=not asked.no_launch, clean=not asked.no_clean)
+    allowed = iam_policy.policy(project.settings, name, region, launch=not asked.no_launch, clean=not asked.no_clean)
     if asked.split:
-        for number, document in enumerate(iam_policy.split(told), 1):
+        for number, document in enumerate(iam_policy.split(allowed), 1):
             path = asked.split / f"policy-{number}.json"
             write_atomic(path, (json.dumps(document, indent=2) + "\n").encode())
             print(path)
         return 0
-    print(json.dumps(told, indent=2))
-    if (length := iam_policy.size(told)) > iam_policy.LIMIT:
+    print(json.dumps(allowed, indent=2))
+    if (length := iam_policy.size(allowed)) > iam_policy.LIMIT:
         print(f"the policy has {length} characters, and a managed policy at most {iam_policy.LIMIT}", file=sys.stderr)
         print("  hint: unibuild iam-policy --split FOLDER writes several documents", file=sys.stderr)
     return 0

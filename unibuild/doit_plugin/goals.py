@@ -63,12 +63,12 @@ def later_tasks(project: Project) -> list[Task]:
     exit_on_termination()
     is_one = project.settings.host != ALL
     first = next(iter(project.settings.hosts), None)
-    told = project if is_one or first is None else at(project, first)  # status and history report on every host anyway
+    first_host = project if is_one or first is None else at(project, first)  # both goals report on every host anyway
     return [
         _console_task(project),
         _destroy_task(project) if is_one else _everywhere_task(project, "destroy"),
-        _telling_task(told, "status"),
-        _telling_task(told, "history"),
+        _telling_task(first_host, "status"),
+        _telling_task(first_host, "history"),
         _rollback_task(project) if is_one else _everywhere_task(project, "rollback"),
     ]
 

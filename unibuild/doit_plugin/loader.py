@@ -201,13 +201,13 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit has no types
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
         """Return the project's tasks and those of the ``dodo.py``."""
         held = [value for value in self.namespace.values() if isinstance(value, Unikernel)]
-        ours = held or [Unikernel()]
-        for each in ours:
+        own = held or [Unikernel()]
+        for each in own:
             each.asked, each.held, each.dodo = self.asked, self.held, self.dodo
             each.command_line = self.command_line
         found = list(super().load_tasks(cmd, pos_args))
         if not held:
-            found += ours[0].tasks()
+            found += own[0].tasks()
             for task in found:
                 task.cfg_values = (self.config or {}).get(f"task:{task.name}", task.cfg_values)
         if isinstance(cmd, (Help, Info)):  # the other commands check by themselves that the task exists
@@ -237,11 +237,11 @@ class _Told:
             standard_streams.hang_up(error)
             raise SystemExit(print_error(FileError.of(error))) from None
         except CmdParseError as error:
-            said = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL).strip()
-            unknown = re.fullmatch(r"option (-\S+) not recognized", said)
+            reason = re.sub(r"^Error parsing \w+: | \(parsing options.*", "", str(error), flags=re.DOTALL).strip()
+            unknown = re.fullmatch(r"option (-\S+) not recognized", reason)
             hint = "`unibuild --help` and `unibuild GOAL --help` list the options"
-            told = unknown_option(unknown[1], in_args) if unknown else InputError(said, hint=hint)
-            raise SystemExit(print_error(told)) from None
+            problem = unknown_option(unknown[1], in_args) if unknown else InputError(reason, hint=hint)
+            raise SystemExit(print_error(problem)) from None
         except InvalidCommand as error:
             no_task = re.fullmatch("'(.*)' is not a task.", str(error))  # doit.cmd_base.check_tasks_exist
             goal = no_task[1] if no_task else error.not_found

@@ -488,8 +488,8 @@ def _missing(host: Host, paths: Sequence[str], found: Collection[str] | None, *,
     unseen = set(paths).difference(found or ())
     for as_root in (*([] if found is not None else [False]), *([True] if root else [])):
         if unseen:
-            said = host.run(["ls", "-d", "--", *sorted(unseen)], check=False, root=as_root, background=True)
-            unseen -= set(said.text.splitlines())
+            output = host.run(["ls", "-d", "--", *sorted(unseen)], check=False, root=as_root, background=True)
+            unseen -= set(output.text.splitlines())
     return unseen
 
 

@@ -149,8 +149,8 @@ class TcpProbeFromHost:
         done = _run(self.host, ["nc", "-w", str(_CONNECT), self.address, str(self.port), "-e", "true"])
         if isinstance(done, str) or done.returncode == 0:
             return done if isinstance(done, str) else None
-        said = done.stderr.decode(errors="replace").strip().rpartition(": ")[2].lower()
-        return f"no answer within {_CONNECT} s" if said == "timed out" else said or "no connection"
+        output = done.stderr.decode(errors="replace").strip().rpartition(": ")[2].lower()
+        return f"no answer within {_CONNECT} s" if output == "timed out" else output or "no connection"
 
     def cancel(self) -> None:
         """Do nothing: an attempt to connect takes a second at most."""

@@ -58,12 +58,12 @@ def revision(root: Path) -> dict[str, str]:
         head is detached) and ``tree``: ``clean``, or ``changed`` where a file that git follows differs from the commit.
     """
     try:
-        said = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=none")
+        output = _git(root, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=none")
         described = _git(root, "describe", "--always", "--tags").strip()
     except UnibuildError:
         return {}
-    head = dict(re.findall(r"^# branch\.(oid|head) (.+)$", said, re.MULTILINE))
-    changed = re.search(r"^[^#]", said, re.MULTILINE) is not None
+    head = dict(re.findall(r"^# branch\.(oid|head) (.+)$", output, re.MULTILINE))
+    changed = re.search(r"^[^#]", output, re.MULTILINE) is not None
     found = {
         "revision": described + ("-dirty" if changed else ""),
         "commit": head.get("oid", ""),

@@ -106,9 +106,9 @@ def is_current(graph: Graph, stage: Stage) -> bool:
     if question is None or stage.step is None:
         return False
     limit = RestartLimit()
-    said = process.run(question, cwd=stage.step.cwd, env=stage.step.env, check=False, watched=limit.watch)
+    done = process.run(question, cwd=stage.step.cwd, env=stage.step.env, check=False, watched=limit.watch)
     limit.check(stage)
-    return said.returncode == 0
+    return done.returncode == 0
 
 
 class _Known:

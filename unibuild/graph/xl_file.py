@@ -171,10 +171,12 @@ def digest(path: Path, root: Path) -> str:
         FileError: the file cannot be read.
     """
     text = read(path)
-    said: object = text
+    content: object = text
     with contextlib.suppress(InputError):
-        said = [(one.key, one.adds, _movable(one.key, one.value.plain, root)) for one in parser.parse(text).assignments]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        content = [
+            (one.key, one.adds, _movable(one.key, one.value.plain, root)) for one in parser.parse(text).assignments
+        ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _movable(key: str, plain: object, root: Path) -> object:
@@ -256,12 +258,12 @@ def _check_length(config: parser.Config) -> None:
 
 def _type(config: parser.Config, kernel: kernels.Kernel, asked: Literal["pv", "pvh"] | None) -> str | None:
     """Return the domain's type; None: the file names one that unibuild does not know (``hvm``)."""
-    said = config.get("type")
-    if asked is None and said is None and config.get("builder") in _PV_BUILDERS:
-        said = "pv"
-    if asked is None and said not in (None, "pv", "pvh"):
+    given = config.get("type")
+    if asked is None and given is None and config.get("builder") in _PV_BUILDERS:
+        given = "pv"
+    if asked is None and given not in (None, "pv", "pvh"):
         return None
-    kind: Literal["pv", "pvh"] | None = asked or ("pv" if said == "pv" else "pvh" if said == "pvh" else None)
+    kind: Literal["pv", "pvh"] | None = asked or ("pv" if given == "pv" else "pvh" if given == "pvh" else None)
     if kind == "pvh" and config.number("pvshim"):
         kernel.type_for("pv")
         return "pvh"

@@ -331,7 +331,7 @@ def _prepare(folder: Path, here: Distribution, etc: Path) -> list[str]:
 def _apt(arguments: list[str], cwd: Path, what: str, progress: Callable[[str, float | None], None]) -> None:
     """Run apt-get and turn its status lines ("dlstatus:number:percent:text") into progress."""
     progress(what, None)
-    said: list[str] = []
+    output: list[str] = []
     argv = ["apt-get", "--quiet=2", "--option=APT::Status-Fd=1", *arguments]
     with process.start(argv, cwd=cwd, env={"LC_ALL": "C"}, stderr=subprocess.STDOUT) as child:
         assert child.stdout is not None
@@ -341,10 +341,10 @@ def _apt(arguments: list[str], cwd: Path, what: str, progress: Callable[[str, fl
             if found:
                 progress(what, float(found[1]) / 100)
             elif text:
-                said.append(text)
+                output.append(text)
         status = child.wait()
     if status:
-        reasons = "\n".join([line for line in said if line.startswith(("E:", "W:"))][:3] or said[-3:])
+        reasons = "\n".join([line for line in output if line.startswith(("E:", "W:"))][:3] or output[-3:])
         full = "No space left" in reasons or "not have enough" in reasons
         hint = "free disk space and run again" if full else "check the network; apt uses its own settings and proxies"
         raise MissingError(f"apt cannot fetch the {what.removeprefix('download ')}:\n{reasons}", hint=hint)

@@ -111,10 +111,10 @@ def read_toml(file: Path) -> tuple[dict[str, object], File]:
         line = data.count(b"\n", 0, error.start) + 1
         raise SettingsError(f"{file}:{line}: this is not UTF-8", hint="save the file as UTF-8") from None
     except ValueError as error:  # TOML's own, and that of a number with thousands of digits
-        said, _, place = str(error).partition(" (at ")
+        reason, _, place = str(error).partition(" (at ")
         numbers = re.findall(r"\d+", place) or ([str(text.count("\n") + 1)] if place else [])
         raise SettingsError(
-            f"{':'.join([str(file), *numbers])}: this is not TOML: {said[:1].lower()}{said[1:]}",
+            f"{':'.join([str(file), *numbers])}: this is not TOML: {reason[:1].lower()}{reason[1:]}",
             hint="see https://toml.io for the grammar",
         ) from None
     except RecursionError:

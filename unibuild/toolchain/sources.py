@@ -233,8 +233,8 @@ class _Walk:
         path = entry.path
         below = path[self.skip :]
         real_folder = entry.is_dir(follow_symlinks=False)
-        said = None if self.sources is None else self.sources.match(below, folder=real_folder)
-        wanted = included if said is None else said
+        matched = None if self.sources is None else self.sources.match(below, folder=real_folder)
+        wanted = included if matched is None else matched
         if not (real_folder or wanted or entry.is_symlink()):
             return  # by far the most common end where there are patterns, and cheap
         if entry.name in PRUNED or (not real_folder and DROPPINGS.fullmatch(entry.name)):

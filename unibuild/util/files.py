@@ -56,9 +56,9 @@ def cache_home(environ: Mapping[str, str] = os.environ) -> Path:
     Raises:
         FileError: the user has no home: neither ``HOME`` nor an entry in passwd.
     """
-    said = environ.get("XDG_CACHE_HOME", "")
-    if said.startswith("/"):
-        return Path(said)
+    folder = environ.get("XDG_CACHE_HOME", "")
+    if folder.startswith("/"):
+        return Path(folder)
     try:
         return Path.home() / ".cache"
     except RuntimeError:

@@ -174,8 +174,8 @@ def run(
                 except subprocess.TimeoutExpired as expired:
                     if deadline is not None and time.monotonic() >= deadline:
                         child.stop()
-                        said = (expired.output or b"").decode(errors="replace").rstrip()
-                        raise CommandError(argv, -signal.SIGTERM, f"{said}\n(no end after {timeout:g} s)") from None
+                        output = (expired.output or b"").decode(errors="replace").rstrip()
+                        raise CommandError(argv, -signal.SIGTERM, f"{output}\n(no end after {timeout:g} s)") from None
                     job_control.follow_stop(child.popen.pid)
         status = child.popen.returncode
     if loan.interrupted or status == -signal.SIGINT:

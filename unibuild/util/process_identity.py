@@ -108,10 +108,10 @@ def _machine_id() -> str | None:
     if any(path.exists() for path in _CONTAINER_FILES):
         return None
     try:
-        said = _MACHINE_ID.read_text().strip()
+        output = _MACHINE_ID.read_text().strip()
     except (OSError, ValueError):
         return None
-    return said if re.fullmatch("[0-9a-f]{32}", said) else None  # machine-id(5): may be "uninitialized" or empty
+    return output if re.fullmatch("[0-9a-f]{32}", output) else None  # machine-id(5): may be "uninitialized" or empty
 
 
 def _hash(*parts: str) -> str:

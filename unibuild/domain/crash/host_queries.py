@@ -43,8 +43,8 @@ class BoundedQueries:
             left = self.left()
             return diagnostic.query(left)
         except CommandError as error:
-            said = error.output.strip().splitlines()
-            why = said[-1] if said else f"it failed with exit code {error.returncode}"
+            output = error.output.strip().splitlines()
+            why = output[-1] if output else f"it failed with exit code {error.returncode}"
         except NoAnswerError:
             why = f"no answer within {left:.0f} s"
         except UnibuildError as error:

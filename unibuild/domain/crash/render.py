@@ -81,7 +81,7 @@ def report(found: Evidence, missing: Sequence[str]) -> str:
 
 def host(found: Evidence) -> str:
     """Return ``host.txt``."""
-    return "\n".join(f"$ {command}\n{said.rstrip() or '(no answer)'}\n" for command, said in found.answers.items())
+    return "\n".join(f"$ {command}\n{output.rstrip() or '(no answer)'}\n" for command, output in found.answers.items())
 
 
 def as_json(found: Evidence, missing: Sequence[str]) -> dict[str, object]:

@@ -97,11 +97,11 @@ def left_over(release: Release, root: Path, names: Names, registered: str) -> tu
     own = {release.path(template, names) for template in release.generated}
     found = {release.path(template, names) for template in release.user_may_edit}
     for row in RELEASES:
-        theirs = Names(names.sub, row.mangle(registered), names.output)
-        paths = {row.path(template, theirs) for template in row.generated if "dist/" not in template}
+        other = Names(names.sub, row.mangle(registered), names.output)
+        paths = {row.path(template, other) for template in row.generated if "dist/" not in template}
         found |= {path for path in paths - own if path.endswith((".ml", ".opam")) or Path(path).name.startswith("dune")}
         for template in () if release.crunched else row.crunched:
-            found |= {str(path.relative_to(root)) for path in root.glob(row.path(template, theirs))}
+            found |= {str(path.relative_to(root)) for path in root.glob(row.path(template, other))}
     return tuple(path for name in sorted(found) if _by_another(path := root / name, release, name in own))
 
 

@@ -115,13 +115,13 @@ def mirage_version(root: Path, env: Mapping[str, str]) -> tuple[str, str]:
 def _ask(program: str, env: Mapping[str, str]) -> str:
     """Run ``mirage --version``: other subcommands may change a configured tree."""
     try:
-        said = run([program, "--version"], env=env, timeout=_VERSION_TIMEOUT).text.strip()
+        output = run([program, "--version"], env=env, timeout=_VERSION_TIMEOUT).text.strip()
     except CommandError as error:
-        said = error.output.strip()
-    version = _VERSION.match(said)
+        output = error.output.strip()
+    version = _VERSION.match(output)
     if version is None:
         raise MissingError(
-            f"{program} is not MirageOS's mirage: asked for its version, it says {said.splitlines()[:1]!r}",
+            f"{program} is not MirageOS's mirage: asked for its version, it says {output.splitlines()[:1]!r}",
             hint=f"Debian has an image viewer of that name; {GET_MIRAGE}",
         )
     return version[1]
