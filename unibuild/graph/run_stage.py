@@ -301,9 +301,32 @@ def _write(graph: Graph, stage: Stage) -> None:
         for note in xl_file.notes(graph.start, text):
             print(f"  {note}", flush=True)
         return
-    from unibuild.graph import exports
+    write = {"libvirt": _write_libvirt, "image": _write_image}[stage.goal]
+    write(graph, Path(stage.watch.targets[0]))
 
-    exports.WRITERS[stage.goal](graph, Path(stage.watch.targets[0]))
+
+def _write_libvirt(graph: Graph, path: Path) -> None:
+    from unibuild.graph.libvirt import describe, render
+
+    description = describe(graph.render(ends=()), str(graph.xl))
+    files.write_atomic(path, render(description, graph.project.root).encode())
+    print(f"  {_name(graph, path)} is there: virsh -c xen:///system define {path}")
+    if description.left_out:
+        print(f"  without what libvirt has no word for: {', '.join(description.left_out)}")
+
+
+def _write_image(graph: Graph, path: Path) -> None:
+    from unibuild.graph import disk_image
+
+    image = disk_image.plan(graph)
+    disk_image.write(image, path)
+    print(f"  {_name(graph, path)} is there: {image.size >> 10} KiB, {image.kind.upper()}, sha256 {image.digest}")
+    for warning in disk_image.warnings(graph, image):
+        print(f"  {warning}")
+
+
+def _name(graph: Graph, path: Path) -> Path:
+    return path.relative_to(graph.project.root) if path.is_relative_to(graph.project.root) else path
 
 
 def _command(stage: Stage, step: Step, argv: Sequence[str]) -> None:
