@@ -113,7 +113,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for line in summarize([dict(one.user_properties).get("staleness", cut_off) for one in stories]):
             terminalreporter.line(line)
     for one in reports:
-        if line := dict(one.user_properties).get("saves"):
+        if line := dict(getattr(one, "user_properties", ())).get("saves"):  # no collection has any
             terminalreporter.section("saves")
             terminalreporter.line(line)
 

@@ -91,6 +91,23 @@ def test_the_right_to_run_a_file_is_seen(world, name):
         assert name != "packed" or world.kernel != before
 
 
+def test_the_right_to_run_a_file_is_seen_while_the_build_runs(world):
+    """Also where recipes call chmod for other files."""
+    project(world, *(KINDS[name] for name in ("packed", "script-made-executable", "slow")))
+    assert world.unibuild().code == 0
+    assert world.unibuild().built == 0
+    KINDS["slow"].edit(world, "0001")
+    world.pause("after")
+    running = world.start()
+    assert world.paused(running)
+    world.path("disk/init").chmod(0o755)
+    world.resume()
+    running.wait()
+    ran = world.unibuild()
+    assert world.kernel == world.fresh(), ran.output
+    assert world.unibuild().built == 0
+
+
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.folder])
 def test_files_appear_and_vanish(world, name):
     kind = KINDS[name]

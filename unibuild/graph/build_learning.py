@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["OFTEN", "Observation", "adopt", "database", "is_binary", "learn", "programs"]
 
 _DEPENDENCIES = re.compile(r".*\.(?:d|dep|deps|P|Po|Plo|cmd|dd)")
-_CHMOD = re.compile(rb"\b(?:chmod|install)\b")
+_CHMOD = re.compile(rb"\bchmod\b[^\n]*")
 OFTEN = 8  # builds on end that rewrite a file which nobody else changes: more than saves in a row can be
 
 
@@ -224,7 +224,7 @@ class _Learner:
         """Say whether the build may depend on a change of a file during the build; ``old`` is what it was before."""
         read, is_new, goes_by_dates = self.learned.read, old is None, self.learned.git == "changes"
         is_dated = goes_by_dates and not _is_of_git(path)
-        if old and not is_dated and self.is_unchanged(old[1], fingerprint.content(path)):
+        if old and not is_dated and self.is_unchanged(path, old[1], fingerprint.content(path)):
             return False
         if read is None or name in self.learned.known or name in read or os.path.islink(path):  # noqa: PTH114
             return True
@@ -232,11 +232,12 @@ class _Learner:
             return False
         return goes_by_dates or text_references.is_looked_up(path, read, self.scripts(), map(self.text, self.read()))
 
-    def is_unchanged(self, old: str, new: str) -> bool:
-        """Say whether a file's digest is what it was, or differs by what the build's own ``chmod`` does."""
-        return old == new or (
-            fingerprint.has_same_bytes(old, new) and any(_CHMOD.search(text) for text in self.scripts())
-        )
+    def is_unchanged(self, path: str, old: str, new: str) -> bool:
+        """Say whether a file's digest is what it was, or differs by a ``chmod`` in a recipe or script."""
+        if old == new or not fingerprint.has_same_bytes(old, new):
+            return old == new
+        name = os.fsencode(os.path.basename(path))  # noqa: PTH119
+        return any(name in line for text in self.scripts() for line in _CHMOD.findall(text))
 
     def read(self) -> set[str]:
         """Return the names of the files that were read, and are not the build's own."""
