@@ -42,9 +42,9 @@ def test_example_builds_without_a_warning(tree, name):
 )
 @pytest.mark.parametrize("tree", ["hello"], indirect=True)
 def test_missing_program_is_reported(tree, setting, missing):
-    said = process.run(["make", setting], cwd=tree, check=False).stderr.decode().splitlines()
-    assert len(said) == 1
-    assert missing in said[0]
+    output = process.run(["make", setting], cwd=tree, check=False).stderr.decode().splitlines()
+    assert len(output) == 1
+    assert missing in output[0]
 
 
 def test_same_sources_in_another_folder_build_the_same_kernel(tmp_path):

@@ -27,8 +27,8 @@ def built(tree):
 
 def took_fast_path(tree, **env):
     """Return whether ``unibuild build`` ended without importing doit."""
-    said = tree.run("python", "-X", "importtime", str(tree.bin / "unibuild"), "build", **env)
-    return "build: up to date" in said and " doit" not in said
+    output = tree.run("python", "-X", "importtime", str(tree.bin / "unibuild"), "build", **env)
+    return "build: up to date" in output and " doit" not in output
 
 
 def test_fast_path_reports_that_nothing_is_stale(built):

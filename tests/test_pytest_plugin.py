@@ -126,8 +126,8 @@ def test_term_leaves_no_domain(run, xen):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     program.send_signal(signal.SIGTERM)
-    said, _ = program.communicate(timeout=60)
-    assert program.returncode == 143, said
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == 143, output
     assert xen.domains() == {}
 
 

@@ -48,8 +48,8 @@ def test_program_prints_and_ends_as_in_a_new_interpreter(tree, forked, monkeypat
 def test_variable_that_is_read_at_start_takes_a_new_interpreter(tree, forked):
     warm_cli.run("unibuild", "--version", cwd=tree.root)
     del forked[:]
-    said = warm_cli.run("unibuild", "--version", cwd=tree.root, PYTHONWARNINGS="error")
-    assert (said[0], forked) == (0, [])
+    output = warm_cli.run("unibuild", "--version", cwd=tree.root, PYTHONWARNINGS="error")
+    assert (output[0], forked) == (0, [])
 
 
 def test_program_that_does_not_end_is_killed(tree, forked):

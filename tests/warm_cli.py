@@ -84,11 +84,11 @@ class WarmCli:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
         code = int(self._server.stdout.readline())
-        said = output.read_text()
+        printed = output.read_text()
         output.unlink()  # programs that are still running may write to it
         if not has_ended:
-            raise subprocess.TimeoutExpired(argv, timeout, said)
-        return code, said
+            raise subprocess.TimeoutExpired(argv, timeout, printed)
+        return code, printed
 
     def end(self) -> None:
         """End the server."""

@@ -80,9 +80,9 @@ class Launches:
 
     def goal(self, *words: str, code: int = 0) -> str:
         """Run a goal of unibuild and return its output."""
-        found, said = warm_cli.run("unibuild", *words, cwd=self.project.root)
-        assert found == code, said
-        return said
+        found, output = warm_cli.run("unibuild", *words, cwd=self.project.root)
+        assert found == code, output
+        return output
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Start ``unibuild`` in a new process."""

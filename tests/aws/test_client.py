@@ -194,10 +194,10 @@ def test_stop_ends_the_retries(server: Scripted) -> None:
 
 def test_each_fault_is_reported_and_the_semaphore_is_released(server: Scripted) -> None:
     server.script = [refusal("RequestLimitExceeded", status=503), (200, NONE)]
-    told: list[Kind] = []
+    result: list[Kind] = []
     turn = threading.Semaphore(1)
-    server.aws().client("ec2").call("DescribeImages", turn=turn, heed=told.append)
-    assert told == [Kind.THROTTLE]
+    server.aws().client("ec2").call("DescribeImages", turn=turn, heed=result.append)
+    assert result == [Kind.THROTTLE]
     assert turn.acquire(blocking=False)
 
 
@@ -256,11 +256,11 @@ def test_plan_records_calls_that_would_change_something(server: Scripted) -> Non
         ebs.call("PutSnapshotBlock", SnapshotId="snap-1", ChecksumAlgorithm="SHA256", **block)
     assert ec2.call("DescribeImages", ImageIds=[image])["Images"][0]["Name"] == "<Name>"
     assert server.asked == 1
-    told = list(aws.plan.lines())
-    assert told[0] == "ec2:RegisterImage in eu-west-1: Name=hello"
-    assert told[1].startswith("3 x ebs:PutSnapshotBlock in eu-west-1: ")
-    assert "BlockData=3 bytes" in told[1]
-    assert len(told) == 2
+    result = list(aws.plan.lines())
+    assert result[0] == "ec2:RegisterImage in eu-west-1: Name=hello"
+    assert result[1].startswith("3 x ebs:PutSnapshotBlock in eu-west-1: ")
+    assert "BlockData=3 bytes" in result[1]
+    assert len(result) == 2
 
 
 def test_plan_checks_the_parameters(server: Scripted) -> None:

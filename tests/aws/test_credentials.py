@@ -106,9 +106,9 @@ def test_expired_session(home: Home) -> None:
 
 def test_program_prints_the_keys(home: Home) -> None:
     who = home.aws.new_principal(arn="arn:aws:iam::123456789012:user/of-a-program")
-    told = {"Version": 1, "AccessKeyId": who.access_key, "SecretAccessKey": who.secret_key}
+    result = {"Version": 1, "AccessKeyId": who.access_key, "SecretAccessKey": who.secret_key}
     program = home.folder / "report.py"
-    program.write_text(f"print({json.dumps(told)!r})")
+    program.write_text(f"print({json.dumps(result)!r})")
     home.profile("told", f"credential_process = {sys.executable} {program}")
     home.profile("broken", f"credential_process = {sys.executable} {home.folder / 'nothing.py'}")
     assert home.ask("told") == who.arn

@@ -193,7 +193,7 @@ def test_users_are_described_in_words():
         {"InstanceId": f"i-{number}", "ImageId": "ami-1", "State": {"Name": state}}
         for number, state in enumerate(("stopped", "terminated"), 1)
     ]
-    told = describe_users(
+    result = describe_users(
         instances,
         [
             {
@@ -215,7 +215,7 @@ def test_users_are_described_in_words():
             },
         ],
     )
-    assert told == {
+    assert result == {
         "ami-1": ("instance i-1",),
         "ami-2": ("version 3 of launch template web (Auto Scaling group g, m)",),
         "ami-3": ("launch configuration old (Auto Scaling group h)",),

@@ -129,8 +129,8 @@ def test_parts_can_be_omitted():
 
 
 def test_other_partitions_have_other_arns():
-    told = json.dumps(policy(Settings(), "hello", "us-gov-west-1"))
-    assert "arn:aws-us-gov:ec2:us-gov-west-1::image/*" in told and "arn:aws:" not in told
+    result = json.dumps(policy(Settings(), "hello", "us-gov-west-1"))
+    assert "arn:aws-us-gov:ec2:us-gov-west-1::image/*" in result and "arn:aws:" not in result
 
 
 def test_command_prints_the_policy(tmp_path, monkeypatch, capsys):
@@ -181,10 +181,10 @@ LARGEST = Publish(
 def test_largest_configuration_fits_into_one_policy_except_for_all_regions(publish, regions):
     launch = Launch(open=("80",), elastic_ip="eipalloc-0123456789abcdef0", key="ops")
     settings = Settings(publish=msgspec.structs.replace(publish, regions=REGIONS[:regions]), launch=launch)
-    told = policy(settings, "a-unikernel-of-a-longer-name", "eu-west-1")
-    assert size(told) <= LIMIT or regions == 34
-    parts = split(told)
-    assert sids(*parts) == sids(told)
+    result = policy(settings, "a-unikernel-of-a-longer-name", "eu-west-1")
+    assert size(result) <= LIMIT or regions == 34
+    parts = split(result)
+    assert sids(*parts) == sids(result)
     assert all(size(part) <= LIMIT for part in parts)
 
 

@@ -81,8 +81,8 @@ def test_publish(moto, tmp_path):
     ec2 = boto3.client("ec2")
     (image,) = ec2.describe_images(ImageIds=[made.image])["Images"]
     assert (made.puts, image["Name"], image["State"]) == (3, f"hello-{disk.digest[:12]}", "available")
-    ours = ec2.describe_snapshots(Filters=[{"Name": "tag:unibuild:sha256", "Values": [disk.digest]}])["Snapshots"]
-    assert [held(one["SnapshotId"]) for one in ours] == [disk.content]
+    own = ec2.describe_snapshots(Filters=[{"Name": "tag:unibuild:sha256", "Values": [disk.digest]}])["Snapshots"]
+    assert [held(one["SnapshotId"]) for one in own] == [disk.content]
 
 
 def test_publish_of_a_change(moto, tmp_path):

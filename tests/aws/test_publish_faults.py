@@ -140,8 +140,8 @@ class Publisher(TaskRunner):
         """Check that there is one AMI with the content of each disk, and nothing else."""
         if story.bucket:
             self.collect(story.bucket)
-        told = [Disk.of(*numbers).content for numbers in (story.old, story.new) if numbers is not None]
-        disks = told[:1] if told[0] == told[-1] else told
+        result = [Disk.of(*numbers).content for numbers in (story.old, story.new) if numbers is not None]
+        disks = result[:1] if result[0] == result[-1] else result
         for region in map(self.emulator.region, (HERE, *story.regions)):
             images = list(region.own_images.values())
             assert [region.snapshots[image.root["SnapshotId"]].content for image in images] == disks

@@ -88,9 +88,9 @@ def test_settings_made_by_unibuild_are_undone():
 
 
 def test_settings_made_by_others_are_kept():
-    theirs = dataclasses.replace(AMI, is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
-    assert reset_calls(Publish(), theirs) == ()
-    assert reset_calls(Publish(), after(Publish(share=("all",), deprecate_after=90, protect=True), theirs)) == ()
+    other = dataclasses.replace(AMI, is_protected=True, is_public=True, deprecated="2027-01-01T00:00:00.000Z")
+    assert reset_calls(Publish(), other) == ()
+    assert reset_calls(Publish(), after(Publish(share=("all",), deprecate_after=90, protect=True), other)) == ()
 
 
 def test_changed_number_of_days_is_applied_to_unibuilds_deprecation():

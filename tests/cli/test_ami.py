@@ -54,9 +54,9 @@ def test_ami_named_by_a_parameter_or_recipe_is_kept(project):
     amis = [project.ami() for _ in range(12)]
     project.aws.region().references[amis[0]] = REFERENCES
     assert "Image Builder recipe hello/1.0.0" in project.run("show", amis[0])
-    told = project.json("gc", "--keep", "1")
+    result = project.json("gc", "--keep", "1")
     assert project.images == [amis[0], amis[-1]]
-    assert [one["why"] for one in told["kept"]] == [
+    assert [one["why"] for one in result["kept"]] == [
         "it is used by parameter unikernels/hello, Image Builder recipe hello/1.0.0"
     ]
 
@@ -102,8 +102,8 @@ def test_empty_list_names_the_regions(project):
 def test_show_prints_users_of_the_ami(project):
     one = project.ami(**{tags.TOOLCHAIN: "mirage 4.11.1"})
     instance = project.call.run(one)
-    said = project.run("show", one)
-    assert "mirage 4.11.1" in said and f"instance {instance}" in said
+    output = project.run("show", one)
+    assert "mirage 4.11.1" in output and f"instance {instance}" in output
     assert project.json("show", "hello-1")["amis"][0]["used_by"] == [f"instance {instance}"]
 
 
@@ -118,15 +118,15 @@ def test_diff_prints_blocks_and_bytes(project):
     changed[5:8] = b"abc"
     project.ami({0: DATA, 1: DATA, 2: OTHER}, **{tags.REVISION: "v1"})
     project.ami({0: DATA, 1: bytes(changed), 3: OTHER}, **{tags.REVISION: "v2"})
-    told = project.json("diff", "hello-1", "hello-2")
-    assert told["blocks"] == 4
-    assert told["differences"] == [
+    result = project.json("diff", "hello-1", "hello-2")
+    assert result["blocks"] == 4
+    assert result["differences"] == [
         {"index": 1, "how": "changed", "bytes": 3, "offset": BLOCK + 5},
         {"index": 2, "how": "first", "bytes": 5, "offset": 2 * BLOCK},
         {"index": 3, "how": "second", "bytes": 5, "offset": 3 * BLOCK},
     ]
-    said = project.run("diff", "hello-1", "hello-2")
-    assert "revision: v1 -> v2" in said and "3 of 4 blocks of 512 KiB differ, in 13 bytes" in said
+    output = project.run("diff", "hello-1", "hello-2")
+    assert "revision: v1 -> v2" in output and "3 of 4 blocks of 512 KiB differ, in 13 bytes" in output
     assert "their 3 blocks are the same" in project.run("diff", "hello-1", "hello-1")
 
 
@@ -134,8 +134,8 @@ def test_gc_plan_removes_nothing(project):
     for _ in range(5):
         project.ami()
     project.aws.calls.clear()
-    said = project.run("gc", "--keep", "2", "--plan")
-    assert said.count("would go") == 6 and said.count("DeregisterImage") == 3
+    output = project.run("gc", "--keep", "2", "--plan")
+    assert output.count("would go") == 6 and output.count("DeregisterImage") == 3
     assert {name for name in project.aws.calls.counts if not name.startswith("Describe")} == set()
 
 
@@ -154,9 +154,9 @@ def test_gc_keeps_amis_in_use(project, client):
     client("ec2").create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
     scaling = client("autoscaling")
     scaling.create_launch_configuration(LaunchConfigurationName="old", ImageId=amis[2], InstanceType="t1.micro")
-    said = project.run("gc", "--keep", "1")
+    output = project.run("gc", "--keep", "1")
     assert project.images == [amis[0], amis[1], amis[2], amis[5]]
-    assert "version 1 of launch template web" in said and "launch configuration old" in said
+    assert "version 1 of launch template web" in output and "launch configuration old" in output
 
 
 def test_gc_removes_orphans_and_keeps_snapshots_of_other_owners(project):
@@ -183,8 +183,8 @@ def test_gc_removes_what_an_abandoned_import_left(project, client):
         client("ec2").import_snapshot(DiskContainer=disk, TagSpecifications=given)
     made, *others = project.snapshots
     assert project.run("gc", "--orphans", "72") == "nothing is to be removed\n"
-    said = project.run("gc")
-    assert "CreateTags" in said and f"DeleteSnapshot in us-east-1: SnapshotId={made}" in said
+    output = project.run("gc")
+    assert "CreateTags" in output and f"DeleteSnapshot in us-east-1: SnapshotId={made}" in output
     assert project.snapshots == others
 
 
@@ -205,17 +205,17 @@ def test_gc_of_all_regions(project):
         marked = [{"ResourceType": "image", "Tags": tags.write(project.marks())}]
         project.call.copy(made, Name=f"copy-{number}", TagSpecifications=marked)
         project.aws.world.clock.advance(1)
-    told = project.json("gc", "--keep", "1")
-    assert {step["region"] for step in told["steps"]} == {"us-east-1", "eu-west-1"}
-    assert all(step["done"] for step in told["steps"])
+    result = project.json("gc", "--keep", "1")
+    assert {step["region"] for step in result["steps"]} == {"us-east-1", "eu-west-1"}
+    assert all(step["done"] for step in result["steps"])
     assert len(project.aws.region("eu-west-1").own_images) == 1
 
 
 def test_rm_removes_an_ami_and_its_snapshot(project):
     project.ami()
     other = project.ami()
-    said = project.run("rm", "hello-1")
-    assert said.index("DeregisterImage") < said.index("DeleteSnapshot")
+    output = project.run("rm", "hello-1")
+    assert output.index("DeregisterImage") < output.index("DeleteSnapshot")
     assert project.images == [other] and len(project.snapshots) == 1
 
 
@@ -244,8 +244,8 @@ def test_ami_with_protection_cooldown_is_removed_a_day_later(project, client):
     one = project.ami()
     client("ec2").enable_image_deregistration_protection(ImageId=one, WithCooldown=True)
     assert "for 24 hours after the protection is lifted" in project.run("show", one)
-    said = project.run("rm", one, "--unprotect")
-    assert "DisableImageDeregistrationProtection" in said and "EC2 allows its removal 24 hours after" in said
+    output = project.run("rm", one, "--unprotect")
+    assert "DisableImageDeregistrationProtection" in output and "EC2 allows its removal 24 hours after" in output
     with pytest.raises(AwsError, match="not permitted") as caught:
         command.main(["rm", one])
     assert "24 hours after it is lifted" in caught.value.hint

@@ -43,8 +43,8 @@ def doctor(project, capsys, monkeypatch):
 
     def run(*words, code=0):
         assert command.main(["--json", *words]) == code
-        told = json.loads(capsys.readouterr().out)
-        return {part["name"]: {one["what"]: one for one in part["findings"]} for part in told["sections"]}
+        result = json.loads(capsys.readouterr().out)
+        return {part["name"]: {one["what"]: one for one in part["findings"]} for part in result["sections"]}
 
     return run
 
@@ -66,9 +66,9 @@ def test_doctor_changes_nothing_on_the_host(doctor, xen):
 
 
 def test_sudoers_lines_are_printed(project, xen):
-    said = project.run("unibuild", "doctor")
-    assert f"ann ALL=(root) NOPASSWD: {xen.world}/bin/xl, \\" in said
-    assert "whoever may run xl is as good as root there" in said
+    output = project.run("unibuild", "doctor")
+    assert f"ann ALL=(root) NOPASSWD: {xen.world}/bin/xl, \\" in output
+    assert "whoever may run xl is as good as root there" in output
 
 
 def test_missing_rights(doctor, xen):
@@ -133,8 +133,8 @@ def test_unreadable_settings(doctor, project):
 
 
 def test_without_a_project_doctor_checks_the_machine(project, tmp_path):
-    said = project.run("unibuild", "doctor", "--host", "xen1", cwd=tmp_path, code=2)
-    assert "unknown host: xen1" in said
+    output = project.run("unibuild", "doctor", "--host", "xen1", cwd=tmp_path, code=2)
+    assert "unknown host: xen1" in output
     assert "\nproject " not in project.run("unibuild", "doctor", "--host", "ssh://ann@xen1", cwd=tmp_path)
 
 

@@ -74,8 +74,8 @@ class Tree:
     def init(self, *argv):
         """Run the command; return its exit code and what it printed."""
         code = init.main(list(argv))
-        said = self.capsys.readouterr()
-        return code, said.out + said.err
+        output = self.capsys.readouterr()
+        return code, output.out + output.err
 
     def make(self, *argv):
         """Run GNU make; return its exit code and what it printed."""
@@ -107,8 +107,8 @@ def test_makefile_names_the_kernel(tree):
 
 
 def test_makefile_without_a_kernel_name(tree):
-    code, said = tree(Makefile="all:\n\ttrue\n").init()
-    assert (code, said.splitlines()[-1]) == (
+    code, output = tree(Makefile="all:\n\ttrue\n").init()
+    assert (code, output.splitlines()[-1]) == (
         0,
         "Next: name the kernel that the build leaves, in unibuild.toml: [build] kernel",
     )
@@ -201,8 +201,8 @@ def test_unreadable_makefile_is_an_error(tree, monkeypatch):
 def test_second_run_changes_nothing(tree):
     tree(Makefile=PLAIN).init("--make", "--dodo")
     before = {name: fingerprint.take(str(tree.root / name)) for name in tree.names()}
-    code, said = tree.init("--make", "--dodo")
-    assert (code, "wrote" in said) == (0, False)
+    code, output = tree.init("--make", "--dodo")
+    assert (code, "wrote" in output) == (0, False)
     assert {name: fingerprint.take(str(tree.root / name)) for name in tree.names()} == before
 
 
@@ -211,15 +211,15 @@ def test_existing_toml_is_kept_and_force_shows_the_change(tree):
     assert tree.init()[0] == 0
     assert tree.init("--make", "--force")[0] == 0  # --make asks for the Make files, not for a new unibuild.toml
     assert tree.text("unibuild.toml") == 'host = "lab"\n'
-    code, said = tree.init("--force")
-    assert (code, '-host = "lab"\n' in said, "changed unibuild.toml" in said) == (0, True, True)
+    code, output = tree.init("--force")
+    assert (code, '-host = "lab"\n' in output, "changed unibuild.toml" in output) == (0, True, True)
     assert 'kernel = "hello-pv.xen"' in tree.text("unibuild.toml")
 
 
 def test_dodo_file_of_the_user_is_kept_without_force(tree):
     tree(Makefile=PLAIN, dodo_py="def task_x():\n    return {}\n")
-    code, said = tree.init("--dodo")
-    assert (code, "-def task_x():" in said, "dodo.py was there and was kept" in said) == (1, True, True)
+    code, output = tree.init("--dodo")
+    assert (code, "-def task_x():" in output, "dodo.py was there and was kept" in output) == (1, True, True)
     assert tree.text("dodo.py").startswith("def task_x")
     assert tree.init("--dodo", "--force")[0] == 0
     assert "unikernel()" in tree.text("dodo.py")
@@ -303,8 +303,8 @@ def test_dry_run_calls_nothing_else(front):
 def test_jobserver_reaches_the_child(front):
     rule = "all: a b\n\t@echo $(filter --jobserver%,$(MAKEFLAGS))\na b:\n\t@true\n"
     (front.root / "child.mk").write_text(rule)
-    code, said = front.make("-j2", "boot")
-    assert (code, "--jobserver" in said, "unavailable" in said) == (0, True, False)
+    code, output = front.make("-j2", "boot")
+    assert (code, "--jobserver" in output, "unavailable" in output) == (0, True, False)
 
 
 def test_rules_with_two_colons_still_work(tree):
@@ -318,8 +318,8 @@ def test_the_goals_of_a_mirage_tree_without_a_makefile(tree):
 
 
 def test_existing_target_of_the_tree_is_kept(tree):
-    code, said = tree(Makefile=PLAIN + "boot:\n\t@echo plain boot\n").init("--make")
-    assert (code, said.splitlines()[-1]) == (
+    code, output = tree(Makefile=PLAIN + "boot:\n\t@echo plain boot\n").init("--make")
+    assert (code, output.splitlines()[-1]) == (
         0,
         "Makefile has its own boot, which stays: run `unibuild` for these goals",
     )
@@ -335,5 +335,5 @@ def test_makefile_in_lower_case(tree):
 def test_help_describes_the_command(tree):
     with pytest.raises(SystemExit, match="0"):
         tree().init("--help")
-    said = textwrap.dedent(tree.capsys.readouterr().out)
-    assert all(option in said for option in ("--dodo", "--make", "--force"))
+    output = textwrap.dedent(tree.capsys.readouterr().out)
+    assert all(option in output for option in ("--dodo", "--make", "--force"))

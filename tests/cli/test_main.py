@@ -9,10 +9,10 @@ from unibuild.graph.graph import GOALS
 
 
 def test_help_names_goals_commands_and_exit_codes(tree):
-    said = tree.run("unibuild", "--help")
-    assert said == tree.run("unibuild") == tree.run("unibuild", "help")
+    output = tree.run("unibuild", "--help")
+    assert output == tree.run("unibuild") == tree.run("unibuild", "help")
     for word in ("boot ", "plan ", "lab ", "init ", "clean ", "--debug", "130 Ctrl-C"):
-        assert word in said
+        assert word in output
 
 
 @pytest.mark.parametrize("columns", [80, 90, 200])
@@ -36,8 +36,8 @@ def test_every_goal_has_a_help_page_without_a_project(goal, capsys, monkeypatch,
 def test_every_command_has_a_help_page(tree):
     tree.write("dodo.py", "def task_hi():\n    return {'actions': ['true'], 'doc': 'say hi'}\n")
     for command in (*cli.COMMANDS, *cli.DOIT, "hi"):
-        said = tree.run("unibuild", command, "--help")
-        assert said and "``" not in said
+        output = tree.run("unibuild", command, "--help")
+        assert output and "``" not in output
 
 
 def test_help_settings_prints_the_reference(capsys):
@@ -86,8 +86,8 @@ def test_missing_project_is_reported_with_a_hint(tree, tmp_path):
 )
 def test_unknown_option_is_reported_with_the_nearest_one(tree, words, hint):
     option = next(word for word in words if word.startswith("-")).partition("=")[0]
-    said = tree.run("unibuild", *words, code=2)
-    assert f"has no option {option}\n" in said and hint in said
+    output = tree.run("unibuild", *words, code=2)
+    assert f"has no option {option}\n" in output and hint in output
 
 
 def test_force_runs_a_goal_that_is_up_to_date_and_no_other(tree):
@@ -103,16 +103,16 @@ def test_another_folder(tree, tmp_path):
 @pytest.mark.parametrize("door", ["unibuild", "doit"])
 def test_traceback_is_printed_only_on_request(tree, door):
     tree.write("Makefile", "hello.xen:\n\tfalse\n")
-    said = tree.run(door, "build", code=1)
-    assert "error: `make` failed with exit code 2" in said
+    output = tree.run(door, "build", code=1)
+    assert "error: `make` failed with exit code 2" in output
     program = tree.start(door, "build", UNIBUILD_DEBUG="1")
     assert "Traceback" in program.communicate(timeout=60)[0]
 
 
 def test_debug_is_an_option_too(tree):
     program = tree.start("unibuild", "--debug", "nowhere")
-    said = program.communicate(timeout=60)[0]
-    assert (program.returncode, "there is no goal" in said) == (2, True)
+    output = program.communicate(timeout=60)[0]
+    assert (program.returncode, "there is no goal" in output) == (2, True)
 
 
 def test_closed_output_is_not_an_error(tree):
@@ -128,9 +128,9 @@ def test_empty_word_is_ignored(tree):
 
 
 def test_plan_prints_what_would_run_and_why_and_runs_nothing(tree):
-    said = tree.run("unibuild", "plan", "build")
-    assert said == "build: would run: not done yet\n  make\n"
-    assert said == tree.run("unibuild", "--dry-run", "build") == tree.run("unibuild", "build", "--dry-run")
+    output = tree.run("unibuild", "plan", "build")
+    assert output == "build: would run: not done yet\n  make\n"
+    assert output == tree.run("unibuild", "--dry-run", "build") == tree.run("unibuild", "build", "--dry-run")
     assert tree.log == []
     assert not (tree.root / ".unibuild").exists()
 
@@ -142,18 +142,18 @@ def test_plan_uses_settings_on_the_command_line(tree):
 def test_plan_of_boot_prints_what_follows_a_stale_stage(tree):
     tree.run("unibuild", "build")
     tree.write("main.c", "two")
-    said = tree.run("unibuild", "plan")
-    assert "build: would run: main.c changed" in said
-    assert "xl: would run" in said
-    assert "boot: would run" in said
+    output = tree.run("unibuild", "plan")
+    assert "build: would run: main.c changed" in output
+    assert "xl: would run" in output
+    assert "boot: would run" in output
 
 
 def test_plan_shows_the_difference_in_the_xl(tree, hello_kernels):
     tree.write("Makefile", f"hello.xen: main.c\n\tcp {hello_kernels.pv} $@\n")
     tree.run("unibuild", "xl", "xl.memory=32")
-    said = tree.run("unibuild", "plan", "xl", "xl.memory=64")
-    assert "xl: would run: xl.memory changed" in said
-    assert "  -memory = 32\n  +memory = 64\n" in said
+    output = tree.run("unibuild", "plan", "xl", "xl.memory=64")
+    assert "xl: would run: xl.memory changed" in output
+    assert "  -memory = 32\n  +memory = 64\n" in output
 
 
 def test_plan_shows_a_failed_stage(tree):

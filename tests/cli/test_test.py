@@ -49,20 +49,20 @@ def nothing_is_left(project, xen):
 
 def test_three_lines_of_toml(test, does, project, xen):
     does("say hello", "say Solo5: solo5_exit(0) called", "poweroff")
-    said = test('[test.boots]\nconsole = ["hello"]\nexit = 0\n')
-    assert "ok      boots" in said
-    assert said.endswith("test: 1 of 1 passed\n")
+    output = test('[test.boots]\nconsole = ["hello"]\nexit = 0\n')
+    assert "ok      boots" in output
+    assert output.endswith("test: 1 of 1 passed\n")
     assert project.read(".unibuild/test/boots.log").splitlines()[0].endswith(" hello")
     assert not (project.root / ".unibuild" / "domain.json").exists()
 
 
 def test_failure_shows_expected_and_actual_output(test, does):
     does("say hello world", "say bye", "poweroff")
-    said = test('[test.boots]\nconsole = ["hello wirld"]\n[test.other]\nconsole = ["bye"]\n', code=1)
-    assert "failed  boots" in said
-    assert 'it powered off before it printed "hello wirld"\n          closest line: hello world\n' in said
-    assert "| bye" in said and ".unibuild/test/boots.log" in said
-    assert "ok      other" in said and said.endswith("1 of 2 passed\n")
+    output = test('[test.boots]\nconsole = ["hello wirld"]\n[test.other]\nconsole = ["bye"]\n', code=1)
+    assert "failed  boots" in output
+    assert 'it powered off before it printed "hello wirld"\n          closest line: hello world\n' in output
+    assert "| bye" in output and ".unibuild/test/boots.log" in output
+    assert "ok      other" in output and output.endswith("1 of 2 passed\n")
 
 
 def test_crash_fails_the_test(test, does):
@@ -75,8 +75,8 @@ def test_failure_shows_the_crash_on_the_console(test, does):
     does(
         "say Solo5: trap: type=#PF ec=0x2 rip=0x1089c5 rsp=0x3ffe50 rflags=0x10002", "say Solo5: trap: cr2=0x0", "crash"
     )
-    said = test("", code=1)
-    assert "it crashed\n          " in said and "0x1089c5" in said.partition("| Solo5")[0]
+    output = test("", code=1)
+    assert "it crashed\n          " in output and "0x1089c5" in output.partition("| Solo5")[0]
 
 
 def test_host_all_is_refused(test):
@@ -97,8 +97,8 @@ def test_timeout_fails_the_test(test, does):
 
 def test_only_named_tests_run(test, does):
     does("say hello", "poweroff")
-    said = test('[test.one]\nconsole = ["hello"]\n[test.two]\nconsole = ["hello"]\n', "two")
-    assert "two" in said and "one," not in said
+    output = test('[test.one]\nconsole = ["hello"]\n[test.two]\nconsole = ["hello"]\n', "two")
+    assert "two" in output and "one," not in output
     assert "did you mean `two`?" in test("", "twe", code=2)
 
 
@@ -120,8 +120,8 @@ def test_running_domain_is_left_alone(test, does, project, xen):
 def test_writable_disk_is_a_copy(test, does, project, xen):
     does("say hello", "poweroff")
     project.write("data.img", "dear")
-    said = test('[xl.disk.xvda]\ntarget = "data.img"\n[test.one]\n[test.two]\n')
-    assert said.endswith("2 of 2 passed\n")
+    output = test('[xl.disk.xvda]\ntarget = "data.img"\n[test.one]\n[test.two]\n')
+    assert output.endswith("2 of 2 passed\n")
     assert project.read("data.img") == "dear"
     created = [call for call in xen.calls("xl") if call[0] == "create"]
     assert len(created) == 2
@@ -159,13 +159,13 @@ def test_results_as_json_and_junit(test, does, project):
 
 def test_json_is_alone_on_standard_output(project, does):
     does("say hello", "poweroff")
-    said = project.run("sh", "-c", f"{project.bin}/unibuild test --host local --json - 2>/dev/null")
-    assert json.loads(said)["passed"] is True
+    output = project.run("sh", "-c", f"{project.bin}/unibuild test --host local --json - 2>/dev/null")
+    assert json.loads(output)["passed"] is True
 
 
 def test_test_that_cannot_run_is_an_error(test, does, project, xen):
-    said = test("[xl]\nmemory = 4096\n[test.boots]\n[test.more]\n", "--junit", "t.xml", code=5)
-    assert "error   boots" in said and "error   more" in said
+    output = test("[xl]\nmemory = 4096\n[test.boots]\n[test.more]\n", "--junit", "t.xml", code=5)
+    assert "error   boots" in output and "error   more" in output
     assert ElementTree.fromstring(project.read("t.xml")).get("errors") == "2"
 
 
@@ -184,8 +184,8 @@ def test_signal_leaves_nothing(project, does, xen, number, code):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     program.send_signal(number)
-    said, _ = program.communicate(timeout=60)
-    assert program.returncode == code, said
+    output, _ = program.communicate(timeout=60)
+    assert program.returncode == code, output
     assert xen.domains() == {}
 
 
@@ -196,8 +196,8 @@ def test_ready_is_part_of_a_test(test, does):
     does("say hello", "say ready", "stay")
     assert "ok      one" in test(READY + "[test.one]\nready_within = 20\n")
     does("say hello", "stay")
-    said = test("", "test.one.ready_within=0.5", code=1)
-    assert "failed  one" in said and "it was not ready" in said
+    output = test("", "test.one.ready_within=0.5", code=1)
+    assert "failed  one" in output and "it was not ready" in output
 
 
 def test_test_of_the_shutdown_does_not_wait_for_readiness(test, does):
@@ -221,6 +221,6 @@ def test_next_run_removes_what_a_killed_run_left(test, does, project, xen):
     killed.communicate()
     (left,) = (domain["name"] for domain in xen.domains().values())
     does("say bye", "poweroff")
-    said = test("")
-    assert f"unibuild: removed {left} from local, left by a killed test run" in said
+    output = test("")
+    assert f"unibuild: removed {left} from local, left by a killed test run" in output
     assert (xen.domains(), xen.store("/unibuild/domains")) == ({}, {})

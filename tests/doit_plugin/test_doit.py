@@ -98,9 +98,9 @@ def test_unchanged_kernel_leaves_the_xl_alone(tree, hello_kernels):
     tree.run("unibuild", "xl")
     written = fingerprint.take(str(tree.root / ".unibuild" / "hello.xl"))
     tree.write("main.c", "two")
-    said = tree.run("unibuild", "xl")
-    assert "build: main.c changed" in said
-    assert "xl:" not in said
+    output = tree.run("unibuild", "xl")
+    assert "build: main.c changed" in output
+    assert "xl:" not in output
     assert fingerprint.take(str(tree.root / ".unibuild" / "hello.xl")) == written
 
 
@@ -181,10 +181,10 @@ def test_killed_run_keeps_finished_steps(steps, command, number):
     run.send_signal(number)
     if number == signal.SIGKILL:
         os.kill(int(steps.read("pid")), number)  # the killed run cannot end it
-    said, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=60)
     assert run.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert gone(int(steps.read("pid")))
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     steps.write("Makefile", whole)  # this Makefile does not hang
     steps.write("Makefile.in", whole)
     assert "configure: no earlier" not in steps.run(command, "build")
@@ -299,9 +299,9 @@ def test_signal_to_unibuild_alone_ends_the_children_too(tree, command, number):
     run = tree.start(command, "build")
     tree.wait_for("pid")
     run.send_signal(number)
-    said, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=60)
     assert (run.returncode, gone(int(tree.read("pid")))) == (128 + number, True)
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -345,10 +345,10 @@ def test_second_build_waits_for_the_first_and_builds_nothing_twice(tree, tmp_pat
     assert f"process {first.pid} (unibuild build)" in waiting(second)
     assert "build" in tree.run("unibuild", "list")
     (gate / "go").touch()
-    said = [run.communicate(timeout=60)[0] for run in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), said
-    assert (gate / "began").read_text() == "\n", said
-    assert "make" not in said[1], "not even a question to make"
+    output = [run.communicate(timeout=60)[0] for run in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), output
+    assert (gate / "began").read_text() == "\n", output
+    assert "make" not in output[1], "not even a question to make"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -514,6 +514,6 @@ def test_other_reporters_work(tree):
 def test_jobserver_reaches_the_make_that_builds(tree):
     tree.write("Makefile", "hello.xen: main.c\n\tcp main.c $@\n\techo '$(MAKEFLAGS)' > flags\n")
     tree.write("outer.mk", f"all:\n\t+@{tree.bin}/doit build\n")
-    said = tree.run("make", "-f", "outer.mk", "-j3")
-    assert "jobserver unavailable" not in said
+    output = tree.run("make", "-f", "outer.mk", "-j3")
+    assert "jobserver unavailable" not in output
     assert "jobserver" in tree.read("flags")

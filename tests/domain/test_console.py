@@ -362,8 +362,8 @@ def killed(request, xen, tmp_path):
 
     def kill(guard: str) -> tuple[Host, toolstack.Domain]:
         host = Local(uid=0) if where == "local" else Ssh("there")
-        said = [step for n in range(2000) for step in (f"say line {n}", "sleep 0.05")]
-        domain = Watched(host, xen.xl_file(xen.kernel(*said))).domain
+        output = [step for n in range(2000) for step in (f"say line {n}", "sleep 0.05")]
+        domain = Watched(host, xen.xl_file(xen.kernel(*output))).domain
         log = tmp_path / "first.log"
         child = subprocess.Popen([sys.executable, "-c", READER, where, str(log), guard])
         host.toolstack.unpause(domain)
@@ -391,8 +391,8 @@ def test_watchdog_kills_a_watch_that_has_just_started():
 
 def test_reader_replaces_a_dead_reader(killed, log):
     host, domain = killed("unwatched")
-    said = bytearray()
-    with console.Reader(host, domain, Log(log), said.extend) as reader:
-        while said.count(b"line") < 3:
+    output = bytearray()
+    with console.Reader(host, domain, Log(log), output.extend) as reader:
+        while output.count(b"line") < 3:
             assert reader.pump(time.monotonic() + 1) is None
     assert all(line.split(b" ")[1] == b"line" for line in log.read_bytes().splitlines())

@@ -77,8 +77,13 @@ def cut(text: str, at: list[int]) -> list[str]:
 @pytest.mark.parametrize("sequence", ANSWERED)
 @pytest.mark.parametrize("keep", [colours_only, of_a_console])
 def test_sequences_that_a_terminal_answers_are_dropped(sequence, keep):
-    said = Escapes(keep).feed(f"a{sequence}b")
-    assert (said[0], said[-1], "\x1b" in said, re.search("[\x00-\x1f\x80-\x9f]", said)) == ("a", "b", False, None)
+    output = Escapes(keep).feed(f"a{sequence}b")
+    assert (output[0], output[-1], "\x1b" in output, re.search("[\x00-\x1f\x80-\x9f]", output)) == (
+        "a",
+        "b",
+        False,
+        None,
+    )
 
 
 @pytest.mark.parametrize("sequence", DRAWN)
@@ -100,15 +105,15 @@ def test_chunking_makes_no_difference(text, at):
 @given(st.lists(PIECES).map("".join), st.lists(st.integers(0, 10000), max_size=9))
 def test_only_colours_pass_when_not_attached(text, at):
     escapes = Escapes(colours_only)
-    said = HARMLESS.sub("", "".join(map(escapes.feed, cut(text, at))))
-    assert not re.search("[\x00-\x1f\x7f-\x9f\udc80-\udc9f]", said)
+    output = HARMLESS.sub("", "".join(map(escapes.feed, cut(text, at))))
+    assert not re.search("[\x00-\x1f\x7f-\x9f\udc80-\udc9f]", output)
 
 
 @given(st.lists(PIECES).map("".join))
 def test_filtering_is_idempotent(text):
     for keep in (colours_only, of_a_console):
-        said = Escapes(keep).feed(text)
-        assert Escapes(keep).feed(said) == said
+        output = Escapes(keep).feed(text)
+        assert Escapes(keep).feed(output) == output
 
 
 @given(st.lists(st.sampled_from([*range(0x20, 0x7F), *range(0xA0, 0x100)])).map(bytes))

@@ -200,7 +200,7 @@ class Slow(Local):
 @pytest.mark.parametrize("host", [Local(), Slow()], ids=["local", "slow"])
 def test_only_one_of_many_holds_the_lock(xen, monkeypatch, host):
     monkeypatch.setattr(ownership, "_LOCK_TIMEOUT", 0.1)
-    holding, most, told = [], [], []
+    holding, most, result = [], [], []
 
     def take(number: int) -> None:
         try:
@@ -210,7 +210,7 @@ def test_only_one_of_many_holds_the_lock(xen, monkeypatch, host):
                 time.sleep(0.2)
                 holding.remove(number)
         except BusyError:
-            told.append(number)
+            result.append(number)
 
     threads = [threading.Thread(target=take, args=[number]) for number in range(4)]
     for thread in threads:
@@ -218,7 +218,7 @@ def test_only_one_of_many_holds_the_lock(xen, monkeypatch, host):
     for thread in threads:
         thread.join()
     assert max(most, default=0) == 1
-    assert len(most) + len(told) == 4
+    assert len(most) + len(result) == 4
 
 
 @given(st.text())

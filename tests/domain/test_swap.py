@@ -65,13 +65,13 @@ class Host:
     ],
 )
 def test_conflicts_between_two_domains(new, old, why):
-    told = swap.conflict(parser.parse(new), None if old is None else parser.parse(old), ROOM, "there")
-    assert (told or "").startswith(why or "") and bool(told) == bool(why)
+    result = swap.conflict(parser.parse(new), None if old is None else parser.parse(old), ROOM, "there")
+    assert (result or "").startswith(why or "") and bool(result) == bool(why)
 
 
 def test_overlap_needs_memory_for_both():
-    told = swap.conflict(parser.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
-    assert told == "there has 32 MiB of memory left, and the new domain needs 33"
+    result = swap.conflict(parser.parse(""), None, dataclasses.replace(ROOM, free=32), "there")
+    assert result == "there has 32 MiB of memory left, and the new domain needs 33"
 
 
 @pytest.mark.parametrize(

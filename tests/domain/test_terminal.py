@@ -11,10 +11,10 @@ from unibuild.util.terminal import Keyboard
 
 @pytest.fixture
 def pair():
-    ours, theirs = os.openpty()
-    yield ours, theirs
-    os.close(ours)
-    os.close(theirs)
+    own, other = os.openpty()
+    yield own, other
+    os.close(own)
+    os.close(other)
 
 
 def flags(fd: int) -> list[int]:
@@ -22,13 +22,13 @@ def flags(fd: int) -> list[int]:
 
 
 def test_keys_arrive_singly_and_settings_are_restored(pair):
-    ours, theirs = pair
-    before = flags(theirs)
-    with Keyboard(theirs) as keys:
-        assert flags(theirs) != before
-        os.write(ours, b"\x03\r")
+    own, other = pair
+    before = flags(other)
+    with Keyboard(other) as keys:
+        assert flags(other) != before
+        os.write(own, b"\x03\r")
         assert keys.read() == b"\x03\r"
-    assert flags(theirs) == before
+    assert flags(other) == before
 
 
 def test_restored_after_an_error(pair):
@@ -67,8 +67,8 @@ def test_raw_mode_returns_when_a_stopped_process_continues(pair):
 
 
 def test_vanished_terminal_gives_no_keys():
-    ours, theirs = os.openpty()
-    with Keyboard(theirs) as keys:
-        os.close(ours)
+    own, other = os.openpty()
+    with Keyboard(other) as keys:
+        os.close(own)
         assert keys.read() == b""
-    os.close(theirs)
+    os.close(other)

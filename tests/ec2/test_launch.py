@@ -27,8 +27,8 @@ def test_ready_instance_is_tagged_and_recorded(launches, capsys):
     assert launches.record.good.id == instance and launches.record.pending is None
     assert tags.VERIFIED in launches.tags(ami) and tags.VERIFIED in launches.tags(instance)
     assert launches.tags(instance)[tags.UNIKERNEL] == "hello"
-    said = capsys.readouterr()
-    assert said.out == "booting\nready\n" and f"{instance} was ready after" in said.err
+    output = capsys.readouterr()
+    assert output.out == "booting\nready\n" and f"{instance} was ready after" in output.err
     assert "ready\n" in (launches.project.root / ".unibuild/console/hello@us-east-1.log").read_text()
 
 

@@ -39,9 +39,9 @@ class Project:
         self.root, self.emulator = root, emulator
 
     def run(self, *words: str, code: int = 0) -> str:
-        found, said = warm_cli.run("unibuild", *words, cwd=self.root)
-        assert found == code, said
-        return said
+        found, output = warm_cli.run("unibuild", *words, cwd=self.root)
+        assert found == code, output
+        return output
 
     def killed(self, operation: str, moment: str, how: signal.Signals) -> int:
         """Publish in a process that gets a signal before or after an operation takes effect; return its exit code."""
@@ -84,9 +84,9 @@ def test_publish_from_sources_and_publish_again(project: Project) -> None:
     assert project.calls == []
     assert "ebs:StartSnapshot in us-east-1" in planned
     assert "ec2:RegisterImage in us-east-1" in planned
-    told = project.run("publish_ami")
+    result = project.run("publish_ami")
     [image] = project.emulator.region("us-east-1").own_images.values()
-    assert f"{image.name} is {image.id} in us-east-1: 2 blocks (1.0 MiB) sent" in told
+    assert f"{image.name} is {image.id} in us-east-1: 2 blocks (1.0 MiB) sent" in result
     assert project.calls == [
         "StartSnapshot",
         "PutSnapshotBlock",
@@ -111,8 +111,8 @@ def test_publish_from_sources_and_publish_again(project: Project) -> None:
 
 
 def test_refused_publish_has_a_hint(project: Project, hello_kernels) -> None:
-    told = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
-    assert "[publish] name has `{nome}`, which is not a placeholder" in told
+    result = project.run("publish_ami", "publish.name={nome}-{hash}", code=2)
+    assert "[publish] name has `{nome}`, which is not a placeholder" in result
     assert "[publish] name gives 'x'" in project.run("publish_ami", "publish.name=x", code=2)
     assert "must be the ARN of a key" in project.run("publish_ami", "publish.kms_key=alias/mine", code=2)
     shutil.copy(hello_kernels.pvh, project.root / "kernel")
@@ -131,9 +131,9 @@ def test_publish_via_s3(project: Project, client) -> None:
 
 
 def test_unibuild_plan_knows_the_goal(project: Project) -> None:
-    told = project.run("plan", "publish_ami")
-    assert "build: would run" in told
-    assert "publish_ami: would run" in told
+    result = project.run("plan", "publish_ami")
+    assert "build: would run" in result
+    assert "publish_ami: would run" in result
 
 
 def test_only_ec2_goals_import_boto3(project: Project) -> None:
@@ -141,9 +141,9 @@ def test_only_ec2_goals_import_boto3(project: Project) -> None:
     code = "import sys; from unibuild.cli.main import main; main(GOAL); print(sorted(sys.modules))"
     for goal in ("['list', '-s']", "['xl']", "['plan', 'boot']"):
         argv = [sys.executable, "-c", code.replace("GOAL", goal)]
-        said = subprocess.run(argv, cwd=project.root, capture_output=True, text=True, timeout=200, check=True).stdout
-        assert "'unibuild.graph.graph'" in said
-        assert not {"'boto3'", "'botocore'"} & set(said.replace("[", "").replace("]", "").split(", "))
+        output = subprocess.run(argv, cwd=project.root, capture_output=True, text=True, timeout=200, check=True).stdout
+        assert "'unibuild.graph.graph'" in output
+        assert not {"'boto3'", "'botocore'"} & set(output.replace("[", "").replace("]", "").split(", "))
 
 
 @pytest.mark.long

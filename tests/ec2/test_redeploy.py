@@ -140,21 +140,21 @@ def test_rollback_plan_calls_nothing_that_changes(launches, address):
     launches.run(second, replace=True)
     record = launches.record
     launches.aws.calls.clear()
-    said = launches.project.run("rollback", "--plan")
-    operations = [line.split()[0].removeprefix("ec2:") for line in said.splitlines()]
+    output = launches.project.run("rollback", "--plan")
+    operations = [line.split()[0].removeprefix("ec2:") for line in output.splitlines()]
     assert operations == ["RunInstances", "CreateTags", "AssociateAddress", "TerminateInstances"]
     assert all(call.operation.startswith("Describe") for call in launches.aws.calls)
     assert launches.record == record
-    told = launches.project.json("rollback", "--plan")
-    assert told["ami"]["id"] == first and [call["operation"] for call in told["calls"]] == operations
+    result = launches.project.json("rollback", "--plan")
+    assert result["ami"]["id"] == first and [call["operation"] for call in result["calls"]] == operations
 
 
 def test_terminate_includes_running_and_pending_instances(launches):
     first, second = launches.project.ami(), launches.project.ami()
     launches.run(first)
     launches.killed(second, "RunInstances", "after")
-    said = launches.project.run("terminate", "--plan")
-    assert said.count("TerminateInstances") == 2 and len(launches.alive) == 2
+    output = launches.project.run("terminate", "--plan")
+    assert output.count("TerminateInstances") == 2 and len(launches.alive) == 2
     assert "terminated i-" in launches.project.run("terminate")
     assert launches.alive == {}
     assert launches.project.run("terminate") == "no instance of this project runs\n"
@@ -177,8 +177,8 @@ def test_goals_launch_and_redeploy(built):
     assert "redeploy" in built.goal("launch_ami", code=5)
     built.goal("launch_ami", "--terminate")
     assert list(built.alive.values()) == [first]
-    said = built.goal("redeploy", "--plan")
-    assert [line.split()[0] for line in said.splitlines() if line.startswith("ec2:")] == [
+    output = built.goal("redeploy", "--plan")
+    assert [line.split()[0] for line in output.splitlines() if line.startswith("ec2:")] == [
         "ec2:RunInstances",
         "ec2:CreateTags",
         "ec2:TerminateInstances",
@@ -189,8 +189,8 @@ def test_goals_launch_and_redeploy(built):
 
 def test_plan_of_the_first_launch_has_every_call(built):
     built.ready('console = "ready"', 'open = ["80"]')
-    said = built.goal("launch_ami", "--plan")
-    planned = [line.split()[0] for line in said.splitlines() if line.startswith(("ec2:", "ebs:"))]
+    output = built.goal("launch_ami", "--plan")
+    planned = [line.split()[0] for line in output.splitlines() if line.startswith(("ec2:", "ebs:"))]
     assert planned[0] == "ebs:StartSnapshot" and "ec2:RegisterImage" in planned
     assert planned[-4:] == [
         "ec2:CreateSecurityGroup",
@@ -209,6 +209,6 @@ def test_signal_terminates_the_started_instance(built, number, code):
     built.aws.faults.watch = lambda call, moment: asked.set() if call.operation == "GetConsoleOutput" else None
     assert asked.wait(200)
     program.send_signal(number)
-    _, said = program.communicate(timeout=200)
-    assert program.returncode == code, said
+    _, output = program.communicate(timeout=200)
+    assert program.returncode == code, output
     assert built.alive == {} and built.record.pending is None

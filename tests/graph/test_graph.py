@@ -72,8 +72,8 @@ def test_the_files_are_called_as_the_domain_is(graph_of, tree):
 
 
 def test_the_settings_of_the_xl_have_names(graph_of):
-    said = stage(graph_of("[xl]\nmemory = 64\n"), "xl").watch.fingerprint
-    assert json.loads(said["xl.memory"]) == 64
+    output = stage(graph_of("[xl]\nmemory = 64\n"), "xl").watch.fingerprint
+    assert json.loads(output["xl.memory"]) == 64
 
 
 def test_a_setting_that_the_xl_has_no_use_for_leaves_it_alone(graph_of):

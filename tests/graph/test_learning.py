@@ -47,8 +47,8 @@ def test_what_the_build_read_is_learned(project):
 
 def test_an_edit_of_what_it_does_not_read_costs_one_question(project):
     project.write("README", "read me again")
-    said = project.run("unibuild", "build")
-    assert ("README changed" in said, "make -q: nothing to do" in said) == (True, True)
+    output = project.run("unibuild", "build")
+    assert ("README changed" in output, "make -q: nothing to do" in output) == (True, True)
     assert project.run("unibuild", "build") == "build: up to date\n"
 
 
@@ -60,8 +60,8 @@ def test_data_that_no_rule_names_is_built_again(project):
 
 def test_a_file_that_a_rule_names_is_left_to_make(project):
     project.write("in.def", "another")
-    said = project.run("unibuild", "build")
-    assert ("building from nothing" in said, "another" in project.read("hello.xen")) == (False, True)
+    output = project.run("unibuild", "build")
+    assert ("building from nothing" in output, "another" in project.read("hello.xen")) == (False, True)
 
 
 def edit_during_a_build(tree, name, text):

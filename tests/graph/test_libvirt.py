@@ -114,8 +114,8 @@ def test_a_template_of_the_project_wins(tmp_path):
 def test_the_goal_writes_it_and_says_so(tree, hello_kernels):
     tree.write("unibuild.toml", '[build]\nkernel = "hello.xen"\n[boot]\nargs = ["--port=80"]\n')
     shutil.copy(hello_kernels.pvh, tree.root / "main.c")
-    said = tree.run("unibuild", "libvirt")
-    assert ".unibuild/hello.xml is there: virsh -c xen:///system define " in said
+    output = tree.run("unibuild", "libvirt")
+    assert ".unibuild/hello.xml is there: virsh -c xen:///system define " in output
     written = ElementTree.fromstring(tree.read(".unibuild/hello.xml"))
     assert written.findtext("os/cmdline") == "--port=80"
     assert written.find("on_poweroff") is None

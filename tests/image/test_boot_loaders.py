@@ -65,8 +65,8 @@ def image(tmp_path: Path) -> Callable[..., Path]:
 def test_pygrub_finds_kernel_ramdisk_and_command_line(loaders, image, tmp_path, line):
     (tmp_path / "out").mkdir()
     argv = [*loaders.pygrub, "-q", "--output-format=simple0", f"--output-directory={tmp_path / 'out'}", image(line)]
-    said = subprocess.run(argv, capture_output=True, check=True).stdout.decode()
-    found = dict(item.split(" ", 1) for item in said.split("\0") if item)
+    output = subprocess.run(argv, capture_output=True, check=True).stdout.decode()
+    found = dict(item.split(" ", 1) for item in output.split("\0") if item)
     assert found.get("args", "") == line
     assert Path(found["kernel"]).read_bytes() == b"\x7fELF the kernel"
     assert Path(found["ramdisk"]).read_bytes() == b"the ramdisk"
@@ -87,11 +87,11 @@ def test_grub_0_97_reads_menu_and_kernel(loaders, image, tmp_path, device, size)
     (tmp_path / "map").write_text(f"(fd0) {path}\n(hd0) {path}\n")
     asked = f"root {device}\ncat /boot/grub/menu.lst\nkernel --type=multiboot /kernel\ncmp /module-1 /module-1\nquit\n"
     argv = [*loaders.grub, "--batch", f"--device-map={tmp_path / 'map'}"]
-    said = subprocess.run(argv, input=asked, capture_output=True, text=True).stdout
-    assert "Filesystem type is ext2fs" in said
-    assert """\nkernel /kernel it's "a  b" $x #e \\f\n""" in said
-    assert "Error 13: Invalid or unsupported executable format" in said, "it read the kernel, which is none"
-    assert "Error" not in said.split("cmp /module-1")[1]
+    output = subprocess.run(argv, input=asked, capture_output=True, text=True).stdout
+    assert "Filesystem type is ext2fs" in output
+    assert """\nkernel /kernel it's "a  b" $x #e \\f\n""" in output
+    assert "Error 13: Invalid or unsupported executable format" in output, "it read the kernel, which is none"
+    assert "Error" not in output.split("cmp /module-1")[1]
 
 
 @pytest.mark.parametrize("line", LINES)

@@ -50,8 +50,8 @@ def test_same_kernel_gives_same_image_in_another_process(kernel: Path) -> None:
         "kernel = pathlib.Path(sys.argv[1]);"
         "print(image.make(kernel, menu.CommandLine('hello'), 'pvh', project=kernel.parent).digest)"
     )
-    said = subprocess.run([sys.executable, "-c", code, kernel], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == image(kernel).digest
+    output = subprocess.run([sys.executable, "-c", code, kernel], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == image(kernel).digest
 
 
 def test_command_line_changes_only_the_first_block(kernel: Path) -> None:

@@ -86,8 +86,8 @@ def test_any_files_are_read_back(tmp_path: Path, small: dict[str, bytes], large:
 def test_kernel_of_any_size_fits(tmp_path: Path, size: int) -> None:
     path = tmp_path / "fs"
     write(path, {"/boot/grub/menu.lst": b"x"}, {"/kernel": (b"\x7fELF"[:size], size), "/module-1": (b"m", 1)})
-    said = check(path)
-    assert path.stat().st_blocks * 512 <= UNIT * (2 + said.count("\n") + size // GROUP * 2), "it is sparse"
+    output = check(path)
+    assert path.stat().st_blocks * 512 <= UNIT * (2 + output.count("\n") + size // GROUP * 2), "it is sparse"
     where = subprocess.run([DEBUGFS, "-R", "stat /kernel", path], capture_output=True, text=True).stdout
     assert re.search(rf"Size: {size}\b", where)
 

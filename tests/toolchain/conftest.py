@@ -36,8 +36,8 @@ def git():
 
     def run(root: Path, *argv: str) -> list[str]:
         env = {"PATH": "/usr/bin:/bin", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "HOME": str(root)}
-        said = subprocess.run(["git", *argv], cwd=root, env=env, check=True, capture_output=True)
-        return [word for word in said.stdout.decode(errors="surrogateescape").split("\0") if word]
+        output = subprocess.run(["git", *argv], cwd=root, env=env, check=True, capture_output=True)
+        return [word for word in output.stdout.decode(errors="surrogateescape").split("\0") if word]
 
     return run
 
@@ -71,9 +71,9 @@ class Unikernel:
 
     def calls(self) -> list[str]:
         """Return what the stand-ins were called with since the last time."""
-        said = self.log.read_text().splitlines() if self.log.exists() else []
+        output = self.log.read_text().splitlines() if self.log.exists() else []
         self.log.write_text("")
-        return said
+        return output
 
 
 @pytest.fixture(params=["3.10.8", "4.11.1"])

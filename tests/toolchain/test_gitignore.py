@@ -135,5 +135,5 @@ def test_the_last_pattern_decides(lines):
 
 
 def test_a_pattern_with_a_slash_at_its_end_is_for_folders():
-    said = [Patterns(["a/"]).match("a", folder=folder) for folder in (True, False)]
-    assert said == [True, None]
+    output = [Patterns(["a/"]).match("a", folder=folder) for folder in (True, False)]
+    assert output == [True, None]

@@ -38,8 +38,8 @@ def database(tree):
     root = tree({"Makefile": MAKEFILE, "a.c": "", "in.def": "", "p.y": "", "rules.mk": "x.h:\n", "sub/y": ""})
     (root / "sub" / "Makefile").write_text("x: y\n\tcp y x\n")
     env = {**os.environ, "LC_ALL": "C", "SECRET": "/elsewhere/x"}
-    said = subprocess.run(["make", "-pn"], cwd=root, env=env, capture_output=True, text=True, check=True).stdout
-    return parse(said, str(root)), root
+    output = subprocess.run(["make", "-pn"], cwd=root, env=env, capture_output=True, text=True, check=True).stdout
+    return parse(output, str(root)), root
 
 
 def names(root, paths):

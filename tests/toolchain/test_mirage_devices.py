@@ -35,8 +35,8 @@ VERSIONS = [
 def test_the_xl_of_a_version(unikernel, version, kind):
     unikernel.write("config.ml", CONFIG)
     unikernel.write("unibuild.toml", SETTINGS)
-    code, said = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
-    assert code == 0, said
+    code, output = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
+    assert code == 0, output
     config = parse((unikernel.root / ".unibuild/hello.xl").read_text())
     assert config.get("type") == kind
     assert config.get("builder") is None
@@ -50,10 +50,10 @@ def test_the_xl_of_a_version(unikernel, version, kind):
 def test_a_network_that_mirage_gets_later_makes_the_xl_stale(unikernel):
     unikernel.write("unibuild.toml", SETTINGS)
     unikernel.write("config.ml", CONFIG.replace(' $ netif "1"', ""))
-    code, said = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
-    assert code == 0, said  # [xl.vif.1] adds one
+    code, output = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
+    assert code == 0, output  # [xl.vif.1] adds one
     unikernel.write("config.ml", CONFIG.replace('netif "1"', 'netif "7"'))
-    code, said = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
-    assert code == 0, said
+    code, output = warm_cli.run("unibuild", "xl", cwd=unikernel.root)
+    assert code == 0, output
     config = parse((unikernel.root / ".unibuild/hello.xl").read_text())
     assert config.get("vif") == ["bridge=br1", "bridge=back, devid=7"]

@@ -121,8 +121,8 @@ class Sequence:
 
     def build(self, code: int = 0) -> list[str]:
         self.unikernel.calls()
-        found, said = warm_cli.run("unibuild", "build", cwd=self.unikernel.root)
-        assert found == code, (self.done, said)
+        found, output = warm_cli.run("unibuild", "build", cwd=self.unikernel.root)
+        assert found == code, (self.done, output)
         return mirage_standin.steps(self.unikernel.calls())
 
 

@@ -135,7 +135,7 @@ def test_another_dune_is_waited_for(run, unikernel):
     run()
     unikernel.calls()
     unikernel.write("unikernel.ml", "let start () = 1\n")
-    said = ""
+    output = ""
     with (unikernel.root / "_build/.lock").open("w") as lock:
         lock.write("4711")
         lock.flush()
@@ -143,9 +143,9 @@ def test_another_dune_is_waited_for(run, unikernel):
         argv, out = ["unibuild", "build"], subprocess.PIPE
         with subprocess.Popen(argv, cwd=unikernel.root, stdout=out, stderr=subprocess.STDOUT, text=True) as build:
             for line in build.stdout:
-                said += line
+                output += line
                 if "waiting, at most" in line:
                     fcntl.flock(lock, fcntl.LOCK_UN)
-    assert build.returncode == 0, said
+    assert build.returncode == 0, output
     assert BUILD in mirage_standin.steps(unikernel.calls())
-    assert "waiting, at most 120 s, for process 4711, which has " in said or unikernel.version == "3.10.8"
+    assert "waiting, at most 120 s, for process 4711, which has " in output or unikernel.version == "3.10.8"

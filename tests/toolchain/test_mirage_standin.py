@@ -135,16 +135,16 @@ def test_4_a_configure_that_fails_leaves_a_damaged_dune(sh, unikernel):
 @pytest.mark.parametrize("command", ["describe", "configure -t xen --no-such", "configure -t zen"])
 def test_3_other_subcommands_only_touch_dune_files(sh, command):
     sh("mirage configure -t xen")
-    said = sh(f"mirage {command}")
-    assert (said["changed"], said["touched"]) == ([], ["dune", "dune-project", "dune.build", "dune.config"])
+    output = sh(f"mirage {command}")
+    assert (output["changed"], output["touched"]) == ([], ["dune", "dune-project", "dune.build", "dune.config"])
 
 
 @four
 @pytest.mark.parametrize("arguments", ["-t xen --no-such", "-t zen"])
 def test_4_wrong_arguments_exit_1_and_change_the_context(sh, arguments):
     sh("mirage configure -t xen")
-    said = sh(f"mirage configure {arguments}")
-    assert (said["exit"], said["changed"]) == (1, ["dune", "dune-project", "mirage/context"])
+    output = sh(f"mirage configure {arguments}")
+    assert (output["exit"], output["changed"]) == (1, ["dune", "dune-project", "mirage/context"])
 
 
 @four
@@ -159,8 +159,8 @@ def test_4_depend_resolves_every_time(sh, unikernel):
 def test_4_a_renamed_unikernel_leaves_the_old_kernel(sh, unikernel):
     sh("mirage configure -t xen && make depend && make build")
     unikernel.write("config.ml", RENAMED)
-    said = sh("mirage configure -t xen && make build")
-    assert (said["gone"], "dist/hey.xen" in said["new"]) == ([], True)
+    output = sh("mirage configure -t xen && make build")
+    assert (output["gone"], "dist/hey.xen" in output["new"]) == ([], True)
 
 
 def test_no_config_is_exit_1(sh, unikernel):

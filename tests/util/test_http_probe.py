@@ -18,8 +18,8 @@ def ask():
     sockets = []
 
     def ask(answer, path="/", *, partial=False, timeout=10.0, host="10.0.0.2", stays=False):
-        ours, server = socket.socketpair()
-        sockets.extend((ours, server))
+        own, server = socket.socketpair()
+        sockets.extend((own, server))
         asked = []
 
         def serve():
@@ -31,7 +31,7 @@ def ask():
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        with http_probe.get(ours, path, host=host, port=8080, timeout=timeout) as response:
+        with http_probe.get(own, path, host=host, port=8080, timeout=timeout) as response:
             body = http_probe.read_body(response, timeout, partial=partial)
         thread.join()
         return asked[0], body

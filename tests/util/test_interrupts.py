@@ -61,7 +61,7 @@ def test_signal_in_a_finalizer_is_not_lost(ends, number):
 
 @SIGNALS
 def test_import_postpones_a_signal(ends, number):
-    code, said = ENDS[number]
+    code, output = ENDS[number]
     held = f"""
 import signal
 class Named:
@@ -72,7 +72,7 @@ class Holder:
 """
     assert ends("import held\nprint('imported', flush=True)", held=held) == (
         code,
-        f"imported\n{said}",
+        f"imported\n{output}",
     )
 
 
@@ -107,11 +107,11 @@ def test_ctrl_c_at_many_moments_of_a_build(tree):
     def build(number):
         tree.write("main.c", str(number))
         run = tree.start("python", "-c", AT, str(number), "build")
-        said, _ = run.communicate(timeout=60)
-        return run.returncode, said
+        output, _ = run.communicate(timeout=60)
+        return run.returncode, output
 
     calls = int(build(0)[1].rpartition("calls:")[2])
     for part in range(1, 8):
-        code, said = build(calls * part // 8)
-        assert code in (130, -signal.SIGINT), said
-        assert not {"Traceback", "ignored"} & {*said.replace(":", " ").split()}, said
+        code, output = build(calls * part // 8)
+        assert code in (130, -signal.SIGINT), output
+        assert not {"Traceback", "ignored"} & {*output.replace(":", " ").split()}, output

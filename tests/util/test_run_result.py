@@ -23,10 +23,10 @@ ERRORS = [
 def child(monkeypatch):
     """Start a result as a child does; return a function that ends it and returns what the parent receives."""
     monkeypatch.setattr(run_result, "_result", run_result.Result())
-    pipe, theirs = os.pipe()
-    monkeypatch.setenv(run_result.DESCRIPTOR, str(theirs))
+    pipe, other = os.pipe()
+    monkeypatch.setenv(run_result.DESCRIPTOR, str(other))
     run_result.begin()
-    assert (run_result.DESCRIPTOR in os.environ, os.get_inheritable(theirs)) == (False, False)
+    assert (run_result.DESCRIPTOR in os.environ, os.get_inheritable(other)) == (False, False)
 
     def end() -> run_result.Result:
         run_result.send()
@@ -76,9 +76,9 @@ def test_error_of_a_newer_unibuild_is_rebuilt_as_the_base_class():
 
 
 def sent(content):
-    pipe, theirs = os.pipe()
-    os.write(theirs, content)
-    os.close(theirs)
+    pipe, other = os.pipe()
+    os.write(other, content)
+    os.close(other)
     return run_result.read(pipe)
 
 

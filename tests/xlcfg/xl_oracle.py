@@ -110,10 +110,10 @@ class Oracle:
     def _complaint(self) -> str:
         self._libc.fflush(self._stream)
         self._report.seek(0)
-        said = self._report.read().decode(errors="replace")
+        output = self._report.read().decode(errors="replace")
         self._report.seek(0)
         self._report.truncate()
-        return said
+        return output
 
 
 def _text(found: ctypes.c_char_p) -> str:

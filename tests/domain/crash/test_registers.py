@@ -45,9 +45,9 @@ def test_several_processors():
 
 
 def test_an_older_xenctx_has_no_addresses_before_the_words():
-    said = "rip: 0000000000001000 \nrsp: 000000000000bff0\n\nStack Trace:\n* [<0000000000001000>]  <--\n"
-    said += "    0000000000000001\n"
-    (vcpu,) = registers.parse(said + "  [<0000000000002000>] \n")
+    output = "rip: 0000000000001000 \nrsp: 000000000000bff0\n\nStack Trace:\n* [<0000000000001000>]  <--\n"
+    output += "    0000000000000001\n"
+    (vcpu,) = registers.parse(output + "  [<0000000000002000>] \n")
     assert vcpu.stack == (1, 0x2000)
 
 
@@ -59,8 +59,8 @@ def test_a_kernel_of_32_bits():
 
 
 def test_unknown_instruction_address_gives_no_stack():
-    said = text("xenctx_pv").partition("Code (instr")[0].replace("00000000000030e0", "0000000000000000")
-    (vcpu,) = registers.parse(said + "Code (instr addr 00000000)\n")
+    output = text("xenctx_pv").partition("Code (instr")[0].replace("00000000000030e0", "0000000000000000")
+    (vcpu,) = registers.parse(output + "Code (instr addr 00000000)\n")
     assert (vcpu.rip, vcpu.stack) == (0, ())
 
 
@@ -97,6 +97,6 @@ LINES = [*text("xenctx_pv").splitlines(), *text("xl_dmesg_pv").splitlines()]
 
 @given(st.lists(st.sampled_from(LINES) | st.text(), max_size=30))
 def test_any_log_is_accepted(lines):
-    said = "\n".join(lines)
-    vcpus = (*registers.parse(said), *registers.from_xen_log(said, 114))
+    output = "\n".join(lines)
+    vcpus = (*registers.parse(output), *registers.from_xen_log(output, 114))
     assert all(0 <= value < 1 << 64 for vcpu in vcpus for value in (*vcpu.registers.values(), *vcpu.stack))

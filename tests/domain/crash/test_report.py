@@ -75,9 +75,9 @@ def test_an_exception_with_its_backtrace(project):
         "Raised at Stdlib.failwith  stdlib.ml:29",
         "Called from Unikernel.Main.start  unikernel.ml:12",
     )
-    told = json.loads((made.folder / "report.json").read_text())
-    assert told["frames"][1]["line"] == 12
-    assert told["end"] == {"why": "powered off", "code": 2}
+    result = json.loads((made.folder / "report.json").read_text())
+    assert result["frames"][1]["line"] == 12
+    assert result["end"] == {"why": "powered off", "code": 2}
 
 
 def test_first_frame_of_the_project_is_always_shown(project):
@@ -101,18 +101,18 @@ def test_without_xenctx_xens_own_log_has_the_registers(project):
     (project.xen.world / "bin" / "xenctx").unlink()
     log = (HERE / "xl_dmesg_pv.txt").read_text().replace("d114v0", f"d{project.domain.domid}v0")
     project.xen.answer("xl-dmesg", log)
-    told = json.loads((project.collect().folder / "report.json").read_text())
-    assert told["processors"][0]["registers"]["rip"] == "0x30e0"
-    assert told["missing"] == ["its registers: local lacks the program xenctx, which is part of Xen's utilities"]
+    result = json.loads((project.collect().folder / "report.json").read_text())
+    assert result["processors"][0]["registers"]["rip"] == "0x30e0"
+    assert result["missing"] == ["its registers: local lacks the program xenctx, which is part of Xen's utilities"]
 
 
 def test_a_fault_that_the_kernel_handled_has_no_callers_of_its_handler(project):
     code = symbols.load(project.kernel)
     start = code.starts[code.names.index("power_off")]
-    said = f"Solo5: trap: type=#GP ec=0x0 rip={start:#x} rsp=0x8000 rflags=0x6\r\n".encode()
-    told = json.loads((project.collect(said=said).folder / "report.json").read_text())
-    assert [frame["function"] for frame in told["frames"]] == ["power_off"]
-    assert told["processors"]
+    output = f"Solo5: trap: type=#GP ec=0x0 rip={start:#x} rsp=0x8000 rflags=0x6\r\n".encode()
+    result = json.loads((project.collect(said=output).folder / "report.json").read_text())
+    assert [frame["function"] for frame in result["frames"]] == ["power_off"]
+    assert result["processors"]
 
 
 def test_a_name_in_no_script_of_the_locale(project):
@@ -157,9 +157,9 @@ def test_oldest_reports_are_removed(project, monkeypatch):
 
 def test_kept_kernel_is_hard_linked(project):
     project.state.mkdir()
-    ours = project.state / "k"
-    shutil.copy(project.kernel, ours)
-    assert (project.collect(kernel=ours).folder / "kernel").samefile(ours)
+    own = project.state / "k"
+    shutil.copy(project.kernel, own)
+    assert (project.collect(kernel=own).folder / "kernel").samefile(own)
     assert not (project.collect().folder / "kernel").samefile(project.kernel)
 
 
