@@ -128,3 +128,46 @@ def test_a_file_outside_that_is_saved_just_before_the_build_is_not_an_edit(world
     assert world.unibuild().built == 1
     again = world.unibuild()
     assert again.built == 0, again.output
+
+
+@pytest.mark.parametrize("settings", ["", 'ignore = ["scratch.dat"]', 'sources = ["*.c", "Makefile", "head.bin"]'])
+def test_files_that_the_settings_leave_out_cost_nothing(world, settings):
+    project(world, KINDS["main-c"], KINDS["data-txt"])
+    world.write("unibuild.toml", f"{world.path('unibuild.toml').read_text()}{settings}\n")
+    world.write("scratch.dat", "one")
+    world.unibuild()
+    world.write("scratch.dat", "two")
+    ran = world.unibuild()
+    assert (ran.built, ran.asked) == (0, 0 if settings else 1), ran.output
+    for name in ("main-c", "data-txt"):  # what a rule of make names counts all the same
+        KINDS[name].edit(world, "0001")
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output
+
+
+@pytest.mark.parametrize("rule", [".PHONY: hello.xen\n", "hello.xen: FORCE\nFORCE:\n"], ids=["phony", "FORCE"])
+def test_a_kernel_that_make_always_builds_is_built_after_edits_alone(world, rule):
+    project(world, KINDS["main-c"])
+    world.write("Makefile", world.path("Makefile").read_text() + rule)
+    world.write("README", "one")
+    assert world.unibuild().code == 0
+    again = world.unibuild()
+    assert (again.built, again.asked) == (0, 0), again.output
+    KINDS["main-c"].edit(world, "0001")
+    ran = world.unibuild()
+    assert world.kernel == world.fresh(), ran.output
+    world.write("README", "two")
+    ran = world.unibuild()
+    assert (ran.built, ran.wrote_xl) == (1, False), ran.output  # make -q says that it has something to do
+
+
+def test_a_folder_of_version_control_does_not_count_where_the_build_does_not_ask(world):
+    project(world, KINDS["main-c"])
+    world.git("init", "-q")
+    world.unibuild()
+    world.git("add", "main.c")
+    world.git("commit", "-qm", "All")
+    world.path(".svn").mkdir()
+    world.write(".svn/entries", "12")
+    ran = world.unibuild()
+    assert (ran.built, ran.asked) == (0, 0), ran.output
