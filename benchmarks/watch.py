@@ -3,7 +3,8 @@
 Run: python benchmarks/watch.py [--quick | ROUNDS [SAVES [FILES]]]
 
 Each tool watches a tree of its own and runs a command that notes the time; the saves go round among them. entr is
-taken from PATH (apt install entr), watchfiles is installed into a venv of its own; one that is absent is said to be.
+taken from PATH (apt install entr); watchmedo and watchfiles are installed into a venv of their own. One that is absent
+is reported.
 Then: the processor time of an idle watch over FILES files, and its memory after SAVES saves, one per 4 s: an hour
 has 900. The host of the domain is the stand-in of the tests.
 """
@@ -109,13 +110,12 @@ def others(folder: Path, kernel: Path, env: dict[str, str]) -> dict[str, Watched
         root = tree(folder / "entr", kernel)
         listed = "".join(f"{path}\n" for path in root.iterdir()).encode()
         found["entr"] = Watched(root, [entr, "-n", "-p", *shell], env, listed)
-    watchmedo = Path(sys.executable).with_name("watchmedo")
-    if watchmedo.exists():
-        argv = [str(watchmedo), "shell-command", "--patterns", "**/*.c", "--command", NOTE, "."]
-        found["watchmedo"] = Watched(tree(folder / "watchmedo", kernel), argv, env)
     bin_ = folder / "venv" / "bin"
     venv.create(folder / "venv", with_pip=True)
-    if subprocess.run([bin_ / "pip", "install", "-q", "watchfiles"], check=False).returncode == 0:
+    packages = ["watchfiles", "watchdog[watchmedo]"]
+    if subprocess.run([bin_ / "pip", "install", "-q", *packages], check=False).returncode == 0:
+        argv = [str(bin_ / "watchmedo"), "shell-command", "--patterns", "**/*.c", "--command", NOTE, "."]
+        found["watchmedo"] = Watched(tree(folder / "watchmedo", kernel), argv, env)
         root = tree(folder / "watchfiles", kernel)
         ignore = ",".join(str(root / name) for name in ("started",))
         argv = [str(bin_ / "watchfiles"), "--ignore-paths", ignore, "sh note", str(root)]

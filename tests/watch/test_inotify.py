@@ -102,7 +102,7 @@ def test_death_of_the_thread_is_a_failure(tmp_path):
         assert watched.is_polling
 
 
-def test_a_watch_that_was_removed_does_not_wake(tmp_path, woken, watched):
+def test_watch_that_was_removed_makes_nothing_stale(tmp_path, woken, watched):
     (tmp_path / "folder").mkdir()
     watched.watch([str(tmp_path), str(tmp_path / "folder")])
     woken.event.clear()
@@ -111,7 +111,7 @@ def test_a_watch_that_was_removed_does_not_wake(tmp_path, woken, watched):
     assert not watched.is_stale
 
 
-def test_the_other_name_of_a_folder_stays_watched(tmp_path, woken, watched):
+def test_other_name_of_a_folder_stays_watched(tmp_path, woken, watched):
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     watched.watch([str(tmp_path / "folder"), str(tmp_path / "link")])
