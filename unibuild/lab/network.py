@@ -1,4 +1,7 @@
-"""Configure the lab's network: QEMU's options, dom0's packet filter rules and forwarded ports."""
+"""Configure the lab's network: QEMU's options, dom0's packet filter rules, forwarded ports; read its DHCP leases.
+
+``dom0/etc/xen/scripts/vif-bridge`` configures the DHCP server and starts it in the lab VM.
+"""
 
 from __future__ import annotations
 

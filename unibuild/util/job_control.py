@@ -1,4 +1,4 @@
-"""Make a child's process group the foreground group of the terminal, as a shell does.
+"""Make a child the foreground process group of the terminal, as a shell does, and defer Ctrl-C in critical sections.
 
 Only the foreground group receives Ctrl-C and Ctrl-Z and may read the terminal: without it sudo could not ask for a
 password.
