@@ -120,7 +120,7 @@ def ssh_config(paths: LabPaths, port: int) -> str:
         "BatchMode": "yes",
         "ConnectTimeout": "20",
         "ServerAliveInterval": "10",
-        "ServerAliveCountMax": "3",
+        "ServerAliveCountMax": "9",  # emulated on a busy machine it may be silent for a minute; a dead QEMU closes it
         "ControlMaster": "auto",
         "ControlPath": quoted(paths.ssh_socket),
         "ControlPersist": "yes",
