@@ -122,7 +122,7 @@ def test_other_name_of_a_folder_stays_watched(tmp_path, woken, watched):
 
 def test_overflow_of_the_kernels_queue_wakes(woken, watched):
     woken.event.clear()
-    watched._receive([inotify_events.Event(-1, inotify_events.OVERFLOW, "")])
+    watched._receive([inotify_events.InotifyEvent(-1, inotify_events.OVERFLOW, "")])
     assert woken.event.is_set()
     assert not watched.is_stale
 

@@ -53,7 +53,7 @@ class Trace(contextlib.AbstractContextManager["Trace"]):
         if self._inotify is not None:
             self._inotify.close()
 
-    def _note(self, events: Sequence[inotify.Event]) -> None:
+    def _note(self, events: Sequence[inotify.InotifyEvent]) -> None:
         for event in events:
             folder = self._by_number.get(event.watch)
             if event.mask & inotify.OVERFLOW:

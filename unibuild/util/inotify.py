@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Event", "Inotify"]
+__all__ = ["Inotify", "InotifyEvent"]
 
 ACCESS, MODIFY, ATTRIB, CLOSE_WRITE, CLOSE_NOWRITE = 0x1, 0x2, 0x4, 0x8, 0x10  # linux/inotify.h
 MOVED_FROM, MOVED_TO, CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x40, 0x80, 0x100, 0x200, 0x400, 0x800
@@ -23,7 +23,7 @@ ONLYDIR, ISDIR = 0x01000000, 0x40000000
 _HEAD = struct.Struct("iIII")
 
 
-class Event(NamedTuple):
+class InotifyEvent(NamedTuple):
     """An event.
 
     Attributes:
@@ -47,7 +47,7 @@ class Inotify:
         OSError: the kernel or the C library lacks inotify, or a limit of the kernel is reached (``EMFILE``).
     """
 
-    def __init__(self, receive: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(self, receive: Callable[[Sequence[InotifyEvent]], None]) -> None:
         import ctypes
 
         self._receive = receive
@@ -113,14 +113,14 @@ class Inotify:
             if self._stop in ready:
                 return
 
-    def _read(self) -> list[Event]:
-        events: list[Event] = []
+    def _read(self) -> list[InotifyEvent]:
+        events: list[InotifyEvent] = []
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._fd, 1 << 16):
                 at = 0
                 while at < len(data):
                     number, mask, _, size = _HEAD.unpack_from(data, at)
                     name = data[at + _HEAD.size : at + _HEAD.size + size].rstrip(b"\0")
-                    events.append(Event(number, mask, os.fsdecode(name)))
+                    events.append(InotifyEvent(number, mask, os.fsdecode(name)))
                     at += _HEAD.size + size
         return events

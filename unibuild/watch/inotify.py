@@ -103,7 +103,7 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
         if self._inotify is not None and not self._inotify.is_alive:
             self._give_up("the thread that reads inotify events has died", None)
 
-    def _receive(self, events: Sequence[inotify.Event]) -> None:
+    def _receive(self, events: Sequence[inotify.InotifyEvent]) -> None:
         """Wake the loop, also after an overflow; called in the thread that reads the events."""
         gone = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT
         self._stale.update(event.watch for event in events if event.mask & gone)
