@@ -1,7 +1,9 @@
 """tools/check_words.py finds the words that tools/words.toml refuses, and the clean folders have none of them."""
 
+import ast
 import importlib.util
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,12 @@ def found(check_words, tmp_path):
 
 def test_clean_folders_have_no_refused_words(check_words, capsys):
     assert check_words.main([]) == 0, capsys.readouterr().out
+
+
+def test_class_names_are_unique_in_the_package():
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "unibuild").rglob("*.py")]
+    names = Counter(node.name for tree in trees for node in tree.body if isinstance(node, ast.ClassDef))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_markdown_prose_is_checked_across_line_ends(found):

@@ -64,14 +64,15 @@ def test_pwd_through_a_link_is_kept(tmp_path, monkeypatch):
 
 
 def test_failure_has_the_command_the_status_and_the_output():
-    with pytest.raises(CommandError, match=r"exit code 4:\nno such bridge") as caught:
+    with pytest.raises(CommandError) as caught:
         process.run(python("import sys; sys.exit(print('no such bridge', file=sys.stderr) or 4)"))
-    assert caught.value.returncode == 4
+    assert (caught.value.returncode, caught.value.output) == (4, "no such bridge\n")
+    assert "no such bridge" in caught.value.message
 
 
 def test_missing_program_names_its_package(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(MissingError, match="qemu-system-x86_64 is not installed") as caught:
+    with pytest.raises(MissingError, match="qemu-system-x86_64") as caught:
         process.run(["qemu-system-x86_64"])
     assert "apt install qemu-system-x86" in caught.value.hint
 
@@ -82,18 +83,20 @@ def test_missing_program_is_reported_past_folder_that_cannot_be_searched(monkeyp
     with pytest.raises(MissingError):
         process.run(["no-such-program"])
     (tmp_path / "no-such-program").touch(mode=0o644)
-    with pytest.raises(UnibuildError, match="cannot start"):
+    with pytest.raises(UnibuildError, match="no-such-program") as caught:
         process.run(["no-such-program"])
+    assert not isinstance(caught.value, MissingError)
 
 
 def test_missing_folder_is_not_reported_as_a_missing_program(tmp_path):
-    with pytest.raises(MissingError, match="there is no folder"):
+    with pytest.raises(MissingError, match=str(tmp_path / "gone")):
         process.run(["true"], cwd=tmp_path / "gone")
 
 
 def test_child_is_ended_after_the_timeout_and_its_output_is_kept():
-    with pytest.raises(CommandError, match=r"halfway\n\(no end after 1 s\)"):
+    with pytest.raises(CommandError) as caught:
         process.run(["sh", "-c", "echo halfway; exec sleep 60"], timeout=1)
+    assert (caught.value.returncode, caught.value.output.splitlines()[0]) == (-signal.SIGTERM, "halfway")
 
 
 def test_stop_ends_grandchildren_too():
