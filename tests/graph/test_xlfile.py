@@ -161,9 +161,7 @@ def test_a_device_that_the_user_removes_is_not_missed(render):
 
 def test_a_file_of_ones_own_keeps_its_order_and_lacks_nothing(render, tmp_path):
     (tmp_path / "own.xl").write_text("vif = [ 'bridge=a', 'bridge=b' ]\n")
-    with pytest.raises(
-        SettingsError, match=r"hello.xl lacks the disk disk.img \(vdev=xvdb\), which the unikernel opens"
-    ):
+    with pytest.raises(SettingsError, match=r"disk\.img.*xvdb"):
         render("vif = [ 'bridge=a', 'bridge=b' ]\n", template=TEMPLATE, xl__file="own.xl")
     _, config = render(
         "vif = [ 'bridge=a', 'bridge=b' ]\n", template=TEMPLATE, xl__file="own.xl", xl__disk__xvdb__target="/d"
@@ -200,7 +198,7 @@ def test_a_command_line_that_xen_would_cut(render):
     line = "x" * 1023
     assert render(kernel="pv", xl__cmdline=line)[1].get("cmdline") == line
     assert render(kernel="pvh", xl__cmdline=f"{line}x")[1].get("cmdline") == f"{line}x"
-    with pytest.raises(SettingsError, match="has 1024 bytes, and Xen hands a PV kernel the first 1023"):
+    with pytest.raises(SettingsError, match=r"\b1024\b.*\b1023\b"):
         render(kernel="pv", xl__cmdline=f"{line}x")
 
 

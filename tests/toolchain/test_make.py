@@ -97,7 +97,7 @@ def test_the_steps_build_a_kernel(tree):
 
 
 def test_a_make_that_leaves_no_kernel_has_failed(tree):
-    with pytest.raises(BuildError, match=r"`make other` succeeded and left no .*hello\.xen"):
+    with pytest.raises(BuildError, match=r"make other.*hello\.xen"):
         MakeToolchain(tree({"Makefile": MAKEFILE}), Build(kernel="hello.xen", target="other")).check("build")
 
 

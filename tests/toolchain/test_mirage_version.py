@@ -66,7 +66,7 @@ def test_a_tree_that_cannot_be_written_to_can_be_looked_at(program, tmp_path):
 @pytest.mark.parametrize("script", ["echo 0.11.1", "echo Mirage 4.0", "echo cannot open display >&2; exit 1", "true"])
 def test_the_image_viewer_is_not_taken_for_it(program, tmp_path, script):
     program(script)
-    with pytest.raises(MissingError, match=r"is not MirageOS's mirage.*\n.*image viewer"):
+    with pytest.raises(MissingError, match=r"mirage.*\n.*image viewer"):
         mirage_version(tmp_path, {})
 
 
@@ -84,7 +84,7 @@ def test_path_may_come_from_the_settings(program, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("version", ["0.9.1", "4.12.0", "4.110.0", "5.0"])
 def test_an_unknown_version_names_the_known_ones(version):
-    with pytest.raises(MissingError, match=rf"/bin/mirage is mirage {version}.* drives 1\.0 to 4\.11"):
+    with pytest.raises(MissingError, match=rf"/bin/mirage.*{version}.*1\.0 to 4\.11"):
         release(version, "/bin/mirage")
 
 
