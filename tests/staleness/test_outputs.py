@@ -119,3 +119,23 @@ def test_an_edit_that_dates_hide_from_a_sub_make_is_in_the_kernel(world, folder,
             os.utime(path, (1e9, 1e9))
         ran = world.unibuild()
         assert world.kernel == world.fresh(), ran.output
+
+
+@pytest.mark.parametrize("is_compiled", [False, True], ids=["first", "compiled before"])
+def test_a_python_module_that_is_compiled_already_is_in_the_kernel(world, is_compiled):
+    """Python does not open the source of a module with a compiled file of the same date and size."""
+    world.outputs += ["gen.out", "__pycache__"]
+    world.write("Makefile", "hello.xen: gen.out\n\tcat head.bin gen.out > $@\ngen.out: gen.py\n\tpython3 gen.py > $@\n")
+    world.write("gen.py", "import words\nprint(words.TEXT)\n")
+    world.write("words.py", "TEXT = '0000'\n")
+    if is_compiled:
+        world.run("python3", "gen.py")
+        assert world.path("__pycache__").exists()
+    assert world.unibuild().code == 0
+    assert world.unibuild().built == 0
+    for token in ("0001", "0002", "longer"):
+        world.write("words.py", f"TEXT = '{token}'\n")
+        ran = world.unibuild()
+        assert world.kernel == world.fresh(), ran.output
+        again = world.unibuild()
+        assert again.built == 0, again.output

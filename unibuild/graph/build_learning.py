@@ -122,6 +122,7 @@ class _Learner:
             return
         whole = whole and self.seen.is_finished
         found = {name for path in trace.read if not (name := key(self.root, path)).startswith("/")}
+        found |= {source for name in found if (source := text_references.bytecode_source(name))}
         found &= {*self.names, *self.learned.outside}
         found |= {name for name, path in self.names.items() if os.path.islink(path)}  # noqa: PTH114 (its end was opened)
         if whole:
@@ -136,6 +137,8 @@ class _Learner:
         learned.outputs = {name: own for name, own in learned.outputs.items() if name in there}
         learned.outputs |= {name: self.is_own(name) for name in self.targets}
         learned.outputs |= {name: self.is_own_outside(name) for name in self.beyond}
+        # Python may take one for current that is not, so a build from nothing has to do without.
+        learned.outputs |= {name: True for name in self.names if text_references.bytecode_source(name) in self.names}
         learned.known = sorted(key(self.root, path) for path in database.known)
         learned.makefiles = sorted(key(self.root, path) for path in database.makefiles)
         learned.rules = {

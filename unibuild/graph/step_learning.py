@@ -85,6 +85,8 @@ def _read(learned: Learned, root: str, now: Mapping[str, str], trace: Trace) -> 
     """Return the files of the project that the run read, without what the build writes; None: not known."""
     if not trace.is_complete:
         return None
-    found = {key(root, path) for path in trace.read} & now.keys()
+    found = {key(root, path) for path in trace.read}
+    found |= {source for name in found if (source := text_references.bytecode_source(name))}
+    found &= now.keys()
     found |= {name for name, path in now.items() if os.path.islink(path)}  # noqa: PTH114 (its end was opened)
     return found - learned.outputs.keys()

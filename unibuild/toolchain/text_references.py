@@ -16,6 +16,7 @@ __all__ = [
     "IGNORED",
     "asks_for_changes",
     "asks_git",
+    "bytecode_source",
     "destinations",
     "is_looked_up",
     "is_written",
@@ -104,6 +105,7 @@ _SYSTEM = (
     "/nix/",
     "/gnu/",
 )
+_BYTECODE = re.compile(r"(.*/)?__pycache__/([^/.]+)\.[\w-]+(?:\.opt-\w+)?\.pyc")
 _LONGEST = 4 << 20  # bytes of a file that are searched
 
 
@@ -119,6 +121,15 @@ def text_of(path: str) -> bytes:
 def is_code(path: str) -> bool:
     """Say whether a file is C or assembly, in which ``$`` and ``*`` have no meaning to a build."""
     return os.path.splitext(path)[1].lower() in _CODE  # noqa: PTH122
+
+
+def bytecode_source(path: str) -> str | None:
+    """Return the Python file that a file in ``__pycache__`` was compiled from; None: it is another file.
+
+    Python reads the compiled file alone where date and size of its source are what that one notes.
+    """
+    match = _BYTECODE.fullmatch(path)
+    return f"{match[1] or ''}{match[2]}.py" if match else None
 
 
 def word_for(path: str) -> re.Pattern[bytes]:
