@@ -62,6 +62,11 @@ def test_worker_of_watch_imports_before_a_save_what_a_build_needs(built):
     assert built.run("python", "-c", IMPORTED_BY_A_BUILD).splitlines()[-1] == "[]"
 
 
+def test_checking_the_running_domain_imports_no_grammar(tree):
+    code = "import sys, unibuild.deploy.up_to_date, unibuild.host.xl; print(*sorted(sys.modules))"
+    assert "unibuild.xlcfg.parser" not in tree.run("python", "-c", code).split()
+
+
 def test_script_ends_without_finalizing_the_interpreter(built):
     code = "import atexit, sys; atexit.register(print, 'late'); sys.argv = ['unibuild', 'build']\n"
     code += "from unibuild._fast_path import script; sys.exit(script())"

@@ -25,7 +25,6 @@ import msgspec
 
 from unibuild.errors import FileError, InputError
 from unibuild.util.files import copy_atomic, lock, reading, refuse_newer, sha256, write_atomic, writing_errors
-from unibuild.xlcfg import parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -292,6 +291,8 @@ class GenerationStore:
             FileError: a file cannot be read or written.
             BusyError: another process holds the lock for too long.
         """
+        from unibuild.xlcfg import parser  # a boot that has nothing to do needs no grammar
+
         with reading(xl):
             config = parser.parse(xl.read_bytes().decode(errors="surrogateescape"), str(xl))
         ramdisk = config.get("ramdisk")

@@ -19,7 +19,6 @@ from unibuild.host.xenstore import XenStore
 from unibuild.host.xenstore import parse as parse_store
 from unibuild.host.xl_errors import explain
 from unibuild.util import job_control
-from unibuild.xlcfg.edit import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -407,6 +406,8 @@ class XlToolstack(Toolstack):
 
 
 def _create(config: str, name: str, uuid: str) -> tuple[str, ...]:
+    from unibuild.xlcfg.edit import quote  # a boot that has nothing to do needs no grammar
+
     return ("xl", "create", "-p", config, f"name={quote(name)}", f'uuid="{uuid}"')
 
 
