@@ -226,6 +226,8 @@ class Replacement:
                 for path in (deployed.upload, deployed.source) if self.old else ():
                     if path:
                         self.host.toolstack.put(path, folder=deployed.folder)
+                if self.old:
+                    self.observer.phase_began(None)  # stopping the old one is not part of the copy
                 self.end_old("replaced")
                 domain, reader = self._create(deployed, new)
                 self._clean_up((), (), copies, start=domain)
