@@ -171,7 +171,7 @@ def test_folder_with_nothing_to_build(tree):
 def test_folder_with_one_kernel_is_a_project_of_it(tree):
     tree(www_xen="", www_xl="").init()
     settings = load(tree.root, {}, {}).settings
-    assert (settings.build.kernel, settings.xl.file) == ("www.xen", "www.xl")
+    assert (settings.build.toolchain, settings.build.kernel, settings.xl.file) == ("prebuilt", "www.xen", "www.xl")
 
 
 def test_folder_above_projects_names_them(tree):

@@ -24,7 +24,7 @@ MAKE = {
 }
 
 
-PREBUILT = {"unibuild.toml": "", "hello.xen": ""}
+PREBUILT = {"unibuild.toml": '[build]\ntoolchain = "prebuilt"\n', "hello.xen": ""}
 PROJECTS = {"make": MAKE, "prebuilt": PREBUILT, "toy": {"unibuild.toml": "", "toy.txt": "a"}}
 
 
@@ -47,7 +47,8 @@ def toolchain(project):
 
 
 def test_it_has_the_name_that_chooses_it(project, toolchain):
-    assert registry.TOOLCHAINS[toolchain.name].matches(project)
+    named = project.settings.build.toolchain
+    assert named == toolchain.name or (named == "auto" and registry.TOOLCHAINS[toolchain.name].matches(project))
 
 
 def test_the_steps_are_in_order_and_end_with_build(toolchain):
@@ -108,6 +109,11 @@ def test_a_command_that_asks_or_prints_is_an_argument_list_or_none(toolchain):
 def test_auto_takes_the_first_that_matches(tree, monkeypatch):
     monkeypatch.setitem(registry.TOOLCHAINS, "toy", toy_toolchain.REGISTRATION)
     assert registry.choose(load(tree({**MAKE, "toy.txt": ""}))).name == "make"
+
+
+def test_auto_does_not_take_the_kernel_of_an_earlier_build(tree):
+    with pytest.raises(SettingsError):
+        registry.choose(load(tree({"unibuild.toml": '[build]\nkernel = "hello.xen"\n', "hello.xen": ""})))
 
 
 def test_an_unknown_name_is_an_error(tmp_path):

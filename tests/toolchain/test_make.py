@@ -109,7 +109,7 @@ def test_a_missing_make_is_an_error_with_a_hint(tree, monkeypatch, tmp_path):
 
 
 def test_a_folder_with_nothing_to_build_is_a_sentence(tmp_path):
-    with pytest.raises(SettingsError, match=r"nothing to build in .*: no config\.ml, no Makefile and no kernel"):
+    with pytest.raises(SettingsError, match=r"nothing to build in .*: no config\.ml and no Makefile"):
         choose(Project(tmp_path, None, Settings()))
 
 

@@ -64,8 +64,8 @@ class Build(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     toolchain: Annotated[
         Literal["auto", "mirage", "make", "prebuilt"],
         Meta(
-            description="What builds the kernel. `auto`: `mirage` where there is a `config.ml`, `make` where there is "
-            "a Makefile, else `prebuilt`: the kernel is there already."
+            description="What builds the kernel. `auto`: `mirage` where there is a `config.ml`, else `make`. "
+            "`prebuilt`: nothing; the kernel is there already."
         ),
     ] = "auto"
     kernel: Annotated[

@@ -47,9 +47,9 @@ def choose(project: Project) -> Toolchain:
         if registration.matches(project):
             return registration.create(project)
     raise SettingsError(
-        f"nothing to build in {project.root}: no {project.settings.mirage.config}, no Makefile and no kernel",
-        hint="go to the unikernel's folder, name a kernel that is built elsewhere in [build] kernel, or start from one "
-        "of the examples",
+        f"nothing to build in {project.root}: no {project.settings.mirage.config} and no Makefile",
+        hint="go to the unikernel's folder, or start from one of the examples; for a kernel that is there already, set "
+        '[build] toolchain = "prebuilt"',
     )
 
 
@@ -75,11 +75,9 @@ def _make(project: Project) -> Toolchain:
     return MakeToolchain(project.root, project.settings.build)
 
 
-def _has_kernel(project: Project) -> bool:
-    from unibuild.toolchain.prebuilt import find_kernel
-
-    kernel = find_kernel(project.root, project.settings.build)
-    return kernel is not None and kernel.is_file()
+def _never(_: Project) -> bool:
+    """Return False: a project that lacks its Makefile for a moment must not boot the kernel of an earlier build."""
+    return False
 
 
 def _prebuilt(project: Project) -> Toolchain:
@@ -91,6 +89,6 @@ def _prebuilt(project: Project) -> Toolchain:
 TOOLCHAINS: dict[str, Registration] = {
     "mirage": Registration(_has_config, _mirage),
     "make": Registration(_has_makefile, _make),
-    "prebuilt": Registration(_has_kernel, _prebuilt),
+    "prebuilt": Registration(_never, _prebuilt),
 }
 """Toolchains by their name in ``[build] toolchain``, in the order in which ``auto`` tries them."""
