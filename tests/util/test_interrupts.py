@@ -93,6 +93,13 @@ def test_postponed_signal_is_not_lost_if_the_program_ends_first(ends, number):
     assert ends(program, last=last) == (-number, "done\n")
 
 
+def test_postponed_signal_that_another_handler_answers_is_not_sent_twice(ends):
+    program = "import last\nanswered = []\nsignal.signal(signal.SIGINT, lambda *_: answered.append(1))\n"
+    program += "while not answered:\n    time.sleep(0.01)\nsignal.signal(signal.SIGINT, interrupts._interrupt)\n"
+    program += "interrupts.restore()\nos._exit(0)"
+    assert ends(program, last="import signal\nsignal.raise_signal(signal.SIGINT)") == (0, "")
+
+
 def test_handlers_of_the_program_are_left_alone(ends):
     own = "before = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     own += "interrupts.install(); interrupts.exit_on_termination()\n"

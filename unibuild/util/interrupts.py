@@ -95,7 +95,6 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _postpone(number: int, frame: FrameType | None) -> bool:
     """Send a signal again a moment later where the main thread imports a module; return whether it does."""
-    _waiting.discard(number)
     while frame is not None and frame.f_code.co_filename != _IMPORT:
         frame = frame.f_back
     if frame is None or time.monotonic() - _postponed.setdefault(number, time.monotonic()) > _LONGEST:
@@ -109,13 +108,15 @@ def _send_later(number: int) -> bool:
 
     def send() -> None:
         time.sleep(_PAUSE)
-        _signal.pthread_kill(main, number)
+        _waiting.discard(number)
+        _signal.pthread_kill(main, number)  # whatever handler there is now answers it
 
+    _waiting.add(number)
     try:
         _thread.start_new_thread(send, ())
     except RuntimeError:  # the interpreter is exiting, or no more threads can be started
+        _waiting.discard(number)
         return False
-    _waiting.add(number)
     return True
 
 
