@@ -46,8 +46,9 @@ def test_words_after_two_dashes_are_the_unikernels_arguments(call, tmp_path):
     call("xl", "www.xen", "--", "--port=80", "--help")
     (project,) = projects(tmp_path)
     assert "--port=80 --help" in (project / ".unibuild/www.xl").read_text()
-    call("status", "www.xen")
-    assert "--help" in (project / "unibuild.toml").read_text()
+    for words in (("status",), ("plan", "xl"), ("xl", "--dry-run"), ("--dry-run", "xl"), ("xl", "-h")):
+        call(*words, "www.xen")
+        assert "--help" in (project / "unibuild.toml").read_text()
     call("xl", "www.xen")
     assert "--help" not in (project / ".unibuild/www.xl").read_text()
 
@@ -67,6 +68,37 @@ def test_each_kernel_has_a_project_of_its_own(call, tmp_path):
     assert [project.name.rpartition("-")[0] for project in projects(tmp_path)] == ["dns", "www"]
 
 
+def test_project_is_the_same_however_the_path_is_spelled(call, folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    call("build", "www.xen")
+    call("--host", "local", "build", f"../{folder.name}/www.xen")
+    call("--force", "build", f"{tmp_path}/link/www.xen")
+    assert len(projects(tmp_path)) == 1
+
+
+def test_two_xl_files_of_one_kernel_are_two_projects(call, folder, tmp_path):
+    for name in ("web", "api"):
+        (folder / f"{name}.xl").write_text(f"name = '{name}'\nkernel = '../{folder.name}/www.xen'\n")
+        assert f"unibuild: {name} powered off" in call("boot", f"{name}.xl")
+    assert len(projects(tmp_path)) == 2
+
+
+def test_domain_outlives_its_kernels_file(call, folder, xen):
+    (xen.world / "script").write_text("stay\n")
+    call("boot", "www.xen", "boot.wait=0.1")
+    (folder / "www.xen").unlink()
+    assert "www" in call("status", "www.xen")
+    call("destroy", "www.xen")
+    assert xen.domains() == {}
+
+
+def test_files_on_the_command_line_are_those_of_the_current_folder(call, folder, tmp_path):
+    (folder / "my.xl").write_text("memory = 48\n")
+    call("xl", "www.xen", "xl.file=my.xl")
+    (project,) = projects(tmp_path)
+    assert "memory = 48" in (project / ".unibuild/www.xl").read_text()
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -75,6 +107,7 @@ def test_each_kernel_has_a_project_of_its_own(call, tmp_path):
         ("boot", "--", "--port=80"),
         ("boot", "empty.xl"),
         ("boot", "\udcff.xen"),
+        ("boot", "www.xen", "--", "\udcff"),
     ],
 )
 def test_wrong_kernel_is_wrong_input(call, folder, words):

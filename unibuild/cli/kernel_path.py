@@ -14,47 +14,70 @@ from unibuild.errors import InputError
 from unibuild.util.files import cache_home, reading, write_atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
 __all__ = ["enter_project"]
 
-_USING = ("console", "destroy", "history", "rollback", "status")  # goals for which the last run's arguments stay
+_KEEPING = frozenset(("console", "destroy", "history", "plan", "rollback", "status", "--dry-run", "-h", "--help"))
+"""Words of command lines for which the project stays as the last run left it."""
+_FILES = ("--junit", "--json")  # options of `unibuild test` with a file, from the current folder
+_FILE_SETTINGS = ("xl.file", "image.file")
+_RENAME = "rename it: settings are UTF-8"
 
 
-def enter_project(words: Sequence[str]) -> list[str]:
+def enter_project(words: Sequence[str], goals: Container[str], *, keep: bool = False) -> list[str]:
     """Change to the project of the kernel that a command line names; return the words without the kernel.
 
-    The first word is a goal. What follows ``--`` becomes the unikernel's arguments. A command line without a kernel is
-    returned as it is.
+    What follows ``--`` becomes the unikernel's arguments. A command line without a goal and a kernel after it stays as
+    it is.
+
+    Args:
+        words: the command line, after the options of the program.
+        goals: the words that a kernel can follow.
+        keep: whether the kernel's project stays as it is, if there is one.
 
     Raises:
         InputError: the file does not exist, or there are arguments and no kernel.
+        XlSyntaxError: xl would refuse the ``.xl`` that is named.
         FileError: the project cannot be written.
     """
     end = words.index("--") if "--" in words else len(words)
-    before, after = words[:end], words[end + 1 :]
-    named = [word for word in before[1:] if _is_path(word)]
+    before, args = [*words[:end]], words[end + 1 :]
+    goal = next((place for place, word in enumerate(before) if word in goals), end)
+    named = [word for word in before[goal + 1 :] if _is_path(word)]
     if not named:
-        if after:
+        if args and goal < end:
             raise InputError(
-                f"`-- {shlex.join(after)}`: arguments need the path of a kernel",
+                f"`-- {shlex.join(args)}`: arguments need the path of a kernel",
                 hint="in a project, set boot.args: `unibuild boot boot.args='--port=80'`",
             )
         return list(words)
     if len(named) > 1:
-        raise InputError(f"one kernel at a time, not {', '.join(named)}")
+        raise InputError(f"one kernel at a time, not {', '.join(named)}", hint="run unibuild once for each of them")
+    rest = [
+        _absolute(word, previous) for previous, word in zip(["", *before], before, strict=False) if word != named[0]
+    ]
     file = Path(named[0]).absolute()
-    kernel, xl = (_kernel_of(file), file) if file.suffix == ".xl" else (file, file.with_suffix(".xl"))
-    if not kernel.is_file():
-        raise InputError(f"there is no kernel {kernel}")
-    folder = _project(kernel, xl if xl.is_file() else None, after, keep=not after and before[0] in _USING)
+    file = file.parent.resolve() / file.name  # the same file has the same project, however its path is spelled
+    folder = _folder(file)
+    keep = keep or not (args or _KEEPING.isdisjoint(before))
+    if not (keep and (folder / "unibuild.toml").is_file()):
+        _write_project(folder, file, args)
     os.chdir(folder)
-    return [word for word in before if word != named[0]]
+    return rest
+
+
+def _absolute(word: str, previous: str) -> str:
+    """Return a word of the command line with the file that it names made absolute."""
+    key, equals, value = word.partition("=")
+    if equals and value and key in (*_FILES, *_FILE_SETTINGS) and value != "-":
+        return f"{key}={Path(value).absolute()}"
+    return str(Path(word).absolute()) if previous in _FILES and word != "-" else word
 
 
 def _is_path(word: str) -> bool:
     """Return whether a word names a kernel or an ``.xl``, there or not, and not an option, a setting or a goal."""
-    if word.startswith("-") or "=" in word:
+    if word.startswith("-") or ("=" in word and os.sep not in word.partition("=")[0]):
         return False
     return word.endswith((".xen", ".xl")) or (os.sep in word and Path(word).is_file() and _is_kernel(Path(word)))
 
@@ -64,31 +87,41 @@ def _is_kernel(path: Path) -> bool:
         return file.read(4).startswith((b"\x7fELF", b"\x1f\x8b"))  # an ELF file, perhaps in gzip
 
 
-def _project(kernel: Path, xl: Path | None, args: Sequence[str], *, keep: bool) -> Path:
-    """Return the folder of the kernel's project; write its ``unibuild.toml``, unless it is there and ``keep`` is set.
+def _folder(file: Path) -> Path:
+    """Return the folder of the project of a kernel or ``.xl``; ``hello.xen`` and ``hello.xl`` have the same one."""
+    path = file.with_suffix("") if file.suffix in (".xen", ".xl") else file
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    return cache_home() / "unibuild" / "kernels" / f"{_name(path)}-{digest}"
+
+
+def _write_project(folder: Path, file: Path, args: Sequence[str]) -> None:
+    """Write the project of a kernel or ``.xl`` with the unikernel's arguments.
 
     The settings of the project around the kernel, if there is one, do not count: the kernel need not be that project's.
     """
-    lines = [f"# the project of {_toml(kernel)}, for `unibuild boot` and the other goals with its path"]
+    kernel, xl = (_kernel_of(file), file) if file.suffix == ".xl" else (file, file.with_suffix(".xl"))
+    if not kernel.is_file():
+        raise InputError(f"there is no kernel {kernel}", hint="give the path of a kernel or of an .xl file")
+    lines = [
+        f"# unibuild writes this file for {_toml(kernel)}. For settings of your own: unibuild init, next to the kernel"
+    ]
     lines += ["[build]", 'toolchain = "prebuilt"', f"kernel = {_toml(kernel)}"]
-    if xl:
+    if xl.is_file():
         lines += ["[xl]", f"file = {_toml(xl)}"]
     else:
-        lines.insert(1, f"name = {_toml(_name(kernel))}")
+        lines.insert(1, f"name = {_toml(_name(kernel.with_suffix('')))}")
     if args:
         lines += ["[boot]", f"args = [{', '.join(map(_toml, args))}]"]
     try:
         text = ("\n".join(lines) + "\n").encode()
     except UnicodeEncodeError:
-        raise InputError(f"a name is not UTF-8: {os.fsencode(kernel)!r}", hint="rename it or its folder") from None
-    digest = hashlib.sha256(os.fsencode(kernel)).hexdigest()[:12]
-    folder = cache_home() / "unibuild" / "kernels" / f"{_name(kernel)}-{digest}"
-    file = folder / "unibuild.toml"
+        wrong = next(one for one in (str(kernel), *args) if one.encode(errors="replace").decode() != one)
+        raise InputError(f"this is not UTF-8: {os.fsencode(wrong)!r}", hint=_RENAME) from None
+    written = folder / "unibuild.toml"
     with reading(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not file.is_file() or not (keep or file.read_bytes() == text):
-            write_atomic(file, text)  # for the user alone: arguments may be secret
-    return folder
+        if not written.is_file() or written.read_bytes() != text:
+            write_atomic(written, text)  # for the user alone: arguments may be secret
 
 
 def _kernel_of(xl: Path) -> Path:
@@ -98,12 +131,12 @@ def _kernel_of(xl: Path) -> Path:
 
     kernel = parser.parse(read(xl), str(xl)).get("kernel")
     if not isinstance(kernel, str):
-        raise InputError(f"{xl} names no kernel")
-    return xl.parent / kernel
+        raise InputError(f"{xl} names no kernel", hint="give the path of the kernel")
+    return (xl.parent / kernel).absolute()
 
 
-def _name(kernel: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", kernel.stem).strip("-.+")[:200] or "unikernel"
+def _name(path: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", path.name).strip("-.+")[:200] or "unikernel"
 
 
 def _toml(text: object) -> str:

@@ -103,7 +103,7 @@ def _main(argv: list[str]) -> int:
             case _:
                 break
         argv.pop(0)
-    argv = _enter_project_of_kernel(argv)
+    argv = _enter_project_of_kernel(argv, keep=dry)
     asked = GoalOptions()
     if argv and argv[0] not in COMMANDS:
         asked, argv = split_options(argv)
@@ -164,15 +164,16 @@ def _enter(folder: str) -> None:
         raise InputError(f"cannot enter the folder {folder}: {error.strerror}") from None
 
 
-def _enter_project_of_kernel(argv: list[str]) -> list[str]:
+def _enter_project_of_kernel(argv: list[str], *, keep: bool) -> list[str]:
     """Change to the project of the kernel that the words name by its path, if they do; return the other words."""
     from unibuild.graph.graph import GOALS
 
-    if not argv or argv[0] not in (*GOALS, "plan", "test"):
+    goals = {*GOALS, "plan", "test"}
+    if not argv or argv[0] in COMMANDS.keys() - goals or goals.isdisjoint(argv):
         return argv
     from unibuild.cli import kernel_path
 
-    return kernel_path.enter_project(argv)
+    return kernel_path.enter_project(argv, goals, keep=keep)
 
 
 def _doit(argv: list[str], asked: GoalOptions) -> int:

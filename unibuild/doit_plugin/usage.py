@@ -108,6 +108,7 @@ def goal_page(goal: str) -> str:
     what = GOALS[goal].partition(";")[0]
     lines = [
         f"usage: unibuild {goal} [options]{_OPERANDS.get(goal, '')} [key=value...]",
+        f"       unibuild {goal} [options] KERNEL [-- ARGUMENT...]",
         "",
         *wrapped(f"{what[0].upper()}{what[1:]}."),
         "",
@@ -118,6 +119,8 @@ def goal_page(goal: str) -> str:
             "key=value overrides a setting for this run: `unibuild boot host=lab xl.memory=64`. "
             "`unibuild help settings` lists the settings."
         ),
+        "",
+        *wrapped("KERNEL, the path of a kernel or .xl file, needs no project. ARGUMENTs are the unikernel's own."),
     ]
     return "\n".join(lines) + "\n"
 

@@ -36,7 +36,7 @@ class PrebuiltToolchain:
         if kernel is None:
             raise SettingsError(
                 f"{root / 'unibuild.toml'} does not say which file is the kernel",
-                hint='add it:\n  [build]\n  kernel = "..."',
+                hint="set [build] kernel; without it there must be one file *.xen",
             )
         self.root = root
         self.kernel = kernel
