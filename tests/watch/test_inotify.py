@@ -1,5 +1,6 @@
 """Reports of the kernel about folders, and its limits."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -125,6 +126,38 @@ def test_overflow_of_the_kernels_queue_wakes(woken, watched):
     watched._receive([inotify_events.InotifyEvent(-1, inotify_events.OVERFLOW, "")])
     assert woken.event.is_set()
     assert not watched.is_stale
+
+
+def test_folder_that_is_moved_while_folders_are_watched_again_is_stale(tmp_path, watched):
+    passes = []
+
+    class Events(tuple):
+        def __iter__(self):
+            if not passes:
+                watched.watch([str(tmp_path)])  # as the loop does in its own thread
+            passes.append(1)
+            return super().__iter__()
+
+    watched._receive(Events([inotify_events.InotifyEvent(1, inotify_events.MOVE_SELF, "")]))
+    assert watched.is_stale
+
+
+def test_python_without_ctypes_polls(tmp_path, woken, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    with InotifyWatcher(woken) as watched:
+        watched.watch([str(tmp_path)])
+        assert watched.is_polling
+
+
+def test_limit_of_open_files_is_not_taken_for_a_limit_of_inotify(tmp_path, woken, monkeypatch):
+    def refuse():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", refuse)
+    with InotifyWatcher(woken) as watched:
+        watched.watch([str(tmp_path)])
+        assert watched.is_polling
+        assert "sysctl" not in watched.hint
 
 
 LIMITED = """

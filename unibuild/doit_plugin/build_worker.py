@@ -134,7 +134,9 @@ class BuildWorkerServer:
             self._command(List, dodo).parse_execute(["--quiet"])
         boot = next((task for task in self.loader.found if task.name == "boot"), None)
         self.goals = tuple(dict.fromkeys(boot.task_dep)) if boot else ("xl",)
-        for module in ("ctypes", "unibuild.graph.run_stage", "unibuild.graph.xl_file", "unibuild.toolchain.gitignore"):
+        with contextlib.suppress(ImportError):  # Python was built without libffi
+            importlib.import_module("ctypes")
+        for module in ("unibuild.graph.run_stage", "unibuild.graph.xl_file", "unibuild.toolchain.gitignore"):
             importlib.import_module(module)  # a build would import it otherwise
 
     @property

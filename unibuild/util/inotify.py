@@ -4,16 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import struct
+import termios
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Inotify", "InotifyEvent"]
+__all__ = [
+    "ACCESS",
+    "ATTRIB",
+    "CLOSE_NOWRITE",
+    "CLOSE_WRITE",
+    "CREATE",
+    "DELETE",
+    "DELETE_SELF",
+    "IGNORED",
+    "ISDIR",
+    "MODIFY",
+    "MOVED_FROM",
+    "MOVED_TO",
+    "MOVE_SELF",
+    "ONLYDIR",
+    "OVERFLOW",
+    "UNMOUNT",
+    "Inotify",
+    "InotifyEvent",
+    "InstanceLimitError",
+]
 
 ACCESS, MODIFY, ATTRIB, CLOSE_WRITE, CLOSE_NOWRITE = 0x1, 0x2, 0x4, 0x8, 0x10  # linux/inotify.h
 MOVED_FROM, MOVED_TO, CREATE, DELETE, DELETE_SELF, MOVE_SELF = 0x40, 0x80, 0x100, 0x200, 0x400, 0x800
@@ -21,6 +43,7 @@ UNMOUNT, OVERFLOW, IGNORED = 0x2000, 0x4000, 0x8000
 ONLYDIR, ISDIR = 0x01000000, 0x40000000
 
 _HEAD = struct.Struct("iIII")
+_SIZE = struct.Struct("i")
 
 
 class InotifyEvent(NamedTuple):
@@ -37,6 +60,10 @@ class InotifyEvent(NamedTuple):
     name: str
 
 
+class InstanceLimitError(OSError):
+    """The user has as many inotify instances as the kernel allows."""
+
+
 class Inotify:
     """One inotify instance. A thread reads its events between ``start`` and ``close``.
 
@@ -44,17 +71,26 @@ class Inotify:
         receive: called in the thread with the events that have come, in order.
 
     Raises:
-        OSError: the kernel or the C library lacks inotify, or a limit of the kernel is reached (``EMFILE``).
+        InstanceLimitError: the kernel allows no further instance.
+        OSError: the kernel, the C library or Python lacks what this needs (``ENOSYS``), or this process may open no
+            more files (``EMFILE``).
     """
 
     def __init__(self, receive: Callable[[Sequence[InotifyEvent]], None]) -> None:
-        import ctypes
-
+        try:
+            import ctypes
+        except ImportError:  # Python was built without libffi
+            raise OSError(errno.ENOSYS, "Python lacks the module ctypes") from None
         self._receive = receive
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._errno = ctypes.get_errno
-        self._fd = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
         self._stop, self._end = os.pipe()
+        try:
+            self._fd = self._create()
+        except OSError:
+            os.close(self._stop)
+            os.close(self._end)
+            raise
         self._thread = threading.Thread(target=self._follow, name="unibuild inotify", daemon=True)
 
     def start(self) -> None:
@@ -92,6 +128,16 @@ class Inotify:
             os.close(self._stop)
             os.close(self._fd)
 
+    def _create(self) -> int:
+        """Return the descriptor of a new instance."""
+        os.close(os.dup(self._stop))  # raises EMFILE if the process has no descriptor left
+        try:
+            return self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.EMFILE:
+                raise InstanceLimitError(*error.args) from None
+            raise
+
     def _call(self, function: str, *arguments: object) -> int:
         try:
             result = int(getattr(self._libc, function)(*arguments))
@@ -107,20 +153,33 @@ class Inotify:
         poll.register(self._fd, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
         while True:
-            ready = [fd for fd, _ in poll.poll()]
-            if events := self._read():
-                self._receive(events)
-            if self._stop in ready:
+            is_stopping = self._stop in [fd for fd, _ in poll.poll()]
+            left = self._queued() if is_stopping else 1  # not all: under a storm of events the queue never empties
+            while left > 0 and (data := self._read()):
+                self._receive(_events(data))
+                left -= len(data)
+            if is_stopping:
                 return
 
-    def _read(self) -> list[InotifyEvent]:
-        events: list[InotifyEvent] = []
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._fd, 1 << 16):
-                at = 0
-                while at < len(data):
-                    number, mask, _, size = _HEAD.unpack_from(data, at)
-                    name = data[at + _HEAD.size : at + _HEAD.size + size].rstrip(b"\0")
-                    events.append(InotifyEvent(number, mask, os.fsdecode(name)))
-                    at += _HEAD.size + size
-        return events
+    def _queued(self) -> int:
+        """Return the bytes of the events that have come and were not read."""
+        (size,) = _SIZE.unpack(fcntl.ioctl(self._fd, termios.FIONREAD, bytes(_SIZE.size)))
+        return int(size)
+
+    def _read(self) -> bytes:
+        """Return some events that have come; empty: there are none."""
+        try:
+            return os.read(self._fd, 1 << 16)
+        except BlockingIOError:
+            return b""
+
+
+def _events(data: bytes) -> list[InotifyEvent]:
+    """Return the events of one read (``struct inotify_event``)."""
+    events, at = [], 0
+    while at < len(data):
+        number, mask, _, size = _HEAD.unpack_from(data, at)
+        name = data[at + _HEAD.size : at + _HEAD.size + size].rstrip(b"\0")
+        events.append(InotifyEvent(number, mask, os.fsdecode(name)))
+        at += _HEAD.size + size
+    return events

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from unibuild.util import inotify
-from unibuild.util.inotify import Inotify
+from unibuild.util.inotify import Inotify, InstanceLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -86,7 +86,8 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
                 self._inotify = Inotify(self._receive)
                 self._inotify.start()
             reader = self._inotify
-            stale, self._stale = self._stale, set()
+            stale = set(self._stale)
+            self._stale -= stale  # the set stays the same one: the other thread may be adding to it
             for folder, watched in list(self._watched.items()):
                 if there.get(folder) != watched.place or watched.number in stale:
                     self._drop(reader, folder)
@@ -106,7 +107,7 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
     def _receive(self, events: Sequence[inotify.InotifyEvent]) -> None:
         """Wake the loop, also after an overflow; called in the thread that reads the events."""
         gone = inotify.DELETE_SELF | inotify.MOVE_SELF | inotify.UNMOUNT
-        self._stale.update(event.watch for event in events if event.mask & gone)
+        self._stale.update([event.watch for event in events if event.mask & gone])
         if any(event.mask & ~inotify.IGNORED for event in events):  # only that: this program has removed the watch
             self._wake()
 
@@ -122,14 +123,15 @@ class InotifyWatcher(contextlib.AbstractContextManager["InotifyWatcher"]):
                 f"the kernel lets you watch {allowed} folders in all, and this project has {wanted}",
                 f"sudo sysctl {key}={max(_RESERVE * wanted, 2 * allowed)}",
             )
-        elif error.errno == errno.EMFILE:
+        elif isinstance(error, InstanceLimitError):
             key, allowed = limit("instances")
             self._give_up(
                 f"the kernel lets {allowed} of your programs watch folders, and as many do",
                 f"sudo sysctl {key}={max(128, 2 * allowed)}",
             )
         else:
-            self._give_up(f"folders cannot be watched: {error.strerror or error}", None)
+            hint = "raise the limit of open files (`ulimit -n`)" if error.errno == errno.EMFILE else None
+            self._give_up(f"folders cannot be watched: {error.strerror or error}", hint)
 
     def _give_up(self, failure: str, hint: str | None) -> None:
         self.failure, self.hint = failure, hint
