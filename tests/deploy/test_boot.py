@@ -290,6 +290,17 @@ def test_console_none_only_starts_it(tree, capfd):
     assert len(tree.running()) == 1
 
 
+@pytest.mark.parametrize("shown", ["none", "print"])
+def test_log_that_cannot_be_written_is_reported(tree, capfd, shown):
+    tree.words |= {"boot.console": shown, "boot.ready.console": "up"}
+    folder = tree.root / ".unibuild/console"
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a file where a folder should be")
+    tree.boot()
+    assert str(folder) in capfd.readouterr().err
+    assert len(tree.running()) == 1
+
+
 def test_attach_needs_a_terminal(tree):
     tree.words["boot.console"] = "attach"
     with pytest.raises(InputError, match="needs a terminal"):

@@ -230,6 +230,23 @@ def test_failure_of_a_reading_thread_is_raised_by_the_next_pump(watch, log):
             reader.pump(time.monotonic() + 60)
 
 
+def test_failure_of_a_reading_thread_that_no_pump_raised_is_raised_at_the_end(watch, log):
+    domain, failed = watch("say one", "stay"), threading.Event()
+
+    def show(data: bytes) -> None:
+        if b"one" in data:
+            failed.set()
+            raise BrokenPipeError
+
+    with (
+        pytest.raises(BrokenPipeError),
+        console.Reader(domain.host, domain.domain, Log(log), show) as reader,
+        reader.reading(),
+    ):
+        domain.host.toolstack.unpause(domain.domain)
+        assert failed.wait(60)
+
+
 class SignalError(Exception):
     """What a signal's handler raises."""
 

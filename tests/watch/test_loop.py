@@ -250,7 +250,18 @@ def test_settings_are_loaded_once_the_file_is_complete(watching, project):
     assert watch.count(events.ProblemEvent) == 0
 
 
-@pytest.mark.parametrize("how", ["a limit", "a setting"])
+def test_console_log_that_cannot_be_written_is_reported(watching, project, other_kernel):
+    folder = project.root / ".unibuild" / "console"
+    folder.parent.mkdir(exist_ok=True)
+    folder.write_text("a file where a folder should be")
+    watch = watching()
+    watch.cycle("booted")
+    watch.said("booted")
+    other_kernel()
+    watch.until(events.Note, lambda note: str(folder) in note.message)
+
+
+@pytest.mark.parametrize("how", ["a limit", "a setting", "no ctypes"])
 def test_saves_are_found_by_scans_if_the_kernel_reports_nothing(watching, project, tmp_path, how):
     if how == "a limit":
         limited = "echo 0 > /proc/sys/user/max_inotify_watches && exec unibuild watch --json"
@@ -260,10 +271,13 @@ def test_saves_are_found_by_scans_if_the_kernel_reports_nothing(watching, projec
         path = f"{project.bin}:{os.environ['PATH']}"
         watch = watching(argv=argv, PATH=path)
         assert "sysctl user.max_inotify_watches=" in watch.until(events.ProblemEvent).hint
+    elif how == "no ctypes":
+        (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['ctypes'] = None\n")
+        watch = watching(PYTHONPATH=str(tmp_path))
     else:
         watch = watching("watch.poll=true")
     assert watch.until(events.Started).polling
     watch.cycle("booted")
     project.write("main.c", "two")
     watch.cycle("unchanged")
-    assert watch.count(events.ProblemEvent) == (how == "a limit")
+    assert watch.count(events.ProblemEvent) == (how != "a setting")

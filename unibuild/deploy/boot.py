@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from unibuild.deploy import argument_check, crash_report, hosts, readiness
 from unibuild.deploy.console_output import open_output
-from unibuild.deploy.console_session import AttachedDomain, follow, runs
+from unibuild.deploy.console_session import AttachedDomain, follow, report_log_failure, runs
 from unibuild.deploy.replacement import locked, replacing
 from unibuild.deploy.up_to_date import identify_all, running, was_seen
 from unibuild.domain import records
@@ -242,6 +242,8 @@ def _watch(project: Project, host: Host, made: NewDomain, screen: ConsoleOutput,
     """Follow the console of a new domain, as ``[boot]`` says."""
     run_result.note(domid=made.domain.domid)
     if made.reader is None or project.settings.boot.console == "none":
+        if made.reader:  # it was read until the domain was ready
+            report_log_failure(made.reader, screen)
         screen.say(runs(host, made.domain))
         return
     follow(AttachedDomain(project, host, made.domain, made.reader), screen, keyboard=attached)

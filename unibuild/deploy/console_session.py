@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from unibuild.host.base import Host
     from unibuild.settings.loader import Project
 
-__all__ = ["AttachedDomain", "ConsoleSession", "console", "follow", "reattach", "runs"]
+__all__ = ["AttachedDomain", "ConsoleSession", "console", "follow", "reattach", "report_log_failure", "runs"]
 
 _MINUTE = 60.0  # seconds within which [boot] restarts counts
 _LONGEST_PAUSE = 30.0  # seconds before a domain is recreated
@@ -96,6 +96,12 @@ class AttachedDomain:
 def runs(host: Host, domain: Domain) -> str:
     """Return a sentence that says where a domain runs."""
     return f"{domain.name} runs as domain {domain.domid} of {host.name}; `unibuild console` shows its console"
+
+
+def report_log_failure(reader: Reader, output: ConsoleOutput) -> None:
+    """Report that the console's log could not be written, if so."""
+    if reader.log.failure:
+        output.say(f"the console's log is not whole: {reader.log.failure}")
 
 
 class ConsoleSession:
@@ -189,8 +195,7 @@ class _TerminalSession(ConsoleSession):
         except (KeyboardInterrupt, OSError):
             self.output.say(runs(host, domain))
             raise
-        if reader.log.failure:
-            self.output.say(f"the console's log is not whole: {reader.log.failure}")
+        report_log_failure(reader, self.output)
         if isinstance(outcome, Detached):
             self.output.say(runs(host, domain))
             return None

@@ -88,9 +88,12 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
         self._failed: Exception | None = None  # what the thread of ``reading`` met
         self._attach()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._attached.close()
         self.log.close()
+        failed, self._failed = self._failed, None
+        if failed and kind is None:  # no ``pump`` came after ``reading``
+            raise failed
 
     def follow(self, keys: KeySource | None = None, wait: float | None = None) -> DomainExit | Detached:
         """Read until the domain stops, the user detaches, or the time is up.
@@ -159,7 +162,10 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Read in a thread while the block runs; do not ask what became of the domain, the next ``pump`` does."""
+        """Read in a thread while the block runs; do not ask what became of the domain, the next ``pump`` does.
+
+        The block is not interrupted if the thread fails. The next ``pump`` raises the error, or else ``__exit__`` does.
+        """
         with Waker() as waker:
             thread = threading.Thread(target=self._read_until, args=(waker.fd,), name="unibuild new console")
             thread.start()
@@ -178,7 +184,7 @@ class Reader(contextlib.AbstractContextManager["Reader"]):
             try:
                 while wake not in {key.fd for key, _ in ready.select()} and self._read_available():
                     pass
-            except Exception as error:  # of ``show``, or of the log: the next ``pump`` raises it
+            except Exception as error:  # whatever ``show`` raises
                 self._failed = error
 
     @contextlib.contextmanager

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from unibuild.deploy.console_output import ConsoleOutput
-from unibuild.deploy.console_session import ConsoleSession
+from unibuild.deploy.console_session import ConsoleSession, report_log_failure
 from unibuild.errors import UnibuildError
 from unibuild.util import standard_streams, waits
 from unibuild.util.lines import LineSplitter
@@ -185,6 +185,7 @@ class ConsoleThread(ConsoleSession):
                 self._callbacks.on_unreadable(self, error)
             return None
         self.drained.set()
+        report_log_failure(self.attached.reader, self.output)
         return end
 
     def _pump(self) -> DomainExit | None:
