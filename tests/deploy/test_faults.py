@@ -39,9 +39,9 @@ PLAYED = threading.Lock()
 
 @dataclass
 class Fuse:
-    """Counts the steps, and blows at one of them."""
+    """Counts the steps, and blows at one of them, or at all that begin with a text."""
 
-    at: int = -1
+    at: int | str = -1
     blow: Callable[[str], None] = print
     steps: list[str] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ class Fuse:
         self.steps.append(what)
         with self.log.open("a") as file:
             file.write(f"{what}\n")
-        if len(self.steps) == self.at + 1:
+        if what.startswith(self.at) if isinstance(self.at, str) else len(self.steps) == self.at + 1:
             self.blow(what)
         if len(self.steps) == self.kill_at + 1:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -190,8 +190,8 @@ class Case:
         """Boot in a process that is killed at a step; return what that is, None where there is no such step."""
         return self._forked(at, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
-    def cut(self, at: int, how: str, output: str = "kept") -> str | None:
-        """Boot in a process that loses the host at a command; return what that is.
+    def cut(self, at: int | str, how: str, output: str = "kept") -> str | None:
+        """Boot in a process that loses the host at a command, or at all that begin with a text; return what that is.
 
         It is lost before or after the command is done, for good or for a moment.
         """
@@ -211,7 +211,7 @@ class Case:
 
     def _forked(
         self,
-        at: int,
+        at: int | str,
         blow: Callable[[str], None],
         *,
         output: str = "kept",
@@ -426,6 +426,16 @@ def test_a_host_that_is_lost_at_any_step(case, capfd, kind, how):
             then_all_is_well(one, capfd)
     said = (one.root / "said").read_text()
     assert verbs >= {"xl create", "xl rename", "xl shutdown", "xl unpause", "xl destroy"}, said
+
+
+@pytest.mark.parametrize("scene", [first_boot, alongside, stop_first])
+def test_a_domain_that_was_started_runs_on_after_the_host_was_lost(case, capfd, scene):
+    one = case()
+    scene(one)
+    assert one.cut("xl unpause", "after, for a moment") is not None
+    assert [found["script"] for found in one.xen.domains().values() if found["reason"] is None] == [[*NEW]]
+    assert one.running == ["hello"]
+    then_all_is_well(one, capfd)
 
 
 def is_complete(case: Case, scene: Callable[[Case], None]) -> None:

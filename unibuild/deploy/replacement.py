@@ -374,13 +374,19 @@ class Replacement:
         return log_path(self.state, name, self.host.name)
 
     def _undo(self, new: records.DomainRecord) -> None:
-        """Remove what was created of the new domain, and give the old one its name back if it runs."""
+        """Remove what was created of the new domain, and give the old one its name back if it runs.
+
+        A new domain that runs in place of the old one stays: the run failed after it had started.
+        """
         domain = self.host.toolstack.find(uuid=new.uuid, background=True)
+        there = self.host.toolstack.find(uuid=self.old.uuid, background=True) if self.old else None
+        if domain and not (domain.is_paused or domain.has_ended) and (there is None or there.has_ended):
+            self.is_running = True
+            return
         if domain:
             self.host.toolstack.destroy(domain)
         ownership.clear_owner(self.host, new.uuid)
         self.store.ended(new.uuid, "not made", "")
-        there = self.host.toolstack.find(uuid=self.old.uuid, background=True) if self.old else None
         if there and not there.has_ended and there.name != new.name:
             self.host.toolstack.rename(there, new.name)
             there = dataclasses.replace(there, name=new.name)
