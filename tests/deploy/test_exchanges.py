@@ -91,6 +91,16 @@ def test_exchanges_are_few(far, readers):
     assert too_many == {}, "\n".join(f"{what}, {len(sent)}:\n" + "\n".join(sent) for what, sent in too_many.items())
 
 
+def test_no_argument_has_text_of_the_xl_file(far, readers, tmp_path):
+    for number, word in enumerate(("old", "new", "new")):  # the last one has a known kernel
+        far.devices = (f"extra = 'password{number}'",)
+        far.boot(readers, f"say {word}", "obey")
+    words = [word for program in ("ssh", "sudo", "xl") for call in far.xen.calls(program) for word in call]
+    assert [word for word in (*far.xen.remote(), *words) if "password" in word] == []
+    copies = [path for folder in (tmp_path / "copies", far.xen.world / "home") for path in folder.rglob("[0-9a-f]*")]
+    assert "password2" in "".join(path.read_text() for path in copies if len(path.name) == 64)
+
+
 class LastingDrain(replacement.ConsoleDrain):
     """Reads the old console until the new domain's output was shown."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unibuild.errors import HostError, LostError, MissingError, NoAnswerError, ProgramDiedError
+from unibuild.errors import FileError, HostError, LostError, MissingError, NoAnswerError, ProgramDiedError
 from unibuild.host.batch import BatchStep
 from unibuild.host.local import Local
 from unibuild.host.ssh import Ssh
@@ -34,8 +34,23 @@ def test_a_failure_ends_the_batch(host, tmp_path):
 def test_the_input_is_that_of_the_first_command(host, tmp_path):
     data = tmp_path / "data"
     data.write_bytes(b"x" * 300_000)
-    first, second = host.run_all([sh("cat"), sh("cat")], upload=data)
+    first, second = host.run_all([sh("cat"), sh("cat")], uploads=[data])
     assert (first.stdout, second.stdout) == (data.read_bytes(), b"")
+
+
+def test_each_of_the_first_commands_has_its_own_input(host, tmp_path):
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(b"s" * 3000)
+    large.write_bytes(b"l" * 300_000)
+    done = host.run_all([sh("dd bs=1 count=3000"), sh("cat"), sh("cat")], uploads=[small, large])
+    assert [one.stdout for one in done] == [small.read_bytes(), large.read_bytes(), b""]
+
+
+@pytest.mark.parametrize("names", [["gone"], ["there", "gone"]], ids=len)
+def test_an_input_that_cannot_be_read_is_an_error(host, tmp_path, names):
+    (tmp_path / "there").write_text("x")
+    with pytest.raises(FileError):
+        host.run_all([sh("dd bs=1 count=1"), sh("cat")], uploads=[tmp_path / name for name in names])
 
 
 def test_a_batch_is_one_exchange(xen):

@@ -116,14 +116,18 @@ def test_copy_restarts_after_a_broken_connection(fragile, tmp_path):
     assert Path(fragile.put(tmp_path / "kernel")).read_text() == "kernel"
 
 
-def launch(host, xen, *lines: str, upload: Path | None = None):
+def launch(host, xen, *lines: str, upload: Path | None = None, on_put=lambda: None):
     """Create a domain on a host."""
     xl_file = xen.xl_file(xen.kernel("stay"), *lines)
     entry = ("/unibuild/domains/x", "ann")
-    return host.toolstack.launch(NewDomainRequest(xl_file, "guest", "hello", str(uuid.uuid4()), entry, upload=upload))
+    new = NewDomainRequest(xl_file, "guest", "hello", str(uuid.uuid4()), entry, upload=upload)
+    return host.toolstack.launch(new, on_put)
 
 
-@pytest.mark.parametrize("lines", [(), ("extra = '%s\\\\n $HOME `x` \xff'",), (f"extra = '{'x' * 40000}'",)], ids=len)
+EXTRA = [(), ("extra = '%s\\\\n $HOME `x` \xff'",), (f"extra = '{'x' * 40000}'",), ('extra = "' + "'" * 9000 + '"',)]
+
+
+@pytest.mark.parametrize("lines", EXTRA, ids=["none", "odd", "long", "quotes"])
 def test_launch_copies_its_files(xen, tmp_path, lines):
     (tmp_path / "kernel").write_bytes(os.urandom(300_000))
     launch(Ssh("there"), xen, *lines, upload=tmp_path / "kernel")
@@ -141,6 +145,27 @@ def test_launch_restarts_an_interrupted_copy(xen, tmp_path):
     ssh.chmod(0o755)
     assert launch(host, xen, upload=tmp_path / "kernel").name == "hello"
     assert "kernel" in {path.read_text() for path in (xen.world / "home/.cache/unibuild/guest").iterdir()}
+
+
+def test_launch_is_not_repeated_once_the_domain_is_there(fragile, xen, tmp_path):
+    (tmp_path / "kernel").write_text("kernel")
+    (xen.world / "cut").touch()
+    fragile.toolstack.place(tmp_path / "kernel", folder="guest")
+    (xen.world / "cut").unlink()
+    with pytest.raises(LostError):
+        launch(fragile, xen, upload=tmp_path / "kernel")
+    assert fragile.toolstack.find(name="hello").is_paused
+
+
+def test_launch_reports_once_that_the_files_are_there(xen, tmp_path):
+    (tmp_path / "kernel").write_text("kernel")
+    host, reported = Ssh("there"), []
+    for times in (1, 2):
+        host.note_copies("guest", *host.run_all([host.list_copies("guest")]))
+        domain = launch(host, xen, upload=tmp_path / "kernel", on_put=lambda: reported.append("there"))
+        assert len(reported) == times
+        host.toolstack.destroy(domain)
+    assert len([command for command in xen.remote() if "sha256sum" in command]) == 1
 
 
 def test_shared_connection_is_in_a_private_folder(xen, monkeypatch):

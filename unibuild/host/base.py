@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, TypeVar
 
 from unibuild.errors import CommandError, HostError, LostError, NoAnswerError, ProgramDiedError
 from unibuild.host.exchange import HostChild, LateError, Limits, Progress, exchange
-from unibuild.util import output, process, standard_streams
+from unibuild.util import files, output, process, standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -211,14 +211,17 @@ class Host(ABC):
         path: Path,  # noqa: ARG002 (nothing is copied here)
         *,
         folder: str,  # noqa: ARG002
-        inline: bool = False,  # noqa: ARG002
+        exact: bool = False,  # noqa: ARG002
     ) -> BatchStep | None:
         """Return the command that does what ``put`` does, given the file as its input; None: the file is there.
 
         Args:
             path: the local file.
             folder: see ``put``.
-            inline: the command contains the file, which is small, and needs no input.
+            exact: the command reads no byte after the file's, because other input follows; slow for a large file.
+
+        Raises:
+            FileError: the file cannot be read.
         """
         return None
 
@@ -308,7 +311,7 @@ class Host(ABC):
         self,
         steps: Sequence[BatchStep],
         *,
-        upload: Path | None = None,
+        uploads: Sequence[Path] = (),
         background: bool = False,
         question: bool = False,
         on_done: Callable[[int], object] | None = None,
@@ -317,7 +320,8 @@ class Host(ABC):
 
         Args:
             steps: the commands.
-            upload: the file that is the standard input of the first one; the others have none.
+            uploads: the files that are the standard input of the first ones, a file each; the others have none. Each of
+                these commands but the last reads exactly the bytes of its file.
             background: see ``call``.
             question: whether they only ask, so that all can be asked again.
             on_done: is called with the number of commands that have ended, whenever it has grown.
@@ -326,15 +330,19 @@ class Host(ABC):
             What those that ran wrote, and their exit status. A step that may not fail, and did, is the last one.
 
         Raises:
+            FileError: a file cannot be read.
             HostError: as those of ``run``.
             LostError: as those of ``run``.
         """
         found: list[process.Completed] = []
         for step in steps:
-            first = upload.read_bytes() if upload and not found else None
+            data = None
+            for path in uploads[len(found) : len(found) + 1]:
+                with files.reading(path):
+                    data = path.read_bytes()
             how: dict[str, bool] = {"root": step.root, "background": background}
             ask, seconds = question or None, step.seconds
-            found.append(self.run(step.argv, input=first, check=False, question=ask, timeout=seconds, **how))
+            found.append(self.run(step.argv, input=data, check=False, question=ask, timeout=seconds, **how))
             if on_done:
                 on_done(len(found))
             if found[-1].returncode and not step.may_fail:

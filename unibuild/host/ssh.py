@@ -17,7 +17,7 @@ import stat
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from unibuild.errors import CommandError, FileError, HostError, LostError, MissingError, NoAnswerError, SettingsError
 from unibuild.host.base import (
@@ -39,7 +39,6 @@ from unibuild.util import files, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from io import BufferedReader
 
 __all__ = ["Ssh", "format_address", "parse"]
 
@@ -62,7 +61,7 @@ trap 'rm -f "$t"' EXIT
 trap 'exit 3' HUP INT TERM
 umask 077
 mkdir -p "${1%/*}" && { chmod 700 "${1%/*}" || :; } || exit 3
-if [ $# = 3 ]; then dd of="$t" bs=64k; else printf %s "$4" >"$t"; fi || exit 3
+if [ $# = 3 ]; then dd of="$t" bs=64k; else dd of="$t" bs=1 count="$4"; fi || exit 3
 sum=$(sha256sum "$t") || exit 3
 [ "${sum%% *}" = "$2" ] || exit 4
 mv -f "$t" "$1"
@@ -212,7 +211,7 @@ class Ssh(Host):
         self,
         steps: Sequence[BatchStep],
         *,
-        upload: Path | None = None,
+        uploads: Sequence[Path] = (),
         background: bool = False,
         question: bool = False,
         on_done: Callable[[int], object] | None = None,
@@ -221,17 +220,17 @@ class Ssh(Host):
         background = background or self.is_batch
 
         def once() -> tuple[process.Completed, ...]:
-            if upload is None:
-                return self._run_all(steps, None, on_done, background=background, question=question)
-            with files.reading(upload), upload.open("rb") as file:
-                return self._run_all(steps, file, on_done, background=background, question=question)
+            with contextlib.ExitStack() as stack:
+                file = stack.enter_context(_open(uploads)) if uploads else None
+                return self._run_all(steps, uploads, file, on_done, background=background, question=question)
 
         return twice(once) if question else once()
 
     def _run_all(
         self,
         steps: Sequence[BatchStep],
-        upload: BufferedReader | None,
+        uploads: Sequence[Path],
+        file: IO[bytes] | None,
         on_done: Callable[[int], object] | None,
         *,
         background: bool,
@@ -247,8 +246,8 @@ class Ssh(Host):
             if on_done and number > before:
                 on_done(number)
             before = number
-            if upload and not number:
-                return self._copy_status(upload)
+            if file and number < len(uploads):
+                return self._copy_status(uploads[-1], file)
             step = steps[min(number, len(steps) - 1)]
             usual = _ANSWER if question else limit(step.argv)
             seconds = self.limits(step.seconds or usual, background=background).answer
@@ -258,7 +257,7 @@ class Ssh(Host):
         name = ", ".join(shown(step.argv) for step in steps)
         argv = ["sh", "-c", script]
         how: dict[str, Any] = {"root": False, "background": background, "name": name}
-        done = self.exchange(argv, limits, file=upload, progress=progress, **how)
+        done = self.exchange(argv, limits, file=file, progress=progress, **how)
         found = batch.split(done.stdout, done.stderr)
         if not found:
             said = done.stderr.decode(errors="replace").strip()
@@ -327,7 +326,7 @@ class Ssh(Host):
     def _put(self, path: Path, folder: str, own: str | None) -> str:
         target, digest = self._target(path, folder, own)
         size = self._size(target, folder)
-        if size is None or not (own or size == path.stat().st_size):  # a working copy may have grown
+        if size is None or not (own or size == _size_here(path)):  # a working copy may have grown
             self.check_put(path, self._copy(path, target, digest), target)
         return target
 
@@ -410,33 +409,35 @@ class Ssh(Host):
         home = self.run(["sh", "-c", "cd; pwd"], root=False, question=True).text.removesuffix("\n")
         return posixpath.join(home, _HOME_FOLDER)
 
-    def put_step(self, path: Path, *, folder: str, inline: bool = False) -> BatchStep | None:
+    def put_step(self, path: Path, *, folder: str, exact: bool = False) -> BatchStep | None:
         """See ``Host.put_step``."""
         target, digest = self._target(path, folder, None)
-        if folder in self._copies and self._size(target, folder) == path.stat().st_size:
+        size = _size_here(path)
+        if folder in self._copies and self._size(target, folder) == size:
             return None
-        content = (path.read_bytes().decode(errors="surrogateescape"),) if inline else ()
-        return BatchStep((*_upload(target, digest), *content), root=False)
+        return BatchStep((*_upload(target, digest), *([str(size)] if exact else [])), root=False)
 
     def check_put(self, path: Path, done: process.Completed, target: str) -> None:
         """See ``Host.check_put``."""
         if done.returncode == _DAMAGED:
             raise HostError(f"{path} arrived damaged on {self.name}", hint="run again")
+        size = _size_here(path)
         if done.returncode:
-            raise self._copy_failed(path, max(1, path.stat().st_size), done.stderr.decode(errors="replace"))
-        self._note_copy(target, path.stat().st_size)
+            raise self._copy_failed(path, max(1, size), done.stderr.decode(errors="replace"))
+        self._note_copy(target, size)
 
     def _copy(self, path: Path, target: str, digest: str) -> process.Completed:
         """Write a file to ``target`` on the host; it appears there only once it is complete."""
         with files.reading(path), path.open("rb") as file:
-            status = self._copy_status(file)
+            status = self._copy_status(path, file)
             limits = Limits(status.seconds or _ANSWER, _ANSWER)
-            how: dict[str, Any] = {"root": False, "background": True, "progress": lambda _: self._copy_status(file)}
-            return self.exchange(_upload(target, digest), limits, file=file, **how)
+            how: dict[str, Any] = {"root": False, "background": True}
+            argv = _upload(target, digest)
+            return self.exchange(argv, limits, file=file, progress=lambda _: self._copy_status(path, file), **how)
 
-    def _copy_status(self, file: BufferedReader) -> WaitStatus:
-        """Return how much of a file ssh has read."""
-        path, size = Path(file.name), max(1, os.fstat(file.fileno()).st_size)
+    def _copy_status(self, path: Path, file: IO[bytes]) -> WaitStatus:
+        """Return how much of a file ssh has read, which may hold others before the one to name."""
+        size = max(1, os.fstat(file.fileno()).st_size)
         at = os.lseek(file.fileno(), 0, os.SEEK_CUR)  # ssh reads from the same open file
         text = f"copying {path.name} to {self.name} ({100 * at // size} %)"
         return WaitStatus(at, f"the copy of {path}", text, _STALL + size / _CHECKED)
@@ -514,6 +515,32 @@ class Ssh(Host):
 def _upload(target: str, digest: str) -> tuple[str, ...]:
     """Return the command that writes its standard input to ``target``, where it is only once it is whole."""
     return ("sh", "-c", _UPLOAD, "sh", target, digest, uuid.uuid4().hex[:8])
+
+
+def _open(paths: Sequence[Path]) -> IO[bytes]:
+    """Open files as one, which has their bytes one after the other; only this process can reach a copy of several.
+
+    Raises:
+        FileError: a file cannot be read, or no temporary file can be written.
+    """
+    if len(paths) == 1:
+        with files.reading(paths[0]):
+            return paths[0].open("rb")
+    contents = []
+    for path in paths:
+        with files.reading(path):
+            contents.append(path.read_bytes())
+    with files.writing_errors("a temporary file"), contextlib.ExitStack() as failed:
+        whole = failed.enter_context(tempfile.TemporaryFile())
+        whole.write(b"".join(contents))
+        whole.seek(0)
+        failed.pop_all()
+    return whole
+
+
+def _size_here(path: Path) -> int:
+    with files.reading(path):
+        return path.stat().st_size
 
 
 def _own(path: str) -> str | None:

@@ -60,7 +60,6 @@ _INFO = ("xl", "info")
 _DEVICES = ("xenstore-ls", "-f", _BACKENDS)  # fails if there is no backend yet
 _IS_ONE = """p=$1; shift; [ "$("$@" xenstore-read "$p")" = 1 ]"""  # "$@" is sudo, or nothing
 _ANSWER = 30.0  # seconds for an answer of XenStore
-_INLINE = 32768  # bytes of a configuration that is part of a command; Linux allows 128 KiB a word
 _POLL = 0.2  # seconds between queries for a domain that `xl shutdown -w` can no longer report on
 _LATE = 5.0  # seconds for `xl shutdown -w` to notice that the domain was destroyed
 
@@ -149,11 +148,10 @@ class XlToolstack(Toolstack):
         host = self._host
         if not host.has_ttys:
             return super().launch(new, on_put)
-        if new.config.stat().st_size > _INLINE:
-            host.put(new.config, folder=new.folder)
         config = host.place(new.config, folder=new.folder)
-        files = {new.upload: host.put_step(new.upload, folder=new.folder)} if new.upload else {}
-        files[new.config] = host.put_step(new.config, folder=new.folder, inline=True)
+        files = {new.config: host.put_step(new.config, folder=new.folder, exact=True)}
+        if new.upload:  # last: it is large
+            files[new.upload] = host.put_step(new.upload, folder=new.folder)
         puts = {path: step for path, step in files.items() if step}
         steps = [
             *puts.values(),
@@ -170,22 +168,24 @@ class XlToolstack(Toolstack):
                 on_put()
             ended = number
 
-        def run(upload: Path | None) -> tuple[Completed, ...]:
+        def run() -> tuple[Completed, ...]:
+            if not puts:
+                on_put()
             with job_control.defer_signals(first_only=True):
-                return host.run_all(steps, upload=upload, background=True, on_done=done_one)
+                return host.run_all(steps, uploads=tuple(puts), background=True, on_done=done_one)
 
-        upload = new.upload if new.upload in puts else None
         try:
-            found = run(upload)
+            found = run()
         except NoAnswerError:
             raise
         except LostError:
-            if upload is None or ended:
+            if ended >= len(puts) or self.find(uuid=new.uuid, background=True):
                 raise
-            host.put(upload, folder=new.folder)  # the copy was interrupted: start it again, once
-            puts.pop(upload)
-            steps.pop(0)
-            found = run(None)
+            for path in puts:  # the copy was interrupted: start it again, once
+                host.put(path, folder=new.folder)
+            del steps[: len(puts)]
+            puts.clear()
+            found = run()
         for path, done in zip(puts, found, strict=False):
             host.check_put(path, done, host.place(path, folder=new.folder))
         for step, done in list(zip(steps, found, strict=False))[len(puts) :]:
