@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -88,14 +87,9 @@ def test_the_end_by_itself(either, capfd, dom0):
 
 
 def test_the_end_by_xl_shutdown(tree, capfd, dom0):
-    def shutdown_soon() -> None:
-        while not (domain := dom0.toolstack.find(name="hello")) or not dom0.toolstack.shut_down(domain, 200.0):
-            time.sleep(0.3)
-
-    helper = threading.Thread(target=shutdown_soon)
-    helper.start()
-    tree.boot(boot__wait="200")
-    helper.join()
+    asking = "while echo; do sleep 2; xl shutdown hello; done"  # echo ends it once the connection is closed
+    with dom0.start(["sh", "-c", asking]):
+        tree.boot(boot__wait="200")
     assert capfd.readouterr().err.splitlines()[-1] == "unibuild: hello powered off"
 
 

@@ -169,7 +169,7 @@ def close(paths: LabPaths) -> None:
 def answers(paths: LabPaths, port: int) -> bool:
     """Return whether dom0 accepts a login on this port of 127.0.0.1.
 
-    A shared connection is proof: ssh closes it when dom0 has been silent for half a minute. Otherwise the server must
+    A shared connection is proof: ssh closes it when dom0 has been silent for 90 seconds. Otherwise the server must
     send its greeting. An accepted connection proves nothing, because QEMU accepts it for a dead dom0 too.
     """
     check = ["ssh", "-F", str(paths.ssh_config), "-O", "check", "box"]
