@@ -87,9 +87,12 @@ def test_the_end_by_itself(either, capfd, dom0):
 
 
 def test_the_end_by_xl_shutdown(tree, capfd, dom0):
-    asking = "while echo; do sleep 2; xl shutdown hello; done"  # echo ends it once the connection is closed
-    with dom0.start(["sh", "-c", asking]):
+    # It outlives its ssh client, as all do behind a shared connection: it ends with the domain.
+    seen = "n=0; until xl domid hello; do n=$((n + 1)); [ $n -lt 200 ] || exit; sleep 1; done"
+    asking = f"{{ {seen}; while xl domid hello; do xl shutdown hello; sleep 2; done; }} >/dev/null 2>&1"
+    with dom0.start(["sh", "-c", asking]) as child:
         tree.boot(boot__wait="200")
+        child.wait()
     assert capfd.readouterr().err.splitlines()[-1] == "unibuild: hello powered off"
 
 
