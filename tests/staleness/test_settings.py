@@ -108,9 +108,9 @@ def test_what_a_script_or_the_build_writes_itself_is_not_an_edit(configured, mor
 
 
 def test_what_a_script_writes_outside_is_not_an_edit(configured):
-    configured.outputs.append("../shared.txt")
-    configured.write("configure", f"{CONFIGURE}cat main.c > ../shared.txt\n")
-    configured.write("Makefile", "include config.mk\nhello.xen: ../shared.txt\n\tcat head.bin $< > $@\n")
+    configured.outputs.append("../made.txt")
+    configured.write("configure", f"{CONFIGURE}cat main.c > ../made.txt\n")
+    configured.write("Makefile", "include config.mk\nhello.xen: ../made.txt\n\tcat head.bin $< > $@\n")
     assert configured.unibuild().built == 1
     again = configured.unibuild()
     assert again.built == 0, again.output

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unibuild.errors import InputError, XlSyntaxError
+from unibuild.graph.xl_file import to_domain_name
 from unibuild.settings.loader import FILE
 from unibuild.settings.model import Build
 from unibuild.toolchain import makefile
@@ -90,14 +91,14 @@ def look(root: Path) -> Tree:
             text = (root / "config.ml").read_text(errors="replace")
         registered = re.search(r'\bregister\s+"([^"]+)"', text)
         name = registered[1] if registered else root.name
-        return Tree(root, "mirage", _domain_name(name), makefile=found.name if found else None, targets=names)
+        return Tree(root, "mirage", to_domain_name(name), makefile=found.name if found else None, targets=names)
     configure = ("./configure",) if (root / "configure").is_file() and not found else ()
     if not found and not configure:
         prebuilt = find_kernel(root, Build())
         if prebuilt is not None:
             neighbor = prebuilt.with_suffix(".xl")
             described = neighbor.name if neighbor.is_file() else None
-            return Tree(root, "prebuilt", _domain_name(prebuilt.stem), prebuilt.name, xl=described)
+            return Tree(root, "prebuilt", to_domain_name(prebuilt.stem), prebuilt.name, xl=described)
         raise InputError(
             f"{root} has neither a config.ml (Mirage), nor a Makefile, nor one kernel (*.xen)",
             hint=_elsewhere(root),
@@ -107,7 +108,7 @@ def look(root: Path) -> Tree:
     own = (name for name in domains if name.endswith(".xl") and name not in names)  # the Makefile writes none
     xl = next((name for name in own if domains[name] == kernel), None)
     front = found.name if found else "Makefile"
-    return Tree(root, "make", _domain_name(root.name), kernel, configure, front, names, xl)
+    return Tree(root, "make", to_domain_name(root.name), kernel, configure, front, names, xl)
 
 
 def _elsewhere(root: Path) -> str:
@@ -132,10 +133,6 @@ def _kernels_of_domains(root: Path) -> dict[str, str]:
             if isinstance(kernel, str) and re.fullmatch(r"(\./)?[\w+-][\w.+-]*(/[\w+-][\w.+-]*)*", kernel, re.ASCII):
                 found[path.name] = kernel.removeprefix("./")
     return found
-
-
-def _domain_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text).lstrip("-.+")[:200] or "unikernel"
 
 
 def drafts(tree: Tree, *, dodo: bool, make: bool, force: bool) -> list[Draft]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unibuild.errors import InputError
+from unibuild.graph.xl_file import read, to_domain_name
 from unibuild.util.files import cache_home, reading, write_atomic
+from unibuild.util.templates import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -91,7 +91,7 @@ def _folder(file: Path) -> Path:
     """Return the folder of the project of a kernel or ``.xl``; ``hello.xen`` and ``hello.xl`` have the same one."""
     path = file.with_suffix("") if file.suffix in (".xen", ".xl") else file
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return cache_home() / "unibuild" / "kernels" / f"{_name(path)}-{digest}"
+    return cache_home() / "unibuild" / "kernels" / f"{to_domain_name(path.name)}-{digest}"
 
 
 def _write_project(folder: Path, file: Path, args: Sequence[str]) -> None:
@@ -102,16 +102,14 @@ def _write_project(folder: Path, file: Path, args: Sequence[str]) -> None:
     kernel, xl = (_kernel_of(file), file) if file.suffix == ".xl" else (file, file.with_suffix(".xl"))
     if not kernel.is_file():
         raise InputError(f"there is no kernel {kernel}", hint="give the path of a kernel or of an .xl file")
-    lines = [
-        f"# unibuild writes this file for {_toml(kernel)}. For settings of your own: unibuild init, next to the kernel"
-    ]
-    lines += ["[build]", 'toolchain = "prebuilt"', f"kernel = {_toml(kernel)}"]
+    lines = [f"# unibuild writes this file for {toml_value(str(kernel))}. For your own: unibuild init, next to it"]
+    lines += ["[build]", 'toolchain = "prebuilt"', f"kernel = {toml_value(str(kernel))}"]
     if xl.is_file():
-        lines += ["[xl]", f"file = {_toml(xl)}"]
+        lines += ["[xl]", f"file = {toml_value(str(xl))}"]
     else:
-        lines.insert(1, f"name = {_toml(_name(kernel.with_suffix('')))}")
+        lines.insert(1, f"name = {toml_value(to_domain_name(kernel.stem))}")
     if args:
-        lines += ["[boot]", f"args = [{', '.join(map(_toml, args))}]"]
+        lines += ["[boot]", f"args = {toml_value([*args])}"]
     try:
         text = ("\n".join(lines) + "\n").encode()
     except UnicodeEncodeError:
@@ -126,18 +124,9 @@ def _write_project(folder: Path, file: Path, args: Sequence[str]) -> None:
 
 def _kernel_of(xl: Path) -> Path:
     """Return the kernel that an ``.xl`` names, from its folder."""
-    from unibuild.graph.xl_file import read
     from unibuild.xlcfg import parser
 
     kernel = parser.parse(read(xl), str(xl)).get("kernel")
     if not isinstance(kernel, str):
         raise InputError(f"{xl} names no kernel", hint="give the path of the kernel")
     return (xl.parent / kernel).absolute()
-
-
-def _name(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", path.name).strip("-.+")[:200] or "unikernel"
-
-
-def _toml(text: object) -> str:
-    return json.dumps(str(text), ensure_ascii=False).replace("\x7f", "\\u007f")

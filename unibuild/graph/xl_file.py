@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unibuild.settings.loader import Project
     from unibuild.settings.model import Settings
 
-__all__ = ["ENDS", "NAME_MAX", "Disk", "digest", "disks", "domain_name", "notes", "render"]
+__all__ = ["ENDS", "NAME_MAX", "Disk", "digest", "disks", "domain_name", "notes", "render", "to_domain_name"]
 
 # A domain that has ended stays until unibuild has read its last line. By default xl destroys it, and starts it again
 # if it reboots, which is a loop during development.
@@ -46,7 +46,12 @@ def domain_name(project: Project, generated: Path | None = None) -> str:
         found = parser.parse(read(generated), str(generated)).get("name")
         if isinstance(found, str) and found:
             return found
-    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", project.root.name)[:NAME_MAX].strip("-.+") or "unikernel"
+    return to_domain_name(project.root.name)
+
+
+def to_domain_name(text: str) -> str:
+    """Return a domain's name made from the name of a folder or file."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text)[:NAME_MAX].strip("-.+") or "unikernel"
 
 
 _COPIED = ("memory", "vcpus", "cmdline")  # keys of the .xl with the same name under [xl]

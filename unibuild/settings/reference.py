@@ -19,6 +19,7 @@ from unibuild.settings.loader import RESERVED
 from unibuild.settings.model import Settings
 from unibuild.settings.schema import Leaf, bare, child, expected, key_type, known, leaves, metas
 from unibuild.util.files import PUBLIC, write_atomic
+from unibuild.util.templates import toml_value
 
 __all__ = ["main", "markdown", "schema"]
 
@@ -108,14 +109,10 @@ def _title(name: str) -> tuple[str, str]:
 def _entries(found: list[Leaf]) -> str:
     lines = []
     for leaf in found:
-        default = "" if leaf.default in (None, msgspec.NODEFAULT) else f"; default `{_toml(leaf.default)}`"
+        default = "" if leaf.default in (None, msgspec.NODEFAULT) else f"; default `{toml_value(leaf.default)}`"
         lines += [f"### `{leaf.dotted}`\n", f"{_capital(expected(leaf.type))}{default}; `{leaf.variable}`.\n"]
         lines += ["\n".join(textwrap.wrap(leaf.doc, 120, break_on_hyphens=False)) + "\n"]
     return "\n".join(lines)
-
-
-def _toml(value: object) -> str:
-    return json.dumps(value)  # strings, numbers and lists of them are the same in both
 
 
 def _capital(sentence: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unibuild.host.toolstack import SHUTDOWN_REASONS
+from unibuild.util.templates import toml_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -203,7 +204,7 @@ class CaseProgress:
         if missing:
             return self._failed(f"it {how} before {missing}")
         if not is_right:
-            return self._failed(f"it {how}" + ("" if wanted is None else f"; expected exit = {_toml(wanted)}"))
+            return self._failed(f"it {how}" + ("" if wanted is None else f"; expected exit = {toml_value(wanted)}"))
         return dataclasses.replace(self, passed=True)
 
     def _timed(self, at: float) -> CaseProgress:
@@ -249,7 +250,3 @@ def _is(end: DomainExit, wanted: int | str) -> bool:
 
 def _request(request: Http) -> str:
     return f"GET {request.path} on port {request.port}"
-
-
-def _toml(value: int | str) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)

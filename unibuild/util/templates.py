@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unibuild.errors import InputError
 
-__all__ = ["FOLDER", "folder", "render"]
+__all__ = ["FOLDER", "folder", "render", "toml_value"]
 
 FOLDER = "dodo_templates"
 
@@ -40,7 +40,7 @@ def render(name: str, project: Path, /, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"toml": _toml, "xml": _xml}
+    environment.filters |= {"toml": toml_value, "xml": _xml}
     try:
         return environment.get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
@@ -56,7 +56,7 @@ def _source(name: str, project: Path) -> Path:
     return own if own.is_file() else folder() / name
 
 
-def _toml(value: object) -> str:
+def toml_value(value: object) -> str:
     """Write a string, a number, a boolean or a list of them. For these JSON and TOML differ in one character only."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
